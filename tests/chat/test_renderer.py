@@ -1,0 +1,333 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage.chat.renderer import Rendered, Renderer, example, prove, render_document, render_documents
+from tutelage.chat.template import TEMPLATE_TOKENS, part_text
+from tutelage.records import ROLES, Conversation, Message, Part, Reasoning, Text, ToolCall, ToolResult, message
+from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train
+
+BASE = train(["Write a greeting", "Good day", "It is the 12th. "] * 8, TokenizerSettings(vocab=300))
+TOKENIZER = BASE.extend(TEMPLATE_TOKENS)
+RENDERER = Renderer(TOKENIZER)
+GREETING = Conversation((message("user", "Write a greeting"), message("assistant", "Good day")), id="greeting")
+LONG = Conversation(
+    (
+        message("system", "Be brief"),
+        message("user", "Who is Ada?"),
+        Message(
+            "assistant",
+            (
+                Reasoning("look"),
+                ToolCall("find", '{"who": "Ada"}'),
+                ToolResult("a person"),
+                Text("Ada is"),
+                Text(" Ada"),
+            ),
+        ),
+        message("user", "And Bo?"),
+        Message("assistant", (ToolCall("find", "{}"),)),
+        Message("tool", (ToolResult("nobody"),)),
+        message("assistant", "Nobody"),
+    ),
+    id="long",
+)
+
+ALPHABET = st.characters(exclude_categories=("Cs",)) | st.sampled_from([*TEMPLATE_TOKENS, END_OF_TEXT, " ", "\n"])
+TEXTS = st.lists(ALPHABET, max_size=6).map("".join)
+WORDS = TEXTS.filter(str.strip)
+PARTS: st.SearchStrategy[Part] = st.one_of(
+    TEXTS.map(Text),
+    TEXTS.map(Reasoning),
+    TEXTS.map(ToolResult),
+    st.builds(ToolCall, TEXTS, st.sampled_from(["{}", '{"a": [1, "}"]}', '{ "b" : "<|/call|>" }'])),
+)
+MESSAGES = st.one_of(
+    st.builds(message, st.just("system"), TEXTS),
+    st.builds(message, st.just("user"), WORDS),
+    st.builds(lambda parts, word: Message("assistant", (*parts, Text(word))), st.lists(PARTS, max_size=3), WORDS),
+)
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> Conversation:
+    messages: list[Message] = []
+    for one in draw(st.lists(MESSAGES, max_size=4)):
+        messages.append(one)
+        if one.role == "assistant" and draw(st.booleans()):
+            messages.append(Message("tool", (ToolResult(draw(TEXTS)),)))
+    return Conversation((*messages, message("assistant", draw(WORDS))))
+
+
+def tokens(rendered: Rendered) -> list[str]:
+    return [TOKENIZER.token_text(token) for token in rendered.ids.tolist()]
+
+
+def graded(rendered: Rendered) -> list[str]:
+    return [token for token, weight in zip(tokens(rendered), rendered.weights.tolist(), strict=True) if weight]
+
+
+def test_the_greeting_token_by_token() -> None:
+    rendered = RENDERER.render(GREETING)
+    rows = zip(
+        tokens(rendered), rendered.weights.tolist(), rendered.roles.tolist(), rendered.spans.tolist(), strict=True
+    )
+    nowhere = [-1, -1, -1, -1]
+    assert [(token, weight, ROLES[role], span) for token, weight, role, span in rows] == [
+        ("<|user|>", 0, "user", nowhere),
+        ("Write", 0, "user", [0, 0, 0, 5]),
+        (" a", 0, "user", [0, 0, 5, 7]),
+        (" greeting", 0, "user", [0, 0, 7, 16]),
+        ("<|end|>", 0, "user", nowhere),
+        ("<|assistant|>", 0, "assistant", nowhere),
+        ("Good", 1, "assistant", [1, 0, 0, 4]),
+        (" day", 1, "assistant", [1, 0, 4, 8]),
+        ("<|end|>", 1, "assistant", nowhere),
+    ]
+    assert (rendered.ids.dtype, rendered.weights.dtype, rendered.roles.dtype) == (np.int32, np.float32, np.uint8)
+    assert rendered.spans.dtype == np.int32
+
+
+def test_pain_02_the_mask_of_a_many_turned_conversation_is_there() -> None:
+    rendered = RENDERER.render(LONG)
+    assert "".join(graded(rendered)) == (
+        '<|think|>look<|/think|><|call|>{"name": "find", "arguments": {"who": "Ada"}}<|/call|>Ada is Ada<|end|>'
+        '<|call|>{"name": "find", "arguments": {}}<|/call|><|end|>'
+        "Nobody<|end|>"
+    )
+    assert TOKENIZER.decode(rendered.ids) == (
+        "<|system|>Be brief<|end|><|user|>Who is Ada?<|end|><|assistant|><|think|>look<|/think|>"
+        '<|call|>{"name": "find", "arguments": {"who": "Ada"}}<|/call|><|result|>a person<|/result|>Ada is Ada<|end|>'
+        '<|user|>And Bo?<|end|><|assistant|><|call|>{"name": "find", "arguments": {}}<|/call|><|end|>'
+        "<|tool|><|result|>nobody<|/result|><|end|><|assistant|>Nobody<|end|>"
+    )
+    assert not RENDERER.render_prompt(LONG).weights.any()
+
+
+def test_pain_03_off_by_one_the_first_answer_token_and_the_end_are_trained() -> None:
+    rendered = RENDERER.render(GREETING)
+    header = tokens(rendered).index("<|assistant|>")
+    # weights[t] is on predicting ids[t]: what reads the header must learn to predict the first answer token.
+    assert rendered.weights[header] == 0
+    assert rendered.weights[header + 1] == 1
+    assert tokens(rendered)[header + 1] == "Good"
+    assert rendered.weights[-1] == 1
+
+
+def test_pain_04_every_end_of_an_assistant_turn_is_trained_and_stops_generation() -> None:
+    rendered = RENDERER.render(LONG)
+    ends = np.flatnonzero(rendered.ids == TOKENIZER.special("<|end|>"))
+    by_assistant = rendered.roles[ends] == ROLES.index("assistant")
+    assert by_assistant.sum() == 3
+    assert np.array_equal(rendered.weights[ends] == 1, by_assistant)
+    assert RENDERER.stop_ids == {TOKENIZER.special("<|end|>")}
+
+
+def test_mask_none_grades_all_but_the_first_token() -> None:
+    rendered = RENDERER.render(LONG, mask="none")
+    assert rendered.weights.tolist() == [0] + [1] * (len(rendered.ids) - 1)
+    only_user = Conversation(GREETING.messages[:1])
+    assert RENDERER.render(only_user, mask="none").weights.tolist() == [0, 1, 1, 1, 1]
+
+
+@settings(max_examples=80, deadline=None)
+@given(conversations())
+def test_the_prompt_is_a_prefix_of_what_is_trained(conversation: Conversation) -> None:
+    whole = RENDERER.render(conversation)
+    headers = np.flatnonzero(whole.ids == TOKENIZER.special("<|assistant|>"))
+    turns = [place for place, one in enumerate(conversation.messages) if one.role == "assistant"]
+    assert len(headers) == len(turns)
+    for header, turn in zip(headers.tolist(), turns, strict=True):
+        prompt = RENDERER.render_prompt(Conversation(conversation.messages[:turn]), spans=True)
+        assert prompt.ids.tolist() == whole.ids[: header + 1].tolist()
+        assert prompt.roles.tolist() == whole.roles[: header + 1].tolist()
+        assert prompt.spans.tolist() == whole.spans[: header + 1].tolist()
+
+
+@settings(max_examples=80, deadline=None)
+@given(conversations())
+def test_renderings_are_proven_traceable_and_parsed_back(conversation: Conversation) -> None:
+    whole = RENDERER.render(conversation)
+    prove(whole, conversation, TOKENIZER)
+    for token, (turn, part, start, stop) in zip(whole.ids.tolist(), whole.spans.tolist(), strict=True):
+        if token in TOKENIZER.special_tokens.values():
+            assert (turn, part, start, stop) == (-1, -1, -1, -1)
+        else:
+            source = part_text(conversation.messages[turn].content[part])[start:stop]
+            assert TOKENIZER.token_bytes(token) in source.encode()
+    begin = len(RENDERER.render_prompt(Conversation(conversation.messages[:-1])).ids)
+    assert RENDERER.parse(whole.ids[begin:]) == conversation.messages[-1]
+
+
+@settings(max_examples=80, deadline=None)
+@given(st.lists(PARTS, max_size=5))
+def test_an_answer_is_parsed_into_the_parts_it_was_rendered_from(parts: list[Part]) -> None:
+    answer = Message("assistant", tuple(parts))
+    ids = RENDERER.render_prompt(Conversation((answer,))).ids[1:-1]  # without the headers of this turn and the next
+    parsed = RENDERER.parse(ids)
+    assert parsed == RENDERER.parse(ids[:-1])
+    assert parsed.text == answer.text
+    assert [part for part in parsed.content if not isinstance(part, Text)] == [
+        part for part in parts if not isinstance(part, Text)
+    ]
+
+
+def test_many_are_rendered_as_each_alone() -> None:
+    many = [GREETING, LONG, GREETING]
+    for spans in (False, True):
+        for conversation, together in zip(many, RENDERER.render_batch(many, spans=spans), strict=True):
+            alone = RENDERER.render(conversation)
+            assert together.ids.tolist() == alone.ids.tolist()
+            assert together.weights.tolist() == alone.weights.tolist()
+            assert together.roles.tolist() == alone.roles.tolist()
+            assert together.spans.tolist() == alone.spans.tolist() if spans else together.spans is None
+    assert RENDERER.render_batch([]) == []
+
+
+def generated(text_and_names: list[str]) -> Message:
+    ids: list[int] = []
+    for piece in text_and_names:
+        ids += [TOKENIZER.special(piece)] if piece in TOKENIZER.special_tokens else TOKENIZER.encode(piece).tolist()
+    return RENDERER.parse(ids)
+
+
+@pytest.mark.parametrize(
+    ("pieces", "parts"),
+    [
+        ([], ()),
+        (["<|end|>", "more"], ()),
+        (["Good day"], (Text("Good day"),)),
+        (["<|think|>", "hm"], (Reasoning("hm"),)),
+        (["<|think|>", "<|call|>", "x", "<|/think|>", "y"], (Reasoning("<|call|>x"), Text("y"))),
+        (["a", "<|call|>", "{", "<|/call|>", "b"], (Text("a<|call|>{<|/call|>b"),)),
+        (["a", "<|call|>", '{"name"'], (Text('a<|call|>{"name"'),)),
+        (["a", "<|user|>", "b", "<|/think|>", "<|end|>"], (Text("a<|user|>b<|/think|>"),)),
+        (["<|result|>", "5"], (ToolResult("5"),)),
+    ],
+)
+def test_whatever_is_generated_becomes_a_message(pieces: list[str], parts: tuple[Part, ...]) -> None:
+    answer = generated(pieces)
+    assert answer == Message("assistant", parts)
+    # The next prompt can be rendered, whatever the model has said before.
+    RENDERER.render_prompt(Conversation((*GREETING.messages, answer, message("user", "Go on"))))
+
+
+def changed(rendered: Rendered, edit: Callable[[np.ndarray], np.ndarray]) -> Rendered:
+    return dataclasses.replace(rendered, weights=edit(rendered.weights.copy()))
+
+
+@pytest.mark.parametrize("conversation", [GREETING, LONG])
+def test_the_proof_catches_every_single_wrong_weight(conversation: Conversation) -> None:
+    rendered = RENDERER.render(conversation)
+    prove(rendered, conversation, TOKENIZER)
+    for token in range(len(rendered.ids)):
+        wrong = rendered.weights.copy()
+        wrong[token] = 1 - wrong[token]
+        with pytest.raises(ValueError, match=f"conversation {conversation.id}: .* token {token} "):
+            prove(dataclasses.replace(rendered, weights=wrong), conversation, TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda weights: np.roll(weights, 1),
+        lambda weights: np.roll(weights, -1),
+        lambda weights: np.zeros_like(weights),
+        lambda weights: np.ones_like(weights),
+        lambda weights: weights * 0.5,
+    ],
+)
+def test_the_proof_catches_a_shifted_an_empty_and_a_full_mask(edit: Callable[[np.ndarray], np.ndarray]) -> None:
+    with pytest.raises(ValueError, match=r"token \d+ .* has weight"):
+        prove(changed(RENDERER.render(LONG), edit), LONG, TOKENIZER)
+
+
+def test_the_proof_catches_wrong_tokens() -> None:
+    rendered = RENDERER.render(GREETING)
+    for place in range(len(rendered.ids)):
+        kept = np.arange(len(rendered.ids)) != place
+        short = Rendered(rendered.ids[kept], rendered.weights[kept], rendered.roles[kept])
+        with pytest.raises(ValueError, match="conversation greeting: its rendering is wrong"):
+            prove(short, GREETING, TOKENIZER)
+        other = rendered.ids.copy()
+        other[place] = BASE.encode("z")[0]
+        with pytest.raises(ValueError, match="conversation greeting: its rendering is wrong"):
+            prove(dataclasses.replace(rendered, ids=other), GREETING, TOKENIZER)
+    twin = Conversation((message("user", "Good day"), message("assistant", "Good day")))
+    swapped = RENDERER.render(twin)
+    with pytest.raises(ValueError, match="token 1 "):
+        prove(changed(swapped, lambda weights: np.roll(weights, -4)), twin, TOKENIZER)
+
+
+@pytest.mark.parametrize(
+    ("conversation", "mask", "sentence"),
+    [
+        (Conversation((), id="row 5"), "none", "conversation row 5: no messages; remove it"),
+        (
+            Conversation(GREETING.messages[:1], id="row 5"),
+            "assistant",
+            "conversation row 5: no assistant message to train",
+        ),
+        (
+            Conversation((message("assistant", ""),), id="row 5"),
+            "assistant",
+            "conversation row 5, message 0: the assistant",
+        ),
+        (Conversation((message("user", ""),)), "none", "conversation without id, message 0: a user message without"),
+        (GREETING, "user", "mask 'user' is unknown; use one of assistant, none"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(conversation: Conversation, mask: str, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        RENDERER.render(conversation, mask=mask)  # type: ignore[arg-type]
+
+
+def test_a_text_that_cannot_be_encoded_names_its_conversation() -> None:
+    bad = Conversation((message("user", "Hi"), message("assistant", "x\ud800")), id="chats.jsonl:9")
+    with pytest.raises(ValueError, match="^conversation chats.jsonl:9, message 1: character 1: a lone surrogate"):
+        RENDERER.render_batch([GREETING, LONG, bad, GREETING])
+    characters = Renderer(train(["Hi"], TokenizerSettings(kind="char"), ()).extend(TEMPLATE_TOKENS))
+    with pytest.raises(ValueError, match="^conversation chats.jsonl:9, message 1: character 0: 'x'"):
+        characters.render_prompt(bad)
+
+
+def test_a_tokenizer_without_the_template_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"lacks the chat template's tokens <\|user\|>, .*tokenizer.extend"):
+        Renderer(BASE)
+
+
+def test_an_example_carries_weights_and_roles() -> None:
+    rendered = RENDERER.render(GREETING)
+    one = example(rendered)
+    assert one.tokens is rendered.ids
+    assert one.weights is rendered.weights
+    assert one.streams["roles"] is rendered.roles
+
+
+def test_documents_stand_between_end_of_text_tokens() -> None:
+    first, empty = render_documents(["Good day", ""], TOKENIZER)
+    assert tokens(first) == [END_OF_TEXT, "Good", " day", END_OF_TEXT]
+    assert first.weights.tolist() == [0, 1, 1, 1]
+    assert first.roles.tolist() == [ROLES.index("document")] * 4
+    assert tokens(empty) == [END_OF_TEXT] * 2
+    assert render_document("Good day", TOKENIZER, spans=True).spans.tolist() == [
+        [-1, -1, -1, -1],
+        [0, 0, 0, 4],
+        [0, 0, 4, 8],
+        [-1, -1, -1, -1],
+    ]
+
+
+def test_documents_without_such_a_token_are_bare() -> None:
+    characters = train(["Good day"], TokenizerSettings(kind="char"), ())
+    bare, empty, other = render_documents(["day", "", "Good"], characters)
+    assert characters.decode(bare.ids) == "day"
+    assert bare.weights.tolist() == [0, 1, 1]
+    assert len(empty.ids) == 0
+    assert other.weights.tolist() == [0, 1, 1, 1]

@@ -1,0 +1,90 @@
+"""Imports only go up the list of the house, and never in a circle."""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from pathlib import Path
+
+# A file may import from what stands above its own name, and from inside its own folder.
+ORDER = """__init__ records files ledger config progress html client world tokenizer corpus chat batching model train
+engine evaluate rl synth stages recipe report lab serve cli __main__""".split()
+
+
+def imported_modules(path: Path, root: Path) -> set[str]:
+    """Every module of the package that a file imports: at its top, inside functions, or for type checking only."""
+    package = list(path.relative_to(root.parent).parts[:-1])
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join([*above, *filter(None, [node.module])])
+            for alias in node.names:
+                inner = root.parent.joinpath(*base.split("."), alias.name)
+                found.add(f"{base}.{alias.name}" if inner.with_suffix(".py").exists() or inner.is_dir() else base)
+    return {name for name in found if name.split(".")[0] == root.name}
+
+
+def violations(root: Path) -> list[str]:
+    """One sentence for each import that goes down the list, each file that is not on it, and each circle."""
+    sentences, graph = [], {}
+    for path in sorted(root.rglob("*.py")):
+        parts = [*path.relative_to(root.parent).with_suffix("").parts]
+        layer = parts[1]
+        if layer not in ORDER:
+            sentences.append(f"{path.name}: '{layer}' is not in ORDER of tests/test_layers.py; put it there")
+            continue
+        imports = imported_modules(path, root)
+        graph[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = imports
+        for name in sorted(imports):
+            other = [*name.split("."), "__init__"][1]
+            if other not in ORDER:
+                sentences.append(f"{'.'.join(parts)} imports {name}, which is not in ORDER of tests/test_layers.py")
+            elif other != layer and ORDER.index(other) > ORDER.index(layer):
+                sentences.append(f"{'.'.join(parts)} imports {name}, which stands below it")
+    try:
+        graphlib.TopologicalSorter(graph).prepare()
+    except graphlib.CycleError as error:
+        sentences.append("these modules import each other in a circle: " + " <- ".join(error.args[1]))
+    return sentences
+
+
+def test_imports_only_go_up() -> None:
+    package = Path(__file__).parents[1] / "tutelage"
+    assert len(list(package.rglob("*.py"))) > 5
+    assert violations(package) == []
+
+
+def test_what_is_forbidden_is_found(tmp_path: Path) -> None:
+    root = tmp_path / "tutelage"
+    files = {
+        "records.py": "def late():\n    from tutelage import cli",
+        "cli.py": "import tutelage.records",
+        "model/__init__.py": "",
+        "model/heads.py": "from tutelage.model import cache",
+        "model/cache.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from .heads import Head",
+        "helpers.py": "",
+        "world/people.py": "from tutelage.records import Document\nfrom . import names",
+        "world/names.py": "from ..cli import main",
+    }
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text, encoding="utf-8")
+    found = violations(root)
+    assert "tutelage.records imports tutelage.cli, which stands below it" in found
+    assert "tutelage.world.names imports tutelage.cli, which stands below it" in found
+    assert any("'helpers' is not in ORDER" in sentence for sentence in found)
+    assert any("circle" in sentence for sentence in found)
+    assert len(found) == 4
+
+    (root / "records.py").write_text("", encoding="utf-8")
+    (root / "world/names.py").write_text("", encoding="utf-8")
+    (root / "helpers.py").unlink()
+    circle = violations(root)
+    assert len(circle) == 1
+    assert "tutelage.model.heads" in circle[0]
+
+    (root / "model/cache.py").write_text("", encoding="utf-8")
+    assert violations(root) == []

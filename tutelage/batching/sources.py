@@ -1,0 +1,178 @@
+"""Documents and conversations to units of examples: tokenised once, kept on disk under a name made of their content."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from hashlib import blake2b
+from itertools import islice
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from tutelage.batching.store import META, Store, graded_weight, write_store
+from tutelage.chat.renderer import Mask, Rendered, Renderer, example, prove, render_documents
+from tutelage.config import fingerprint
+from tutelage.files import resolve_folder
+from tutelage.ledger import Ledger
+from tutelage.records import Conversation, Document, Example, Message, Unit
+from tutelage.tokenizer import Tokenizer
+
+TooLong = Literal["error", "drop", "split"]
+Part = Literal["train", "held_out"]
+
+ROWS_AT_ONCE = 512  # enough to keep every core of the tokenizer busy, few enough to hold in memory
+
+
+def is_held_out(key: str, share: float) -> bool:
+    """Whether the row of this name belongs to the held-out share: decided by its name alone, so always alike."""
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) < share * 2**64
+
+
+def document_units(
+    documents: Iterable[Document], tokenizer: Tokenizer, context: int, part: Part, held_out: float, ledger: Ledger
+) -> Iterator[Unit]:
+    """Documents as units of one example each; one longer than the context becomes several.
+
+    A later piece opens with the last token of the piece before, read but not graded there, so that every token but the
+    document's first is graded exactly once.
+    """
+    for rows in _chunks(documents):
+        for document, rendered in zip(rows, render_documents([d.text for d in rows], tokenizer), strict=True):
+            tokens = len(rendered.ids)
+            ledger.read(tokens=tokens)
+            if is_held_out(document.id, held_out) != (part == "held_out"):
+                ledger.drop("in the held-out part" if part == "train" else "in the training part", tokens=tokens)
+            elif tokens < 2:
+                ledger.drop("empty document", tokens=tokens, where=document.id)
+            else:
+                pieces = _overlapping(example(rendered), context)
+                ledger.split(len(pieces), tokens, sum(len(piece.tokens) for piece in pieces))
+                yield from ((piece,) for piece in pieces)
+
+
+def _overlapping(whole: Example, context: int) -> list[Example]:
+    if len(whole.tokens) <= context:
+        return [whole]
+    starts = range(0, len(whole.tokens) - 1, context - 1)
+    return [_cut(whole, start, start + context) for start in starts]
+
+
+def _cut(whole: Example, start: int, stop: int) -> Example:
+    streams = {name: column[start:stop] for name, column in whole.streams.items()}
+    weights = None if whole.weights is None else whole.weights[start:stop]
+    return Example(whole.tokens[start:stop], weights, streams=streams)
+
+
+def conversation_units(
+    conversations: Iterable[Conversation],
+    renderer: Renderer,
+    context: int,
+    part: Part,
+    held_out: float,
+    mask: Mask,
+    too_long: TooLong,
+    ledger: Ledger,
+) -> Iterator[Unit]:
+    """Conversations as units, each proven to grade the assistant's own words and ends and nothing else.
+
+    Raises:
+        ValueError: a conversation cannot be trained on, or is longer than the context and `too_long` is "error" (or
+            "split" and one exchange alone is too long); the sentence names it.
+    """
+    for rows in _chunks(conversations):
+        for conversation, rendered in zip(rows, renderer.render_batch(rows, mask), strict=True):
+            tokens = len(rendered.ids)
+            ledger.read(tokens=tokens)
+            if mask == "assistant":
+                prove(rendered, conversation, renderer.tokenizer)
+            if is_held_out(conversation.id, held_out) != (part == "held_out"):
+                ledger.drop("in the held-out part" if part == "train" else "in the training part", tokens=tokens)
+            elif tokens <= context:
+                ledger.keep(tokens=tokens)
+                yield (example(rendered),)
+            elif too_long == "drop":
+                ledger.drop(f"longer than the context of {context} tokens", tokens=tokens, where=conversation.id)
+            elif too_long == "error":
+                raise ValueError(
+                    f"conversation {conversation.id} has {tokens} tokens, but the context holds {context}; set "
+                    'too_long = "split" to cut it between turns, "drop" to leave it out, or lengthen the context'
+                )
+            else:
+                pieces = split_by_turns(conversation, renderer, context, mask)
+                ledger.split(len(pieces), tokens, sum(len(piece.ids) for piece in pieces))
+                yield from ((example(piece),) for piece in pieces)
+
+
+def split_by_turns(conversation: Conversation, renderer: Renderer, context: int, mask: Mask) -> list[Rendered]:
+    """Cut a conversation before user turns into the fewest pieces that fit; a leading system message opens each.
+
+    Raises:
+        ValueError: one exchange alone does not fit.
+    """
+    opening = conversation.messages[:1] if conversation.messages[0].role == "system" else ()
+
+    def render(messages: tuple[Message, ...]) -> Rendered:
+        return renderer.render(replace(conversation, messages=opening + messages), mask, spans=False)
+
+    pieces: list[Rendered] = []
+    held: tuple[Message, ...] = ()
+    for exchange in _exchanges(conversation.messages[len(opening) :]):
+        longer = render(held + exchange)
+        if held and len(longer.ids) <= context:
+            held, pieces[-1] = held + exchange, longer
+            continue
+        held, alone = exchange, longer if not held else render(exchange)
+        if len(alone.ids) > context:
+            raise ValueError(
+                f"conversation {conversation.id}: one exchange alone has {len(alone.ids)} tokens, but the context "
+                f'holds {context}; shorten it, lengthen the context, or leave it out with too_long = "drop"'
+            )
+        pieces.append(alone)
+    return pieces
+
+
+def _exchanges(messages: tuple[Message, ...]) -> list[tuple[Message, ...]]:
+    """The messages cut before each user turn that follows an answer and is answered itself."""
+    exchanges, start = [], 0
+    for i, message in enumerate(messages):
+        answered = any(m.role == "assistant" for m in messages[start:i])
+        if message.role == "user" and answered and any(m.role == "assistant" for m in messages[i:]):
+            exchanges.append(messages[start:i])
+            start = i
+    return [*exchanges, messages[start:]]
+
+
+def _chunks(rows: Iterable) -> Iterator[list]:
+    iterator = iter(rows)
+    while chunk := list(islice(iterator, ROWS_AT_ONCE)):
+        yield chunk
+
+
+def open_or_write(folder: Path, identity: Sequence[object], units: Iterable[Unit], ledger: Ledger) -> Store:
+    """The store of these units: opened where one of the same identity stands in `folder`, else tokenised and written.
+
+    Raises:
+        ValueError: nothing is left to train on; the sentence says where the rows went.
+    """
+    place = folder / fingerprint(*identity)[:16]
+    if (resolve_folder(place) / META).exists():
+        return Store(resolve_folder(place))
+    return write_store(place, _graded(units, ledger), ledger)
+
+
+def _graded(units: Iterable[Unit], ledger: Ledger) -> Iterator[Unit]:
+    for unit in units:
+        assert sum(graded_weight(e) for e in unit) > 0, f"{ledger.step}: a unit without a graded token"
+        yield unit
+
+
+def text_bytes(store: Store, tokenizer: Tokenizer) -> int:
+    """Bytes of text that the store's graded tokens stand for; special tokens stand for none."""
+    special = set(tokenizer.special_tokens.values())
+    sizes = np.array([0 if i in special else len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)])
+    graded = [
+        example.tokens[1:][np.asarray(example.weights)[1:] > 0] for i in range(len(store)) for example in store.unit(i)
+    ]
+    return int(sum(sizes[tokens].sum() for tokens in graded))

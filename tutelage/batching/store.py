@@ -1,0 +1,124 @@
+"""Tokenised examples on disk: written once, memory-mapped ever after, so that memory does not grow with the data.
+
+A store is a folder of flat arrays. Segment i holds tokens[segments[i]:segments[i+1]], unit u holds segments
+units[u]:units[u+1]; every stream stands beside the tokens, every scalar beside the segments.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from tutelage.files import atomic_folder, write_json
+from tutelage.ledger import Ledger
+from tutelage.records import Example, Unit
+
+META = "store.json"
+
+
+class Store:
+    """Units of a store, by index. `tokens_U` and `graded_U` give each unit's tokens and graded weight."""
+
+    def __init__(self, folder: Path) -> None:
+        meta = json.loads((folder / META).read_text())
+        self.folder = folder
+        self.ledger = Ledger.from_dict(meta["ledger"])
+        self.dtypes: dict[str, str] = meta["dtypes"]
+        self.scalar_names: list[str] = meta["scalars"]
+        self._columns = {name: _map(folder / f"{name}.bin", dtype) for name, dtype in self.dtypes.items()}
+        self._scalars = {name: _map(folder / f"scalar.{name}.bin", "float32") for name in self.scalar_names}
+        self._segments = np.concatenate([[0], np.cumsum(_map(folder / "segments.bin", "int32"), dtype=np.int64)])
+        self._units = np.concatenate([[0], np.cumsum(_map(folder / "units.bin", "int32"), dtype=np.int64)])
+        self.tokens_U = np.diff(self._segments[self._units])
+        self.graded_U = np.asarray(_map(folder / "graded.bin", "float32"))
+
+    def __len__(self) -> int:
+        return len(self._units) - 1
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest segment."""
+        return int(np.diff(self._segments).max(initial=0))
+
+    def unit(self, index: int) -> Unit:
+        return tuple(self._example(i) for i in range(self._units[index], self._units[index + 1]))
+
+    def _example(self, index: int) -> Example:
+        part = slice(self._segments[index], self._segments[index + 1])
+        columns = {name: column[part] for name, column in self._columns.items()}
+        return Example(
+            tokens=columns.pop("tokens"),
+            weights=columns.pop("weights"),
+            targets=columns.pop("targets", None),
+            streams=columns,
+            scalars={name: float(column[index]) for name, column in self._scalars.items()},
+        )
+
+
+def write_store(folder: Path, units: Iterable[Unit], ledger: Ledger) -> Store:
+    """Write units as a store, whole or not at all, and open it. `ledger` is filled by whoever makes the units and is
+    checked and stored with them, so that what was dropped can be read beside what was kept."""
+    with atomic_folder(folder) as temporary:
+        columns = _write_units(temporary, units)
+        ledger.check()
+        write_json(temporary / META, {**columns, "ledger": ledger.to_dict()})
+    return Store(folder)
+
+
+def _write_units(folder: Path, units: Iterable[Unit]) -> dict[str, object]:
+    files: dict[str, BinaryIO] = {}
+    dtypes: dict[str, str] = {}
+    scalars: list[str] | None = None
+
+    def append(name: str, array: np.ndarray) -> None:
+        if name not in files:
+            files[name] = (folder / f"{name}.bin").open("wb")
+        files[name].write(np.ascontiguousarray(array).data)
+
+    try:
+        for unit in units:
+            append("units", np.array([len(unit)], np.int32))
+            append("graded", np.array([sum(graded_weight(example) for example in unit)], np.float32))
+            for example in unit:
+                columns = dict(_columns(example))
+                if scalars is None:
+                    dtypes, scalars = {name: str(c.dtype) for name, c in columns.items()}, sorted(example.scalars)
+                assert dtypes == {name: str(c.dtype) for name, c in columns.items()}, "examples carry unlike streams"
+                assert scalars == sorted(example.scalars), "examples carry unlike scalars"
+                append("segments", np.array([len(example.tokens)], np.int32))
+                for name, column in columns.items():
+                    append(name, column)
+                for name, value in example.scalars.items():
+                    append(f"scalar.{name}", np.array([value], np.float32))
+    finally:
+        for file in files.values():
+            file.close()
+    return {"dtypes": dtypes, "scalars": scalars or []}
+
+
+def _columns(example: Example) -> Iterator[tuple[str, np.ndarray]]:
+    length = len(example.tokens)
+    weights = np.ones(length, np.float32) if example.weights is None else example.weights
+    yield "tokens", np.asarray(example.tokens, np.int32)
+    yield "weights", np.asarray(weights, np.float32)
+    if example.targets is not None:
+        yield "targets", np.asarray(example.targets, np.int32)
+    yield from example.streams.items()
+
+
+def graded_weight(example: Example) -> float:
+    """The summed weight of the predictions this example grades; its first token is predicted by nothing."""
+    if example.targets is None:
+        return float(len(example.tokens) - 1 if example.weights is None else example.weights[1:].sum(dtype=np.float64))
+    return float(len(example.tokens) if example.weights is None else example.weights.sum(dtype=np.float64))
+
+
+def _map(path: Path, dtype: str) -> np.ndarray:
+    # np.memmap refuses empty files, and a store of no units has no files at all.
+    if not path.exists() or path.stat().st_size == 0:
+        return np.zeros(0, dtype)
+    return np.memmap(path, dtype=dtype, mode="r")

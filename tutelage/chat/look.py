@@ -1,0 +1,150 @@
+"""What a model is trained on, token by token, for a person to see in the terminal.
+
+Nothing hangs on colour: in the table an ungraded position has no label; in the text what is graded stands between
+⟦ and ⟧.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+from rich.table import Table
+from rich.text import Text
+
+from tutelage.chat.renderer import Rendered
+from tutelage.records import ROLES
+from tutelage.tokenizer import Tokenizer
+
+_COLOURS = {"document": "white", "system": "magenta", "user": "cyan", "assistant": "green", "tool": "yellow"}
+_VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥"})
+
+
+def token_table(rendered: Rendered, tokenizer: Tokenizer) -> Table:
+    """A row a token: position, token, role, the label this position is trained to predict, and the label's weight."""
+    labels, weights = _shifted(rendered)
+    return _table(rendered.ids, labels, weights, rendered.roles, (len(rendered.ids),), tokenizer)
+
+
+def token_text_view(rendered: Rendered, tokenizer: Tokenizer) -> Text:
+    """The running text, coloured by role; what is graded is bold, underlined and between ⟦ and ⟧."""
+    _, weights = _shifted(rendered)
+    return _running_text(rendered.ids, weights, rendered.roles, (len(rendered.ids),), tokenizer)
+
+
+def packed_table(
+    tokens: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    roles: np.ndarray,
+    lengths: Sequence[int],
+    tokenizer: Tokenizer,
+) -> Table:
+    """`token_table` of a packed row, with a rule between segments.
+
+    All arrays are [N] and aligned as a Batch's: labels[t], weights[t] and roles[t] are those of the token that
+    position t is to predict.
+    """
+    return _table(tokens, labels, weights, _own_roles(roles, lengths), lengths, tokenizer)
+
+
+def packed_text_view(
+    tokens: np.ndarray,
+    weights: np.ndarray,
+    roles: np.ndarray,
+    lengths: Sequence[int],
+    tokenizer: Tokenizer,
+) -> Text:
+    """`token_text_view` of a packed row, with a rule between segments; arrays as for `packed_table`."""
+    return _running_text(tokens, weights, _own_roles(roles, lengths), lengths, tokenizer)
+
+
+def _shifted(rendered: Rendered) -> tuple[np.ndarray, np.ndarray]:
+    """What each position is to predict, and its weight: the arrays a Batch would hold for this one segment."""
+    return np.roll(rendered.ids, -1), np.append(rendered.weights[1:], np.float32(0))[: len(rendered.ids)]
+
+
+def _own_roles(roles: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+    """Each token's own role, from the roles of the tokens that come next."""
+    roles = np.asarray(roles)
+    own = np.roll(roles, 1)
+    # Nobody predicts a segment's first token. It is a header, or opens a document, and so shares the next one's role.
+    starts = _starts(lengths)
+    own[starts] = roles[starts]
+    return own
+
+
+def _starts(lengths: Sequence[int]) -> np.ndarray:
+    return np.cumsum([0, *lengths[:-1]], dtype=np.int64)
+
+
+def _table(
+    tokens: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    roles: np.ndarray,
+    lengths: Sequence[int],
+    tokenizer: Tokenizer,
+) -> Table:
+    table = Table("position", "token", "role", "label", "weight")
+    table.columns[0].justify = table.columns[4].justify = "right"
+    specials = set(tokenizer.special_tokens.values())
+    for start, length in zip(_starts(lengths).tolist(), lengths, strict=True):
+        for position in range(start, start + length):
+            role = ROLES[int(roles[position])]
+            weight = float(weights[position])
+            graded = weight != 0
+            table.add_row(
+                str(position - start),
+                _token(int(tokens[position]), specials, tokenizer, _COLOURS[role]),
+                Text(role, _COLOURS[role]),
+                _token(int(labels[position]), specials, tokenizer, "bold") if graded else Text(""),
+                Text(f"{weight:g}", "bold" if graded else "dim"),
+                end_section=position == start + length - 1,
+            )
+    return table
+
+
+def _token(token: int, specials: set[int], tokenizer: Tokenizer, style: str) -> Text:
+    if token in specials:
+        return Text(tokenizer.token_text(token), f"{style} reverse")
+    try:
+        return Text(_visible(tokenizer.token_bytes(token).decode()), style)
+    except UnicodeDecodeError:  # a part of a character
+        return Text("".join(f"\\x{byte:02x}" for byte in tokenizer.token_bytes(token)), style)
+
+
+def _running_text(
+    tokens: np.ndarray, weights: np.ndarray, roles: np.ndarray, lengths: Sequence[int], tokenizer: Tokenizer
+) -> Text:
+    tokens, weights, roles = np.asarray(tokens), np.asarray(weights), np.asarray(roles)
+    # A token is graded if the position before it is; a segment's last weight is 0, so the roll brings nothing across.
+    graded = np.roll(weights, 1) != 0
+    special = np.isin(tokens, list(tokenizer.special_tokens.values()))
+    view = Text()
+    for number, (start, length) in enumerate(zip(_starts(lengths).tolist(), lengths, strict=True)):
+        if number:
+            view.append(f"\n{'─' * 20} segment {number + 1} {'─' * 20}\n", "dim")
+        # Tokens of one look are decoded together, so that a character cut in two by the tokenizer is still read as one.
+        looks = np.stack([graded, roles, special], axis=1)[start : start + length].astype(np.int64)
+        cuts = [0, *(np.flatnonzero((looks[1:] != looks[:-1]).any(axis=1)) + 1).tolist(), length]
+        open_mark = False
+        for first, last in pairwise(cuts):
+            if first == last:
+                continue
+            is_graded, role, is_special = looks[first].tolist()
+            if is_graded != open_mark:
+                view.append("⟦" if is_graded else "⟧", "dim")
+                open_mark = bool(is_graded)
+            style = _COLOURS[ROLES[role]] + " bold underline" * is_graded + " reverse" * is_special
+            view.append(_visible(tokenizer.decode(tokens[start + first : start + last]), keep_lines=True), style)
+        if open_mark:
+            view.append("⟧", "dim")
+    return view
+
+
+def _visible(text: str, keep_lines: bool = False) -> str:
+    shown = text.translate(_VISIBLE)
+    shown = "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in shown)
+    return shown.replace("⏎", "⏎\n") if keep_lines else shown

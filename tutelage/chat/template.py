@@ -1,0 +1,117 @@
+"""The native chat template, as data: which special tokens stand for what, and which conversations it can say.
+
+A turn is its role's token, its parts, and `<|end|>`; nothing stands between turns and nothing before the first:
+
+    <|user|>What is 2 + 3?<|end|><|assistant|><|think|>2 + 3 = 5<|/think|>It is 5.<|end|>
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from tutelage.records import Conversation, Message, Part, Reasoning, Text, ToolCall, ToolResult
+
+END = "<|end|>"
+HEADERS = {"system": "<|system|>", "user": "<|user|>", "assistant": "<|assistant|>", "tool": "<|tool|>"}
+DELIMITERS: dict[type[Part], tuple[str, str]] = {
+    Reasoning: ("<|think|>", "<|/think|>"),
+    ToolCall: ("<|call|>", "<|/call|>"),
+    ToolResult: ("<|result|>", "<|/result|>"),
+}
+# The order decides the ids in a vocabulary that is extended: what every conversation needs comes first.
+TEMPLATE_TOKENS: tuple[str, ...] = (
+    "<|user|>",
+    "<|assistant|>",
+    "<|end|>",
+    "<|system|>",
+    "<|tool|>",
+    "<|think|>",
+    "<|/think|>",
+    "<|call|>",
+    "<|/call|>",
+    "<|result|>",
+    "<|/result|>",
+)
+_PARTS_OF_ROLE: dict[str, tuple[type[Part], ...]] = {
+    "system": (Text,),
+    "user": (Text,),
+    "assistant": (Text, Reasoning, ToolCall, ToolResult),
+    "tool": (Text, ToolResult),
+}
+_CALL = re.compile(r'\{"name": ("(?:[^"\\]|\\.)*"), "arguments": (\{.*\})\}', re.DOTALL)
+
+
+def part_text(part: Part) -> str:
+    """The characters of a part between its delimiters; a tool call's are `{"name": ..., "arguments": {...}}`."""
+    if isinstance(part, ToolCall):
+        return f'{{"name": {msgspec.json.encode(part.name).decode()}, "arguments": {part.arguments}}}'
+    return part.text
+
+
+def parse_call(text: str) -> ToolCall | None:
+    """The tool call that `text` writes, or None if it is not one; the arguments keep every character."""
+    exact = _CALL.fullmatch(text)
+    try:
+        if exact:
+            call = ToolCall(msgspec.json.decode(exact[1], type=str), exact[2])
+            return call if _is_object(call.arguments) else None
+        written = msgspec.json.decode(text, type=_Call)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return None
+    arguments = bytes(written.arguments).decode()
+    return ToolCall(written.name, arguments) if _is_object(arguments) else None
+
+
+def check(conversation: Conversation) -> None:
+    """ValueError if the template cannot say this conversation. `check_answers` is for training only."""
+    before: str | None = None
+    for position, message in enumerate(conversation.messages):
+        if message.role not in HEADERS:
+            raise _refusal(conversation, position, f"unknown role {message.role!r}; use one of {', '.join(HEADERS)}")
+        for part in message.content:
+            if not isinstance(part, _PARTS_OF_ROLE[message.role]):
+                kind = type(part).__name__
+                raise _refusal(conversation, position, f"{kind} cannot stand in a {message.role} message; move it")
+            if isinstance(part, ToolCall) and not _is_object(part.arguments):
+                problem = f"the arguments of the call to {part.name!r} are not a JSON object: {part.arguments[:80]!r}"
+                raise _refusal(conversation, position, f"{problem}; correct them")
+        if message.role == "user" and not _says_something(message):
+            raise _refusal(conversation, position, "a user message without content; remove or fill it")
+        if message.role == "tool" and before not in ("assistant", "tool"):
+            raise _refusal(conversation, position, "a tool message must follow an assistant's; move or remove it")
+        before = message.role
+
+
+def check_answers(conversation: Conversation) -> None:
+    """ValueError if an assistant message answers nothing, which would teach the model to stop at once."""
+    for position, message in enumerate(conversation.messages):
+        if message.role == "assistant" and not _says_something(message):
+            raise _refusal(conversation, position, "the assistant answers nothing; remove the turn or fill it")
+
+
+def named(conversation: Conversation) -> str:
+    """How errors call a conversation: by its id, where it has one."""
+    return f"conversation {conversation.id}" if conversation.id else "conversation without id"
+
+
+def _says_something(message: Message) -> bool:
+    # Reasoning alone, or a tool result, which the assistant did not write, answers nobody.
+    return any(isinstance(part, ToolCall) or (isinstance(part, Text) and part.text.strip()) for part in message.content)
+
+
+def _refusal(conversation: Conversation, position: int, problem: str) -> ValueError:
+    return ValueError(f"{named(conversation)}, message {position}: {problem}")
+
+
+class _Call(msgspec.Struct):
+    name: str
+    arguments: msgspec.Raw
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(msgspec.json.decode(text), dict)
+    except (msgspec.DecodeError, UnicodeEncodeError):
+        return False

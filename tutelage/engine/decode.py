@@ -1,0 +1,170 @@
+"""Decoding: prompts in, tokens out, in batches over a key-value cache.
+
+Shape suffixes: N prompt tokens end to end, B rows, G key-value heads, H query heads, K head size, T cache columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from tutelage.engine.sampling import SamplingSettings, choose, uniforms
+from tutelage.model import attention
+from tutelage.model.transformer import Transformer
+
+# Ended rows are taken out of the batch once fewer than this share goes on: copying the cache costs about as much as
+# the steps it saves when it is done at every end.
+COMPACT_BELOW = 0.75
+
+
+@dataclass
+class Generation:
+    """What was written after one prompt: token ids (without the stop token), the log-probability of each under the
+    model at temperature 1, and why it ended: at a stop token, at `max_tokens`, or where the context was full."""
+
+    tokens: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    ended: Literal["stop", "length", "context"] = "length"
+
+
+class Cache:
+    """Keys and values of every layer for B rows, filled column by column. Prompts end in the same column, so shorter
+    ones start later; `visible_B1T` hides the columns before their start."""
+
+    def __init__(self, model: Transformer, lengths: Sequence[int], columns: int) -> None:
+        c = model.config
+        weight = model.embedding.weight
+        shape = (c.depth, len(lengths), c.kv_heads, columns, c.head_size)
+        self.keys, self.values = (torch.zeros(shape, dtype=weight.dtype, device=weight.device) for _ in range(2))
+        self.column = max(lengths)
+        starts_B = torch.tensor([self.column - length for length in lengths], device=weight.device)
+        self.ragged = bool(starts_B.any())
+        self.visible_B1T = (torch.arange(columns, device=weight.device) >= starts_B[:, None])[:, None]
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Forget all rows but these."""
+        self.keys, self.values = self.keys.index_select(1, rows), self.values.index_select(1, rows)
+        self.visible_B1T = self.visible_B1T.index_select(0, rows)
+
+    def attend(self, layer: int, q_BHK: torch.Tensor, k_BGK: torch.Tensor, v_BGK: torch.Tensor) -> torch.Tensor:
+        """Attention of one new token a row to all columns so far; returns [B, H K]."""
+        now, heads = self.column, k_BGK.shape[1]
+        self.keys[layer, :, :, now], self.values[layer, :, :, now] = k_BGK, v_BGK
+        keys_BGTK, values_BGTK = self.keys[layer, :, :, : now + 1], self.values[layer, :, :, : now + 1]
+        # The query heads that share a key head stand where queries of a longer text would: keys are read once for all.
+        q_BGQK = q_BHK.unflatten(1, (heads, -1))
+        mask = self.visible_B1T[:, None, :, : now + 1] if self.ragged else None
+        return F.scaled_dot_product_attention(q_BGQK, keys_BGTK, values_BGTK, attn_mask=mask).flatten(1)
+
+
+def prefill(model: Transformer, prompts: Sequence[np.ndarray], columns: int) -> tuple[Cache, torch.Tensor]:
+    """Read all prompts in one pass without padding; returns the filled cache and the last logits, [B, V]."""
+    lengths = tuple(len(prompt) for prompt in prompts)
+    cache = Cache(model, lengths, columns)
+    device = model.embedding.weight.device
+    row_of_N = np.repeat(np.arange(len(lengths)), lengths)
+    positions_N = np.concatenate([np.arange(length) for length in lengths])
+    columns_N = torch.from_numpy(positions_N + cache.column - np.asarray(lengths)[row_of_N]).to(device)
+    rows_N = torch.from_numpy(row_of_N).to(device)
+    how = attention.plan(lengths, device)
+
+    def attend(layer: int, q_NHK: torch.Tensor, k_NGK: torch.Tensor, v_NGK: torch.Tensor) -> torch.Tensor:
+        cache.keys[layer][rows_N, :, columns_N] = k_NGK
+        cache.values[layer][rows_N, :, columns_N] = v_NGK
+        return attention.segment_attention(q_NHK, k_NGK, v_NGK, how)
+
+    tokens_N = torch.from_numpy(np.concatenate(prompts).astype(np.int64)).to(device)
+    hidden_ND = model.hidden(tokens_N, torch.from_numpy(positions_N).to(device), attend)
+    last_B = torch.from_numpy(np.cumsum(lengths) - 1).to(device)
+    return cache, model.logits(hidden_ND.index_select(0, last_B))
+
+
+def decode(
+    model: Transformer,
+    prompts: Sequence[np.ndarray],
+    stop_ids: frozenset[int],
+    settings: SamplingSettings,
+    first_row: int = 0,
+) -> Iterator[list[tuple[int, int, float]]]:
+    """Yield, a step at a time, the (row, token, log-probability) of every row that goes on; a row's last may be a stop
+    token. Rows are numbered from 0; their random streams from `first_row`.
+
+    Raises:
+        ValueError: a prompt is empty, or leaves no room in the context.
+    """
+    context = model.config.context
+    for row, prompt in enumerate(prompts):
+        if not len(prompt):
+            raise ValueError(f"prompt {row + 1} is empty; there is nothing to continue from")
+        if len(prompt) >= context:
+            raise ValueError(
+                f"prompt {row + 1} has {len(prompt)} tokens; the context of {context} leaves no room to answer"
+            )
+    device = model.embedding.weight.device
+    lengths = [len(prompt) for prompt in prompts]
+    draws = None
+    if settings.temperature > 0:
+        numbers = uniforms(settings.seed, range(first_row, first_row + len(prompts)), settings.max_tokens)
+        draws = torch.from_numpy(numbers).to(device)
+    rows = np.arange(len(prompts))
+    going = np.ones(len(prompts), dtype=bool)
+    positions_B = torch.tensor(lengths, device=device)
+    steps = min(settings.max_tokens, context + 1 - min(lengths))
+    with torch.inference_mode():
+        cache, logits_BV = prefill(model, prompts, max(lengths) + steps)
+        for step in range(steps):
+            tokens_B = choose(logits_BV, settings, None if draws is None else draws[rows, step])
+            logits_BV = logits_BV.float()
+            logprobs_B = logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
+            emitted = zip(rows.tolist(), tokens_B.tolist(), logprobs_B.tolist(), strict=True)
+            yield [item for item, goes_on in zip(emitted, going, strict=True) if goes_on]
+            going &= ~np.isin(tokens_B.cpu().numpy(), list(stop_ids)) & (positions_B < context).cpu().numpy()
+            if not going.any() or step + 1 == steps:
+                return
+            if going.mean() < COMPACT_BELOW:
+                keep = torch.from_numpy(np.flatnonzero(going)).to(device)
+                rows, going, tokens_B, positions_B = rows[going], going[going], tokens_B[keep], positions_B[keep]
+                cache.keep(keep)
+            # Rows that ended stay until enough of them have: their positions must not run off the context.
+            hidden_BD = model.hidden(tokens_B, positions_B.clamp(max=context - 1), cache.attend)
+            logits_BV = model.logits(hidden_BD)
+            cache.column += 1
+            positions_B = positions_B + 1
+
+
+def generate(
+    model: Transformer,
+    prompts: Sequence[np.ndarray],
+    stop_ids: frozenset[int],
+    settings: SamplingSettings,
+    *,
+    batch: int = 256,
+    done: Callable[[int], None] = lambda prompts: None,
+) -> list[Generation]:
+    """Continue every prompt, `batch` at a time, prompts of like length together; answers come in the prompts' order.
+    `done` is told how many more prompts are finished."""
+    results = [Generation() for _ in prompts]
+    order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
+    if settings.temperature > 0:
+        order = np.arange(len(prompts))  # a row's random stream is its number, so rows must stay in order
+    for start in range(0, len(order), batch):
+        members = order[start : start + batch]
+        for emitted in decode(model, [prompts[i] for i in members], stop_ids, settings, start):
+            for row, token, logprob in emitted:
+                result = results[members[row]]
+                if token in stop_ids:
+                    result.ended = "stop"
+                    continue
+                result.tokens.append(token)
+                result.logprobs.append(logprob)
+        for i in members:
+            at_context = len(prompts[i]) + len(results[i].tokens) > model.config.context
+            if results[i].ended != "stop" and at_context and len(results[i].tokens) < settings.max_tokens:
+                results[i].ended = "context"
+        done(len(members))
+    return results

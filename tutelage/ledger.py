@@ -1,0 +1,148 @@
+"""Nothing is lost in silence: what a step read is what it kept plus what it dropped, reason by reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+if TYPE_CHECKING:  # only a table on a screen needs rich
+    from rich.table import Table
+
+EXAMPLES_PER_REASON = 3
+
+
+@dataclass(slots=True)
+class Dropped:
+    """What one reason took away, with the places (file and row) of the first few."""
+
+    rows: int = 0
+    tokens: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Ledger:
+    """The account of one step. The law, for rows and for tokens: read = kept + dropped over all reasons.
+
+    A step calls `read` where rows come in, and `keep`, `split` or `drop` where their fate is decided; the two are
+    counted apart, so that a row forgotten between them is found by `check`.
+    """
+
+    step: str
+    rows_read: int = 0
+    tokens_read: int = 0
+    rows_kept: int = 0
+    tokens_kept: int = 0
+    rows_out: int = 0
+    tokens_out: int = 0
+    dropped: dict[str, Dropped] = field(default_factory=dict)
+
+    def read(self, rows: int = 1, tokens: int = 0) -> None:
+        """Counts what came in."""
+        assert rows >= 0 and tokens >= 0, f"ledger of {self.step}: cannot read {rows} rows, {tokens} tokens"
+        self.rows_read += rows
+        self.tokens_read += tokens
+
+    def keep(self, rows: int = 1, tokens: int = 0) -> None:
+        """Counts rows that leave as they came."""
+        assert rows >= 0 and tokens >= 0, f"ledger of {self.step}: cannot keep {rows} rows, {tokens} tokens"
+        self.rows_kept += rows
+        self.tokens_kept += tokens
+        self.rows_out += rows
+        self.tokens_out += tokens
+
+    def split(self, into: int, tokens: int = 0, tokens_out: int | None = None) -> None:
+        """Counts one row, of `tokens`, that is kept and leaves as `into` rows.
+
+        `tokens_out` is given where the pieces hold other than `tokens` in all, say because each repeats a prompt.
+        """
+        assert into >= 1 and tokens >= 0, f"ledger of {self.step}: cannot split a row of {tokens} tokens into {into}"
+        self.rows_kept += 1
+        self.tokens_kept += tokens
+        self.rows_out += into
+        self.tokens_out += tokens if tokens_out is None else tokens_out
+
+    def drop(self, reason: str, rows: int = 1, tokens: int = 0, where: str = "") -> None:
+        """Counts rows that do not leave, or with `rows=0` tokens cut from a row that does.
+
+        `where` is the place of the row (file and row number); the first few of each reason are remembered.
+        """
+        assert rows >= 0 and tokens >= 0, f"ledger of {self.step}: cannot drop {rows} rows, {tokens} tokens"
+        entry = self.dropped.setdefault(reason, Dropped())
+        entry.rows += rows
+        entry.tokens += tokens
+        if where and len(entry.examples) < EXAMPLES_PER_REASON:
+            entry.examples.append(where)
+
+    @property
+    def rows_dropped(self) -> int:
+        """Rows dropped over all reasons."""
+        return sum(entry.rows for entry in self.dropped.values())
+
+    @property
+    def tokens_dropped(self) -> int:
+        """Tokens dropped over all reasons."""
+        return sum(entry.tokens for entry in self.dropped.values())
+
+    def check(self) -> None:
+        """Raises AssertionError, in one sentence, if read = kept + dropped does not hold for rows and for tokens."""
+        counts = [
+            ("rows", self.rows_read, self.rows_kept, self.rows_dropped),
+            ("tokens", self.tokens_read, self.tokens_kept, self.tokens_dropped),
+        ]
+        for noun, read, kept, dropped in counts:
+            if read != kept + dropped:  # not `assert`, which -O would switch off
+                raise AssertionError(
+                    f"the ledger of {self.step} does not add up: {read:,} {noun} were read, but {kept:,} kept and "
+                    f"{dropped:,} dropped make {kept + dropped:,}"
+                )
+
+    def merge(self, other: Ledger) -> None:
+        """Adds the counts of the same step done elsewhere (another worker, another file)."""
+        assert self.step == other.step, f"cannot merge the ledgers of {self.step} and {other.step}"
+        self.rows_read += other.rows_read
+        self.tokens_read += other.tokens_read
+        self.rows_kept += other.rows_kept
+        self.tokens_kept += other.tokens_kept
+        self.rows_out += other.rows_out
+        self.tokens_out += other.tokens_out
+        for reason, theirs in other.dropped.items():
+            ours = self.dropped.setdefault(reason, Dropped())
+            ours.rows += theirs.rows
+            ours.tokens += theirs.tokens
+            ours.examples = (ours.examples + theirs.examples)[:EXAMPLES_PER_REASON]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return msgspec.to_builtins(self)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Ledger:
+        """The ledger that `to_dict` wrote; raises msgspec.ValidationError on anything else."""
+        return msgspec.convert(plain, cls)
+
+    def table(self) -> Table:
+        """The account for a screen: one line for what was read, dropped for each reason (most rows first), and kept."""
+        from rich.markup import escape
+        from rich.table import Table
+
+        table = Table(title=escape(self.step), title_justify="left")
+        table.add_column("")
+        for heading in ("rows", "share", "tokens"):
+            table.add_column(heading, justify="right")
+        table.add_column("first seen at", overflow="fold")
+
+        def line(name: str, rows: int, tokens: int, examples: list[str]) -> None:
+            share = f"{rows / self.rows_read:.1%}" if self.rows_read else ""
+            table.add_row(escape(name), f"{rows:,}", share, f"{tokens:,}", escape(", ".join(examples)))
+
+        line("read", self.rows_read, self.tokens_read, [])
+        for reason, entry in sorted(self.dropped.items(), key=lambda item: (-item[1].rows, item[0])):
+            line(f"dropped: {reason}", entry.rows, entry.tokens, entry.examples)
+        line("kept", self.rows_kept, self.tokens_kept, [])
+        if (self.rows_out, self.tokens_out) != (self.rows_kept, self.tokens_kept):
+            table.add_row("out, after splitting", f"{self.rows_out:,}", "", f"{self.tokens_out:,}", "")
+        return table

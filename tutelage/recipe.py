@@ -1,0 +1,201 @@
+"""A recipe: from a TOML file to finished stages. What is done is known by its fingerprint and not done again."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tutelage import __version__
+from tutelage import tokenizer as tokenizers
+from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, suggest, to_plain
+from tutelage.files import read_json, write_json
+from tutelage.model.sizes import ModelSettings
+from tutelage.progress import status
+from tutelage.stages.data import DataSettings, documents, find_data, find_world, identity, is_text
+from tutelage.stages.evaluate import Suite, run_suite
+from tutelage.stages.prepare import Setting
+from tutelage.stages.run import finished, peak_rss_bytes, run_stage
+from tutelage.stages.settings import AnyStage, PretrainSettings, SftSettings
+from tutelage.tokenizer import TokenizerSettings
+
+SUMMARY, RECIPE, TOKENIZER, EVALUATION = "summary.json", "recipe.json", "tokenizer", "evaluate"
+
+
+class Recipe(Settings, frozen=True, kw_only=True):
+    """Everything a run is made of. `seed` sets the random weights."""
+
+    name: str
+    model: ModelSettings = ModelSettings()
+    tokenizer: TokenizerSettings = TokenizerSettings()
+    data: dict[str, DataSettings]
+    stages: dict[str, AnyStage]
+    evaluate: dict[str, list[Suite]] = msgspec.field(default_factory=dict)
+    seed: int = 0
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and check that everything it names is there; SettingsError, in one sentence, where not."""
+    recipe = convert(apply_overrides(read_toml(path), overrides), Recipe, str(path))
+    check_recipe(recipe, str(path))
+    return recipe
+
+
+def check_recipe(recipe: Recipe, where: str) -> None:
+    """SettingsError where a stage names a model or data that is not there, or an evaluation a stage."""
+    if not recipe.stages:
+        raise SettingsError(f"{where}: [stages] is empty; a recipe needs at least one stage")
+    above: list[str] = []
+    for name, stage in recipe.stages.items():
+        here = f"{where}: stages.{name}"
+        if name in (TOKENIZER, "data") or not name.replace("-", "").replace("_", "").isalnum():
+            raise SettingsError(f"{here}: '{name}' cannot be a stage's name; use letters, digits, - and _")
+        if stage.parent is not None and stage.parent not in above:
+            if stage.parent in recipe.stages:
+                raise SettingsError(f"{here}.from: '{stage.parent}' stands below '{name}'; put it above")
+            raise SettingsError(
+                f"{here}.from names stage '{stage.parent}', which is not there{suggest(stage.parent, above)}"
+            )
+        for data_name in stage.data:
+            data = find_data(data_name, recipe.data, f"{here}.data")
+            find_world(data, recipe.data)
+            if is_text(data) != isinstance(stage, PretrainSettings):
+                wanted, found = (
+                    ("documents", "conversations") if is_text(data) is False else ("conversations", "documents")
+                )
+                raise SettingsError(f"{here}.data: '{data_name}' holds {found}, but {_kind(stage)} trains on {wanted}")
+        above.append(name)
+    for name in recipe.evaluate:
+        if name not in recipe.stages:
+            raise SettingsError(
+                f"{where}: evaluate names stage '{name}', which is not there{suggest(name, recipe.stages)}"
+            )
+
+
+def _kind(stage: AnyStage) -> str:
+    return "sft" if isinstance(stage, SftSettings) else "pretrain"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A recipe in a folder."""
+
+    recipe: Recipe
+    folder: Path
+
+    def tokenizer_fingerprint(self) -> str:
+        """What the tokenizer is made of: its settings and the text of the first stage that reads documents."""
+        recipe = self.recipe
+        texts = [identity(recipe.data[name], recipe.data) for name in self.tokenizer_data()]
+        return fingerprint(__version__, to_plain(recipe.tokenizer), texts)
+
+    def tokenizer_data(self) -> list[str]:
+        """The data the tokenizer learns from."""
+        for stage in self.recipe.stages.values():
+            if isinstance(stage, PretrainSettings):
+                return list(stage.data)
+        raise SettingsError("a recipe needs a pre-training stage, from whose text the tokenizer is made")
+
+    def fingerprint(self, name: str) -> str:
+        """hash(resolved settings + the parent's fingerprint + the data's fingerprint)."""
+        recipe, stage = self.recipe, self.recipe.stages[name]
+        parent = (
+            self.fingerprint(stage.parent) if stage.parent else [self.tokenizer_fingerprint(), to_plain(recipe.model)]
+        )
+        data = [identity(recipe.data[data_name], recipe.data) for data_name in stage.data]
+        # How often a run looks at itself does not change what it becomes.
+        quiet = {"checkpoint_seconds", "evaluate_every", "micro_tokens"}
+        settings = {key: value for key, value in to_plain(stage).items() if key not in quiet}
+        return fingerprint(__version__, recipe.seed, settings, parent, data)
+
+    def setting(self, name: str) -> Setting:
+        recipe = self.recipe
+        return Setting(
+            name=name,
+            folder=self.folder / name,
+            cache=self.folder / "data",
+            seed=recipe.seed,
+            model=recipe.model,
+            data=recipe.data,
+            stages=recipe.stages,
+            folders={stage: self.folder / stage for stage in recipe.stages},
+            tokenizer=self.folder / TOKENIZER,
+        )
+
+    def stage_done(self, name: str) -> dict[str, Any] | None:
+        """What the stage wrote of itself, if it is finished and unchanged."""
+        return finished(self.folder / name, self.fingerprint(name))
+
+    def make_tokenizer(self) -> None:
+        """Train the tokenizer, unless it is there."""
+        folder, made_of = self.folder / TOKENIZER, self.tokenizer_fingerprint()
+        note = folder / "made_of.json"
+        if note.exists() and read_json(note) == made_of:
+            return
+        status("training the tokenizer")
+        texts = (document.text for name in self.tokenizer_data() for document in documents(self.recipe.data[name]))
+        tokenizers.train(texts, self.recipe.tokenizer).save(folder)
+        write_json(note, made_of)
+
+    def evaluate(self, name: str) -> dict[str, Any]:
+        """The figures of every suite asked for on a stage; those measured before are read, not measured again."""
+        results: dict[str, Any] = {}
+        for suite in self.recipe.evaluate.get(name, []):
+            path = self.folder / name / EVALUATION / f"{suite}.json"
+            mark = fingerprint(__version__, self.fingerprint(name), suite, to_plain(self.recipe.data))
+            if not path.exists() or (stored := read_json(path))["fingerprint"] != mark:
+                stored = {
+                    "fingerprint": mark,
+                    "results": run_suite(suite, self.recipe.stages[name], self.setting(name)),
+                }
+                write_json(path, stored)
+            results[suite] = stored["results"]
+        return results
+
+    def run(self, only: str | None = None) -> dict[str, Any]:
+        """Run every stage that is not finished, evaluate, and write summary.json; returns the summary.
+
+        `only` runs one stage, whose parents must be finished, and leaves the others.
+        """
+        began = time.monotonic()
+        recipe = self.recipe
+        if only is not None and only not in recipe.stages:
+            raise SettingsError(f"there is no stage '{only}'{suggest(only, recipe.stages)}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        write_json(self.folder / RECIPE, to_plain(recipe))
+        self.make_tokenizer()
+        for name, stage in recipe.stages.items():
+            if only not in (None, name):
+                continue
+            if only and stage.parent and not self.stage_done(stage.parent):
+                raise SettingsError(f"stage '{only}' builds on '{stage.parent}', which is not finished; run that first")
+            if self.stage_done(name):
+                status(f"{name}: finished before, skipped")
+            else:
+                run_stage(stage, self.setting(name), self.fingerprint(name))
+        return self.summarise(time.monotonic() - began)
+
+    def summarise(self, seconds: float) -> dict[str, Any]:
+        """Evaluate what is finished and write summary.json: every figure under a plain dotted name."""
+        began = time.monotonic()
+        summary: dict[str, Any] = {"name": self.recipe.name, "version": __version__, "stages": {}, "evaluate": {}}
+        for name in self.recipe.stages:
+            if info := self.stage_done(name):
+                summary["stages"][name] = {k: v for k, v in info.items() if k not in ("settings", "ledgers", "stores")}
+                summary["evaluate"][name] = self.evaluate(name)
+        summary["seconds"] = seconds + time.monotonic() - began
+        summary["peak_rss_bytes"] = peak_rss_bytes()
+        flat = flatten(summary)
+        write_json(self.folder / SUMMARY, flat)
+        return flat
+
+
+def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one table of dotted names; lists are left out, for a figure is a number or a word."""
+    if not isinstance(tree, dict):
+        return {} if isinstance(tree, list) else {prefix: tree}
+    return {k: v for key, sub in tree.items() for k, v in flatten(sub, f"{prefix}.{key}" if prefix else key).items()}

@@ -1,0 +1,124 @@
+"""What each kind of stage trains on and with which loss: all that one stage has and another has not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from tutelage.batching.loader import Source
+from tutelage.batching.store import Store
+from tutelage.chat.renderer import Renderer
+from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.config import SettingsError
+from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model
+from tutelage.model.sizes import ModelSettings, resolve
+from tutelage.model.transformer import Transformer, initialise
+from tutelage.stages.data import DataTable, Stores
+from tutelage.stages.settings import SFT_LR_SHARE, AnyStage, PretrainSettings, SftSettings
+from tutelage.tokenizer import Tokenizer
+from tutelage.train.losses import LossFunction, cross_entropy
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Where a stage stands in its recipe: everything it may build on."""
+
+    name: str
+    folder: Path
+    cache: Path
+    seed: int
+    model: ModelSettings
+    data: DataTable
+    stages: Mapping[str, AnyStage]
+    folders: Mapping[str, Path]
+    tokenizer: Path
+
+    def ancestor(self, stage: AnyStage) -> tuple[str, PretrainSettings]:
+        """The pre-training that a stage builds on, through any number of stages between."""
+        name = stage.parent
+        while name is not None:
+            above = self.stages[name]
+            if isinstance(above, PretrainSettings):
+                return name, above
+            name = above.parent
+        raise SettingsError(f"stage {self.name}: no pre-training stands above it, so there is no text to replay")
+
+    def stores(self, held_out: float) -> Stores:
+        return Stores(self.cache, self.data, held_out)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A stage ready to run: the model as it starts, its sources by share of graded tokens, the loss and the rate."""
+
+    checkpoint: Checkpoint
+    sources: Mapping[str, Source]
+    held_out: Mapping[str, Store]
+    loss: LossFunction
+    lr: float
+
+
+def prepare_pretrain(stage: PretrainSettings, at: Setting) -> Prepared:
+    """Documents, every token graded, from random weights or from an earlier stage."""
+    if stage.parent is None:
+        tokenizer = _load_tokenizer(at.tokenizer)
+        config = resolve(at.model, tokenizer.vocab_size)
+        checkpoint = Checkpoint(initialise(Transformer(config), at.seed), tokenizer)
+    else:
+        checkpoint = load_model(at.folders[stage.parent])
+    context = _context(stage, checkpoint, at)
+    stores = at.stores(stage.held_out)
+    sources, held_out = {}, {}
+    for name, share in stage.data.items():
+        sources[name] = Source(stores.text(name, checkpoint.tokenizer, context, "train"), share)
+        held_out[name] = stores.text(name, checkpoint.tokenizer, context, "held_out")
+    return Prepared(checkpoint, sources, held_out, cross_entropy, stage.lr)
+
+
+def prepare_sft(stage: SftSettings, at: Setting) -> Prepared:
+    """Conversations, the assistant's tokens graded, with documents of the pre-training replayed beside them."""
+    assert stage.parent is not None
+    checkpoint = extend_vocabulary(load_model(at.folders[stage.parent]), TEMPLATE_TOKENS, at.seed)
+    renderer = Renderer(checkpoint.tokenizer)
+    context = _context(stage, checkpoint, at)
+    stores = at.stores(stage.held_out)
+    total = sum(stage.data.values())
+    sources, held_out = {}, {}
+    for name, share in stage.data.items():
+        options = stage.mask, stage.too_long
+        sources[name] = Source(
+            stores.chat(name, renderer, context, "train", *options), share / total * (1 - stage.replay)
+        )
+        held_out[name] = stores.chat(name, renderer, context, "held_out", *options)
+    _, base = at.ancestor(stage)
+    if stage.replay:
+        base_total = sum(base.data.values())
+        base_stores = at.stores(base.held_out)
+        for name, share in base.data.items():
+            store = base_stores.text(name, checkpoint.tokenizer, context, "train")
+            sources[f"replay of {name}"] = Source(store, share / base_total * stage.replay)
+    lr = stage.lr if stage.lr is not None else base.lr * SFT_LR_SHARE
+    return Prepared(checkpoint, sources, held_out, cross_entropy, lr)
+
+
+def prepare(stage: AnyStage, at: Setting) -> Prepared:
+    """Everything a stage needs to run; tokenises its data where that has not been done yet."""
+    prepared = prepare_sft(stage, at) if isinstance(stage, SftSettings) else prepare_pretrain(stage, at)
+    for name, source in prepared.sources.items():
+        if not len(source.store):
+            raise ValueError(f"stage {at.name}: nothing is left to train on in '{name}'; see its ledger")
+    return prepared
+
+
+def _context(stage: AnyStage, checkpoint: Checkpoint, at: Setting) -> int:
+    most = checkpoint.model.config.context
+    if stage.context is not None and stage.context > most:
+        raise SettingsError(f"stage {at.name}: context = {stage.context}, but the model reads {most} tokens at most")
+    return stage.context or most
+
+
+def _load_tokenizer(path: Path) -> Tokenizer:
+    from tutelage import tokenizer
+
+    return tokenizer.load(path)

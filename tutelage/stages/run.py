@@ -1,0 +1,226 @@
+"""Run one stage from start, or from where it was stopped, to its finished folder."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from tutelage.batching.loader import batches, count_steps
+from tutelage.config import to_plain
+from tutelage.evaluate.loss import mean_loss, unit_losses
+from tutelage.files import write_json
+from tutelage.model.hub import save_model
+from tutelage.model.sizes import parameter_count
+from tutelage.progress import Bar, status, track
+from tutelage.stages.prepare import Prepared, Setting, prepare
+from tutelage.stages.settings import AnyStage
+from tutelage.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from tutelage.train.loop import StepReport, train
+from tutelage.train.optimizers import Optimizer
+from tutelage.train.schedule import make_schedule
+
+STAGE, LOG, CHECKPOINT = "stage.json", "train.jsonl", "checkpoint"
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has saved where it stands."""
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Within the block, Ctrl-C and SIGTERM wait until the step in progress is done; a second Ctrl-C ends at once."""
+    asked: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+        status("stopping after this step; press Ctrl-C again to stop at once")
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@dataclass
+class Journal:
+    """What a stage's hooks write while it trains: the log, the checkpoints and the bar on the screen."""
+
+    at: Setting
+    stage: AnyStage
+    prepared: Prepared
+    optimizer: Optimizer
+    position: Position
+    steps: int
+    bar: Bar
+    stop: Callable[[], bool]
+    began: float = field(default_factory=time.monotonic)
+    saved: float = field(default_factory=time.monotonic)
+    lines: list[str] = field(default_factory=list)
+
+    def __call__(self, report: StepReport) -> None:
+        before = self.position
+        now = time.monotonic()
+        seconds = before.seconds + now - self.began
+        self.began = now
+        self.position = replace(
+            before,
+            step=report.done,
+            data=report.state,
+            tokens=before.tokens + report.tokens,
+            graded=before.graded + report.graded,
+            seconds=seconds,
+        )
+        means = dict(report.metrics.means())
+        line = {
+            "step": report.done,
+            **means,
+            "lr": self.optimizer.lr * report.lr_factor,
+            "gradient_norm": report.gradient_norm,
+            "tokens": self.position.tokens,
+            "graded": self.position.graded,
+        }
+        last = report.done == self.steps
+        every = self.stage.evaluate_every
+        if last or (every and report.done % every == 0):
+            line |= {f"held_out.{name}": loss for name, loss in held_out_losses(self.prepared, self.stage).items()}
+        self.lines.append(json.dumps(line))
+        self.bar.update(1, {**means, "lr": line["lr"], "tokens/s": self.position.tokens / max(seconds, 1e-9)})
+        stopping = self.stop() and not last
+        if last or stopping or now - self.saved >= self.stage.checkpoint_seconds:
+            self.save()
+        if stopping:
+            raise Stopped(f"stopped after step {report.done} of {self.steps} of stage {self.at.name}")
+
+    def save(self) -> None:
+        # The log goes first: lines past the checkpoint are cut when it is taken up again.
+        with (self.at.folder / LOG).open("a") as log:
+            log.writelines(line + "\n" for line in self.lines)
+        self.lines.clear()
+        save_checkpoint(self.at.folder / CHECKPOINT, self.prepared.checkpoint.model, self.optimizer, self.position)
+        self.saved = time.monotonic()
+
+
+def held_out_losses(prepared: Prepared, stage: AnyStage) -> dict[str, float]:
+    """Mean loss in nats per graded token on each held-out part that has rows."""
+    model, micro = prepared.checkpoint.model, stage.micro_tokens or stage.batch_tokens
+    return {
+        name: mean_loss(unit_losses(model, store, micro), store)
+        for name, store in prepared.held_out.items()
+        if len(store)
+    }
+
+
+def run_stage(stage: AnyStage, at: Setting, fingerprint: str) -> None:
+    """Train a stage and write its folder; takes up a checkpoint of the same fingerprint where one stands.
+
+    Raises:
+        Stopped: Ctrl-C or SIGTERM came; a checkpoint was saved and the same command goes on from it.
+        ValueError: the data cannot be trained on.
+    """
+    prepared = prepare(stage, at)
+    checkpoint = prepared.checkpoint
+    for store in [source.store for source in prepared.sources.values()]:
+        store.ledger.check()
+    steps = stage.steps
+    if steps is None:
+        assert stage.epochs is not None
+        steps = count_steps(prepared.sources, stage.batch_tokens, stage.seed, stage.epochs)
+    optimizer = Optimizer(checkpoint.model, stage.optimizer, prepared.lr)
+    at.folder.mkdir(parents=True, exist_ok=True)
+    position = load_checkpoint(at.folder / CHECKPOINT, checkpoint.model, optimizer, fingerprint)
+    if position is None:
+        position = Position(0, {}, fingerprint)
+    else:
+        status(f"{at.name}: going on after step {position.step} of {steps}")
+    _cut_log(at.folder / LOG, position.step)
+    stream = batches(
+        prepared.sources,
+        batch_tokens=stage.batch_tokens,
+        micro_tokens=stage.micro_tokens or max(stage.batch_tokens, _longest(prepared)),
+        seed=stage.seed,
+        epochs=stage.epochs,
+        state=position.data or None,
+    )
+    with stop_requests() as stop, track(at.name, steps, "steps", position.step) as bar:
+        journal = Journal(at, stage, prepared, optimizer, position, steps, bar, stop)
+        schedule = make_schedule(stage.schedule, steps)
+        start = position.step
+        train(
+            checkpoint.model, optimizer, stream, prepared.loss, start=start, steps=steps, lr=schedule, hooks=[journal]
+        )
+    _finish(stage, at, fingerprint, prepared, journal.position)
+
+
+def _finish(stage: AnyStage, at: Setting, fingerprint: str, prepared: Prepared, position: Position) -> None:
+    save_model(at.folder, prepared.checkpoint)
+    last = json.loads((at.folder / LOG).read_text().splitlines()[-1])
+    held_out = {name.removeprefix("held_out."): loss for name, loss in last.items() if name.startswith("held_out.")}
+    units = {name: len(source.store) for name, source in prepared.sources.items()}
+    passes = {name: round(cursor.epoch + cursor.position / units[name], 4) for name, cursor in position.data.items()}
+    write_json(
+        at.folder / STAGE,
+        {
+            "name": at.name,
+            "fingerprint": fingerprint,
+            "settings": to_plain(stage),
+            "lr": prepared.lr,
+            "parameters": parameter_count(prepared.checkpoint.model.config),
+            "vocab": prepared.checkpoint.tokenizer.vocab_size,
+            "steps": position.step,
+            "tokens": position.tokens,
+            "graded": position.graded,
+            "seconds": position.seconds,
+            "tokens_per_second": position.tokens / max(position.seconds, 1e-9),
+            "loss": last["loss"],
+            "held_out": held_out,
+            "passes": passes,
+            "graded_by_source": {name: cursor.graded for name, cursor in position.data.items()},
+            "ledgers": [source.store.ledger.to_dict() for source in prepared.sources.values()],
+            "stores": {name: source.store.folder.name for name, source in prepared.sources.items()},
+            "peak_rss_bytes": peak_rss_bytes(),
+        },
+    )
+
+
+def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """What a finished stage wrote of itself; None where it is unfinished or was another."""
+    path = folder / STAGE
+    if not path.exists():
+        return None
+    info = json.loads(path.read_text())
+    return info if info["fingerprint"] == fingerprint else None
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process has held, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
+
+
+def _longest(prepared: Prepared) -> int:
+    return max(int(source.store.tokens_U.max()) for source in prepared.sources.values())
+
+
+def _cut_log(path: Path, step: int) -> None:
+    """Forget what the log says of steps after the checkpoint: they are done again."""
+    if path.exists():
+        lines = path.read_text().splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+        path.write_text("".join(kept))

@@ -1,0 +1,93 @@
+"""What a recipe says of a stage."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from tutelage.batching.sources import TooLong
+from tutelage.chat.renderer import Mask
+from tutelage.config import Settings, SettingsError
+from tutelage.train.optimizers import OptimizerSettings
+from tutelage.train.schedule import ScheduleSettings
+
+# The share of the base model's rate that fine-tuning starts from: a half to a tenth keeps what was learned while the
+# format is picked up; a third is the usual first try.
+SFT_LR_SHARE = 1 / 3
+
+
+class StageSettings(Settings, frozen=True, kw_only=True):
+    """What every stage has.
+
+    data:            name of the data -> its share of the graded tokens.
+    parent:          the stage whose model this one goes on from; written `from` in a recipe.
+    epochs, steps:   how long: passes over the first data named, or optimizer steps. Exactly one of the two.
+    batch_tokens:    tokens an optimizer step reads, at most.
+    micro_tokens:    tokens of one forward pass, at most: less memory, same gradients. None: as batch_tokens.
+    context:         the longest segment, in tokens; the model's where left out. A stage may lengthen it.
+    held_out:        the share of the rows kept from training, to measure the loss on.
+    evaluate_every:  steps between two measurements of the held-out loss; 0 only at the end.
+    checkpoint_seconds: seconds between two checkpoints.
+    seed:            sets the order of the data.
+    """
+
+    data: dict[str, float]
+    parent: str | None = msgspec.field(name="from", default=None)
+    epochs: int | None = None
+    steps: int | None = None
+    batch_tokens: int = 8192
+    micro_tokens: int | None = None
+    context: int | None = None
+    held_out: float = 0.02
+    evaluate_every: int = 0
+    checkpoint_seconds: float = 60.0
+    seed: int = 0
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+
+    def __post_init__(self) -> None:
+        if (self.epochs is None) == (self.steps is None):
+            raise SettingsError("a stage needs epochs or steps, one of the two, to know when it is finished")
+        for name in ("epochs", "steps", "batch_tokens", "micro_tokens", "context"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise SettingsError(f"{name} is {value}; it must be at least 1")
+        if not self.data or min(self.data.values()) <= 0:
+            raise SettingsError("data needs at least one name, each with a share above 0, such as data = { world = 1 }")
+        if not 0 <= self.held_out < 1:
+            raise SettingsError(f"held_out is {self.held_out}; it is a share of the rows: at least 0, below 1")
+        if self.evaluate_every < 0 or self.checkpoint_seconds < 0:
+            raise SettingsError("evaluate_every and checkpoint_seconds must not be negative")
+
+
+class PretrainSettings(StageSettings, tag="pretrain", tag_field="kind", frozen=True, kw_only=True):
+    """Learn to predict every token of documents. Mid-training is this too, from an earlier stage on other data."""
+
+    lr: float = 3e-3
+
+
+class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_only=True):
+    """Learn to answer: supervised fine-tuning on conversations.
+
+    lr:       peak learning rate; a third of the rate of the pre-training it builds on where left out.
+    mask:     "assistant" grades what the assistant writes; "none" grades every token, users' words too.
+    replay:   share of the graded tokens of every step that is text of the pre-training, against forgetting.
+    too_long: what becomes of a conversation longer than the context: an error, dropped and counted, or split by turns.
+    """
+
+    lr: float | None = None
+    mask: Mask = "assistant"
+    replay: float = 0.0
+    too_long: TooLong = "error"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parent is None:
+            raise SettingsError('fine-tuning needs a model to start from: say from = "STAGE"')
+        if not 0 <= self.replay < 1:
+            raise SettingsError(f"replay is {self.replay}; it is a share of the graded tokens: at least 0, below 1")
+
+
+AnyStage = PretrainSettings | SftSettings
+StageKind = Literal["pretrain", "sft"]

@@ -1,0 +1,382 @@
+"""Text to token ids and back: tokenizers trained here (characters, byte-level BPE) or loaded from any tokenizer.json.
+
+Special tokens are ids that no text can produce: a user who types "<|assistant|>" gets its characters.
+"""
+
+from __future__ import annotations
+
+import codecs
+import difflib
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+import numpy as np
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+
+from tutelage.files import write_text
+
+END_OF_TEXT = "<|endoftext|>"
+FILE_NAME = "tokenizer.json"
+
+# Digits stand alone, so that a number is read the way it is added up; a word takes the one space before it.
+_BPE_PIECES = (
+    r"['’]\p{L}{1,2}(?![\p{L}\p{M}])"  # 's, 'll
+    r"| ?[\p{L}\p{M}]+"
+    r"|\p{N}"
+    r"| ?[^\s\p{L}\p{M}\p{N}]+"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_ONE_CHARACTER = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+
+
+class TokenizerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Which tokenizer to train. `vocab` counts special tokens too and is read by "bpe" only."""
+
+    kind: Literal["bpe", "char"] = "bpe"
+    vocab: int = 2048
+
+    def __post_init__(self) -> None:
+        if self.kind == "bpe":
+            _check_vocab(self.vocab, 0)
+
+
+class EncodingError(ValueError):
+    """A text that cannot be encoded losslessly: `row` counts the texts given, `problem` says what and where."""
+
+    def __init__(self, row: int, problem: str) -> None:
+        super().__init__(row, problem)  # the very arguments, so that the error survives the way out of a worker process
+        self.row = row
+        self.problem = problem
+
+    def __str__(self) -> str:
+        return f"text {self.row}, {self.problem}"
+
+
+@dataclass(frozen=True, eq=False)
+class Tokenizer:
+    """A tokenizer; takes over `backend` and switches its truncation, padding and special-token matching off."""
+
+    backend: tokenizers.Tokenizer
+
+    def __post_init__(self) -> None:
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        # The library's name misleads: True means that special tokens found in text are encoded as plain text.
+        self.backend.encode_special_tokens = True
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        # The backend's own pickle forgets encode_special_tokens: in a worker process text would yield special ids.
+        return _from_json, (self.backend.to_str(),)
+
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of `text`, int32[T]; never a special id. EncodingError where that cannot be done losslessly."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The ids of each text, int32[T] each, encoded in parallel."""
+        if self._character_ids is not None:
+            return [self._encode_characters(text, row) for row, text in enumerate(texts)]
+        self._refuse_leaks(texts)
+        try:
+            encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
+        except TypeError:
+            _refuse_surrogates(texts)
+            raise
+        return [np.array(encoding.ids, np.int32) for encoding in encodings]
+
+    def encode_with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray]:
+        """The ids, int32[T], and the characters each token covers, int32[T, 2], half-open.
+
+        A token that holds only some bytes of a character covers that whole character.
+        """
+        return self.encode_batch_with_offsets([text])[0]
+
+    def encode_batch_with_offsets(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """`encode_with_offsets` of each text, in parallel; slower than `encode_batch`."""
+        if self._character_ids is not None:
+            ids = self.encode_batch(texts)
+            return [(row, np.arange(len(row), dtype=np.int32)[:, None] + np.array([0, 1], np.int32)) for row in ids]
+        self._refuse_leaks(texts)
+        try:
+            encodings = self.backend.encode_batch(texts, add_special_tokens=False)
+        except TypeError:
+            _refuse_surrogates(texts)
+            raise
+        return [
+            (np.array(one.ids, np.int32), np.array(one.offsets, np.int32).reshape(len(one.ids), 2)) for one in encodings
+        ]
+
+    def decode(self, ids: Sequence[int] | np.ndarray) -> str:
+        """The text of `ids`: special tokens by their name, bytes that are no valid UTF-8 as U+FFFD."""
+        numbers = self._checked(ids)
+        if self._token_bytes is None:
+            return self.backend.decode(numbers, skip_special_tokens=False)
+        return b"".join(map(self._token_bytes.__getitem__, numbers)).decode("utf-8", "replace")
+
+    def token_bytes(self, token: int) -> bytes:
+        """The bytes one token stands for (UTF-8, perhaps only a part of a character)."""
+        (number,) = self._checked([token])
+        if self._token_bytes is not None:
+            return self._token_bytes[number]
+        return (self.backend.id_to_token(number) or "").replace("▁", " ").encode()
+
+    def token_text(self, token: int) -> str:
+        """One token for display; an incomplete character shows as U+FFFD."""
+        return self.token_bytes(token).decode("utf-8", "replace")
+
+    @cached_property
+    def vocab_size(self) -> int:
+        """One more than the highest id: the number of rows a model needs."""
+        return max(self.backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
+
+    @cached_property
+    def special_tokens(self) -> Mapping[str, int]:
+        """Name -> id of every special token, in order of id."""
+        added = self.backend.get_added_tokens_decoder()
+        return {token.content: number for number, token in sorted(added.items()) if token.special}
+
+    def special(self, name: str) -> int:
+        """The id of a special token; ValueError names the nearest if there is none of this name."""
+        if name in self.special_tokens:
+            return self.special_tokens[name]
+        near = difflib.get_close_matches(name, self.special_tokens, n=1)
+        known = f"did you mean {near[0]}?" if near else f"it has {', '.join(self.special_tokens) or 'none'}"
+        raise ValueError(f"the tokenizer has no special token {name}; {known}")
+
+    def extend(self, names: Sequence[str]) -> Tokenizer:
+        """A tokenizer with these special tokens too: new ones get the next ids, no id that exists changes.
+
+        ValueError if a name is empty or is an ordinary token, which text could produce.
+        """
+        added = {token.content for token in self.backend.get_added_tokens_decoder().values()}
+        for name in names:
+            if not name or (name not in added and self.backend.token_to_id(name) is not None):
+                raise ValueError(f"{name!r} cannot be a special token: it is empty or an ordinary token; rename it")
+        backend = tokenizers.Tokenizer.from_str(self.backend.to_str())
+        backend.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+        new = [name for name in dict.fromkeys(names) if name not in added]
+        if [backend.token_to_id(name) for name in new] != list(range(self.vocab_size, self.vocab_size + len(new))):
+            raise ValueError("the tokenizer's ids have gaps, so special tokens cannot be added after the last id")
+        return Tokenizer(backend)
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes `tokenizer.json` into `folder` (made if missing), whole or not at all; returns the file's path."""
+        path = Path(folder) / FILE_NAME
+        write_text(path, self.backend.to_str(pretty=True))
+        return path
+
+    def fingerprint(self) -> str:
+        """A hexadecimal hash of all that decides which ids a text gets."""
+        return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
+
+    @cached_property
+    def _character_ids(self) -> np.ndarray | None:
+        """Code point -> id, -1 where there is none; None unless this is a character tokenizer."""
+        backend = self.backend
+        if not isinstance(backend.model, models.WordLevel) or backend.normalizer is not None:
+            return None
+        if backend.pre_tokenizer is None or backend.pre_tokenizer.__getstate__() != _ONE_CHARACTER.__getstate__():
+            return None
+        if any(not token.special for token in backend.get_added_tokens_decoder().values()):
+            return None
+        vocab = {
+            token: number for token, number in backend.get_vocab(with_added_tokens=False).items() if len(token) == 1
+        }
+        table = np.full(max(map(ord, vocab), default=0) + 2, -1, np.int32)
+        for character, number in vocab.items():
+            table[ord(character)] = number
+        return table
+
+    def _encode_characters(self, text: str, row: int) -> np.ndarray:
+        table = self._character_ids
+        assert table is not None
+        points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        # The table's last entry is -1 and stands for every code point beyond it.
+        ids = table[np.minimum(points, len(table) - 1)]
+        if len(ids) and ids.min() < 0:
+            at = int(np.argmin(ids))
+            problem = f"character {at}: {text[at]!r} (U+{points[at]:04X}) is not in the character vocabulary"
+            cure = 'remove it, or train the tokenizer on text that has it, or on kind = "bpe", which takes any text'
+            raise EncodingError(row, f"{problem}; {cure}")
+        return ids
+
+    @cached_property
+    def _token_bytes(self) -> list[bytes] | None:
+        """The bytes of each token, or None where the meaning of a token depends on its neighbours (SentencePiece)."""
+        decoder = self.backend.decoder
+        if not isinstance(decoder, decoders.ByteLevel | decoders.Fuse):
+            return None
+        byte_of = _byte_alphabet() if isinstance(decoder, decoders.ByteLevel) else {}
+        added = self.backend.get_added_tokens_decoder()
+        table = [b""] * self.vocab_size
+        for token, number in self.backend.get_vocab(with_added_tokens=True).items():
+            as_bytes = number not in added and all(character in byte_of for character in token)
+            table[number] = bytes(byte_of[character] for character in token) if as_bytes else token.encode()
+        return table
+
+    @cached_property
+    def _leaks(self) -> list[str]:
+        """Special tokens that text can still produce, because the model's own vocabulary spells them (Unigram)."""
+        names = list(self.special_tokens)
+        encodings = self.backend.encode_batch_fast(names, add_special_tokens=False)
+        return [name for name, one in zip(names, encodings, strict=True) if self.special_tokens[name] in one.ids]
+
+    def _refuse_leaks(self, texts: Sequence[str]) -> None:
+        for name in self._leaks:
+            for row, text in enumerate(texts):
+                if name in text:
+                    problem = f"character {text.index(name)}: it spells the special token {name}"
+                    raise EncodingError(row, f"{problem}, which this tokenizer cannot tell from text; remove it")
+
+    def _checked(self, ids: Sequence[int] | np.ndarray) -> list[int]:
+        numbers: list[int] = ids.tolist() if isinstance(ids, np.ndarray) else list(ids)
+        if numbers and (min(numbers) < 0 or max(numbers) >= self.vocab_size):
+            wrong = next(number for number in numbers if not 0 <= number < self.vocab_size)
+            raise ValueError(f"id {wrong} is outside the tokenizer's vocabulary of {self.vocab_size}")
+        return numbers
+
+
+class StreamDecoder:
+    """Decodes ids one by one, holding back a character until all its bytes have come."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self._shown: list[int] = []
+        self._held: list[int] = []
+
+    def push(self, token: int) -> str:
+        """The text that `token` completes, perhaps none."""
+        if self._tokenizer._token_bytes is not None:
+            return self._utf8.decode(self._tokenizer.token_bytes(token))
+        self._held.append(token)
+        return self._release(final=False)
+
+    def flush(self) -> str:
+        """What was held back, with U+FFFD for what never became a character; the decoder starts afresh."""
+        text = self._utf8.decode(b"", final=True) + self._release(final=True)
+        self._utf8.reset()
+        self._shown = []
+        return text
+
+    def _release(self, final: bool) -> str:
+        # Such a tokenizer drops or keeps a space by what stands before, so the last shown tokens are decoded again.
+        before = self._tokenizer.decode(self._shown)
+        after = self._tokenizer.decode(self._shown + self._held)
+        if after.endswith("\ufffd") and not final:
+            return ""
+        self._shown, self._held = self._held, []
+        return after[len(before) :]
+
+
+def train(
+    texts: Iterable[str], settings: TokenizerSettings, special_tokens: Sequence[str] = (END_OF_TEXT,)
+) -> Tokenizer:
+    """A tokenizer learned from a stream of texts; the special tokens get the last ids.
+
+    The same texts give the same tokenizer, byte for byte. A small text may yield fewer than `vocab` tokens.
+    ValueError if a special token is named twice, `vocab` is too small, or a text is no valid Unicode.
+    """
+    if len(set(special_tokens)) != len(special_tokens):
+        raise ValueError(f"a special token is named twice: {', '.join(special_tokens)}")
+    if settings.kind == "char":
+        return _train_characters(texts).extend(special_tokens)
+    _check_vocab(settings.vocab, len(special_tokens))
+    backend = tokenizers.Tokenizer(models.BPE())
+    split = pre_tokenizers.Split(Regex(_BPE_PIECES), "isolated")
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    backend.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=settings.vocab - len(special_tokens),
+        min_frequency=2,  # a pair seen once teaches nothing but itself
+        initial_alphabet=sorted(_byte_alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(_valid(texts), trainer)
+    return Tokenizer(backend).extend(special_tokens)
+
+
+def load(path: str | Path) -> Tokenizer:
+    """The tokenizer in a folder or file; ValueError names the file if it is missing or broken."""
+    file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ValueError(f"{file}: no tokenizer here; give a folder that holds {FILE_NAME}, or such a file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file}: cannot be read as a tokenizer ({error})") from None
+    try:
+        declared = msgspec.json.decode(text, type=_Declared).added_tokens
+        tokenizer = _from_json(text)
+    except Exception as error:  # the library raises nothing more precise
+        raise ValueError(f"{file}: not a tokenizer.json that can be loaded ({error})") from None
+    for token in declared:
+        # The library renumbers added tokens that leave gaps; a checkpoint's rows would then mean other tokens.
+        if tokenizer.backend.token_to_id(token.content) != token.id:
+            raise ValueError(
+                f"{file}: the added token {token.content} has id {token.id}, which leaves a gap in the ids"
+            )
+    return tokenizer
+
+
+class _DeclaredToken(msgspec.Struct):
+    id: int
+    content: str
+
+
+class _Declared(msgspec.Struct):
+    added_tokens: list[_DeclaredToken] = []
+
+
+def _from_json(text: str) -> Tokenizer:
+    return Tokenizer(tokenizers.Tokenizer.from_str(text))
+
+
+def _train_characters(texts: Iterable[str]) -> Tokenizer:
+    characters: set[str] = set()
+    for text in _valid(texts):
+        characters.update(text)
+    if not characters:
+        raise ValueError("no text to train a character tokenizer on")
+    vocab = {character: number for number, character in enumerate(sorted(characters))}
+    backend = tokenizers.Tokenizer(models.WordLevel(vocab))
+    backend.pre_tokenizer = _ONE_CHARACTER
+    backend.decoder = decoders.Fuse()
+    return Tokenizer(backend)
+
+
+def _valid(texts: Iterable[str]) -> Iterator[str]:
+    for row, text in enumerate(texts):
+        _refuse_surrogates([text], row)
+        yield text
+
+
+def _refuse_surrogates(texts: Sequence[str], first_row: int = 0) -> None:
+    for row, text in enumerate(texts, first_row):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            problem = f"character {error.start}: a lone surrogate (U+{ord(text[error.start]):04X}) is no character"
+            raise EncodingError(row, f"{problem} and cannot be encoded; replace it where the text is read") from None
+
+
+def _check_vocab(vocab: int, special_tokens: int) -> None:
+    if vocab < 256 + special_tokens:
+        raise ValueError(
+            f"vocab = {vocab} is too small for byte-level BPE: it needs 256 bytes + {special_tokens} special tokens; "
+            f"set vocab to {256 + special_tokens} or more"
+        )
+
+
+def _byte_alphabet() -> dict[str, int]:
+    """The character that byte-level tokenizers write for each byte: itself if printable, else one from U+0100 on."""
+    byte_of = {character: ord(character) for character in pre_tokenizers.ByteLevel.alphabet() if ord(character) < 256}
+    others = sorted(set(range(256)) - set(byte_of.values()))
+    return byte_of | {chr(256 + position): byte for position, byte in enumerate(others)}

@@ -1,0 +1,82 @@
+"""The one training loop. An algorithm changes the batches and the loss, never this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from torch import nn
+
+from tutelage.batching.loader import State
+from tutelage.batching.packing import to_device
+from tutelage.records import Batch
+from tutelage.train.losses import LossFunction
+from tutelage.train.metrics import Metrics
+from tutelage.train.optimizers import Optimizer
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one optimizer step did: `done` steps are finished; `state` resumes the data after it."""
+
+    done: int
+    state: State
+    metrics: Metrics
+    tokens: int
+    graded: float
+    gradient_norm: float
+    lr_factor: float
+
+
+Hook = Callable[[StepReport], None]
+
+
+class NothingGraded(ValueError):
+    """A step in which no token has any weight: training on it would teach nothing and show a loss of 0."""
+
+
+class LossNotFinite(ValueError):
+    """The loss became infinite or not a number."""
+
+
+def train(
+    model: nn.Module,
+    optimizer: Optimizer,
+    batches: Iterator[tuple[list[Batch], State]],
+    loss_fn: LossFunction,
+    *,
+    start: int,
+    steps: int,
+    lr: Callable[[int], float],
+    hooks: Sequence[Hook] = (),
+) -> None:
+    """Run optimizer steps `start` to `steps`. Every gradient is the sum of all micro-batches' losses over the step's
+    total graded weight, so it does not depend on how the step was cut.
+
+    Raises:
+        NothingGraded: a step's graded weight is 0.
+        LossNotFinite: a loss is not finite; the model still holds the weights from before that step.
+    """
+    device = next(model.parameters()).device
+    for step in range(start, steps):
+        micro, state = next(batches)
+        total = sum(batch.count for batch in micro)
+        if total == 0:
+            raise NothingGraded(f"step {step + 1}: no token of it is graded; look at the data with `tutelage look`")
+        metrics = Metrics()
+        for batch in micro:
+            loss_sum, batch_metrics = loss_fn(model, to_device(batch, device))
+            metrics.add(batch_metrics)
+            (loss_sum / total).backward()
+        norm = optimizer.gradient_norm()
+        if not norm < float("inf"):
+            raise LossNotFinite(
+                f"step {step + 1}: the gradient is not finite (loss {metrics.means()}); lower the learning rate, "
+                "or look for a broken example with `tutelage look`"
+            )
+        factor = lr(step)
+        optimizer.step(factor, norm)
+        optimizer.zero_grad()
+        report = StepReport(step + 1, state, metrics, sum(len(b.tokens_N) for b in micro), total, norm, factor)
+        for hook in hooks:
+            hook(report)

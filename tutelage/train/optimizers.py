@@ -1,0 +1,96 @@
+"""AdamW and Muon behind one step: gradient clipping, one learning-rate dial, a state that is plain tensors."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import nn
+
+from tutelage.config import Settings
+
+
+class OptimizerSettings(Settings, frozen=True, kw_only=True):
+    """How gradients become steps.
+
+    kind:         muon takes the matrices inside the blocks, AdamW the rest; adamw takes all.
+    betas, eps:   AdamW's (Loshchilov & Hutter 2019, arXiv 1711.05101).
+    momentum:     Muon's (Jordan et al. 2024), its update scaled to AdamW's root mean square (arXiv 2502.16982, eq. 4),
+                  so that one learning rate serves both.
+    weight_decay: decoupled, on matrices alone.
+    clip:         the gradient's norm is scaled down to this where it is larger; None leaves it.
+    """
+
+    kind: Literal["adamw", "muon"] = "adamw"
+    betas: tuple[float, float] = (0.9, 0.95)
+    eps: float = 1e-8
+    momentum: float = 0.95
+    weight_decay: float = 0.0
+    clip: float | None = 1.0
+
+
+class Optimizer:
+    """The optimizers of one model, stepped together."""
+
+    def __init__(self, model: nn.Module, settings: OptimizerSettings, lr: float) -> None:
+        if not lr > 0:
+            raise ValueError(f"lr is {lr}; a learning rate must be above 0")
+        self.settings, self.lr = settings, lr
+        self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.parameters = list(self.named.values())
+        muon = [p for name, p in self.named.items() if settings.kind == "muon" and p.ndim == 2 and "blocks." in name]
+        taken = {id(p) for p in muon}
+        rest = [p for p in self.parameters if id(p) not in taken]
+        adam_groups = [
+            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": settings.weight_decay},
+            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        adam = torch.optim.AdamW(
+            [g for g in adam_groups if g["params"]],
+            lr=lr, betas=settings.betas, eps=settings.eps, fused=True,
+        )  # fmt: skip
+        self.optimizers: list[torch.optim.Optimizer] = [adam]
+        if muon:
+            matrices = torch.optim.Muon(
+                muon, lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay,
+                adjust_lr_fn="match_rms_adamw",
+            )  # fmt: skip
+            self.optimizers.append(matrices)
+
+    def gradient_norm(self) -> float:
+        """The norm of all gradients together."""
+        return float(torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None]))
+
+    def step(self, factor: float, norm: float) -> None:
+        """Clip gradients of norm `norm`, then take one step at `factor` of the peak rate."""
+        clip = self.settings.clip
+        if clip is not None and norm > clip:
+            torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], clip / norm)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.lr * factor
+            optimizer.step()
+
+    def zero_grad(self) -> None:
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def state_tensors(self) -> dict[str, torch.Tensor]:
+        """The whole state as named tensors, ready for safetensors."""
+        names = {id(p): name for name, p in self.named.items()}
+        return {
+            f"{names[id(parameter)]}/{key}": value
+            for optimizer in self.optimizers
+            for parameter, state in optimizer.state.items()
+            for key, value in state.items()
+        }
+
+    def load_state_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Take up a state saved by `state_tensors`."""
+        owners = {id(p): o for o in self.optimizers for g in o.param_groups for p in g["params"]}
+        for key, tensor in tensors.items():
+            name, _, slot = key.rpartition("/")
+            if name not in self.named:
+                raise ValueError(f"the optimizer's state speaks of {name}, which the model does not have")
+            parameter = self.named[name]
+            owners[id(parameter)].state[parameter][slot] = tensor
