@@ -77,13 +77,162 @@ def open_run(recipe_path: Path, settings: tuple[str, ...]) -> Any:
 @main.command()
 @RECIPE
 @SETTINGS
-@click.option("--only", help="Run this stage alone.")
+@click.option("--only", metavar="STAGE", help="Run this stage alone; what it builds on must be finished.")
 @verb
-def run(recipe: Path, settings: tuple[str, ...], only: str | None, as_json: bool) -> dict[str, Any]:
-    """Run every stage of RECIPE that is not finished, evaluate, and write DIR/summary.json."""
-    result = open_run(recipe, settings)
-    summary = result.run(only)
+def run(recipe: Path, settings: tuple[str, ...], only: str | None, as_json: bool) -> Any:
+    """Run every stage of RECIPE that is not finished, evaluate, and write DIR/summary.json (DIR: runs/NAME)."""
+    return finish(open_run(recipe, settings), only, as_json)
+
+
+def finish(opened: Any, only: str | None, as_json: bool) -> Any:
+    """Run, and show the summary to a person."""
+    from rich.console import Console
+
+    from tutelage.report.terminal import print_summary
+
+    summary = opened.run(only)
+    if not as_json:
+        print_summary(summary, Console())
+        click.echo(f"every figure: {opened.folder / 'summary.json'}")
     return summary
+
+
+@main.command()
+@SETTINGS
+@verb
+def demo(settings: tuple[str, ...], as_json: bool) -> Any:
+    """The whole way on the built-in world; then offers a chat when a person is there."""
+    from tutelage.config import recipes_folder
+
+    opened = open_run(recipes_folder() / "demo.toml", settings)
+    summary = finish(opened, None, as_json)
+    last = opened.folder / list(opened.recipe.stages)[-1]
+    if not as_json and sys.stdin.isatty():
+        talk(last, temperature=0.0, seed=0)
+    elif not as_json:
+        click.echo(f"chat with it: tutelage chat {last}")
+    return summary
+
+
+@main.command()
+@RECIPE
+@SETTINGS
+@verb
+def plan(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
+    """What RECIPE costs: sizes, tokens, FLOPs, time and memory, and what is already done. Runs nothing."""
+    from rich.console import Console
+
+    from tutelage.plan import plan as make_plan
+    from tutelage.report.terminal import print_plan
+
+    result = make_plan(open_run(recipe, settings))
+    if not as_json:
+        print_plan(result, Console())
+    return result
+
+
+STAGE_FOLDER = click.argument("folder", type=click.Path(path_type=Path), metavar="RUN/STAGE")
+
+
+def open_stage(folder: Path) -> Any:
+    """The run that a finished stage's folder belongs to."""
+    from tutelage.config import convert
+    from tutelage.files import read_json
+    from tutelage.recipe import RECIPE, Recipe, Run
+
+    path = folder.parent / RECIPE
+    if not path.exists():
+        raise ValueError(
+            f"{folder} is not the folder of a stage: {path} is missing; give RUN/STAGE, as in runs/demo/chat"
+        )
+    made = Run(convert(read_json(path), Recipe, str(path)), folder.parent)
+    if folder.name not in made.recipe.stages:
+        raise ValueError(f"{folder.parent} has no stage '{folder.name}'; it has {', '.join(made.recipe.stages)}")
+    return made
+
+
+@main.command()
+@STAGE_FOLDER
+@click.option("--step", default=1, show_default=True, help="Which optimizer step to show.")
+@click.option("--segments", default=3, show_default=True, help="How many packed segments to show.")
+@click.option("--text", is_flag=True, help="Running text instead of a table.")
+@verb
+def look(folder: Path, step: int, segments: int, text: bool, as_json: bool) -> Any:
+    """Real packed rows of a stage: position, token, role, label and weight."""
+    from rich.console import Console
+
+    from tutelage.stages.look import rows_as_data, show_rows, step_batches
+
+    opened = open_stage(folder)
+    micro, tokenizer = step_batches(opened.recipe.stages[folder.name], opened.setting(folder.name), step)
+    if as_json:
+        return rows_as_data(micro, tokenizer, segments)
+    show_rows(micro, tokenizer, segments, text, Console())
+    return None
+
+
+@main.command()
+@STAGE_FOLDER
+@verb
+def evaluate(folder: Path, as_json: bool) -> Any:
+    """Run the evaluations that the recipe asks for on a finished stage; those measured before are shown again."""
+    from rich.console import Console
+
+    from tutelage.report.terminal import print_summary
+
+    opened = open_stage(folder)
+    if opened.stage_done(folder.name) is None:
+        raise ValueError(f"stage {folder.name} is not finished; run its recipe first")
+    summary = opened.summarise(0.0)
+    if not as_json:
+        print_summary(summary, Console())
+    return {key: value for key, value in summary.items() if key.startswith(f"evaluate.{folder.name}.")}
+
+
+@main.command()
+@STAGE_FOLDER
+@click.option("--temperature", default=0.0, show_default=True, help="0 takes the most likely token.")
+@click.option("--seed", default=0, show_default=True)
+@verb
+def chat(folder: Path, temperature: float, seed: int, as_json: bool) -> None:
+    """Talk with a fine-tuned stage."""
+    talk(folder, temperature, seed)
+
+
+def talk(folder: Path, temperature: float, seed: int) -> None:
+    """Open a chat on the terminal."""
+    from tutelage.engine.sampling import SamplingSettings
+    from tutelage.evaluate.asking import can_chat
+    from tutelage.model.hub import load_model
+    from tutelage.serve.terminal import chat as converse
+    from tutelage.stages.data import world_of
+
+    checkpoint = load_model(folder)
+    if not can_chat(checkpoint):
+        raise ValueError(f"{folder} is a base model: it goes on with text and cannot chat; give a fine-tuned stage")
+    settings = SamplingSettings(temperature=temperature, seed=seed, max_tokens=64)
+    opened = open_stage(folder)
+    prefix = f"evaluate.{folder.name}.knowledge."
+    figures = {name.removeprefix(prefix): value for name, value in opened.summary().items() if name.startswith(prefix)}
+
+    def read() -> str:
+        try:
+            return input("> ")
+        except KeyboardInterrupt:
+            raise EOFError from None
+
+    def write(piece: str) -> None:
+        click.echo(piece, nl=False)
+
+    converse(
+        checkpoint,
+        world_of(opened.recipe.data),
+        figures,
+        settings,
+        read,
+        write,
+        lambda line: click.secho(line, dim=True),
+    )
 
 
 if __name__ == "__main__":

@@ -193,6 +193,11 @@ class Run:
         write_json(self.folder / SUMMARY, flat)
         return flat
 
+    def summary(self) -> dict[str, Any]:
+        """The figures of the last run; none where there are none."""
+        path = self.folder / SUMMARY
+        return read_json(path) if path.exists() else {}
+
 
 def flatten(tree: Any, prefix: str = "") -> dict[str, Any]:
     """Nested tables as one table of dotted names; lists are left out, for a figure is a number or a word."""

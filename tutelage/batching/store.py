@@ -41,8 +41,8 @@ class Store:
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest segment."""
-        return int(np.diff(self._segments).max(initial=0))
+        """Tokens of the longest unit."""
+        return int(self.tokens_U.max(initial=0))
 
     def unit(self, index: int) -> Unit:
         return tuple(self._example(i) for i in range(self._units[index], self._units[index + 1]))

@@ -13,6 +13,7 @@ from tutelage.evaluate.statistics import Rate, rate
 from tutelage.model.hub import Checkpoint
 from tutelage.world.grading import Question, admits_ignorance, is_correct
 from tutelage.world.society import World
+from tutelage.world.values import ATTRIBUTES
 
 SPLITS: tuple[Literal["train", "held_out"], ...] = ("train", "held_out")
 NAMES = {"train": "trained", "held_out": "held_out"}
@@ -54,12 +55,12 @@ def evaluate_knowledge(checkpoint: Checkpoint, world: World, settings: SamplingS
         return kinds
 
     for split in SPLITS:
-        cloze = list(islice(world.cloze(split), MAX_QUESTIONS))
+        cloze = list(islice(world.cloze(split, facts=len(ATTRIBUTES)), MAX_QUESTIONS))
         answers = continue_text(checkpoint, [q.prompt for q in cloze], settings, f"cloze, {NAMES[split]} people")
         grade(f"cloze.{NAMES[split]}", cloze, answers)
         if not can_chat(checkpoint):
             continue
-        for kind, questions in each_kind(world.questions(split)).items():
+        for kind, questions in each_kind(world.questions(split, facts=len(ATTRIBUTES))).items():
             asked = questions[:MAX_QUESTIONS]
             label = f"{kind} questions, {NAMES[split]} people"
             name = NAMES[split] if kind == "one-step" else f"{NAMES[split]}.{kind.replace('-', '_')}"

@@ -103,17 +103,21 @@ def parameter_count(config: ModelConfig) -> int:
     width, q_and_kv = config.width, (config.heads + 2 * config.kv_heads) * config.head_size
     layer_norm = config.norm == "layer" and config.bias
     norm = width * (2 if layer_norm else 1)
-    up = config.mlp_width * (2 if config.mlp == "swiglu" else 1)
-    block = (
-        2 * norm + width * q_and_kv + config.heads * config.head_size * width + width * up + config.mlp_width * width
-    )
+    block = 2 * norm + _block_matrices(config)
     if config.bias:
-        block += q_and_kv + width + up + width
+        block += q_and_kv + width + config.mlp_width * (2 if config.mlp == "swiglu" else 1) + width
     if config.qk_norm:
         block += 2 * config.head_size
     positions = config.context * width if config.position == "learned" else 0
     embeddings = config.vocab * width * (1 if config.tied else 2)
     return embeddings + positions + config.depth * block + norm
+
+
+def _block_matrices(config: ModelConfig) -> int:
+    """The weights that one block multiplies a token by: all but gains and biases."""
+    q_and_kv = (config.heads + 2 * config.kv_heads) * config.head_size
+    up = config.mlp_width * (2 if config.mlp == "swiglu" else 1)
+    return config.width * (q_and_kv + config.heads * config.head_size + up + config.mlp_width)
 
 
 def flops_per_token(config: ModelConfig, segment: float) -> float:
@@ -122,10 +126,7 @@ def flops_per_token(config: ModelConfig, segment: float) -> float:
     Two a multiply-add, three times the forward pass (PaLM, appendix B, arXiv 2204.02311): 6 a weight that is multiplied
     (the embedding is only looked up), and 6 x head width x segment a layer for the causal half of the attention.
     """
-    gains = (2 * config.depth + 1) * config.width
-    embeddings = config.vocab * config.width * (0 if config.tied else 1)
-    positions = config.context * config.width if config.position == "learned" else 0
-    multiplied = parameter_count(config) - embeddings - positions - gains
+    multiplied = config.depth * _block_matrices(config) + config.vocab * config.width
     attention = 6 * config.depth * config.heads * config.head_size * segment
     return 6 * multiplied + attention
 
@@ -133,3 +134,25 @@ def flops_per_token(config: ModelConfig, segment: float) -> float:
 def kv_bytes_per_token(config: ModelConfig, bytes_per_number: int = 4) -> int:
     """Bytes of key-value cache that one token of one sequence takes."""
     return 2 * config.depth * config.kv_heads * config.head_size * bytes_per_number
+
+
+def training_bytes(config: ModelConfig, muon: bool) -> int:
+    """Bytes of weights, gradients and optimizer state in float32. AdamW keeps two numbers a weight, Muon one; Muon
+    takes the matrices inside the blocks."""
+    count = parameter_count(config)
+    matrices = count - config.vocab * config.width * (1 if config.tied else 2) if muon else 0
+    return 4 * (4 * count - matrices)
+
+
+def activation_bytes(config: ModelConfig, tokens: int) -> int:
+    """Bytes of float32 that the forward pass of `tokens` tokens, in segments of one length, keeps for the backward."""
+    width, queries, keys = config.width, config.heads * config.head_size, config.kv_heads * config.head_size
+    norm = width * (3 if config.norm == "rms" else 2)
+    rotated = config.position == "rotary"
+    if config.kv_heads == config.heads:
+        attention = queries + 2 * keys + (queries + keys if rotated else 0)
+    else:
+        attention = 3 * queries if rotated else 3 * queries + 2 * keys
+    attention += queries + (queries + keys if config.qk_norm else 0)
+    mlp = config.mlp_width * (4 if config.mlp == "swiglu" else 2)
+    return 4 * tokens * (config.depth * (2 * norm + attention + mlp) + norm + width)

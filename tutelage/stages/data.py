@@ -60,6 +60,12 @@ def find_world(data: DataSettings, table: DataTable) -> WorldSettings:
     return next(iter(worlds.values()))
 
 
+def world_of(table: DataTable) -> World | None:
+    """The built-in world that a recipe's data belongs to, if it does."""
+    worlds = [entry for entry in table.values() if isinstance(entry, WorldText)]
+    return World(worlds[0]) if worlds else None
+
+
 def is_text(data: DataSettings) -> bool:
     """Whether data is documents; otherwise it is conversations."""
     return isinstance(data, WorldText)

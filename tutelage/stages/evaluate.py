@@ -14,7 +14,7 @@ from tutelage.evaluate.knowledge import evaluate_knowledge
 from tutelage.evaluate.loss import forgetting
 from tutelage.model.hub import Checkpoint, load_model
 from tutelage.records import Conversation
-from tutelage.stages.data import WorldChat, WorldText, find_world
+from tutelage.stages.data import world_of
 from tutelage.stages.prepare import Setting
 from tutelage.stages.settings import AnyStage
 from tutelage.world.society import World
@@ -29,7 +29,7 @@ def run_suite(suite: Suite, stage: AnyStage, at: Setting) -> dict[str, Any]:
     """Every figure of one suite on one stage, as plain nested data."""
     checkpoint = load_model(at.folder)
     if suite == "knowledge":
-        result = evaluate_knowledge(checkpoint, World(find_world(_world_data(at), at.data)), ANSWER)
+        result = evaluate_knowledge(checkpoint, _world(at), ANSWER)
         return nested({name: asdict(rate) for name, rate in result.rates.items()}) | {"samples": result.samples}
     if suite == "format":
         if not can_chat(checkpoint):
@@ -58,19 +58,18 @@ def _forgetting(checkpoint: Checkpoint, stage: AnyStage, at: Setting) -> dict[st
 
 def held_out_prompts(at: Setting) -> list[Conversation]:
     """The first user turns of conversations about people whom no training question named."""
-    world = World(find_world(_world_data(at), at.data))
     prompts = []
-    for conversation in islice(world.conversations("held_out"), FORMAT_PROMPTS):
+    for conversation in islice(_world(at).conversations("held_out"), FORMAT_PROMPTS):
         first = next(i for i, m in enumerate(conversation.messages) if m.role == "user")
         prompts.append(Conversation(conversation.messages[: first + 1], conversation.id))
     return prompts
 
 
-def _world_data(at: Setting) -> WorldText | WorldChat:
-    for data in at.data.values():
-        if isinstance(data, WorldText | WorldChat):
-            return data
-    raise SettingsError("this suite asks about the built-in world, but [data] has none of kind 'world'")
+def _world(at: Setting) -> World:
+    world = world_of(at.data)
+    if world is None:
+        raise SettingsError("this suite asks about the built-in world, but [data] has none of kind 'world'")
+    return world
 
 
 def nested(flat: dict[str, Any]) -> dict[str, Any]:

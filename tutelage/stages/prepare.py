@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tutelage.batching.loader import Source
+from tutelage import tokenizer as tokenizers
+from tutelage.batching.loader import Source, State, batches
 from tutelage.batching.store import Store
 from tutelage.chat.renderer import Renderer
 from tutelage.chat.template import TEMPLATE_TOKENS
@@ -14,9 +15,9 @@ from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
+from tutelage.records import Batch
 from tutelage.stages.data import DataTable, Stores
 from tutelage.stages.settings import SFT_LR_SHARE, AnyStage, PretrainSettings, SftSettings
-from tutelage.tokenizer import Tokenizer
 from tutelage.train.losses import LossFunction, cross_entropy
 
 
@@ -58,11 +59,27 @@ class Prepared:
     loss: LossFunction
     lr: float
 
+    @property
+    def longest_unit(self) -> int:
+        """Tokens of the longest unit of any source."""
+        return max(int(source.store.tokens_U.max()) for source in self.sources.values())
+
+    def batches(self, stage: AnyStage, state: State | None = None) -> Iterator[tuple[list[Batch], State]]:
+        """The micro-batches of step after step, from the start or from a saved state."""
+        return batches(
+            self.sources,
+            batch_tokens=stage.batch_tokens,
+            micro_tokens=stage.micro_tokens or max(stage.batch_tokens, self.longest_unit),
+            seed=stage.seed,
+            epochs=stage.epochs,
+            state=state,
+        )
+
 
 def prepare_pretrain(stage: PretrainSettings, at: Setting) -> Prepared:
     """Documents, every token graded, from random weights or from an earlier stage."""
     if stage.parent is None:
-        tokenizer = _load_tokenizer(at.tokenizer)
+        tokenizer = tokenizers.load(at.tokenizer)
         config = resolve(at.model, tokenizer.vocab_size)
         checkpoint = Checkpoint(initialise(Transformer(config), at.seed), tokenizer)
     else:
@@ -116,9 +133,3 @@ def _context(stage: AnyStage, checkpoint: Checkpoint, at: Setting) -> int:
     if stage.context is not None and stage.context > most:
         raise SettingsError(f"stage {at.name}: context = {stage.context}, but the model reads {most} tokens at most")
     return stage.context or most
-
-
-def _load_tokenizer(path: Path) -> Tokenizer:
-    from tutelage import tokenizer
-
-    return tokenizer.load(path)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from tutelage.batching.loader import batches, count_steps
+from tutelage.batching.loader import count_steps
 from tutelage.config import to_plain
 from tutelage.evaluate.loss import mean_loss, unit_losses
 from tutelage.files import write_json
@@ -150,14 +150,7 @@ def run_stage(stage: AnyStage, at: Setting, fingerprint: str) -> None:
     else:
         status(f"{at.name}: going on after step {position.step} of {steps}")
     _cut_log(at.folder / LOG, position.step)
-    stream = batches(
-        prepared.sources,
-        batch_tokens=stage.batch_tokens,
-        micro_tokens=stage.micro_tokens or max(stage.batch_tokens, _longest(prepared)),
-        seed=stage.seed,
-        epochs=stage.epochs,
-        state=position.data or None,
-    )
+    stream = prepared.batches(stage, position.data or None)
     with stop_requests() as stop, track(at.name, steps, "steps", position.step) as bar:
         journal = Journal(at, stage, prepared, optimizer, position, steps, bar, stop)
         schedule = make_schedule(stage.schedule, steps)
@@ -212,10 +205,6 @@ def peak_rss_bytes() -> int:
     """The most memory this process has held, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
-
-
-def _longest(prepared: Prepared) -> int:
-    return max(int(source.store.tokens_U.max()) for source in prepared.sources.values())
 
 
 def _cut_log(path: Path, step: int) -> None:

@@ -1,0 +1,155 @@
+"""What a recipe will cost, before it is run: sizes, tokens, FLOPs, time, memory. Nothing is trained."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Any
+
+import torch
+
+from tutelage import tokenizer as tokenizers
+from tutelage.chat.renderer import Renderer, render_documents
+from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.model.sizes import activation_bytes, flops_per_token, parameter_count, resolve, training_bytes
+from tutelage.recipe import TOKENIZER, Run
+from tutelage.stages.data import conversations, documents, is_text
+from tutelage.stages.settings import AnyStage, SftSettings
+from tutelage.tokenizer import Tokenizer
+
+# The share of the speed of a plain matrix product that training reaches; what small models on few cores came to.
+UTILISATION = 0.4
+SAMPLE_ROWS = 500
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """One stage. Parameters, FLOPs a token and the bytes of weights, gradients and optimizer state are exact; tokens
+    are exact where the stage is done, else reckoned from the first rows of the data; seconds from measured speed."""
+
+    done: bool
+    parameters: int
+    tokens: int
+    steps: int
+    flops: float
+    seconds: float
+    state_bytes: int
+    activation_bytes: int
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """How much of one data there is: rows and tokens, graded and not."""
+
+    rows: int
+    tokens: float
+    graded: float
+
+
+def plan(run: Run) -> dict[str, Any]:
+    """The plan of every stage and of all together, as plain data."""
+    speed = matrix_speed()
+    base = _tokenizer(run)
+    chat = base.extend(TEMPLATE_TOKENS)
+    stages = {}
+    for name, stage in run.recipe.stages.items():
+        tokenizer = chat if _chats(run, name) else base
+        stages[name] = asdict(_plan_stage(run, name, stage, tokenizer, speed))
+    left = [stage for stage in stages.values() if not stage["done"]]
+    return {
+        "name": run.recipe.name,
+        "stages": stages,
+        "seconds": sum(stage["seconds"] for stage in left),
+        "flops": sum(stage["flops"] for stage in left),
+        "peak_bytes": max((stage["state_bytes"] + stage["activation_bytes"] for stage in left), default=0),
+        "matrix_flops_per_second": speed,
+        "utilisation": UTILISATION,
+    }
+
+
+def matrix_speed() -> float:
+    """FLOP/s of a float32 matrix product on this machine, the best of a few short tries."""
+    a = torch.randn(1024, 1024)
+    best = 0.0
+    for _ in range(5):
+        began = time.perf_counter()
+        torch.mm(a, a)
+        best = max(best, 2 * 1024**3 / (time.perf_counter() - began))
+    return best
+
+
+def _chats(run: Run, name: str | None) -> bool:
+    """Whether a stage's model has the chat tokens: it, or a stage above it, is fine-tuned."""
+    while name is not None:
+        if isinstance(run.recipe.stages[name], SftSettings):
+            return True
+        name = run.recipe.stages[name].parent
+    return False
+
+
+def _plan_stage(run: Run, name: str, stage: AnyStage, tokenizer: Tokenizer, speed: float) -> StagePlan:
+    config = resolve(run.recipe.model, tokenizer.vocab_size)
+    sizes = {data: _measure(run, data, tokenizer) for data in stage.data}
+    info = run.stage_done(name)
+    if info is not None:
+        tokens, steps = info["tokens"], info["steps"]
+    elif stage.steps is not None:
+        steps = stage.steps
+        tokens = steps * stage.batch_tokens
+    else:
+        assert stage.epochs is not None
+        tokens = round(stage.epochs * _tokens_of_a_pass(stage, sizes) * (1 - stage.held_out))
+        steps = -(-tokens // stage.batch_tokens)
+    segment = sum(size.tokens for size in sizes.values()) / sum(size.rows for size in sizes.values())
+    flops = tokens * flops_per_token(config, min(segment, config.context))
+    micro = min(stage.micro_tokens or stage.batch_tokens, max(tokens, 1))
+    return StagePlan(
+        done=info is not None,
+        parameters=parameter_count(config),
+        tokens=tokens,
+        steps=steps,
+        flops=flops,
+        seconds=info["seconds"] if info else flops / (speed * UTILISATION),
+        state_bytes=training_bytes(config, stage.optimizer.kind == "muon"),
+        activation_bytes=activation_bytes(config, micro),
+    )
+
+
+def _tokens_of_a_pass(stage: AnyStage, sizes: dict[str, DataSize]) -> float:
+    """Tokens read while the first data is passed once; other data, and the replay, keep their shares of the graded."""
+    total = sum(stage.data.values())
+    first = next(iter(stage.data))
+    graded = sizes[first].graded / (stage.data[first] / total)
+    tokens = sum(graded * share / total * sizes[data].tokens / sizes[data].graded for data, share in stage.data.items())
+    replay = stage.replay if isinstance(stage, SftSettings) else 0.0
+    return tokens + graded * replay / (1 - replay)  # every token of replayed text is graded
+
+
+def _measure(run: Run, name: str, tokenizer: Tokenizer) -> DataSize:
+    """All rows are counted; their tokens are reckoned from the first ones."""
+    data, table = run.recipe.data[name], run.recipe.data
+    if is_text(data):
+        sample = render_documents([document.text for document in islice(documents(data), SAMPLE_ROWS)], tokenizer)
+        rows = _count(documents(data))
+    else:
+        sample = Renderer(tokenizer).render_batch(list(islice(conversations(data, table), SAMPLE_ROWS)))
+        rows = _count(conversations(data, table))
+    tokens = sum(len(rendered.ids) for rendered in sample) / len(sample)
+    graded = sum(float(rendered.weights.sum()) for rendered in sample) / len(sample)
+    return DataSize(rows, rows * tokens, rows * graded)
+
+
+def _count(rows: Iterator[Any]) -> int:
+    return sum(1 for _ in rows)
+
+
+def _tokenizer(run: Run) -> Tokenizer:
+    """The run's tokenizer, or one trained on the first rows where there is none yet."""
+    folder = run.folder / TOKENIZER
+    if folder.exists():
+        return tokenizers.load(folder)
+    names = run.tokenizer_data()
+    texts = (document.text for name in names for document in islice(documents(run.recipe.data[name]), 4 * SAMPLE_ROWS))
+    return tokenizers.train(texts, run.recipe.tokenizer)

@@ -1,0 +1,136 @@
+"""Chat in the terminal: the reply streams as it is written; in the built-in world the truth stands beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
+
+from tutelage.chat.renderer import Renderer
+from tutelage.engine.decode import decode
+from tutelage.engine.history import fit_history
+from tutelage.engine.sampling import SamplingSettings
+from tutelage.model.hub import Checkpoint
+from tutelage.records import Conversation, message
+from tutelage.tokenizer import StreamDecoder
+from tutelage.world.grading import Question, is_correct
+from tutelage.world.people import Person
+from tutelage.world.society import World
+from tutelage.world.values import ATTRIBUTES
+
+HELP = "Type a message. A number asks a suggested question, /new forgets the conversation, /quit or Ctrl-D leaves."
+SUGGESTIONS = 5
+MEASURED = {
+    "held_out.rate": "right about one fact of people it only read of",
+    "held_out.two_step.rate": "right where two facts must be put together",
+    "held_out.reverse.rate": "right from facts back to a name",
+    "unknown.made_up.rate": "makes up an answer about a name that does not exist",
+}
+
+
+def stream_reply(
+    checkpoint: Checkpoint, renderer: Renderer, conversation: Conversation, settings: SamplingSettings
+) -> Iterator[str]:
+    """The text of the model's reply, piece by piece as it is decoded."""
+    prompt = renderer.render_prompt(conversation).ids
+    decoder = StreamDecoder(checkpoint.tokenizer)
+    for emitted in decode(checkpoint.model, [prompt], renderer.stop_ids, settings):
+        token = emitted[0][1]
+        if token not in renderer.stop_ids:
+            yield decoder.push(token)
+    yield decoder.flush()
+
+
+def suggestions(world: World) -> list[Question]:
+    """A few questions about people whom no training question named, each of another attribute."""
+    questions = [q for q in islice(world.questions("held_out", facts=len(ATTRIBUTES)), 400) if q.kind == "one-step"]
+    chosen: dict[str, Question] = {}
+    for question in questions:
+        if question.attribute not in chosen and question.subject not in {q.subject for q in chosen.values()}:
+            chosen[question.attribute] = question
+    return list(chosen.values())[:SUGGESTIONS]
+
+
+def opening(world: World, questions: list[Question], figures: Mapping[str, float]) -> str:
+    """What this small model knows and does not, by its own measured rates, and questions to try."""
+    lines = [
+        f"This model has read about {world.settings.people} people of an invented society: where and when each was",
+        "born, the school, the employer, the role, the instrument and the band. It knows nothing else but small sums",
+        "and small talk. It was trained to answer about half of these people; of the others it has only read.",
+    ]
+    lines += [f"  measured: {words} {figures[name]:.0%}" for name, words in MEASURED.items() if name in figures]
+    lines += ["Questions about people whom no training question named:"]
+    lines += [f"  {number}  {question.prompt}" for number, question in enumerate(questions, 1)]
+    return "\n".join(lines)
+
+
+def truth_beside(world: World, asked: Question | None, text: str, reply: str) -> str:
+    """What is true of whom the text asks about; for a suggested question also whether the reply is right."""
+    if asked is not None:
+        return f"{'right' if is_correct(asked, reply) else 'wrong'}: the true answer is {asked.answer}"
+    named = [person for person in _people(world) if person.name.casefold() in text.casefold()]
+    facts = [f"{p.name}: " + ", ".join(f"{key} {value}" for key, value in p.facts.items()) for p in named]
+    return "true are " + "; ".join(facts) if facts else ""
+
+
+def _people(world: World) -> Iterator[Person]:
+    return (world.person(index) for index in range(min(world.settings.people, 10_000)))
+
+
+def chat(
+    checkpoint: Checkpoint,
+    world: World | None,
+    figures: Mapping[str, float],
+    settings: SamplingSettings,
+    read: Callable[[], str],
+    write: Callable[[str], None],
+    note: Callable[[str], None],
+) -> None:
+    """Talk until the input ends. When the context is full the oldest exchanges are forgotten, and it is said."""
+    renderer, context = Renderer(checkpoint.tokenizer), checkpoint.model.config.context
+    questions = suggestions(world) if world else []
+    if world:
+        note(opening(world, questions, figures))
+    note(HELP)
+    conversation = Conversation(())
+    while True:
+        try:
+            text = read().strip()
+        except EOFError:
+            return
+        if text in ("/quit", "/exit"):
+            return
+        if text == "/new":
+            conversation = Conversation(())
+            note("forgotten; a new conversation begins")
+        elif text:
+            asked = questions[int(text) - 1] if text.isdecimal() and 0 < int(text) <= len(questions) else None
+            try:
+                shown = _shown(renderer, context, conversation, asked.prompt if asked else text, settings, note)
+            except ValueError as error:  # it cannot be asked: too long, or characters the model has no tokens for
+                note(str(error))
+                continue
+            reply = ""
+            for piece in stream_reply(checkpoint, renderer, shown, settings):
+                reply += piece
+                write(piece)
+            write("\n")
+            conversation = replace(shown, messages=(*shown.messages, message("assistant", reply)))
+            if world and (truth := truth_beside(world, asked, text, reply)):
+                note(truth)
+
+
+def _shown(
+    renderer: Renderer,
+    context: int,
+    conversation: Conversation,
+    text: str,
+    settings: SamplingSettings,
+    note: Callable[[str], None],
+) -> Conversation:
+    """The conversation with a new question, as much of it as fits in the context."""
+    asked = replace(conversation, messages=(*conversation.messages, message("user", text)))
+    shown, forgotten = fit_history(renderer, asked, context, settings.max_tokens)
+    if forgotten:
+        note(f"the context is full: the oldest {forgotten} messages are forgotten")
+    return shown
