@@ -43,11 +43,37 @@ def test_bpe_gives_every_text_back(text: str) -> None:
     assert decoder.flush() == ""
     # Together the tokens cover the text from left to right without a hole; two may share one character.
     assert offsets.shape == (len(ids), 2)
-    assert (offsets[:, 0] < offsets[:, 1]).all()
     assert sorted({place for start, stop in offsets.tolist() for place in range(start, stop)}) == list(range(len(text)))
     assert (np.diff(offsets[:, 0]) >= 0).all()
-    for token, (start, stop) in zip(ids.tolist(), offsets.tolist(), strict=True):
-        assert BPE.token_bytes(token) in text[start:stop].encode()
+    spelled = [BPE.token_bytes(token) for token in ids.tolist()]
+    assert b"".join(spelled) == (b" " + text.encode() if text else b"")
+    for place, (start, stop) in enumerate(offsets.tolist()):
+        own = spelled[place] if place else spelled[place][1:]  # the space put before the text is no character of it
+        assert own in text[start:stop].encode()
+        assert (start < stop) == bool(own)
+        assert own or (start, stop) == (0, 0)
+
+
+@settings(deadline=None)
+@given(valid_text(), st.sampled_from(["\x00", " ", "a", "é", "🙂"]))
+def test_ids_read_their_own_text_and_no_other(text: str, more: str) -> None:
+    for tokenizer in (BPE, Tokenizer(foreign_sentencepiece()), Tokenizer(foreign_byte_level())):
+        ids = tokenizer.encode(text)
+        assert tokenizer.reads(ids, text)
+        assert not tokenizer.reads(ids, text + more)
+        assert not tokenizer.reads(np.append(ids, tokenizer.encode(more)), text)
+    space = BPE.encode("1")[:1]
+    assert not BPE.reads(space, "")  # which decode cannot tell
+    assert not BPE.reads(BPE.encode("1")[1:], "1")
+    assert not BPE.reads([BPE.encode("ñ")[-1]], "\ufffd")
+    assert not BPE.reads([], "\ud83d")
+
+
+def test_a_word_is_the_same_token_at_the_start_of_a_text_and_inside() -> None:
+    assert BPE.encode("Cat the Cat").tolist() == [*BPE.encode("Cat"), *BPE.encode("the"), *BPE.encode("Cat")]
+    assert [BPE.token_text(token) for token in BPE.encode("the")] == [" the"]
+    for text, spans in {"1": [[0, 0], [0, 1]], "\n": [[0, 0], [0, 1]], " 1": [[0, 0], [0, 1], [1, 2]], "": []}.items():
+        assert BPE.encode_with_offsets(text)[1].tolist() == spans
 
 
 @given(st.text("helo wrd\n"))
@@ -122,7 +148,7 @@ def test_extension_keeps_every_id() -> None:
         BPE.token_bytes(i) for i in range(BPE.vocab_size)
     ]
     assert EXTENDED.extend(SPECIALS).fingerprint() == EXTENDED.fingerprint() != BPE.fingerprint()
-    assert EXTENDED.decode([EXTENDED.special("é<>"), *BPE.encode("é")]) == "é<>é"
+    assert EXTENDED.decode([*BPE.encode("é"), EXTENDED.special("é<>")]) == "éé<>"
 
 
 @pytest.mark.parametrize("name", ["", "the", "h"])
@@ -139,7 +165,7 @@ def test_an_unknown_special_token_names_the_nearest() -> None:
 
 
 def test_digits_and_bytes() -> None:
-    assert [BPE.token_text(i) for i in BPE.encode("12 345")] == ["1", "2", " ", "3", "4", "5"]
+    assert [BPE.token_text(i) for i in BPE.encode("12 345")] == [" ", "1", "2", " ", "3", "4", "5"]
     assert {BPE.token_bytes(i) for i in range(256)} == {bytes([byte]) for byte in range(256)}
     assert "the" in {BPE.token_text(i) for i in range(256, BPE.vocab_size)}
 
@@ -151,7 +177,7 @@ def test_stream_decoder_holds_back_incomplete_characters() -> None:
     assert "".join(shown) == "ñ"
     assert decoder.flush() == "\ufffd"
     assert decoder.push(ids[-1]) + decoder.flush() == "\ufffd"
-    assert decoder.push(int(BPE.encode("a")[0])) == "a"
+    assert "".join(map(decoder.push, BPE.encode(" a").tolist())) == " a"
 
 
 @settings(deadline=None)
@@ -186,8 +212,11 @@ def test_transformers_reads_the_file_alike(tokenizer: Tokenizer, tmp_path: Path)
     theirs = transformers.PreTrainedTokenizerFast(tokenizer_file=str(tokenizer.save(tmp_path)))
     text = "hello" if tokenizer is not EXTENDED else WORDS
     ids = [tokenizer.special("<|user|>"), *tokenizer.encode(text).tolist()]
-    assert theirs.decode(ids) == tokenizer.decode(ids) == "<|user|>" + text
+    assert theirs.decode(ids) == tokenizer.decode(ids)
+    assert theirs.decode(ids[1:]) == tokenizer.decode(ids[1:]) == text
     assert theirs.encode(text, add_special_tokens=False) == ids[1:]
+    # There special tokens are found in text; what stands between two of them is encoded as a text of its own there too.
+    assert theirs.encode(f"<|user|>{text}<|user|>{text}", add_special_tokens=False) == ids * 2
     assert len(theirs) == tokenizer.vocab_size
 
 
@@ -252,6 +281,26 @@ def foreign_sentencepiece() -> tokenizers.Tokenizer:
     return backend
 
 
+def foreign_byte_level() -> tokenizers.Tokenizer:
+    """A tokenizer in the manner of GPT-2: the same vocabulary, and no space before a text."""
+    backend = tokenizers.Tokenizer.from_str(BPE.backend.to_str())
+    backend.normalizer = None
+    backend.decoder = decoders.ByteLevel()
+    return backend
+
+
+@settings(deadline=None)
+@given(valid_text())
+@example(" the")
+@example("the")
+def test_a_foreign_byte_level_tokenizer_keeps_every_space(text: str) -> None:
+    tokenizer = Tokenizer(foreign_byte_level())
+    ids, offsets = tokenizer.encode_with_offsets(text)
+    decoder = StreamDecoder(tokenizer)
+    assert tokenizer.decode(ids) == "".join(map(decoder.push, ids.tolist())) == text
+    assert (offsets[:, 0] < offsets[:, 1]).all()
+
+
 def test_a_foreign_tokenizer_loads_and_streams(tmp_path: Path) -> None:
     backend = foreign_sentencepiece()
     backend.enable_truncation(3)
@@ -268,6 +317,7 @@ def test_a_foreign_tokenizer_loads_and_streams(tmp_path: Path) -> None:
     assert "".join(shown) + decoder.flush() == text
     assert "🙂" in shown
     assert tokenizer.token_text(int(ids[1])) == " hi"
+    assert b"".join(map(tokenizer.token_bytes, ids.tolist())) == (" " + text).encode()
     assert tokenizer.extend(["<|user|>"]).special("<|user|>") == tokenizer.vocab_size
 
 

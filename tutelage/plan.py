@@ -15,7 +15,7 @@ from tutelage.chat.renderer import Renderer, render_documents
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.model.sizes import activation_bytes, flops_per_token, parameter_count, resolve, training_bytes
 from tutelage.recipe import TOKENIZER, Run
-from tutelage.stages.data import conversations, documents, is_text
+from tutelage.stages.data import conversations, documents, is_text, plain_texts
 from tutelage.stages.settings import AnyStage, SftSettings
 from tutelage.tokenizer import Tokenizer
 
@@ -150,6 +150,6 @@ def _tokenizer(run: Run) -> Tokenizer:
     folder = run.folder / TOKENIZER
     if folder.exists():
         return tokenizers.load(folder)
-    names = run.tokenizer_data()
-    texts = (document.text for name in names for document in islice(documents(run.recipe.data[name]), 4 * SAMPLE_ROWS))
+    table = run.recipe.data
+    texts = (text for name in run.tokenizer_data() for text in islice(plain_texts(table[name], table), 4 * SAMPLE_ROWS))
     return tokenizers.train(texts, run.recipe.tokenizer)

@@ -14,9 +14,9 @@ from tutelage import __version__
 from tutelage import tokenizer as tokenizers
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, suggest, to_plain
 from tutelage.files import read_json, write_json
-from tutelage.model.sizes import ModelSettings
+from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.progress import status
-from tutelage.stages.data import DataSettings, documents, find_data, find_world, identity, is_text
+from tutelage.stages.data import DataSettings, find_data, find_world, identity, is_text, plain_texts
 from tutelage.stages.evaluate import Suite, run_suite
 from tutelage.stages.prepare import Setting
 from tutelage.stages.run import finished, peak_rss_bytes, run_stage
@@ -26,12 +26,19 @@ from tutelage.tokenizer import TokenizerSettings
 SUMMARY, RECIPE, TOKENIZER, EVALUATION = "summary.json", "recipe.json", "tokenizer", "evaluate"
 
 
+class TokenizerRecipe(TokenizerSettings, frozen=True, kw_only=True):
+    """How the tokenizer is made. `data` names the data it learns from; what pre-training reads where left out. Naming
+    the conversations too gives their words tokens of their own, but then other conversations make another tokenizer."""
+
+    data: list[str] | None = None
+
+
 class Recipe(Settings, frozen=True, kw_only=True):
     """Everything a run is made of. `seed` sets the random weights."""
 
     name: str
     model: ModelSettings = ModelSettings()
-    tokenizer: TokenizerSettings = TokenizerSettings()
+    tokenizer: TokenizerRecipe = TokenizerRecipe()
     data: dict[str, DataSettings]
     stages: dict[str, AnyStage]
     evaluate: dict[str, list[Suite]] = msgspec.field(default_factory=dict)
@@ -46,9 +53,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def check_recipe(recipe: Recipe, where: str) -> None:
-    """SettingsError where a stage names a model or data that is not there, or an evaluation a stage."""
+    """SettingsError where a name is not there, or what can be told before anything runs cannot be."""
     if not recipe.stages:
         raise SettingsError(f"{where}: [stages] is empty; a recipe needs at least one stage")
+    try:
+        resolve(recipe.model, vocab=1)  # the vocabulary is not known yet, and no size hangs on it
+    except ValueError as error:
+        raise SettingsError(f"{where}: {error}") from None
+    for name in recipe.tokenizer.data or ():
+        find_data(name, recipe.data, f"{where}: tokenizer.data")
     above: list[str] = []
     for name, stage in recipe.stages.items():
         here = f"{where}: stages.{name}"
@@ -60,6 +73,8 @@ def check_recipe(recipe: Recipe, where: str) -> None:
             raise SettingsError(
                 f"{here}.from names stage '{stage.parent}', which is not there{suggest(stage.parent, above)}"
             )
+        if stage.lr is not None and not stage.lr > 0:
+            raise SettingsError(f"{here}.lr is {stage.lr}; a learning rate must be above 0")
         for data_name in stage.data:
             data = find_data(data_name, recipe.data, f"{here}.data")
             find_world(data, recipe.data)
@@ -88,17 +103,17 @@ class Run:
     folder: Path
 
     def tokenizer_fingerprint(self) -> str:
-        """What the tokenizer is made of: its settings and the text of the first stage that reads documents."""
+        """What the tokenizer is made of: its settings and the text it learns from."""
         recipe = self.recipe
         texts = [identity(recipe.data[name], recipe.data) for name in self.tokenizer_data()]
         return fingerprint(__version__, to_plain(recipe.tokenizer), texts)
 
     def tokenizer_data(self) -> list[str]:
-        """The data the tokenizer learns from."""
-        for stage in self.recipe.stages.values():
-            if isinstance(stage, PretrainSettings):
-                return list(stage.data)
-        raise SettingsError("a recipe needs a pre-training stage, from whose text the tokenizer is made")
+        """The data that the tokenizer learns from."""
+        if self.recipe.tokenizer.data is not None:
+            return self.recipe.tokenizer.data
+        reading = [stage for stage in self.recipe.stages.values() if isinstance(stage, PretrainSettings)]
+        return list(dict.fromkeys(name for stage in reading for name in stage.data))
 
     def fingerprint(self, name: str) -> str:
         """hash(resolved settings + the parent's fingerprint + the data's fingerprint)."""
@@ -137,7 +152,8 @@ class Run:
         if note.exists() and read_json(note) == made_of:
             return
         status("training the tokenizer")
-        texts = (document.text for name in self.tokenizer_data() for document in documents(self.recipe.data[name]))
+        table = self.recipe.data
+        texts = (text for name in self.tokenizer_data() for text in plain_texts(table[name], table))
         tokenizers.train(texts, self.recipe.tokenizer).save(folder)
         write_json(note, made_of)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import difflib
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,12 +18,13 @@ from typing import Literal
 import msgspec
 import numpy as np
 import tokenizers
-from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
 from tutelage.files import write_text
 
 END_OF_TEXT = "<|endoftext|>"
 FILE_NAME = "tokenizer.json"
+_SINGLE_BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # how SentencePiece names the token of one byte
 
 # Digits stand alone, so that a number is read the way it is added up; a word takes the one space before it.
 _BPE_PIECES = (
@@ -33,6 +35,10 @@ _BPE_PIECES = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _ONE_CHARACTER = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+# A word that opens a text gets the token it has after a space, as in SentencePiece. Without it the name in "Who is Nora
+# Finch?" and in the answer "Nora Finch is ..." would be different tokens, which a model must first learn to match.
+_OPENING_SPACE = normalizers.Prepend(" ")
+_WITHOUT_OPENING_SPACE = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
 
 
 class TokenizerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -93,38 +99,69 @@ class Tokenizer:
     def encode_with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """The ids, int32[T], and the characters each token covers, int32[T, 2], half-open.
 
-        A token that holds only some bytes of a character covers that whole character.
+        A token that holds only some bytes of a character covers that whole character. The space that byte-level BPE
+        trained here puts before a text is no character of it: a first token that is this space alone, as before a
+        digit, covers nothing, from 0 to 0.
         """
         return self.encode_batch_with_offsets([text])[0]
 
     def encode_batch_with_offsets(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
         """`encode_with_offsets` of each text, in parallel; slower than `encode_batch`."""
         if self._character_ids is not None:
-            ids = self.encode_batch(texts)
-            return [(row, np.arange(len(row), dtype=np.int32)[:, None] + np.array([0, 1], np.int32)) for row in ids]
+            rows = self.encode_batch(texts)
+            return [(row, np.arange(len(row), dtype=np.int32)[:, None] + np.array([0, 1], np.int32)) for row in rows]
         self._refuse_leaks(texts)
         try:
             encodings = self.backend.encode_batch(texts, add_special_tokens=False)
         except TypeError:
             _refuse_surrogates(texts)
             raise
-        return [
+        encoded = [
             (np.array(one.ids, np.int32), np.array(one.offsets, np.int32).reshape(len(one.ids), 2)) for one in encodings
         ]
+        if self.opens_with_space:
+            for ids, offsets in encoded:  # the library says that the space covers the text's first character
+                if len(ids) and self.token_bytes(int(ids[0])) == b" ":
+                    offsets[0] = 0
+        return encoded
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of `ids`: special tokens by their name, bytes that are no valid UTF-8 as U+FFFD."""
+        """The text of `ids`: special tokens by their name, bytes that are no valid UTF-8 as U+FFFD.
+
+        The one space that encoding put before the text is taken away at the beginning, and only there: texts after
+        special tokens keep theirs (as in transformers), and ids from the middle of a text lose a space they open with.
+        """
         numbers = self._checked(ids)
         if self._token_bytes is None:
             return self.backend.decode(numbers, skip_special_tokens=False)
-        return b"".join(map(self._token_bytes.__getitem__, numbers)).decode("utf-8", "replace")
+        return self._shown(b"".join(map(self._token_bytes.__getitem__, numbers)).decode("utf-8", "replace"))
+
+    def reads(self, ids: Sequence[int] | np.ndarray, text: str) -> bool:
+        """Whether `ids` are an encoding of the whole of `text`, byte for byte, however it is cut into tokens."""
+        if self._token_bytes is None:
+            return self.decode(ids) == text
+        opening = " " if text and self.opens_with_space else ""
+        spelled = b"".join(map(self._token_bytes.__getitem__, self._checked(ids)))
+        return spelled == (opening + text).encode("utf-8", "surrogatepass")
+
+    def _shown(self, text: str) -> str:
+        """Decoded text without the space that encoding put before it."""
+        return text.removeprefix(" ") if self.opens_with_space else text
+
+    @cached_property
+    def opens_with_space(self) -> bool:
+        """Whether encoding puts a space before every text that is not empty, as byte-level BPE trained here does."""
+        here = (self.backend.normalizer, self.backend.decoder)
+        return repr(here) == repr((_OPENING_SPACE, _WITHOUT_OPENING_SPACE))  # they compare by identity, but show all
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes one token stands for (UTF-8, perhaps only a part of a character)."""
+        """The bytes one token stands for (UTF-8, perhaps only a part of a character), with all its spaces."""
         (number,) = self._checked([token])
         if self._token_bytes is not None:
             return self._token_bytes[number]
-        return (self.backend.id_to_token(number) or "").replace("▁", " ").encode()
+        name = self.backend.id_to_token(number) or ""
+        single = _SINGLE_BYTE.fullmatch(name)
+        return bytes([int(single[1], 16)]) if single else name.replace("▁", " ").encode()
 
     def token_text(self, token: int) -> str:
         """One token for display; an incomplete character shows as U+FFFD."""
@@ -210,9 +247,10 @@ class Tokenizer:
     def _token_bytes(self) -> list[bytes] | None:
         """The bytes of each token, or None where the meaning of a token depends on its neighbours (SentencePiece)."""
         decoder = self.backend.decoder
-        if not isinstance(decoder, decoders.ByteLevel | decoders.Fuse):
+        byte_level = isinstance(decoder, decoders.ByteLevel) or self.opens_with_space
+        if not byte_level and not isinstance(decoder, decoders.Fuse):
             return None
-        byte_of = _byte_alphabet() if isinstance(decoder, decoders.ByteLevel) else {}
+        byte_of = _byte_alphabet() if byte_level else {}
         added = self.backend.get_added_tokens_decoder()
         table = [b""] * self.vocab_size
         for token, number in self.backend.get_vocab(with_added_tokens=True).items():
@@ -250,11 +288,15 @@ class StreamDecoder:
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._shown: list[int] = []
         self._held: list[int] = []
+        self._at_start = True
 
     def push(self, token: int) -> str:
         """The text that `token` completes, perhaps none."""
         if self._tokenizer._token_bytes is not None:
-            return self._utf8.decode(self._tokenizer.token_bytes(token))
+            text = self._utf8.decode(self._tokenizer.token_bytes(token))
+            if self._at_start and text:
+                self._at_start, text = False, self._tokenizer._shown(text)
+            return text
         self._held.append(token)
         return self._release(final=False)
 
@@ -262,7 +304,7 @@ class StreamDecoder:
         """What was held back, with U+FFFD for what never became a character; the decoder starts afresh."""
         text = self._utf8.decode(b"", final=True) + self._release(final=True)
         self._utf8.reset()
-        self._shown = []
+        self._shown, self._at_start = [], True
         return text
 
     def _release(self, final: bool) -> str:
@@ -292,7 +334,7 @@ def train(
     split = pre_tokenizers.Split(Regex(_BPE_PIECES), "isolated")
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
-    backend.decoder = decoders.ByteLevel()
+    backend.normalizer, backend.decoder = _OPENING_SPACE, _WITHOUT_OPENING_SPACE
     trainer = trainers.BpeTrainer(
         vocab_size=settings.vocab - len(special_tokens),
         min_frequency=2,  # a pair seen once teaches nothing but itself

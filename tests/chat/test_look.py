@@ -43,7 +43,7 @@ def packed(*segments: Rendered) -> tuple[np.ndarray, ...]:
 def test_the_table_shows_what_each_position_is_trained_to_predict() -> None:
     assert rows(token_table(RENDERED, TOKENIZER)) == [
         ["0", "<|user|>", "user", "", "0"],
-        ["1", "Write", "user", "", "0"],
+        ["1", "·Write", "user", "", "0"],
         ["2", "⏎", "user", "", "0"],
         ["3", "[", "user", "", "0"],
         ["4", "b", "user", "", "0"],
@@ -51,8 +51,8 @@ def test_the_table_shows_what_each_position_is_trained_to_predict() -> None:
         ["6", "\\xc3", "user", "", "0"],
         ["7", "\\xa9", "user", "", "0"],
         ["8", "<|end|>", "user", "", "0"],
-        ["9", "<|assistant|>", "assistant", "Good", "1"],
-        ["10", "Good", "assistant", "·day", "1"],
+        ["9", "<|assistant|>", "assistant", "·Good", "1"],
+        ["10", "·Good", "assistant", "·day", "1"],
         ["11", "·day", "assistant", "·", "1"],
         ["12", "·", "assistant", "\\xc3", "1"],
         ["13", "\\xc3", "assistant", "\\xa9", "1"],
@@ -64,11 +64,11 @@ def test_the_table_shows_what_each_position_is_trained_to_predict() -> None:
 
 def test_the_text_marks_what_is_graded_without_colour_too() -> None:
     view = token_text_view(RENDERED, TOKENIZER)
-    assert view.plain == "<|user|>Write⏎\n[b]é<|end|><|assistant|>⟦Good·day·é\\x07<|end|>⟧"
+    assert view.plain == "<|user|>·Write⏎\n[b]é<|end|><|assistant|>⟦·Good·day·é\\x07<|end|>⟧"
     styles = {view.plain[span.start : span.end]: str(span.style) for span in view.spans}
-    assert styles["Good·day·é\\x07"] == "green bold underline"
+    assert styles["·Good·day·é\\x07"] == "green bold underline"
     assert styles["<|assistant|>"] == "green reverse"
-    assert styles["Write⏎\n[b]é"] == "cyan"
+    assert styles["·Write⏎\n[b]é"] == "cyan"
 
 
 def test_a_packed_row_is_told_apart_by_rules() -> None:
@@ -79,9 +79,14 @@ def test_a_packed_row_is_told_apart_by_rules() -> None:
     assert plain(table).splitlines()[3 + lengths[0]].startswith("├──")
     view = packed_text_view(tokens, weights, roles, lengths, TOKENIZER)
     first, rule, *others = view.plain.split("\n")
-    assert first == token_text_view(DOCUMENT, TOKENIZER).plain == "<|endoftext|>⟦Good·day<|endoftext|>⟧"
+    assert first == token_text_view(DOCUMENT, TOKENIZER).plain == "<|endoftext|>⟦·Good·day<|endoftext|>⟧"
     assert "segment 2" in rule
     assert "\n".join(others) == token_text_view(RENDERED, TOKENIZER).plain
+
+
+def test_the_text_keeps_a_space_where_the_weight_changes_inside_a_text() -> None:
+    later_piece = Rendered(DOCUMENT.ids[1:], np.array([0, 1, 1], np.float32), DOCUMENT.roles[1:])
+    assert token_text_view(later_piece, TOKENIZER).plain == "·Good⟦·day<|endoftext|>⟧"
 
 
 def test_nothing_is_drawn_for_nothing() -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from itertools import pairwise, takewhile
 
 import numpy as np
 import pytest
@@ -81,12 +82,12 @@ def test_the_greeting_token_by_token() -> None:
     nowhere = [-1, -1, -1, -1]
     assert [(token, weight, ROLES[role], span) for token, weight, role, span in rows] == [
         ("<|user|>", 0, "user", nowhere),
-        ("Write", 0, "user", [0, 0, 0, 5]),
+        (" Write", 0, "user", [0, 0, 0, 5]),
         (" a", 0, "user", [0, 0, 5, 7]),
         (" greeting", 0, "user", [0, 0, 7, 16]),
         ("<|end|>", 0, "user", nowhere),
         ("<|assistant|>", 0, "assistant", nowhere),
-        ("Good", 1, "assistant", [1, 0, 0, 4]),
+        (" Good", 1, "assistant", [1, 0, 0, 4]),
         (" day", 1, "assistant", [1, 0, 4, 8]),
         ("<|end|>", 1, "assistant", nowhere),
     ]
@@ -96,16 +97,17 @@ def test_the_greeting_token_by_token() -> None:
 
 def test_pain_02_the_mask_of_a_many_turned_conversation_is_there() -> None:
     rendered = RENDERER.render(LONG)
+    # Every text has a space put before it.
     assert "".join(graded(rendered)) == (
-        '<|think|>look<|/think|><|call|>{"name": "find", "arguments": {"who": "Ada"}}<|/call|>Ada is Ada<|end|>'
-        '<|call|>{"name": "find", "arguments": {}}<|/call|><|end|>'
-        "Nobody<|end|>"
+        '<|think|> look<|/think|><|call|> {"name": "find", "arguments": {"who": "Ada"}}<|/call|> Ada is Ada<|end|>'
+        '<|call|> {"name": "find", "arguments": {}}<|/call|><|end|>'
+        " Nobody<|end|>"
     )
-    assert TOKENIZER.decode(rendered.ids) == (
-        "<|system|>Be brief<|end|><|user|>Who is Ada?<|end|><|assistant|><|think|>look<|/think|>"
-        '<|call|>{"name": "find", "arguments": {"who": "Ada"}}<|/call|><|result|>a person<|/result|>Ada is Ada<|end|>'
-        '<|user|>And Bo?<|end|><|assistant|><|call|>{"name": "find", "arguments": {}}<|/call|><|end|>'
-        "<|tool|><|result|>nobody<|/result|><|end|><|assistant|>Nobody<|end|>"
+    assert "".join(tokens(rendered)) == (
+        "<|system|> Be brief<|end|><|user|> Who is Ada?<|end|><|assistant|><|think|> look<|/think|>"
+        '<|call|> {"name": "find", "arguments": {"who": "Ada"}}<|/call|><|result|> a person<|/result|> Ada is Ada'
+        '<|end|><|user|> And Bo?<|end|><|assistant|><|call|> {"name": "find", "arguments": {}}<|/call|><|end|>'
+        "<|tool|><|result|> nobody<|/result|><|end|><|assistant|> Nobody<|end|>"
     )
     assert not RENDERER.render_prompt(LONG).weights.any()
 
@@ -116,7 +118,7 @@ def test_pain_03_off_by_one_the_first_answer_token_and_the_end_are_trained() -> 
     # weights[t] is on predicting ids[t]: what reads the header must learn to predict the first answer token.
     assert rendered.weights[header] == 0
     assert rendered.weights[header + 1] == 1
-    assert tokens(rendered)[header + 1] == "Good"
+    assert tokens(rendered)[header + 1] == " Good"
     assert rendered.weights[-1] == 1
 
 
@@ -155,14 +157,69 @@ def test_the_prompt_is_a_prefix_of_what_is_trained(conversation: Conversation) -
 def test_renderings_are_proven_traceable_and_parsed_back(conversation: Conversation) -> None:
     whole = RENDERER.render(conversation)
     prove(whole, conversation, TOKENIZER)
+    opens = True
     for token, (turn, part, start, stop) in zip(whole.ids.tolist(), whole.spans.tolist(), strict=True):
         if token in TOKENIZER.special_tokens.values():
             assert (turn, part, start, stop) == (-1, -1, -1, -1)
+            opens = True
         else:
-            source = part_text(conversation.messages[turn].content[part])[start:stop]
-            assert TOKENIZER.token_bytes(token) in source.encode()
+            source = from_part_on(conversation.messages[turn], part)[start:stop]
+            own = TOKENIZER.token_bytes(token)[1 if opens else 0 :]
+            assert own in source.encode()
+            assert bool(own) == (start < stop)
+            assert start <= len(part_text(conversation.messages[turn].content[part]))
+            opens = False
     begin = len(RENDERER.render_prompt(Conversation(conversation.messages[:-1])).ids)
     assert RENDERER.parse(whole.ids[begin:]) == conversation.messages[-1]
+
+
+def from_part_on(one: Message, part: int) -> str:
+    """The characters of a part and of the Text parts that go on with it."""
+    first = one.content[part]
+    run = [first, *takewhile(lambda next: isinstance(next, Text), one.content[part + 1 :])]
+    return "".join(map(part_text, run if isinstance(first, Text) else [first]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(conversations(), st.data())
+def test_tokens_do_not_depend_on_how_a_text_is_cut_into_parts(conversation: Conversation, data: st.DataObject) -> None:
+    def cut(part: Part) -> list[Part]:
+        if not isinstance(part, Text):
+            return [part]
+        places = sorted(data.draw(st.lists(st.integers(0, len(part.text)), max_size=3)))
+        return [Text(part.text[a:b]) for a, b in pairwise([0, *places, len(part.text)])]
+
+    cut_up = Conversation(
+        tuple(Message(one.role, tuple(p for part in one.content for p in cut(part))) for one in conversation.messages)
+    )
+    whole, pieces = RENDERER.render_batch([conversation, cut_up], spans=True)
+    assert pieces.ids.tolist() == whole.ids.tolist()
+    assert pieces.weights.tolist() == whole.weights.tolist()
+    assert pieces.roles.tolist() == whole.roles.tolist()
+    assert from_start_of_message(pieces, cut_up) == from_start_of_message(whole, conversation)
+    prove(pieces, conversation, TOKENIZER)
+    prove(whole, cut_up, TOKENIZER)
+
+
+def from_start_of_message(rendered: Rendered, conversation: Conversation) -> list[tuple[int, int, int]]:
+    """The spans with their characters counted over all parts of the message."""
+    spans = []
+    for turn, part, start, stop in rendered.spans.tolist():
+        before = sum(len(part_text(one)) for one in conversation.messages[turn].content[: max(part, 0)])
+        spans.append((turn, before + start, before + stop))
+    return spans
+
+
+def test_a_token_over_two_parts_names_the_one_it_begins_in() -> None:
+    user = Message("user", (Text(""), Text("Wri"), Text(""), Text("te a greeting1"), Text("2")))
+    rendered = RENDERER.render_prompt(Conversation((user,)), spans=True)
+    assert list(zip(tokens(rendered), rendered.spans.tolist(), strict=True))[1:-2] == [
+        (" Write", [0, 1, 0, 5]),
+        (" a", [0, 3, 2, 4]),
+        (" greeting", [0, 3, 4, 13]),
+        ("1", [0, 3, 13, 14]),
+        ("2", [0, 4, 0, 1]),
+    ]
 
 
 @settings(max_examples=80, deadline=None)
@@ -208,6 +265,7 @@ def generated(text_and_names: list[str]) -> Message:
         (["a", "<|call|>", "{", "<|/call|>", "b"], (Text("a<|call|>{<|/call|>b"),)),
         (["a", "<|call|>", '{"name"'], (Text('a<|call|>{"name"'),)),
         (["a", "<|user|>", "b", "<|/think|>", "<|end|>"], (Text("a<|user|>b<|/think|>"),)),
+        (["<|think|>", " hm", "<|/think|>", " y"], (Reasoning(" hm"), Text(" y"))),
         (["<|result|>", "5"], (ToolResult("5"),)),
     ],
 )
@@ -259,10 +317,39 @@ def test_the_proof_catches_wrong_tokens() -> None:
         other[place] = BASE.encode("z")[0]
         with pytest.raises(ValueError, match="conversation greeting: its rendering is wrong"):
             prove(dataclasses.replace(rendered, ids=other), GREETING, TOKENIZER)
+    numbered = Conversation((message("user", "1"), message("assistant", "2")), id="greeting")
+    rendered = RENDERER.render(numbered)
+    space = TOKENIZER.encode("1")[0]
+    assert np.flatnonzero(rendered.ids == space).tolist() == [1, 5]
+    for place in (1, 5):  # without the space before a text these are not the tokens of a prompt
+        kept = np.arange(len(rendered.ids)) != place
+        short = Rendered(rendered.ids[kept], rendered.weights[kept], rendered.roles[kept])
+        with pytest.raises(ValueError, match="do not read"):
+            prove(short, numbered, TOKENIZER)
     twin = Conversation((message("user", "Good day"), message("assistant", "Good day")))
     swapped = RENDERER.render(twin)
     with pytest.raises(ValueError, match="token 1 "):
         prove(changed(swapped, lambda weights: np.roll(weights, -4)), twin, TOKENIZER)
+
+
+def test_the_proof_catches_a_space_where_no_text_stands() -> None:
+    conversation = Conversation((Message("assistant", (Reasoning(""), Text("Good day"))),))
+    rendered = RENDERER.render(conversation)
+    prove(rendered, conversation, TOKENIZER)
+    columns = ((rendered.ids, TOKENIZER.encode("1")[0]), (rendered.weights, 1), (rendered.roles, rendered.roles[0]))
+    longer = Rendered(*(np.insert(column, 2, value) for column, value in columns))
+    with pytest.raises(ValueError, match="do not read"):
+        prove(longer, conversation, TOKENIZER)
+
+
+def test_the_proof_catches_a_special_token_in_the_place_of_its_name() -> None:
+    conversation = Conversation((message("assistant", END_OF_TEXT),))
+    rendered = RENDERER.render(conversation)
+    prove(rendered, conversation, TOKENIZER)
+    ids = np.array([rendered.ids[0], TOKENIZER.special(END_OF_TEXT), rendered.ids[-1]], np.int32)
+    short = Rendered(ids, np.array([0, 1, 1], np.float32), rendered.roles[:3])
+    with pytest.raises(ValueError, match="its special tokens are not"):
+        prove(short, conversation, TOKENIZER)
 
 
 @pytest.mark.parametrize(
@@ -312,7 +399,7 @@ def test_an_example_carries_weights_and_roles() -> None:
 
 def test_documents_stand_between_end_of_text_tokens() -> None:
     first, empty = render_documents(["Good day", ""], TOKENIZER)
-    assert tokens(first) == [END_OF_TEXT, "Good", " day", END_OF_TEXT]
+    assert tokens(first) == [END_OF_TEXT, " Good", " day", END_OF_TEXT]
     assert first.weights.tolist() == [0, 1, 1, 1]
     assert first.roles.tolist() == [ROLES.index("document")] * 4
     assert tokens(empty) == [END_OF_TEXT] * 2

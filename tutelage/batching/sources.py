@@ -170,9 +170,14 @@ def _graded(units: Iterable[Unit], ledger: Ledger) -> Iterator[Unit]:
 
 def text_bytes(store: Store, tokenizer: Tokenizer) -> int:
     """Bytes of text that the store's graded tokens stand for; special tokens stand for none."""
-    special = set(tokenizer.special_tokens.values())
-    sizes = np.array([0 if i in special else len(tokenizer.token_bytes(i)) for i in range(tokenizer.vocab_size)])
-    graded = [
-        example.tokens[1:][np.asarray(example.weights)[1:] > 0] for i in range(len(store)) for example in store.unit(i)
-    ]
-    return int(sum(sizes[tokens].sum() for tokens in graded))
+    special = np.array(list(tokenizer.special_tokens.values()), np.int32)
+    sizes = np.array([len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size)])
+    sizes[special] = 0
+    total = 0
+    for unit in map(store.unit, range(len(store))):
+        for segment in unit:
+            own = sizes[segment.tokens[1:]]
+            if tokenizer.opens_with_space:  # the space put before a text, right after a special token, is not of it
+                own = own - (np.isin(segment.tokens[:-1], special) & (own > 0))
+            total += int(own[np.asarray(segment.weights)[1:] > 0].sum())
+    return total

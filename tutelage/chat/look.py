@@ -126,7 +126,8 @@ def _running_text(
     for number, (start, length) in enumerate(zip(_starts(lengths).tolist(), lengths, strict=True)):
         if number:
             view.append(f"\n{'─' * 20} segment {number + 1} {'─' * 20}\n", "dim")
-        # Tokens of one look are decoded together, so that a character cut in two by the tokenizer is still read as one.
+        # Tokens of one look are read together, so that a character cut in two by the tokenizer is still read as one; by
+        # their bytes, because decoding would take a space from every look that opens with one.
         looks = np.stack([graded, roles, special], axis=1)[start : start + length].astype(np.int64)
         cuts = [0, *(np.flatnonzero((looks[1:] != looks[:-1]).any(axis=1)) + 1).tolist(), length]
         open_mark = False
@@ -138,7 +139,8 @@ def _running_text(
                 view.append("⟦" if is_graded else "⟧", "dim")
                 open_mark = bool(is_graded)
             style = _COLOURS[ROLES[role]] + " bold underline" * is_graded + " reverse" * is_special
-            view.append(_visible(tokenizer.decode(tokens[start + first : start + last]), keep_lines=True), style)
+            spelled = b"".join(map(tokenizer.token_bytes, tokens[start + first : start + last].tolist()))
+            view.append(_visible(spelled.decode("utf-8", "replace"), keep_lines=True), style)
         if open_mark:
             view.append("⟧", "dim")
     return view

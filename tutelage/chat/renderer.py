@@ -42,7 +42,8 @@ class Rendered:
     weights: float32[T], the weight on predicting ids[t]; 0 means read, not graded. The first is always 0.
     roles:   uint8[T], indices into records.ROLES; the template's own tokens carry their message's role.
     spans:   int32[T, 4]: message, part, and the characters, from start to end, half-open, of that part's text
-             (`template.part_text`); -1 four times for the template's own tokens. None where spans were not asked for.
+             (`template.part_text`); -1 four times for the template's own tokens. A token that reaches over into the
+             next Text part names the part it begins in and ends beyond it. None where spans were not asked for.
     """
 
     ids: np.ndarray
@@ -58,6 +59,8 @@ class _Pieces:
     # One row a piece: id (-1 for a text), role, graded, message, part.
     rows: list[tuple[int, int, bool, int, int]] = field(default_factory=list)
     texts: list[str] = field(default_factory=list)
+    # For a text made of several parts, which follow each other: the character at which each begins.
+    begins: dict[int, list[int]] = field(default_factory=dict)
     ends: list[int] = field(default_factory=list)  # how many pieces there are at the end of each rendering
 
     def add(self, token: int, role: int, graded: bool) -> None:
@@ -66,6 +69,11 @@ class _Pieces:
     def add_text(self, text: str, role: int, graded: bool, message: int, part: int) -> None:
         self.rows.append((-1, role, graded, message, part))
         self.texts.append(text)
+
+    def continue_text(self, text: str) -> None:
+        """The next part of the message, read as one text with the part before."""
+        self.begins.setdefault(len(self.texts) - 1, [0]).append(len(self.texts[-1]))
+        self.texts[-1] += text
 
     def source(self, text: int) -> tuple[int, int]:
         """Which rendering a text belongs to, and which of its messages."""
@@ -141,11 +149,16 @@ class Renderer:
         for kind, start, close in self._openings(tokens):
             if start < position:
                 continue  # stands inside the part before
-            parts.append(Text(self.tokenizer.decode(tokens[position:start])))
+            parts.append(Text(self._read(tokens[position:start])))
             parts.append(self._part(kind, tokens[start + 1 : close], closed=close < len(tokens)))
             position = close + 1
-        parts.append(Text(self.tokenizer.decode(tokens[position:])))
+        parts.append(Text(self._read(tokens[position:])))
         return Message("assistant", tuple(_joined(parts)))
+
+    def _read(self, tokens: np.ndarray) -> str:
+        """The text of tokens, in which what stands between special tokens was encoded as a text of its own."""
+        special = np.flatnonzero(np.isin(tokens, list(self.tokenizer.special_tokens.values())))
+        return "".join(map(self.tokenizer.decode, np.split(tokens, np.union1d(special, special + 1))))
 
     def _openings(self, tokens: np.ndarray) -> Iterator[tuple[type[Part], int, int]]:
         """Each opening delimiter: what it opens, where it stands, and where it closes (the end if never)."""
@@ -156,7 +169,7 @@ class Renderer:
             yield kind, start, start + int(closes[0]) if len(closes) else len(tokens)
 
     def _part(self, kind: type[Part], inside: np.ndarray, closed: bool) -> Part:
-        text = self.tokenizer.decode(inside)
+        text = self._read(inside)
         if kind is Reasoning:
             return Reasoning(text)
         if kind is ToolResult:
@@ -174,7 +187,13 @@ class Renderer:
                 role = ROLES.index(message.role)
                 own = everything or (mask == "assistant" and message.role == "assistant")
                 pieces.add(ids[HEADERS[message.role]], role, everything)
+                before: Part | None = None
                 for position, part in enumerate(message.content):
+                    if isinstance(part, Text) and isinstance(before, Text):
+                        # Encoded apart, the tokens would tell how the text was cut into parts, which no reader sees.
+                        pieces.continue_text(part.text)
+                        continue
+                    before = part
                     graded = everything or (own and not isinstance(part, ToolResult))
                     around = delimiters.get(type(part))
                     if around:
@@ -214,11 +233,11 @@ def _assembled(pieces: _Pieces, tokenizer: Tokenizer, spans: bool) -> list[Rende
     """Encodes all texts in one go, lays all pieces end to end and cuts the whole into its renderings."""
     if not pieces.ends:
         return []
-    offsets: list[np.ndarray] = []
+    places: list[np.ndarray] = []
     if spans:
         both = tokenizer.encode_batch_with_offsets(pieces.texts)
         encoded = [ids for ids, _ in both]
-        offsets = [offset for _, offset in both]
+        places = [_places(offsets, pieces.begins.get(text, [0])) for text, (_, offsets) in enumerate(both)]
     else:
         encoded = tokenizer.encode_batch(pieces.texts)
     rows = np.array(pieces.rows, np.int32).reshape(-1, 5)
@@ -235,9 +254,16 @@ def _assembled(pieces: _Pieces, tokenizer: Tokenizer, spans: bool) -> list[Rende
     if spans:
         source = np.full((len(ids), 4), -1, np.int32)
         source[:, :2] = np.repeat(rows[:, 3:], lengths, axis=0)
-        source[from_text, 2:] = np.concatenate([np.zeros((0, 2), np.int32), *offsets])
+        source[from_text, 2:] = 0
+        source[from_text, 1:] += np.concatenate([np.zeros((0, 3), np.int32), *places])
     cuts = [slice(start, stop) for start, stop in zip(ends[:-1].tolist(), ends[1:].tolist(), strict=True)]
     return [Rendered(ids[cut], weights[cut], roles[cut], None if source is None else source[cut]) for cut in cuts]
+
+
+def _places(offsets: np.ndarray, begins: Sequence[int]) -> np.ndarray:
+    """Which of a text's parts each token begins in, counted from its first, and the characters there: int32[T, 3]."""
+    parts = np.searchsorted(begins, offsets[:, 0], side="right") - 1
+    return np.column_stack([parts, offsets - np.array(begins)[parts, None]]).astype(np.int32)
 
 
 def render_documents(texts: Sequence[str], tokenizer: Tokenizer, spans: bool = False) -> list[Rendered]:
@@ -274,17 +300,14 @@ def prove(rendered: Rendered, conversation: Conversation, tokenizer: Tokenizer) 
     Shares only the template with the renderer. ValueError, naming the conversation and the token, where they differ.
     """
     runs = _expected(conversation)
-    special = [tokenizer.special(name) for name in TEMPLATE_TOKENS]
-    at = np.flatnonzero(np.isin(rendered.ids, special))
+    at = np.flatnonzero(np.isin(rendered.ids, list(tokenizer.special_tokens.values())))
     if rendered.ids[at].tolist() != [tokenizer.special(run.name) for run in runs] or at[:1].tolist() != [0]:
         raise _disproof(conversation, "its special tokens are not those of its turns and parts")
     graded = np.zeros(len(rendered.ids), bool)
     graded[at] = [run.name_graded for run in runs]
     for run, start, stop in zip(runs, (at + 1).tolist(), [*at[1:].tolist(), len(rendered.ids)], strict=True):
-        if start == stop and not run.text:
-            continue
         graded[start:stop] = run.text_graded
-        if tokenizer.decode(rendered.ids[start:stop]) != run.text:
+        if (start < stop or run.text) and not tokenizer.reads(rendered.ids[start:stop], run.text):
             raise _disproof(conversation, f"tokens {start} to {stop} do not read {run.text[:60]!r}")
     wrong = np.flatnonzero(rendered.weights != graded)
     if len(wrong):

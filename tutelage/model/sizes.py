@@ -140,7 +140,7 @@ def training_bytes(config: ModelConfig, muon: bool) -> int:
     """Bytes of weights, gradients and optimizer state in float32. AdamW keeps two numbers a weight, Muon one; Muon
     takes the matrices inside the blocks."""
     count = parameter_count(config)
-    matrices = count - config.vocab * config.width * (1 if config.tied else 2) if muon else 0
+    matrices = config.depth * _block_matrices(config) if muon else 0
     return 4 * (4 * count - matrices)
 
 

@@ -64,10 +64,32 @@ class Block(nn.Module):
 
 
 def rotate(x_NHK: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-    """Turn each pair (k, k + K/2) of a head by its position's angle (RoPE, arXiv 2104.09864, in the half-split layout
-    of Llama). rotation: [2, N, 1, K], the cosines and the signed sines."""
-    first, second = x_NHK.chunk(2, dim=-1)
-    return x_NHK * rotation[0] + torch.cat((second, first), dim=-1) * rotation[1]
+    """Turn each pair (k, k + K/2) of a head by its position's angle (RoPE, arXiv 2104.09864, in Llama's half-split
+    layout). rotation: [2, N, 1, K/2], cosines and sines."""
+    return _Rotate.apply(x_NHK, rotation)
+
+
+class _Rotate(torch.autograd.Function):
+    """The gradient is turned back by the same angle: autograd's own way would copy everything several times."""
+
+    @staticmethod
+    def forward(ctx, x_NHK, rotation):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(rotation)
+        return _turned(x_NHK, rotation[0], rotation[1])
+
+    @staticmethod
+    def backward(ctx, grad_NHK):  # type: ignore[no-untyped-def]
+        (rotation,) = ctx.saved_tensors
+        return _turned(grad_NHK, rotation[0], -rotation[1]), None
+
+
+def _turned(x_NHK: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
+    half = x_NHK.shape[-1] // 2
+    first, second = x_NHK[..., :half], x_NHK[..., half:]
+    out_NHK = torch.empty(x_NHK.shape, dtype=x_NHK.dtype, device=x_NHK.device)
+    torch.mul(first, cosines, out=out_NHK[..., :half]).addcmul_(second, sines, value=-1)
+    torch.mul(second, cosines, out=out_NHK[..., half:]).addcmul_(first, sines)
+    return out_NHK
 
 
 class Transformer(nn.Module):
@@ -125,13 +147,11 @@ class Transformer(nn.Module):
 
 
 def rotation_table(config: ModelConfig) -> torch.Tensor:
-    """Cosines and signed sines for every position, float32 [2, context, K]; angles in float64, where position 100,000
+    """Cosines and sines for every position, float32 [2, context, K/2]; angles in float64, where position 100,000
     times the fastest frequency keeps its digits."""
     half = torch.arange(config.head_size // 2, dtype=torch.float64) * 2 / config.head_size
     angles = torch.arange(config.context, dtype=torch.float64)[:, None] / config.rope_theta ** half[None, :]
-    cosines, sines = angles.cos(), angles.sin()
-    table = torch.stack((torch.cat((cosines, cosines), dim=-1), torch.cat((-sines, sines), dim=-1)))
-    return table.float()
+    return torch.stack((angles.cos(), angles.sin())).float()
 
 
 @torch.no_grad()

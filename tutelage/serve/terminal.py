@@ -11,7 +11,7 @@ from tutelage.engine.decode import decode
 from tutelage.engine.history import fit_history
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint
-from tutelage.records import Conversation, message
+from tutelage.records import Conversation, Message, message
 from tutelage.tokenizer import StreamDecoder
 from tutelage.world.grading import Question, is_correct
 from tutelage.world.people import Person
@@ -28,17 +28,23 @@ MEASURED = {
 }
 
 
-def stream_reply(
-    checkpoint: Checkpoint, renderer: Renderer, conversation: Conversation, settings: SamplingSettings
-) -> Iterator[str]:
-    """The text of the model's reply, piece by piece as it is decoded."""
+def reply(
+    checkpoint: Checkpoint,
+    renderer: Renderer,
+    conversation: Conversation,
+    settings: SamplingSettings,
+    write: Callable[[str], None],
+) -> Message:
+    """The model's reply, written piece by piece as it is decoded."""
     prompt = renderer.render_prompt(conversation).ids
     decoder = StreamDecoder(checkpoint.tokenizer)
-    for emitted in decode(checkpoint.model, [prompt], renderer.stop_ids, settings):
-        token = emitted[0][1]
+    tokens = []
+    for ((_, token, _),) in decode(checkpoint.model, [prompt], renderer.stop_ids, settings):
         if token not in renderer.stop_ids:
-            yield decoder.push(token)
-    yield decoder.flush()
+            tokens.append(token)
+            write(decoder.push(token))
+    write(decoder.flush() + "\n")
+    return renderer.parse(tokens)
 
 
 def suggestions(world: World) -> list[Question]:
@@ -64,10 +70,10 @@ def opening(world: World, questions: list[Question], figures: Mapping[str, float
     return "\n".join(lines)
 
 
-def truth_beside(world: World, asked: Question | None, text: str, reply: str) -> str:
-    """What is true of whom the text asks about; for a suggested question also whether the reply is right."""
+def truth_beside(world: World, asked: Question | None, text: str, answer: str) -> str:
+    """What is true of whom the text asks about; for a suggested question also whether the answer is right."""
     if asked is not None:
-        return f"{'right' if is_correct(asked, reply) else 'wrong'}: the true answer is {asked.answer}"
+        return f"{'right' if is_correct(asked, answer) else 'wrong'}: the true answer is {asked.answer}"
     named = [person for person in _people(world) if person.name.casefold() in text.casefold()]
     facts = [f"{p.name}: " + ", ".join(f"{key} {value}" for key, value in p.facts.items()) for p in named]
     return "true are " + "; ".join(facts) if facts else ""
@@ -110,13 +116,9 @@ def chat(
             except ValueError as error:  # it cannot be asked: too long, or characters the model has no tokens for
                 note(str(error))
                 continue
-            reply = ""
-            for piece in stream_reply(checkpoint, renderer, shown, settings):
-                reply += piece
-                write(piece)
-            write("\n")
-            conversation = replace(shown, messages=(*shown.messages, message("assistant", reply)))
-            if world and (truth := truth_beside(world, asked, text, reply)):
+            answer = reply(checkpoint, renderer, shown, settings, write)
+            conversation = replace(shown, messages=(*shown.messages, answer))
+            if world and (truth := truth_beside(world, asked, text, answer.text)):
                 note(truth)
 
 

@@ -11,6 +11,7 @@ from tutelage import __version__
 from tutelage.batching.sources import Part, TooLong, conversation_units, document_units, open_or_write
 from tutelage.batching.store import Store
 from tutelage.chat.renderer import Mask, Renderer
+from tutelage.chat.template import part_text
 from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Document
@@ -79,6 +80,14 @@ def documents(data: DataSettings) -> Iterator[Document]:
 def conversations(data: DataSettings, table: DataTable) -> Iterator[Conversation]:
     assert isinstance(data, WorldChat)
     return World(find_world(data, table)).conversations(data.split)
+
+
+def plain_texts(data: DataSettings, table: DataTable) -> Iterator[str]:
+    """Every text in the data, as a tokenizer learns from it."""
+    if is_text(data):
+        yield from (document.text for document in documents(data))
+    else:
+        yield from (part_text(p) for row in conversations(data, table) for m in row.messages for p in m.content)
 
 
 def identity(data: DataSettings, table: DataTable) -> list[object]:

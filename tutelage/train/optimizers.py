@@ -28,6 +28,15 @@ class OptimizerSettings(Settings, frozen=True, kw_only=True):
     weight_decay: float = 0.0
     clip: float | None = 1.0
 
+    def __post_init__(self) -> None:
+        for name, value in (("betas", self.betas[0]), ("betas", self.betas[1]), ("momentum", self.momentum)):
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} holds {value}; it must be at least 0 and below 1")
+        if not (self.eps > 0 and self.weight_decay >= 0):
+            raise ValueError("eps must be above 0, and weight_decay at least 0")
+        if self.clip is not None and not self.clip > 0:
+            raise ValueError(f"clip is {self.clip}; it must be above 0 (inf never clips)")
+
 
 class Optimizer:
     """The optimizers of one model, stepped together."""

@@ -20,15 +20,17 @@ class ScheduleSettings(Settings, frozen=True, kw_only=True):
     decay: float = 0.3
     final: float = 0.05
 
+    def __post_init__(self) -> None:
+        for name in ("warmup", "decay", "final"):
+            value = getattr(self, name)
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}; it is a share and must lie between 0 and 1")
+        if self.kind == "wsd" and self.warmup + self.decay > 1:
+            raise ValueError("warmup and decay add up to more than the whole run; lower one of them")
+
 
 def make_schedule(settings: ScheduleSettings, steps: int) -> Callable[[int], float]:
-    """The factor on the peak rate at each step, counted from 0; ValueError where shares are not within 0 and 1."""
-    for name in ("warmup", "decay", "final"):
-        value = getattr(settings, name)
-        if not 0 <= value <= 1:
-            raise ValueError(f"schedule.{name} is {value}; it is a share and must lie between 0 and 1")
-    if settings.kind == "wsd" and settings.warmup + settings.decay > 1:
-        raise ValueError("schedule.warmup and schedule.decay add up to more than the whole run; lower one of them")
+    """The factor on the peak rate at each step, counted from 0."""
     warm_steps = round(settings.warmup * steps)
     decay_steps = round(settings.decay * steps)
 

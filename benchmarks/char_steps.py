@@ -1,0 +1,205 @@
+"""Optimizer steps a second of a character model: our loop against a short hand-written one and transformers' Trainer.
+
+All train the same shape (4 blocks, width 64, 4 heads, context 64, vocabulary 65, learned positions, LayerNorm, GELU,
+biases, an untied head) in float32 on the same text: 32 crops of 64 characters a step, AdamW, gradients clipped at 1.0.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from common import Measured, measure_in_turn, print_lines
+from torch import nn
+
+DEPTH, WIDTH, HEADS, CONTEXT, BATCH, VOCABULARY = 4, 64, 4, 64, 32, 65
+LR, CLIP = 1e-3, 1.0
+WARMUP, STEPS = 40, 400
+
+
+def steps_to_run(quick: bool) -> tuple[int, int]:
+    """Steps before the clock starts, and all steps."""
+    warmup, steps = (2, 8) if quick else (WARMUP, STEPS)
+    return warmup, warmup + steps
+
+
+def steps_per_second(stamps: list[float], warmup: int) -> float:
+    """The rate after warm-up, from the time each step was done."""
+    return (len(stamps) - warmup) / (stamps[-1] - stamps[warmup - 1])
+
+
+def character_ids() -> np.ndarray:
+    """About 600,000 characters of the built-in world as ids below 65, the same in every role."""
+    from tutelage import tokenizer
+    from tutelage.world.society import World, WorldSettings
+
+    text = "\n".join(document.text for document in islice(World(WorldSettings()).documents(), 1500))
+    rare = [character for character, _ in Counter(text).most_common()[VOCABULARY - 1 :]]
+    text = text.translate({ord(character): " " for character in rare})
+    characters = tokenizer.train([text], tokenizer.TokenizerSettings(kind="char"))
+    assert characters.vocab_size == VOCABULARY
+    return characters.encode(text)
+
+
+def measure_ours(quick: bool) -> Measured:
+    """Tutelage's own loop, loader, model and optimizer, on a store of crops as a stage would write it."""
+    from tutelage.batching.loader import Source, batches
+    from tutelage.batching.store import write_store
+    from tutelage.ledger import Ledger
+    from tutelage.model.sizes import ModelSettings, parameter_count, resolve
+    from tutelage.model.transformer import Transformer, initialise
+    from tutelage.records import Example, Unit
+    from tutelage.train.loop import train
+    from tutelage.train.losses import cross_entropy
+    from tutelage.train.optimizers import Optimizer, OptimizerSettings
+    from tutelage.train.schedule import ScheduleSettings, make_schedule
+
+    ids = character_ids()
+    ledger = Ledger("crops")
+
+    def crops() -> Iterator[Unit]:
+        # With targets every one of the 64 positions is graded, as in the peers' loops.
+        for start in range(0, len(ids) - CONTEXT, CONTEXT):
+            ledger.read(tokens=CONTEXT)
+            ledger.keep(tokens=CONTEXT)
+            yield (Example(ids[start : start + CONTEXT], targets=ids[start + 1 : start + CONTEXT + 1]),)
+
+    settings = ModelSettings(
+        depth=DEPTH, width=WIDTH, heads=HEADS, context=CONTEXT, position="learned", norm="layer", mlp="gelu",
+        bias=True, tied=False,
+    )  # fmt: skip
+    model = initialise(Transformer(resolve(settings, VOCABULARY)), seed=0)
+    optimizer = Optimizer(model, OptimizerSettings(clip=CLIP), LR)
+    warmup, steps = steps_to_run(quick)
+    stamps: list[float] = []
+    losses: list[float] = []
+
+    with tempfile.TemporaryDirectory() as folder:
+        source = Source(write_store(Path(folder) / "store", crops(), ledger), 1.0)
+        stream = batches({"text": source}, batch_tokens=BATCH * CONTEXT, micro_tokens=BATCH * CONTEXT, seed=0)
+        train(
+            model, optimizer, stream, cross_entropy, start=0, steps=steps,
+            lr=make_schedule(ScheduleSettings(kind="constant", warmup=0.0), steps),
+            hooks=[lambda report: (stamps.append(time.perf_counter()), losses.append(report.metrics.means()["loss"]))],
+        )  # fmt: skip
+    return {
+        "figure": steps_per_second(stamps, warmup), "loss": losses[-1], "parameters": parameter_count(model.config),
+    }  # fmt: skip
+
+
+class PlainBlock(nn.Module):
+    """A block as a short tutorial writes it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm_1, self.norm_2 = nn.LayerNorm(WIDTH), nn.LayerNorm(WIDTH)
+        self.qkv, self.out = nn.Linear(WIDTH, 3 * WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.up, self.down = nn.Linear(WIDTH, 4 * WIDTH), nn.Linear(4 * WIDTH, WIDTH)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, length, width = x.shape
+        q, k, v = (
+            part.view(batch, length, HEADS, width // HEADS).transpose(1, 2)
+            for part in self.qkv(self.norm_1(x)).split(width, dim=2)
+        )
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.out(y.transpose(1, 2).reshape(batch, length, width))
+        return x + self.down(F.gelu(self.up(self.norm_2(x)), approximate="tanh"))
+
+
+class PlainModel(nn.Module):
+    """The same shape in plain PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens, self.positions = nn.Embedding(VOCABULARY, WIDTH), nn.Embedding(CONTEXT, WIDTH)
+        self.blocks = nn.Sequential(*(PlainBlock() for _ in range(DEPTH)))
+        self.norm, self.head = nn.LayerNorm(WIDTH), nn.Linear(WIDTH, VOCABULARY, bias=False)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        x = self.tokens(tokens) + self.positions(torch.arange(tokens.shape[1]))
+        return self.head(self.norm(self.blocks(x)))
+
+
+def plain_loop(quick: bool, fused: bool | None) -> Measured:
+    ids = torch.from_numpy(character_ids().astype(np.int64))
+    model = PlainModel()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.95), fused=fused)
+    warmup, steps = steps_to_run(quick)
+    stamps: list[float] = []
+    for _ in range(steps):
+        starts = torch.randint(len(ids) - CONTEXT, (BATCH,))
+        x = torch.stack([ids[i : i + CONTEXT] for i in starts])
+        y = torch.stack([ids[i + 1 : i + CONTEXT + 1] for i in starts])
+        loss = F.cross_entropy(model(x).view(-1, VOCABULARY), y.view(-1))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        stamps.append(time.perf_counter())
+    return {
+        "figure": steps_per_second(stamps, warmup), "loss": float(loss.detach()),
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }  # fmt: skip
+
+
+def measure_loop(quick: bool) -> Measured:
+    """The loop a short tutorial script has."""
+    return plain_loop(quick, fused=None)
+
+
+def measure_fused_loop(quick: bool) -> Measured:
+    """The same with PyTorch's fused AdamW, which is not its default."""
+    return plain_loop(quick, fused=True)
+
+
+def measure_trainer(quick: bool) -> Measured:
+    """GPT-2 of the same size under transformers' Trainer, without dropout, logging, evaluation and saving."""
+    from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
+
+    ids = torch.from_numpy(character_ids().astype(np.int64))
+    crops = [ids[start : start + CONTEXT] for start in range(0, len(ids) - CONTEXT, CONTEXT)]
+    rows = [{"input_ids": crop, "labels": crop} for crop in crops]
+    config = GPT2Config(
+        vocab_size=VOCABULARY, n_positions=CONTEXT, n_embd=WIDTH, n_layer=DEPTH, n_head=HEADS,
+        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, tie_word_embeddings=False, use_cache=False,
+        bos_token_id=0, eos_token_id=0,
+    )  # fmt: skip
+    model = GPT2LMHeadModel(config)
+    warmup, steps = steps_to_run(quick)
+    stamps: list[float] = []
+
+    class Clock(TrainerCallback):
+        def on_step_end(self, *_: object, **__: object) -> None:
+            stamps.append(time.perf_counter())
+
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            output_dir=folder, use_cpu=True, max_steps=steps, per_device_train_batch_size=BATCH, learning_rate=LR,
+            adam_beta2=0.95, max_grad_norm=CLIP, lr_scheduler_type="constant", logging_strategy="no",
+            save_strategy="no", eval_strategy="no", report_to="none", disable_tqdm=True, dataloader_pin_memory=False,
+        )  # fmt: skip
+        done = Trainer(model=model, args=arguments, train_dataset=rows, callbacks=[Clock()]).train()
+    return {
+        "figure": steps_per_second(stamps, warmup), "loss": done.training_loss,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    roles = {
+        "ours": measure_ours,
+        "transformers Trainer": measure_trainer,
+        "loop, fused AdamW": measure_fused_loop,
+        "loop": measure_loop,
+    }
+    measured = measure_in_turn(roles, rounds=5, unit="steps/s")
+    assert len({one["parameters"] for rounds in measured.values() for one in rounds}) == 1, "the models differ in size"
+    print_lines(measured, name="char_steps", unit="steps/s", binding="loop")

@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from collections import Counter
+from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage.batching.loader import (
+    Source,
+    batches,
+    count_steps,
+    draw_steps,
+    micro_batches,
+    state_from_plain,
+    state_to_plain,
+)
+from tutelage.batching.store import Store, write_store
+from tutelage.ledger import Ledger
+from tutelage.records import Batch, Example, Unit
+
+# (tokens, graded tokens) of each unit of a source
+SIZES = st.integers(2, 30).flatmap(lambda tokens: st.tuples(st.just(tokens), st.integers(1, tokens - 1)))
+UNITS = st.lists(SIZES, min_size=1, max_size=25)
+SHARES = st.floats(0.05, 1)
+
+
+def unit(number: int, tokens: int, graded: int) -> Unit:
+    """A unit whose every token tells its number."""
+    weights = np.zeros(tokens, np.float32)
+    weights[tokens - graded :] = 1
+    return (Example(np.full(tokens, number, np.int32), weights),)
+
+
+def store(folder: Path, units: list[tuple[int, int]], first: int = 0) -> Store:
+    ledger = Ledger("test")
+    ledger.read(len(units))
+    ledger.keep(len(units))
+    return write_store(folder, (unit(first + i, *sizes) for i, sizes in enumerate(units)), ledger)
+
+
+def sources(folder: str, main: list[tuple[int, int]], other: list[tuple[int, int]], share: float) -> dict[str, Source]:
+    return {
+        "main": Source(store(Path(folder) / "main", main), 1.0),
+        "other": Source(store(Path(folder) / "other", other, first=1000), share),
+    }
+
+
+@given(UNITS, UNITS, SHARES, st.integers(1, 120), st.integers(0, 9), st.integers(1, 3))
+def test_a_run_draws_every_unit_as_often_as_it_says(
+    main: list[tuple[int, int]], other: list[tuple[int, int]], share: float, batch_tokens: int, seed: int, epochs: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        both = sources(folder, main, other, share)
+        steps = [draw for draw, _ in draw_steps(both, batch_tokens, seed, epochs)]
+        assert len(steps) == count_steps(both, batch_tokens, seed, epochs)
+        drawn = Counter(pair for draw in steps for pair in draw)
+        assert {drawn["main", number] for number in range(len(main))} == {epochs}
+        replayed = [drawn["other", number] for number in range(len(other))]
+        assert max(replayed) - min(replayed) <= 1  # whole passes, then a part of one
+        tokens = {("main", i): n for i, (n, _) in enumerate(main)} | {("other", i): n for i, (n, _) in enumerate(other)}
+        sizes = [sum(tokens[pair] for pair in draw) for draw in steps]
+        assert all(size <= batch_tokens or len(draw) == 1 for size, draw in zip(sizes, steps, strict=True))
+        assert all(steps)
+        # A step ends only where the next unit would not have fitted.
+        for size, following in zip(sizes, steps[1:], strict=False):
+            assert size + tokens[following[0]] > batch_tokens
+
+
+@given(UNITS, UNITS, SHARES, st.integers(1, 120), st.integers(0, 9))
+def test_shares_of_graded_tokens_hold_to_one_unit_in_every_prefix(
+    main: list[tuple[int, int]], other: list[tuple[int, int]], share: float, batch_tokens: int, seed: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        both = sources(folder, main, other, share)
+        graded = {"main": 0, "other": 0}
+        largest = {"main": max(g for _, g in main), "other": max(g for _, g in other)}
+        for draw, state in islice(draw_steps(both, batch_tokens, seed, 3), 40):
+            for name, number in draw:
+                graded[name] += (main if name == "main" else other)[number][1]
+            wanted = {"main": 1 / (1 + share), "other": share / (1 + share)}
+            for name in graded:
+                assert abs(graded[name] - wanted[name] * sum(graded.values())) <= max(largest.values())
+                assert state[name].graded == graded[name]
+
+
+@given(UNITS, UNITS, SHARES, st.integers(1, 120), st.integers(0, 9))
+def test_pain_12_the_state_of_every_step_resumes_the_very_rest(
+    main: list[tuple[int, int]], other: list[tuple[int, int]], share: float, batch_tokens: int, seed: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        both = sources(folder, main, other, share)
+        whole = list(draw_steps(both, batch_tokens, seed, 2))
+        for done, (_, state) in enumerate(whole, start=1):
+            taken_up = state_from_plain(state_to_plain(state))
+            assert taken_up == state
+            assert list(draw_steps(both, batch_tokens, seed, 2, taken_up)) == whole[done:]
+
+
+@given(UNITS, st.integers(30, 120), st.integers(1, 4), st.integers(30, 60))
+def test_ranks_share_a_step_and_compute_equally_many_micro_batches(
+    units: list[tuple[int, int]], batch_tokens: int, ranks: int, micro_tokens: int
+) -> None:
+    with TemporaryDirectory() as folder:
+        one = {"main": Source(store(Path(folder) / "main", units, first=1), 1.0)}
+
+        def stream(rank: int, ranks: int) -> list[list[Batch]]:
+            options = {"batch_tokens": batch_tokens, "micro_tokens": micro_tokens, "seed": 0, "epochs": 2}
+            return [micro for micro, _ in batches(one, **options, rank=rank, ranks=ranks)]  # type: ignore[arg-type]
+
+        def numbers(micro: list[Batch]) -> Counter[int]:
+            """The units of some micro-batches, by the number that their tokens tell; fillers tell 0."""
+            starts = [batch.tokens_N[batch.positions_N == 0] for batch in micro]
+            return Counter(int(token) for start in starts for token in start if int(token))
+
+        whole = stream(0, 1)
+        by_rank = [stream(rank, ranks) for rank in range(ranks)]
+        assert {len(steps) for steps in by_rank} == {len(whole)}
+        for step, alone in enumerate(whole):
+            parts = [by_rank[rank][step] for rank in range(ranks)]
+            assert len({len(part) for part in parts}) == 1
+            together = [batch for part in parts for batch in part]
+            assert numbers(together) == numbers(alone)
+            assert sum(batch.count for batch in together) == sum(batch.count for batch in alone)
+            assert all(len(batch.tokens_N) <= micro_tokens for batch in together)
+
+
+def test_passes_are_other_permutations_and_seeds_other_orders(tmp_path: Path) -> None:
+    one = {"main": Source(store(tmp_path / "main", [(2, 1)] * 50), 1.0)}
+
+    def order(seed: int) -> list[int]:
+        return [number for draw, _ in draw_steps(one, 10, seed, 2) for _, number in draw]
+
+    first = order(0)
+    assert sorted(first[:50]) == sorted(first[50:]) == list(range(50))
+    assert first[:50] != first[50:]
+    assert first == order(0)
+    assert first != order(1)
+
+
+def test_without_epochs_the_stream_goes_on(tmp_path: Path) -> None:
+    one = {"main": Source(store(tmp_path / "main", [(2, 1)] * 3), 1.0)}
+    drawn = Counter(number for draw, _ in islice(draw_steps(one, 4, 0, None), 300) for _, number in draw)
+    assert drawn == {0: 200, 1: 200, 2: 200}
+
+
+@settings(max_examples=20)
+@given(UNITS, st.integers(30, 90))
+def test_a_step_holds_the_same_units_however_it_is_cut(units: list[tuple[int, int]], micro_tokens: int) -> None:
+    made = [unit(number + 1, *sizes) for number, sizes in enumerate(units)]
+    starts = [batch.tokens_N[batch.positions_N == 0].tolist() for batch in micro_batches(made, micro_tokens)]
+    assert sorted(token for start in starts for token in start) == list(range(1, len(units) + 1))
+
+
+def test_a_pair_is_never_cut() -> None:
+    """Packed one by one, these four examples would fill two rows of 50."""
+    pair = (Example(np.ones(20, np.int32)), Example(np.full(25, 2, np.int32)))
+    micro = micro_batches([pair, (Example(np.full(30, 3, np.int32)), Example(np.full(15, 4, np.int32)))], 50)
+    assert sorted(batch.lengths for batch in micro) == [(20, 25), (30, 15)]
+    assert all(batch.units_S.tolist() == [0, 0] for batch in micro)
+
+
+def test_a_unit_that_fits_no_micro_batch_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match="^a unit") as error:
+        micro_batches([unit(0, 5, 1), unit(1, 70, 1)], 64)
+    assert str(error.value) == (
+        "a unit of 70 tokens does not fit in a micro-batch of micro_tokens = 64; raise micro_tokens to at least 70"
+    )

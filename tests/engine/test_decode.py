@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+from itertools import product
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage.engine import decode as engine
+from tutelage.engine.decode import Generation, decode, generate, prefill
+from tutelage.engine.sampling import SamplingSettings, choose, uniforms
+from tutelage.model.sizes import ModelSettings, resolve
+from tutelage.model.transformer import Transformer, initialise
+
+VOCAB, CONTEXT = 37, 40
+NEVER: frozenset[int] = frozenset()
+LENGTHS = [5, 1, 17, 9, 30, 2, 16, 5]
+
+
+def make(settings: ModelSettings) -> Transformer:
+    """Weights large enough that the next token hangs on all that was read."""
+    model = initialise(Transformer(resolve(settings, VOCAB)), seed=2)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(12)
+    return model
+
+
+SETTINGS = [
+    ModelSettings(
+        depth=2, width=32, heads=4, kv_heads=kv_heads, context=CONTEXT, position=position, qk_norm=qk_norm, tied=qk_norm
+    )
+    for position, kv_heads, qk_norm in product(("rotary", "learned"), (4, 2, 1), (False, True))
+]
+MODEL = make(SETTINGS[2])
+
+
+def prompts(lengths: list[int], seed: int = 0) -> list[np.ndarray]:
+    random = np.random.default_rng(seed)
+    return [random.integers(0, VOCAB, length).astype(np.int32) for length in lengths]
+
+
+@torch.no_grad()
+def full_logits(model: Transformer, tokens: list[int]) -> torch.Tensor:
+    """The last logits after reading everything at once, without a cache."""
+    ids = torch.tensor(tokens)
+    return model.logits(model.hidden(ids, torch.arange(len(ids)), model.within_segments((len(ids),))))[-1]
+
+
+def slow_generate(
+    model: Transformer, prompt: np.ndarray, stop_ids: frozenset[int], sampling: SamplingSettings, row: int
+) -> Generation:
+    """What generate promises, written down: read everything again for every token, one row alone."""
+    result = Generation()
+    tokens = prompt.tolist()
+    draws = torch.from_numpy(uniforms(sampling.seed, range(row, row + 1), sampling.max_tokens))
+    while len(result.tokens) < sampling.max_tokens:
+        if len(tokens) > model.config.context:
+            result.ended = "context"
+            return result
+        logits = full_logits(model, tokens)
+        uniform = draws[:, len(result.tokens)] if sampling.temperature > 0 else None
+        token = int(choose(logits[None], sampling, uniform))
+        if token in stop_ids:
+            result.ended = "stop"
+            return result
+        result.tokens.append(token)
+        result.logprobs.append(float(logits.log_softmax(dim=-1)[token]))
+        tokens.append(token)
+    return result
+
+
+def assert_same(found: list[Generation], expected: list[Generation]) -> None:
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.tokens == theirs.tokens
+        assert ours.ended == theirs.ended
+        assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("shape", SETTINGS, ids=lambda s: f"{s.position}-kv{s.kv_heads}-{s.qk_norm}")
+def test_cached_decoding_is_the_full_forward(shape: ModelSettings) -> None:
+    """Greedy over ragged prompts: the same tokens, log-probabilities to within 1e-4."""
+    model = make(shape)
+    greedy = SamplingSettings(max_tokens=12)
+    expected = [slow_generate(model, prompt, NEVER, greedy, 0) for prompt in prompts(LENGTHS)]
+    assert_same(generate(model, prompts(LENGTHS), NEVER, greedy), expected)
+    assert len({tuple(one.tokens) for one in expected}) > len(LENGTHS) / 2  # the prompts do matter
+
+
+def test_logits_over_the_cache_are_the_full_ones_to_1e_4() -> None:
+    batch, fed = prompts(LENGTHS), prompts([6] * len(LENGTHS), seed=1)
+    with torch.inference_mode():
+        cache, logits = prefill(MODEL, batch, max(LENGTHS) + 6)
+        for step in range(6):
+            for row, prompt in enumerate(batch):
+                wanted = full_logits(MODEL, [*prompt.tolist(), *fed[row][:step].tolist()])
+                torch.testing.assert_close(logits[row], wanted, rtol=0, atol=1e-4)
+            tokens = torch.tensor([int(row[step]) for row in fed])
+            positions = torch.tensor([length + step for length in LENGTHS])
+            logits = MODEL.logits(MODEL.hidden(tokens, positions, cache.attend))
+            cache.column += 1
+
+
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_endings_and_compaction_are_those_of_each_row_alone(temperature: float) -> None:
+    """Some rows stop, some fill the context, some reach max_tokens; ended rows leave the batch on the way."""
+    sampling = SamplingSettings(temperature=temperature, max_tokens=24, seed=3, top_p=0.98)
+    lengths = [30, 1, 12, 39, 5, 25, 8, 36, 3, 20, 33, 2]
+    stop_ids = frozenset(range(0, VOCAB, 12)) if temperature == 0 else frozenset({7})
+    expected = [
+        slow_generate(MODEL, prompt, stop_ids, sampling, row) for row, prompt in enumerate(prompts(lengths))
+    ]  # fmt: skip
+    assert {one.ended for one in expected} == {"stop", "length", "context"}
+    assert_same(generate(MODEL, prompts(lengths), stop_ids, sampling), expected)
+
+
+@pytest.mark.parametrize("compact_below", [0.0, 0.3, 1.01])
+def test_when_rows_are_taken_out_changes_no_answer(compact_below: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_ids = frozenset(range(0, VOCAB, 9))
+    sampling = SamplingSettings(temperature=1.0, max_tokens=20, seed=8)
+    expected = generate(MODEL, prompts(LENGTHS), stop_ids, sampling)
+    monkeypatch.setattr(engine, "COMPACT_BELOW", compact_below)
+    assert_same(generate(MODEL, prompts(LENGTHS), stop_ids, sampling), expected)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_the_size_of_a_batch_changes_no_answer(temperature: float) -> None:
+    sampling = SamplingSettings(temperature=temperature, max_tokens=10, seed=1, top_k=20)
+    together = generate(MODEL, prompts(LENGTHS), frozenset({4}), sampling)
+    for batch in (1, 3):
+        assert_same(generate(MODEL, prompts(LENGTHS), frozenset({4}), sampling, batch=batch), together)
+
+
+@settings(max_examples=15)
+@given(st.lists(st.integers(1, CONTEXT - 1), min_size=1, max_size=6), st.integers(0, 2**32), st.integers(1, 12))
+def test_a_row_in_a_batch_is_that_row_alone(lengths: list[int], seed: int, max_tokens: int) -> None:
+    rows = prompts(lengths, seed=seed)
+    for temperature in (0.0, 0.7):
+        sampling = SamplingSettings(temperature=temperature, max_tokens=max_tokens, seed=seed)
+        together = generate(MODEL, rows, frozenset({0, 5}), sampling)
+        for row, prompt in enumerate(rows):
+            alone = Generation()
+            for [(_, token, logprob)] in decode(MODEL, [prompt], frozenset({0, 5}), sampling, first_row=row):
+                if token not in (0, 5):
+                    alone.tokens.append(token)
+                    alone.logprobs.append(logprob)
+            assert together[row].tokens == alone.tokens
+            assert together[row].logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+
+
+def test_seeds_give_other_tokens_and_the_same_seed_the_same() -> None:
+    def drawn(seed: int) -> list[list[int]]:
+        sampling = SamplingSettings(temperature=1.0, max_tokens=8, seed=seed)
+        return [one.tokens for one in generate(MODEL, prompts(LENGTHS), NEVER, sampling)]
+
+    assert drawn(1) == drawn(1)
+    assert drawn(1) != drawn(2)
+
+
+def test_the_context_is_used_to_its_last_token() -> None:
+    """A prompt that leaves one place is continued by two tokens: the one that fills it, and the one after it, which
+    nothing needs to read."""
+    [one] = generate(MODEL, prompts([CONTEXT - 1]), NEVER, SamplingSettings(max_tokens=50))
+    assert one.ended == "context"
+    assert len(one.tokens) == 2
+    [exact] = generate(MODEL, prompts([CONTEXT - 1]), NEVER, SamplingSettings(max_tokens=2))
+    assert exact.ended == "length"
+    assert exact.tokens == one.tokens
+
+
+def test_answers_come_in_the_order_of_the_prompts_and_are_counted() -> None:
+    counted: list[int] = []
+    found = generate(MODEL, prompts(LENGTHS), NEVER, SamplingSettings(max_tokens=3), batch=3, done=counted.append)
+    assert sum(counted) == len(LENGTHS)
+    for prompt, one in zip(prompts(LENGTHS), found, strict=True):
+        assert one.tokens == generate(MODEL, [prompt], NEVER, SamplingSettings(max_tokens=3))[0].tokens
+
+
+def test_no_prompts_give_no_answers() -> None:
+    assert generate(MODEL, [], NEVER, SamplingSettings()) == []
+
+
+@pytest.mark.parametrize(
+    ("lengths", "sentence"),
+    [
+        ([3, 0], "prompt 2 is empty; there is nothing to continue from"),
+        ([CONTEXT], f"prompt 1 has {CONTEXT} tokens; the context of {CONTEXT} leaves no room to answer"),
+    ],
+)
+def test_prompts_that_cannot_be_continued_are_one_sentence(lengths: list[int], sentence: str) -> None:
+    with pytest.raises(ValueError, match="^prompt") as error:
+        list(decode(MODEL, prompts(lengths), NEVER, SamplingSettings()))
+    assert str(error.value) == sentence

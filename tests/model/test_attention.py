@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.model.attention import plan, segment_attention
+
+LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=12)
+
+
+def inputs(lengths: list[int], heads: int, kv_heads: int, size: int = 4) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(sum(lengths))
+    shapes = [(sum(lengths), count, size) for count in (heads, kv_heads, kv_heads)]
+    return [torch.randn(shape, generator=generator, dtype=torch.float64).requires_grad_() for shape in shapes]
+
+
+def dense(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, lengths: list[int]) -> torch.Tensor:
+    """The textbook way: every token against every token, all but its own segment's past masked away."""
+    segment = torch.repeat_interleave(torch.tensor(lengths))
+    seen = (segment[:, None] == segment[None, :]).tril()
+    k, v = (x.repeat_interleave(q.shape[1] // k.shape[1], dim=1) for x in (k, v))
+    scores = torch.einsum("nhk,mhk->hnm", q, k) / q.shape[2] ** 0.5
+    return torch.einsum("hnm,mhk->nhk", scores.masked_fill(~seen, -torch.inf).softmax(dim=-1), v).flatten(1)
+
+
+@given(LENGTHS, st.sampled_from([(1, 1), (4, 2), (6, 3), (4, 1)]))
+def test_segment_attention_is_masked_dense_attention_with_its_gradients(
+    lengths: list[int], heads: tuple[int, int]
+) -> None:
+    ours, theirs = inputs(lengths, *heads), inputs(lengths, *heads)
+    out, expected = segment_attention(*ours, plan(lengths)), dense(*theirs, lengths)
+    torch.testing.assert_close(out, expected)
+    direction = torch.randn(out.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for grad, wanted in zip(
+        torch.autograd.grad((out * direction).sum(), ours),
+        torch.autograd.grad((expected * direction).sum(), theirs),
+        strict=True,
+    ):
+        torch.testing.assert_close(grad, wanted)
+
+
+@pytest.mark.parametrize("lengths", [[3, 3], [1, 4, 2], [6, 5, 1, 1]])
+def test_gradcheck_of_segment_attention(lengths: list[int]) -> None:
+    how = plan(lengths)
+    assert torch.autograd.gradcheck(lambda q, k, v: segment_attention(q, k, v, how), inputs(lengths, 2, 1, size=2))
+
+
+@given(LENGTHS)
+def test_a_plan_gives_every_token_one_slot_and_marks_the_rest_as_padding(lengths: list[int]) -> None:
+    how = plan(lengths)
+    slots = sum(segments * length for segments, length in how.shapes)
+    assert sum(segments for segments, _ in how.shapes) == len(lengths)
+    if how.slots_P is None:
+        assert len(set(lengths)) == 1
+        return
+    assert how.homes_N is not None
+    assert len(how.slots_P) == slots
+    assert torch.equal(how.slots_P[how.homes_N], torch.arange(sum(lengths)))
+    padding = set() if how.padding is None else set(how.padding.tolist())
+    assert padding == set(range(slots)) - set(how.homes_N.tolist())
+
+
+def test_like_lengths_share_a_group_and_unlike_ones_do_not() -> None:
+    assert plan([100, 80, 10, 9, 75]).shapes == ((3, 100), (2, 10))
+    assert plan([7, 7, 7]).shapes == ((3, 7),)

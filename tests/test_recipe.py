@@ -1,0 +1,258 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage import progress
+from tutelage.config import SettingsError
+from tutelage.engine.sampling import SamplingSettings
+from tutelage.recipe import Run, load_recipe
+from tutelage.stages import evaluate
+
+RECIPE = """
+name      = "tiny"
+model     = { depth = 1, width = 32, context = 128 }
+tokenizer = { kind = "bpe", vocab = 300 }
+
+[data]
+world = { kind = "world", people = 20, versions = 1 }
+chat  = { kind = "world-chat" }
+
+[stages.base]
+kind = "pretrain"
+data = { world = 1 }
+steps = 2
+batch_tokens = 1024
+held_out = 0.1
+
+[stages.chat]
+kind = "sft"
+from = "base"
+data = { chat = 1 }
+steps = 2
+batch_tokens = 1024
+replay = 0.5
+too_long = "drop"
+"""
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Any:
+    progress.set_mode("quiet")
+    yield
+    progress.set_mode("auto")
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.toml"
+    path.write_text(RECIPE)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("nmae='x'", " has no setting 'nmae'; did you mean 'name'?"),
+        ("model.dept=3", ": model has no setting 'dept'; did you mean 'depth'?"),
+        ("stages.base.epoch=3", ": stages.base has no setting 'epoch'; did you mean 'epochs'?"),
+        ("stages.base.lr='1e-4'", ": stages.base.lr must be a number, and '1e-4' is not; drop the quotes: 1e-4"),
+        ("stages.base.micro_tokens=1.5", ": stages.base.micro_tokens must be a whole number, and 1.5 is not"),
+        ("stages.base.kind=pretrian", ": stages.base.kind cannot be 'pretrian'; did you mean 'pretrain'?"),
+        ("stages.chat.too_long=cut", ": stages.chat.too_long cannot be 'cut'; choose one of error, drop, split"),
+        ("stages={}", ": [stages] is empty; a recipe needs at least one stage"),
+        ("stages.chat.from=bas", ": stages.chat.from names stage 'bas', which is not there; did you mean 'base'?"),
+        ("stages.base.from=chat", ": stages.base.from: 'chat' stands below 'base'; put it above"),
+        (
+            "stages.chat.data={caht=1}",
+            ": stages.chat.data names data 'caht', which [data] does not have; did you mean 'chat'?",
+        ),
+        (
+            "stages.chat.data={world=1}",
+            ": stages.chat.data: 'world' holds documents, but sft trains on conversations",
+        ),
+        (
+            "stages.base.data={chat=1}",
+            ": stages.base.data: 'chat' holds conversations, but pretrain trains on documents",
+        ),
+        ("evaluate.chat=['fromat']", ": evaluate.chat[0] cannot be 'fromat'; did you mean 'format'?"),
+        (
+            "evaluate.caht=['format']",
+            ": evaluate names stage 'caht', which is not there; did you mean 'chat'?",
+        ),
+        (
+            "stages.data={kind='pretrain',steps=1,data={world=1}}",
+            ": stages.data: 'data' cannot be a stage's name; use letters, digits, - and _",
+        ),
+        (
+            "stages.base.epochs=1",
+            ": stages.base cannot be used: a stage needs epochs or steps, one of the two, to know when it is finished",
+        ),
+        ("stages.base.batch_tokens=0", ": stages.base cannot be used: batch_tokens is 0; it must be at least 1"),
+        (
+            "stages.base.data={world=0}",
+            ": stages.base cannot be used: data needs at least one name, each with a share above 0, such as "
+            "data = { world = 1 }",
+        ),
+        (
+            "stages.base.held_out=1",
+            ": stages.base cannot be used: held_out is 1.0; it is a share of the rows: at least 0, below 1",
+        ),
+        (
+            "stages.chat.replay=1.0",
+            ": stages.chat cannot be used: replay is 1.0; it is a share of the graded tokens: at least 0, below 1",
+        ),
+        (
+            "stages.chat={kind='sft',data={chat=1},steps=1}",
+            ': stages.chat cannot be used: fine-tuning needs a model to start from: say from = "STAGE"',
+        ),
+        ("model.heads=3", ": model.width 32 cannot be split over 3 heads; choose a width that 3 divides"),
+        ("stages.chat.lr=-1", ": stages.chat.lr is -1.0; a learning rate must be above 0"),
+        (
+            "stages.chat.schedule.warmup=2",
+            ": stages.chat.schedule cannot be used: warmup is 2.0; it is a share and must lie between 0 and 1",
+        ),
+        (
+            "stages.chat.optimizer.clip=0",
+            ": stages.chat.optimizer cannot be used: clip is 0.0; it must be above 0 (inf never clips)",
+        ),
+        ("data.world.people=3", ": data.world cannot be used: a world has from 20 to 1,000,000 people, not 3"),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_the_nearest_right_name(recipe: Path, override: str, sentence: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load_recipe(recipe, [override])
+    assert str(error.value) == str(recipe) + sentence
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part"),
+    [
+        (["data.other={kind='world'}"], "has 2 of kind 'world'; say which with world = \"NAME\""),
+        (
+            ["data.other={kind='world'}", "data.chat.world=wolrd"],
+            "world = 'wolrd' names no data of kind 'world'; did you mean 'world'?",
+        ),
+    ],
+)
+def test_chat_must_know_its_world(recipe: Path, overrides: list[str], part: str) -> None:
+    with pytest.raises(SettingsError) as error:
+        load_recipe(recipe, overrides)
+    assert str(error.value).endswith(part)
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("stages.base.context=4096", "stage base: context = 4096, but the model reads 128 tokens at most"),
+        (
+            "stages.chat.context=4",
+            "stage chat: nothing is left to train on in 'chat'; see its ledger",
+        ),
+        (
+            "evaluate.base=['format']",
+            "evaluate.base: 'format' needs a chat model; ask it of a fine-tuned stage",
+        ),
+    ],
+)
+def test_what_only_the_data_can_tell_is_one_sentence_when_it_runs(
+    recipe: Path, tmp_path: Path, override: str, sentence: str
+) -> None:
+    with pytest.raises(ValueError, match="stage|evaluate") as error:
+        Run(load_recipe(recipe, [override]), tmp_path / "run").run()
+    assert str(error.value) == sentence
+
+
+def test_only_one_stage_and_what_it_builds_on(recipe: Path, tmp_path: Path) -> None:
+    run = Run(load_recipe(recipe), tmp_path / "run")
+    with pytest.raises(SettingsError, match="^there is no stage 'caht'; did you mean 'chat'\\?$"):
+        run.run(only="caht")
+    with pytest.raises(SettingsError, match="^stage 'chat' builds on 'base', which is not finished; run that first$"):
+        run.run(only="chat")
+    assert "stages.chat.steps" not in run.run(only="base")
+    assert run.run(only="chat")["stages.chat.steps"] == 2
+
+
+def test_finished_stages_are_skipped_and_a_changed_one_and_all_below_run_again(recipe: Path, tmp_path: Path) -> None:
+    def ran(*overrides: str) -> set[str]:
+        """The stages that a run trains, told by when their folders were written."""
+        before = {name: written(name) for name in ("base", "chat", "tokenizer")}
+        Run(load_recipe(recipe, overrides), folder).run()
+        return {name for name, time in before.items() if written(name) != time}
+
+    def written(name: str) -> int:
+        path = folder / name / ("tokenizer.json" if name == "tokenizer" else "model.safetensors")
+        return path.stat().st_mtime_ns if path.exists() else 0
+
+    folder = tmp_path / "run"
+    assert ran() == {"base", "chat", "tokenizer"}
+    assert ran() == set()
+    # How a run looks at itself, and how it cuts its steps, does not change what it becomes.
+    assert (
+        ran("stages.base.micro_tokens=500", "stages.base.checkpoint_seconds=3", "stages.chat.evaluate_every=1") == set()
+    )
+    assert ran("name=other") == set()
+    assert ran("stages.chat.lr=1e-4") == {"chat"}
+    assert ran("stages.chat.lr=1e-4", "stages.base.lr=1e-4") == {"base", "chat"}
+    assert ran("data.world.seed=5") == {"base", "chat", "tokenizer"}
+
+
+def test_fingerprints_hang_on_everything_above(recipe: Path, tmp_path: Path) -> None:
+    def marks(*overrides: str) -> tuple[str, str]:
+        run = Run(load_recipe(recipe, overrides), tmp_path)
+        return run.fingerprint("base"), run.fingerprint("chat")
+
+    base, chat = marks()
+    assert marks("evaluate.chat=['format']", "stages.base.evaluate_every=7") == (base, chat)
+    for override in ("seed=1", "model.width=64", "tokenizer.vocab=310", "data.world.versions=2", "stages.base.seed=1"):
+        changed_base, changed_chat = marks(override)
+        assert changed_base != base
+        assert changed_chat != chat
+    assert marks("data.chat.split=held_out")[1] != chat
+    for override in ("stages.chat.context=100", "stages.chat.replay=0.4", "stages.chat.mask=none"):
+        changed_base, changed_chat = marks(override)
+        assert changed_base == base
+        assert changed_chat != chat
+
+
+def test_the_summary_holds_the_figures_that_others_build_on(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "ANSWER", SamplingSettings(max_tokens=2))
+    monkeypatch.setattr(evaluate, "FORMAT_PROMPTS", 20)
+    overrides = ["evaluate.base=['knowledge']", "evaluate.chat=['format','knowledge','forgetting']"]
+    run = Run(load_recipe(recipe, overrides), tmp_path / "run")
+    summary = run.run()
+    assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
+    for stage in ("base", "chat"):
+        names = ("steps", "tokens", "tokens_per_second", "seconds", "loss", "parameters", "graded")
+        assert all(summary[f"stages.{stage}.{name}"] > 0 for name in names)
+    for rate in (
+        "evaluate.base.knowledge.cloze.held_out",
+        "evaluate.chat.knowledge.held_out",
+        "evaluate.chat.knowledge.trained",
+        "evaluate.chat.knowledge.held_out.reverse",
+        "evaluate.chat.knowledge.held_out.two_step",
+        "evaluate.chat.knowledge.unknown.made_up",
+        "evaluate.chat.format",
+    ):
+        low, middle, high = (summary[f"{rate}.{name}"] for name in ("low", "rate", "high"))
+        assert 0 <= low <= middle <= high <= 1
+        assert summary[f"{rate}.count"] > 0
+    forgetting = {name: summary[f"evaluate.chat.forgetting.{name}"] for name in ("before", "after", "increase")}
+    assert forgetting["after"] / forgetting["before"] - 1 == pytest.approx(forgetting["increase"])
+    assert summary["seconds"] > 0
+    assert summary["peak_rss_bytes"] > 2**20
+    assert not any(isinstance(value, dict | list) for value in summary.values())
+
+    measured = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").glob("*/evaluate/*.json")}
+    assert len(measured) == 4
+    again = run.run()
+    assert {path: path.stat().st_mtime_ns for path in measured} == measured  # read, not measured again
+    changing = {"seconds", "peak_rss_bytes"}
+    assert {k: v for k, v in again.items() if k not in changing} == {
+        k: v for k, v in summary.items() if k not in changing
+    }
