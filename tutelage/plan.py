@@ -16,7 +16,7 @@ from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.model.sizes import activation_bytes, flops_per_token, parameter_count, resolve, training_bytes
 from tutelage.recipe import TOKENIZER, Run
 from tutelage.stages.data import conversations, documents, is_text, plain_texts
-from tutelage.stages.settings import AnyStage, SftSettings
+from tutelage.stages.settings import AnyStage, SftSettings, chats
 from tutelage.tokenizer import Tokenizer
 
 # The share of the speed of a plain matrix product that training reaches; what small models on few cores came to.
@@ -55,7 +55,7 @@ def plan(run: Run) -> dict[str, Any]:
     chat = base.extend(TEMPLATE_TOKENS)
     stages = {}
     for name, stage in run.recipe.stages.items():
-        tokenizer = chat if _chats(run, name) else base
+        tokenizer = chat if chats(run.recipe.stages, name) else base
         stages[name] = asdict(_plan_stage(run, name, stage, tokenizer, speed))
     left = [stage for stage in stages.values() if not stage["done"]]
     return {
@@ -78,15 +78,6 @@ def matrix_speed() -> float:
         torch.mm(a, a)
         best = max(best, 2 * 1024**3 / (time.perf_counter() - began))
     return best
-
-
-def _chats(run: Run, name: str | None) -> bool:
-    """Whether a stage's model has the chat tokens: it, or a stage above it, is fine-tuned."""
-    while name is not None:
-        if isinstance(run.recipe.stages[name], SftSettings):
-            return True
-        name = run.recipe.stages[name].parent
-    return False
 
 
 def _plan_stage(run: Run, name: str, stage: AnyStage, tokenizer: Tokenizer, speed: float) -> StagePlan:

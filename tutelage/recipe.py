@@ -20,7 +20,7 @@ from tutelage.stages.data import DataSettings, find_data, find_world, identity, 
 from tutelage.stages.evaluate import Suite, run_suite
 from tutelage.stages.prepare import Setting
 from tutelage.stages.run import finished, peak_rss_bytes, run_stage
-from tutelage.stages.settings import AnyStage, PretrainSettings, SftSettings
+from tutelage.stages.settings import AnyStage, PretrainSettings, SftSettings, chats
 from tutelage.tokenizer import TokenizerSettings
 
 SUMMARY, RECIPE, TOKENIZER, EVALUATION = "summary.json", "recipe.json", "tokenizer", "evaluate"
@@ -64,31 +64,40 @@ def check_recipe(recipe: Recipe, where: str) -> None:
         find_data(name, recipe.data, f"{where}: tokenizer.data")
     above: list[str] = []
     for name, stage in recipe.stages.items():
-        here = f"{where}: stages.{name}"
-        if name in (TOKENIZER, "data") or not name.replace("-", "").replace("_", "").isalnum():
-            raise SettingsError(f"{here}: '{name}' cannot be a stage's name; use letters, digits, - and _")
-        if stage.parent is not None and stage.parent not in above:
-            if stage.parent in recipe.stages:
-                raise SettingsError(f"{here}.from: '{stage.parent}' stands below '{name}'; put it above")
-            raise SettingsError(
-                f"{here}.from names stage '{stage.parent}', which is not there{suggest(stage.parent, above)}"
-            )
-        if stage.lr is not None and not stage.lr > 0:
-            raise SettingsError(f"{here}.lr is {stage.lr}; a learning rate must be above 0")
-        for data_name in stage.data:
-            data = find_data(data_name, recipe.data, f"{here}.data")
-            find_world(data, recipe.data)
-            if is_text(data) != isinstance(stage, PretrainSettings):
-                wanted, found = (
-                    ("documents", "conversations") if is_text(data) is False else ("conversations", "documents")
-                )
-                raise SettingsError(f"{here}.data: '{data_name}' holds {found}, but {_kind(stage)} trains on {wanted}")
+        _check_stage(recipe, name, stage, above, f"{where}: stages.{name}")
         above.append(name)
-    for name in recipe.evaluate:
+    for name, suites in recipe.evaluate.items():
         if name not in recipe.stages:
+            known = suggest(name, recipe.stages)
+            raise SettingsError(f"{where}: evaluate names stage '{name}', which is not there{known}")
+        if not chats(recipe.stages, name) and {"format", "forgetting"}.intersection(suites):
             raise SettingsError(
-                f"{where}: evaluate names stage '{name}', which is not there{suggest(name, recipe.stages)}"
+                f"{where}: evaluate.{name}: 'format' and 'forgetting' are asked of a fine-tuned stage, and '{name}' is "
+                "a base model; ask 'knowledge' of it"
             )
+
+
+def _check_stage(recipe: Recipe, name: str, stage: AnyStage, above: list[str], here: str) -> None:
+    if name in (TOKENIZER, "data") or not name.replace("-", "").replace("_", "").isalnum():
+        raise SettingsError(f"{here}: '{name}' cannot be a stage's name; use letters, digits, - and _")
+    if stage.parent is not None and stage.parent not in above:
+        if stage.parent in recipe.stages:
+            raise SettingsError(f"{here}.from: '{stage.parent}' stands below '{name}'; put it above")
+        known = suggest(stage.parent, above)
+        raise SettingsError(f"{here}.from names stage '{stage.parent}', which is not there{known}")
+    if stage.lr is not None and not stage.lr > 0:
+        raise SettingsError(f"{here}.lr is {stage.lr}; a learning rate must be above 0")
+    if (stage.context or 0) > recipe.model.context and recipe.model.position == "learned":
+        raise SettingsError(
+            f"{here}.context is {stage.context}, but the model has learned positions for {recipe.model.context} tokens "
+            'only; use model.position = "rotary" to lengthen the context'
+        )
+    for data_name in stage.data:
+        data = find_data(data_name, recipe.data, f"{here}.data")
+        find_world(data, recipe.data, f"{here}.data.{data_name}")
+        if is_text(data) != isinstance(stage, PretrainSettings):
+            found, wanted = ("documents", "conversations") if is_text(data) else ("conversations", "documents")
+            raise SettingsError(f"{here}.data: '{data_name}' holds {found}, but {_kind(stage)} trains on {wanted}")
 
 
 def _kind(stage: AnyStage) -> str:

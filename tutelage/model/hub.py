@@ -88,6 +88,17 @@ def _check_shapes(path: Path, expected: dict[str, torch.Size], found: dict[str, 
             raise ValueError(f"{path}: {name} has shape {tuple(found[name].shape)}, expected {tuple(shape)}")
 
 
+def with_context(checkpoint: Checkpoint, context: int | None) -> Checkpoint:
+    """The same weights with room for `context` tokens, where that is more than the model has; rotary positions only."""
+    config = checkpoint.model.config
+    if context is None or context <= config.context:
+        return checkpoint
+    assert config.position == "rotary", "learned positions cannot be lengthened"
+    longer = Transformer(convert(to_plain(config) | {"context": context}, ModelConfig))
+    longer.load_state_dict(checkpoint.model.state_dict())
+    return Checkpoint(longer.to(checkpoint.model.embedding.weight.device), checkpoint.tokenizer)
+
+
 @torch.no_grad()
 def extend_vocabulary(checkpoint: Checkpoint, names: tuple[str, ...], seed: int) -> Checkpoint:
     """The same model with new special tokens: every old weight is copied bit for bit, every new token gets a row.

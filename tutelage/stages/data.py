@@ -44,19 +44,20 @@ def find_data(name: str, table: DataTable, where: str) -> DataSettings:
     return table[name]
 
 
-def find_world(data: DataSettings, table: DataTable) -> WorldSettings:
-    """The settings of the world that data belongs to."""
+def find_world(data: DataSettings, table: DataTable, where: str = "data") -> WorldSettings:
+    """The settings of the world that data belongs to; SettingsError, naming `where`, if that cannot be told."""
     if isinstance(data, WorldText):
         return data
     worlds = {name: entry for name, entry in table.items() if isinstance(entry, WorldText)}
     if data.world is not None:
         if data.world not in worlds:
-            raise SettingsError(f"world = '{data.world}' names no data of kind 'world'{suggest(data.world, worlds)}")
+            known = suggest(data.world, worlds)
+            raise SettingsError(f"{where}: world = '{data.world}' names no data of kind 'world'{known}")
         return worlds[data.world]
     if len(worlds) != 1:
         raise SettingsError(
-            f"data of kind 'world-chat' needs to know its world, but [data] has {len(worlds)} of kind 'world'; "
-            'say which with world = "NAME"'
+            f"{where}: data of kind 'world-chat' needs to know its world, but [data] has {len(worlds)} of kind 'world'"
+            '; say which with world = "NAME"'
         )
     return next(iter(worlds.values()))
 

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.evaluate.asking import can_chat
 from tutelage.evaluate.format import evaluate_format
 from tutelage.evaluate.knowledge import evaluate_knowledge
 from tutelage.evaluate.loss import forgetting
@@ -32,8 +31,6 @@ def run_suite(suite: Suite, stage: AnyStage, at: Setting) -> dict[str, Any]:
         result = evaluate_knowledge(checkpoint, _world(at), ANSWER)
         return nested({name: asdict(rate) for name, rate in result.rates.items()}) | {"samples": result.samples}
     if suite == "format":
-        if not can_chat(checkpoint):
-            raise SettingsError(f"evaluate.{at.name}: 'format' needs a chat model; ask it of a fine-tuned stage")
         outcome = evaluate_format(checkpoint, held_out_prompts(at), ANSWER)
         parts = {name: asdict(getattr(outcome, name)) for name in ("has_content", "stops", "keeps_its_turn")}
         return asdict(outcome.compliant) | parts | {"failures": outcome.failures}

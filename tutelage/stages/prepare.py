@@ -12,7 +12,7 @@ from tutelage.batching.store import Store
 from tutelage.chat.renderer import Renderer
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.config import SettingsError
-from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model
+from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, with_context
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Batch
@@ -84,7 +84,8 @@ def prepare_pretrain(stage: PretrainSettings, at: Setting) -> Prepared:
         checkpoint = Checkpoint(initialise(Transformer(config), at.seed), tokenizer)
     else:
         checkpoint = load_model(at.folders[stage.parent])
-    context = _context(stage, checkpoint, at)
+    checkpoint = with_context(checkpoint, stage.context)
+    context = stage.context or checkpoint.model.config.context
     stores = at.stores(stage.held_out)
     sources, held_out = {}, {}
     for name, share in stage.data.items():
@@ -97,8 +98,9 @@ def prepare_sft(stage: SftSettings, at: Setting) -> Prepared:
     """Conversations, the assistant's tokens graded, with documents of the pre-training replayed beside them."""
     assert stage.parent is not None
     checkpoint = extend_vocabulary(load_model(at.folders[stage.parent]), TEMPLATE_TOKENS, at.seed)
+    checkpoint = with_context(checkpoint, stage.context)
     renderer = Renderer(checkpoint.tokenizer)
-    context = _context(stage, checkpoint, at)
+    context = stage.context or checkpoint.model.config.context
     stores = at.stores(stage.held_out)
     total = sum(stage.data.values())
     sources, held_out = {}, {}
@@ -125,11 +127,9 @@ def prepare(stage: AnyStage, at: Setting) -> Prepared:
     for name, source in prepared.sources.items():
         if not len(source.store):
             raise ValueError(f"stage {at.name}: nothing is left to train on in '{name}'; see its ledger")
+    if stage.micro_tokens and stage.micro_tokens < prepared.longest_unit:
+        raise SettingsError(
+            f"stage {at.name}: micro_tokens = {stage.micro_tokens}, but its longest conversation or piece of text has "
+            f"{prepared.longest_unit} tokens; raise micro_tokens to at least that"
+        )
     return prepared
-
-
-def _context(stage: AnyStage, checkpoint: Checkpoint, at: Setting) -> int:
-    most = checkpoint.model.config.context
-    if stage.context is not None and stage.context > most:
-        raise SettingsError(f"stage {at.name}: context = {stage.context}, but the model reads {most} tokens at most")
-    return stage.context or most

@@ -17,7 +17,9 @@ from typing import Any
 
 from tutelage.batching.loader import count_steps
 from tutelage.config import to_plain
+from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.loss import mean_loss, unit_losses
+from tutelage.evaluate.samples import held_out_samples
 from tutelage.files import write_json
 from tutelage.model.hub import save_model
 from tutelage.model.sizes import parameter_count
@@ -29,6 +31,7 @@ from tutelage.train.loop import StepReport, train
 from tutelage.train.optimizers import Optimizer
 from tutelage.train.schedule import make_schedule
 
+SAMPLES, SAMPLING = 3, SamplingSettings(max_tokens=32)
 STAGE, LOG, CHECKPOINT = "stage.json", "train.jsonl", "checkpoint"
 
 
@@ -78,7 +81,6 @@ class Journal:
         before = self.position
         now = time.monotonic()
         seconds = before.seconds + now - self.began
-        self.began = now
         self.position = replace(
             before,
             step=report.done,
@@ -88,7 +90,7 @@ class Journal:
             seconds=seconds,
         )
         means = dict(report.metrics.means())
-        line = {
+        line: dict[str, Any] = {
             "step": report.done,
             **means,
             "lr": self.optimizer.lr * report.lr_factor,
@@ -100,6 +102,7 @@ class Journal:
         every = self.stage.evaluate_every
         if last or (every and report.done % every == 0):
             line |= {f"held_out.{name}": loss for name, loss in held_out_losses(self.prepared, self.stage).items()}
+            line["samples"] = samples(self.prepared)
         self.lines.append(json.dumps(line))
         self.bar.update(1, {**means, "lr": line["lr"], "tokens/s": self.position.tokens / max(seconds, 1e-9)})
         stopping = self.stop() and not last
@@ -107,6 +110,7 @@ class Journal:
             self.save()
         if stopping:
             raise Stopped(f"stopped after step {report.done} of {self.steps} of stage {self.at.name}")
+        self.began = time.monotonic()  # looking and saving are not training
 
     def save(self) -> None:
         # The log goes first: lines past the checkpoint are cut when it is taken up again.
@@ -125,6 +129,12 @@ def held_out_losses(prepared: Prepared, stage: AnyStage) -> dict[str, float]:
         for name, store in prepared.held_out.items()
         if len(store)
     }
+
+
+def samples(prepared: Prepared) -> list[dict[str, str]]:
+    """What the model writes after a few held-out prompts."""
+    stores = [store for store in prepared.held_out.values() if len(store)]
+    return [row for store in stores for row in held_out_samples(prepared.checkpoint, store, SAMPLES, SAMPLING)]
 
 
 def run_stage(stage: AnyStage, at: Setting, fingerprint: str) -> None:

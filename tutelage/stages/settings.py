@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
 
 import msgspec
 
@@ -27,7 +27,7 @@ class StageSettings(Settings, frozen=True, kw_only=True):
     micro_tokens:    tokens of one forward pass, at most: less memory, same gradients. None: as batch_tokens.
     context:         the longest segment, in tokens; the model's where left out. A stage may lengthen it.
     held_out:        the share of the rows kept from training, to measure the loss on.
-    evaluate_every:  steps between two measurements of the held-out loss; 0 only at the end.
+    evaluate_every:  steps between two looks at held-out data, its loss and a few samples; 0 only at the end.
     checkpoint_seconds: seconds between two checkpoints.
     seed:            sets the order of the data.
     """
@@ -90,4 +90,12 @@ class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_on
 
 
 AnyStage = PretrainSettings | SftSettings
-StageKind = Literal["pretrain", "sft"]
+
+
+def chats(stages: Mapping[str, AnyStage], name: str | None) -> bool:
+    """Whether a stage's model has the chat tokens: it, or a stage it goes on from, is fine-tuned."""
+    while name is not None:
+        if isinstance(stages[name], SftSettings):
+            return True
+        name = stages[name].parent
+    return False
