@@ -111,7 +111,7 @@ class PlainBlock(nn.Module):
         )
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.out(y.transpose(1, 2).reshape(batch, length, width))
-        return x + self.down(F.gelu(self.up(self.norm_2(x)), approximate="tanh"))
+        return x + self.down(F.gelu(self.up(self.norm_2(x))))
 
 
 class PlainModel(nn.Module):
@@ -169,8 +169,8 @@ def measure_trainer(quick: bool) -> Measured:
     rows = [{"input_ids": crop, "labels": crop} for crop in crops]
     config = GPT2Config(
         vocab_size=VOCABULARY, n_positions=CONTEXT, n_embd=WIDTH, n_layer=DEPTH, n_head=HEADS,
-        resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0, tie_word_embeddings=False, use_cache=False,
-        bos_token_id=0, eos_token_id=0,
+        activation_function="gelu", resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0,
+        tie_word_embeddings=False, use_cache=False, bos_token_id=0, eos_token_id=0,
     )  # fmt: skip
     model = GPT2LMHeadModel(config)
     warmup, steps = steps_to_run(quick)

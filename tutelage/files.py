@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_NO_ROOM = (*_FULL, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 
@@ -29,6 +30,8 @@ def explain(error: OSError, path: Path, action: str = "write") -> DiskError:
     found = f"cannot {action} {path}: "
     if error.errno in _FULL:
         return DiskError(f"{found}the disk is full ({_free(path)} free); make room and run the same command again")
+    if error.errno == errno.EFBIG:
+        return DiskError(f"{found}the system allows no file that large; raise its limit (ulimit -f) or the disk's")
     if error.errno in _FORBIDDEN:
         return DiskError(f"{found}permission denied; choose another folder or change its permissions")
     return DiskError(f"{found}{(error.strerror or str(error)).lower()}; check the path")
@@ -40,9 +43,10 @@ def _free(path: Path) -> str:
     return f"{shutil.disk_usage(existing).free / 2**20:,.0f} MiB"
 
 
-def _disk_is_full(error: Exception) -> bool:
+def _no_room(error: Exception) -> int | None:
+    """The system's number for a disk that has no room, where that is what went wrong."""
     # Writers that are not Python (safetensors) raise their own exceptions, which carry only the system's message.
-    return getattr(error, "errno", None) in _FULL or os.strerror(errno.ENOSPC) in str(error)
+    return next((n for n in _NO_ROOM if getattr(error, "errno", None) == n or os.strerror(n) in str(error)), None)
 
 
 @contextmanager
@@ -64,9 +68,10 @@ def _body_errors(path: Path) -> Iterator[None]:
     except DiskError:
         raise
     except Exception as error:
-        if not _disk_is_full(error):
+        number = _no_room(error)
+        if number is None:
             raise
-        raise explain(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), path) from error
+        raise explain(OSError(number, os.strerror(number)), path) from error
 
 
 def _force_to_disk(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -41,11 +42,15 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class DataSize:
-    """How much of one data there is: rows and tokens, graded and not."""
+    """How much of one data there is: rows and tokens, graded and not.
+
+    unfilled: the tokens that a step stays below `batch_tokens` by, because the next row would not fit.
+    """
 
     rows: int
     tokens: float
     graded: float
+    unfilled: float
 
 
 def plan(run: Run) -> dict[str, Any]:
@@ -82,19 +87,20 @@ def matrix_speed() -> float:
 
 def _plan_stage(run: Run, name: str, stage: AnyStage, tokenizer: Tokenizer, speed: float) -> StagePlan:
     config = resolve(run.recipe.model, tokenizer.vocab_size)
-    sizes = {data: _measure(run, data, tokenizer) for data in stage.data}
+    context = stage.context or config.context
+    sizes = {data: _measure(run, data, tokenizer, context) for data in stage.data}
     info = run.stage_done(name)
     if info is not None:
         tokens, steps = info["tokens"], info["steps"]
     elif stage.steps is not None:
         steps = stage.steps
-        tokens = steps * stage.batch_tokens
+        tokens = round(steps * _tokens_of_a_step(stage, sizes))
     else:
         assert stage.epochs is not None
         tokens = round(stage.epochs * _tokens_of_a_pass(stage, sizes) * (1 - stage.held_out))
-        steps = -(-tokens // stage.batch_tokens)
+        steps = math.ceil(tokens / _tokens_of_a_step(stage, sizes))
     segment = sum(size.tokens for size in sizes.values()) / sum(size.rows for size in sizes.values())
-    flops = tokens * flops_per_token(config, min(segment, config.context))
+    flops = tokens * flops_per_token(config, min(segment, context))
     micro = min(stage.micro_tokens or stage.batch_tokens, max(tokens, 1))
     return StagePlan(
         done=info is not None,
@@ -118,7 +124,13 @@ def _tokens_of_a_pass(stage: AnyStage, sizes: dict[str, DataSize]) -> float:
     return tokens + graded * replay / (1 - replay)  # every token of replayed text is graded
 
 
-def _measure(run: Run, name: str, tokenizer: Tokenizer) -> DataSize:
+def _tokens_of_a_step(stage: AnyStage, sizes: dict[str, DataSize]) -> float:
+    tokens = sum(size.tokens for size in sizes.values())
+    unfilled = sum(size.unfilled * size.tokens / tokens for size in sizes.values())
+    return max(stage.batch_tokens - unfilled, stage.batch_tokens / 2)
+
+
+def _measure(run: Run, name: str, tokenizer: Tokenizer, context: int) -> DataSize:
     """All rows are counted; their tokens are reckoned from the first ones."""
     data, table = run.recipe.data[name], run.recipe.data
     if is_text(data):
@@ -129,7 +141,11 @@ def _measure(run: Run, name: str, tokenizer: Tokenizer) -> DataSize:
         rows = _count(conversations(data, table))
     tokens = sum(len(rendered.ids) for rendered in sample) / len(sample)
     graded = sum(float(rendered.weights.sum()) for rendered in sample) / len(sample)
-    return DataSize(rows, rows * tokens, rows * graded)
+    # A row that would cross a step's end waits for the next step. Long rows cross more often, and on average half of
+    # such a row would have fitted.
+    lengths = [min(len(rendered.ids), context) for rendered in sample]
+    unfilled = sum(length * length for length in lengths) / (2 * sum(lengths))
+    return DataSize(rows, rows * tokens, rows * graded, unfilled)
 
 
 def _count(rows: Iterator[Any]) -> int:
@@ -138,9 +154,8 @@ def _count(rows: Iterator[Any]) -> int:
 
 def _tokenizer(run: Run) -> Tokenizer:
     """The run's tokenizer, or one trained on the first rows where there is none yet."""
-    folder = run.folder / TOKENIZER
-    if folder.exists():
-        return tokenizers.load(folder)
+    if run.tokenizer_done():
+        return tokenizers.load(run.folder / TOKENIZER)
     table = run.recipe.data
     texts = (text for name in run.tokenizer_data() for text in islice(plain_texts(table[name], table), 4 * SAMPLE_ROWS))
     return tokenizers.train(texts, run.recipe.tokenizer)

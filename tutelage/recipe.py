@@ -24,6 +24,7 @@ from tutelage.stages.settings import AnyStage, PretrainSettings, SftSettings, ch
 from tutelage.tokenizer import TokenizerSettings
 
 SUMMARY, RECIPE, TOKENIZER, EVALUATION = "summary.json", "recipe.json", "tokenizer", "evaluate"
+MADE_OF = "made_of.json"
 
 
 class TokenizerRecipe(TokenizerSettings, frozen=True, kw_only=True):
@@ -154,17 +155,20 @@ class Run:
         """What the stage wrote of itself, if it is finished and unchanged."""
         return finished(self.folder / name, self.fingerprint(name))
 
+    def tokenizer_done(self) -> bool:
+        """Whether the run's tokenizer is there and made of what the recipe says."""
+        note = self.folder / TOKENIZER / MADE_OF
+        return note.exists() and read_json(note) == self.tokenizer_fingerprint()
+
     def make_tokenizer(self) -> None:
         """Train the tokenizer, unless it is there."""
-        folder, made_of = self.folder / TOKENIZER, self.tokenizer_fingerprint()
-        note = folder / "made_of.json"
-        if note.exists() and read_json(note) == made_of:
+        if self.tokenizer_done():
             return
         status("training the tokenizer")
         table = self.recipe.data
         texts = (text for name in self.tokenizer_data() for text in plain_texts(table[name], table))
-        tokenizers.train(texts, self.recipe.tokenizer).save(folder)
-        write_json(note, made_of)
+        tokenizers.train(texts, self.recipe.tokenizer).save(self.folder / TOKENIZER)
+        write_json(self.folder / TOKENIZER / MADE_OF, self.tokenizer_fingerprint())
 
     def evaluate(self, name: str) -> dict[str, Any]:
         """The figures of every suite asked for on a stage; those measured before are read, not measured again."""
@@ -190,7 +194,6 @@ class Run:
         recipe = self.recipe
         if only is not None and only not in recipe.stages:
             raise SettingsError(f"there is no stage '{only}'{suggest(only, recipe.stages)}")
-        self.folder.mkdir(parents=True, exist_ok=True)
         write_json(self.folder / RECIPE, to_plain(recipe))
         self.make_tokenizer()
         for name, stage in recipe.stages.items():

@@ -34,7 +34,7 @@ class Generation:
 
 class Cache:
     """Keys and values of every layer for B rows, filled column by column. Prompts end in the same column, so shorter
-    ones start later; `visible_B1T` hides the columns before their start."""
+    ones start later; `mask_B1T`, 0 or minus infinity, hides the columns before their start."""
 
     def __init__(self, model: Transformer, lengths: Sequence[int], columns: int) -> None:
         c = model.config
@@ -44,12 +44,15 @@ class Cache:
         self.column = max(lengths)
         starts_B = torch.tensor([self.column - length for length in lengths], device=weight.device)
         self.ragged = bool(starts_B.any())
-        self.visible_B1T = (torch.arange(columns, device=weight.device) >= starts_B[:, None])[:, None]
+        hidden_B1T = (torch.arange(columns, device=weight.device) < starts_B[:, None])[:, None]
+        # Added to the scores as it is; from booleans every layer of every step would make these numbers again.
+        self.mask_B1T = torch.zeros(hidden_B1T.shape, dtype=weight.dtype, device=weight.device)
+        self.mask_B1T.masked_fill_(hidden_B1T, -torch.inf)
 
     def keep(self, rows: torch.Tensor) -> None:
         """Forget all rows but these."""
         self.keys, self.values = self.keys.index_select(1, rows), self.values.index_select(1, rows)
-        self.visible_B1T = self.visible_B1T.index_select(0, rows)
+        self.mask_B1T = self.mask_B1T.index_select(0, rows)
 
     def attend(self, layer: int, q_BHK: torch.Tensor, k_BGK: torch.Tensor, v_BGK: torch.Tensor) -> torch.Tensor:
         """Attention of one new token a row to all columns so far; returns [B, H K]."""
@@ -58,7 +61,7 @@ class Cache:
         keys_BGTK, values_BGTK = self.keys[layer, :, :, : now + 1], self.values[layer, :, :, : now + 1]
         # The query heads that share a key head stand where queries of a longer text would: keys are read once for all.
         q_BGQK = q_BHK.unflatten(1, (heads, -1))
-        mask = self.visible_B1T[:, None, :, : now + 1] if self.ragged else None
+        mask = self.mask_B1T[:, None, :, : now + 1] if self.ragged else None
         return F.scaled_dot_product_attention(q_BGQK, keys_BGTK, values_BGTK, attn_mask=mask).flatten(1)
 
 

@@ -103,16 +103,14 @@ def segment_attention(q_NHK: torch.Tensor, k_NGK: torch.Tensor, v_NGK: torch.Ten
     if how.slots_P is not None:
         q_NHK, k_NGK, v_NGK = (_Spread.apply(x, how.slots_P, how.homes_N) for x in (q_NHK, k_NGK, v_NGK))
     outputs = []
-    first = 0
-    for segments, length in how.shapes:
-        q_SHLK, k_SGLK, v_SGLK = (
-            x[first : first + segments * length].unflatten(0, (segments, length)).transpose(1, 2)
-            for x in (q_NHK, k_NGK, v_NGK)
-        )
+    sizes = [segments * length for segments, length in how.shapes]
+    # Split, not slices: the gradient of a slice is a whole tensor of zeros around it, of a split one concatenation.
+    groups = zip(*(x.split(sizes) if len(sizes) > 1 else (x,) for x in (q_NHK, k_NGK, v_NGK)), strict=True)
+    for shape, group in zip(how.shapes, groups, strict=True):
+        q_SHLK, k_SGLK, v_SGLK = (x.unflatten(0, shape).transpose(1, 2) for x in group)
         k_SHLK, v_SHLK = (repeat_heads(x, q_SHLK.shape[1]) for x in (k_SGLK, v_SGLK))
         o_SHLK = F.scaled_dot_product_attention(q_SHLK, k_SHLK, v_SHLK, is_causal=True)
         outputs.append(o_SHLK.transpose(1, 2).flatten(2).flatten(0, 1))
-        first += segments * length
     y = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return y if how.slots_P is None else _Gather.apply(y, how.slots_P, how.homes_N, how.padding)
 

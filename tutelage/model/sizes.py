@@ -148,11 +148,12 @@ def activation_bytes(config: ModelConfig, tokens: int) -> int:
     """Bytes of float32 that the forward pass of `tokens` tokens, in segments of one length, keeps for the backward."""
     width, queries, keys = config.width, config.heads * config.head_size, config.kv_heads * config.head_size
     norm = width * (3 if config.norm == "rms" else 2)
-    rotated = config.position == "rotary"
+    # Queries, keys and values are views of one product, which is kept whole for as long as any of the three is.
+    product, copied = queries + 2 * keys, config.position == "rotary" or config.qk_norm
     if config.kv_heads == config.heads:
-        attention = queries + 2 * keys + (queries + keys if rotated else 0)
-    else:
-        attention = 3 * queries if rotated else 3 * queries + 2 * keys
+        attention = product + (queries + keys if copied else 0)
+    else:  # keys and values are repeated for every query head
+        attention = 2 * queries + (queries if copied else 0) + (product if config.qk_norm or not copied else 0)
     attention += queries + (queries + keys if config.qk_norm else 0)
     mlp = config.mlp_width * (4 if config.mlp == "swiglu" else 2)
     return 4 * tokens * (config.depth * (2 * norm + attention + mlp) + norm + width)

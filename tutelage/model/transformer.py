@@ -60,7 +60,7 @@ class Block(nn.Module):
         if self.config.mlp == "swiglu":
             gate, up = hidden.chunk(2, dim=-1)
             return F.silu(gate) * up
-        return F.gelu(hidden, approximate="tanh") if self.config.mlp == "gelu" else F.relu(hidden).square()
+        return F.gelu(hidden) if self.config.mlp == "gelu" else F.relu(hidden).square()
 
 
 def rotate(x_NHK: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:

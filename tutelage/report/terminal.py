@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -46,31 +46,47 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
 
 
 def _stage_table(summary: Mapping[str, Any], stages: list[str]) -> Table:
-    table = Table(title="stages", title_justify="left")
-    for heading in ("stage", "parameters", "steps", "tokens", "graded", "tokens/s", "time", "loss", "held-out loss"):
-        table.add_column(heading, justify="left" if heading == "stage" else "right")
+    """A column a stage, so that figures of any length stand whole in a narrow terminal."""
+    rows: dict[str, list[str]] = {}
     for stage in stages:
-        of = {key.removeprefix(f"stages.{stage}."): value for key, value in summary.items()}
-        held_out = ", ".join(f"{value:.3f}" for key, value in of.items() if key.startswith("held_out."))
-        counts = (f"{of[key]:,.0f}" for key in ("parameters", "steps", "tokens", "graded", "tokens_per_second"))
-        table.add_row(stage, *counts, duration(of["seconds"]), f"{of['loss']:.3f}", held_out)
+        prefix = f"stages.{stage}."
+        of = {key.removeprefix(prefix): value for key, value in summary.items() if key.startswith(prefix)}
+        held_out = [f"{value:.3f}" for key, value in of.items() if key.startswith("held_out.")]
+        cells = {
+            "parameters": f"{of['parameters']:,}",
+            "steps": f"{of['steps']:,}",
+            "tokens": f"{of['tokens']:,}",
+            "graded tokens": f"{of['graded']:,.0f}",
+            "tokens a second": f"{of['tokens_per_second']:,.0f}",
+            "time": duration(of["seconds"]),
+            "loss": f"{of['loss']:.3f}",
+            "held-out loss": ", ".join(held_out),
+        }
+        for words, cell in cells.items():
+            rows.setdefault(words, []).append(cell)
+    return _columns("stages", stages, rows)
+
+
+def _columns(title: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
+    """A table with words on the left and a column of figures a heading."""
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    for words, cells in rows.items():
+        table.add_row(words, *cells)
     return table
 
 
 def _rate_table(summary: Mapping[str, Any], stages: list[str]) -> Table:
-    table = Table(title="what the models can do (95% interval)", title_justify="left")
-    table.add_column("")
     columns = [stage for stage in stages if any(key.startswith(f"evaluate.{stage}.") for key in summary)]
-    for stage in columns:
-        table.add_column(stage, justify="right")
+    rows = {}
     for name, words in RATES.items():
-        cells = []
-        for stage in columns:
-            prefix = f"evaluate.{stage}.{name}"
-            cells.append(_interval(summary, prefix) if f"{prefix}rate" in summary else "")
+        prefixes = [f"evaluate.{stage}.{name}" for stage in columns]
+        cells = [_interval(summary, prefix) if f"{prefix}rate" in summary else "" for prefix in prefixes]
         if any(cells):
-            table.add_row(words, *cells)
-    return table
+            rows[words] = cells
+    return _columns("what the models can do (95% interval)", columns, rows)
 
 
 def _interval(summary: Mapping[str, Any], prefix: str) -> str:
@@ -79,22 +95,21 @@ def _interval(summary: Mapping[str, Any], prefix: str) -> str:
 
 def print_plan(plan: Mapping[str, Any], console: Console) -> None:
     """What each stage will cost, and on what the times rest."""
-    table = Table(title=f"plan of {plan['name']}", title_justify="left")
-    for heading in ("stage", "", "parameters", "tokens", "steps", "FLOPs", "time", "state", "activations"):
-        table.add_column(heading, justify="left" if heading in ("stage", "") else "right")
-    for name, stage in plan["stages"].items():
-        table.add_row(
-            name,
-            "done" if stage["done"] else "to do",
-            f"{stage['parameters']:,}",
-            f"{stage['tokens']:,}",
-            f"{stage['steps']:,}",
-            f"{stage['flops']:.2g}",
-            duration(stage["seconds"]),
-            f"{stage['state_bytes'] / 2**20:,.1f} MiB",
-            f"{stage['activation_bytes'] / 2**20:,.0f} MiB",
-        )
-    console.print(table)
+    rows: dict[str, list[str]] = {}
+    for stage in plan["stages"].values():
+        cells = {
+            "": "done" if stage["done"] else "to do",
+            "parameters": f"{stage['parameters']:,}",
+            "tokens": f"{stage['tokens']:,}",
+            "steps": f"{stage['steps']:,}",
+            "FLOPs": f"{stage['flops']:.2g}",
+            "time": duration(stage["seconds"]),
+            "weights, gradients, optimizer state": f"{stage['state_bytes'] / 2**20:,.1f} MiB",
+            "activations": f"{stage['activation_bytes'] / 2**20:,.1f} MiB",
+        }
+        for words, cell in cells.items():
+            rows.setdefault(words, []).append(cell)
+    console.print(_columns(f"plan of {plan['name']}", list(plan["stages"]), rows))
     speed = plan["matrix_flops_per_second"] / 1e9
     console.print(
         f"to do: about {duration(plan['seconds'])}, if training reaches {plan['utilisation']:.0%} of this machine's "

@@ -91,21 +91,25 @@ def chat(
     read: Callable[[], str],
     write: Callable[[str], None],
     note: Callable[[str], None],
-) -> None:
-    """Talk until the input ends. When the context is full the oldest exchanges are forgotten, and it is said."""
+) -> list[dict[str, str]]:
+    """Talk until the input ends. When the context is full the oldest exchanges are forgotten, and it is said.
+
+    Returns every exchange: `user`, `assistant` and, where it is known, `truth`.
+    """
     renderer, context = Renderer(checkpoint.tokenizer), checkpoint.model.config.context
     questions = suggestions(world) if world else []
     if world:
         note(opening(world, questions, figures))
     note(HELP)
     conversation = Conversation(())
+    said: list[dict[str, str]] = []
     while True:
         try:
             text = read().strip()
         except EOFError:
-            return
+            return said
         if text in ("/quit", "/exit"):
-            return
+            return said
         if text == "/new":
             conversation = Conversation(())
             note("forgotten; a new conversation begins")
@@ -116,9 +120,16 @@ def chat(
             except ValueError as error:  # it cannot be asked: too long, or characters the model has no tokens for
                 note(str(error))
                 continue
-            answer = reply(checkpoint, renderer, shown, settings, write)
+            try:
+                answer = reply(checkpoint, renderer, shown, settings, write)
+            except KeyboardInterrupt:
+                write("\n")
+                note("cut short and forgotten; press Ctrl-C again to leave")
+                continue
             conversation = replace(shown, messages=(*shown.messages, answer))
+            said.append({"user": shown.messages[-1].text, "assistant": answer.text})
             if world and (truth := truth_beside(world, asked, text, answer.text)):
+                said[-1]["truth"] = truth
                 note(truth)
 
 

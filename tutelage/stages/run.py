@@ -20,7 +20,7 @@ from tutelage.config import to_plain
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.loss import mean_loss, unit_losses
 from tutelage.evaluate.samples import held_out_samples
-from tutelage.files import write_json
+from tutelage.files import read_json, write_json
 from tutelage.model.hub import save_model
 from tutelage.model.sizes import parameter_count
 from tutelage.progress import Bar, status, track
@@ -207,8 +207,8 @@ def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     path = folder / STAGE
     if not path.exists():
         return None
-    info = json.loads(path.read_text())
-    return info if info["fingerprint"] == fingerprint else None
+    info = read_json(path)
+    return info if isinstance(info, dict) and info.get("fingerprint") == fingerprint else None
 
 
 def peak_rss_bytes() -> int:

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rich.console import Console
+
+from tutelage.report.terminal import print_plan, print_summary
+
+STAGE = {"parameters": 1_234_567_890, "steps": 1_000_000, "tokens": 123_456_789_012, "graded": 98_765_432_109.0}
+STAGE |= {"tokens_per_second": 54_321.5, "loss": 1.23456}
+STAGES = {"base": {**STAGE, "seconds": 7261.0}, "chat": {**STAGE, "seconds": 5.0, "held_out.chat": 0.5}}
+SUMMARY = {
+    "name": "x",
+    "seconds": 8000.0,
+    "peak_rss_bytes": 3 * 2**30,
+    **{f"stages.{stage}.{name}": value for stage, of in STAGES.items() for name, value in of.items()},
+    "evaluate.chat.knowledge.held_out.rate": 0.9,
+    "evaluate.chat.knowledge.held_out.low": 0.8,
+    "evaluate.chat.knowledge.held_out.high": 1.0,
+}
+PLAN = {
+    "name": "x",
+    "stages": {
+        name: {
+            "done": name == "base",
+            "parameters": 1_234_567_890,
+            "tokens": 123_456_789_012,
+            "steps": 1_000_000,
+            "flops": 9.1e20,
+            "seconds": seconds,
+            "state_bytes": 18 * 2**30,
+            "activation_bytes": 2**20 // 2,
+        }
+        for name, seconds in (("base", 7261.0), ("chat", 5.0))
+    },
+    "seconds": 5.0,
+    "flops": 9.1e20,
+    "peak_bytes": 2**30,
+    "matrix_flops_per_second": 1.5e11,
+    "utilisation": 0.4,
+}
+
+
+def shown(show: Callable[[Mapping[str, Any], Console], None], what: Mapping[str, Any], width: int = 80) -> str:
+    """What stands on a terminal without colour, with the spaces of a table taken out."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    show(what, console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    return "\n".join(" ".join(line.replace("│", " ").split()) for line in text.splitlines())
+
+
+def test_every_stage_has_its_own_figures_whole_in_eighty_columns() -> None:
+    text = shown(print_summary, SUMMARY)
+    assert "…" not in text
+    assert "parameters 1,234,567,890 1,234,567,890" in text
+    assert "graded tokens 98,765,432,109 98,765,432,109" in text
+    assert "time 2 h 01 min 5.0 s" in text
+    assert "held-out loss 0.500" in text
+    assert "took 2 h 13 min, at most 3.00 GiB of memory" in text
+
+
+def test_only_what_was_measured_is_shown_with_its_interval() -> None:
+    text = shown(print_summary, SUMMARY)
+    assert "90.0% (80.0% to 100.0%)" in text
+    assert text.count("%)") == 1
+    assert "forgets" not in text
+    without = {name: value for name, value in SUMMARY.items() if not name.startswith("evaluate")}
+    assert "what the models can do" not in shown(print_summary, without)
+
+
+def test_forgetting_alarms() -> None:
+    figures = {"before": 2.0, "after": 2.4, "increase": 0.2, "low": 0.15, "high": 0.25, "alarm": True}
+    forgetting = {f"evaluate.chat.forgetting.{name}": value for name, value in figures.items()}
+    text = shown(print_summary, SUMMARY | forgetting, width=200)
+    assert "2.000 -> 2.400 bits per byte, +20.0% (95%: +15.0% to +25.0%) alarm: more than a tenth" in text
+    calm = forgetting | {"evaluate.chat.forgetting.alarm": False}
+    assert "alarm" not in shown(print_summary, SUMMARY | calm)
+
+
+def test_a_run_with_nothing_finished() -> None:
+    text = shown(print_summary, {"seconds": 1.0, "peak_rss_bytes": 2**29})
+    assert "took 1.0 s, at most 0.50 GiB of memory" in text
+
+
+def test_a_plan_is_whole_in_eighty_columns() -> None:
+    text = shown(print_plan, PLAN)
+    assert "…" not in text
+    assert "done to do" in text
+    assert "tokens 123,456,789,012 123,456,789,012" in text
+    assert "FLOPs 9.1e+20 9.1e+20" in text
+    assert "weights, gradients, optimizer state 18,432.0 MiB 18,432.0 MiB" in text
+    assert "activations 0.5 MiB 0.5 MiB" in text
+    assert "to do: about 5.0 s, if training reaches 40% of this machine's 150 GFLOP/s" in text

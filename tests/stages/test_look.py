@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import io
+from itertools import pairwise
+
+import pytest
+from rich.console import Console
+
+from tutelage import progress
+from tutelage.recipe import Run, load_recipe
+from tutelage.records import Batch
+from tutelage.stages.look import rows_as_data, show_rows, step_batches
+from tutelage.stages.prepare import prepare
+from tutelage.tokenizer import Tokenizer
+
+RECIPE = """
+name      = "tiny"
+model     = { depth = 1, width = 32, context = 128 }
+tokenizer = { kind = "bpe", vocab = 300 }
+
+[data]
+world = { kind = "world", people = 20, versions = 1 }
+chat  = { kind = "world-chat" }
+
+[stages]
+base = { kind = "pretrain", data = { world = 1 }, steps = 1, batch_tokens = 512 }
+
+[stages.chat]
+kind = "sft"
+from = "base"
+data = { chat = 1 }
+replay = 0.5
+epochs = 1
+batch_tokens = 512
+micro_tokens = 256
+too_long = "drop"
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run whose base is finished; looking at the next stage does not need that stage."""
+    folder = tmp_path_factory.mktemp("look")
+    (folder / "tiny.toml").write_text(RECIPE)
+    made = Run(load_recipe(folder / "tiny.toml"), folder / "run")
+    progress.set_mode("quiet")
+    made.run(only="base")
+    progress.set_mode("auto")
+    return made
+
+
+def look(run: Run, name: str, step: int) -> tuple[list[Batch], Tokenizer]:
+    return step_batches(run.recipe.stages[name], run.setting(name), step)
+
+
+def test_it_is_the_step_that_the_loop_gets(run: Run) -> None:
+    stage = run.recipe.stages["chat"]
+    stream = prepare(stage, run.setting("chat")).batches(stage)
+    expected = [micro for micro, _ in stream]
+    for step in (1, 2, len(expected)):
+        found, _ = look(run, "chat", step)
+        assert [batch.tokens_N.tolist() for batch in found] == [b.tokens_N.tolist() for b in expected[step - 1]]
+    assert len(expected[1]) > 1  # a step of several micro-batches is shown whole
+    assert not (run.folder / "chat" / "stage.json").exists()
+    with pytest.raises(ValueError, match="^stage chat has fewer than 9999 steps; choose an earlier one$"):
+        look(run, "chat", 9999)
+    with pytest.raises(ValueError, match="^step 0 does not exist; steps are counted from 1$"):
+        look(run, "chat", 0)
+
+
+def test_as_data_every_graded_position_has_its_label_and_its_role(run: Run) -> None:
+    micro, tokenizer = look(run, "chat", 1)
+    batches = rows_as_data(micro, tokenizer, segments=1000)
+    assert len(batches) == len(micro)
+    for batch, rows in zip(micro, batches, strict=True):
+        assert len(rows) == len(batch.tokens_N)
+        assert sum(row["weight"] for row in rows) == batch.count
+        for row, following in pairwise(rows):
+            assert (row["label"] is None) == (row["weight"] == 0)
+            if row["weight"]:
+                assert (row["label"], row["segment"]) == (following["token"], following["segment"])
+                assert row["label_role"] in ("assistant", "document")
+        opened = [row["weight"] for row in rows if row["token"] == "<|assistant|>"]
+        assert all(opened)  # what reads <|assistant|> is trained to begin the answer
+    assert {row["label_role"] for rows in batches for row in rows} >= {"assistant", "document", "user"}
+
+
+def test_only_the_first_segments_are_shown(run: Run) -> None:
+    micro, tokenizer = look(run, "chat", 1)
+    for batch, rows in zip(micro, rows_as_data(micro, tokenizer, segments=2), strict=True):
+        assert len(rows) == sum(batch.lengths[:2])
+        assert [row["position"] for row in rows] == [*range(batch.lengths[0]), *range(sum(batch.lengths[1:2]))]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_shown_to_a_person(run: Run, as_text: bool) -> None:
+    micro, tokenizer = look(run, "chat", 1)
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    show_rows(micro, tokenizer, 2, as_text, console)
+    assert isinstance(console.file, io.StringIO)
+    text = console.file.getvalue()
+    for number, batch in enumerate(micro, 1):
+        size = f"{len(batch.tokens_N):,} tokens in {len(batch.lengths)} segments, {batch.count:,.0f} graded"
+        assert f"micro-batch {number} of {len(micro)}: {size}; the first {min(2, len(batch.lengths))}:" in text
+    assert ("⟦" in text) == as_text
+    assert ("label" in text) == (not as_text)

@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import pytest
+import torch
+
+from tutelage import progress
+from tutelage.batching.packing import collate
+from tutelage.config import recipes_folder
+from tutelage.model.heads import CHUNK_NUMBERS
+from tutelage.model.hub import load_model
+from tutelage.model.sizes import ModelConfig, ModelSettings, activation_bytes, resolve, training_bytes
+from tutelage.model.transformer import Transformer
+from tutelage.plan import plan
+from tutelage.recipe import Run, load_recipe
+from tutelage.records import Example
+from tutelage.train.losses import cross_entropy
+
+OVERRIDES = ["stages.base.steps=20", "evaluate={}"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The tiny recipe, run."""
+    made = Run(load_recipe(recipes_folder() / "tiny.toml", OVERRIDES), tmp_path_factory.mktemp("plan") / "run")
+    progress.set_mode("quiet")
+    made.run()
+    progress.set_mode("auto")
+    return made
+
+
+def test_what_is_planned_is_what_the_run_then_does(run: Run, tmp_path: Path) -> None:
+    before, after = plan(Run(run.recipe, tmp_path / "none"))["stages"], plan(run)["stages"]
+    for name in run.recipe.stages:
+        model = load_model(run.folder / name).model
+        info = run.stage_done(name)
+        assert info is not None
+        assert not before[name]["done"]
+        assert before[name]["parameters"] == sum(p.numel() for p in model.parameters())
+        assert before[name]["tokens"] == pytest.approx(info["tokens"], rel=0.03)
+        assert before[name]["steps"] == pytest.approx(info["steps"], abs=1)
+        assert before[name]["state_bytes"] == training_bytes(model.config, muon=True)
+        exact = {key: info[key] for key in ("tokens", "steps", "seconds", "parameters")}
+        assert exact == {key: after[name][key] for key in exact}
+        assert after[name]["done"]
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_is_done_costs_nothing_more(run: Run) -> None:
+    done = plan(run)
+    assert (done["seconds"], done["flops"], done["peak_bytes"]) == (0, 0, 0)
+    changed = plan(Run(load_recipe(recipes_folder() / "tiny.toml", [*OVERRIDES, "stages.chat.seed=9"]), run.folder))
+    assert [stage["done"] for stage in changed["stages"].values()] == [True, False]
+    assert changed["flops"] == changed["stages"]["chat"]["flops"] > 0
+
+
+def test_another_tokenizer_is_planned_with_and_not_the_one_that_is_there(run: Run) -> None:
+    smaller = plan(Run(load_recipe(recipes_folder() / "tiny.toml", [*OVERRIDES, "tokenizer.vocab=500"]), run.folder))
+    difference = plan(run)["stages"]["base"]["parameters"] - smaller["stages"]["base"]["parameters"]
+    assert difference == (1024 - 500) * 64
+
+
+def test_passes_replay_and_shares_are_counted(run: Run) -> None:
+    def tokens(*overrides: str) -> int:
+        recipe = load_recipe(recipes_folder() / "tiny.toml", [*OVERRIDES, "stages.chat.seed=9", *overrides])  # not done
+        return plan(Run(recipe, run.folder))["stages"]["chat"]["tokens"]
+
+    bare = tokens("stages.chat.replay=0.0")
+    assert tokens("stages.chat.replay=0.0", "stages.chat.epochs=3") == pytest.approx(3 * bare, abs=3)
+    graded = tokens("stages.chat.replay=0.5") - bare  # as much again is replayed as is graded
+    assert 0 < graded < bare
+    assert tokens("stages.chat.replay=0.75") - bare == pytest.approx(3 * graded, abs=3)
+    assert tokens("stages.chat.held_out=0.5", "stages.chat.replay=0.0") == pytest.approx(bare * 0.5 / 0.98, abs=2)
+
+
+def saved_bytes(config: ModelConfig, segments: int) -> int:
+    """The memory that autograd keeps of a forward pass beside the parameters, each piece counted once."""
+    model = Transformer(config)
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    saved: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own and tensor.is_floating_point():
+            saved[storage.data_ptr()] = storage  # held, so that no other tensor gets its address
+        return tensor
+
+    example = Example(torch.arange(config.context).int().numpy() % config.vocab)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        cross_entropy(model, collate([(example,)] * segments))
+    return sum(storage.nbytes() for storage in saved.values())
+
+
+@pytest.mark.parametrize(
+    ("norm", "mlp", "qk_norm", "kv_heads", "position"),
+    product(["rms", "layer"], ["swiglu", "relu2"], [False, True], [None, 2], ["rotary", "learned"]),
+)
+def test_activations_are_what_autograd_keeps(norm, mlp, qk_norm, kv_heads, position) -> None:  # type: ignore[no-untyped-def]
+    shape = ModelSettings(
+        depth=3,
+        width=64,
+        heads=4,
+        context=64,
+        kv_heads=kv_heads,
+        norm=norm,
+        mlp=mlp,
+        qk_norm=qk_norm,
+        position=position,
+    )
+    segments = 4
+    # So many words that logits are made in chunks and not kept, as they are for all but the smallest models.
+    config = resolve(shape, vocab=CHUNK_NUMBERS // (segments * 63) + 1)
+    assert saved_bytes(config, segments) == pytest.approx(activation_bytes(config, segments * 64), rel=0.05)
