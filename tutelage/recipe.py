@@ -15,11 +15,12 @@ from tutelage import tokenizer as tokenizers
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, suggest, to_plain
 from tutelage.files import read_json, write_json
 from tutelage.model.sizes import ModelSettings, resolve
+from tutelage.process import peak_rss_bytes
 from tutelage.progress import status
 from tutelage.stages.data import DataSettings, find_data, find_world, identity, is_text, plain_texts
 from tutelage.stages.evaluate import Suite, run_suite
 from tutelage.stages.prepare import Setting
-from tutelage.stages.run import finished, peak_rss_bytes, run_stage
+from tutelage.stages.run import finished, run_stage
 from tutelage.stages.settings import AnyStage, PretrainSettings, SftSettings, chats
 from tutelage.tokenizer import TokenizerSettings
 

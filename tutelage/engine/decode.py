@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from tutelage.engine.sampling import SamplingSettings, choose, uniforms
 from tutelage.model import attention
 from tutelage.model.transformer import Transformer
+from tutelage.process import keep_freed_memory
 
 # Ended rows are taken out of the batch once fewer than this share goes on: copying the cache costs about as much as
 # the steps it saves when it is done at every end.
@@ -151,6 +152,7 @@ def generate(
 ) -> list[Generation]:
     """Continue every prompt, `batch` at a time, prompts of like length together; answers come in the prompts' order.
     `done` is told how many more prompts are finished."""
+    keep_freed_memory()
     results = [Generation() for _ in prompts]
     order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
     if settings.temperature > 0:

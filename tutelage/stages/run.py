@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import resource
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +21,7 @@ from tutelage.evaluate.samples import held_out_samples
 from tutelage.files import read_json, write_json
 from tutelage.model.hub import save_model
 from tutelage.model.sizes import parameter_count
+from tutelage.process import peak_rss_bytes
 from tutelage.progress import Bar, status, track
 from tutelage.stages.prepare import Prepared, Setting, prepare
 from tutelage.stages.settings import AnyStage
@@ -209,12 +208,6 @@ def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
         return None
     info = read_json(path)
     return info if isinstance(info, dict) and info.get("fingerprint") == fingerprint else None
-
-
-def peak_rss_bytes() -> int:
-    """The most memory this process has held, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
 
 
 def _cut_log(path: Path, step: int) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 
 from tutelage.batching.loader import State
 from tutelage.batching.packing import to_device
+from tutelage.process import keep_freed_memory
 from tutelage.records import Batch
 from tutelage.train.losses import LossFunction
 from tutelage.train.metrics import Metrics
@@ -57,6 +58,7 @@ def train(
         NothingGraded: a step's graded weight is 0.
         LossNotFinite: a loss is not finite; the model still holds the weights from before that step.
     """
+    keep_freed_memory()
     device = next(model.parameters()).device
     for step in range(start, steps):
         micro, state = next(batches)
