@@ -7,7 +7,7 @@ import graphlib
 from pathlib import Path
 
 # A file may import from what stands above its own name, and from inside its own folder.
-ORDER = """__init__ records files process ledger config progress html client world tokenizer corpus chat batching model
+ORDER = """__init__ records files ledger config progress process html client world tokenizer corpus chat batching model
 train engine evaluate rl synth stages recipe plan report lab serve cli __main__""".split()
 
 

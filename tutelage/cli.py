@@ -53,7 +53,7 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
 def sentence(error: Exception) -> tuple[str, int]:
     """An error as one sentence for a person, and the exit status."""
     from tutelage.files import DiskError, explain
-    from tutelage.stages.run import Stopped
+    from tutelage.process import Stopped
 
     if isinstance(error, Stopped):
         return f"{error}; run the same command again to go on from there", INTERRUPTED
@@ -192,6 +192,8 @@ def look(folder: Path, step: int, segments: int, text: bool, svg: Path | None, a
     from tutelage.files import write_text
     from tutelage.stages.look import rows_as_data, show_rows, step_batches
 
+    if as_json and svg is not None:
+        raise ValueError("--json prints data and --svg saves a picture; ask for one of the two")
     opened = open_stage(folder)
     micro, tokenizer = step_batches(opened.recipe.stages[folder.name], opened.setting(folder.name), step)
     if as_json:
@@ -217,7 +219,7 @@ def evaluate(folder: Path, as_json: bool) -> Any:
     opened = open_stage(folder)
     if opened.stage_done(folder.name) is None:
         raise ValueError(f"stage {folder.name} is not finished; run its recipe first")
-    summary = opened.summarise(opened.summary().get("seconds", 0.0))  # the run took as long as it took
+    summary = opened.summarise()
     if not as_json:
         print_summary(summary, Console())
     return {key: value for key, value in summary.items() if key.startswith(f"evaluate.{folder.name}.")}

@@ -98,6 +98,7 @@ def atomic_file(path: str | Path) -> Iterator[Path]:
         with _body_errors(path):
             yield temporary
         with _own_errors(path):
+            temporary.chmod(0o644)  # some writers leave a file that only its owner may read
             _force_to_disk(temporary)
             temporary.replace(path)
             _force_to_disk(path.parent)

@@ -1,14 +1,47 @@
-"""This process and its memory."""
+"""This process: when it is asked to stop, and its memory."""
 
 from __future__ import annotations
 
 import ctypes
 import resource
+import signal
 import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
+from types import FrameType
+
+from tutelage.progress import status
 
 # mallopt's names for its dials, from glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+
+
+class Stopped(Exception):
+    """The run was asked to stop and has saved where it stands."""
+
+
+@contextmanager
+def stop_requests() -> Iterator[Callable[[], bool]]:
+    """Within the block, Ctrl-C and SIGTERM wait until the step in progress is done; a second Ctrl-C ends at once."""
+    asked: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        if asked and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        asked.append(number)
+        status("stopping after this step; press Ctrl-C again to stop at once")
+
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @cache

@@ -197,6 +197,7 @@ class Run:
             raise SettingsError(f"there is no stage '{only}'{suggest(only, recipe.stages)}")
         write_json(self.folder / RECIPE, to_plain(recipe))
         self.make_tokenizer()
+        trained = False
         for name, stage in recipe.stages.items():
             if only not in (None, name):
                 continue
@@ -206,18 +207,23 @@ class Run:
                 status(f"{name}: finished before, skipped")
             else:
                 run_stage(stage, self.setting(name), self.fingerprint(name))
-        return self.summarise(time.monotonic() - began)
+                trained = True
+        return self.summarise(began if trained else None)
 
-    def summarise(self, seconds: float) -> dict[str, Any]:
-        """Evaluate what is finished and write summary.json: every figure under a plain dotted name."""
-        began = time.monotonic()
+    def summarise(self, began: float | None = None) -> dict[str, Any]:
+        """Evaluate what is finished and write summary.json: every figure under a plain dotted name.
+
+        `began` is when a run that trained something began; without it the time and memory of the last one stay.
+        """
+        last = self.summary()
         summary: dict[str, Any] = {"name": self.recipe.name, "version": __version__, "stages": {}, "evaluate": {}}
         for name in self.recipe.stages:
             if info := self.stage_done(name):
                 summary["stages"][name] = {k: v for k, v in info.items() if k not in ("settings", "ledgers", "stores")}
                 summary["evaluate"][name] = self.evaluate(name)
-        summary["seconds"] = seconds + time.monotonic() - began
-        summary["peak_rss_bytes"] = peak_rss_bytes()
+        seconds = None if began is None else time.monotonic() - began
+        summary["seconds"] = last.get("seconds", 0.0) if seconds is None else seconds
+        summary["peak_rss_bytes"] = last.get("peak_rss_bytes", 0) if seconds is None else peak_rss_bytes()
         flat = flatten(summary)
         write_json(self.folder / SUMMARY, flat)
         return flat

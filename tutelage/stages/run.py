@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 from tutelage.batching.loader import count_steps
@@ -21,7 +17,7 @@ from tutelage.evaluate.samples import held_out_samples
 from tutelage.files import read_json, write_json
 from tutelage.model.hub import save_model
 from tutelage.model.sizes import parameter_count
-from tutelage.process import peak_rss_bytes
+from tutelage.process import Stopped, peak_rss_bytes, stop_requests
 from tutelage.progress import Bar, status, track
 from tutelage.stages.prepare import Prepared, Setting, prepare
 from tutelage.stages.settings import AnyStage
@@ -32,32 +28,6 @@ from tutelage.train.schedule import make_schedule
 
 SAMPLES, SAMPLING = 3, SamplingSettings(max_tokens=32)
 STAGE, LOG, CHECKPOINT = "stage.json", "train.jsonl", "checkpoint"
-
-
-class Stopped(Exception):
-    """The run was asked to stop and has saved where it stands."""
-
-
-@contextmanager
-def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Within the block, Ctrl-C and SIGTERM wait until the step in progress is done; a second Ctrl-C ends at once."""
-    asked: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        if asked and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        asked.append(number)
-        status("stopping after this step; press Ctrl-C again to stop at once")
-
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
-        yield lambda: False
-        return
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield lambda: bool(asked)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @dataclass
