@@ -219,7 +219,7 @@ class Run:
         summary: dict[str, Any] = {"name": self.recipe.name, "version": __version__, "stages": {}, "evaluate": {}}
         for name in self.recipe.stages:
             if info := self.stage_done(name):
-                summary["stages"][name] = {k: v for k, v in info.items() if k not in ("settings", "ledgers", "stores")}
+                summary["stages"][name] = {k: v for k, v in info.items() if k not in ("settings", "stores")}
                 summary["evaluate"][name] = self.evaluate(name)
         seconds = None if began is None else time.monotonic() - began
         summary["seconds"] = last.get("seconds", 0.0) if seconds is None else seconds

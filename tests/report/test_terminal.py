@@ -6,6 +6,8 @@ from typing import Any
 
 from rich.console import Console
 
+from tutelage.ledger import Ledger
+from tutelage.recipe import flatten
 from tutelage.report.terminal import print_plan, print_summary
 
 STAGE = {"parameters": 1_234_567_890, "steps": 1_000_000, "tokens": 123_456_789_012, "graded": 98_765_432_109.0}
@@ -95,3 +97,18 @@ def test_a_plan_is_whole_in_eighty_columns() -> None:
     assert "weights, gradients, optimizer state 18,432.0 MiB 18,432.0 MiB" in text
     assert "activations 0.5 MiB 0.5 MiB" in text
     assert "to do: about 5.0 s, if training reaches 40% of this machine's 150 GFLOP/s" in text
+
+
+def test_what_became_of_every_row_is_said() -> None:
+    ledger = Ledger("chat: conversations to tokens, train")
+    ledger.read(1250)
+    ledger.keep(1200)
+    ledger.drop("in the held-out part", 30)
+    ledger.drop("longer than the context of 128 tokens", 20, where="row 7")
+    account = flatten({"stages": {"chat": {"ledgers": {"chat": ledger.to_dict(), "replay.world": ledger.to_dict()}}}})
+    text = " ".join(shown(print_summary, SUMMARY | account).split())
+    for source in ("chat", "replay.world"):
+        assert (
+            f"chat < {source}: 1,250 rows = 1,200 kept + 30 in the held-out part + "
+            "20 longer than the context of 128 tokens" in text
+        )

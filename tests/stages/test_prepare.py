@@ -62,7 +62,7 @@ def test_fine_tuning_a_base_adds_the_templates_tokens_and_a_later_one_adds_none(
 
 def test_shares_are_those_of_the_graded_tokens_with_replay(run: Run) -> None:
     shares = {name: source.share for name, source in prepared(run, "mixed").sources.items()}
-    assert shares == pytest.approx({"chat": 0.8 * 0.75, "other": 0.8 * 0.25, "replay of world": 0.2})
+    assert shares == pytest.approx({"chat": 0.8 * 0.75, "other": 0.8 * 0.25, "replay.world": 0.2})
     assert next(iter(shares)) == "chat"  # epochs count passes over the first
     assert list(prepared(run, "chat").sources) == ["chat"]
 
@@ -119,7 +119,7 @@ def test_replayed_text_is_the_training_part_alone(run: Run) -> None:
     stage = prepared(run, "mixed")
     tokenizer = stage.checkpoint.tokenizer
     held_out = full_pieces(at.stores(pretraining.held_out).text("world", tokenizer, 128, "held_out"))
-    replayed = full_pieces(stage.sources["replay of world"].store)
+    replayed = full_pieces(stage.sources["replay.world"].store)
     assert replayed
     assert held_out
     assert not replayed & held_out

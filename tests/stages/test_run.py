@@ -154,7 +154,7 @@ def test_pain_12_the_run_is_one_that_could_show_a_mistake(uninterrupted: Runs) -
             assert steps(whole, stage) == list(range(1, info["steps"] + 1))
             assert info["steps"] >= 10
             assert next(iter(info["passes"].values())) == 2
-        assert info["graded_by_source"]["replay of world"] == pytest.approx(0.4 * info["graded"], rel=0.1)
+        assert info["graded_by_source"]["replay.world"] == pytest.approx(0.4 * info["graded"], rel=0.1)
         log = [json.loads(line) for line in (whole / "base" / "train.jsonl").read_text().splitlines()]
         assert log[-1]["loss"] < log[0]["loss"] - 0.5
         assert "held_out.world" in log[-1]
@@ -197,7 +197,7 @@ def test_a_finished_stage_is_a_model_that_knows_where_it_comes_from(uninterrupte
     assert info["parameters"] == sum(p.numel() for p in checkpoint.model.parameters())
     assert info["vocab"] == checkpoint.tokenizer.vocab_size
     assert info["lr"] == pytest.approx(3e-3 / 3)
-    for ledger in info["ledgers"]:
+    for ledger in info["ledgers"].values():
         dropped = sum(reason["rows"] for reason in ledger["dropped"].values())
         assert ledger["rows_read"] == ledger["rows_kept"] + dropped
-    assert info["ledgers"][0]["dropped"]["longer than the context of 128 tokens"]["rows"] > 0
+    assert info["ledgers"]["chat"]["dropped"]["longer than the context of 128 tokens"]["rows"] > 0

@@ -41,6 +41,8 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
                 f"{stage} forgets: loss on held-out pre-training text {summary[f'{name}before']:.3f} -> "
                 f"{summary[f'{name}after']:.3f} bits per byte, {increase:+.1%} (95%: {low:+.1%} to {high:+.1%}){alarm}"
             )
+    for stage in stages:
+        _print_ledgers(summary, stage, console)
     peak = summary["peak_rss_bytes"] / 2**30
     console.print(f"took {duration(summary['seconds'])}, at most {peak:.2f} GiB of memory")
 
@@ -87,6 +89,20 @@ def _rate_table(summary: Mapping[str, Any], stages: list[str]) -> Table:
         if any(cells):
             rows[words] = cells
     return _columns("what the models can do (95% interval)", columns, rows)
+
+
+def _print_ledgers(summary: Mapping[str, Any], stage: str, console: Console) -> None:
+    """What became of every row of the stage's data: read = kept + dropped, by reason."""
+    prefix = f"stages.{stage}.ledgers."
+    for source in [key.removeprefix(prefix).removesuffix(".step") for key in summary if _names_a_ledger(key, prefix)]:
+        of = {k.removeprefix(f"{prefix}{source}."): v for k, v in summary.items() if k.startswith(f"{prefix}{source}.")}
+        dropped = {key.split(".")[1]: rows for key, rows in of.items() if key.startswith("dropped.") and "rows" in key}
+        parts = [f"{of['rows_kept']:,} kept", *(f"{rows:,} {reason}" for reason, rows in dropped.items())]
+        console.print(f"{stage} < {source}: {of['rows_read']:,} rows = {' + '.join(parts)}", highlight=False)
+
+
+def _names_a_ledger(key: str, prefix: str) -> bool:
+    return key.startswith(prefix) and key.endswith(".step")
 
 
 def _interval(summary: Mapping[str, Any], prefix: str) -> str:

@@ -116,7 +116,7 @@ def prepare_sft(stage: SftSettings, at: Setting) -> Prepared:
         base_stores = at.stores(base.held_out)
         for name, share in base.data.items():
             store = base_stores.text(name, checkpoint.tokenizer, context, "train")
-            sources[f"replay of {name}"] = Source(store, share / base_total * stage.replay)
+            sources[f"replay.{name}"] = Source(store, share / base_total * stage.replay)
     lr = stage.lr if stage.lr is not None else base.lr * SFT_LR_SHARE
     return Prepared(checkpoint, sources, held_out, cross_entropy, lr)
 
