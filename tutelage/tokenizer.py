@@ -20,6 +20,7 @@ import numpy as np
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from tutelage.config import Settings
 from tutelage.files import write_text
 
 END_OF_TEXT = "<|endoftext|>"
@@ -41,7 +42,7 @@ _OPENING_SPACE = normalizers.Prepend(" ")
 _WITHOUT_OPENING_SPACE = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
 
 
-class TokenizerSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class TokenizerSettings(Settings, frozen=True, kw_only=True):
     """Which tokenizer to train. `vocab` counts special tokens too and is read by "bpe" only."""
 
     kind: Literal["bpe", "char"] = "bpe"

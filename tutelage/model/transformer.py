@@ -66,7 +66,7 @@ class Block(nn.Module):
 def rotate(x_NHK: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
     """Turn each pair (k, k + K/2) of a head by its position's angle (RoPE, arXiv 2104.09864, in Llama's half-split
     layout). rotation: [2, N, 1, K/2], cosines and sines."""
-    return _Rotate.apply(x_NHK, rotation)
+    return _Rotate.apply(x_NHK, rotation) if x_NHK.requires_grad else _turned(x_NHK, rotation[0], rotation[1])
 
 
 class _Rotate(torch.autograd.Function):

@@ -11,9 +11,9 @@ from functools import cached_property
 from itertools import combinations
 from typing import TypeVar, get_args
 
-import msgspec
 import numpy as np
 
+from tutelage.config import Settings
 from tutelage.records import Conversation, Document, message
 from tutelage.world.arithmetic import exchange, note
 from tutelage.world.asking import ask_cloze, ask_follow_up, ask_one_step, ask_reverse, ask_two_step, ask_unknown
@@ -34,7 +34,7 @@ PAIRS = tuple(combinations(ATTRIBUTES, 2))
 PAIRS_TRIED = 6  # how often a pair that describes one person only is looked for before a third attribute is added
 
 
-class WorldSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class WorldSettings(Settings, frozen=True, kw_only=True):
     """What a world is made from. The same settings give the same text, byte for byte.
 
     people:     how many there are, from 20 to 1,000,000; a half of them is talked about in training.
