@@ -188,7 +188,7 @@ def test_a_chat_from_the_first_word_to_the_last(tiny: Path) -> None:
     assert "measured: right about one fact of people it only read of" in result.stdout
     assert ": the true answer is " in result.stdout
     assert "forgotten; a new conversation begins" in result.stdout
-    assert "true are Nora Abernel Sparrow: birthplace " in result.stdout
+    assert "the truth about Nora Abernel Sparrow: birthplace " in result.stdout
     assert result.stdout.count("> ") == 4  # nothing is read after /quit
 
 

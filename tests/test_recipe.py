@@ -263,3 +263,11 @@ def test_the_summary_holds_the_figures_that_others_build_on(
     assert {k: v for k, v in again.items() if k not in changing} == {
         k: v for k, v in summary.items() if k not in changing
     }
+
+
+def test_a_folder_that_is_no_run_is_left_alone(recipe: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(SettingsError, match=r"mine holds files that are no run; name a new or empty folder: out=DIR"):
+        Run(load_recipe(recipe), tmp_path / "mine").run()
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]

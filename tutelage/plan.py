@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.renderer import Renderer, render_documents
+from tutelage.chat.renderer import Mask, Renderer, render_documents
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.model.sizes import activation_bytes, flops_per_token, parameter_count, resolve, training_bytes
 from tutelage.recipe import TOKENIZER, Run
@@ -88,7 +88,8 @@ def matrix_speed() -> float:
 def _plan_stage(run: Run, name: str, stage: AnyStage, tokenizer: Tokenizer, speed: float) -> StagePlan:
     config = resolve(run.recipe.model, tokenizer.vocab_size)
     context = stage.context or config.context
-    sizes = {data: _measure(run, data, tokenizer, context) for data in stage.data}
+    mask = stage.mask if isinstance(stage, SftSettings) else "assistant"
+    sizes = {data: _measure(run, data, tokenizer, context, mask) for data in stage.data}
     info = run.stage_done(name)
     if info is not None:
         tokens, steps = info["tokens"], info["steps"]
@@ -130,14 +131,14 @@ def _tokens_of_a_step(stage: AnyStage, sizes: dict[str, DataSize]) -> float:
     return max(stage.batch_tokens - unfilled, stage.batch_tokens / 2)
 
 
-def _measure(run: Run, name: str, tokenizer: Tokenizer, context: int) -> DataSize:
+def _measure(run: Run, name: str, tokenizer: Tokenizer, context: int, mask: Mask) -> DataSize:
     """All rows are counted; their tokens are reckoned from the first ones."""
     data, table = run.recipe.data[name], run.recipe.data
     if is_text(data):
         sample = render_documents([document.text for document in islice(documents(data), SAMPLE_ROWS)], tokenizer)
         rows = _count(documents(data))
     else:
-        sample = Renderer(tokenizer).render_batch(list(islice(conversations(data, table), SAMPLE_ROWS)))
+        sample = Renderer(tokenizer).render_batch(list(islice(conversations(data, table), SAMPLE_ROWS)), mask)
         rows = _count(conversations(data, table))
     tokens = sum(len(rendered.ids) for rendered in sample) / len(sample)
     graded = sum(float(rendered.weights.sum()) for rendered in sample) / len(sample)

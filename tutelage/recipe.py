@@ -195,6 +195,8 @@ class Run:
         recipe = self.recipe
         if only is not None and only not in recipe.stages:
             raise SettingsError(f"there is no stage '{only}'{suggest(only, recipe.stages)}")
+        if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / RECIPE).exists():
+            raise SettingsError(f"{self.folder} holds files that are no run; name a new or empty folder: out=DIR")
         write_json(self.folder / RECIPE, to_plain(recipe))
         self.make_tokenizer()
         trained = False

@@ -84,8 +84,8 @@ def test_suggestions_are_questions_that_training_never_asked() -> None:
 def test_whom_a_message_names_their_facts_stand_beside_it() -> None:
     person = WORLD.person(3)
     truth = truth_beside(WORLD, None, f"tell me of {person.name.upper()}, please", "")
-    assert truth.startswith(f"true are {person.name}: ")
-    assert all(f"{key} {value}" in truth for key, value in person.facts.items())
+    assert truth.startswith(f"the truth about {person.name}: ")
+    assert all(f"{key.replace('_', ' ')} {value}" in truth for key, value in person.facts.items())
     assert truth_beside(WORLD, None, "and of nobody", "") == ""
 
 
@@ -121,3 +121,10 @@ def test_ctrl_c_cuts_a_reply_short_and_not_the_talk() -> None:
 @pytest.mark.parametrize("leave", ["/quit", "/exit", " /quit "])
 def test_leaving(leave: str) -> None:
     assert talk(leave, "Good day")[0] == []
+
+
+def test_a_suggested_question_opens_a_new_conversation() -> None:
+    alone, _, _ = talk("2", world=WORLD)
+    after, _, notes = talk("Good day", "2", "/nonsense", world=WORLD)
+    assert after[1] == alone[0]
+    assert notes[-1] == HELP  # and a command that is none is no message

@@ -12,6 +12,7 @@ import pytest
 
 import tutelage
 from tutelage.model.hub import load_model, load_tensors
+from tutelage.stages.run import _recent_loss
 
 RECIPE = """
 name      = "tiny"
@@ -201,3 +202,9 @@ def test_a_finished_stage_is_a_model_that_knows_where_it_comes_from(uninterrupte
         dropped = sum(reason["rows"] for reason in ledger["dropped"].values())
         assert ledger["rows_read"] == ledger["rows_kept"] + dropped
     assert info["ledgers"]["chat"]["dropped"]["longer than the context of 128 tokens"]["rows"] > 0
+
+
+def test_the_reported_loss_weighs_recent_steps_by_what_they_graded() -> None:
+    log = [{"loss": 9.0, "graded": 10.0}, {"loss": 2.0, "graded": 40.0}, {"loss": 5.0, "graded": 50.0}]
+    assert _recent_loss(log) == pytest.approx((2.0 * 30 + 5.0 * 10) / 40)
+    assert _recent_loss(log[:1]) == 9.0

@@ -12,13 +12,16 @@ from tutelage.engine.history import fit_history
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation, Message, message
-from tutelage.tokenizer import StreamDecoder
+from tutelage.tokenizer import END_OF_TEXT, StreamDecoder
 from tutelage.world.grading import Question, is_correct
 from tutelage.world.people import Person
 from tutelage.world.society import World
 from tutelage.world.values import ATTRIBUTES
 
-HELP = "Type a message. A number asks a suggested question, /new forgets the conversation, /quit or Ctrl-D leaves."
+HELP = (
+    "Type a message. A number asks a suggested question in a new conversation, /new forgets the conversation, "
+    "/quit or Ctrl-D leaves."
+)
 SUGGESTIONS = 5
 MEASURED = {
     "held_out.rate": "right about one fact of people it only read of",
@@ -39,8 +42,11 @@ def reply(
     prompt = renderer.render_prompt(conversation).ids
     decoder = StreamDecoder(checkpoint.tokenizer)
     tokens = []
-    for ((_, token, _),) in decode(checkpoint.model, [prompt], renderer.stop_ids, settings):
-        if token not in renderer.stop_ids:
+    # A model that has lost the thread may end its text as a document ends; nothing worth reading comes after that.
+    known = checkpoint.tokenizer.special_tokens
+    stop_ids = renderer.stop_ids | {known[END_OF_TEXT]} if END_OF_TEXT in known else renderer.stop_ids
+    for ((_, token, _),) in decode(checkpoint.model, [prompt], stop_ids, settings):
+        if token not in stop_ids:
             tokens.append(token)
             write(decoder.push(token))
     write(decoder.flush() + "\n")
@@ -75,8 +81,8 @@ def truth_beside(world: World, asked: Question | None, text: str, answer: str) -
     if asked is not None:
         return f"{'right' if is_correct(asked, answer) else 'wrong'}: the true answer is {asked.answer}"
     named = [person for person in _people(world) if person.name.casefold() in text.casefold()]
-    facts = [f"{p.name}: " + ", ".join(f"{key} {value}" for key, value in p.facts.items()) for p in named]
-    return "true are " + "; ".join(facts) if facts else ""
+    facts = [f"{p.name}: " + ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in p.facts.items()) for p in named]
+    return "the truth about " + "; ".join(facts) if facts else ""
 
 
 def _people(world: World) -> Iterator[Person]:
@@ -113,8 +119,12 @@ def chat(
         if text == "/new":
             conversation = Conversation(())
             note("forgotten; a new conversation begins")
+        elif text.startswith("/"):
+            note(HELP)
         elif text:
             asked = questions[int(text) - 1] if text.isdecimal() and 0 < int(text) <= len(questions) else None
+            if asked:
+                conversation = Conversation(())  # it is about somebody else than the one before
             try:
                 shown = _shown(renderer, context, conversation, asked.prompt if asked else text, settings, note)
             except ValueError as error:  # it cannot be asked: too long, or characters the model has no tokens for

@@ -125,6 +125,8 @@ def run_stage(stage: AnyStage, at: Setting, fingerprint: str) -> None:
     at.folder.mkdir(parents=True, exist_ok=True)
     position = load_checkpoint(at.folder / CHECKPOINT, checkpoint.model, optimizer, fingerprint)
     if position is None:
+        if (at.folder / CHECKPOINT).exists():
+            status(f"{at.name}: its settings or what it builds on changed, so it starts again and replaces the old one")
         position = Position(0, {}, fingerprint)
     else:
         status(f"{at.name}: going on after step {position.step} of {steps}")
@@ -142,7 +144,8 @@ def run_stage(stage: AnyStage, at: Setting, fingerprint: str) -> None:
 
 def _finish(stage: AnyStage, at: Setting, fingerprint: str, prepared: Prepared, position: Position) -> None:
     save_model(at.folder, prepared.checkpoint)
-    last = json.loads((at.folder / LOG).read_text().splitlines()[-1])
+    log = [json.loads(line) for line in (at.folder / LOG).read_text().splitlines()]
+    last = log[-1]
     held_out = {name.removeprefix("held_out."): loss for name, loss in last.items() if name.startswith("held_out.")}
     units = {name: len(source.store) for name, source in prepared.sources.items()}
     passes = {name: round(cursor.epoch + cursor.position / units[name], 4) for name, cursor in position.data.items()}
@@ -160,7 +163,7 @@ def _finish(stage: AnyStage, at: Setting, fingerprint: str, prepared: Prepared, 
             "graded": position.graded,
             "seconds": position.seconds,
             "tokens_per_second": position.tokens / max(position.seconds, 1e-9),
-            "loss": last["loss"],
+            "loss": _recent_loss(log),
             "held_out": held_out,
             "passes": passes,
             "graded_by_source": {name: cursor.graded for name, cursor in position.data.items()},
@@ -169,6 +172,14 @@ def _finish(stage: AnyStage, at: Setting, fingerprint: str, prepared: Prepared, 
             "peak_rss_bytes": peak_rss_bytes(),
         },
     )
+
+
+def _recent_loss(log: list[dict[str, Any]]) -> float:
+    """The training loss over the last twentieth of the steps; the last alone may hold only a few leftover tokens."""
+    recent = log[-max(2, len(log) // 20) :]
+    before = [0.0, *(line["graded"] for line in log)][-len(recent) - 1 : -1]
+    weights = [line["graded"] - done for line, done in zip(recent, before, strict=True)]
+    return sum(line["loss"] * weight for line, weight in zip(recent, weights, strict=True)) / sum(weights)
 
 
 def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
