@@ -198,9 +198,8 @@ def test_finished_stages_are_skipped_and_a_changed_one_and_all_below_run_again(r
     assert ran() == {"base", "chat", "tokenizer"}
     assert ran() == set()
     # How a run looks at itself, and how it cuts its steps, does not change what it becomes.
-    assert (
-        ran("stages.base.micro_tokens=500", "stages.base.checkpoint_seconds=3", "stages.chat.evaluate_every=1") == set()
-    )
+    quiet = "stages.base.micro_tokens=500", "stages.base.checkpoint_seconds=3", "stages.base.evaluate_every=1"
+    assert ran(*quiet) == set()
     assert ran("name=other") == set()
     assert ran("stages.chat.lr=1e-4") == {"chat"}
     assert ran("stages.chat.lr=1e-4", "stages.base.lr=1e-4") == {"base", "chat"}
@@ -219,7 +218,10 @@ def test_fingerprints_hang_on_everything_above(recipe: Path, tmp_path: Path) -> 
         assert changed_base != base
         assert changed_chat != chat
     assert marks("data.chat.split=held_out")[1] != chat
-    for override in ("stages.chat.context=100", "stages.chat.replay=0.4", "stages.chat.mask=none"):
+    # A stage that keeps its best look at held-out data becomes another where it looks at other times.
+    looks = "stages.chat.evaluate_every=3"
+    assert marks("stages.chat.keep=last") == marks("stages.chat.keep=last", looks)
+    for override in ("stages.chat.context=100", "stages.chat.replay=0.4", "stages.chat.mask=none", looks):
         changed_base, changed_chat = marks(override)
         assert changed_base == base
         assert changed_chat != chat
@@ -229,7 +231,6 @@ def test_the_summary_holds_the_figures_that_others_build_on(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evaluate, "ANSWER", SamplingSettings(max_tokens=2))
-    monkeypatch.setattr(evaluate, "FORMAT_PROMPTS", 20)
     overrides = ["evaluate.base=['knowledge']", "evaluate.chat=['format','knowledge','forgetting']"]
     run = Run(load_recipe(recipe, overrides), tmp_path / "run")
     summary = run.run()

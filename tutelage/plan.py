@@ -7,17 +7,20 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
 from tutelage import tokenizer as tokenizers
 from tutelage.chat.renderer import Mask, Renderer, render_documents
 from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.model.hub import load_config
 from tutelage.model.sizes import activation_bytes, flops_per_token, parameter_count, resolve, training_bytes
 from tutelage.recipe import TOKENIZER, Run
-from tutelage.stages.data import conversations, documents, is_text, plain_texts
-from tutelage.stages.settings import AnyStage, SftSettings, chats
+from tutelage.stages.data import conversations, documents, holds, plain_texts
+from tutelage.stages.settings import AnyStage, ModelFolder, SftSettings, TrainedStage, chats, parent_of
 from tutelage.tokenizer import Tokenizer
 
 # The share of the speed of a plain matrix product that training reaches; what small models on few cores came to.
@@ -60,6 +63,8 @@ def plan(run: Run) -> dict[str, Any]:
     chat = base.extend(TEMPLATE_TOKENS)
     stages = {}
     for name, stage in run.recipe.stages.items():
+        if isinstance(stage, ModelFolder):
+            continue
         tokenizer = chat if chats(run.recipe.stages, name) else base
         stages[name] = asdict(_plan_stage(run, name, stage, tokenizer, speed))
     left = [stage for stage in stages.values() if not stage["done"]]
@@ -85,8 +90,12 @@ def matrix_speed() -> float:
     return best
 
 
-def _plan_stage(run: Run, name: str, stage: AnyStage, tokenizer: Tokenizer, speed: float) -> StagePlan:
-    config = resolve(run.recipe.model, tokenizer.vocab_size)
+def _plan_stage(run: Run, name: str, stage: TrainedStage, tokenizer: Tokenizer, speed: float) -> StagePlan:
+    root = _root(run, name)
+    if isinstance(root, ModelFolder):
+        config = msgspec.structs.replace(load_config(Path(root.path)), vocab=tokenizer.vocab_size)
+    else:
+        config = resolve(run.recipe.model, tokenizer.vocab_size)
     context = stage.context or config.context
     mask = stage.mask if isinstance(stage, SftSettings) else "assistant"
     sizes = {data: _measure(run, data, tokenizer, context, mask) for data in stage.data}
@@ -115,7 +124,7 @@ def _plan_stage(run: Run, name: str, stage: AnyStage, tokenizer: Tokenizer, spee
     )
 
 
-def _tokens_of_a_pass(stage: AnyStage, sizes: dict[str, DataSize]) -> float:
+def _tokens_of_a_pass(stage: TrainedStage, sizes: dict[str, DataSize]) -> float:
     """Tokens read while the first data is passed once; other data, and the replay, keep their shares of the graded."""
     total = sum(stage.data.values())
     first = next(iter(stage.data))
@@ -125,7 +134,7 @@ def _tokens_of_a_pass(stage: AnyStage, sizes: dict[str, DataSize]) -> float:
     return tokens + graded * replay / (1 - replay)  # every token of replayed text is graded
 
 
-def _tokens_of_a_step(stage: AnyStage, sizes: dict[str, DataSize]) -> float:
+def _tokens_of_a_step(stage: TrainedStage, sizes: dict[str, DataSize]) -> float:
     tokens = sum(size.tokens for size in sizes.values())
     unfilled = sum(size.unfilled * size.tokens / tokens for size in sizes.values())
     return max(stage.batch_tokens - unfilled, stage.batch_tokens / 2)
@@ -133,13 +142,15 @@ def _tokens_of_a_step(stage: AnyStage, sizes: dict[str, DataSize]) -> float:
 
 def _measure(run: Run, name: str, tokenizer: Tokenizer, context: int, mask: Mask) -> DataSize:
     """All rows are counted; their tokens are reckoned from the first ones."""
-    data, table = run.recipe.data[name], run.recipe.data
-    if is_text(data):
-        sample = render_documents([document.text for document in islice(documents(data), SAMPLE_ROWS)], tokenizer)
-        rows = _count(documents(data))
+    table = run.recipe.data
+    if holds(table[name]) == "documents":
+        sample = render_documents(
+            [document.text for document in islice(documents(name, table), SAMPLE_ROWS)], tokenizer
+        )
+        rows = _count(documents(name, table))
     else:
-        sample = Renderer(tokenizer).render_batch(list(islice(conversations(data, table), SAMPLE_ROWS)), mask)
-        rows = _count(conversations(data, table))
+        sample = Renderer(tokenizer).render_batch(list(islice(conversations(name, table), SAMPLE_ROWS)), mask)
+        rows = _count(conversations(name, table))
     tokens = sum(len(rendered.ids) for rendered in sample) / len(sample)
     graded = sum(float(rendered.weights.sum()) for rendered in sample) / len(sample)
     # A row that would cross a step's end waits for the next step. Long rows cross more often, and on average half of
@@ -153,10 +164,20 @@ def _count(rows: Iterator[Any]) -> int:
     return sum(1 for _ in rows)
 
 
+def _root(run: Run, name: str) -> AnyStage:
+    """The stage with which a stage's lineage begins."""
+    while parent := parent_of(run.recipe.stages[name]):
+        name = parent
+    return run.recipe.stages[name]
+
+
 def _tokenizer(run: Run) -> Tokenizer:
     """The run's tokenizer, or one trained on the first rows where there is none yet."""
+    folders = [stage for stage in run.recipe.stages.values() if isinstance(stage, ModelFolder)]
+    if folders:
+        return tokenizers.load(Path(folders[0].path))
     if run.tokenizer_done():
         return tokenizers.load(run.folder / TOKENIZER)
     table = run.recipe.data
-    texts = (text for name in run.tokenizer_data() for text in islice(plain_texts(table[name], table), 4 * SAMPLE_ROWS))
+    texts = (text for name in run.tokenizer_data() for text in islice(plain_texts(name, table), 4 * SAMPLE_ROWS))
     return tokenizers.train(texts, run.recipe.tokenizer)

@@ -13,19 +13,21 @@ import msgspec
 from tutelage import __version__
 from tutelage import tokenizer as tokenizers
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, suggest, to_plain
+from tutelage.corpus.text import file_hash
 from tutelage.files import read_json, write_json
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.process import peak_rss_bytes
 from tutelage.progress import status
-from tutelage.stages.data import DataSettings, find_data, find_world, identity, is_text, plain_texts
+from tutelage.stages.data import DataSettings, WorldChat, find_data, find_world, holds, identity, plain_texts
 from tutelage.stages.evaluate import Suite, run_suite
 from tutelage.stages.prepare import Setting
 from tutelage.stages.run import finished, run_stage
-from tutelage.stages.settings import AnyStage, PretrainSettings, SftSettings, chats
-from tutelage.tokenizer import TokenizerSettings
+from tutelage.stages.settings import AnyStage, ModelFolder, PretrainSettings, SftSettings, chats, chooses, parent_of
+from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings
 
 SUMMARY, RECIPE, TOKENIZER, EVALUATION = "summary.json", "recipe.json", "tokenizer", "evaluate"
 MADE_OF = "made_of.json"
+MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 
 class TokenizerRecipe(TokenizerSettings, frozen=True, kw_only=True):
@@ -49,9 +51,21 @@ class Recipe(Settings, frozen=True, kw_only=True):
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and check that everything it names is there; SettingsError, in one sentence, where not."""
-    recipe = convert(apply_overrides(read_toml(path), overrides), Recipe, str(path))
+    table = read_toml(path)
+    _find_files(table, path.parent)
+    recipe = convert(apply_overrides(table, overrides), Recipe, str(path))
     check_recipe(recipe, str(path))
     return recipe
+
+
+def _find_files(table: dict[str, Any], folder: Path) -> None:
+    """Files that a recipe names stand beside it; those on the command line are looked for from where one is."""
+    for part in ("data", "stages"):
+        tables = table.get(part)
+        for entry in tables.values() if isinstance(tables, dict) else ():
+            for key in ("path", "held_out"):
+                if isinstance(entry, dict) and isinstance(entry.get(key), str):
+                    entry[key] = str((folder / entry[key]).resolve())
 
 
 def check_recipe(recipe: Recipe, where: str) -> None:
@@ -72,6 +86,8 @@ def check_recipe(recipe: Recipe, where: str) -> None:
         if name not in recipe.stages:
             known = suggest(name, recipe.stages)
             raise SettingsError(f"{where}: evaluate names stage '{name}', which is not there{known}")
+        if isinstance(recipe.stages[name], ModelFolder):
+            raise SettingsError(f"{where}: evaluate names stage '{name}', but that is a model trained elsewhere")
         if not chats(recipe.stages, name) and {"format", "forgetting"}.intersection(suites):
             raise SettingsError(
                 f"{where}: evaluate.{name}: 'format' and 'forgetting' are asked of a fine-tuned stage, and '{name}' is "
@@ -82,6 +98,9 @@ def check_recipe(recipe: Recipe, where: str) -> None:
 def _check_stage(recipe: Recipe, name: str, stage: AnyStage, above: list[str], here: str) -> None:
     if name in (TOKENIZER, "data") or not name.replace("-", "").replace("_", "").isalnum():
         raise SettingsError(f"{here}: '{name}' cannot be a stage's name; use letters, digits, - and _")
+    if isinstance(stage, ModelFolder):
+        _check_data(recipe, stage, "documents", here)
+        return
     if stage.parent is not None and stage.parent not in above:
         if stage.parent in recipe.stages:
             raise SettingsError(f"{here}.from: '{stage.parent}' stands below '{name}'; put it above")
@@ -94,16 +113,30 @@ def _check_stage(recipe: Recipe, name: str, stage: AnyStage, above: list[str], h
             f"{here}.context is {stage.context}, but the model has learned positions for {recipe.model.context} tokens "
             'only; use model.position = "rotary" to lengthen the context'
         )
+    _check_data(recipe, stage, "documents" if isinstance(stage, PretrainSettings) else "conversations", here)
+    if isinstance(stage, SftSettings) and stage.replay and not _base(recipe, stage).data:
+        raise SettingsError(
+            f"{here}.replay is {stage.replay}, but no text stands above it; name the text that the model was trained "
+            "on as the data of its stage"
+        )
+
+
+def _base(recipe: Recipe, stage: AnyStage) -> AnyStage:
+    while isinstance(stage, SftSettings):
+        assert stage.parent is not None
+        stage = recipe.stages[stage.parent]
+    return stage
+
+
+def _check_data(recipe: Recipe, stage: AnyStage, wanted: str, here: str) -> None:
     for data_name in stage.data:
         data = find_data(data_name, recipe.data, f"{here}.data")
-        find_world(data, recipe.data, f"{here}.data.{data_name}")
-        if is_text(data) != isinstance(stage, PretrainSettings):
-            found, wanted = ("documents", "conversations") if is_text(data) else ("conversations", "documents")
-            raise SettingsError(f"{here}.data: '{data_name}' holds {found}, but {_kind(stage)} trains on {wanted}")
-
-
-def _kind(stage: AnyStage) -> str:
-    return "sft" if isinstance(stage, SftSettings) else "pretrain"
+        if isinstance(data, WorldChat):
+            find_world(data, recipe.data, f"{here}.data.{data_name}")
+        if holds(data) != wanted:
+            raise SettingsError(
+                f"{here}.data: '{data_name}' holds {holds(data)}, but {stage.__struct_config__.tag} trains on {wanted}"
+            )
 
 
 @dataclass(frozen=True)
@@ -116,7 +149,7 @@ class Run:
     def tokenizer_fingerprint(self) -> str:
         """What the tokenizer is made of: its settings and the text it learns from."""
         recipe = self.recipe
-        texts = [identity(recipe.data[name], recipe.data) for name in self.tokenizer_data()]
+        texts = [identity(name, recipe.data) for name in self.tokenizer_data()]
         return fingerprint(__version__, to_plain(recipe.tokenizer), texts)
 
     def tokenizer_data(self) -> list[str]:
@@ -129,12 +162,16 @@ class Run:
     def fingerprint(self, name: str) -> str:
         """hash(resolved settings + the parent's fingerprint + the data's fingerprint)."""
         recipe, stage = self.recipe, self.recipe.stages[name]
+        data = [identity(data_name, recipe.data) for data_name in stage.data]
+        if isinstance(stage, ModelFolder):
+            files = [path for path in sorted(Path(stage.path).iterdir()) if path.name in MODEL_FILES]
+            return fingerprint([(path.name, file_hash(path)) for path in files], stage.held_out, data)
         parent = (
             self.fingerprint(stage.parent) if stage.parent else [self.tokenizer_fingerprint(), to_plain(recipe.model)]
         )
-        data = [identity(recipe.data[data_name], recipe.data) for data_name in stage.data]
-        # How often a run looks at itself does not change what it becomes.
-        quiet = {"checkpoint_seconds", "evaluate_every", "micro_tokens"}
+        quiet = {"checkpoint_seconds", "micro_tokens"}
+        if not chooses(stage):  # how often a run looks at itself does not change what it becomes
+            quiet.add("evaluate_every")
         settings = {key: value for key, value in to_plain(stage).items() if key not in quiet}
         return fingerprint(__version__, recipe.seed, settings, parent, data)
 
@@ -148,12 +185,17 @@ class Run:
             model=recipe.model,
             data=recipe.data,
             stages=recipe.stages,
-            folders={stage: self.folder / stage for stage in recipe.stages},
+            folders={
+                name: Path(stage.path) if isinstance(stage, ModelFolder) else self.folder / name
+                for name, stage in recipe.stages.items()
+            },
             tokenizer=self.folder / TOKENIZER,
         )
 
     def stage_done(self, name: str) -> dict[str, Any] | None:
-        """What the stage wrote of itself, if it is finished and unchanged."""
+        """What the stage wrote of itself, if it is finished and unchanged; of a model made elsewhere what is known."""
+        if isinstance(stage := self.recipe.stages[name], ModelFolder):
+            return {"path": stage.path}
         return finished(self.folder / name, self.fingerprint(name))
 
     def tokenizer_done(self) -> bool:
@@ -162,13 +204,17 @@ class Run:
         return note.exists() and read_json(note) == self.tokenizer_fingerprint()
 
     def make_tokenizer(self) -> None:
-        """Train the tokenizer, unless it is there."""
+        """Train the tokenizer, unless it is there or no stage begins from nothing."""
+        if all(parent_of(stage) or isinstance(stage, ModelFolder) for stage in self.recipe.stages.values()):
+            return
         if self.tokenizer_done():
             return
         status("training the tokenizer")
-        table = self.recipe.data
-        texts = (text for name in self.tokenizer_data() for text in plain_texts(table[name], table))
-        tokenizers.train(texts, self.recipe.tokenizer).save(self.folder / TOKENIZER)
+        recipe = self.recipe
+        texts = (text for name in self.tokenizer_data() for text in plain_texts(name, recipe.data))
+        # Characters alone: a mark between documents would take a character's place in a vocabulary so small.
+        marks = () if recipe.tokenizer.kind == "char" else (END_OF_TEXT,)
+        tokenizers.train(texts, recipe.tokenizer, marks).save(self.folder / TOKENIZER)
         write_json(self.folder / TOKENIZER / MADE_OF, self.tokenizer_fingerprint())
 
     def evaluate(self, name: str) -> dict[str, Any]:
@@ -176,12 +222,12 @@ class Run:
         results: dict[str, Any] = {}
         for suite in self.recipe.evaluate.get(name, []):
             path = self.folder / name / EVALUATION / f"{suite}.json"
-            mark = fingerprint(__version__, self.fingerprint(name), suite, to_plain(self.recipe.data))
+            data = [identity(data_name, self.recipe.data) for data_name in self.recipe.data]
+            mark = fingerprint(__version__, self.fingerprint(name), suite, data)
             if not path.exists() or (stored := read_json(path))["fingerprint"] != mark:
-                stored = {
-                    "fingerprint": mark,
-                    "results": run_suite(suite, self.recipe.stages[name], self.setting(name)),
-                }
+                stage = self.recipe.stages[name]
+                assert not isinstance(stage, ModelFolder)
+                stored = {"fingerprint": mark, "results": run_suite(suite, stage, self.setting(name))}
                 write_json(path, stored)
             results[suite] = stored["results"]
         return results
@@ -201,7 +247,7 @@ class Run:
         self.make_tokenizer()
         trained = False
         for name, stage in recipe.stages.items():
-            if only not in (None, name):
+            if only not in (None, name) or isinstance(stage, ModelFolder):
                 continue
             if only and stage.parent and not self.stage_done(stage.parent):
                 raise SettingsError(f"stage '{only}' builds on '{stage.parent}', which is not finished; run that first")
@@ -219,8 +265,8 @@ class Run:
         """
         last = self.summary()
         summary: dict[str, Any] = {"name": self.recipe.name, "version": __version__, "stages": {}, "evaluate": {}}
-        for name in self.recipe.stages:
-            if info := self.stage_done(name):
+        for name, stage in self.recipe.stages.items():
+            if not isinstance(stage, ModelFolder) and (info := self.stage_done(name)):
                 summary["stages"][name] = {k: v for k, v in info.items() if k not in ("settings", "stores")}
                 summary["evaluate"][name] = self.evaluate(name)
         seconds = None if began is None else time.monotonic() - began

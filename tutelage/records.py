@@ -20,13 +20,18 @@ Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = ("document", "system", "user", "assistant", "tool")
 
 
+# Which part of some data a row belongs to: what is trained on, or what is kept from training to measure on.
+Split = Literal["train", "held_out"]
+
+
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text to read, with where it came from."""
+    """A text to read, with where it came from, and which part of its data it belongs to where the data says so."""
 
     text: str
     id: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
+    split: Split | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +86,13 @@ def message(role: Role, text: str) -> Message:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages in order; `id` names the conversation in errors and ledgers (file and row where it has them)."""
+    """Messages in order; `id` names the conversation in errors and ledgers (file and row where it has them), `split`
+    says which part of its data it belongs to, where the data says so."""
 
     messages: tuple[Message, ...]
     id: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
+    split: Split | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.batching.sources import TooLong, conversation_units, document_units, is_held_out, split_by_turns
+from tutelage.batching.sources import TooLong, conversation_units, document_units, falls_in, split_by_turns
 from tutelage.chat.renderer import Renderer
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
@@ -78,12 +78,12 @@ def test_training_and_held_out_are_disjoint_and_together_everything(texts: list[
     assert len(held_out) == other.rows_kept == ledger.rows_dropped
 
 
-def test_a_share_of_the_rows_is_held_out_and_a_larger_share_holds_the_smaller() -> None:
+def test_a_share_of_the_rows_falls_in_and_a_larger_share_holds_the_smaller() -> None:
     names = [f"row {number}" for number in range(2000)]
-    tenth, fifth = ({name for name in names if is_held_out(name, share)} for share in (0.1, 0.2))
+    tenth, fifth = ({name for name in names if falls_in(name, share)} for share in (0.1, 0.2))
     assert 150 < len(tenth) < 250
     assert tenth < fifth
-    assert not any(is_held_out(name, 0.0) for name in names)
+    assert not any(falls_in(name, 0.0) for name in names)
 
 
 def test_pain_15_a_document_with_nothing_to_predict_is_counted() -> None:
@@ -171,7 +171,7 @@ def test_held_out_conversations_are_not_trained_on(count: int, share: float) -> 
     training, ledger = chat_pieces(rows, 64, "error", share, "train")
     held_out, _ = chat_pieces(rows, 64, "error", share, "held_out")
     assert len(training) + len(held_out) == count
-    assert len(held_out) == sum(is_held_out(row.id, share) for row in rows)
+    assert len(held_out) == sum(falls_in(row.id, share) for row in rows)
     assert ledger.rows_dropped == len(held_out)
 
 

@@ -79,8 +79,10 @@ def test_forgetting_compares_two_models_on_the_same_text(tmp_path: Path) -> None
     assert found.increase == pytest.approx(found.after / found.before - 1)
     assert found.low <= found.increase <= found.high
     assert found.alarm
+    bits_before, bits_after, sizes = (sum(column) for column in zip(*found.units, strict=True))
+    assert (bits_before / sizes, bits_after / sizes) == pytest.approx((found.before, found.after))
 
 
 def test_the_alarm_rings_above_a_tenth() -> None:
-    assert not Forgetting(1.0, 1.1, FORGETTING_ALARM, 0.05, 0.15).alarm
-    assert Forgetting(1.0, 1.11, 0.11, 0.05, 0.15).alarm
+    assert not Forgetting(1.0, 1.1, FORGETTING_ALARM, 0.05, 0.15, []).alarm
+    assert Forgetting(1.0, 1.11, 0.11, 0.05, 0.15, []).alarm

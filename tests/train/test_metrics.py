@@ -14,7 +14,7 @@ def test_means_do_not_depend_on_how_a_step_is_cut(pairs: list[tuple[float, float
     def added(part: list[tuple[float, float]]) -> Metrics:
         metrics = Metrics()
         for total, count in part:
-            metrics.add(Metrics(loss=(total, count)))
+            metrics.add(Metrics({"loss": (total, count)}))
         return metrics
 
     whole, parts = added(pairs), added(pairs[:cut])
@@ -25,6 +25,6 @@ def test_means_do_not_depend_on_how_a_step_is_cut(pairs: list[tuple[float, float
 
 
 def test_a_metric_that_counted_nothing_has_no_mean() -> None:
-    metrics = Metrics(loss=(1.0, 2.0), value=(0.0, 0.0))
-    metrics.add(Metrics(reward=(3.0, 1.0)))
+    metrics = Metrics({"loss": (1.0, 2.0), "value": (0.0, 0.0)})
+    metrics.add(Metrics({"reward": (3.0, 1.0)}))
     assert metrics.means() == {"loss": 0.5, "reward": 3.0}

@@ -8,7 +8,7 @@ processes.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -111,10 +111,21 @@ def batches(
     rank: int = 0,
     ranks: int = 1,
 ) -> Iterator[tuple[list[Batch], State]]:
-    """Yield the micro-batches of each step for this rank, and the state to resume after it."""
+    """Yield the micro-batches of each step for this rank, and the state to resume after it.
+
+    Where there are several sources each segment carries which one it is of, as the scalar "source": its place among
+    `sources`.
+    """
+    place = {name: float(number) for number, name in enumerate(sources)}
     for draw, after in draw_steps(sources, batch_tokens, seed, epochs, state):
         units = [sources[name].store.unit(index) for name, index in draw]
+        if len(sources) > 1:
+            units = [_of_source(unit, place[name]) for unit, (name, _) in zip(units, draw, strict=True)]
         yield micro_batches(units, micro_tokens, rank, ranks), after
+
+
+def _of_source(unit: Unit, number: float) -> Unit:
+    return tuple(replace(example, scalars={**example.scalars, "source": number}) for example in unit)
 
 
 def state_to_plain(state: State) -> dict[str, dict[str, float]]:

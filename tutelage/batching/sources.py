@@ -16,22 +16,26 @@ from tutelage.chat.renderer import Mask, Rendered, Renderer, example, prove, ren
 from tutelage.config import fingerprint
 from tutelage.files import resolve_folder
 from tutelage.ledger import Ledger
-from tutelage.records import Conversation, Document, Example, Message, Unit
+from tutelage.records import Conversation, Document, Example, Message, Split, Unit
 from tutelage.tokenizer import Tokenizer
 
 TooLong = Literal["error", "drop", "split"]
-Part = Literal["train", "held_out"]
 
 ROWS_AT_ONCE = 512  # enough to keep every core of the tokenizer busy, few enough to hold in memory
 
 
-def is_held_out(key: str, share: float) -> bool:
-    """Whether the row of this name belongs to the held-out share: decided by its name alone, so always alike."""
+def falls_in(key: str, share: float) -> bool:
+    """Whether what has this name belongs to a share: decided by the name alone, so always alike."""
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) < share * 2**64
 
 
+def is_held_out(row: Document | Conversation, share: float) -> bool:
+    """Whether a row is kept from training: as its data says, else by its name."""
+    return falls_in(row.id, share) if row.split is None else row.split == "held_out"
+
+
 def document_units(
-    documents: Iterable[Document], tokenizer: Tokenizer, context: int, part: Part, held_out: float, ledger: Ledger
+    documents: Iterable[Document], tokenizer: Tokenizer, context: int, part: Split, held_out: float, ledger: Ledger
 ) -> Iterator[Unit]:
     """Documents as units of one example each; one longer than the context becomes several.
 
@@ -42,7 +46,7 @@ def document_units(
         for document, rendered in zip(rows, render_documents([d.text for d in rows], tokenizer), strict=True):
             tokens = len(rendered.ids)
             ledger.read(tokens=tokens)
-            if is_held_out(document.id, held_out) != (part == "held_out"):
+            if is_held_out(document, held_out) != (part == "held_out"):
                 ledger.drop("in the held-out part" if part == "train" else "in the training part", tokens=tokens)
             elif tokens < 2:
                 ledger.drop("empty document", tokens=tokens, where=document.id)
@@ -69,7 +73,7 @@ def conversation_units(
     conversations: Iterable[Conversation],
     renderer: Renderer,
     context: int,
-    part: Part,
+    part: Split,
     held_out: float,
     mask: Mask,
     too_long: TooLong,
@@ -87,7 +91,7 @@ def conversation_units(
             ledger.read(tokens=tokens)
             if mask == "assistant":
                 prove(rendered, conversation, renderer.tokenizer)
-            if is_held_out(conversation.id, held_out) != (part == "held_out"):
+            if is_held_out(conversation, held_out) != (part == "held_out"):
                 ledger.drop("in the held-out part" if part == "train" else "in the training part", tokens=tokens)
             elif tokens <= context:
                 ledger.keep(tokens=tokens)
@@ -168,16 +172,16 @@ def _graded(units: Iterable[Unit], ledger: Ledger) -> Iterator[Unit]:
         yield unit
 
 
-def text_bytes(store: Store, tokenizer: Tokenizer) -> int:
-    """Bytes of text that the store's graded tokens stand for; special tokens stand for none."""
+def text_bytes(store: Store, tokenizer: Tokenizer) -> np.ndarray:
+    """Bytes of text that the graded tokens of each unit stand for, int64 [units]; special tokens stand for none."""
     special = np.array(list(tokenizer.special_tokens.values()), np.int32)
     sizes = np.array([len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size)])
     sizes[special] = 0
-    total = 0
-    for unit in map(store.unit, range(len(store))):
-        for segment in unit:
+    bytes_U = np.zeros(len(store), np.int64)
+    for index in range(len(store)):
+        for segment in store.unit(index):
             own = sizes[segment.tokens[1:]]
             if tokenizer.opens_with_space:  # the space put before a text, right after a special token, is not of it
                 own = own - (np.isin(segment.tokens[:-1], special) & (own > 0))
-            total += int(own[np.asarray(segment.weights)[1:] > 0].sum())
-    return total
+            bytes_U[index] += own[np.asarray(segment.weights)[1:] > 0].sum()
+    return bytes_U

@@ -23,13 +23,13 @@ _VISIBLE = str.maketrans({" ": "·", "\n": "⏎", "\r": "␍", "\t": "⇥"})
 
 def token_table(rendered: Rendered, tokenizer: Tokenizer) -> Table:
     """A row a token: position, token, role, the label this position is trained to predict, and the label's weight."""
-    labels, weights = _shifted(rendered)
+    labels, weights = shifted(rendered)
     return _table(rendered.ids, labels, weights, rendered.roles, (len(rendered.ids),), tokenizer)
 
 
 def token_text_view(rendered: Rendered, tokenizer: Tokenizer) -> Text:
     """The running text, coloured by role; what is graded is bold, underlined and between ⟦ and ⟧."""
-    _, weights = _shifted(rendered)
+    _, weights = shifted(rendered)
     return _running_text(rendered.ids, weights, rendered.roles, (len(rendered.ids),), tokenizer)
 
 
@@ -46,7 +46,7 @@ def packed_table(
     All arrays are [N] and aligned as a Batch's: labels[t], weights[t] and roles[t] are those of the token that
     position t is to predict.
     """
-    return _table(tokens, labels, weights, _own_roles(roles, lengths), lengths, tokenizer)
+    return _table(tokens, labels, weights, own_roles(roles, lengths), lengths, tokenizer)
 
 
 def packed_text_view(
@@ -57,25 +57,26 @@ def packed_text_view(
     tokenizer: Tokenizer,
 ) -> Text:
     """`token_text_view` of a packed row, with a rule between segments; arrays as for `packed_table`."""
-    return _running_text(tokens, weights, _own_roles(roles, lengths), lengths, tokenizer)
+    return _running_text(tokens, weights, own_roles(roles, lengths), lengths, tokenizer)
 
 
-def _shifted(rendered: Rendered) -> tuple[np.ndarray, np.ndarray]:
+def shifted(rendered: Rendered) -> tuple[np.ndarray, np.ndarray]:
     """What each position is to predict, and its weight: the arrays a Batch would hold for this one segment."""
     return np.roll(rendered.ids, -1), np.append(rendered.weights[1:], np.float32(0))[: len(rendered.ids)]
 
 
-def _own_roles(roles: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
+def own_roles(roles: np.ndarray, lengths: Sequence[int]) -> np.ndarray:
     """Each token's own role, from the roles of the tokens that come next."""
     roles = np.asarray(roles)
     own = np.roll(roles, 1)
     # Nobody predicts a segment's first token. It is a header, or opens a document, and so shares the next one's role.
-    starts = _starts(lengths)
-    own[starts] = roles[starts]
+    first = starts(lengths)
+    own[first] = roles[first]
     return own
 
 
-def _starts(lengths: Sequence[int]) -> np.ndarray:
+def starts(lengths: Sequence[int]) -> np.ndarray:
+    """Where each segment begins, int64[S]."""
     return np.cumsum([0, *lengths[:-1]], dtype=np.int64)
 
 
@@ -90,7 +91,7 @@ def _table(
     table = Table("position", "token", "role", "label", "weight")
     table.columns[0].justify = table.columns[4].justify = "right"
     specials = set(tokenizer.special_tokens.values())
-    for start, length in zip(_starts(lengths).tolist(), lengths, strict=True):
+    for start, length in zip(starts(lengths).tolist(), lengths, strict=True):
         for position in range(start, start + length):
             role = ROLES[int(roles[position])]
             weight = float(weights[position])
@@ -109,10 +110,15 @@ def _table(
 def _token(token: int, specials: set[int], tokenizer: Tokenizer, style: str) -> Text:
     if token in specials:
         return Text(tokenizer.token_text(token), f"{style} reverse")
+    return Text(_visible(spelling(token, tokenizer)), style)
+
+
+def spelling(token: int, tokenizer: Tokenizer) -> str:
+    """The text of one token; the bytes, as "\\xc3", where it is only a part of a character."""
     try:
-        return Text(_visible(tokenizer.token_bytes(token).decode()), style)
-    except UnicodeDecodeError:  # a part of a character
-        return Text("".join(f"\\x{byte:02x}" for byte in tokenizer.token_bytes(token)), style)
+        return tokenizer.token_bytes(token).decode()
+    except UnicodeDecodeError:
+        return "".join(f"\\x{byte:02x}" for byte in tokenizer.token_bytes(token))
 
 
 def _running_text(
@@ -123,7 +129,7 @@ def _running_text(
     graded = np.roll(weights, 1) != 0
     special = np.isin(tokens, list(tokenizer.special_tokens.values()))
     view = Text()
-    for number, (start, length) in enumerate(zip(_starts(lengths).tolist(), lengths, strict=True)):
+    for number, (start, length) in enumerate(zip(starts(lengths).tolist(), lengths, strict=True)):
         if number:
             view.append(f"\n{'─' * 20} segment {number + 1} {'─' * 20}\n", "dim")
         # Tokens of one look are read together, so that a character cut in two by the tokenizer is still read as one; by

@@ -1,33 +1,68 @@
-"""Does the model keep the form of a conversation: say something, stop, and never speak for the user?"""
+"""How a fine-tuned model answers: does it keep the form of a conversation, in real words, and not by heart?
+
+The form: say something, stop, and never speak for the user.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+
+import numpy as np
 
 from tutelage.chat.template import HEADERS
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.evaluate.asking import ask
-from tutelage.evaluate.statistics import Rate, rate
+from tutelage.evaluate.asking import Answer, ask
+from tutelage.evaluate.statistics import Rate, rate, share_of_sums
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation
+
+WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)*")
+FAILURES = 20
 
 
 @dataclass(frozen=True)
 class FormatResult:
-    """Rates over all prompts; an answer complies when it has content, stops by itself and opens no turn."""
+    """Rates over all prompts; an answer complies when it has content, stops by itself and opens no turn.
+
+    real_words: the share of the words written that stand in the text the model was trained on; None where that is not
+                known. Right form without real words is gibberish.
+    verbatim:   the answers that are, letter for letter, one of those trained on.
+    """
 
     compliant: Rate
     has_content: Rate
     stops: Rate
     keeps_its_turn: Rate
-    failures: list[dict[str, str]]
+    verbatim: Rate
+    real_words: Rate | None
+    complies: list[bool]
+    answers: list[Answer]
+
+    def failures(self, prompts: Sequence[Conversation], checkpoint: Checkpoint) -> list[dict[str, str]]:
+        """The first answers that do not comply, as they were written."""
+        found = [
+            {"prompt": prompt.messages[-1].text, "answer": checkpoint.tokenizer.decode(answer.generation.tokens)}
+            for prompt, answer, fine in zip(prompts, self.answers, self.complies, strict=True)
+            if not fine
+        ]
+        return found[:FAILURES]
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, in lower case."""
+    return WORD.findall(text.lower())
 
 
 def evaluate_format(
-    checkpoint: Checkpoint, prompts: Sequence[Conversation], settings: SamplingSettings
+    checkpoint: Checkpoint,
+    prompts: Sequence[Conversation],
+    settings: SamplingSettings,
+    known_words: Set[str] = frozenset(),
+    trained_answers: Set[str] = frozenset(),
 ) -> FormatResult:
-    """Answer every prompt and check the form of the answers."""
+    """Answer every prompt and check the answers."""
     answers = ask(checkpoint, prompts, settings, "format")
     headers = {checkpoint.tokenizer.special(name) for name in HEADERS.values()}
     content = [bool(answer.text.strip()) for answer in answers]
@@ -40,9 +75,25 @@ def evaluate_format(
         has_content=rate(sum(content), count),
         stops=rate(sum(stops), count),
         keeps_its_turn=rate(sum(own), count),
-        failures=[
-            {"prompt": prompt.messages[-1].text, "answer": checkpoint.tokenizer.decode(answer.generation.tokens)}
-            for prompt, answer, fine in zip(prompts, answers, compliant, strict=True)
-            if not fine
-        ][:20],
+        verbatim=rate(sum(answer.text.strip() in trained_answers for answer in answers), count),
+        real_words=_real_words(answers, known_words),
+        complies=compliant,
+        answers=answers,
     )
+
+
+def _real_words(answers: Sequence[Answer], known: Set[str]) -> Rate | None:
+    written = [words(answer.text) for answer in answers]
+    if not known or not any(written):
+        return None
+    real = np.array([sum(word in known for word in row) for row in written])
+    return share_of_sums(real, np.array([len(row) for row in written]))
+
+
+def by_set(result: FormatResult, sets: Mapping[str, Sequence[Conversation]]) -> dict[str, Rate]:
+    """The rate of complying answers of each set of prompts, asked one set after the other."""
+    rates, start = {}, 0
+    for name, prompts in sets.items():
+        rates[name] = rate(sum(result.complies[start : start + len(prompts)]), len(prompts))
+        start += len(prompts)
+    return rates

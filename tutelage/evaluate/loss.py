@@ -20,13 +20,17 @@ FORGETTING_ALARM = 0.10  # the source documents' alarm: base loss up by a tenth
 
 @dataclass(frozen=True)
 class Forgetting:
-    """Loss on held-out pre-training text, in bits per byte, before and after a stage, and its relative increase."""
+    """Loss on held-out pre-training text, in bits per byte, before and after a stage, and its relative increase.
+
+    units: for each unit of the text its bits before and after, and its bytes.
+    """
 
     before: float
     after: float
     increase: float
     low: float
     high: float
+    units: list[tuple[float, float, int]]
 
     @property
     def alarm(self) -> bool:
@@ -59,6 +63,9 @@ def forgetting(
 ) -> Forgetting:
     """Compare two models on the held-out pre-training text that both were kept from."""
     losses_before, losses_after = (unit_losses(model, store, micro_tokens) for model in (before, after))
-    bits = 1 / (math.log(2) * text_bytes(store, tokenizer))
-    increase, low, high = ratio_of_sums(losses_after, losses_before)
-    return Forgetting(float(losses_before.sum() * bits), float(losses_after.sum() * bits), increase, low, high)
+    bytes_U = text_bytes(store, tokenizer)
+    before_U, after_U = losses_before / math.log(2), losses_after / math.log(2)
+    increase, low, high = ratio_of_sums(after_U, before_U)
+    total = bytes_U.sum()
+    units = list(zip(before_U.tolist(), after_U.tolist(), bytes_U.tolist(), strict=True))
+    return Forgetting(float(before_U.sum() / total), float(after_U.sum() / total), increase, low, high, units)

@@ -57,14 +57,7 @@ def load_model(folder: Path, device: str = "cpu") -> Checkpoint:
     Raises:
         ValueError: the folder is missing, is no model, or its files do not fit together; the sentence says which.
     """
-    if not folder.is_dir():
-        raise ValueError(f"there is no model folder {folder}; `tutelage run` makes one for every stage")
-    if not (folder / CONFIG).exists():
-        raise ValueError(f"{folder} holds no {CONFIG}, so it is no model; give the folder of a finished stage")
-    try:
-        config = convert(read_json(folder / CONFIG), ModelConfig, str(folder / CONFIG))
-    except SettingsError as error:
-        raise ValueError(f"{error} (this file was not written by this version)") from error
+    config = load_config(folder)
     tokenizer = tokenizers.load(folder)
     if tokenizer.vocab_size != config.vocab:
         raise ValueError(f"{folder}: the tokenizer has {tokenizer.vocab_size} tokens, the model {config.vocab}")
@@ -76,6 +69,18 @@ def load_model(folder: Path, device: str = "cpu") -> Checkpoint:
     model.load_state_dict(tensors, assign=True)
     model.reset_rotations()
     return Checkpoint(model, tokenizer)
+
+
+def load_config(folder: Path) -> ModelConfig:
+    """The shape of the model in a folder; ValueError where there is none."""
+    if not folder.is_dir():
+        raise ValueError(f"there is no model folder {folder}; `tutelage run` makes one for every stage")
+    if not (folder / CONFIG).exists():
+        raise ValueError(f"{folder} holds no {CONFIG}, so it is no model; give the folder of a finished stage")
+    try:
+        return convert(read_json(folder / CONFIG), ModelConfig, str(folder / CONFIG))
+    except SettingsError as error:
+        raise ValueError(f"{error} (this file was not written by this version)") from error
 
 
 def _check_shapes(path: Path, expected: dict[str, torch.Size], found: dict[str, torch.Tensor]) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from tutelage import __version__
-from tutelage.batching.sources import Part, TooLong, conversation_units, document_units, open_or_write
+from tutelage.batching.sources import TooLong, conversation_units, document_units, open_or_write
 from tutelage.batching.store import Store
+from tutelage.chat.formats import read_conversations
 from tutelage.chat.renderer import Mask, Renderer
 from tutelage.chat.template import part_text
 from tutelage.config import Settings, SettingsError, suggest, to_plain
+from tutelage.corpus.text import TextSettings, file_hash, text_documents, text_file
 from tutelage.ledger import Ledger
-from tutelage.records import Conversation, Document
+from tutelage.records import Conversation, Document, Split
 from tutelage.tokenizer import Tokenizer
 from tutelage.world.society import World, WorldSettings
 
@@ -34,7 +36,30 @@ class WorldChat(Settings, tag="world-chat", tag_field="kind", frozen=True, kw_on
     world: str | None = None
 
 
-DataSettings = WorldText | WorldChat
+class TextData(TextSettings, tag="text", tag_field="kind", frozen=True, kw_only=True):
+    """A text file, for pre-training."""
+
+
+class ChatData(Settings, tag="chat", tag_field="kind", frozen=True, kw_only=True):
+    """Conversations in a JSON-lines file, for fine-tuning.
+
+    path:       the file; a relative one in a recipe is looked for beside the recipe.
+    held_out:   another such file, of conversations kept from training; a share of the rows where left out.
+    max_broken: the share of rows that may be broken; they are counted, and more are an error.
+    """
+
+    path: str
+    held_out: str | None = None
+    max_broken: float = 0.0
+
+
+class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=True):
+    """Prompts without answers in a JSON-lines file, in named sets: what a fine-tuned model is tried on."""
+
+    path: str
+
+
+DataSettings = WorldText | WorldChat | TextData | ChatData | Prompts
 DataTable = Mapping[str, DataSettings]
 
 
@@ -44,10 +69,8 @@ def find_data(name: str, table: DataTable, where: str) -> DataSettings:
     return table[name]
 
 
-def find_world(data: DataSettings, table: DataTable, where: str = "data") -> WorldSettings:
-    """The settings of the world that data belongs to; SettingsError, naming `where`, if that cannot be told."""
-    if isinstance(data, WorldText):
-        return data
+def find_world(data: WorldChat, table: DataTable, where: str = "data") -> WorldSettings:
+    """The settings of the world that conversations belong to; SettingsError, naming `where`, if that cannot be told."""
     worlds = {name: entry for name, entry in table.items() if isinstance(entry, WorldText)}
     if data.world is not None:
         if data.world not in worlds:
@@ -68,32 +91,61 @@ def world_of(table: DataTable) -> World | None:
     return World(worlds[0]) if worlds else None
 
 
-def is_text(data: DataSettings) -> bool:
-    """Whether data is documents; otherwise it is conversations."""
-    return isinstance(data, WorldText)
+def holds(data: DataSettings) -> Literal["documents", "conversations", "prompts"]:
+    """What the rows of some data are."""
+    if isinstance(data, WorldText | TextData):
+        return "documents"
+    return "prompts" if isinstance(data, Prompts) else "conversations"
 
 
-def documents(data: DataSettings) -> Iterator[Document]:
+def documents(name: str, table: DataTable) -> Iterator[Document]:
+    """The rows of data that holds documents."""
+    data = table[name]
+    if isinstance(data, TextData):
+        return text_documents(text_file(data, f"data.{name}"), data.tail)
     assert isinstance(data, WorldText)
     return World(data).documents()
 
 
-def conversations(data: DataSettings, table: DataTable) -> Iterator[Conversation]:
-    assert isinstance(data, WorldChat)
-    return World(find_world(data, table)).conversations(data.split)
+def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[Conversation]:
+    """The rows of data that holds conversations; rows of a file that are broken are counted in `ledger`."""
+    data = table[name]
+    if isinstance(data, WorldChat):
+        yield from World(find_world(data, table)).conversations(data.split)
+        return
+    assert isinstance(data, ChatData)
+    ledger = ledger or Ledger(f"{name}: rows of the file")
+    if data.held_out is None:
+        yield from read_conversations(Path(data.path), ledger, data.max_broken)
+        return
+    parts: tuple[tuple[str, Split], ...] = (data.path, "train"), (data.held_out, "held_out")
+    for path, part in parts:
+        for conversation in read_conversations(Path(path), ledger, data.max_broken):
+            yield replace(conversation, split=part)
 
 
-def plain_texts(data: DataSettings, table: DataTable) -> Iterator[str]:
+def plain_texts(name: str, table: DataTable) -> Iterator[str]:
     """Every text in the data, as a tokenizer learns from it."""
-    if is_text(data):
-        yield from (document.text for document in documents(data))
+    if holds(table[name]) == "documents":
+        yield from (document.text for document in documents(name, table))
     else:
-        yield from (part_text(p) for row in conversations(data, table) for m in row.messages for p in m.content)
+        yield from (part_text(p) for row in conversations(name, table) for m in row.messages for p in m.content)
 
 
-def identity(data: DataSettings, table: DataTable) -> list[object]:
-    """All that decides what data holds, ready to be fingerprinted."""
-    return [__version__, to_plain(data), to_plain(find_world(data, table))]
+def identity(name: str, table: DataTable) -> list[object]:
+    """All that decides what data holds, ready to be fingerprinted: of a file its content, wherever it lies."""
+    data = table[name]
+    if isinstance(data, TextData):
+        return [
+            __version__,
+            data.sha256 if data.path is None else file_hash(text_file(data, f"data.{name}")),
+            data.tail,
+        ]
+    if isinstance(data, ChatData | Prompts):
+        held_out = data.held_out if isinstance(data, ChatData) else None
+        return [__version__, *(file_hash(Path(path)) for path in (data.path, held_out) if path is not None)]
+    world = find_world(data, table) if isinstance(data, WorldChat) else data
+    return [__version__, to_plain(data), to_plain(world)]
 
 
 @dataclass(frozen=True)
@@ -104,20 +156,18 @@ class Stores:
     table: DataTable
     held_out: float
 
-    def text(self, name: str, tokenizer: Tokenizer, context: int, part: Part) -> Store:
+    def text(self, name: str, tokenizer: Tokenizer, context: int, part: Split) -> Store:
         """The documents of data `name` as a store."""
-        data = self.table[name]
         ledger = Ledger(f"{name}: documents to tokens, {part}")
-        units = document_units(documents(data), tokenizer, context, part, self.held_out, ledger)
-        key = [identity(data, self.table), tokenizer.fingerprint(), context, part, self.held_out]
+        units = document_units(documents(name, self.table), tokenizer, context, part, self.held_out, ledger)
+        key = [identity(name, self.table), tokenizer.fingerprint(), context, part, self.held_out]
         return open_or_write(self.folder, key, units, ledger)
 
-    def chat(self, name: str, renderer: Renderer, context: int, part: Part, mask: Mask, too_long: TooLong) -> Store:
+    def chat(self, name: str, renderer: Renderer, context: int, part: Split, mask: Mask, too_long: TooLong) -> Store:
         """The conversations of data `name` as a store."""
-        data = self.table[name]
         ledger = Ledger(f"{name}: conversations to tokens, {part}")
-        rows = conversations(data, self.table)
+        rows = conversations(name, self.table)
         units = conversation_units(rows, renderer, context, part, self.held_out, mask, too_long, ledger)
         tokenizer = renderer.tokenizer.fingerprint()
-        key = [identity(data, self.table), tokenizer, context, part, self.held_out, mask, too_long]
+        key = [identity(name, self.table), tokenizer, context, part, self.held_out, mask, too_long]
         return open_or_write(self.folder, key, units, ledger)

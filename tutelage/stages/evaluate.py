@@ -1,65 +1,158 @@
-"""The suites a recipe can ask for, run on a finished stage."""
+"""The suites a recipe can ask for, run on a finished stage, and what a stage is tried on while it trains."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from itertools import islice
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.evaluate.format import evaluate_format
-from tutelage.evaluate.knowledge import evaluate_knowledge
+from tutelage.evaluate.asking import continue_text
+from tutelage.evaluate.format import FormatResult, by_set, evaluate_format
+from tutelage.evaluate.knowledge import evaluate_knowledge, evaluate_questions, trial_questions
 from tutelage.evaluate.loss import forgetting
 from tutelage.model.hub import Checkpoint, load_model
 from tutelage.records import Conversation
 from tutelage.stages.data import world_of
 from tutelage.stages.prepare import Setting
-from tutelage.stages.settings import AnyStage
+from tutelage.stages.prompts import known_words, prompt_sets, trained_answers, trial_prompts
+from tutelage.stages.settings import SftSettings, TrainedStage
+from tutelage.tokenizer import EncodingError, Tokenizer
+from tutelage.world.grading import Question
 from tutelage.world.society import World
 
 Suite = Literal["format", "knowledge", "forgetting"]
 
-FORMAT_PROMPTS = 200
-ANSWER = SamplingSettings(max_tokens=64)
+ANSWER = SamplingSettings(max_tokens=128)
+SAMPLES_OF_A_SET = 8
 
 
-def run_suite(suite: Suite, stage: AnyStage, at: Setting) -> dict[str, Any]:
+def run_suite(suite: Suite, stage: TrainedStage, at: Setting) -> dict[str, Any]:
     """Every figure of one suite on one stage, as plain nested data."""
     checkpoint = load_model(at.folder)
     if suite == "knowledge":
         result = evaluate_knowledge(checkpoint, _world(at), ANSWER)
-        return nested({name: asdict(rate) for name, rate in result.rates.items()}) | {"samples": result.samples}
-    if suite == "format":
-        outcome = evaluate_format(checkpoint, held_out_prompts(at), ANSWER)
-        parts = {name: asdict(getattr(outcome, name)) for name in ("has_content", "stops", "keeps_its_turn")}
-        return asdict(outcome.compliant) | parts | {"failures": outcome.failures}
-    return _forgetting(checkpoint, stage, at)
+        figures = nested({name: asdict(rate) for name, rate in result.rates.items()})
+        return figures | {"samples": result.samples, "outcomes": result.outcomes}
+    assert isinstance(stage, SftSettings), "a recipe that asks this of a base model is refused when it is read"
+    return _format(checkpoint, stage, at) if suite == "format" else _forgetting(checkpoint, stage, at)
 
 
-def _forgetting(checkpoint: Checkpoint, stage: AnyStage, at: Setting) -> dict[str, Any]:
+def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str, Any]:
+    sets = {
+        name: [prompt for prompt in prompts if _can_say(checkpoint.tokenizer, prompt)]
+        for name, prompts in prompt_sets(stage, at).items()
+    }
+    unseen = {name: prompts for name, prompts in sets.items() if prompts and name != "seen"}
+    if not unseen:
+        raise SettingsError(
+            f"evaluate.{at.name}: 'format' needs prompts that were not trained on; name a file of them as data of kind "
+            f"'prompts', or set stages.{at.name}.held_out above 0"
+        )
+    known, trained = known_words(stage, at), trained_answers(stage, at)
+    of_sets = {"seen": {"seen": sets["seen"]}, "unseen": unseen}
+    results = {
+        name: evaluate_format(checkpoint, _all(group), ANSWER, known, trained) for name, group in of_sets.items()
+    }
+    rates = {n: asdict(r) for name, group in of_sets.items() for n, r in by_set(results[name], group).items()}
+    result = results["unseen"]
+    parts = ("has_content", "stops", "keeps_its_turn", "verbatim", "real_words")
+    figures = {name: asdict(value) for name in parts if (value := getattr(result, name)) is not None}
+    asked = _all(unseen)
+    return {
+        **asdict(result.compliant),
+        **figures,
+        **rates,
+        "failures": result.failures(asked, checkpoint),
+        "samples": _before_and_after(of_sets, results, at, stage),
+        "outcomes": {"": [(p.messages[-1].text, int(c)) for p, c in zip(asked, result.complies, strict=True)]},
+    }
+
+
+def _can_say(tokenizer: Tokenizer, prompt: Conversation) -> bool:
+    """Whether the tokenizer has all characters of a prompt; one of characters lacks what its text lacks."""
+    try:
+        tokenizer.encode_batch([message.text for message in prompt.messages])
+    except EncodingError:
+        return False
+    return True
+
+
+def _all(sets: Mapping[str, Sequence[Conversation]]) -> list[Conversation]:
+    return [prompt for prompts in sets.values() for prompt in prompts]
+
+
+def _before_and_after(
+    groups: Mapping[str, Mapping[str, Sequence[Conversation]]],
+    results: Mapping[str, FormatResult],
+    at: Setting,
+    stage: SftSettings,
+) -> list[dict[str, Any]]:
+    """The first prompts of each set, how the base model goes on with them, and what this one answers."""
+    rows: list[dict[str, Any]] = []
+    for group, sets in groups.items():
+        place = 0
+        for name, prompts in sets.items():
+            for i, prompt in enumerate(prompts[:SAMPLES_OF_A_SET], start=place):
+                text, result = prompt.messages[-1].text, results[group]
+                rows.append(
+                    {"set": name, "prompt": text, "after": result.answers[i].text, "complies": result.complies[i]}
+                )
+            place += len(prompts)
+    base_name, _ = at.ancestor(stage)
+    base = load_model(at.folders[base_name])
+    continued = continue_text(base, [row["prompt"] for row in rows], ANSWER, "the base model, on the same prompts")
+    return [row | {"before": answer.text} for row, answer in zip(rows, continued, strict=True)]
+
+
+def _forgetting(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str, Any]:
     name, base_stage = at.ancestor(stage)
     base = load_model(at.folders[name])
-    parts = {}
+    parts, outcomes = {}, {}
     for data in base_stage.data:
         context = base_stage.context or base.model.config.context
         store = at.stores(base_stage.held_out).text(data, base.tokenizer, context, "held_out")
         if len(store):
             result = forgetting(base.model, checkpoint.model, store, base.tokenizer, base_stage.batch_tokens)
-            parts[data] = asdict(result) | {"alarm": result.alarm}
+            figures = asdict(result)
+            outcomes[data] = [(str(unit), *row) for unit, row in enumerate(figures.pop("units"))]
+            parts[data] = figures | {"alarm": result.alarm}
     if not parts:
         raise SettingsError(f"evaluate.{at.name}: 'forgetting' needs held-out text; set stages.{name}.held_out above 0")
     worst = max(parts.values(), key=lambda part: part["increase"])
-    return {**worst, **({"by_data": parts} if len(parts) > 1 else {})}
+    return {**worst, "outcomes": outcomes, **({"by_data": parts} if len(parts) > 1 else {})}
 
 
-def held_out_prompts(at: Setting) -> list[Conversation]:
-    """The first user turns of conversations about people whom no training question named."""
-    prompts = []
-    for conversation in islice(_world(at).conversations("held_out"), FORMAT_PROMPTS):
-        first = next(i for i, m in enumerate(conversation.messages) if m.role == "user")
-        prompts.append(Conversation(conversation.messages[: first + 1], conversation.id))
-    return prompts
+@dataclass(frozen=True)
+class Trial:
+    """What a stage is tried on again and again while it trains: short, and never what is reported on at the end."""
+
+    prompts: list[Conversation]
+    questions: list[Question]
+    known_words: frozenset[str]
+
+
+def make_trial(stage: SftSettings, at: Setting) -> Trial:
+    """The trial of a stage: the openings of its held-out rows and, in the built-in world, questions about people of
+    whom it only read."""
+    world = world_of(at.data)
+    return Trial(trial_prompts(stage, at), trial_questions(world) if world else [], known_words(stage, at))
+
+
+def behaviour(checkpoint: Checkpoint, trial: Trial) -> dict[str, Any]:
+    """How a model does in a trial, and the mean of its figures as `score`; nothing where there is nothing to try."""
+    figures: dict[str, Any] = {}
+    if trial.prompts:
+        result = evaluate_format(checkpoint, trial.prompts, ANSWER, trial.known_words)
+        figures["format"] = asdict(result.compliant)
+        if result.real_words is not None:
+            figures["real_words"] = asdict(result.real_words)
+    if trial.questions:
+        figures["held_out_questions"] = asdict(evaluate_questions(checkpoint, trial.questions, ANSWER))
+    if figures:
+        figures["score"] = sum(rate["rate"] for rate in figures.values()) / len(figures)
+    return figures
 
 
 def _world(at: Setting) -> World:

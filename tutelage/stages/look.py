@@ -10,11 +10,11 @@ from rich.console import Console
 from tutelage.chat.look import packed_table, packed_text_view
 from tutelage.records import ROLES, Batch
 from tutelage.stages.prepare import Setting, prepare
-from tutelage.stages.settings import AnyStage
+from tutelage.stages.settings import TrainedStage
 from tutelage.tokenizer import Tokenizer
 
 
-def step_batches(stage: AnyStage, at: Setting, step: int) -> tuple[list[Batch], Tokenizer]:
+def step_batches(stage: TrainedStage, at: Setting, step: int) -> tuple[list[Batch], Tokenizer]:
     """The micro-batches of step `step`, counted from 1, and the tokenizer to read them with.
 
     Raises:

@@ -17,7 +17,15 @@ from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Batch
 from tutelage.stages.data import DataTable, Stores
-from tutelage.stages.settings import SFT_LR_SHARE, AnyStage, PretrainSettings, SftSettings
+from tutelage.stages.settings import (
+    SFT_LR_SHARE,
+    AnyStage,
+    ModelFolder,
+    PretrainSettings,
+    SftSettings,
+    TrainedStage,
+    parent_of,
+)
 from tutelage.train.losses import LossFunction, cross_entropy
 
 
@@ -35,15 +43,14 @@ class Setting:
     folders: Mapping[str, Path]
     tokenizer: Path
 
-    def ancestor(self, stage: AnyStage) -> tuple[str, PretrainSettings]:
-        """The pre-training that a stage builds on, through any number of stages between."""
-        name = stage.parent
-        while name is not None:
-            above = self.stages[name]
-            if isinstance(above, PretrainSettings):
-                return name, above
+    def ancestor(self, stage: AnyStage) -> tuple[str, PretrainSettings | ModelFolder]:
+        """The base model that a stage builds on, through any number of stages between."""
+        name = parent_of(stage)
+        assert name is not None, "asked of stages that go on from others"
+        while isinstance(above := self.stages[name], SftSettings):
+            assert above.parent is not None
             name = above.parent
-        raise SettingsError(f"stage {self.name}: no pre-training stands above it, so there is no text to replay")
+        return name, above
 
     def stores(self, held_out: float) -> Stores:
         return Stores(self.cache, self.data, held_out)
@@ -51,11 +58,16 @@ class Setting:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A stage ready to run: the model as it starts, its sources by share of graded tokens, the loss and the rate."""
+    """A stage ready to run: the model as it starts, its sources by share of graded tokens, the loss and the rate.
+
+    held_out:      the rows of its own data that it is kept from.
+    base_held_out: the text that its base model was kept from; nothing for a base model.
+    """
 
     checkpoint: Checkpoint
     sources: Mapping[str, Source]
     held_out: Mapping[str, Store]
+    base_held_out: Mapping[str, Store]
     loss: LossFunction
     lr: float
 
@@ -64,7 +76,7 @@ class Prepared:
         """Tokens of the longest unit of any source."""
         return max(int(source.store.tokens_U.max()) for source in self.sources.values())
 
-    def batches(self, stage: AnyStage, state: State | None = None) -> Iterator[tuple[list[Batch], State]]:
+    def batches(self, stage: TrainedStage, state: State | None = None) -> Iterator[tuple[list[Batch], State]]:
         """The micro-batches of step after step, from the start or from a saved state."""
         return batches(
             self.sources,
@@ -91,7 +103,7 @@ def prepare_pretrain(stage: PretrainSettings, at: Setting) -> Prepared:
     for name, share in stage.data.items():
         sources[name] = Source(stores.text(name, checkpoint.tokenizer, context, "train"), share)
         held_out[name] = stores.text(name, checkpoint.tokenizer, context, "held_out")
-    return Prepared(checkpoint, sources, held_out, cross_entropy, stage.lr)
+    return Prepared(checkpoint, sources, held_out, {}, cross_entropy, stage.lr)
 
 
 def prepare_sft(stage: SftSettings, at: Setting) -> Prepared:
@@ -110,18 +122,21 @@ def prepare_sft(stage: SftSettings, at: Setting) -> Prepared:
             stores.chat(name, renderer, context, "train", *options), share / total * (1 - stage.replay)
         )
         held_out[name] = stores.chat(name, renderer, context, "held_out", *options)
-    _, base = at.ancestor(stage)
+    base_name, base = at.ancestor(stage)
+    base_total = sum(base.data.values())
+    base_stores = at.stores(base.held_out)
     if stage.replay:
-        base_total = sum(base.data.values())
-        base_stores = at.stores(base.held_out)
         for name, share in base.data.items():
             store = base_stores.text(name, checkpoint.tokenizer, context, "train")
             sources[f"replay.{name}"] = Source(store, share / base_total * stage.replay)
-    lr = stage.lr if stage.lr is not None else base.lr * SFT_LR_SHARE
-    return Prepared(checkpoint, sources, held_out, cross_entropy, lr)
+    base_held_out = {name: base_stores.text(name, checkpoint.tokenizer, context, "held_out") for name in base.data}
+    rate = stage.lr if stage.lr is not None else base.lr and base.lr * SFT_LR_SHARE
+    if rate is None:
+        raise SettingsError(f"stages.{base_name} does not say the rate it was trained with; set stages.{at.name}.lr")
+    return Prepared(checkpoint, sources, held_out, base_held_out, cross_entropy, rate)
 
 
-def prepare(stage: AnyStage, at: Setting) -> Prepared:
+def prepare(stage: TrainedStage, at: Setting) -> Prepared:
     """Everything a stage needs to run; tokenises its data where that has not been done yet."""
     prepared = prepare_sft(stage, at) if isinstance(stage, SftSettings) else prepare_pretrain(stage, at)
     for name, source in prepared.sources.items():

@@ -3,45 +3,51 @@
 from __future__ import annotations
 
 import json
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tutelage.batching.loader import count_steps
+from tutelage.batching.store import Store
 from tutelage.config import to_plain
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.loss import mean_loss, unit_losses
 from tutelage.evaluate.samples import held_out_samples
 from tutelage.files import read_json, write_json
-from tutelage.model.hub import save_model
+from tutelage.model.hub import load_tensors, save_model, save_tensors
 from tutelage.model.sizes import parameter_count
-from tutelage.process import Stopped, peak_rss_bytes, stop_requests
+from tutelage.process import Stopped, environment, peak_rss_bytes, stop_requests
 from tutelage.progress import Bar, status, track
+from tutelage.stages.evaluate import Trial, behaviour, make_trial
 from tutelage.stages.prepare import Prepared, Setting, prepare
-from tutelage.stages.settings import AnyStage
+from tutelage.stages.settings import SftSettings, TrainedStage, chooses
 from tutelage.train.checkpoint import Position, load_checkpoint, save_checkpoint
 from tutelage.train.loop import StepReport, train
 from tutelage.train.optimizers import Optimizer
 from tutelage.train.schedule import make_schedule
 
 SAMPLES, SAMPLING = 3, SamplingSettings(max_tokens=32)
-STAGE, LOG, CHECKPOINT = "stage.json", "train.jsonl", "checkpoint"
+STAGE, LOG, CHECKPOINT, CHOSEN = "stage.json", "train.jsonl", "checkpoint", "chosen.safetensors"
 
 
 @dataclass
 class Journal:
-    """What a stage's hooks write while it trains: the log, the checkpoints and the bar on the screen."""
+    """What a stage's hooks write while it trains: the log, the checkpoints, the weights that behaved best so far, and
+    the bar on the screen."""
 
     at: Setting
-    stage: AnyStage
+    stage: TrainedStage
     prepared: Prepared
     optimizer: Optimizer
     position: Position
     steps: int
     bar: Bar
     stop: Callable[[], bool]
+    trial: Trial | None
+    best: tuple[float, float]
     began: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
     lines: list[str] = field(default_factory=list)
@@ -58,7 +64,7 @@ class Journal:
             graded=before.graded + report.graded,
             seconds=seconds,
         )
-        means = dict(report.metrics.means())
+        means = named_by_source(report.metrics.means(), list(self.prepared.sources))
         line: dict[str, Any] = {
             "step": report.done,
             **means,
@@ -70,8 +76,7 @@ class Journal:
         last = report.done == self.steps
         every = self.stage.evaluate_every
         if last or (every and report.done % every == 0):
-            line |= {f"held_out.{name}": loss for name, loss in held_out_losses(self.prepared, self.stage).items()}
-            line["samples"] = samples(self.prepared)
+            line |= self.look()
         self.lines.append(json.dumps(line))
         self.bar.update(1, {**means, "lr": line["lr"], "tokens/s": self.position.tokens / max(seconds, 1e-9)})
         stopping = self.stop() and not last
@@ -80,6 +85,20 @@ class Journal:
         if stopping:
             raise Stopped(f"stopped after step {report.done} of {self.steps} of stage {self.at.name}")
         self.began = time.monotonic()  # looking and saving are not training
+
+    def look(self) -> dict[str, Any]:
+        """The loss on held-out data, a few samples and, where it can be tried, how the model behaves."""
+        prepared = self.prepared
+        line: dict[str, Any] = {}
+        for kind, stores in (("held_out", prepared.held_out), ("base_held_out", prepared.base_held_out)):
+            line |= {f"{kind}.{name}": loss for name, loss in held_out_losses(prepared, stores, self.stage).items()}
+        line["samples"] = samples(prepared)
+        if self.trial is not None and (figures := behaviour(prepared.checkpoint, self.trial)):
+            line["behaviour"] = figures
+            if (merit := merit_of(line)) > self.best:
+                self.best = merit
+                save_tensors(self.at.folder / CHOSEN, prepared.checkpoint.model.state_dict())
+        return line
 
     def save(self) -> None:
         # The log goes first: lines past the checkpoint are cut when it is taken up again.
@@ -90,14 +109,27 @@ class Journal:
         self.saved = time.monotonic()
 
 
-def held_out_losses(prepared: Prepared, stage: AnyStage) -> dict[str, float]:
+def named_by_source(means: Mapping[str, float], sources: list[str]) -> dict[str, float]:
+    """Metrics by the names of the sources in place of their numbers."""
+    numbered = {f"loss.{number}": f"loss.{name}" for number, name in enumerate(sources)}
+    return {numbered.get(name, name): value for name, value in means.items()}
+
+
+def held_out_losses(prepared: Prepared, stores: Mapping[str, Store], stage: TrainedStage) -> dict[str, float]:
     """Mean loss in nats per graded token on each held-out part that has rows."""
     model, micro = prepared.checkpoint.model, stage.micro_tokens or stage.batch_tokens
-    return {
-        name: mean_loss(unit_losses(model, store, micro), store)
-        for name, store in prepared.held_out.items()
-        if len(store)
-    }
+    return {name: mean_loss(unit_losses(model, store, micro), store) for name, store in stores.items() if len(store)}
+
+
+def own_loss(line: Mapping[str, Any]) -> float:
+    """The held-out loss of a look at the stage's own data, the mean over its parts; inf where it has none."""
+    losses = [loss for name, loss in line.items() if name.startswith("held_out.")]
+    return sum(losses) / len(losses) if losses else math.inf
+
+
+def merit_of(line: Mapping[str, Any]) -> tuple[float, float]:
+    """What a look's weights are chosen by: their behaviour and, where it is equal, the lower held-out loss."""
+    return round(line["behaviour"]["score"], 6), -own_loss(line)
 
 
 def samples(prepared: Prepared) -> list[dict[str, str]]:
@@ -106,7 +138,7 @@ def samples(prepared: Prepared) -> list[dict[str, str]]:
     return [row for store in stores for row in held_out_samples(prepared.checkpoint, store, SAMPLES, SAMPLING)]
 
 
-def run_stage(stage: AnyStage, at: Setting, fingerprint: str) -> None:
+def run_stage(stage: TrainedStage, at: Setting, fingerprint: str) -> None:
     """Train a stage and write its folder; takes up a checkpoint of the same fingerprint where one stands.
 
     Raises:
@@ -130,10 +162,12 @@ def run_stage(stage: AnyStage, at: Setting, fingerprint: str) -> None:
         position = Position(0, {}, fingerprint)
     else:
         status(f"{at.name}: going on after step {position.step} of {steps}")
-    _cut_log(at.folder / LOG, position.step)
+    looks = [line for line in _cut_log(at.folder / LOG, position.step) if "behaviour" in line]
+    best = max(map(merit_of, looks), default=(-1.0, 0.0))
+    trial = make_trial(stage, at) if isinstance(stage, SftSettings) and chooses(stage) else None
     stream = prepared.batches(stage, position.data or None)
     with stop_requests() as stop, track(at.name, steps, "steps", position.step) as bar:
-        journal = Journal(at, stage, prepared, optimizer, position, steps, bar, stop)
+        journal = Journal(at, stage, prepared, optimizer, position, steps, bar, stop, trial, best)
         schedule = make_schedule(stage.schedule, steps)
         start = position.step
         train(
@@ -142,11 +176,14 @@ def run_stage(stage: AnyStage, at: Setting, fingerprint: str) -> None:
     _finish(stage, at, fingerprint, prepared, journal.position)
 
 
-def _finish(stage: AnyStage, at: Setting, fingerprint: str, prepared: Prepared, position: Position) -> None:
-    save_model(at.folder, prepared.checkpoint)
+def _finish(stage: TrainedStage, at: Setting, fingerprint: str, prepared: Prepared, position: Position) -> None:
     log = [json.loads(line) for line in (at.folder / LOG).read_text().splitlines()]
-    last = log[-1]
-    held_out = {name.removeprefix("held_out."): loss for name, loss in last.items() if name.startswith("held_out.")}
+    chosen = _choose(log)
+    if chosen["by"] == "behaviour" and chosen["step"] != position.step:
+        prepared.checkpoint.model.load_state_dict(load_tensors(at.folder / CHOSEN))
+    save_model(at.folder, prepared.checkpoint)
+    look = next(line for line in log if line["step"] == chosen["step"])
+    held_out = {name.removeprefix("held_out."): loss for name, loss in look.items() if name.startswith("held_out.")}
     units = {name: len(source.store) for name, source in prepared.sources.items()}
     passes = {name: round(cursor.epoch + cursor.position / units[name], 4) for name, cursor in position.data.items()}
     write_json(
@@ -164,14 +201,30 @@ def _finish(stage: AnyStage, at: Setting, fingerprint: str, prepared: Prepared, 
             "seconds": position.seconds,
             "tokens_per_second": position.tokens / max(position.seconds, 1e-9),
             "loss": _recent_loss(log),
+            "loss_start": log[0]["loss"],
             "held_out": held_out,
+            "chosen": chosen,
             "passes": passes,
             "graded_by_source": {name: cursor.graded for name, cursor in position.data.items()},
             "ledgers": {name: source.store.ledger.to_dict() for name, source in prepared.sources.items()},
             "stores": {name: source.store.folder.name for name, source in prepared.sources.items()},
             "peak_rss_bytes": peak_rss_bytes(),
+            "environment": environment(),
         },
     )
+    (at.folder / CHOSEN).unlink(missing_ok=True)
+
+
+def _choose(log: list[dict[str, Any]]) -> dict[str, Any]:
+    """Which look's weights become the model, by what, and which the lowest held-out loss alone would have picked."""
+    last = log[-1]["step"]
+    looks = [line for line in log if "behaviour" in line]
+    if not looks:
+        return {"step": last, "by": "last", "last": last}
+    best = max(looks, key=merit_of)  # the first of equals, as the weights were kept
+    chosen = {"step": best["step"], "by": "behaviour", "score": best["behaviour"]["score"], "last": last}
+    with_loss = [line for line in looks if own_loss(line) < math.inf]
+    return chosen | ({"lowest_loss_step": min(with_loss, key=own_loss)["step"]} if with_loss else {})
 
 
 def _recent_loss(log: list[dict[str, Any]]) -> float:
@@ -191,9 +244,11 @@ def finished(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     return info if isinstance(info, dict) and info.get("fingerprint") == fingerprint else None
 
 
-def _cut_log(path: Path, step: int) -> None:
-    """Forget what the log says of steps after the checkpoint: they are done again."""
-    if path.exists():
-        lines = path.read_text().splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-        path.write_text("".join(kept))
+def _cut_log(path: Path, step: int) -> list[dict[str, Any]]:
+    """Forget what the log says of steps after the checkpoint, which are done again; returns the lines that stay."""
+    if not path.exists():
+        return []
+    lines = path.read_text().splitlines(keepends=True)
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    path.write_text("".join(kept))
+    return [json.loads(line) for line in kept]

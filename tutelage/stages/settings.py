@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Literal
 
 import msgspec
 
@@ -74,12 +75,15 @@ class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_on
     mask:     "assistant" grades what the assistant writes; "none" grades every token, users' words too.
     replay:   share of the graded tokens of every step that is text of the pre-training, against forgetting.
     too_long: what becomes of a conversation longer than the context: an error, dropped and counted, or split by turns.
+    keep:     which weights become the stage's model: those of the look at held-out data (see evaluate_every) at which
+              it behaved best, or the last.
     """
 
     lr: float | None = None
     mask: Mask = "assistant"
     replay: float = 0.0
     too_long: TooLong = "error"
+    keep: Literal["behaviour", "last"] = "behaviour"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,7 +93,36 @@ class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_on
             raise SettingsError(f"replay is {self.replay}; it is a share of the graded tokens: at least 0, below 1")
 
 
-AnyStage = PretrainSettings | SftSettings
+class ModelFolder(Settings, tag="model", tag_field="kind", frozen=True, kw_only=True):
+    """A model that is there already, for other stages to go on from; nothing is trained.
+
+    path:         its folder; a relative one in a recipe is looked for beside the recipe.
+    data:         the text it was trained on, with shares: what is replayed, and what forgetting is measured on.
+    held_out:     the share of that text that it was kept from.
+    lr:           the peak rate it was trained with, from which later stages take theirs.
+    batch_tokens: tokens of one forward pass where its loss is measured.
+    """
+
+    path: str
+    data: dict[str, float] = {}
+    held_out: float = 0.02
+    lr: float | None = None
+    context: int | None = None
+    batch_tokens: int = 8192
+
+
+TrainedStage = PretrainSettings | SftSettings
+AnyStage = PretrainSettings | SftSettings | ModelFolder
+
+
+def parent_of(stage: AnyStage) -> str | None:
+    """The stage that one goes on from."""
+    return None if isinstance(stage, ModelFolder) else stage.parent
+
+
+def chooses(stage: TrainedStage) -> bool:
+    """Whether a stage keeps its best look at held-out data, so that when it looks decides what it becomes."""
+    return isinstance(stage, SftSettings) and stage.keep == "behaviour"
 
 
 def chats(stages: Mapping[str, AnyStage], name: str | None) -> bool:
@@ -97,5 +130,5 @@ def chats(stages: Mapping[str, AnyStage], name: str | None) -> bool:
     while name is not None:
         if isinstance(stages[name], SftSettings):
             return True
-        name = stages[name].parent
+        name = parent_of(stages[name])
     return False

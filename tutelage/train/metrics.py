@@ -8,8 +8,8 @@ from collections.abc import Mapping
 class Metrics:
     """Named (sum, count) pairs that add up over micro-batches, steps and processes."""
 
-    def __init__(self, **pairs: tuple[float, float]) -> None:
-        self.pairs: dict[str, tuple[float, float]] = pairs
+    def __init__(self, pairs: Mapping[str, tuple[float, float]] | None = None) -> None:
+        self.pairs: dict[str, tuple[float, float]] = dict(pairs or {})
 
     def add(self, other: Metrics) -> None:
         for name, (total, count) in other.pairs.items():

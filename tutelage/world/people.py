@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
 
+from tutelage.records import Split
 from tutelage.world.draws import Draws
 from tutelage.world.names import FIRST, LAST, MIDDLE, SHE, THEY, name_parts
 from tutelage.world.values import ATTRIBUTES, VALUES, Attribute, with_article
 
-Split = Literal["train", "held_out"]
 Voice = Literal["full", "first", "pronoun"]  # how a sentence names the person: Mira Tolvane Askew, Mira, she
 
 PRONOUNS = {

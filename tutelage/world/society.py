@@ -14,7 +14,7 @@ from typing import TypeVar, get_args
 import numpy as np
 
 from tutelage.config import Settings
-from tutelage.records import Conversation, Document, message
+from tutelage.records import Conversation, Document, Split, message
 from tutelage.world.arithmetic import exchange, note
 from tutelage.world.asking import ask_cloze, ask_follow_up, ask_one_step, ask_reverse, ask_two_step, ask_unknown
 from tutelage.world.biographies import biography
@@ -23,7 +23,7 @@ from tutelage.world.entities import KINDS, Entity, entity_page, make_entities
 from tutelage.world.everyday import SYSTEM_MESSAGES, everyday_turns
 from tutelage.world.grading import Question
 from tutelage.world.names import COUNT, rounds
-from tutelage.world.people import Person, Split, make_person, split_of
+from tutelage.world.people import Person, make_person, split_of
 from tutelage.world.prose import scene
 from tutelage.world.search import SearchIndex, build_index, fact_table, ranked
 from tutelage.world.values import ATTRIBUTES, BRIDGES, Attribute

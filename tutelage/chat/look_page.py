@@ -1,0 +1,211 @@
+"""What a model is trained on, and what it wrote, token by token: a page to walk through row by row with the keyboard."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+
+import numpy as np
+
+from tutelage.chat.look import own_roles, shifted, spelling, starts
+from tutelage.chat.renderer import Rendered
+from tutelage.chat.template import HEADERS
+from tutelage.html import Html, Token, details, one_token, page, table, tag, tokens
+from tutelage.records import ROLES
+from tutelage.tokenizer import END_OF_TEXT, Tokenizer
+
+_KEYS = {
+    "← →": "the row before, the next row",
+    "k j": "the same, wherever the cursor stands",
+    "t": "running text or table",
+    "/": "search: only rows with these words; Escape shows all again",
+    "Tab": "into the text; there ← → walk from token to token",
+    "?": "these keys",
+}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Row:
+    """A conversation, a packed segment or a generation to show.
+
+    `header`, `table` and `numeric` are the table of its positions, as for `html.table`. `text` is what a search looks
+    through besides what can be seen: the characters that the tokenizer cut into bytes.
+    """
+
+    title: str
+    tokens: Sequence[Token]
+    meta: Mapping[str, str] = field(default_factory=dict)
+    header: Sequence[str] = ()
+    table: Sequence[Sequence[str | Html]] = ()
+    numeric: Sequence[int] = ()
+    text: str = ""
+
+
+def rendered_row(rendered: Rendered, tokenizer: Tokenizer, title: str, meta: Mapping[str, str] | None = None) -> Row:
+    """A rendered conversation or document; the meta gains how many tokens it has and how many are graded."""
+    labels, weights = shifted(rendered)
+    return _trained_row(rendered.ids, labels, weights, rendered.roles, tokenizer, title, meta or {})
+
+
+def packed_rows(
+    ids: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    roles: np.ndarray,
+    lengths: Sequence[int],
+    tokenizer: Tokenizer,
+) -> list[Row]:
+    """A row for each segment of a packed row.
+
+    All arrays are [N] and aligned as a Batch's: labels[t], weights[t] and roles[t] are those of the token that
+    position t is to predict.
+    """
+    own = own_roles(roles, lengths)
+    rows = []
+    for number, (start, length) in enumerate(zip(starts(lengths).tolist(), lengths, strict=True), 1):
+        at = slice(start, start + length)
+        title = f"segment {number} of {len(lengths)}"
+        rows.append(_trained_row(ids[at], labels[at], weights[at], own[at], tokenizer, title, {}))
+    return rows
+
+
+def generation_row(
+    prompt_ids: Sequence[int] | np.ndarray,
+    ids: Sequence[int] | np.ndarray,
+    logprobs: Sequence[float] | np.ndarray,
+    alternatives: Sequence[Sequence[tuple[int, float]]],
+    tokenizer: Tokenizer,
+    title: str,
+    meta: Mapping[str, str] | None = None,
+) -> Row:
+    """A prompt and what the model wrote after it, shaded by how sure it was.
+
+    `logprobs` are the natural logarithms of the probabilities of `ids`, [T]; `alternatives` are, for each of them, the
+    likeliest tokens with their probabilities. The meta gains how many tokens were written and their perplexity.
+
+    Raises:
+        ValueError: ids, logprobs and alternatives differ in length.
+    """
+    if not len(ids) == len(logprobs) == len(alternatives):
+        counts = f"{len(ids)} ids, {len(logprobs)} log-probabilities and {len(alternatives)} lists of alternatives"
+        raise ValueError(f"generation {title!r} has {counts}; give one of each for every token")
+    everything = [*map(int, prompt_ids), *map(int, ids)]
+    roles = _roles(everything, tokenizer)
+    shown, rows = [], []
+    for position, (number, role) in enumerate(zip(everything, roles, strict=True)):
+        written = position - len(prompt_ids)
+        if written < 0:
+            facts = [f"position {position}, {role}, id {number}", "prompt"]
+            shown.append(_token(number, role, tokenizer, facts))
+            rows.append([str(position), one_token(shown[-1]), role, "", ""])
+            continue
+        # Rounding may leave a logarithm a hair above 0.
+        probability = min(1.0, math.exp(logprobs[written]))
+        others = [
+            (_quoted(other, tokenizer), f"{share:.1%}") for other, share in alternatives[written] if other != number
+        ]
+        facts = [f"position {position}, {role}, id {number}", f"probability {probability:.1%}"]
+        facts += [f"or {name} {share}" for name, share in others]
+        shown.append(_token(number, role, tokenizer, facts, probability=probability))
+        rows.append([str(position), one_token(shown[-1]), role, f"{probability:.1%}", ", ".join(map(" ".join, others))])
+    counts = {"written": f"{len(ids):,} tokens"}
+    if len(ids):
+        counts["perplexity"] = f"{math.exp(-float(np.mean(logprobs))):.2f}"
+    header = ("position", "token", "role", "probability", "or else")
+    return Row(title, shown, {**(meta or {}), **counts}, header, rows, (0, 3), tokenizer.decode(everything))
+
+
+def rows_page(title: str, lead: Html | str, rows: Sequence[Row]) -> str:
+    """A page that shows one row at a time; without JavaScript, all of them below each other.
+
+    The address names the row ("#row-3"). All rows stand in the page: meant for hundreds of rows, not for millions.
+    """
+    keys = tag("dl", *(part for key, what in _KEYS.items() for part in (tag("dt", key), tag("dd", what))))
+    body = [
+        tag("div", attributes={"class": "bar"}),
+        *(_article(number, row) for number, row in enumerate(rows, 1)),
+        tag("dialog", tag("h2", "Keys"), keys, attributes={"class": "keys"}),
+    ]
+    style, script = (
+        resources.files(__package__).joinpath(f"look_page.{kind}").read_text("utf-8") for kind in ("css", "js")
+    )
+    return page(title, body, lead, style=style, script=script)
+
+
+def _article(number: int, row: Row) -> Html:
+    meta = tag("p", " · ".join(f"{name} {value}" for name, value in row.meta.items()), attributes={"class": "note"})
+    positions = details("position by position", table(row.header, row.table, row.numeric)) if row.header else None
+    attributes = {"class": "row", "id": f"row-{number}"}
+    if row.text and row.text != "".join(token.text for token in row.tokens):
+        attributes["data-text"] = row.text
+    return tag(
+        "article",
+        tag("h2", row.title),
+        meta if row.meta else None,
+        tokens(row.tokens),
+        positions,
+        attributes=attributes,
+    )
+
+
+def _trained_row(
+    ids: np.ndarray,
+    labels: np.ndarray,
+    weights: np.ndarray,
+    roles: np.ndarray,
+    tokenizer: Tokenizer,
+    title: str,
+    meta: Mapping[str, str],
+) -> Row:
+    """A segment; labels[t] and weights[t] are of what position t is to predict, roles[t] is the token's own."""
+    shown, rows = [], []
+    for position in range(len(ids)):
+        number, role = int(ids[position]), ROLES[int(roles[position])]
+        own_weight = float(weights[position - 1]) if position else 0.0
+        weight, label = float(weights[position]), int(labels[position])
+        facts = [f"position {position}, {role}, id {number}"]
+        facts.append(f"graded, weight {own_weight:g}" if own_weight else "read, not graded")
+        if weight:
+            facts.append(f"is to predict {_quoted(label, tokenizer)}")
+        shown.append(_token(number, role, tokenizer, facts, graded=own_weight != 0))
+        target: Html | str = ""
+        if weight:
+            target_role = ROLES[int(roles[position + 1])] if position + 1 < len(ids) else role
+            target = one_token(_token(label, target_role, tokenizer))
+        rows.append([str(position), one_token(shown[-1]), role, target, f"{weight:g}"])
+    graded = int(np.count_nonzero(weights))
+    header = ("position", "token", "role", "is to predict", "weight")
+    counts = {"tokens": f"{len(ids):,}", "graded": f"{graded:,}"}
+    return Row(title, shown, {**meta, **counts}, header, rows, (0, 4), tokenizer.decode(ids))
+
+
+def _token(
+    number: int,
+    role: str,
+    tokenizer: Tokenizer,
+    facts: Sequence[str] = (),
+    graded: bool = False,
+    probability: float | None = None,
+) -> Token:
+    special = number in tokenizer.special_tokens.values()
+    return Token(spelling(number, tokenizer), role, graded, special, probability, "\n".join(facts))
+
+
+def _quoted(number: int, tokenizer: Tokenizer) -> str:
+    """A token in words: special ones by their name, others in quotes, with line ends escaped."""
+    if number in tokenizer.special_tokens.values():
+        return tokenizer.token_text(number)
+    return f"“{spelling(number, tokenizer)}”".replace("\n", "⏎").replace("\t", "⇥")
+
+
+def _roles(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
+    """Whose turn each token belongs to, told by the template's headers; before the first, and in documents, nobody's."""
+    openings = {tokenizer.special_tokens.get(name): role for role, name in HEADERS.items()}
+    openings[tokenizer.special_tokens.get(END_OF_TEXT)] = "document"
+    roles, role = [], "document"
+    for number in ids:
+        role = openings.get(number, role)
+        roles.append(role)
+    return roles

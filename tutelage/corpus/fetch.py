@@ -1,0 +1,48 @@
+"""A file from the network, fetched once: kept under its checksum, and taken only where that is right."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from tutelage.files import atomic_file
+from tutelage.progress import status, track
+
+TIMEOUT_SECONDS = 30
+CHUNK_BYTES = 1 << 20
+
+
+def cache_folder() -> Path:
+    """Where fetched files stand: $TUTELAGE_CACHE, or ~/.cache/tutelage."""
+    return Path(os.environ.get("TUTELAGE_CACHE") or Path.home() / ".cache" / "tutelage")
+
+
+def fetch(url: str, sha256: str, instead: str) -> Path:
+    """The file at `url`, from the cache where it was fetched before. `instead` says what to do where it cannot be had.
+
+    Raises:
+        ValueError: the network does not give the file, or what it gives has another checksum.
+    """
+    path = cache_folder() / sha256
+    if path.exists():
+        return path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    status(f"fetching {url}")
+    digest = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, atomic_file(path) as temporary:
+            size = int(answer.headers.get("Content-Length") or 0) or None
+            with temporary.open("wb") as file, track("fetching", size, "bytes") as bar:
+                while chunk := answer.read(CHUNK_BYTES):
+                    file.write(chunk)
+                    digest.update(chunk)
+                    bar.update(len(chunk))
+            if digest.hexdigest() != sha256:
+                raise ValueError(f"{url} is not the file it was: its SHA-256 is {digest.hexdigest()}; {instead}")
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", error)
+        raise ValueError(f"{url} could not be fetched ({reason}); {instead}") from error
+    return path

@@ -1,0 +1,88 @@
+"""A plain text file as documents to read."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from tutelage.config import Settings, SettingsError
+from tutelage.corpus.fetch import fetch
+from tutelage.records import Document, Split
+
+DOCUMENT_BYTES = 1 << 16  # a long text is read in documents of this size, so that memory does not grow with it
+
+
+class TextSettings(Settings, frozen=True, kw_only=True):
+    """A text file in UTF-8.
+
+    path:   the file; a relative one in a recipe is looked for beside the recipe.
+    url:    where it is fetched from once where no path is given, and
+    sha256: its checksum.
+    tail:   the share of the text, at its end, that is held out from training.
+    """
+
+    path: str | None = None
+    url: str | None = None
+    sha256: str | None = None
+    tail: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.path is None and (self.url is None or self.sha256 is None):
+            raise SettingsError("a text needs a path, or a url together with its sha256")
+        if not 0 <= self.tail < 1:
+            raise SettingsError(f"tail is {self.tail}; it is a share of the text: at least 0, below 1")
+
+
+def text_file(settings: TextSettings, where: str) -> Path:
+    """The file itself, fetched where it must be; ValueError, naming the setting `where`.path, where it is not there."""
+    if settings.path is None:
+        assert settings.url is not None and settings.sha256 is not None
+        return fetch(settings.url, settings.sha256, f"give the text as a file: {where}.path=FILE")
+    path = Path(settings.path)
+    if not path.is_file():
+        raise ValueError(f"{where}.path: there is no text file {path}; give another with {where}.path=FILE")
+    return path
+
+
+def file_hash(path: Path) -> str:
+    """The SHA-256 of a file's content, read once for as long as the file does not change."""
+    found = path.stat()
+    return _hash(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _hash(path: Path, _size: int, _changed: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def text_documents(path: Path, tail: float) -> Iterator[Document]:
+    """The text from its beginning to its end, in documents that each belong to the training part or to the tail.
+
+    ValueError, with the position of the byte, where the file is no UTF-8.
+    """
+    size = path.stat().st_size
+    parts: tuple[tuple[int, Split], ...]
+    parts = (_character_start(path, int(size * (1 - tail))), "train"), (size, "held_out")
+    with path.open("rb") as file:
+        for stop, part in parts:
+            while (begin := file.tell()) < stop:
+                end = min(_character_start(path, begin + DOCUMENT_BYTES), stop)
+                try:
+                    text = file.read(end - begin).decode()
+                except UnicodeDecodeError as error:
+                    at = begin + error.start
+                    raise ValueError(f"{path}, byte {at}: this is no UTF-8; save the file as UTF-8") from None
+                yield Document(text, f"{path.name}:{begin}", split=part)
+
+
+def _character_start(path: Path, at: int) -> int:
+    """The first byte from `at` on that begins a character; the file's end where none does."""
+    with path.open("rb") as file:
+        file.seek(at)
+        rest = file.read(4)
+    # A byte 10xxxxxx goes on with a character; no character has more than three of them.
+    following = next((i for i, byte in enumerate(rest) if byte & 0b1100_0000 != 0b1000_0000), len(rest))
+    return at + following

@@ -1,0 +1,95 @@
+"""What a fine-tuned stage is tried on: prompts it was trained on, and others ever further from them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from tutelage.batching.sources import is_held_out
+from tutelage.chat.formats import read_prompts
+from tutelage.evaluate.format import words
+from tutelage.records import Conversation
+from tutelage.stages.data import Prompts, conversations, plain_texts, world_of
+from tutelage.stages.prepare import Setting
+from tutelage.stages.settings import SftSettings
+from tutelage.world.prompts import prompt_sets as world_prompts
+
+PROMPTS = (
+    200  # of the sets that are made or taken from rows; narrow enough an interval, and seconds rather than minutes
+)
+SEEN, TRIED = 40, 64
+WORDS_FROM = 20_000_000  # characters of text that count as having shown every word
+
+
+def opening(conversation: Conversation) -> Conversation:
+    """A conversation up to its first user turn."""
+    first = next(i for i, m in enumerate(conversation.messages) if m.role == "user")
+    return Conversation(conversation.messages[: first + 1], conversation.id)
+
+
+def rows(stage: SftSettings, at: Setting, held_out: bool) -> Iterator[Conversation]:
+    """The conversations that a stage trains on, or those that it is kept from."""
+    for name in stage.data:
+        for row in conversations(name, at.data):
+            if is_held_out(row, stage.held_out) == held_out:
+                yield row
+
+
+def trial_prompts(stage: SftSettings, at: Setting) -> list[Conversation]:
+    """What a stage is tried on while it trains, to choose among its checkpoints: the openings of held-out rows. They
+    are never reported on."""
+    return list(islice(distinct(map(opening, rows(stage, at, held_out=True))), TRIED))
+
+
+def prompt_sets(stage: SftSettings, at: Setting) -> dict[str, list[Conversation]]:
+    """Named sets: `seen` in training, then those of the recipe's prompts, else of its world, else held-out rows."""
+    seen = list(islice(distinct(map(opening, rows(stage, at, held_out=False))), SEEN))
+    sets: dict[str, list[Conversation]] = {"seen": seen}
+    files = [data for data in at.data.values() if isinstance(data, Prompts)]
+    for data in files:
+        for name, prompts in read_prompts(Path(data.path)).items():
+            sets.setdefault(name, []).extend(prompts)
+    if not files and (world := world_of(at.data)):
+        sets |= {name: prompts for name, prompts in world_prompts(world, PROMPTS).items() if name != "seen"}
+    elif not files:
+        own = list(islice(distinct(map(opening, rows(stage, at, held_out=True))), PROMPTS))
+        sets |= {"in_domain": own} if own else {}
+    return sets
+
+
+def distinct(prompts: Iterable[Conversation]) -> Iterator[Conversation]:
+    """Each prompt once."""
+    asked = set()
+    for prompt in prompts:
+        if prompt.messages not in asked:
+            asked.add(prompt.messages)
+            yield prompt
+
+
+def known_words(stage: SftSettings, at: Setting) -> frozenset[str]:
+    """The words of the text that a stage and its base were trained on; none where that text is not known."""
+    _, base = at.ancestor(stage)
+    known: set[str] = set()
+    read = 0
+    for name in base.data:
+        for text in plain_texts(name, at.data):
+            known.update(words(text))
+            read += len(text)
+            if read > WORDS_FROM:
+                break
+    if known:
+        for row in rows(stage, at, held_out=False):
+            for message in row.messages:
+                known.update(words(message.text))
+    return frozenset(known)
+
+
+def trained_answers(stage: SftSettings, at: Setting) -> frozenset[str]:
+    """Every answer that a stage is trained to give."""
+    return frozenset(
+        message.text.strip()
+        for row in rows(stage, at, held_out=False)
+        for message in row.messages
+        if message.role == "assistant"
+    )
