@@ -20,7 +20,7 @@ from tutelage.config import recipes_folder
 
 TINY = recipes_folder() / "tiny.toml"
 QUICK = ["stages.base.steps=3", "stages.chat={kind='sft',from='base',data={chat=1},steps=2,too_long='split'}"]
-VERBS = ["run", "demo", "plan", "look", "evaluate", "chat"]
+VERBS = ["run", "demo", "plan", "sft", "look", "evaluate", "chat"]
 
 
 @pytest.fixture(autouse=True)
@@ -129,20 +129,90 @@ def test_look_shows_the_rows_of_a_step(tiny: Path) -> None:
     table = tutelage_verb("look", tiny / "chat").stdout
     assert "<|assistant|>" in table
     assert "micro-batch 1 of 1" in table
-    running = tutelage_verb("look", tiny / "chat", "--text", "--segments", 1).stdout
+    running = tutelage_verb("look", tiny / "chat", "--text", "--rows", 1).stdout
     assert "⟦" in running
     assert "segment 2" not in running
-    (rows,) = json.loads(tutelage_verb("look", tiny / "base", "--json", "--step", 2, "--segments", 2).stdout)
+    (rows,) = json.loads(tutelage_verb("look", tiny / "base", "--json", "--step", 2, "--rows", 2).stdout)
     assert {row["segment"] for row in rows} == {0, 1}
     assert {row["label_role"] for row in rows} == {"document"}
 
 
 def test_look_saves_a_picture(tiny: Path, tmp_path: Path) -> None:
-    result = tutelage_verb("look", tiny / "chat", "--segments", 1, "--svg", tmp_path / "look.svg")
+    result = tutelage_verb("look", tiny / "chat", "--rows", 1, "--svg", tmp_path / "look.svg")
     assert "micro-batch 1 of 1" in result.stdout
     picture = (tmp_path / "look.svg").read_text()
     assert "tutelage&#160;look&#160;tiny/chat" in picture
     assert "@font-face" not in picture  # nothing is fetched from the network
+
+
+def test_a_run_stands_for_its_last_finished_stage(tiny: Path) -> None:
+    of_run, of_stage = (tutelage_verb("look", path, "--json").stdout for path in (tiny, tiny / "chat"))
+    assert of_run == of_stage
+
+
+def test_look_at_a_file_shows_what_would_be_trained(tiny: Path, tmp_path: Path) -> None:
+    data = conversations(tmp_path, "What is 2 + 3?", "Who is there?", broken=True)
+    result = tutelage_verb("look", data, "--model", tiny, "--text")
+    assert "⟦·It·is·so.<|end|>⟧" in result.stdout
+    assert "dropped: not JSON" in result.stdout
+    first, _ = json.loads(tutelage_verb("look", data, "--model", tiny / "base", "--json").stdout)
+    graded = [token for token, weight in zip(first["tokens"], first["weights"], strict=True) if weight]
+    assert "".join(graded) == " It is so.<|end|>"
+    everything = tutelage_verb("look", data, "--model", tiny, "--mask", "none", "--json", "--rows", 1).stdout
+    assert sum(json.loads(everything)[0]["weights"]) == len(first["tokens"]) - 1
+    assert refused("look", data) == f"to see the tokens of {data} say for which model: --model RUN/STAGE"
+
+
+def test_look_at_answers_shows_how_sure_the_model_was(tiny: Path) -> None:
+    question = "Who are you?"
+    (answer,) = json.loads(tutelage_verb("look", tiny, "--ask", question, "--json").stdout)
+    assert answer["question"] == question
+    for place in answer["tokens"]:
+        assert all(0 <= share <= place["probability"] + 1e-6 for share in place["others"].values())  # greedy
+    shown = tutelage_verb("look", tiny, "--ask", question).stdout
+    assert question in shown
+    assert "probability" in shown
+    assert refused("look", tiny / "base", "--ask", question).endswith("it answers nothing; give a fine-tuned stage")
+
+
+@pytest.mark.parametrize("what", ["step", "file", "answers"])
+def test_look_saves_a_page(tiny: Path, tmp_path: Path, what: str) -> None:
+    data = conversations(tmp_path, "What is 2 + 3?", "Who is there?")
+    targets = {"step": [tiny], "file": [data, "--model", tiny], "answers": [tiny, "--ask", "One?", "--ask", "Two?"]}
+    page = tmp_path / "page.html"
+    result = tutelage_verb("look", *targets[what], "--rows", 2, "--html", page)
+    assert result.stdout == f"2 rows to look at, for a browser: {page}\n"
+    assert page.read_text().startswith("<!doctype html>")
+    both = "--svg saves what is shown on the terminal, and --html shows nothing there; ask for one"
+    assert refused("look", *targets[what], "--html", page, "--svg", page) == both
+
+
+def conversations(folder: Path, *questions: str, broken: bool = False) -> Path:
+    """A file of conversations, in which every answer is the same."""
+    path = folder / "mine.jsonl"
+    rows = [json.dumps({"prompt": question, "completion": "It is so."}) for question in questions]
+    path.write_text("\n".join(["{broken"] * broken + rows) + "\n")
+    return path
+
+
+def test_sft_on_a_few_own_lines(tiny: Path, tmp_path: Path) -> None:
+    data = conversations(
+        tmp_path, *(f"Is it {word}?" for word in "so now then here there true old new mine".split())
+    )
+    result = tutelage_verb("sft", "--model", tiny / "base", "--data", data, "--out", tmp_path / "tuned")
+    assert f"chat with it: tutelage chat {tmp_path / 'tuned'}" in result.stdout
+    summary = json.loads((tmp_path / "tuned" / "summary.json").read_text())
+    assert summary["stages.sft.ledgers.chat.rows_kept"] == 9
+    assert summary["stages.sft.steps"] >= 100
+    assert summary["evaluate.sft.format.seen.rate"] == 1
+    assert summary["stages.sft.graded_by_source.replay.world"] > 0  # the text of the base is known, and replayed
+    assert summary["evaluate.sft.forgetting.before"] > 0
+    talked = tutelage_verb("chat", tmp_path / "tuned", stdin="Is it true?\n").stdout
+    assert "It is so." in talked
+    again = tutelage_verb("sft", "--model", tiny, "--data", data, "--out", tmp_path / "again", "--epochs", 1)
+    assert again.exit_code == 0  # a fine-tuned model too may be fine-tuned
+    (tmp_path / "empty.jsonl").write_text("")
+    assert "empty" in refused("sft", "--model", tiny, "--data", tmp_path / "empty.jsonl", "--out", tmp_path / "x")
 
 
 def test_a_reader_that_goes_away_ends_a_verb_without_a_word(tiny: Path) -> None:
@@ -261,8 +331,10 @@ def test_only_names_a_stage_that_can_run(tmp_path: Path) -> None:
 
 def test_what_is_no_finished_stage_is_refused(copy: Path) -> None:
     assert refused("look", copy / "caht") == f"{copy} has no stage 'caht'; it has base, chat"
-    whole = f"{copy} is a whole run; give {copy}/STAGE, one of its finished stages: base, chat"
-    assert refused("chat", copy) == whole
+    (copy / "empty").mkdir()
+    (copy / "empty" / "recipe.json").write_bytes((copy / "recipe.json").read_bytes())
+    nothing = f"{copy / 'empty'} is a run in which no stage is finished; run its recipe first"
+    assert refused("chat", copy / "empty") == nothing
     base = f"{copy / 'base'} is a base model: it goes on with text and cannot chat; give a fine-tuned stage"
     assert refused("chat", copy / "base") == base
     (copy / "chat" / "stage.json").unlink()

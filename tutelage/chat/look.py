@@ -110,7 +110,7 @@ def _table(
 def _token(token: int, specials: set[int], tokenizer: Tokenizer, style: str) -> Text:
     if token in specials:
         return Text(tokenizer.token_text(token), f"{style} reverse")
-    return Text(_visible(spelling(token, tokenizer)), style)
+    return Text(visible(spelling(token, tokenizer)), style)
 
 
 def spelling(token: int, tokenizer: Tokenizer) -> str:
@@ -146,13 +146,14 @@ def _running_text(
                 open_mark = bool(is_graded)
             style = _COLOURS[ROLES[role]] + " bold underline" * is_graded + " reverse" * is_special
             spelled = b"".join(map(tokenizer.token_bytes, tokens[start + first : start + last].tolist()))
-            view.append(_visible(spelled.decode("utf-8", "replace"), keep_lines=True), style)
+            view.append(visible(spelled.decode("utf-8", "replace"), keep_lines=True), style)
         if open_mark:
             view.append("⟧", "dim")
     return view
 
 
-def _visible(text: str, keep_lines: bool = False) -> str:
+def visible(text: str, keep_lines: bool = False) -> str:
+    """Text with a sign for every character that cannot be seen; `keep_lines` breaks the line after each line end."""
     shown = text.translate(_VISIBLE)
     shown = "".join(character if character.isprintable() else f"\\x{ord(character):02x}" for character in shown)
     return shown.replace("⏎", "⏎\n") if keep_lines else shown

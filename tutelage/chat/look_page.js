@@ -18,8 +18,9 @@ document.addEventListener("DOMContentLoaded", () => {
   const place = add("output", {});
   const after = add("button", { textContent: "→", title: "the next row (j)", onclick: () => step(1) });
   const view = add("button", { title: "running text or table (t)", onclick: toggle });
-  const search = add("input", { type: "search", placeholder: "search  /", oninput: filter });
   add("button", { textContent: "?", title: "keys (?)", onclick: () => keys.showModal() });
+  const search = add("input", { type: "search", placeholder: "search  /", oninput: filter });
+  keys.querySelector("button").addEventListener("click", () => keys.close());
   search.setAttribute("aria-label", "search the rows");
   place.setAttribute("aria-live", "polite");
 
@@ -27,6 +28,7 @@ document.addEventListener("DOMContentLoaded", () => {
     current.classList.remove("current");
     current = row;
     current.classList.add("current");
+    root.classList.toggle("none-found", !found.length);
     const at = found.indexOf(current);
     const total = found.length === rows.length ? `${rows.length}` : `${found.length} found`;
     place.textContent = at < 0 ? "none found" : `${at + 1} of ${total}`;

@@ -1,4 +1,4 @@
-"""What a model is trained on, and what it wrote, token by token: a page to walk through row by row with the keyboard."""
+"""What a model is trained on, and what it wrote, token by token: a page to walk through row by row by keyboard."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from importlib import resources
 
 import numpy as np
 
-from tutelage.chat.look import own_roles, shifted, spelling, starts
+from tutelage.chat.look import own_roles, shifted, spelling, starts, visible
 from tutelage.chat.renderer import Rendered
 from tutelage.chat.template import HEADERS
-from tutelage.html import Html, Token, details, one_token, page, table, tag, tokens
+from tutelage.html import Html, Token, details, one_token, page, paragraph, table, tag, tokens
 from tutelage.records import ROLES
 from tutelage.tokenizer import END_OF_TEXT, Tokenizer
 
@@ -93,7 +93,8 @@ def generation_row(
         raise ValueError(f"generation {title!r} has {counts}; give one of each for every token")
     everything = [*map(int, prompt_ids), *map(int, ids)]
     roles = _roles(everything, tokenizer)
-    shown, rows = [], []
+    shown: list[Token] = []
+    rows: list[list[str | Html]] = []
     for position, (number, role) in enumerate(zip(everything, roles, strict=True)):
         written = position - len(prompt_ids)
         if written < 0:
@@ -104,17 +105,17 @@ def generation_row(
         # Rounding may leave a logarithm a hair above 0.
         probability = min(1.0, math.exp(logprobs[written]))
         others = [
-            (_quoted(other, tokenizer), f"{share:.1%}") for other, share in alternatives[written] if other != number
+            f"{_quoted(other, tokenizer)} {share:.1%}" for other, share in alternatives[written] if other != number
         ]
         facts = [f"position {position}, {role}, id {number}", f"probability {probability:.1%}"]
-        facts += [f"or {name} {share}" for name, share in others]
+        facts += [f"or {other}" for other in others]
         shown.append(_token(number, role, tokenizer, facts, probability=probability))
-        rows.append([str(position), one_token(shown[-1]), role, f"{probability:.1%}", ", ".join(map(" ".join, others))])
-    counts = {"written": f"{len(ids):,} tokens"}
+        rows.append([str(position), one_token(shown[-1]), role, f"{probability:.1%}", ", ".join(others)])
+    found = {"written": f"{len(ids):,} tokens"}
     if len(ids):
-        counts["perplexity"] = f"{math.exp(-float(np.mean(logprobs))):.2f}"
+        found["perplexity"] = f"{math.exp(-float(np.mean(logprobs))):.2f}"
     header = ("position", "token", "role", "probability", "or else")
-    return Row(title, shown, {**(meta or {}), **counts}, header, rows, (0, 3), tokenizer.decode(everything))
+    return Row(title, shown, {**(meta or {}), **found}, header, rows, (0, 3), tokenizer.decode(everything))
 
 
 def rows_page(title: str, lead: Html | str, rows: Sequence[Row]) -> str:
@@ -126,7 +127,8 @@ def rows_page(title: str, lead: Html | str, rows: Sequence[Row]) -> str:
     body = [
         tag("div", attributes={"class": "bar"}),
         *(_article(number, row) for number, row in enumerate(rows, 1)),
-        tag("dialog", tag("h2", "Keys"), keys, attributes={"class": "keys"}),
+        *([] if rows else [paragraph("There is no row to show.")]),
+        tag("dialog", tag("h2", "Keys"), keys, tag("button", "close"), attributes={"class": "keys"}),
     ]
     style, script = (
         resources.files(__package__).joinpath(f"look_page.{kind}").read_text("utf-8") for kind in ("css", "js")
@@ -160,7 +162,8 @@ def _trained_row(
     meta: Mapping[str, str],
 ) -> Row:
     """A segment; labels[t] and weights[t] are of what position t is to predict, roles[t] is the token's own."""
-    shown, rows = [], []
+    shown: list[Token] = []
+    rows: list[list[str | Html]] = []
     for position in range(len(ids)):
         number, role = int(ids[position]), ROLES[int(roles[position])]
         own_weight = float(weights[position - 1]) if position else 0.0
@@ -194,16 +197,15 @@ def _token(
 
 
 def _quoted(number: int, tokenizer: Tokenizer) -> str:
-    """A token in words: special ones by their name, others in quotes, with line ends escaped."""
-    if number in tokenizer.special_tokens.values():
-        return tokenizer.token_text(number)
-    return f"“{spelling(number, tokenizer)}”".replace("\n", "⏎").replace("\t", "⇥")
+    """A token in a sentence: special ones by their name, others in quotes."""
+    special = number in tokenizer.special_tokens.values()
+    return tokenizer.token_text(number) if special else f"“{visible(spelling(number, tokenizer))}”"
 
 
 def _roles(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
-    """Whose turn each token belongs to, told by the template's headers; before the first, and in documents, nobody's."""
-    openings = {tokenizer.special_tokens.get(name): role for role, name in HEADERS.items()}
-    openings[tokenizer.special_tokens.get(END_OF_TEXT)] = "document"
+    """Whose turn each token belongs to, told by the template's headers; what follows none is a document's."""
+    names = {**{name: role for role, name in HEADERS.items()}, END_OF_TEXT: "document"}
+    openings = {number: names[name] for name, number in tokenizer.special_tokens.items() if name in names}
     roles, role = [], "document"
     for number in ids:
         role = openings.get(number, role)

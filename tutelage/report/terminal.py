@@ -7,22 +7,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tutelage.progress import duration
-
-# Dotted names below `evaluate.STAGE.` that are rates, and how a person says them.
-RATES = {
-    "format.": "keeps the form of a conversation",
-    "knowledge.trained.": "trained people, one-step questions",
-    "knowledge.held_out.": "held-out people, one-step questions",
-    "knowledge.trained.reverse.": "trained people, from facts to name",
-    "knowledge.held_out.reverse.": "held-out people, from facts to name",
-    "knowledge.trained.two_step.": "trained people, two-step questions",
-    "knowledge.held_out.two_step.": "held-out people, two-step questions",
-    "knowledge.cloze.trained.": "trained people, unfinished sentences",
-    "knowledge.cloze.held_out.": "held-out people, unfinished sentences",
-    "knowledge.unknown.made_up.": "makes up facts about names that do not exist",
-}
+from tutelage.report.words import change, figure_words, in_order, memory, points, rate_words
 
 
 def print_summary(summary: Mapping[str, Any], console: Console) -> None:
@@ -81,14 +69,19 @@ def _columns(title: str, headings: Sequence[str], rows: Mapping[str, Sequence[st
 
 
 def _rate_table(summary: Mapping[str, Any], stages: list[str]) -> Table:
-    columns = [stage for stage in stages if any(key.startswith(f"evaluate.{stage}.") for key in summary)]
+    of_stages = {stage: _rate_names(summary, f"evaluate.{stage}.") for stage in stages}
+    columns = [stage for stage in stages if of_stages[stage]]
     rows = {}
-    for name, words in RATES.items():
-        prefixes = [f"evaluate.{stage}.{name}" for stage in columns]
-        cells = [_interval(summary, prefix) if f"{prefix}rate" in summary else "" for prefix in prefixes]
-        if any(cells):
-            rows[words] = cells
+    for name in in_order({name for names in of_stages.values() for name in names}):
+        rows[rate_words(name)] = [
+            _interval(summary, f"evaluate.{stage}.{name}.") if name in of_stages[stage] else "" for stage in columns
+        ]
     return _columns("what the models can do (95% interval)", columns, rows)
+
+
+def _rate_names(summary: Mapping[str, Any], prefix: str) -> set[str]:
+    """The dotted names of a stage's rates."""
+    return {key[len(prefix) : -len(".rate")] for key in summary if key.startswith(prefix) and key.endswith(".rate")}
 
 
 def _print_ledgers(summary: Mapping[str, Any], stage: str, console: Console) -> None:
@@ -131,3 +124,60 @@ def print_plan(plan: Mapping[str, Any], console: Console) -> None:
         f"to do: about {duration(plan['seconds'])}, if training reaches {plan['utilisation']:.0%} of this machine's "
         f"{speed:,.0f} GFLOP/s; about {plan['peak_bytes'] / 2**20:,.0f} MiB above what Python and PyTorch take"
     )
+
+
+_VERDICTS = {"better": "green", "worse": "red"}
+
+
+def print_comparison(comparison: Mapping[str, Any], console: Console) -> None:
+    """What `report.compare.compare` found: what can be told apart, what each cost, which settings differ."""
+    console.print(f"first: {comparison['first']}\nsecond: {comparison['second']}", highlight=False)
+    both = ["first", "second"]
+    for name, pair in comparison["stages"].items():
+        console.print(_differences(name, pair))
+        numbers = {figure_words(figure): of for figure, of in (pair["figures"] | pair["costs"]).items()}
+        rows = {words: [_number(words, of[one]) for one in both] for words, of in numbers.items()}
+        console.print(_columns(f"{name}: no intervals; timings are of one run each", both, rows))
+    if comparison["settings"]:
+        rows = {setting: [_setting(of[one]) for one in both] for setting, of in comparison["settings"].items()}
+        console.print(_columns("settings that differ", both, rows))
+    else:
+        console.print("no setting differs")
+
+
+def _differences(name: str, pair: Mapping[str, Any]) -> Table:
+    """Rates and losses of both, their difference and the verdict on the second."""
+    table = Table(title=f"{name}: the second against the first (95% interval)", title_justify="left")
+    for heading in ("", "first", "second", "difference"):
+        table.add_column(heading, justify="right" if heading else "left")
+    table.add_column("the second is")
+    for rate, of in pair["rates"].items():
+        paired = of.get("paired")
+        found = ""
+        if paired:
+            found = f"{points(paired['difference'])} ({points(paired['low'])} to {points(paired['high'])})"
+        cells = f"{of['first']['rate']:.1%}", f"{of['second']['rate']:.1%}", found
+        table.add_row(rate_words(rate), *cells, _verdict(paired))
+    for data, of in pair["losses"].items():
+        paired = of["paired"]
+        found = f"{change(paired['change'])} ({change(paired['low'])} to {change(paired['high'])})"
+        cells = f"{of['first']:.3f}", f"{of['second']:.3f}", found
+        table.add_row(f"bits a byte on held-out text '{data}'", *cells, _verdict(paired))
+    return table
+
+
+def _verdict(paired: Mapping[str, Any] | None) -> Text:
+    verdict = paired["verdict"] if paired else ""
+    return Text(verdict, _VERDICTS.get(verdict, "dim"))
+
+
+def _number(words: str, value: float) -> str:
+    if words == "time":
+        return duration(value)
+    if words == "peak memory":
+        return memory(value)
+    return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3f}"
+
+
+def _setting(value: Any) -> str:
+    return "not set" if value is None else str(value)

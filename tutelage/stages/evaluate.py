@@ -16,7 +16,7 @@ from tutelage.model.hub import Checkpoint, load_model
 from tutelage.records import Conversation
 from tutelage.stages.data import world_of
 from tutelage.stages.prepare import Setting
-from tutelage.stages.prompts import known_words, prompt_sets, trained_answers, trial_prompts
+from tutelage.stages.prompts import known_words, prompt_sets, talked_of, trained_answers, trial_prompts
 from tutelage.stages.settings import SftSettings, TrainedStage
 from tutelage.tokenizer import EncodingError, Tokenizer
 from tutelage.world.grading import Question
@@ -45,13 +45,10 @@ def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str
         for name, prompts in prompt_sets(stage, at).items()
     }
     unseen = {name: prompts for name, prompts in sets.items() if prompts and name != "seen"}
-    if not unseen:
-        raise SettingsError(
-            f"evaluate.{at.name}: 'format' needs prompts that were not trained on; name a file of them as data of kind "
-            f"'prompts', or set stages.{at.name}.held_out above 0"
-        )
     known, trained = known_words(stage, at), trained_answers(stage, at)
     of_sets = {"seen": {"seen": sets["seen"]}, "unseen": unseen}
+    if not unseen:  # of rows so few that none is spared there is nothing else to try it on
+        of_sets = {"unseen": {"seen": sets["seen"]}}
     results = {
         name: evaluate_format(checkpoint, _all(group), ANSWER, known, trained) for name, group in of_sets.items()
     }
@@ -59,7 +56,7 @@ def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str
     result = results["unseen"]
     parts = ("has_content", "stops", "keeps_its_turn", "verbatim", "real_words")
     figures = {name: asdict(value) for name in parts if (value := getattr(result, name)) is not None}
-    asked = _all(unseen)
+    asked = _all(of_sets["unseen"])
     return {
         **asdict(result.compliant),
         **figures,
@@ -136,7 +133,7 @@ class Trial:
 def make_trial(stage: SftSettings, at: Setting) -> Trial:
     """The trial of a stage: the openings of its held-out rows and, in the built-in world, questions about people of
     whom it only read."""
-    world = world_of(at.data)
+    world = talked_of(stage, at)
     return Trial(trial_prompts(stage, at), trial_questions(world) if world else [], known_words(stage, at))
 
 

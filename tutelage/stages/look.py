@@ -1,17 +1,37 @@
-"""What a stage really trains on: the packed rows of a step, exactly as the loop gets them."""
+"""Tokens to look at: the packed rows of a stage as the loop gets them, the rows of a file, a model's answers."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
-from tutelage.chat.look import packed_table, packed_text_view
-from tutelage.records import ROLES, Batch
+from tutelage.chat.formats import read_conversations
+from tutelage.chat.look import packed_table, packed_text_view, token_table, token_text_view
+from tutelage.chat.look_page import Row, generation_row, packed_rows
+from tutelage.chat.renderer import Mask, Rendered, Renderer
+from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.engine.alternatives import alternatives
+from tutelage.engine.sampling import SamplingSettings
+from tutelage.evaluate.asking import Answer, ask
+from tutelage.ledger import Ledger
+from tutelage.model.hub import Checkpoint
+from tutelage.records import ROLES, Batch, Conversation, message
 from tutelage.stages.prepare import Setting, prepare
 from tutelage.stages.settings import TrainedStage
 from tutelage.tokenizer import Tokenizer
+
+ALTERNATIVES = 5
+ENDINGS = {"stop": "by itself", "length": "at the longest answer allowed", "context": "where the context was full"}
 
 
 def step_batches(stage: TrainedStage, at: Setting, step: int) -> tuple[list[Batch], Tokenizer]:
@@ -50,6 +70,17 @@ def show_rows(micro: list[Batch], tokenizer: Tokenizer, segments: int, as_text: 
             console.print(packed_table(tokens, labels, weights, roles, lengths, tokenizer))
 
 
+def page_rows(micro: list[Batch], tokenizer: Tokenizer, segments: int) -> list[Row]:
+    """The first segments of every micro-batch as rows of a page."""
+    rows: list[Row] = []
+    for batch in micro:
+        part, lengths = _first_segments(batch, segments)
+        columns = batch.tokens_N, batch.labels_N, batch.weights_N, batch.streams["roles"]
+        tokens, labels, weights, roles = (column[part].numpy() for column in columns)
+        rows += packed_rows(tokens, labels, weights, roles, lengths, tokenizer)
+    return rows
+
+
 def rows_as_data(micro: list[Batch], tokenizer: Tokenizer, segments: int) -> list[list[dict[str, Any]]]:
     """The first segments of every micro-batch as plain data, one table a position."""
     rows = []
@@ -79,3 +110,82 @@ def rows_as_data(micro: list[Batch], tokenizer: Tokenizer, segments: int) -> lis
             ]
         )
     return rows
+
+
+def rendered_file(
+    path: Path, tokenizer: Tokenizer, count: int, mask: Mask, ledger: Ledger
+) -> tuple[list[tuple[str, Rendered]], Tokenizer]:
+    """The first conversations of a file, each with its name, as a fine-tuning would train them, and the tokenizer with
+    the template's tokens. A row that is broken is passed over, and counted in the ledger."""
+    extended = tokenizer.extend(TEMPLATE_TOKENS)
+    rows = list(islice(read_conversations(path, ledger, max_broken=1.0), count))
+    return list(zip([row.id for row in rows], Renderer(extended).render_batch(rows, mask), strict=True)), extended
+
+
+def show_file(rendered: Sequence[tuple[str, Rendered]], tokenizer: Tokenizer, as_text: bool, console: Console) -> None:
+    """Conversations as coloured tables, or as running text."""
+    for name, row in rendered:
+        console.print(f"{name}: {len(row.ids):,} tokens, {float(row.weights.sum()):,.0f} graded", highlight=False)
+        console.print(token_text_view(row, tokenizer) if as_text else token_table(row, tokenizer))
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """An answer with what else the model might have written at every place, likeliest first."""
+
+    question: str
+    prompt: np.ndarray
+    answer: Answer
+    others: list[list[tuple[int, float]]]
+
+    def row(self, tokenizer: Tokenizer) -> Row:
+        """The answer as a row of a page."""
+        written = self.answer.generation
+        ended = {"ended": ENDINGS[written.ended]}
+        return generation_row(
+            self.prompt, written.tokens, written.logprobs, self.others, tokenizer, self.question, ended
+        )
+
+
+def answer_rows(checkpoint: Checkpoint, questions: Sequence[str], settings: SamplingSettings) -> list[Shown]:
+    """A model's answers to questions of one user turn."""
+    conversations = [Conversation((message("user", text),)) for text in questions]
+    prompts = [rendered.ids for rendered in Renderer(checkpoint.tokenizer).render_prompts(conversations)]
+    answers = ask(checkpoint, conversations, settings, "answers")
+    return [
+        Shown(question, prompt, answer, alternatives(checkpoint.model, prompt, answer.generation.tokens, ALTERNATIVES))
+        for question, prompt, answer in zip(questions, prompts, answers, strict=True)
+    ]
+
+
+def answers_as_data(answers: Sequence[Shown], tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """Answers as plain data, one table a token."""
+    return [
+        {
+            "question": shown.question,
+            "answer": shown.answer.text,
+            "ended": shown.answer.generation.ended,
+            "tokens": [
+                {
+                    "token": tokenizer.token_text(token),
+                    "probability": math.exp(logprob),
+                    "others": {tokenizer.token_text(other): share for other, share in others if other != token},
+                }
+                for token, logprob, others in zip(
+                    shown.answer.generation.tokens, shown.answer.generation.logprobs, shown.others, strict=True
+                )
+            ],
+        }
+        for shown in answers
+    ]
+
+
+def show_answers(answers: Sequence[Shown], tokenizer: Tokenizer, console: Console) -> None:
+    """Answers as tables: each token, how sure the model was of it, and what else it might have written."""
+    for answer in answers_as_data(answers, tokenizer):
+        table = Table("token", "probability", "or else", title=escape(answer["question"]), title_justify="left")
+        table.columns[1].justify = "right"
+        for place in answer["tokens"]:
+            others = ", ".join(f"{token!r} {share:.0%}" for token, share in place["others"].items() if share >= 0.01)
+            table.add_row(Text(repr(place["token"])), f"{place['probability']:.1%}", Text(others))
+        console.print(table)

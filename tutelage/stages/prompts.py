@@ -10,10 +10,11 @@ from tutelage.batching.sources import is_held_out
 from tutelage.chat.formats import read_prompts
 from tutelage.evaluate.format import words
 from tutelage.records import Conversation
-from tutelage.stages.data import Prompts, conversations, plain_texts, world_of
+from tutelage.stages.data import Prompts, WorldChat, conversations, plain_texts, world_of
 from tutelage.stages.prepare import Setting
 from tutelage.stages.settings import SftSettings
 from tutelage.world.prompts import prompt_sets as world_prompts
+from tutelage.world.society import World
 
 PROMPTS = (
     200  # of the sets that are made or taken from rows; narrow enough an interval, and seconds rather than minutes
@@ -36,6 +37,11 @@ def rows(stage: SftSettings, at: Setting, held_out: bool) -> Iterator[Conversati
                 yield row
 
 
+def talked_of(stage: SftSettings, at: Setting) -> World | None:
+    """The built-in world, where a stage's conversations are about it."""
+    return world_of(at.data) if any(isinstance(at.data[name], WorldChat) for name in stage.data) else None
+
+
 def trial_prompts(stage: SftSettings, at: Setting) -> list[Conversation]:
     """What a stage is tried on while it trains, to choose among its checkpoints: the openings of held-out rows. They
     are never reported on."""
@@ -50,7 +56,7 @@ def prompt_sets(stage: SftSettings, at: Setting) -> dict[str, list[Conversation]
     for data in files:
         for name, prompts in read_prompts(Path(data.path)).items():
             sets.setdefault(name, []).extend(prompts)
-    if not files and (world := world_of(at.data)):
+    if not files and (world := talked_of(stage, at)):
         sets |= {name: prompts for name, prompts in world_prompts(world, PROMPTS).items() if name != "seen"}
     elif not files:
         own = list(islice(distinct(map(opening, rows(stage, at, held_out=True))), PROMPTS))

@@ -95,7 +95,7 @@ class Journal:
         line["samples"] = samples(prepared)
         if self.trial is not None and (figures := behaviour(prepared.checkpoint, self.trial)):
             line["behaviour"] = figures
-            if (merit := merit_of(line)) > self.best:
+            if chooses(self.stage) and (merit := merit_of(line)) > self.best:
                 self.best = merit
                 save_tensors(self.at.folder / CHOSEN, prepared.checkpoint.model.state_dict())
         return line
@@ -164,7 +164,7 @@ def run_stage(stage: TrainedStage, at: Setting, fingerprint: str) -> None:
         status(f"{at.name}: going on after step {position.step} of {steps}")
     looks = [line for line in _cut_log(at.folder / LOG, position.step) if "behaviour" in line]
     best = max(map(merit_of, looks), default=(-1.0, 0.0))
-    trial = make_trial(stage, at) if isinstance(stage, SftSettings) and chooses(stage) else None
+    trial = make_trial(stage, at) if isinstance(stage, SftSettings) and stage.evaluate_every else None
     stream = prepared.batches(stage, position.data or None)
     with stop_requests() as stop, track(at.name, steps, "steps", position.step) as bar:
         journal = Journal(at, stage, prepared, optimizer, position, steps, bar, stop, trial, best)
@@ -178,7 +178,7 @@ def run_stage(stage: TrainedStage, at: Setting, fingerprint: str) -> None:
 
 def _finish(stage: TrainedStage, at: Setting, fingerprint: str, prepared: Prepared, position: Position) -> None:
     log = [json.loads(line) for line in (at.folder / LOG).read_text().splitlines()]
-    chosen = _choose(log)
+    chosen = _choose(log, stage)
     if chosen["by"] == "behaviour" and chosen["step"] != position.step:
         prepared.checkpoint.model.load_state_dict(load_tensors(at.folder / CHOSEN))
     save_model(at.folder, prepared.checkpoint)
@@ -215,14 +215,17 @@ def _finish(stage: TrainedStage, at: Setting, fingerprint: str, prepared: Prepar
     (at.folder / CHOSEN).unlink(missing_ok=True)
 
 
-def _choose(log: list[dict[str, Any]]) -> dict[str, Any]:
-    """Which look's weights become the model, by what, and which the lowest held-out loss alone would have picked."""
+def _choose(log: list[dict[str, Any]], stage: TrainedStage) -> dict[str, Any]:
+    """Which look's weights become the model, by what, and which look behaved best and which had the lowest held-out
+    loss, whether they were picked or not."""
     last = log[-1]["step"]
+    chosen: dict[str, Any] = {"step": last, "by": "last", "last": last}
     looks = [line for line in log if "behaviour" in line]
-    if not looks:
-        return {"step": last, "by": "last", "last": last}
-    best = max(looks, key=merit_of)  # the first of equals, as the weights were kept
-    chosen = {"step": best["step"], "by": "behaviour", "score": best["behaviour"]["score"], "last": last}
+    if looks:
+        best = max(looks, key=merit_of)  # the first of equals, as the weights were kept
+        chosen |= {"best_behaviour_step": best["step"], "score": best["behaviour"]["score"]}
+        if chooses(stage):
+            chosen |= {"step": best["step"], "by": "behaviour"}
     with_loss = [line for line in looks if own_loss(line) < math.inf]
     return chosen | ({"lowest_loss_step": min(with_loss, key=own_loss)["step"]} if with_loss else {})
 

@@ -75,8 +75,8 @@ class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_on
     mask:     "assistant" grades what the assistant writes; "none" grades every token, users' words too.
     replay:   share of the graded tokens of every step that is text of the pre-training, against forgetting.
     too_long: what becomes of a conversation longer than the context: an error, dropped and counted, or split by turns.
-    keep:     which weights become the stage's model: those of the look at held-out data (see evaluate_every) at which
-              it behaved best, or the last.
+    keep:     which weights become the stage's model: those of the look at held-out data at which it behaved best, or
+              the last. With evaluate_every = 0 there are no looks, and it is the last.
     """
 
     lr: float | None = None
@@ -122,7 +122,7 @@ def parent_of(stage: AnyStage) -> str | None:
 
 def chooses(stage: TrainedStage) -> bool:
     """Whether a stage keeps its best look at held-out data, so that when it looks decides what it becomes."""
-    return isinstance(stage, SftSettings) and stage.keep == "behaviour"
+    return isinstance(stage, SftSettings) and stage.keep == "behaviour" and stage.evaluate_every > 0
 
 
 def chats(stages: Mapping[str, AnyStage], name: str | None) -> bool:

@@ -1,0 +1,182 @@
+"""The verbs. Only arguments are read here; the work is imported when a verb is called, so that help is instant."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage import __version__
+from tutelage.cli.command import verb
+from tutelage.cli.opening import open_run, open_stage
+from tutelage.cli.talking import talk
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__)
+def main() -> None:
+    """Raise a language model from raw text to an assistant."""
+
+
+RECIPE = click.argument("recipe", type=click.Path(path_type=Path))
+FILE = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, resolve_path=True)
+SETTINGS = click.argument("settings", nargs=-1, metavar="[out=DIR] [dotted.key=value ...]")
+
+
+@main.command()
+@RECIPE
+@SETTINGS
+@click.option("--only", metavar="STAGE", help="Run this stage alone; what it builds on must be finished.")
+@verb
+def run(recipe: Path, settings: tuple[str, ...], only: str | None, as_json: bool) -> Any:
+    """Run every stage of RECIPE that is not finished, evaluate, and write DIR/summary.json (DIR: runs/NAME)."""
+    return finish(open_run(recipe, settings), only, as_json)
+
+
+def finish(opened: Any, only: str | None, as_json: bool) -> Any:
+    """Run, write the report, and show the summary to a person."""
+    from rich.console import Console
+
+    from tutelage.report.page import write_report
+    from tutelage.report.terminal import print_summary
+
+    summary = opened.run(only)
+    report = write_report(opened)
+    if not as_json:
+        print_summary(summary, Console())
+        click.echo(f"the report, for a browser: {report}")
+        click.echo(f"every figure: {opened.folder / 'summary.json'}")
+    return summary
+
+
+@main.command()
+@SETTINGS
+@verb
+def demo(settings: tuple[str, ...], as_json: bool) -> Any:
+    """The whole way on the built-in world; then offers a chat when a person is there."""
+    from tutelage.config import recipes_folder
+
+    opened = open_run(recipes_folder() / "demo.toml", settings)
+    summary = finish(opened, None, as_json)
+    last = opened.folder / list(opened.recipe.stages)[-1]
+    if not as_json and sys.stdin.isatty():
+        talk(last, temperature=0.0, seed=0)
+    elif not as_json:
+        click.echo(f"chat with it: tutelage chat {last}")
+    return summary
+
+
+@main.command()
+@RECIPE
+@SETTINGS
+@verb
+def plan(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
+    """What RECIPE costs: sizes, tokens, FLOPs, time and memory, and what is already done. Runs nothing."""
+    from rich.console import Console
+
+    from tutelage.plan import plan as make_plan
+    from tutelage.report.terminal import print_plan
+
+    result = make_plan(open_run(recipe, settings))
+    if not as_json:
+        print_plan(result, Console())
+    return result
+
+
+@main.command()
+@click.option("--model", required=True, type=FOLDER, metavar="DIR", help="The model to start from: a stage, or a run.")
+@click.option("--data", required=True, type=FILE, metavar="FILE", help="Conversations, a JSON object a line.")
+@click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Where the run is written.")
+@click.option(
+    "--mask",
+    type=click.Choice(["assistant", "none"]),
+    default="assistant",
+    show_default=True,
+    help="Whose tokens are graded: the assistant's alone, or all.",
+)
+@click.option(
+    "--replay",
+    type=click.FloatRange(0, 1, max_open=True),
+    metavar="SHARE",
+    help="Share of the graded tokens that is text of the pre-training; a half where that text is known.",
+)
+@click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate; a third of the model's own.")
+@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data; 3, and more where rows are few.")
+@click.option("--seed", default=0, show_default=True)
+@verb
+def sft(
+    model: Path,
+    data: Path,
+    out: Path,
+    mask: Any,
+    replay: float | None,
+    lr: float | None,
+    epochs: int | None,
+    seed: int,
+    as_json: bool,
+) -> Any:
+    """Fine-tune a model on a file of conversations: every default is the safe one."""
+    from tutelage.finetune import finetune_recipe
+    from tutelage.recipe import Run
+
+    recipe = finetune_recipe(model, data, mask=mask, replay=replay, lr=lr, epochs=epochs, seed=seed)
+    summary = finish(Run(recipe, out), None, as_json)
+    if not as_json:
+        click.echo(f"chat with it: tutelage chat {out}")
+    return summary
+
+
+@main.command()
+@click.argument("target", type=click.Path(path_type=Path), metavar="RUN/STAGE|FILE")
+@click.option("--model", type=FOLDER, metavar="DIR", help="For a file: the model that would be fine-tuned on it.")
+@click.option(
+    "--mask", type=click.Choice(["assistant", "none"]), default="assistant", help="For a file: who is graded."
+)
+@click.option("--step", default=1, show_default=True, help="For a stage: which optimizer step to show.")
+@click.option("--ask", multiple=True, metavar="TEXT", help="For a stage: answer this, and show how sure it was.")
+@click.option("--rows", type=click.IntRange(min=1), help="How many rows to show; 3, and 100 in a page.")
+@click.option("--text", is_flag=True, help="Running text instead of a table.")
+@click.option("--svg", type=FILE, help="Also save what is shown as a picture.")
+@click.option("--html", type=FILE, help="Save a page to walk through with the keyboard instead.")
+@verb
+def look(target: Path, as_json: bool, **options: Any) -> Any:
+    """Tokens as they are: what a stage trains on, what a file of conversations would train, what a model answers."""
+    from tutelage.cli.looking import look_at
+
+    return look_at(target, as_json=as_json, **options)
+
+
+STAGE_FOLDER = click.argument("folder", type=FOLDER, metavar="RUN/STAGE")
+
+
+@main.command()
+@STAGE_FOLDER
+@verb
+def evaluate(folder: Path, as_json: bool) -> Any:
+    """Run the evaluations that the recipe asks for on a finished stage; those measured before are shown again."""
+    from rich.console import Console
+
+    from tutelage.report.page import write_report
+    from tutelage.report.terminal import print_summary
+
+    opened, name = open_stage(folder)
+    if opened.stage_done(name) is None:
+        raise ValueError(f"stage {name} is not finished; run its recipe first")
+    summary = opened.summarise()
+    write_report(opened)
+    if not as_json:
+        print_summary(summary, Console())
+    return {key: value for key, value in summary.items() if key.startswith(f"evaluate.{name}.")}
+
+
+@main.command()
+@STAGE_FOLDER
+@click.option("--temperature", default=0.0, show_default=True, help="0 takes the most likely token.")
+@click.option("--seed", default=0, show_default=True)
+@verb
+def chat(folder: Path, temperature: float, seed: int, as_json: bool) -> Any:
+    """Talk with a fine-tuned stage. With --json messages are read a line each and the replies come at the end."""
+    return talk(folder, temperature, seed, as_json)

@@ -1,0 +1,137 @@
+"""The look verb: three things to look at, on the terminal, as data, as a picture or as a page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tutelage.cli.opening import open_stage
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tutelage.chat.look_page import Row
+    from tutelage.chat.renderer import Mask
+
+ON_THE_TERMINAL, IN_A_PAGE = 3, 100
+
+
+def look_at(
+    target: Path,
+    model: Path | None,
+    mask: Mask,
+    step: int,
+    ask: tuple[str, ...],
+    rows: int | None,
+    text: bool,
+    svg: Path | None,
+    html: Path | None,
+    as_json: bool,
+) -> Any:
+    """Show rows of a stage's step or of a file of conversations, or a stage's answers; returns them as data."""
+    from rich.console import Console
+
+    if as_json and (svg or html):
+        raise ValueError("--json prints data; --svg and --html save something to look at: ask for one of the two")
+    if svg and html:
+        raise ValueError("--svg saves what is shown on the terminal, and --html shows nothing there; ask for one")
+    console = Console(record=svg is not None)
+    count = rows or (IN_A_PAGE if html else ON_THE_TERMINAL)
+    if ask:
+        title, lead, page, result = _answers(target, ask, console, shown=not (as_json or html))
+    elif target.is_file():
+        title, lead, page, result = _file(target, model, mask, count, text, console, shown=not (as_json or html))
+    else:
+        title, lead, page, result = _step(target, step, count, text, console, shown=not (as_json or html))
+    if svg:
+        _save_picture(svg, f"tutelage look {title}", console)
+    if html:
+        _save_page(html, title, lead, page)
+    return result
+
+
+View = tuple[str, str, list["Row"], Any]
+
+
+def _step(target: Path, step: int, count: int, text: bool, console: Console, shown: bool) -> View:
+    from tutelage.stages.look import page_rows, rows_as_data, show_rows, step_batches
+    from tutelage.stages.settings import ModelFolder
+
+    opened, name = open_stage(target.resolve())
+    stage = opened.recipe.stages[name]
+    if isinstance(stage, ModelFolder):
+        raise ValueError(f"stage {name} is a model made elsewhere: nothing was trained here to look at")
+    micro, tokenizer = step_batches(stage, opened.setting(name), step)
+    if shown:
+        show_rows(micro, tokenizer, count, text, console)
+    title = f"{opened.folder.name}/{name}, step {step}"
+    lead = "What this step trains on: packed segments exactly as the training loop gets them."
+    return title, lead, page_rows(micro, tokenizer, count), rows_as_data(micro, tokenizer, count)
+
+
+def _file(target: Path, model: Path | None, mask: Mask, count: int, text: bool, console: Console, shown: bool) -> View:
+    from tutelage import tokenizer as tokenizers
+    from tutelage.chat.look_page import rendered_row
+    from tutelage.finetune import find_model
+    from tutelage.ledger import Ledger
+    from tutelage.records import ROLES
+    from tutelage.stages.look import rendered_file, show_file
+
+    if model is None:
+        raise ValueError(f"to see the tokens of {target} say for which model: --model RUN/STAGE")
+    ledger = Ledger(f"{target}: rows of the file")
+    rendered, tokenizer = rendered_file(target, tokenizers.load(find_model(model)), count, mask, ledger)
+    if shown:
+        show_file(rendered, tokenizer, text, console)
+        if ledger.rows_dropped:
+            console.print(ledger.table())
+    rows = [rendered_row(row, tokenizer, name) for name, row in rendered]
+    data = [
+        {
+            "id": name,
+            "tokens": [tokenizer.token_text(int(token)) for token in row.ids],
+            "weights": row.weights.tolist(),
+            "roles": [ROLES[role] for role in row.roles.tolist()],
+        }
+        for name, row in rendered
+    ]
+    lead = f"What a fine-tuning of {model.name} on {target.name} would train; mask: {mask}."
+    return target.name, lead, rows, data
+
+
+def _answers(target: Path, questions: tuple[str, ...], console: Console, shown: bool) -> View:
+    from tutelage.engine.sampling import SamplingSettings
+    from tutelage.evaluate.asking import can_chat
+    from tutelage.model.hub import load_model
+    from tutelage.stages.look import answer_rows, answers_as_data, show_answers
+
+    opened, name = open_stage(target.resolve())
+    checkpoint = load_model(opened.folder / name)
+    if not can_chat(checkpoint):
+        raise ValueError(f"{opened.folder / name} is a base model: it answers nothing; give a fine-tuned stage")
+    answers = answer_rows(checkpoint, questions, SamplingSettings())
+    if shown:
+        show_answers(answers, checkpoint.tokenizer, console)
+    lead = "What the model wrote, shaded by how sure it was: dark is sure, pale is unsure."
+    title = f"{opened.folder.name}/{name}, answers"
+    rows = [answer.row(checkpoint.tokenizer) for answer in answers]
+    return title, lead, rows, answers_as_data(answers, checkpoint.tokenizer)
+
+
+def _save_picture(path: Path, title: str, console: Console) -> None:
+    from tutelage.files import write_text
+
+    picture = console.export_svg(title=title)
+    # rich would have the viewer fetch its font from the network; the viewer's own monospaced one does.
+    write_text(path, re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL))
+
+
+def _save_page(path: Path, title: str, lead: str, rows: list[Row]) -> None:
+    from tutelage.chat.look_page import rows_page
+    from tutelage.files import write_text
+
+    write_text(path, rows_page(title, lead, rows))
+    click.echo(f"{len(rows)} rows to look at, for a browser: {path}")

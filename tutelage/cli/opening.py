@@ -1,0 +1,40 @@
+"""From what is written on the command line to runs and stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # what a verb needs is imported when it is called, so that help is instant
+    from tutelage.recipe import Run
+
+
+def open_run(recipe_path: Path, settings: tuple[str, ...]) -> Run:
+    """The run that a recipe's path and its overrides stand for."""
+    from tutelage.recipe import Run, load_recipe
+
+    out = [setting.removeprefix("out=") for setting in settings if setting.startswith("out=")]
+    if "" in out:
+        raise ValueError("out= names no folder; write out=DIR, as in out=runs/second")
+    recipe = load_recipe(recipe_path, [setting for setting in settings if not setting.startswith("out=")])
+    return Run(recipe, Path(out[-1]) if out else Path("runs") / recipe.name)
+
+
+def open_stage(folder: Path) -> tuple[Run, str]:
+    """The run that a finished stage's folder belongs to, and the stage's name; a run's own folder means its last
+    finished stage."""
+    from tutelage.config import convert
+    from tutelage.files import read_json
+    from tutelage.finetune import find_model
+    from tutelage.recipe import RECIPE, Recipe, Run
+
+    folder = find_model(folder)
+    path = folder.parent / RECIPE
+    if not path.exists():
+        raise ValueError(
+            f"{folder} is not the folder of a stage: {path} is missing; give RUN/STAGE, as in runs/demo/chat"
+        )
+    made = Run(convert(read_json(path), Recipe, str(path)), folder.parent)
+    if folder.name not in made.recipe.stages:
+        raise ValueError(f"{folder.parent} has no stage '{folder.name}'; it has {', '.join(made.recipe.stages)}")
+    return made, folder.name

@@ -1,0 +1,197 @@
+"""Two finished runs, or two stages, side by side. One is called better only where a paired interval says so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from tutelage.evaluate.statistics import paired_difference, ratio_of_sums
+from tutelage.files import read_json
+from tutelage.recipe import RECIPE
+from tutelage.report.read import Finished, UnitBits, dotted, read_stage
+from tutelage.report.words import LOWER_IS_BETTER, in_order
+from tutelage.stages.run import STAGE
+
+Verdict = Literal["better", "worse", "no difference shown"]
+# A bootstrap over fewer units of text knows too little of how they differ.
+FEWEST_UNITS = 10
+PARTS = ("data", "stages", "evaluate")
+COSTS = ("parameters", "steps", "tokens", "graded", "tokens_per_second", "seconds", "peak_rss_bytes")
+
+
+def compare(first: Path, second: Path) -> dict[str, Any]:
+    """What differs between two runs (each stage of the first beside the one of the same name), or two stages RUN/STAGE.
+
+    Plain data. Under `stages`, for each pair:
+      rates:  both rates by dotted name; where both kept their outcomes also `paired`: the difference, second minus
+              first, over the items that both were asked, with its 95% interval and the verdict on the second.
+              Questions about the built-in world are paired only where both runs live in the same world.
+      losses: bits a byte on held-out text of the base model, the relative change from first to second, and the verdict,
+              where both were measured on the same text.
+      figures, costs: numbers of both that carry no interval, and so no verdict.
+    Under `settings`: every setting, by dotted name, that is not the same in both.
+
+    Raises:
+        ValueError: a path is neither a run nor a stage, or there is nothing that both have.
+    """
+    runs = [_run_of(path) for path in (first, second)]
+    recipes = [_recipe(run) for run in runs]
+    of_run = [path == run for path, run in zip((first, second), runs, strict=True)]
+    if of_run[0] != of_run[1]:
+        raise ValueError(f"{first} and {second} are a run and a stage; give two runs, or two stages RUN/STAGE")
+    if of_run[0]:
+        here, there = (_finished_stages(run, recipe) for run, recipe in zip(runs, recipes, strict=True))
+        pairs = [(name, name) for name in here if name in there]
+        if not pairs:
+            raise ValueError(
+                f"{first} and {second} have no finished stage of the same name; name one of each: RUN/STAGE"
+            )
+        settings = _differences(*(_common_stages(recipe, recipes) for recipe in recipes))
+    else:
+        pairs = [(first.name, second.name)]
+        settings = _differences(_of_stage(recipes[0], first.name), _of_stage(recipes[1], second.name))
+    asked_alike = _world(recipes[0]) == _world(recipes[1])
+    stages = {}
+    for one, other in pairs:
+        title = one if one == other else f"{one} and {other}"
+        stages[title] = _pair(read_stage(runs[0] / one), read_stage(runs[1] / other), asked_alike)
+    return {"first": str(first), "second": str(second), "stages": stages, "settings": settings}
+
+
+def _run_of(path: Path) -> Path:
+    """The run's folder that a path stands for: itself, or the one above a stage."""
+    if (path / RECIPE).exists():
+        return path
+    if (path / STAGE).exists() and (path.parent / RECIPE).exists():
+        return path.parent
+    raise ValueError(f"{path} is neither a run nor a finished stage of one; give RUN or RUN/STAGE: runs/demo/chat")
+
+
+def _recipe(run: Path) -> dict[str, Any]:
+    plain = read_json(run / RECIPE)
+    if not isinstance(plain, dict) or not all(isinstance(plain.get(name), dict) for name in PARTS):
+        raise ValueError(f"{run / RECIPE} is no recipe; run the recipe again")
+    return plain
+
+
+def _finished_stages(run: Path, recipe: Mapping[str, Any]) -> list[str]:
+    return [name for name in recipe["stages"] if (run / name / STAGE).exists()]
+
+
+def _common_stages(recipe: Mapping[str, Any], recipes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """A recipe cut to the stages that all the recipes have; the names of all its stages stand in one setting."""
+    common = [name for name in recipe["stages"] if all(name in other["stages"] for other in recipes)]
+    cut = {key: {name: recipe[key][name] for name in common if name in recipe[key]} for key in ("stages", "evaluate")}
+    return {**recipe, **cut, "names of stages": list(recipe["stages"])}
+
+
+def _world(recipe: Mapping[str, Any]) -> tuple[int, int] | None:
+    """What decides the questions about the built-in world, whose ids are the same in every world."""
+    worlds = [data for data in recipe["data"].values() if data.get("kind") == "world"]
+    return (worlds[0]["seed"], worlds[0]["people"]) if worlds else None
+
+
+def _of_stage(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A recipe cut to one stage, called "stage", and those it goes on from."""
+    stages = recipe["stages"]
+    above: dict[str, Any] = {}
+    parent = stages[name].get("from")
+    while parent is not None:
+        above = {parent: stages[parent], **above}
+        parent = stages[parent].get("from")
+    kept = {key: value for key, value in recipe.items() if key not in ("stages", "evaluate")}
+    return {**kept, "stages": above, "stage": stages[name]}
+
+
+def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings that differ; what one of the two does not set is None there."""
+    here, there = dotted(first), dotted(second)
+    names = [name for name in {**here, **there} if name != "name" and here.get(name) != there.get(name)]
+    return {name: {"first": here.get(name), "second": there.get(name)} for name in names}
+
+
+def _pair(first: Finished, second: Finished, asked_alike: bool) -> dict[str, Any]:
+    figures = [_figures(stage) for stage in (first, second)]
+    return {
+        "first": first.name,
+        "second": second.name,
+        "rates": {
+            name: _rate(name, first, second, asked_alike or not name.startswith("knowledge."))
+            for name in in_order(first.rates.keys() & second.rates.keys())
+        },
+        "losses": {
+            name: loss
+            for name in first.bits
+            if name in second.bits and (loss := _loss(first.bits[name], second.bits[name])) is not None
+        },
+        "figures": {
+            name: {"first": value, "second": figures[1][name]}
+            for name, value in figures[0].items()
+            if name in figures[1]
+        },
+        "costs": {name: {"first": getattr(first.info, name), "second": getattr(second.info, name)} for name in COSTS},
+    }
+
+
+def _figures(stage: Finished) -> dict[str, float]:
+    """Numbers of a stage that carry no interval of their own kind: losses, and how far it forgot."""
+    held_out = {f"held_out.{name}": loss for name, loss in stage.info.held_out.items()}
+    lost = {f"forgetting.{name}.increase".replace("..", "."): lost.increase for name, lost in stage.forgetting.items()}
+    known = {"loss": stage.info.loss, **held_out, **lost}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _rate(name: str, first: Finished, second: Finished, paired: bool) -> dict[str, Any]:
+    both: dict[str, Any] = {"first": asdict(first.rates[name]), "second": asdict(second.rates[name])}
+    if paired and name in first.outcomes and name in second.outcomes:
+        here, there = (_by_item(stage.outcomes[name]) for stage in (first, second))
+        shared = [item for item in here if item in there]
+        if shared:
+            found = paired_difference(*(np.array([of[item] for item in shared]) for of in (here, there)))
+            both["paired"] = asdict(found) | {"verdict": verdict(found.low, found.high, name in LOWER_IS_BETTER)}
+    return both
+
+
+def _loss(first: Sequence[UnitBits], second: Sequence[UnitBits]) -> dict[str, Any] | None:
+    """The losses of two models on the same units of text; None where they were not measured on the same."""
+    here, there = ({unit: (after, size) for unit, _, after, size in units} for units in (first, second))
+    shared = [unit for unit in here if unit in there]
+    # Units are numbered, so that other text, or text cut in another way, is told by its lengths.
+    if len(shared) < FEWEST_UNITS or any(here[unit][1] != there[unit][1] for unit in shared):
+        return None
+    bits = [np.array([of[unit][0] for unit in shared]) for of in (here, there)]
+    size = sum(here[unit][1] for unit in shared)
+    change, low, high = ratio_of_sums(bits[1], bits[0])
+    return {
+        "first": float(bits[0].sum() / size),
+        "second": float(bits[1].sum() / size),
+        "paired": {
+            "change": change,
+            "low": low,
+            "high": high,
+            "count": len(shared),
+            "verdict": verdict(low, high, lower_is_better=True),
+        },
+    }
+
+
+def _by_item(outcomes: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
+    """Outcomes by item; an id that comes again is another item, counted on."""
+    seen: Counter[str] = Counter()
+    items = {}
+    for name, outcome in outcomes:
+        items[name, seen[name]] = outcome
+        seen[name] += 1
+    return items
+
+
+def verdict(low: float, high: float, lower_is_better: bool) -> Verdict:
+    """What the interval of a difference, second minus first, lets one say of the second."""
+    if low <= 0 <= high:
+        return "no difference shown"
+    return "better" if (low > 0) != lower_is_better else "worse"

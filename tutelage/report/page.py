@@ -1,0 +1,61 @@
+"""The report of a run: one HTML page that shows what it did, what came out of it, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+
+from tutelage.files import write_text
+from tutelage.html import Html, page, tag
+from tutelage.recipe import Run
+from tutelage.report.abilities import abilities, key_figures, result_sentence
+from tutelage.report.accounts import costs, ledgers
+from tutelage.report.lineage import recipe
+from tutelage.report.read import Finished, read_run
+from tutelage.report.row import trained_row
+from tutelage.report.samples import before_and_after
+from tutelage.report.training import training
+from tutelage.stages.settings import SftSettings
+
+REPORT = "report.html"
+
+
+def write_report(run: Run) -> Path:
+    """Write DIR/report.html from the files of the run's finished stages; what is not there yet is left out.
+
+    Raises:
+        ValueError: a file of the run is broken; the sentence names it.
+        DiskError: the disk refuses.
+    """
+    path = run.folder / REPORT
+    write_text(path, report_page(run, read_run(run)))
+    return path
+
+
+def report_page(run: Run, stages: Mapping[str, Finished]) -> str:
+    """The page, from the finished stages of a run."""
+    listed = list(stages.values())
+    bases = {
+        name: run.setting(name).ancestor(stage)[0]
+        for name, stage in run.recipe.stages.items()
+        if isinstance(stage, SftSettings)
+    }
+    parts = [
+        style(),
+        tag("section", key_figures(stages, run.summary().get("seconds"))) if stages else None,
+        abilities(stages),
+        before_and_after(listed, bases),
+        training(listed, bases),
+        trained_row(run, stages),
+        ledgers(listed),
+        costs(listed),
+        recipe(run, stages),
+    ]
+    lead = result_sentence(stages) if stages else "No stage of this run is finished yet."
+    return page(f"Report: {run.recipe.name}", [part for part in parts if part is not None], lead)
+
+
+def style() -> Html:
+    """The style of what only reports have."""
+    return tag("style", Html(resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")))
