@@ -1,8 +1,16 @@
 from __future__ import annotations
 
+import json
 import os
+import random
+from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:  # what follows must be set before torch is imported
+    from tutelage.recipe import Run
 
 # Set before any test imports a library that would look for models or data on the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -12,3 +20,77 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # No deadline: how long an example takes on a shared machine says nothing about whether it is right.
 settings.register_profile("tutelage", deadline=None, max_examples=50)
 settings.load_profile("tutelage")
+
+
+TALES = """
+name      = "tales"
+model     = { depth = 1, width = 32, context = 64 }
+tokenizer = { kind = "char" }
+
+[data]
+tales  = { kind = "text", path = "tales.txt" }
+chat   = { kind = "chat", path = "chat.jsonl", held_out = "held_out.jsonl" }
+unseen = { kind = "prompts", path = "prompts.jsonl" }
+
+[stages.base]
+kind = "pretrain"
+data = { tales = 1 }
+steps = 30
+batch_tokens = 1024
+lr = 1e-2
+optimizer = { kind = "adamw" }
+
+[stages.chat]
+kind = "sft"
+from = "base"
+data = { chat = 1 }
+replay = 0.3
+steps = 24
+batch_tokens = 512
+evaluate_every = 3
+lr = 1e-2
+optimizer = { kind = "adamw" }
+schedule = { kind = "constant", warmup = 0.0 }
+
+[evaluate]
+chat = ["format", "forgetting"]
+"""
+PROMPTS = {"near": ["who fears the fox?", "who hears the hen and the owl?"], "far": ["what is the sea?", "7 + 5?"]}
+
+
+@pytest.fixture(scope="session")
+def tales(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe whose data are files beside it: a text, conversations with others held out, and prompts. So little is
+    learned so fast that the looks of its chat stage differ in how the model behaves. To be copied before it is changed.
+    """
+    folder = tmp_path_factory.mktemp("tales")
+    draw = random.Random(0)
+    nouns, verbs = "cat dog fox hen owl".split(), "sees likes hears".split()
+
+    def line() -> str:
+        verb, noun = draw.choice(verbs), draw.choice(nouns)
+        return f"who {verb} the {noun}?" if draw.random() < 1 / 3 else f"the {draw.choice(nouns)} {verb} the {noun}."
+
+    (folder / "tales.txt").write_text("\n".join(line() for _ in range(300)))
+    asked = [(verb, noun) for noun in nouns for verb in verbs]
+    for name, part in {"held_out": asked[:4], "chat": asked[4:]}.items():
+        rows = [(f"who {v} the {n}?", f"the {who} {v} the {n}.") for who in ("cat", "dog") for v, n in part]
+        lines = [json.dumps({"prompt": prompt, "completion": answer}) for prompt, answer in rows]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    prompts = [json.dumps({"set": name, "prompt": prompt}) for name, texts in PROMPTS.items() for prompt in texts]
+    (folder / "prompts.jsonl").write_text("\n".join(prompts))
+    (folder / "tales.toml").write_text(TALES)
+    return folder / "tales.toml"
+
+
+@pytest.fixture(scope="session")
+def tales_run(tales: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """That recipe, run; to be read only."""
+    from tutelage import progress
+    from tutelage.recipe import Run, load_recipe
+
+    run = Run(load_recipe(tales), tmp_path_factory.mktemp("tales-run"))
+    progress.set_mode("quiet")
+    run.run()
+    progress.set_mode("auto")
+    return run

@@ -149,6 +149,52 @@ def look(target: Path, as_json: bool, **options: Any) -> Any:
     return look_at(target, as_json=as_json, **options)
 
 
+@main.command()
+@click.argument("first", type=FOLDER, metavar="RUN[/STAGE]")
+@click.argument("second", type=FOLDER, metavar="RUN[/STAGE]")
+@click.option("--html", type=FILE, help="Also save the comparison as a page.")
+@verb
+def compare(first: Path, second: Path, html: Path | None, as_json: bool) -> Any:
+    """Two runs, or two stages, side by side; "better" is said only where the paired interval says so."""
+    from rich.console import Console
+
+    from tutelage.files import write_text
+    from tutelage.report.compare import compare as compare_runs
+    from tutelage.report.compare_page import compare_page
+    from tutelage.report.terminal import print_comparison
+
+    comparison = compare_runs(first, second)
+    if html is not None:
+        write_text(html, compare_page(comparison))
+    if not as_json:
+        print_comparison(comparison, Console())
+    return comparison
+
+
+@main.command()
+@click.argument("number", type=int, required=False)
+@click.option("--quick", is_flag=True, help="In seconds, with a model that learns nothing: whether it runs at all.")
+@click.option("--cache", type=FOLDER, metavar="DIR", help="Where finished stages are kept; runs/lab.")
+@click.option("--results", type=FOLDER, metavar="DIR", help="Where results are written; docs/lab.")
+@verb
+def lab(number: int | None, quick: bool, cache: Path | None, results: Path | None, as_json: bool) -> Any:
+    """The findings on fine-tuning that can be tried here; with a NUMBER tries one and says what came of it."""
+    from rich.console import Console
+
+    from tutelage.lab.run import CACHE, RESULTS, try_finding
+    from tutelage.lab.terminal import overview, print_overview, print_record
+
+    if number is None:
+        rows = overview(results or RESULTS)
+        if not as_json:
+            print_overview(rows, Console())
+        return rows
+    record = try_finding(number, cache or CACHE, results, quick)
+    if not as_json:
+        print_record(record, Console())
+    return record
+
+
 STAGE_FOLDER = click.argument("folder", type=FOLDER, metavar="RUN/STAGE")
 
 

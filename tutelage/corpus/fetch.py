@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
-import urllib.error
 import urllib.request
+from http.client import HTTPException
 from pathlib import Path
 
-from tutelage.files import atomic_file
+from tutelage.files import DiskError, atomic_file
 from tutelage.progress import status, track
 
 TIMEOUT_SECONDS = 30
@@ -40,9 +40,13 @@ def fetch(url: str, sha256: str, instead: str) -> Path:
                     file.write(chunk)
                     digest.update(chunk)
                     bar.update(len(chunk))
+                if size and file.tell() < size:
+                    raise ConnectionError(f"{file.tell():,} of {size:,} bytes came")
             if digest.hexdigest() != sha256:
                 raise ValueError(f"{url} is not the file it was: its SHA-256 is {digest.hexdigest()}; {instead}")
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except DiskError:
+        raise
+    except (OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ValueError(f"{url} could not be fetched ({reason}); {instead}") from error
     return path

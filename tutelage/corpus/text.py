@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -31,6 +32,8 @@ class TextSettings(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.path is None and (self.url is None or self.sha256 is None):
             raise SettingsError("a text needs a path, or a url together with its sha256")
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise SettingsError(f"sha256 is '{self.sha256}'; a checksum is 64 digits, 0 to 9 and a to f in lower case")
         if not 0 <= self.tail < 1:
             raise SettingsError(f"tail is {self.tail}; it is a share of the text: at least 0, below 1")
 

@@ -53,8 +53,9 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
             )
         settings = _differences(*(_common_stages(recipe, recipes) for recipe in recipes))
     else:
-        pairs = [(first.name, second.name)]
-        settings = _differences(_of_stage(recipes[0], first.name), _of_stage(recipes[1], second.name))
+        names = [path.resolve().name for path in (first, second)]
+        pairs = [(names[0], names[1])]
+        settings = _differences(*(_of_stage(recipe, name) for recipe, name in zip(recipes, names, strict=True)))
     asked_alike = _world(recipes[0]) == _world(recipes[1])
     stages = {}
     for one, other in pairs:
@@ -87,18 +88,20 @@ def _common_stages(recipe: Mapping[str, Any], recipes: Sequence[Mapping[str, Any
     """A recipe cut to the stages that all the recipes have; the names of all its stages stand in one setting."""
     common = [name for name in recipe["stages"] if all(name in other["stages"] for other in recipes)]
     cut = {key: {name: recipe[key][name] for name in common if name in recipe[key]} for key in ("stages", "evaluate")}
-    return {**recipe, **cut, "names of stages": list(recipe["stages"])}
+    return {**recipe, **cut, "names of stages": sorted(recipe["stages"])}
 
 
-def _world(recipe: Mapping[str, Any]) -> tuple[int, int] | None:
+def _world(recipe: Mapping[str, Any]) -> tuple[int | None, int | None] | None:
     """What decides the questions about the built-in world, whose ids are the same in every world."""
     worlds = [data for data in recipe["data"].values() if data.get("kind") == "world"]
-    return (worlds[0]["seed"], worlds[0]["people"]) if worlds else None
+    return (worlds[0].get("seed"), worlds[0].get("people")) if worlds else None
 
 
 def _of_stage(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:
     """A recipe cut to one stage, called "stage", and those it goes on from."""
     stages = recipe["stages"]
+    if name not in stages:
+        raise ValueError(f"the recipe has no stage '{name}' any more; it has {', '.join(stages)}")
     above: dict[str, Any] = {}
     parent = stages[name].get("from")
     while parent is not None:

@@ -45,6 +45,7 @@ def _stage_table(summary: Mapping[str, Any], stages: list[str]) -> Table:
         cells = {
             "parameters": f"{of['parameters']:,}",
             "steps": f"{of['steps']:,}",
+            "weights of step": f"{of.get('chosen.step', of['steps']):,}",
             "tokens": f"{of['tokens']:,}",
             "graded tokens": f"{of['graded']:,.0f}",
             "tokens a second": f"{of['tokens_per_second']:,.0f}",

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage.config import convert, to_plain
+from tutelage.evaluate.statistics import rate
+from tutelage.files import write_json
+from tutelage.ledger import Ledger
+from tutelage.recipe import Recipe, Run
+
+RECIPE: dict[str, Any] = {
+    "name": "made",
+    "model": {"depth": 1},
+    "data": {"world": {"kind": "world", "people": 20}, "chat": {"kind": "world-chat"}},
+    "stages": {
+        "base": {"kind": "pretrain", "data": {"world": 1}, "steps": 100},
+        "chat": {"kind": "sft", "from": "base", "data": {"chat": 1}, "replay": 0.5, "steps": 20, "evaluate_every": 10},
+    },
+    "evaluate": {"chat": ["format", "knowledge", "forgetting"]},
+}
+
+
+def as_rate(successes: int, count: int) -> dict[str, Any]:
+    found = rate(successes, count)
+    return {"rate": found.rate, "low": found.low, "high": found.high, "count": count}
+
+
+def outcomes(successes: int, count: int) -> list[tuple[str, int]]:
+    return [(f"item {number}", int(number < successes)) for number in range(count)]
+
+
+def bits(after: float) -> list[tuple[str, float, float, int]]:
+    """Twelve units of text of unlike lengths; `after` is how many times the loss before."""
+    return [(str(unit), 10.0 + unit, (10.0 + unit) * after, 40 + unit) for unit in range(12)]
+
+
+def stage_file(run: Run, name: str) -> dict[str, Any]:
+    """What a stage writes of itself."""
+    ledger = Ledger(f"{name}: documents to tokens")
+    ledger.read(10, 1000)
+    ledger.keep(8, 800)
+    ledger.drop("longer than the context of 128 tokens", 2, 200, where="rows.jsonl:7")
+    steps = run.recipe.stages[name].steps
+    return {
+        "name": name,
+        "fingerprint": run.fingerprint(name),
+        "settings": to_plain(run.recipe.stages[name]),
+        "lr": 0.002,
+        "parameters": 1_049_728,
+        "vocab": 2048,
+        "steps": steps,
+        "tokens": 3_386_335,
+        "graded": 3_346_170.0,
+        "seconds": 288.3,
+        "tokens_per_second": 11745.6,
+        "loss": 0.25,
+        "loss_start": 7.5,
+        "held_out": {"world": 0.75},
+        "passes": {"world": 5.0},
+        "graded_by_source": {"world": 3_346_170.0},
+        "ledgers": {"world": ledger.to_dict()},
+        "stores": {"world": "abc"},
+        "peak_rss_bytes": 3 * 2**30,
+        "environment": {"python": "3.11", "cores": 2},
+        "chosen": {"step": 10, "by": "behaviour", "score": 0.9, "lowest_loss_step": 20, "last": steps},
+    }
+
+
+def log_lines(run: Run, name: str) -> list[dict[str, Any]]:
+    """A log: a line a step, and two looks."""
+    steps = run.recipe.stages[name].steps
+    lines: list[dict[str, Any]] = [
+        {"step": step, "loss": 7.0 / step, "lr": 0.001 * step, "gradient_norm": 1.5, "tokens": step, "graded": step}
+        for step in range(1, steps + 1)
+    ]
+    for line in (lines[steps // 2 - 1], lines[-1]):
+        line["held_out.world"] = 2 * line["loss"]
+        line["samples"] = [{"prompt": "Once upon", "written": f"a step {line['step']}", "truth": "a time"}]
+        if name == "chat":
+            line["base_held_out.world"] = 1.0
+            line["behaviour"] = {"format": as_rate(line["step"], 20), "score": line["step"] / 20}
+    return lines
+
+
+def results(
+    form: int = 90, held_out: int = 70, made_up: int = 50, after: float = 1.2, asked: int = 100
+) -> dict[str, dict[str, Any]]:
+    """What the evaluations of a fine-tuned stage find, with so many successes of `asked`."""
+    sample = {"set": "near", "prompt": "Who is <b>she</b>?", "before": "on the roof", "after": "Ann.", "complies": True}
+    lost = {"increase": after - 1, "low": after - 1.05, "high": after - 0.95, "alarm": after > 1.1}
+    return {
+        "format": {
+            **as_rate(form, asked),
+            "stops": as_rate(95, 100),
+            "near": as_rate(40, 50),
+            "verbatim": as_rate(3, 100),
+            "failures": [],
+            "samples": [sample, {**sample, "set": "seen", "prompt": "And he?", "complies": False}],
+            "outcomes": {"": outcomes(form, asked)},
+        },
+        "knowledge": {
+            "held_out": {**as_rate(held_out, asked), "reverse": as_rate(1, 10)},
+            "unknown": {"made_up": as_rate(made_up, asked)},
+            "samples": [],
+            "outcomes": {
+                "held_out": outcomes(held_out, asked),
+                "held_out.reverse": outcomes(1, 10),
+                "unknown.made_up": outcomes(made_up, asked),
+            },
+        },
+        "forgetting": {"before": 1.0, "after": after, **lost, "outcomes": {"world": bits(after)}},
+    }
+
+
+Results = Callable[..., dict[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def make_results() -> Results:
+    """Makes what the evaluations of a fine-tuned stage find."""
+    return results
+
+
+MakeRun = Callable[..., Run]
+
+
+@pytest.fixture
+def make_run(tmp_path: Path) -> MakeRun:
+    """Lays a finished run in a folder, by hand: its recipe, and what its stages and evaluations would have written."""
+
+    def make(
+        name: str = "run",
+        changes: Mapping[str, Any] | None = None,
+        found: Mapping[str, Mapping[str, Any]] | None = None,
+        stages: tuple[str, ...] = ("base", "chat"),
+    ) -> Run:
+        plain = copy.deepcopy(RECIPE)
+        for dotted, value in (changes or {}).items():
+            *above, last = dotted.split(".")
+            inner = plain
+            for key in above:
+                inner = inner[key]
+            inner[last] = value
+        run = Run(convert(plain, Recipe, "a test"), tmp_path / name)
+        write_json(run.folder / "recipe.json", to_plain(run.recipe))
+        for stage in stages:
+            folder = run.folder / stage
+            write_json(folder / "stage.json", stage_file(run, stage))
+            lines = [json.dumps(line) + "\n" for line in log_lines(run, stage)]
+            (folder / "train.jsonl").write_text("".join(lines))
+        if "chat" in stages:
+            for suite, result in (results() if found is None else found).items():
+                path = run.folder / "chat" / "evaluate" / f"{suite}.json"
+                write_json(path, {"fingerprint": "x", "results": result})
+        return run
+
+    return make

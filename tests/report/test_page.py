@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from tutelage import progress
+from tutelage.recipe import Run, load_recipe
+from tutelage.report.page import report_page, write_report
+from tutelage.report.read import read_run
+
+MakeRun = Callable[..., Run]
+SECTIONS = ["What the models can do", "Before and after", "Training", "Ledger", "Cost", "Recipe"]
+VOID = {"br", "meta", "wbr", "hr", "img", "input"}
+
+
+def headings(page: str) -> list[str]:
+    return [found[1] for found in re.finditer(r"<h2>(.*?)<a class", page)]
+
+
+def words(page: str) -> str:
+    """What stands on a page for a person to read."""
+    return " ".join(re.sub(r"<(style|script).*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL).split())
+
+
+class Nesting(HTMLParser):
+    """Raises where a tag is closed that is not open."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_holds_all_that_the_run_did(make_run: MakeRun) -> None:
+    path = write_report(make_run())
+    page = path.read_text()
+    assert path.name == "report.html"
+    assert headings(page) == SECTIONS
+    text = words(page)
+    assert "keeps the form of a conversation on 90.0% of 100 unseen prompts (82.6% to 94.5%)" in text
+    assert "answers 70.0% of the questions about people it only read of (60.4% to 78.1%)" in text
+    assert "It forgot: its loss on the base model's text rose by 20.0% (15.0% to 25.0%)." in text.replace("&#x27;", "'")
+    assert "more than a tenth" in text
+    assert "✓ in form" in text
+    assert "✕ not in form" in text
+    assert "replayed text 50%" in text
+    assert "stages.chat.replay=0.5" in text
+    nesting = Nesting()
+    nesting.feed(page)
+    assert nesting.open == []
+    assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
+
+
+def test_what_models_write_stays_text(make_run: MakeRun) -> None:
+    page = write_report(make_run()).read_text()
+    assert "Who is &lt;b&gt;she&lt;/b&gt;?" in page
+    assert "<b>" not in page
+
+
+def test_what_is_not_there_is_left_out(make_run: MakeRun) -> None:
+    bare = write_report(make_run("bare", found={})).read_text()
+    assert headings(bare) == ["Training", "Ledger", "Cost", "Recipe"]
+    assert "predicts held-out text at 0.750 nats a token" in words(bare)
+    half = write_report(make_run("half", stages=("base",))).read_text()
+    assert "not finished" in words(half)
+    assert headings(half) == ["Training", "Ledger", "Cost", "Recipe"]
+    nothing = write_report(make_run("nothing", stages=())).read_text()
+    assert "No stage of this run is finished yet." in words(nothing)
+
+
+def test_several_stages_on_one_base_stand_side_by_side(make_run: MakeRun) -> None:
+    run = make_run(changes={"stages.again": {"kind": "sft", "from": "base", "data": {"chat": 1}, "steps": 20}})
+    stages = read_run(run)
+    twin = stages["chat"]
+    page = report_page(run, {**stages, "again": type(twin)(**{**vars(twin), "info": _named(twin, "again")})})
+    exchange = page.split('class="exchange"')[1]
+    for name in ("base", "chat", "again"):
+        assert f"<strong>{name}</strong>" in exchange
+
+
+def _named(stage: object, name: str) -> object:
+    info = stage.info  # type: ignore[attr-defined]
+    return type(info)(**{**{field: getattr(info, field) for field in info.__struct_fields__}, "name": name})
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run that was really run, for a step or two."""
+    folder: Path = tmp_path_factory.mktemp("report")
+    (folder / "small.toml").write_text("""
+name = "small"
+model = { depth = 1, width = 32, context = 128 }
+tokenizer = { kind = "bpe", vocab = 300 }
+[data]
+world = { kind = "world", people = 20, versions = 1 }
+chat = { kind = "world-chat" }
+[stages]
+base = { kind = "pretrain", data = { world = 1 }, steps = 1, batch_tokens = 512 }
+[stages.chat]
+kind = "sft"
+from = "base"
+data = { chat = 1 }
+replay = 0.5
+steps = 2
+batch_tokens = 512
+too_long = "drop"
+keep = "last"
+""")
+    run = Run(load_recipe(folder / "small.toml"), folder / "run")
+    progress.set_mode("quiet")
+    run.run()
+    progress.set_mode("auto")
+    return run
+
+
+def test_a_real_run_shows_the_row_it_was_trained_on(trained: Run) -> None:
+    page = write_report(trained).read_text()
+    assert headings(page) == ["Training", "What was trained", "Ledger", "Cost", "Recipe"]
+    row = page.split("What was trained<a")[1].split("<section")[0]
+    conversation, text = row.split("A text, every token graded")
+    turns = dict(re.findall(r'<div class="turn (\w+)">(.*?)</div>', conversation, re.DOTALL))
+    assert "graded" in turns["assistant"]
+    assert 'class="graded' not in turns["user"]
+    assert text.count('class="graded') > text.count("<span") * 0.9
+
+
+def test_without_the_model_it_started_from_there_is_no_row(trained: Run) -> None:
+    config = trained.folder / "base" / "config.json"
+    kept = config.read_bytes()
+    config.unlink()
+    try:
+        assert "What was trained" not in headings(write_report(trained).read_text())
+    finally:
+        config.write_bytes(kept)

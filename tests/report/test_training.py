@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from tutelage.recipe import Run
+from tutelage.report.read import read_run
+from tutelage.report.training import POINTS, SMOOTHED_FROM, smooth, training
+
+MakeRun = Callable[..., Run]
+
+
+@given(arrays(np.float64, st.integers(SMOOTHED_FROM + 1, 2000), elements=st.floats(0, 20)))
+def test_a_smoothed_curve_runs_inside_its_band_from_the_first_value_to_the_last(losses: np.ndarray) -> None:
+    found = smooth(np.arange(1, len(losses) + 1), losses, "train")
+    x, y, low, high = (np.asarray(column) for column in (found.x, found.y, found.low, found.high))
+    assert len(x) <= POINTS
+    assert (x[0], x[-1]) == (1, len(losses))
+    assert (y[0], y[-1]) == (losses[0], losses[-1])
+    assert ((low <= y + 1e-9) & (y <= high + 1e-9)).all()
+    if len(losses) <= POINTS:  # every step is in some window, so no peak is lost
+        assert (high.max(), low.min()) == (losses.max(), losses.min())
+
+
+def test_a_short_curve_is_drawn_as_it_is() -> None:
+    found = smooth(np.arange(3), np.array([3.0, 9.0, 1.0]), "train")
+    assert found.low is None
+    assert np.asarray(found.y).tolist() == [3.0, 9.0, 1.0]
+
+
+def test_it_is_said_which_look_was_kept_and_which_the_loss_would_have_picked(make_run: MakeRun) -> None:
+    shown = training(list(read_run(make_run()).values()), {"chat": "base"})
+    assert shown is not None
+    assert "The weights of step 10 of 20 were kept: there it behaved best (score 90.0%)." in shown
+    assert "The held-out loss alone would have picked step 20." in shown
+    assert "kept: step 10" in shown
+    assert "lowest loss: step 20" in shown
+    assert "world, before" in shown  # the base model's own loss, beside the forgetting curve
+    assert "a step 10" in shown
+
+
+def test_nothing_trained_is_left_out() -> None:
+    assert training([], {}) is None
