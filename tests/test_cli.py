@@ -196,9 +196,7 @@ def conversations(folder: Path, *questions: str, broken: bool = False) -> Path:
 
 
 def test_sft_on_a_few_own_lines(tiny: Path, tmp_path: Path) -> None:
-    data = conversations(
-        tmp_path, *(f"Is it {word}?" for word in "so now then here there true old new mine".split())
-    )
+    data = conversations(tmp_path, *(f"Is it {word}?" for word in "so now then here there true old new mine".split()))
     result = tutelage_verb("sft", "--model", tiny / "base", "--data", data, "--out", tmp_path / "tuned")
     assert f"chat with it: tutelage chat {tmp_path / 'tuned'}" in result.stdout
     summary = json.loads((tmp_path / "tuned" / "summary.json").read_text())

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tutelage import progress
+from tutelage.cli.opening import open_stage
 from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import load_model
@@ -264,6 +265,27 @@ def test_the_summary_holds_the_figures_that_others_build_on(
     assert {k: v for k, v in again.items() if k not in changing} == {
         k: v for k, v in summary.items() if k not in changing
     }
+
+
+def test_a_run_opened_again_has_its_stages_and_data_in_the_order_of_the_recipe(tmp_path: Path) -> None:
+    recipe = tmp_path / "order.toml"
+    recipe.write_text("""
+        name = "order"
+        model = { depth = 1, width = 32, context = 64 }
+        tokenizer = { kind = "bpe", vocab = 300 }
+        [data]
+        world = { kind = "world", people = 20, versions = 1 }
+        again = { kind = "world", people = 20, versions = 1, seed = 1 }
+        [stages]
+        second = { kind = "pretrain", data = { world = 1, again = 1 }, steps = 1, batch_tokens = 256 }
+        first  = { kind = "pretrain", from = "second", data = { again = 1 }, steps = 1, batch_tokens = 256 }
+    """)
+    Run(load_recipe(recipe), tmp_path / "run").run(only="second")
+    opened, name = open_stage(tmp_path / "run")
+    assert name == "second"
+    assert list(opened.recipe.stages) == ["second", "first"]
+    assert list(opened.recipe.stages["second"].data) == ["world", "again"]
+    assert opened.stage_done("second") is not None
 
 
 def test_a_folder_that_is_no_run_is_left_alone(recipe: Path, tmp_path: Path) -> None:

@@ -117,13 +117,14 @@ def write_text(path: str | Path, content: str) -> None:
     write_bytes(path, content.encode("utf-8"))
 
 
-def to_json(value: Any, indent: int | None = 2) -> bytes:
-    """JSON for a person (`indent` spaces) or for a line of a log (None). The same value gives the same bytes.
+def to_json(value: Any, indent: int | None = 2, sort: bool = True) -> bytes:
+    """JSON for a person (`indent` spaces) or for a line of a log (None). The same value gives the same bytes; tables
+    are sorted by name, unless their order says something.
 
     Takes plain data, settings, dataclasses, paths, NumPy and torch numbers and arrays. A number that is not finite has
     no JSON form and becomes null.
     """
-    plain = msgspec.to_builtins(value, str_keys=True, order="sorted", enc_hook=_plain)
+    plain = msgspec.to_builtins(value, str_keys=True, order="sorted" if sort else None, enc_hook=_plain)
     encoded = msgspec.json.encode(plain)
     return encoded if indent is None else msgspec.json.format(encoded, indent=indent)
 
@@ -136,9 +137,9 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: Any, sort: bool = True) -> None:
     """Writes a value as indented JSON (see `to_json`), whole or not at all; raises DiskError when the disk refuses."""
-    write_bytes(path, to_json(value) + b"\n")
+    write_bytes(path, to_json(value, sort=sort) + b"\n")
 
 
 def read_json(path: str | Path) -> Any:

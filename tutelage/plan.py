@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import torch
@@ -19,6 +19,7 @@ from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import activation_bytes, flops_per_token, parameter_count, resolve, training_bytes
 from tutelage.recipe import TOKENIZER, Run
+from tutelage.records import Conversation, Document
 from tutelage.stages.data import conversations, documents, holds, plain_texts
 from tutelage.stages.settings import AnyStage, ModelFolder, SftSettings, TrainedStage, chats, parent_of
 from tutelage.tokenizer import Tokenizer
@@ -26,6 +27,8 @@ from tutelage.tokenizer import Tokenizer
 # The share of the speed of a plain matrix product that training reaches; what small models on few cores came to.
 UTILISATION = 0.4
 SAMPLE_ROWS = 500
+
+Row = TypeVar("Row", Document, Conversation)
 
 
 @dataclass(frozen=True)
@@ -45,12 +48,12 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class DataSize:
-    """How much of one data there is: rows and tokens, graded and not.
+    """How much of one data there is to train on: rows and tokens, graded and not.
 
     unfilled: the tokens that a step stays below `batch_tokens` by, because the next row would not fit.
     """
 
-    rows: int
+    rows: float
     tokens: float
     graded: float
     unfilled: float
@@ -98,7 +101,7 @@ def _plan_stage(run: Run, name: str, stage: TrainedStage, tokenizer: Tokenizer, 
         config = resolve(run.recipe.model, tokenizer.vocab_size)
     context = stage.context or config.context
     mask = stage.mask if isinstance(stage, SftSettings) else "assistant"
-    sizes = {data: _measure(run, data, tokenizer, context, mask) for data in stage.data}
+    sizes = {data: _measure(run, data, tokenizer, context, mask, stage.held_out) for data in stage.data}
     info = run.stage_done(name)
     if info is not None:
         tokens, steps = info["tokens"], info["steps"]
@@ -107,7 +110,7 @@ def _plan_stage(run: Run, name: str, stage: TrainedStage, tokenizer: Tokenizer, 
         tokens = round(steps * _tokens_of_a_step(stage, sizes))
     else:
         assert stage.epochs is not None
-        tokens = round(stage.epochs * _tokens_of_a_pass(stage, sizes) * (1 - stage.held_out))
+        tokens = round(stage.epochs * _tokens_of_a_pass(stage, sizes))
         steps = math.ceil(tokens / _tokens_of_a_step(stage, sizes))
     segment = sum(size.tokens for size in sizes.values()) / sum(size.rows for size in sizes.values())
     flops = tokens * flops_per_token(config, min(segment, context))
@@ -140,17 +143,18 @@ def _tokens_of_a_step(stage: TrainedStage, sizes: dict[str, DataSize]) -> float:
     return max(stage.batch_tokens - unfilled, stage.batch_tokens / 2)
 
 
-def _measure(run: Run, name: str, tokenizer: Tokenizer, context: int, mask: Mask) -> DataSize:
+def _measure(run: Run, name: str, tokenizer: Tokenizer, context: int, mask: Mask, held_out: float) -> DataSize:
     """All rows are counted; their tokens are reckoned from the first ones."""
     table = run.recipe.data
     if holds(table[name]) == "documents":
-        sample = render_documents(
-            [document.text for document in islice(documents(name, table), SAMPLE_ROWS)], tokenizer
-        )
-        rows = _count(documents(name, table))
+        texts = [row.text for row in islice(_trained(documents(name, table)), SAMPLE_ROWS)]
+        sample = render_documents(texts, tokenizer)
+        rows = _count(documents(name, table), held_out)
     else:
-        sample = Renderer(tokenizer).render_batch(list(islice(conversations(name, table), SAMPLE_ROWS)), mask)
-        rows = _count(conversations(name, table))
+        sample = Renderer(tokenizer).render_batch(list(islice(_trained(conversations(name, table)), SAMPLE_ROWS)), mask)
+        rows = _count(conversations(name, table), held_out)
+    if not sample:
+        raise ValueError(f"data '{name}' holds nothing to train on")
     tokens = sum(len(rendered.ids) for rendered in sample) / len(sample)
     graded = sum(float(rendered.weights.sum()) for rendered in sample) / len(sample)
     # A row that would cross a step's end waits for the next step. Long rows cross more often, and on average half of
@@ -160,8 +164,14 @@ def _measure(run: Run, name: str, tokenizer: Tokenizer, context: int, mask: Mask
     return DataSize(rows, rows * tokens, rows * graded, unfilled)
 
 
-def _count(rows: Iterator[Any]) -> int:
-    return sum(1 for _ in rows)
+def _trained(rows: Iterator[Row]) -> Iterator[Row]:
+    """The rows that their data does not keep from training."""
+    return (row for row in rows if row.split != "held_out")
+
+
+def _count(rows: Iterator[Row], held_out: float) -> float:
+    """How many rows there are to train on, where a share of those that do not say so themselves is held out."""
+    return sum(1.0 if row.split else 1 - held_out for row in _trained(rows))
 
 
 def _root(run: Run, name: str) -> AnyStage:

@@ -15,14 +15,15 @@ from tutelage import tokenizer as tokenizers
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, suggest, to_plain
 from tutelage.corpus.text import file_hash
 from tutelage.files import read_json, write_json
+from tutelage.model.hub import load_config
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.process import peak_rss_bytes
 from tutelage.progress import status
-from tutelage.stages.data import DataSettings, WorldChat, find_data, find_world, holds, identity, plain_texts
+from tutelage.stages.data import DataSettings, WorldChat, find_data, find_world, holds, identity, plain_texts, world_of
 from tutelage.stages.evaluate import Suite, run_suite
 from tutelage.stages.prepare import Setting
 from tutelage.stages.run import finished, run_stage
-from tutelage.stages.settings import AnyStage, ModelFolder, PretrainSettings, SftSettings, chats, chooses, parent_of
+from tutelage.stages.settings import AnyStage, ModelFolder, PretrainSettings, SftSettings, chooses, parent_of
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings
 
 SUMMARY, RECIPE, TOKENIZER, EVALUATION = "summary.json", "recipe.json", "tokenizer", "evaluate"
@@ -53,13 +54,15 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and check that everything it names is there; SettingsError, in one sentence, where not."""
     table = read_toml(path)
     _find_files(table, path.parent)
-    recipe = convert(apply_overrides(table, overrides), Recipe, str(path))
+    table = apply_overrides(table, overrides)
+    _find_files(table, Path.cwd())
+    recipe = convert(table, Recipe, str(path))
     check_recipe(recipe, str(path))
     return recipe
 
 
 def _find_files(table: dict[str, Any], folder: Path) -> None:
-    """Files that a recipe names stand beside it; those on the command line are looked for from where one is."""
+    """Full paths: files that a recipe names stand beside it, those on the command line are told from where one is."""
     for part in ("data", "stages"):
         tables = table.get(part)
         for entry in tables.values() if isinstance(tables, dict) else ():
@@ -83,16 +86,7 @@ def check_recipe(recipe: Recipe, where: str) -> None:
         _check_stage(recipe, name, stage, above, f"{where}: stages.{name}")
         above.append(name)
     for name, suites in recipe.evaluate.items():
-        if name not in recipe.stages:
-            known = suggest(name, recipe.stages)
-            raise SettingsError(f"{where}: evaluate names stage '{name}', which is not there{known}")
-        if isinstance(recipe.stages[name], ModelFolder):
-            raise SettingsError(f"{where}: evaluate names stage '{name}', but that is a model trained elsewhere")
-        if not chats(recipe.stages, name) and {"format", "forgetting"}.intersection(suites):
-            raise SettingsError(
-                f"{where}: evaluate.{name}: 'format' and 'forgetting' are asked of a fine-tuned stage, and '{name}' is "
-                "a base model; ask 'knowledge' of it"
-            )
+        _check_suites(recipe, name, suites, where)
 
 
 def _check_stage(recipe: Recipe, name: str, stage: AnyStage, above: list[str], here: str) -> None:
@@ -100,6 +94,10 @@ def _check_stage(recipe: Recipe, name: str, stage: AnyStage, above: list[str], h
         raise SettingsError(f"{here}: '{name}' cannot be a stage's name; use letters, digits, - and _")
     if isinstance(stage, ModelFolder):
         _check_data(recipe, stage, "documents", here)
+        try:
+            load_config(Path(stage.path))
+        except ValueError as error:
+            raise SettingsError(f"{here}.path: {error}") from None
         return
     if stage.parent is not None and stage.parent not in above:
         if stage.parent in recipe.stages:
@@ -118,6 +116,28 @@ def _check_stage(recipe: Recipe, name: str, stage: AnyStage, above: list[str], h
         raise SettingsError(
             f"{here}.replay is {stage.replay}, but no text stands above it; name the text that the model was trained "
             "on as the data of its stage"
+        )
+
+
+def _check_suites(recipe: Recipe, name: str, suites: list[Suite], where: str) -> None:
+    if name not in recipe.stages:
+        known = suggest(name, recipe.stages)
+        raise SettingsError(f"{where}: evaluate names stage '{name}', which is not there{known}")
+    stage, here = recipe.stages[name], f"{where}: evaluate.{name}"
+    if isinstance(stage, ModelFolder):
+        raise SettingsError(f"{where}: evaluate names stage '{name}', but that is a model trained elsewhere")
+    if not isinstance(stage, SftSettings) and {"format", "forgetting"}.intersection(suites):
+        raise SettingsError(
+            f"{here}: 'format' and 'forgetting' are asked of a stage of kind 'sft', and '{name}' is pre-trained; ask "
+            "'knowledge' of it"
+        )
+    if "forgetting" in suites and not _base(recipe, stage).data:
+        raise SettingsError(
+            f"{here}: 'forgetting' needs the text that the model was trained on; name it as the data of its stage"
+        )
+    if "knowledge" in suites and world_of(recipe.data) is None:
+        raise SettingsError(
+            f"{here}: 'knowledge' asks about the built-in world, but [data] has none of kind 'world'; leave it out"
         )
 
 
@@ -165,7 +185,8 @@ class Run:
         data = [identity(data_name, recipe.data) for data_name in stage.data]
         if isinstance(stage, ModelFolder):
             files = [path for path in sorted(Path(stage.path).iterdir()) if path.name in MODEL_FILES]
-            return fingerprint([(path.name, file_hash(path)) for path in files], stage.held_out, data)
+            said = {key: value for key, value in to_plain(stage).items() if key not in ("path", "batch_tokens")}
+            return fingerprint([(path.name, file_hash(path)) for path in files], said, list(stage.data), data)
         parent = (
             self.fingerprint(stage.parent) if stage.parent else [self.tokenizer_fingerprint(), to_plain(recipe.model)]
         )
@@ -173,7 +194,8 @@ class Run:
         if not chooses(stage):  # how often a run looks at itself does not change what it becomes
             quiet.add("evaluate_every")
         settings = {key: value for key, value in to_plain(stage).items() if key not in quiet}
-        return fingerprint(__version__, recipe.seed, settings, parent, data)
+        # The order of the data counts: a pass is one over the first.
+        return fingerprint(__version__, recipe.seed, settings, list(stage.data), parent, data)
 
     def setting(self, name: str) -> Setting:
         recipe = self.recipe
@@ -243,7 +265,9 @@ class Run:
             raise SettingsError(f"there is no stage '{only}'{suggest(only, recipe.stages)}")
         if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / RECIPE).exists():
             raise SettingsError(f"{self.folder} holds files that are no run; name a new or empty folder: out=DIR")
-        write_json(self.folder / RECIPE, to_plain(recipe))
+        for data_name in recipe.data:
+            identity(data_name, recipe.data)  # a file that is not there is told now, and not after hours of training
+        write_json(self.folder / RECIPE, to_plain(recipe), sort=False)  # the order of stages and data counts
         self.make_tokenizer()
         trained = False
         for name, stage in recipe.stages.items():

@@ -105,9 +105,7 @@ def test_an_answer_that_is_broken_off_or_none_at_all_is_one_sentence(
     assert fetch(f"{address}/file", SHA256, INSTEAD).read_bytes() == CONTENT  # the next try begins anew
 
 
-def test_without_a_server_the_sentence_says_what_to_do_instead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_server_the_sentence_says_what_to_do_instead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path / "kept"))
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as closed:

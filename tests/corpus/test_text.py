@@ -90,7 +90,10 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
             {"url": "http://a/b", "sha256": ""},
             "data.x cannot be used: sha256 is ''; a checksum is 64 digits, 0 to 9 and a to f in lower case",
         ),
-        ({"path": "a", "tail": 1}, "data.x cannot be used: tail is 1.0; it is a share of the text: at least 0, below 1"),
+        (
+            {"path": "a", "tail": 1},
+            "data.x cannot be used: tail is 1.0; it is a share of the text: at least 0, below 1",
+        ),
         (
             {"path": "a", "tail": -0.1},
             "data.x cannot be used: tail is -0.1; it is a share of the text: at least 0, below 1",

@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from tutelage import progress
@@ -61,6 +64,16 @@ def test_the_page_holds_all_that_the_run_did(make_run: MakeRun) -> None:
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
 
 
+def test_it_is_said_where_there_were_only_prompts_that_were_trained_on(
+    make_run: MakeRun, make_results: Callable[..., dict[str, dict[str, Any]]]
+) -> None:
+    found = make_results()
+    found["format"]["seen"] = found["format"].pop("near")
+    text = words(write_report(make_run(found=found)).read_text())
+    assert "keeps the form of a conversation on 90.0% of 100 prompts it was trained on" in text
+    assert "chat: on those that it was, for there were no others" in text
+
+
 def test_what_models_write_stays_text(make_run: MakeRun) -> None:
     page = write_report(make_run()).read_text()
     assert "Who is &lt;b&gt;she&lt;/b&gt;?" in page
@@ -81,16 +94,11 @@ def test_what_is_not_there_is_left_out(make_run: MakeRun) -> None:
 def test_several_stages_on_one_base_stand_side_by_side(make_run: MakeRun) -> None:
     run = make_run(changes={"stages.again": {"kind": "sft", "from": "base", "data": {"chat": 1}, "steps": 20}})
     stages = read_run(run)
-    twin = stages["chat"]
-    page = report_page(run, {**stages, "again": type(twin)(**{**vars(twin), "info": _named(twin, "again")})})
+    again = replace(stages["chat"], info=msgspec.structs.replace(stages["chat"].info, name="again"))
+    page = report_page(run, {**stages, "again": again})
     exchange = page.split('class="exchange"')[1]
     for name in ("base", "chat", "again"):
         assert f"<strong>{name}</strong>" in exchange
-
-
-def _named(stage: object, name: str) -> object:
-    info = stage.info  # type: ignore[attr-defined]
-    return type(info)(**{**{field: getattr(info, field) for field in info.__struct_fields__}, "name": name})
 
 
 @pytest.fixture(scope="module")

@@ -74,6 +74,19 @@ def test_only_what_was_measured_is_shown_with_its_interval() -> None:
     assert "what the models can do" not in shown(print_summary, without)
 
 
+def test_rates_stand_in_their_order_and_those_of_ones_own_prompts_last() -> None:
+    figures = {"rate": 0.5, "low": 0.4, "high": 0.6, "count": 90}
+    names = ("format.in_verse", "format.seen", "format")
+    summary = {f"evaluate.chat.{name}.{key}": value for name in names for key, value in figures.items()}
+    text = shown(print_summary, SUMMARY | summary, width=120)
+    places = [text.index(said) for said in ("keeps the form", "form, prompts it was trained on", "format: in verse")]
+    assert places == sorted(places)
+
+
+def test_it_is_said_which_steps_weights_were_kept() -> None:
+    assert "weights of step 1,000,000 600" in shown(print_summary, SUMMARY | {"stages.chat.chosen.step": 600})
+
+
 def test_forgetting_alarms() -> None:
     figures = {"before": 2.0, "after": 2.4, "increase": 0.2, "low": 0.15, "high": 0.25, "alarm": True}
     forgetting = {f"evaluate.chat.forgetting.{name}": value for name, value in figures.items()}

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import given
@@ -41,6 +42,16 @@ def test_it_is_said_which_look_was_kept_and_which_the_loss_would_have_picked(mak
     assert "lowest loss: step 20" in shown
     assert "world, before" in shown  # the base model's own loss, beside the forgetting curve
     assert "a step 10" in shown
+
+
+def test_a_single_look_is_no_curve(make_run: MakeRun) -> None:
+    stages = read_run(make_run())
+    chat = stages["chat"]
+    once = replace(chat, looks=chat.looks[-1:], log=[row for row in chat.log if row["step"] != 10])
+    shown = training([stages["base"], once], {"chat": "base"})
+    assert shown is not None
+    assert "Behaviour over fine-tuning" not in shown
+    assert "Forgetting" not in shown
 
 
 def test_nothing_trained_is_left_out() -> None:

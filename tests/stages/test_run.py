@@ -6,13 +6,20 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import tutelage
+from tutelage.engine.sampling import SamplingSettings
+from tutelage.files import resolve_folder
 from tutelage.model.hub import load_model, load_tensors
-from tutelage.stages.run import _recent_loss
+from tutelage.recipe import Run, load_recipe
+from tutelage.stages import evaluate
+from tutelage.stages.run import CHOSEN, _choose, _cut_log, _recent_loss
+from tutelage.stages.settings import SftSettings
 
 RECIPE = """
 name      = "tiny"
@@ -66,7 +73,7 @@ def before(event, arguments):
             os.kill(os.getpid(), number)
 
 sys.addaudithook(before)
-sys.argv = ["tutelage", "run", recipe, "out=" + out]
+sys.argv = ["tutelage", "run", recipe, "out=" + out, *sys.argv[6:]]
 try:
     main()
 finally:
@@ -76,8 +83,10 @@ finally:
 Runs = dict[str, tuple[Path, Path, int]]
 
 
-def run(recipe: Path, out: Path, number: int = 0, moment: int = -1, part: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", DRIVER, str(recipe), str(out), part, str(number), str(moment)]
+def run(
+    recipe: Path, out: Path, number: int = 0, moment: int = -1, part: str = "", overrides: Sequence[str] = ()
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", DRIVER, str(recipe), str(out), part, str(number), str(moment), *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     checkout = Path(tutelage.__file__).parents[1]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=checkout)
@@ -208,3 +217,155 @@ def test_the_reported_loss_weighs_recent_steps_by_what_they_graded() -> None:
     log = [{"loss": 9.0, "graded": 10.0}, {"loss": 2.0, "graded": 40.0}, {"loss": 5.0, "graded": 50.0}]
     assert _recent_loss(log) == pytest.approx((2.0 * 30 + 5.0 * 10) / 40)
     assert _recent_loss(log[:1]) == 9.0
+
+
+def log_of(out: Path, stage: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (out / stage / "train.jsonl").read_text().splitlines()]
+
+
+def chosen(out: Path) -> dict[str, Any]:
+    return json.loads((out / "chat" / "stage.json").read_text())["chosen"]
+
+
+def weights(out: Path) -> bytes:
+    return (out / "chat" / "model.safetensors").read_bytes()
+
+
+def test_pain_12_killed_and_resumed_keeps_the_weights_that_a_run_never_killed_keeps(
+    tales: Path, tmp_path: Path
+) -> None:
+    overrides = ["stages.chat.checkpoint_seconds=0", "evaluate={}"]
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+
+    def kill(part: str, moment: int) -> int:
+        """The last step in the log when it was killed."""
+        killed = run(tales, out, signal.SIGKILL, moment, part, overrides)
+        assert killed.returncode == -signal.SIGKILL
+        return steps(out, "chat")[-1]
+
+    done = run(tales, whole, part="/chat/", overrides=overrides)
+    assert done.returncode == 0, done.stderr
+    moments = int(done.stdout.splitlines()[-1])
+    kept = chosen(whole)
+    assert (kept["by"], kept["last"]) == ("behaviour", 24)
+    assert 6 < kept["step"] < 24  # other weights than the last, and others had been put aside before
+    assert kill("/.chosen", 4) == 5  # as weights are put aside for the second time, at step 6
+    middle = kill("/chat/", random.Random(5).randint(moments // 5, moments // 2))
+    assert 5 < middle < kept["step"]
+    # After the best look, before one that is worse: the log is opened once to be read and once a step.
+    at = json.loads((resolve_folder(out / "chat" / "checkpoint") / "position.json").read_text())["step"]
+    assert kill("/chat/train.jsonl", 1 + kept["step"] + 1 - at) == kept["step"]
+    assert kill("/chat/.stage.json", 2) == 24  # the model is written, the stage is not finished
+    assert weights(out) == weights(whole)
+    assert (out / "chat" / CHOSEN).exists()
+    done = run(tales, out, overrides=overrides)
+    assert done.returncode == 0, done.stderr
+    assert_same_run(out, whole)
+    for folder in (out, whole):
+        assert not (folder / "chat" / CHOSEN).exists()
+
+
+def test_a_stage_becomes_what_it_was_at_the_look_at_which_it_behaved_best(
+    tales: Path, tales_run: Run, tmp_path: Path
+) -> None:
+    looks = [line for line in log_of(tales_run.folder, "chat") if "behaviour" in line]
+    assert [look["step"] for look in looks] == list(range(3, 25, 3))
+    merits = [(round(look["behaviour"]["score"], 6), -look["held_out.chat"]) for look in looks]
+    best = looks[merits.index(max(merits))]
+    lowest = min(looks, key=lambda look: look["held_out.chat"])
+    kept = chosen(tales_run.folder)
+    assert kept == {
+        "by": "behaviour",
+        "step": best["step"],
+        "score": best["behaviour"]["score"],
+        "best_behaviour_step": best["step"],
+        "lowest_loss_step": lowest["step"],
+        "last": 24,
+    }
+    assert len({best["step"], lowest["step"], looks[0]["step"]}) == 3  # or this test could not fail
+    assert tales_run.summary()["stages.chat.held_out.chat"] == best["held_out.chat"]
+
+    shorter = ["evaluate={}", "stages.chat.keep=last", f"stages.chat.steps={best['step']}"]
+    Run(load_recipe(tales, shorter), tmp_path).run()  # the rate is constant, so it goes the same way and stops there
+    assert weights(tmp_path) == weights(tales_run.folder)
+    assert chosen(tmp_path)["by"] == "last"
+
+
+def test_a_stage_that_keeps_its_last_weights_still_says_which_behaved_best(
+    tales: Path, tales_run: Run, tmp_path: Path
+) -> None:
+    Run(load_recipe(tales, ["evaluate={}", "stages.chat.keep=last"]), tmp_path).run()
+    assert chosen(tmp_path) == chosen(tales_run.folder) | {"by": "last", "step": 24}
+    assert log_of(tmp_path, "chat") == log_of(tales_run.folder, "chat")
+    assert weights(tmp_path) == (tales_run.folder / "chat" / "checkpoint" / "model.safetensors").read_bytes()
+    assert weights(tmp_path) != weights(tales_run.folder)
+
+
+def test_of_looks_that_are_equal_the_earliest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without held-out rows there is no loss to tell them apart, and a model this young answers nothing right."""
+    monkeypatch.setattr(evaluate, "ANSWER", SamplingSettings(max_tokens=2))
+    (tmp_path / "tiny.toml").write_text(RECIPE.format(optimizer="adamw"))
+    text = (tmp_path / "tiny.toml").read_text().replace("epochs = 2", "steps = 5")
+    (tmp_path / "tiny.toml").write_text(text)
+    options = ["base.steps=1", "chat.held_out=0", "chat.replay=0", "chat.evaluate_every=1"]
+    options += ["chat.schedule.kind=constant", "chat.schedule.warmup=0"]
+    overrides = [f"stages.{option}" for option in options]
+    Run(load_recipe(tmp_path / "tiny.toml", overrides), tmp_path / "run").run()
+    looks = log_of(tmp_path / "run", "chat")
+    assert {look["behaviour"]["score"] for look in looks} == {0}
+    found = chosen(tmp_path / "run")
+    assert (found["step"], found["by"], found["last"]) == (1, "behaviour", 5)
+    assert "lowest_loss_step" not in found
+    Run(load_recipe(tmp_path / "tiny.toml", [*overrides, "stages.chat.steps=1"]), tmp_path / "first").run()
+    assert weights(tmp_path / "run") == weights(tmp_path / "first")
+
+
+def look(step: int, score: float, loss: float) -> dict[str, Any]:
+    return {"step": step, "loss": 0.1, "held_out.chat": loss, "behaviour": {"score": score}}
+
+
+@pytest.mark.parametrize(
+    ("looks", "step", "lowest"),
+    [
+        ([look(1, 0.5, 1.0), look(2, 0.9, 2.0), look(3, 0.8, 0.5)], 2, 3),
+        ([look(1, 0.9, 2.0), look(2, 0.9, 1.0), look(3, 0.9, 1.5)], 2, 2),  # equal behaviour: the lower loss
+        ([look(1, 0.9, 1.0), look(2, 0.9, 1.0), look(3, 0.1, 1.0)], 1, 1),
+        ([look(1, 0.9, 1.0), look(2, 0.9 + 1e-9, 2.0)], 1, 1),  # a sum in another order is no better behaviour
+        ([look(1, 0.0, 1.0)], 1, 1),
+    ],
+)
+def test_behaviour_comes_first_then_loss_then_the_earliest(looks: list[dict[str, Any]], step: int, lowest: int) -> None:
+    log = [line for one in looks for line in ({"step": one["step"] - 0.5, "loss": 0.1}, one)]
+    stage = SftSettings(parent="base", data={"chat": 1.0}, steps=1, evaluate_every=1)
+    found = _choose([*log, {"step": 9, "loss": 0.1}], stage)
+    assert (found["step"], found["best_behaviour_step"], found["lowest_loss_step"], found["last"]) == (
+        step,
+        step,
+        lowest,
+        9,
+    )
+
+
+def test_a_stage_that_never_looks_keeps_its_last_weights() -> None:
+    stage = SftSettings(parent="base", data={"chat": 1.0}, steps=1)
+    assert _choose([{"step": 7, "loss": 0.1, "held_out.chat": 1.0}], stage) == {"step": 7, "by": "last", "last": 7}
+
+
+def test_the_log_tells_the_loss_of_each_source_by_its_name(tales_run: Run) -> None:
+    for line in log_of(tales_run.folder, "chat"):
+        parts = {name: loss for name, loss in line.items() if name.startswith("loss.")}
+        assert set(parts) == {"loss.chat", "loss.replay.tales"}
+        assert min(parts.values()) < line["loss"] < max(parts.values())
+    assert not any(name.startswith("loss.") for line in log_of(tales_run.folder, "base") for name in line)
+
+
+def test_the_log_is_cut_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A log half rewritten when the process is killed would have lost the looks of before the checkpoint."""
+    log, before = tmp_path / "train.jsonl", tmp_path / "before"
+    content = "".join(json.dumps({"step": step}) + "\n" for step in range(1, 6)) + '{"step": 6, "lo'
+    log.write_text(content)
+    os.link(log, before)  # the old file under another name: written over, it would change there too
+    assert [line["step"] for line in _cut_log(log, 3)] == [1, 2, 3]
+    assert log.read_text() == "".join(content.splitlines(keepends=True)[:3])
+    assert before.read_text() == content
+    assert _cut_log(tmp_path / "none.jsonl", 3) == []

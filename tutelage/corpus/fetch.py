@@ -7,6 +7,7 @@ import os
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 
 from tutelage.files import DiskError, atomic_file
 from tutelage.progress import status, track
@@ -47,6 +48,8 @@ def fetch(url: str, sha256: str, instead: str) -> Path:
     except DiskError:
         raise
     except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
         reason = getattr(error, "reason", error)
         raise ValueError(f"{url} could not be fetched ({reason}); {instead}") from error
     return path

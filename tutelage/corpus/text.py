@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.fetch import fetch
+from tutelage.files import explain
 from tutelage.records import Document, Split
 
 DOCUMENT_BYTES = 1 << 16  # a long text is read in documents of this size, so that memory does not grow with it
@@ -50,8 +51,12 @@ def text_file(settings: TextSettings, where: str) -> Path:
 
 
 def file_hash(path: Path) -> str:
-    """The SHA-256 of a file's content, read once for as long as the file does not change."""
-    found = path.stat()
+    """The SHA-256 of a file's content, read once for as long as the file does not change; DiskError where it is not
+    there."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise explain(error, path, "read") from error
     return _hash(path, found.st_size, found.st_mtime_ns)
 
 

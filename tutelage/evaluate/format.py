@@ -29,6 +29,7 @@ class FormatResult:
     real_words: the share of the words written that stand in the text the model was trained on; None where that is not
                 known. Right form without real words is gibberish.
     verbatim:   the answers that are, letter for letter, one of those trained on.
+    checks:     of each answer, whether it keeps the form (""), and what it passes by the names above.
     """
 
     compliant: Rate
@@ -37,8 +38,13 @@ class FormatResult:
     keeps_its_turn: Rate
     verbatim: Rate
     real_words: Rate | None
-    complies: list[bool]
+    checks: Mapping[str, list[bool]]
     answers: list[Answer]
+
+    @property
+    def complies(self) -> list[bool]:
+        """Of each answer, whether it keeps the form."""
+        return self.checks[""]
 
     def failures(self, prompts: Sequence[Conversation], checkpoint: Checkpoint) -> list[dict[str, str]]:
         """The first answers that do not comply, as they were written."""
@@ -65,19 +71,22 @@ def evaluate_format(
     """Answer every prompt and check the answers."""
     answers = ask(checkpoint, prompts, settings, "format")
     headers = {checkpoint.tokenizer.special(name) for name in HEADERS.values()}
-    content = [bool(answer.text.strip()) for answer in answers]
-    stops = [answer.generation.ended == "stop" for answer in answers]
-    own = [not headers.intersection(answer.generation.tokens) for answer in answers]
-    compliant = [all(checks) for checks in zip(content, stops, own, strict=True)]
-    count = len(answers)
+    checks = {
+        "has_content": [bool(answer.text.strip()) for answer in answers],
+        "stops": [answer.generation.ended == "stop" for answer in answers],
+        "keeps_its_turn": [not headers.intersection(answer.generation.tokens) for answer in answers],
+    }
+    form = [all(passed) for passed in zip(*checks.values(), strict=True)]
+    checks |= {"": form, "verbatim": [answer.text.strip() in trained_answers for answer in answers]}
+    rates = {name: rate(sum(passed), len(answers)) for name, passed in checks.items()}
     return FormatResult(
-        compliant=rate(sum(compliant), count),
-        has_content=rate(sum(content), count),
-        stops=rate(sum(stops), count),
-        keeps_its_turn=rate(sum(own), count),
-        verbatim=rate(sum(answer.text.strip() in trained_answers for answer in answers), count),
+        compliant=rates[""],
+        has_content=rates["has_content"],
+        stops=rates["stops"],
+        keeps_its_turn=rates["keeps_its_turn"],
+        verbatim=rates["verbatim"],
         real_words=_real_words(answers, known_words),
-        complies=compliant,
+        checks=checks,
         answers=answers,
     )
 

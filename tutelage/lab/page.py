@@ -97,23 +97,24 @@ def stage_table(record: Record) -> Table:
     """The stages behind a record's figures."""
     rows = [
         [
-            name.rpartition("/")[2],
+            of.name,
             f"{of.lr:.2g}",
             f"{of.steps:,}",
             short(of.tokens),
             short(of.graded),
             duration(of.seconds),
         ]
-        for name, of in record.stages.items()
+        for of in record.stages
     ]
     return Table(["stage", "rate", "steps", "tokens read", "tokens graded", "time"], rows)
 
 
 def _made_by(record: Record) -> str:
     of = record.environment
-    place = f"Python {of['python']}, PyTorch {of['torch']}, {of['cpu']}, {of['threads']} threads, {of['device']}"
-    again = f", {len(record.reused)} stages of which were finished before" if record.reused else ""
-    return f"Tutelage {record.version}, {place}. The command took {duration(record.seconds)}{again}."
+    cores = f"{of['cores']} cores, {of['threads']} in use"
+    place = f"Python {of['python']}, PyTorch {of['torch']}, {of['cpu']}, {cores}, on {of['device']}"
+    again = f" Stages that were finished before: {record.reused}." if record.reused else ""
+    return f"Tutelage {record.version}, {place}. The command took {duration(record.seconds)}.{again}"
 
 
 def markdown_table(table: Table) -> str:

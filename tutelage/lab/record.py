@@ -15,6 +15,8 @@ from tutelage.lab.finding import Plot, Table, Verdict
 class StageFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What a stage behind a result trained on, and how long. `lr` is the peak rate."""
 
+    folder: str
+    name: str
     lr: float
     steps: int
     tokens: int
@@ -28,8 +30,8 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     quick:    whether it was shrunk to seconds, so that its figures say nothing of the claim.
     recipe:   the recipe in TOML; settings: all settled settings of what was run, by folder of the cache.
-    stages:   the stages behind the figures, by "folder/stage".
-    seconds:  how long the command took, in which stages that were finished before (`reused`) were not trained again.
+    stages:   the stages behind the figures, of which `reused` were finished before and not trained again.
+    seconds:  how long the command took.
     """
 
     number: int
@@ -41,14 +43,14 @@ class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     quick: bool
     recipe: str
     settings: dict[str, Any]
-    stages: dict[str, StageFacts]
+    stages: list[StageFacts]
     table: Table
     plots: Sequence[Plot]
     verdict: Verdict
     why: str
     command: str
     seconds: float
-    reused: list[str]
+    reused: int
     version: str
     environment: dict[str, str | int]
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+import msgspec
+
 from tutelage import __version__
 from tutelage.config import to_plain
 from tutelage.lab.bench import Bench
@@ -13,6 +15,7 @@ from tutelage.lab.finding import Finding, Result
 from tutelage.lab.page import write_page
 from tutelage.lab.record import Record, StageFacts, file_stem, read_record, write_record
 from tutelage.process import environment
+from tutelage.recipe import Run
 
 CACHE, RESULTS = Path("runs/lab"), Path("docs/lab")
 QUICK = "quick"
@@ -36,8 +39,8 @@ def try_finding(number: int, cache: Path = CACHE, results: Path | None = None, q
     path = results / f"{file_stem(finding.number, finding.name)}.json"
     if quick and path.exists() and not read_record(path).quick:
         raise ValueError(f"{path} holds the result of a full run; name another folder for a quick one: --results DIR")
-    began = time.monotonic()
     bench = Bench(cache, finding.quick if quick else ())
+    began = time.monotonic()
     result = finding.measure(bench)
     write_record(results, _record(finding, bench, result, quick, time.monotonic() - began))
     write_page(results)
@@ -45,16 +48,8 @@ def try_finding(number: int, cache: Path = CACHE, results: Path | None = None, q
 
 
 def _record(finding: Finding, bench: Bench, result: Result, quick: bool, seconds: float) -> Record:
-    names = [(of.run, name) for of in bench.finished for name in of.run.recipe.stages]
+    stages = [_facts(of.run, name) for of in bench.finished for name in of.run.recipe.stages]
     about = environment()
-    stages = {}
-    for run, name in names:
-        done = run.stage_done(name)
-        assert done is not None, "a run that came to its end has finished all its stages"
-        stages[f"{run.folder.name}/{name}"] = StageFacts(
-            **{field: done[field] for field in StageFacts.__struct_fields__}
-        )
-    trained = {f"{of.run.folder.name}/{name}" for of in bench.finished for name in of.trained}
     return Record(
         number=finding.number,
         name=finding.name,
@@ -72,7 +67,14 @@ def _record(finding: Finding, bench: Bench, result: Result, quick: bool, seconds
         why=result.why,
         command=f"tutelage lab {finding.number}{' --quick' if quick else ''}",
         seconds=seconds,
-        reused=[name for name in stages if name not in trained],
+        reused=len(stages) - sum(len(of.trained) for of in bench.finished),
         version=__version__,
         environment={key: about[key] for key in ENVIRONMENT},
     )
+
+
+def _facts(run: Run, name: str) -> StageFacts:
+    done = run.stage_done(name)
+    assert done is not None, "a run that came to its end has finished all its stages"
+    figures = {field: done[field] for field in ("lr", "steps", "tokens", "graded", "parameters", "seconds")}
+    return msgspec.convert({"folder": run.folder.name, "name": name, **figures}, StageFacts)

@@ -23,6 +23,18 @@ from tutelage.progress import duration
 from tutelage.report.read import Finished, Lost
 from tutelage.report.words import change, in_order, memory, rate_words, reach, share, short
 
+FORM = frozenset({"format", "format.has_content", "format.stops", "format.keeps_its_turn"})
+# Of all other names that begin with "format.", each is a set of prompts that were not trained on.
+NO_SET = frozenset({"format.real_words", "format.verbatim", "format.seen"})
+GENERALISATION = (
+    "The same check on prompts ever further from those trained on. Right form is not yet sense: see how many of its "
+    "words are real, and how many answers are copies."
+)
+KNOWLEDGE = (
+    "Conversations were about the trained people. Of held-out people it only read, so their rate shows what was "
+    "learned by reading and can be asked for."
+)
+
 
 def last_of(stages: Mapping[str, Finished]) -> Finished:
     """The stage that the run is judged by: the last fine-tuned one, else the last."""
@@ -37,7 +49,8 @@ def result_sentence(stages: Mapping[str, Finished]) -> Html:
     can = []
     if "format" in rates:
         of = rates["format"]
-        can.append(f"keeps the form of a conversation on {share(of.rate)} of {of.count:,} unseen prompts ({reach(of)})")
+        prompts = "unseen prompts" if tried_on_unseen(rates) else "prompts it was trained on"
+        can.append(f"keeps the form of a conversation on {share(of.rate)} of {of.count:,} {prompts} ({reach(of)})")
     if "knowledge.held_out" in rates:
         of = rates["knowledge.held_out"]
         can.append(f"answers {share(of.rate)} of the questions about people it only read of ({reach(of)})")
@@ -103,25 +116,18 @@ def abilities(stages: Mapping[str, Finished]) -> Html | None:
 
 
 def _plots(of_stages: Mapping[str, Mapping[str, Rate]]) -> list[Html]:
+    """A plot for each group of rates, the stages side by side."""
     known = in_order({name for rates in of_stages.values() for name in rates})
-    form = {"format", "format.has_content", "format.stops", "format.keeps_its_turn"}
-    groups = {
-        "The form of a conversation, on unseen prompts": [name for name in known if name in form],
-        "How far it generalises": [name for name in known if name.startswith("format.") and name not in form],
-        "What it knows": [name for name in known if not name.startswith("format")],
-    }
-    notes = {
-        "How far it generalises": (
-            "The same check on prompts ever further from those trained on. Right form is not yet sense: see how many "
-            "of its words are real, and how many answers are copies."
-        ),
-        "What it knows": (
-            "Conversations were about the trained people. Of held-out people it only read, so their rate shows what "
-            "was learned by reading and can be asked for."
-        ),
-    }
+    form = [name for name in known if name in FORM]
+    reaches = [name for name in known if name.startswith("format.") and name not in FORM]
+    knows = [name for name in known if not name.startswith("format")]
+    groups = [
+        ("The form of a conversation", form, _form_note(of_stages)),
+        ("How far it generalises", reaches, GENERALISATION),
+        ("What it knows", knows, KNOWLEDGE),
+    ]
     plots: list[Html] = []
-    for title, names in groups.items():
+    for title, names, note in groups:
         rows = [
             interval(rate_words(name), rates[name], stage)
             for name in names
@@ -129,9 +135,21 @@ def _plots(of_stages: Mapping[str, Mapping[str, Rate]]) -> list[Html]:
             if name in rates
         ]
         if rows:
-            note = paragraph(notes[title], muted=True) if title in notes else None
-            plots += [heading(title), *([note] if note else []), interval_plot(rows, x_label="share")]
+            plots += [heading(title), paragraph(note, muted=True), interval_plot(rows, x_label="share")]
     return plots
+
+
+def _form_note(of_stages: Mapping[str, Mapping[str, Rate]]) -> str:
+    only_seen = [stage for stage, rates in of_stages.items() if "format" in rates and not tried_on_unseen(rates)]
+    if not only_seen:
+        return "On prompts that it was not trained on."
+    others = f"{', '.join(only_seen)}: on those that it was, for there were no others."
+    return f"On prompts that it was not trained on; {others}"
+
+
+def tried_on_unseen(rates: Mapping[str, Rate]) -> bool:
+    """Whether the form was tried on prompts that were not trained on; where there are none, it is tried on those."""
+    return any(name.startswith("format.") and name not in FORM | NO_SET for name in rates)
 
 
 def interval(label: str, rate: Rate, group: str) -> Interval:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tutelage.html import Html, badge, join, paragraph, section, table
+from tutelage.html import Html, badge, paragraph, section, table
 from tutelage.ledger import Ledger
 from tutelage.progress import duration
 from tutelage.report.read import Finished
@@ -18,10 +18,11 @@ def ledgers(stages: Sequence[Finished]) -> Html | None:
         return None
     rows = [row for stage, source, ledger in accounts for row in _account(stage, source, ledger)]
     wrong = [sentence for *_, ledger in accounts if (sentence := _mistake(ledger))]
-    verdict = badge("every account adds up", "good") if not wrong else join(badge(one, "bad") for one in wrong)
+    verdict = badge("some do not add up", "bad") if wrong else badge("every account adds up", "good")
     return section(
         "Ledger",
         paragraph("What was read is what was kept plus what was dropped, for each reason. ", verdict),
+        *(paragraph(f"{sentence}.") for sentence in wrong),
         table(["stage", "source", "rows that were", "rows", "", "tokens", "first seen at"], rows, numeric=(3, 4, 5)),
     )
 

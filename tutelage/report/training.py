@@ -46,7 +46,9 @@ def training(stages: Sequence[Finished], bases: Mapping[str, str]) -> Html | Non
 def _stage(stage: Finished, base: Finished | None) -> list[Html]:
     info, log = stage.info, stage.log
     fine_tuned = stage.is_fine_tuned
-    passes = ", ".join(f"{name} {count:,.1f}×" for name, count in info.passes.items())
+    passes = ", ".join(
+        f"{name} {count:,.1f}×" if count >= 1 else f"{name} {count:.2g}×" for name, count in info.passes.items()
+    )
     cards: dict[str, str | Html] = {
         "steps": with_small(f"{info.steps:,}", f"{short(info.tokens)} tokens, {short(info.graded)} graded"),
         "passes over the data": with_small(passes.partition(",")[0], passes.partition(", ")[2]),
@@ -104,7 +106,7 @@ def _behaviour(stage: Finished) -> list[Html]:
             rates, lows, highs = (np.array([getattr(rate, key) for _, rate in rows]) for key in ("rate", "low", "high"))
             steps = [step for step, _ in rows]
             series.append(Series(words, steps, rates, np.minimum(lows, rates), np.maximum(highs, rates)))
-    if not series:
+    if all(len(one.x) < 2 for one in series):  # a single look is no curve
         return []
     scores = {look.step: look.score for look in stage.looks if look.score is not None}
     if scores:
@@ -159,13 +161,9 @@ def _base_text(stage: Finished, base: Finished | None) -> list[Html]:
         heights = heights or dict(zip(steps.tolist(), losses.tolist(), strict=True))
         before = base.info.held_out.get(name) if base else None
         # A text cut to another context has another loss.
-        if (
-            base
-            and before is not None
-            and stage.info.settings.get("context") in (None, base.info.settings.get("context"))
-        ):
+        if base and before is not None and _context(stage) in (None, _context(base)):
             series.append(Series(f"{name}, before", [steps[0], steps[-1]], [before, before], dashed=True))
-    if not series:
+    if len(heights) < 2:
         return []
     title = "Forgetting: loss on the base model's text"
     series += _marks(stage.info.chosen, heights)

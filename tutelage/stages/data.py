@@ -143,7 +143,10 @@ def identity(name: str, table: DataTable) -> list[object]:
         ]
     if isinstance(data, ChatData | Prompts):
         held_out = data.held_out if isinstance(data, ChatData) else None
-        return [__version__, *(file_hash(Path(path)) for path in (data.path, held_out) if path is not None)]
+        # Where a share is held out, which rows those are hangs on their names, and these on the file's.
+        name_counts = isinstance(data, ChatData) and held_out is None
+        hashes = [file_hash(Path(path)) for path in (data.path, held_out) if path is not None]
+        return [__version__, *hashes, *([Path(data.path).name] if name_counts else [])]
     world = find_world(data, table) if isinstance(data, WorldChat) else data
     return [__version__, to_plain(data), to_plain(world)]
 

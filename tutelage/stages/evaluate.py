@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from tutelage.chat.renderer import Renderer
 from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.asking import continue_text
 from tutelage.evaluate.format import FormatResult, by_set, evaluate_format
 from tutelage.evaluate.knowledge import evaluate_knowledge, evaluate_questions, trial_questions
 from tutelage.evaluate.loss import forgetting
-from tutelage.model.hub import Checkpoint, load_model
+from tutelage.evaluate.statistics import Rate
+from tutelage.model.hub import Checkpoint, load_config, load_model, with_context
+from tutelage.progress import status
 from tutelage.records import Conversation
 from tutelage.stages.data import world_of
 from tutelage.stages.prepare import Setting
@@ -40,10 +43,13 @@ def run_suite(suite: Suite, stage: TrainedStage, at: Setting) -> dict[str, Any]:
 
 
 def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str, Any]:
-    sets = {
-        name: [prompt for prompt in prompts if _can_say(checkpoint.tokenizer, prompt)]
-        for name, prompts in prompt_sets(stage, at).items()
-    }
+    all_sets = prompt_sets(stage, at)
+    sets = {name: _askable(checkpoint, prompts) for name, prompts in all_sets.items()}
+    if left_out := len(_all(all_sets)) - len(_all(sets)):
+        status(
+            f"{at.name}: {left_out} of {len(_all(all_sets))} prompts are left out; the tokenizer lacks a character of "
+            "them, or they leave no room for an answer"
+        )
     unseen = {name: prompts for name, prompts in sets.items() if prompts and name != "seen"}
     known, trained = known_words(stage, at), trained_answers(stage, at)
     of_sets = {"seen": {"seen": sets["seen"]}, "unseen": unseen}
@@ -63,12 +69,38 @@ def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str
         **rates,
         "failures": result.failures(asked, checkpoint),
         "samples": _before_and_after(of_sets, results, at, stage),
-        "outcomes": {"": [(p.messages[-1].text, int(c)) for p, c in zip(asked, result.complies, strict=True)]},
+        "outcomes": _outcomes(of_sets, results),
     }
 
 
+def _outcomes(
+    groups: Mapping[str, Mapping[str, Sequence[Conversation]]], results: Mapping[str, FormatResult]
+) -> dict[str, list[tuple[str, int]]]:
+    """Of each figure, every prompt it is about and whether it came out so: all checks over all unseen prompts, and the
+    form in each set."""
+
+    def told(prompts: Sequence[Conversation], passed: Sequence[bool]) -> list[tuple[str, int]]:
+        return [(prompt.messages[-1].text, int(did)) for prompt, did in zip(prompts, passed, strict=True)]
+
+    found = {name: told(_all(groups["unseen"]), passed) for name, passed in results["unseen"].checks.items()}
+    for group, sets in groups.items():
+        start = 0
+        for name, prompts in sets.items():
+            found[name] = told(prompts, results[group].complies[start : start + len(prompts)])
+            start += len(prompts)
+    return found
+
+
+def _askable(checkpoint: Checkpoint, prompts: Sequence[Conversation]) -> list[Conversation]:
+    """The prompts whose characters the tokenizer has (one of characters lacks what its text lacks), and after which the
+    context has room for an answer."""
+    renderer, context = Renderer(checkpoint.tokenizer), checkpoint.model.config.context
+    sayable = [prompt for prompt in prompts if _can_say(checkpoint.tokenizer, prompt)]
+    rendered = renderer.render_prompts(sayable)
+    return [prompt for prompt, row in zip(sayable, rendered, strict=True) if len(row.ids) < context]
+
+
 def _can_say(tokenizer: Tokenizer, prompt: Conversation) -> bool:
-    """Whether the tokenizer has all characters of a prompt; one of characters lacks what its text lacks."""
     try:
         tokenizer.encode_batch([message.text for message in prompt.messages])
     except EncodingError:
@@ -98,7 +130,7 @@ def _before_and_after(
                 )
             place += len(prompts)
     base_name, _ = at.ancestor(stage)
-    base = load_model(at.folders[base_name])
+    base = with_context(load_model(at.folders[base_name]), load_config(at.folder).context)
     continued = continue_text(base, [row["prompt"] for row in rows], ANSWER, "the base model, on the same prompts")
     return [row | {"before": answer.text} for row, answer in zip(rows, continued, strict=True)]
 
@@ -140,11 +172,11 @@ def make_trial(stage: SftSettings, at: Setting) -> Trial:
 def behaviour(checkpoint: Checkpoint, trial: Trial) -> dict[str, Any]:
     """How a model does in a trial, and the mean of its figures as `score`; nothing where there is nothing to try."""
     figures: dict[str, Any] = {}
-    if trial.prompts:
-        result = evaluate_format(checkpoint, trial.prompts, ANSWER, trial.known_words)
+    if prompts := _askable(checkpoint, trial.prompts):
+        result = evaluate_format(checkpoint, prompts, ANSWER, trial.known_words)
         figures["format"] = asdict(result.compliant)
-        if result.real_words is not None:
-            figures["real_words"] = asdict(result.real_words)
+        if trial.known_words:  # no words are no real ones, or a model that answers in dots could not be beaten
+            figures["real_words"] = asdict(result.real_words or Rate(0.0, 0.0, 1.0, 0))
     if trial.questions:
         figures["held_out_questions"] = asdict(evaluate_questions(checkpoint, trial.questions, ANSWER))
     if figures:

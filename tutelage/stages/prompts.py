@@ -10,7 +10,7 @@ from tutelage.batching.sources import is_held_out
 from tutelage.chat.formats import read_prompts
 from tutelage.evaluate.format import words
 from tutelage.records import Conversation
-from tutelage.stages.data import Prompts, WorldChat, conversations, plain_texts, world_of
+from tutelage.stages.data import Prompts, WorldChat, conversations, find_world, plain_texts
 from tutelage.stages.prepare import Setting
 from tutelage.stages.settings import SftSettings
 from tutelage.world.prompts import prompt_sets as world_prompts
@@ -39,13 +39,22 @@ def rows(stage: SftSettings, at: Setting, held_out: bool) -> Iterator[Conversati
 
 def talked_of(stage: SftSettings, at: Setting) -> World | None:
     """The built-in world, where a stage's conversations are about it."""
-    return world_of(at.data) if any(isinstance(at.data[name], WorldChat) for name in stage.data) else None
+    chats = (data for name in stage.data if isinstance(data := at.data[name], WorldChat))
+    return next((World(find_world(data, at.data)) for data in chats), None)
+
+
+def spared(stage: SftSettings, at: Setting) -> Iterator[Conversation]:
+    """The openings of held-out rows, without those that a row trained on has too."""
+    trained = {opening(row).messages for row in rows(stage, at, held_out=False)}
+    held_out = distinct(map(opening, rows(stage, at, held_out=True)))
+    return (prompt for prompt in held_out if prompt.messages not in trained)
 
 
 def trial_prompts(stage: SftSettings, at: Setting) -> list[Conversation]:
-    """What a stage is tried on while it trains, to choose among its checkpoints: the openings of held-out rows. They
-    are never reported on."""
-    return list(islice(distinct(map(opening, rows(stage, at, held_out=True))), TRIED))
+    """What a stage is tried on while it trains, to choose among its checkpoints: the openings of held-out rows that are
+    not reported on."""
+    reported = {prompt.messages for prompts in prompt_sets(stage, at).values() for prompt in prompts}
+    return list(islice((prompt for prompt in spared(stage, at) if prompt.messages not in reported), TRIED))
 
 
 def prompt_sets(stage: SftSettings, at: Setting) -> dict[str, list[Conversation]]:
@@ -59,7 +68,8 @@ def prompt_sets(stage: SftSettings, at: Setting) -> dict[str, list[Conversation]
     if not files and (world := talked_of(stage, at)):
         sets |= {name: prompts for name, prompts in world_prompts(world, PROMPTS).items() if name != "seen"}
     elif not files:
-        own = list(islice(distinct(map(opening, rows(stage, at, held_out=True))), PROMPTS))
+        every = 2 if stage.evaluate_every else 1  # the others are what it is tried on while it trains
+        own = list(islice(spared(stage, at), 0, every * PROMPTS, every))
         sets |= {"in_domain": own} if own else {}
     return sets
 
@@ -97,5 +107,5 @@ def trained_answers(stage: SftSettings, at: Setting) -> frozenset[str]:
         message.text.strip()
         for row in rows(stage, at, held_out=False)
         for message in row.messages
-        if message.role == "assistant"
+        if message.role == "assistant" and message.text.strip()
     )

@@ -16,7 +16,7 @@ from tutelage.config import to_plain
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.loss import mean_loss, unit_losses
 from tutelage.evaluate.samples import held_out_samples
-from tutelage.files import read_json, write_json
+from tutelage.files import read_json, write_json, write_text
 from tutelage.model.hub import load_tensors, save_model, save_tensors
 from tutelage.model.sizes import parameter_count
 from tutelage.process import Stopped, environment, peak_rss_bytes, stop_requests
@@ -253,5 +253,5 @@ def _cut_log(path: Path, step: int) -> list[dict[str, Any]]:
         return []
     lines = path.read_text().splitlines(keepends=True)
     kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    path.write_text("".join(kept))
+    write_text(path, "".join(kept))
     return [json.loads(line) for line in kept]

@@ -20,11 +20,16 @@ STAGES = [fine_tuning(NAMES[s], "" if s == "1/3" else f"lr = {BASE_RATE * of:.3g
 RECIPE = recipe(DEMO, STAGES, {name: ["format", "knowledge", "forgetting"] for name in NAMES.values()})
 
 
-def verdict(ahead: Mapping[str, Mapping[str, Estimate]]) -> tuple[Verdict, str]:
-    """`ahead`: for each advised rate, how many more questions about held-out people it answers than each other rate.
+Pairs = Mapping[str, Mapping[str, Estimate]]
 
-    Reproduced where one advised rate is clearly ahead of the highest and of the lowest, and no other rate is clearly
-    ahead of it. Contradicted where another rate is clearly ahead of every advised one. Clear is what the interval says.
+
+def verdict(ahead: Pairs, costs: Pairs) -> tuple[Verdict, str]:
+    """For each advised rate against each other one: `ahead`, how many more questions about held-out people the advised
+    one answers; `costs`, the change of the base text's cost from the advised to the other.
+
+    Reproduced where one advised rate is clearly ahead of the highest and of the lowest, and no rate is clearly ahead of
+    it. Contradicted where another rate is clearly ahead of every advised one and clearly forgets more than none. Clear
+    is what the interval says.
     """
     for advised, others in ahead.items():
         ends = [others[TOO_HIGH], others[TOO_LOW]]
@@ -33,15 +38,19 @@ def verdict(ahead: Mapping[str, Mapping[str, Estimate]]) -> tuple[Verdict, str]:
                 f"At {advised} of the base's rate it answers more questions than at {TOO_HIGH} times ({ends[0]}) and "
                 f"at {TOO_LOW} ({ends[1]}), and no rate is clearly ahead of it."
             )
-    for other in SHARES:
-        leads = {advised: others[other] for advised, others in ahead.items() if other in others}
-        if leads.keys() == ahead.keys() and all(lead.below_zero for lead in leads.values()):
-            said = "; ".join(f"{advised}: {lead}" for advised, lead in leads.items())
+    leaders = [o for o in SHARES if o not in ADVISED and all(others[o].below_zero for others in ahead.values())]
+    for leader in leaders:
+        if not any(others[leader].above_zero for others in costs.values()):
+            said = "; ".join(f"{advised}: {others[leader]}" for advised, others in ahead.items())
             return "contradicted", (
-                f"At {other} of the base's rate it answers more questions than at every advised one ({said})."
+                f"At {leader} of the base's rate it answers more questions than at every advised one ({said}) and "
+                "forgets no more."
             )
     said = "; ".join(f"{share}: {lead}" for share, lead in ahead[ADVISED[0]].items())
-    return "not at this scale", f"No rate stands out. {ADVISED[0]} of the base's rate against {said}."
+    trade = (
+        f"At {leaders[0]} of the base's rate it answers more and forgets more." if leaders else "No rate stands out."
+    )
+    return "not at this scale", f"{trade} Answered at {ADVISED[0]} of the base's rate more than at others: {said}."
 
 
 def measure(bench: Bench) -> Result:
@@ -54,7 +63,8 @@ def measure(bench: Bench) -> Result:
     ]
     right = {share: [run.outcomes(name, "knowledge.held_out")] for share, name in NAMES.items()}
     ahead = {a: {share: difference(right[share], right[a]) for share in SHARES if share != a} for a in ADVISED}
-    ruling, why = verdict(ahead)
+    costs = {a: {share: run.text_cost(NAMES[a], NAMES[share]) for share in SHARES if share != a} for a in ADVISED}
+    ruling, why = verdict(ahead, costs)
     cost = "; ".join(f"{share}: {forgot[share]}" for share in (TOO_HIGH, *ADVISED, TOO_LOW))
 
     def line(name: str, estimates: Mapping[str, Estimate]) -> Line:
@@ -80,7 +90,8 @@ FINDING = Finding(
     "stays flat.",
     setup=f"{DEMO_SIZES}It is fine-tuned on conversations about a half of the people (3 passes, no replay, one seed) "
     "at six rates, from three times the base's own to a 300th of it, and asked one-step questions about the other half "
-    "of the people and unseen prompts of every kind. Forgetting is the change of the loss on held-out pre-training text.",
+    "of the people and unseen prompts of every kind. Forgetting is the change of the loss on held-out pre-training "
+    "text.",
     folder="demo",
     recipe=RECIPE,
     quick=DEMO_QUICK,

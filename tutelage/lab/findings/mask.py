@@ -70,7 +70,7 @@ def measure(bench: Bench) -> Result:
         rows.append([graded, rates[graded]["knowledge.held_out"], seeds, rates[graded]["format"], f"{spoke:.1%}"])
     header = ["graded", MEASURES["knowledge.held_out"], "by seed", MEASURES["format"], "speaks for the user"]
     bars = [Bar(words, graded, rates[graded][name]) for name, words in MEASURES.items() for graded in GRADED]
-    plot = IntervalPlot(f"Over {len(SEEDS)} seeds", "share of answers", bars)
+    plot = IntervalPlot(f"What is graded, over {len(SEEDS)} seeds", "share of answers", bars)
     gains = {words: gain(run, name) for name, words in MEASURES.items()}
     return Result(Table(header, rows), [plot], *verdict(gains))
 

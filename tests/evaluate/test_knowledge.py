@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+
+from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.engine.sampling import SamplingSettings
+from tutelage.evaluate.knowledge import KnowledgeResult, evaluate_knowledge, evaluate_questions, trial_questions
+from tutelage.evaluate.statistics import rate
+from tutelage.model.hub import Checkpoint, extend_vocabulary
+from tutelage.model.sizes import ModelSettings, resolve
+from tutelage.model.transformer import Transformer, initialise
+from tutelage.tokenizer import TokenizerSettings, train
+from tutelage.world.society import World, WorldSettings
+from tutelage.world.values import ATTRIBUTES
+
+WORLD = World(WorldSettings(people=30, versions=1))
+SETTINGS = SamplingSettings(max_tokens=1)
+
+
+@pytest.fixture(scope="module")
+def base() -> Checkpoint:
+    """A model that knows nothing."""
+    tokenizer = train((document.text for document in WORLD.documents()), TokenizerSettings(vocab=300))
+    config = resolve(ModelSettings(depth=1, width=16, context=256), tokenizer.vocab_size)
+    return Checkpoint(initialise(Transformer(config), 0), tokenizer)
+
+
+@pytest.fixture(scope="module")
+def result(base: Checkpoint) -> KnowledgeResult:
+    return evaluate_knowledge(extend_vocabulary(base, TEMPLATE_TOKENS, 0), WORLD, SETTINGS)
+
+
+def test_outcomes_agree_with_the_rates(result: KnowledgeResult) -> None:
+    assert result.outcomes.keys() == result.rates.keys()
+    for name, found in result.rates.items():
+        outcomes = result.outcomes[name]
+        assert found == rate(sum(right for _, right in outcomes), len(outcomes))
+        assert len({question for question, _ in outcomes}) == len(outcomes)
+    assert result.rates["unknown.made_up"].rate == 1  # it says something, whoever is asked for
+
+
+def test_questions_that_checkpoints_are_chosen_by_are_never_reported(result: KnowledgeResult) -> None:
+    trial = {question.id for question in trial_questions(WORLD)}
+    reported = {name: {question for question, _ in rows} for name, rows in result.outcomes.items()}
+    assert trial
+    assert not trial & set().union(*reported.values())
+    # Apart from those, every one-step question about held-out people is asked; of trained people, every one.
+    one_step = {
+        split: {q.id for q in WORLD.questions(split, facts=len(ATTRIBUTES)) if q.kind == "one-step"}
+        for split in ("train", "held_out")
+    }
+    assert reported["held_out"] | trial == one_step["held_out"]
+    assert reported["trained"] == one_step["train"]
+    assert 0.1 < len(trial) / len(one_step["held_out"]) < 0.3
+
+
+def test_trial_questions_ask_nothing_that_a_reported_question_asks_in_the_same_words(result: KnowledgeResult) -> None:
+    trial = {(question.subject, question.attribute) for question in trial_questions(WORLD)}
+    held_out = [q for q in WORLD.questions("held_out", facts=len(ATTRIBUTES)) if q.kind == "one-step"]
+    asked = {question for question, _ in result.outcomes["held_out"]}
+    assert not trial & {(q.subject, q.attribute) for q in held_out if q.id in asked}
+
+
+def test_a_base_model_is_asked_by_unfinished_sentences_alone(base: Checkpoint) -> None:
+    found = evaluate_knowledge(base, WORLD, SETTINGS)
+    assert set(found.rates) == set(found.outcomes) == {"cloze.trained", "cloze.held_out"}
+
+
+def test_the_share_of_right_answers_is_counted_over_all_questions(base: Checkpoint) -> None:
+    chat = extend_vocabulary(base, TEMPLATE_TOKENS, 0)
+    questions = trial_questions(WORLD)
+    assert evaluate_questions(chat, questions, SETTINGS) == rate(0, len(questions))

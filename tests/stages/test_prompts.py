@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tutelage.batching.sources import is_held_out
+from tutelage.chat.formats import read_conversations
+from tutelage.ledger import Ledger
+from tutelage.recipe import Run, load_recipe
+from tutelage.records import Conversation, message
+from tutelage.stages import prompts
+from tutelage.stages.prepare import Setting
+from tutelage.stages.prompts import known_words, opening, prompt_sets, talked_of, trained_answers, trial_prompts
+from tutelage.stages.settings import SftSettings
+from tutelage.world.society import World, WorldSettings
+
+WORLD = """
+name   = "society"
+data   = { world = { kind = "world", people = 30, versions = 1 }, chat = { kind = "world-chat" } }
+
+[stages.base]
+kind = "pretrain"
+data = { world = 1 }
+steps = 1
+
+[stages.chat]
+kind = "sft"
+from = "base"
+data = { chat = 1 }
+steps = 1
+held_out = 0.2
+evaluate_every = 1
+"""
+
+
+def asked(conversations: list[Conversation]) -> list[str]:
+    return [row.messages[-1].text for row in conversations]
+
+
+def chat(recipe: Path, *overrides: str) -> tuple[SftSettings, Setting]:
+    """The chat stage of a recipe, which need not have been run."""
+    run = Run(load_recipe(recipe, overrides), recipe.parent / "run")
+    stage = run.recipe.stages["chat"]
+    assert isinstance(stage, SftSettings)
+    return stage, run.setting("chat")
+
+
+@pytest.fixture
+def society(tmp_path: Path) -> Path:
+    """A recipe about the built-in world."""
+    (tmp_path / "society.toml").write_text(WORLD)
+    return tmp_path / "society.toml"
+
+
+@pytest.fixture
+def rows_alone(tales: Path, tmp_path: Path) -> Path:
+    """A recipe with one file of conversations, of which a share is held out, and nothing else to be tried on."""
+    rows = [{"prompt": f"who sees {n} and {n % 7}?", "completion": f"the cat sees {n}."} for n in range(200)]
+    (tmp_path / "chat.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    (tmp_path / "tales.txt").write_text(tales.with_name("tales.txt").read_text())
+    recipe = tales.read_text().replace(', held_out = "held_out.jsonl"', "").replace("unseen =", "# unseen =")
+    (tmp_path / "tales.toml").write_text(recipe.replace("from = ", "held_out = 0.3\nfrom = "))
+    return tmp_path / "tales.toml"
+
+
+def test_the_sets_of_a_file_stand_beside_what_was_seen(tales: Path) -> None:
+    sets = prompt_sets(*chat(tales))
+    assert list(sets) == ["seen", "near", "far"]
+    assert asked(sets["near"]) == ["who fears the fox?", "who hears the hen and the owl?"]
+    assert asked(sets["far"]) == ["what is the sea?", "7 + 5?"]
+    rows = read_conversations(tales.with_name("chat.jsonl"), Ledger("rows"))
+    trained = list(dict.fromkeys(row.messages[0].text for row in rows))
+    assert asked(sets["seen"]) == trained  # each prompt once, though two rows ask it
+    assert len(trained) == 11
+
+
+def test_sets_of_one_name_in_several_files_are_one(tales: Path, tmp_path: Path) -> None:
+    (tmp_path / "more.jsonl").write_text('{"set": "far", "prompt": "why?"}\n{"set": "farther", "prompt": "x?"}')
+    sets = prompt_sets(*chat(tales, f"data.more={{kind='prompts',path='{tmp_path / 'more.jsonl'}'}}"))
+    assert list(sets) == ["seen", "near", "far", "farther"]
+    assert asked(sets["far"]) == ["what is the sea?", "7 + 5?", "why?"]
+
+
+def test_conversations_about_the_world_are_tried_on_its_own_four_sets(society: Path) -> None:
+    stage, at = chat(society)
+    sets = prompt_sets(stage, at)
+    assert list(sets) == ["seen", "in_domain", "near", "out_of_domain"]
+    world = World(WorldSettings(people=30, versions=1))
+    trained = {opening(row).messages for row in world.conversations("train") if not is_held_out(row, 0.2)}
+    assert {row.messages for row in sets["seen"]} <= trained
+    for name in ("in_domain", "near", "out_of_domain"):
+        assert not trained & {row.messages for row in sets[name]}
+        assert len(sets[name]) > 100
+
+
+def test_conversations_about_other_things_are_not_tried_on_the_world(rows_alone: Path) -> None:
+    stage, at = chat(rows_alone, "data.tales={kind='world',people=30,versions=1}")
+    assert talked_of(stage, at) is None
+    assert list(prompt_sets(stage, at)) == ["seen", "in_domain"]
+
+
+def test_the_world_talked_of_is_the_one_that_the_conversations_name(society: Path) -> None:
+    stage, at = chat(society, "data.zoo={kind='world',people=40}", "data.chat.world='zoo'")
+    world = talked_of(stage, at)
+    assert world is not None
+    assert world.settings.people == 40
+
+
+def test_without_file_and_world_held_out_rows_are_asked(rows_alone: Path) -> None:
+    stage, at = chat(rows_alone)
+    rows = list(read_conversations(rows_alone.with_name("chat.jsonl"), Ledger("rows")))
+    held_out = {row.messages[0].text for row in rows if is_held_out(row, 0.3)}
+    sets = prompt_sets(stage, at)
+    assert list(sets) == ["seen", "in_domain"]
+    assert len(sets["seen"]) == prompts.SEEN
+    assert set(asked(sets["in_domain"])) < held_out
+    assert not set(asked(sets["seen"])) & held_out
+    # What is left of them is what the stage is tried on while it trains; where it is not, none is put aside.
+    assert set(asked(sets["in_domain"])) | set(asked(trial_prompts(stage, at))) == held_out
+    assert prompt_sets(*chat(rows_alone, "stages.chat.keep=last")) == sets
+    assert set(asked(prompt_sets(*chat(rows_alone, "stages.chat.evaluate_every=0"))["in_domain"])) == held_out
+
+
+def test_a_prompt_that_is_trained_on_is_not_called_unseen_where_another_row_of_it_is_held_out(rows_alone: Path) -> None:
+    path = rows_alone.with_name("chat.jsonl")
+    rows = [{"prompt": f"who sees {n % 20}?", "completion": f"the cat sees {n}."} for n in range(200)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    stage, at = chat(rows_alone)
+    trained = {opening(row).messages for row in prompts.rows(stage, at, held_out=False)}
+    held_out = {opening(row).messages for row in prompts.rows(stage, at, held_out=True)}
+    assert trained & held_out
+    assert not trained & {row.messages for row in trial_prompts(stage, at)}
+    assert not trained & {row.messages for row in prompt_sets(stage, at).get("in_domain", [])}
+
+
+def test_rows_so_few_that_none_is_held_out_leave_only_what_was_seen(rows_alone: Path) -> None:
+    stage, at = chat(rows_alone, "stages.chat.held_out=0.0")
+    assert list(prompt_sets(stage, at)) == ["seen"]
+    assert trial_prompts(stage, at) == []
+
+
+@pytest.mark.parametrize("kind", ["file", "world", "rows"])
+def test_what_checkpoints_are_chosen_by_is_never_reported(
+    kind: str, tales: Path, society: Path, rows_alone: Path, tmp_path: Path
+) -> None:
+    overrides = []
+    if kind == "file":  # a prompt of the file that is the opening of a held-out row too
+        repeated = json.loads(tales.with_name("held_out.jsonl").read_text().splitlines()[0])["prompt"]
+        (tmp_path / "more.jsonl").write_text(json.dumps({"set": "repeated", "prompt": repeated}))
+        overrides = [f"data.more={{kind='prompts',path='{tmp_path / 'more.jsonl'}'}}"]
+    if kind == "world":  # conversations about people of both halves
+        overrides = ["data.other={kind='world-chat',split='held_out'}", "stages.chat.data={chat=1,other=1}"]
+    stage, at = chat({"file": tales, "world": society, "rows": rows_alone}[kind], *overrides)
+    trial = {row.messages for row in trial_prompts(stage, at)}
+    reported = {row.messages for rows in prompt_sets(stage, at).values() for row in rows}
+    assert trial
+    assert not trial & reported
+    held_out = {opening(row).messages for row in prompts.rows(stage, at, held_out=True)}
+    assert trial < held_out if kind == "file" else trial <= held_out
+
+
+def test_an_opening_ends_with_the_first_question() -> None:
+    turns = (message("system", "Be brief."), message("user", "a?"), message("assistant", "b"), message("user", "c?"))
+    assert opening(Conversation(turns, "x")) == Conversation(turns[:2], "x")
+
+
+def test_known_words_are_those_of_the_text_and_of_what_is_trained_on(tales: Path, tmp_path: Path) -> None:
+    rows = ['{"prompt": "who?", "completion": "the Ox, don\'t you see"}']
+    (tmp_path / "chat.jsonl").write_text("\n".join(rows))
+    (tmp_path / "held_out.jsonl").write_text('{"prompt": "where is the unicorn?", "completion": "gone"}')
+    overrides = [f"data.chat.path='{tmp_path / 'chat.jsonl'}'", f"data.chat.held_out='{tmp_path / 'held_out.jsonl'}'"]
+    stage, at = chat(tales, *overrides)
+    text = {"the", "who", "cat", "dog", "fox", "hen", "owl", "sees", "likes", "hears"}
+    assert known_words(stage, at) == text | {"ox", "don't", "you", "see"}
+    assert trained_answers(stage, at) == {"the Ox, don't you see"}
+
+
+def test_a_model_whose_text_is_not_known_has_no_known_words(tales: Path, tales_run: Run) -> None:
+    unknown = f"stages.base={{kind='model',path='{tales_run.folder / 'base'}',lr=0.1}}"
+    assert known_words(*chat(tales, unknown, "stages.chat.replay=0.0", "evaluate={}")) == frozenset()
+
+
+def test_turns_that_say_nothing_are_no_answers_to_repeat(tales: Path, tmp_path: Path) -> None:
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "search", "arguments": "{}"}}]}
+    turns = [{"role": "user", "content": "who?"}, call, {"role": "tool", "content": "ox"}]
+    row = {"messages": [*turns, {"role": "assistant", "content": " the ox\n"}]}
+    (tmp_path / "chat.jsonl").write_text(json.dumps(row))
+    stage, at = chat(tales, f"data.chat={{kind='chat',path='{tmp_path / 'chat.jsonl'}'}}")
+    assert trained_answers(stage, at) == {"the ox"}
