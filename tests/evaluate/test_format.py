@@ -60,7 +60,7 @@ def test_an_answer_is_by_heart_only_where_it_is_letter_for_letter_one_trained_on
     assert (free.verbatim.rate, free.real_words) == (0, None)
     texts = [answer.text.strip() for answer in free.answers]
     for trained in ({texts[0]}, {texts[0][:-1], texts[0].upper(), texts[0] + "."}, set(texts)):
-        found = evaluate_format(model, PROMPTS, settings, trained_answers=trained)
+        found = evaluate_format(model, PROMPTS, settings, trained_answers={hash(text) for text in trained})
         assert found.verbatim.rate == np.mean([text in trained for text in texts])
         assert found.complies == free.complies
     assert found.verbatim.rate == 1

@@ -69,7 +69,7 @@ def test_words_and_answers_by_heart_are_counted_over_the_unseen_prompts(
     unseen = [row for row in figures["samples"] if row["set"] != "seen"]
     assert len(unseen) == figures["verbatim"]["count"] == 3
     known, trained = known_words(*chat(tales_run)), trained_answers(*chat(tales_run))
-    assert figures["verbatim"]["rate"] == sum(row["after"].strip() in trained for row in unseen) / 3
+    assert figures["verbatim"]["rate"] == sum(hash(row["after"].strip()) in trained for row in unseen) / 3
     written = [word for row in unseen for word in words(row["after"])]
     assert figures["real_words"]["count"] == len(written) > 0
     assert figures["real_words"]["rate"] == sum(word in known for word in written) / len(written)

@@ -174,7 +174,7 @@ def test_known_words_are_those_of_the_text_and_of_what_is_trained_on(tales: Path
     stage, at = chat(tales, *overrides)
     text = {"the", "who", "cat", "dog", "fox", "hen", "owl", "sees", "likes", "hears"}
     assert known_words(stage, at) == text | {"ox", "don't", "you", "see"}
-    assert trained_answers(stage, at) == {"the Ox, don't you see"}
+    assert trained_answers(stage, at) == {hash("the Ox, don't you see")}
 
 
 def test_a_model_whose_text_is_not_known_has_no_known_words(tales: Path, tales_run: Run) -> None:
@@ -188,4 +188,11 @@ def test_turns_that_say_nothing_are_no_answers_to_repeat(tales: Path, tmp_path: 
     row = {"messages": [*turns, {"role": "assistant", "content": " the ox\n"}]}
     (tmp_path / "chat.jsonl").write_text(json.dumps(row))
     stage, at = chat(tales, f"data.chat={{kind='chat',path='{tmp_path / 'chat.jsonl'}'}}")
-    assert trained_answers(stage, at) == {"the ox"}
+    assert trained_answers(stage, at) == {hash("the ox")}
+
+
+def test_a_set_named_like_a_figure_is_refused(tales: Path, tmp_path: Path) -> None:
+    named = tmp_path / "named.jsonl"
+    named.write_text(json.dumps({"set": "stops", "prompt": "who are you?"}) + "\n")
+    with pytest.raises(ValueError, match="a set cannot be called 'stops', which is a figure's name; rename it"):
+        prompt_sets(*chat(tales, f"data.unseen.path={named}"))

@@ -66,9 +66,9 @@ def evaluate_format(
     prompts: Sequence[Conversation],
     settings: SamplingSettings,
     known_words: Set[str] = frozenset(),
-    trained_answers: Set[str] = frozenset(),
+    trained_answers: Set[int] = frozenset(),
 ) -> FormatResult:
-    """Answer every prompt and check the answers."""
+    """Answer every prompt and check the answers; `trained_answers` are the hashes of those trained on."""
     answers = ask(checkpoint, prompts, settings, "format")
     headers = {checkpoint.tokenizer.special(name) for name in HEADERS.values()}
     checks = {
@@ -77,7 +77,7 @@ def evaluate_format(
         "keeps_its_turn": [not headers.intersection(answer.generation.tokens) for answer in answers],
     }
     form = [all(passed) for passed in zip(*checks.values(), strict=True)]
-    checks |= {"": form, "verbatim": [answer.text.strip() in trained_answers for answer in answers]}
+    checks |= {"": form, "verbatim": [hash(answer.text.strip()) in trained_answers for answer in answers]}
     rates = {name: rate(sum(passed), len(answers)) for name, passed in checks.items()}
     return FormatResult(
         compliant=rates[""],
