@@ -328,7 +328,7 @@ def test_only_names_a_stage_that_can_run(tmp_path: Path) -> None:
 
 
 def test_what_is_no_finished_stage_is_refused(copy: Path) -> None:
-    assert refused("look", copy / "caht") == f"{copy} has no stage 'caht'; it has base, chat"
+    assert refused("look", copy / "caht") == f"{copy} has no stage 'caht'; did you mean 'chat'?"
     (copy / "empty").mkdir()
     (copy / "empty" / "recipe.json").write_bytes((copy / "recipe.json").read_bytes())
     nothing = f"{copy / 'empty'} is a run in which no stage is finished; run its recipe first"

@@ -1,17 +1,27 @@
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
 
 from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.engine.decode import Generation
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.evaluate.knowledge import KnowledgeResult, evaluate_knowledge, evaluate_questions, trial_questions
+from tutelage.evaluate.asking import Answer
+from tutelage.evaluate.knowledge import (
+    KnowledgeResult,
+    answers_right,
+    evaluate_knowledge,
+    evaluate_questions,
+    trial_questions,
+)
 from tutelage.evaluate.statistics import rate
 from tutelage.model.hub import Checkpoint, extend_vocabulary
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.tokenizer import TokenizerSettings, train
 from tutelage.world.society import World, WorldSettings
-from tutelage.world.values import ATTRIBUTES
+from tutelage.world.values import ATTRIBUTES, VALUES
 
 WORLD = World(WorldSettings(people=30, versions=1))
 SETTINGS = SamplingSettings(max_tokens=1)
@@ -70,3 +80,23 @@ def test_the_share_of_right_answers_is_counted_over_all_questions(base: Checkpoi
     chat = extend_vocabulary(base, TEMPLATE_TOKENS, 0)
     questions = trial_questions(WORLD)
     assert evaluate_questions(chat, questions, SETTINGS) == rate(0, len(questions))
+
+
+@pytest.mark.parametrize(
+    ("text", "ended", "of_a_question", "of_a_sentence"),
+    [
+        ("She was born in {right}.", "stop", True, True),
+        ("She was born in {right}.", "length", False, True),  # it went on and on, and named the value on its way
+        ("She was born in {right}.", "context", False, True),
+        ("She was born in {wrong}.", "stop", False, False),
+        ("Yes.", "stop", False, False),
+    ],
+)
+def test_an_answer_that_does_not_end_is_none(
+    text: str, ended: Literal["stop", "length", "context"], of_a_question: bool, of_a_sentence: bool
+) -> None:
+    question = next(q for q in WORLD.questions("train", facts=len(ATTRIBUTES)) if q.attribute == "birthplace")
+    wrong = next(value for value in VALUES["birthplace"] if value not in question.accepted)
+    answer = Answer(text.format(right=question.answer, wrong=wrong), Generation(ended=ended))
+    assert answers_right(question, answer, must_end=True) == of_a_question
+    assert answers_right(question, answer, must_end=False) == of_a_sentence

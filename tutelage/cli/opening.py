@@ -23,7 +23,7 @@ def open_run(recipe_path: Path, settings: tuple[str, ...]) -> Run:
 def open_stage(folder: Path) -> tuple[Run, str]:
     """The run that a finished stage's folder belongs to, and the stage's name; a run's own folder means its last
     finished stage."""
-    from tutelage.config import convert
+    from tutelage.config import convert, suggest
     from tutelage.files import read_json
     from tutelage.finetune import find_model
     from tutelage.recipe import RECIPE, Recipe, Run
@@ -36,5 +36,5 @@ def open_stage(folder: Path) -> tuple[Run, str]:
         )
     made = Run(convert(read_json(path), Recipe, str(path)), folder.parent)
     if folder.name not in made.recipe.stages:
-        raise ValueError(f"{folder.parent} has no stage '{folder.name}'; it has {', '.join(made.recipe.stages)}")
+        raise ValueError(f"{folder.parent} has no stage '{folder.name}'{suggest(folder.name, made.recipe.stages)}")
     return made, folder.name

@@ -45,8 +45,8 @@ def evaluate_knowledge(checkpoint: Checkpoint, world: World, settings: SamplingS
     samples: list[dict[str, str]] = []
     outcomes: dict[str, list[tuple[str, int]]] = {}
 
-    def grade(name: str, questions: list[Question], answers: list[Answer]) -> None:
-        right = [is_correct(q, a.text) for q, a in zip(questions, answers, strict=True)]
+    def grade(name: str, questions: list[Question], answers: list[Answer], must_end: bool) -> None:
+        right = [answers_right(q, a, must_end) for q, a in zip(questions, answers, strict=True)]
         rates[name] = rate(sum(right), len(right))
         outcomes[name] = [(q.id, int(is_right)) for q, is_right in zip(questions, right, strict=True)]
         for question, answer, is_right in list(zip(questions, answers, right, strict=True))[:5]:
@@ -64,14 +64,14 @@ def evaluate_knowledge(checkpoint: Checkpoint, world: World, settings: SamplingS
     for split in SPLITS:
         cloze = list(islice(world.cloze(split, facts=len(ATTRIBUTES)), MAX_QUESTIONS))
         answers = continue_text(checkpoint, [q.prompt for q in cloze], settings, f"cloze, {NAMES[split]} people")
-        grade(f"cloze.{NAMES[split]}", cloze, answers)
+        grade(f"cloze.{NAMES[split]}", cloze, answers, must_end=False)
         if not can_chat(checkpoint):
             continue
         for kind, questions in each_kind(split).items():
             asked = questions[:MAX_QUESTIONS]
             label = f"{kind} questions, {NAMES[split]} people"
             name = NAMES[split] if kind == "one-step" else f"{NAMES[split]}.{kind.replace('-', '_')}"
-            grade(name, asked, ask_text(checkpoint, [q.prompt for q in asked], settings, label))
+            grade(name, asked, ask_text(checkpoint, [q.prompt for q in asked], settings, label), must_end=True)
     if can_chat(checkpoint):
         unknown = list(world.unknown(UNKNOWN_NAMES))
         answers = ask_text(checkpoint, [q.prompt for q in unknown], settings, "names that do not exist")
@@ -79,6 +79,12 @@ def evaluate_knowledge(checkpoint: Checkpoint, world: World, settings: SamplingS
         rates["unknown.made_up"] = rate(sum(made_up), len(answers))
         outcomes["unknown.made_up"] = [(q.id, int(is_so)) for q, is_so in zip(unknown, made_up, strict=True)]
     return KnowledgeResult(rates, samples, outcomes)
+
+
+def answers_right(question: Question, answer: Answer, must_end: bool) -> bool:
+    """Whether an answer names the right value and no wrong one and, where it must, ends by itself: a model that goes on
+    and on with text about a person will name the value too, and has answered nothing."""
+    return is_correct(question, answer.text) and (answer.generation.ended == "stop" or not must_end)
 
 
 def _is_for_trials(question: Question) -> bool:
@@ -94,4 +100,5 @@ def trial_questions(world: World) -> list[Question]:
 def evaluate_questions(checkpoint: Checkpoint, questions: list[Question], settings: SamplingSettings) -> Rate:
     """The share of some questions that is answered right."""
     answers = ask_text(checkpoint, [q.prompt for q in questions], settings, "held-out questions")
-    return rate(sum(is_correct(q, a.text) for q, a in zip(questions, answers, strict=True)), len(questions))
+    right = [answers_right(q, a, must_end=True) for q, a in zip(questions, answers, strict=True)]
+    return rate(sum(right), len(right))
