@@ -52,17 +52,21 @@ def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str
         )
     unseen = {name: prompts for name, prompts in sets.items() if prompts and name != "seen"}
     known, trained = known_words(stage, at), trained_answers(stage, at)
-    of_sets = {"seen": {"seen": sets["seen"]}, "unseen": unseen}
+    # What is near the domain and far from it has rates of its own: mixed in, they would say how many there are of each.
+    main = {name: prompts for name, prompts in unseen.items() if name == "in_domain"} or unseen
+    beyond = {name: prompts for name, prompts in unseen.items() if name not in main}
+    of_sets = {"seen": {"seen": sets["seen"]}, "main": main, "beyond": beyond}
     if not unseen:  # of rows so few that none is spared there is nothing else to try it on
-        of_sets = {"unseen": {"seen": sets["seen"]}}
+        of_sets = {"main": {"seen": sets["seen"]}}
+    of_sets = {name: group for name, group in of_sets.items() if group}
     results = {
         name: evaluate_format(checkpoint, _all(group), ANSWER, known, trained) for name, group in of_sets.items()
     }
     rates = {n: asdict(r) for name, group in of_sets.items() for n, r in by_set(results[name], group).items()}
-    result = results["unseen"]
+    result = results["main"]
     parts = ("has_content", "stops", "keeps_its_turn", "verbatim", "real_words")
     figures = {name: asdict(value) for name in parts if (value := getattr(result, name)) is not None}
-    asked = _all(of_sets["unseen"])
+    asked = _all(of_sets["main"])
     return {
         **asdict(result.compliant),
         **figures,
@@ -76,13 +80,13 @@ def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str
 def _outcomes(
     groups: Mapping[str, Mapping[str, Sequence[Conversation]]], results: Mapping[str, FormatResult]
 ) -> dict[str, list[tuple[str, int]]]:
-    """Of each figure, every prompt it is about and whether it came out so: all checks over all unseen prompts, and the
+    """Of each figure, every prompt it is about and whether it came out so: all checks over the main prompts, and the
     form in each set."""
 
     def told(prompts: Sequence[Conversation], passed: Sequence[bool]) -> list[tuple[str, int]]:
         return [(prompt.messages[-1].text, int(did)) for prompt, did in zip(prompts, passed, strict=True)]
 
-    found = {name: told(_all(groups["unseen"]), passed) for name, passed in results["unseen"].checks.items()}
+    found = {name: told(_all(groups["main"]), passed) for name, passed in results["main"].checks.items()}
     for group, sets in groups.items():
         start = 0
         for name, prompts in sets.items():

@@ -90,7 +90,7 @@ FINDING = Finding(
     "stays flat.",
     setup=f"{DEMO_SIZES}It is fine-tuned on conversations about a half of the people (3 passes, no replay, one seed) "
     "at six rates, from three times the base's own to a 300th of it, and asked one-step questions about the other half "
-    "of the people and unseen prompts of every kind. Forgetting is the change of the loss on held-out pre-training "
+    "of the people and unseen prompts about people. Forgetting is the change of the loss on held-out pre-training "
     "text.",
     folder="demo",
     recipe=RECIPE,

@@ -19,7 +19,12 @@ GRADED = {"the assistant's tokens": MASKED, "all tokens": UNMASKED}
 STAGES = [fine_tuning(PLAIN), *(fine_tuning(MASKED[seed], f"seed = {seed}") for seed in SEEDS[1:])]
 STAGES += [fine_tuning(UNMASKED[seed], f'seed = {seed}, mask = "none"') for seed in SEEDS]
 RECIPE = recipe(DEMO, STAGES, {name: ["format", "knowledge"] for name in [*MASKED, *UNMASKED]})
-MEASURES = {"knowledge.held_out": "questions about held-out people", "format": "form kept"}
+MEASURES = {
+    "knowledge.held_out": "questions about held-out people",
+    "format": "form kept",
+    "format.near": "near the domain",
+    "format.out_of_domain": "far from it",
+}
 
 
 @dataclass(frozen=True)
@@ -67,8 +72,10 @@ def measure(bench: Bench) -> Result:
         rates[graded] = {name: pooled([run.outcomes(stage, name) for stage in stages]) for name in MEASURES}
         seeds = ", ".join(f"{run.rate(stage, 'knowledge.held_out').value:.1%}" for stage in stages)
         spoke = sum(1 - run.rate(stage, "format.keeps_its_turn").value for stage in stages) / len(stages)
-        rows.append([graded, rates[graded]["knowledge.held_out"], seeds, rates[graded]["format"], f"{spoke:.1%}"])
-    header = ["graded", MEASURES["knowledge.held_out"], "by seed", MEASURES["format"], "speaks for the user"]
+        questions, *form = rates[graded].values()
+        rows.append([graded, questions, seeds, *form, f"{spoke:.1%}"])
+    questions_words, *form_words = MEASURES.values()
+    header = ["graded", questions_words, "by seed", *form_words, "speaks for the user"]
     bars = [Bar(words, graded, rates[graded][name]) for name, words in MEASURES.items() for graded in GRADED]
     plot = IntervalPlot(f"What is graded, over {len(SEEDS)} seeds", "share of answers", bars)
     gains = {words: gain(run, name) for name, words in MEASURES.items()}
@@ -84,7 +91,8 @@ FINDING = Finding(
     setup=f"{DEMO_SIZES}It is fine-tuned on conversations about a half of the people (3 passes, rate 2e-3, no replay), "
     "once grading the assistant's tokens and once grading all, on the same conversations in the same order and for the "
     f"same steps, with {len(SEEDS)} orders each (seeds). It is asked one-step questions about the other half of the "
-    "people and unseen prompts of every kind. Intervals are over questions and prompts.",
+    "people, and tried on unseen prompts: about people, near that (schools and firms), and about anything else. Intervals "
+    "are over questions and prompts.",
     folder="demo",
     recipe=RECIPE,
     quick=DEMO_QUICK,
