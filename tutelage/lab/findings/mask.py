@@ -91,8 +91,8 @@ FINDING = Finding(
     setup=f"{DEMO_SIZES}It is fine-tuned on conversations about a half of the people (3 passes, rate 2e-3, no replay), "
     "once grading the assistant's tokens and once grading all, on the same conversations in the same order and for the "
     f"same steps, with {len(SEEDS)} orders each (seeds). It is asked one-step questions about the other half of the "
-    "people, and tried on unseen prompts: about people, near that (schools and firms), and about anything else. Intervals "
-    "are over questions and prompts.",
+    "people, and tried on unseen prompts: about people, near that (schools and firms), and about anything else. "
+    "Intervals are over questions and prompts.",
     folder="demo",
     recipe=RECIPE,
     quick=DEMO_QUICK,
