@@ -59,7 +59,8 @@ def test_nothing_runs_over_the_edge(name: str, width: int, dark: bool, pages: di
     outer = tmp_path / "outer.html"
     outer.write_text(f"<!doctype html><meta charset=utf-8>{frame}{MEASURE.replace('WIDTH', str(width))}")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
-    flags += ["--hide-scrollbars", "--host-resolver-rules=MAP * ~NOTFOUND", "--no-first-run", "--disable-background-networking"]
+    flags += ["--host-resolver-rules=MAP * ~NOTFOUND", "--no-first-run", "--disable-background-networking"]
+    flags += ["--hide-scrollbars"]
     flags += ["--blink-settings=preferredColorScheme=0"] * dark
     command = [BROWSER, *flags, "--virtual-time-budget=3000", "--window-size=1400,2100", "--dump-dom", outer.as_uri()]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
