@@ -158,9 +158,12 @@ def test_look_at_a_file_shows_what_would_be_trained(tiny: Path, tmp_path: Path) 
     first, _ = json.loads(tutelage_verb("look", data, "--model", tiny / "base", "--json").stdout)
     graded = [token for token, weight in zip(first["tokens"], first["weights"], strict=True) if weight]
     assert "".join(graded) == " It is so.<|end|>"
-    everything = tutelage_verb("look", data, "--model", tiny, "--mask", "none", "--json", "--rows", 1).stdout
+    everything = tutelage_verb("look", data, "--model", tiny, "--train-on", "everything", "--json", "--rows", 1).stdout
     assert sum(json.loads(everything)[0]["weights"]) == len(first["tokens"]) - 1
-    assert refused("look", data) == f"to see the tokens of {data} say for which model: --model RUN/STAGE"
+    assert (
+        refused("look", data)
+        == f"to see the tokens of {data} say for which model: --model RUN/STAGE, or any model's folder"
+    )
 
 
 def test_look_at_answers_shows_how_sure_the_model_was(tiny: Path) -> None:
@@ -202,7 +205,7 @@ def test_sft_on_a_few_own_lines(tiny: Path, tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "tuned" / "summary.json").read_text())
     assert summary["stages.sft.ledgers.chat.rows_kept"] == 9
     assert summary["stages.sft.steps"] >= 100
-    assert summary["evaluate.sft.format.seen.rate"] == 1
+    assert summary["evaluate.sft.format.rate"] == 1
     assert summary["stages.sft.graded_by_source.replay.world"] > 0  # the text of the base is known, and replayed
     assert summary["evaluate.sft.forgetting.before"] > 0
     talked = tutelage_verb("chat", tmp_path / "tuned", stdin="Is it true?\n").stdout
@@ -307,7 +310,7 @@ print(sorted({"torch", "transformers", "numpy", "rich", "tokenizers"} & sys.modu
         (["demo", "stages.base.lr=fast"], f"{recipes_folder() / 'demo.toml'}: stages.base.lr must be a number, and "),
         (["evaluate", "nowhere/chat"], f"{Path('nowhere/chat').resolve()} is not the folder of a stage: "),
         (["look", "nowhere/chat"], f"{Path('nowhere/chat').resolve()} is not the folder of a stage: "),
-        (["chat", "nowhere/chat"], f"{Path('nowhere/chat').resolve()} is not the folder of a stage: "),
+        (["chat", "nowhere/chat"], "there is no folder nowhere/chat, and no model of that name could be fetched"),
     ],
 )
 def test_a_wrong_command_is_one_sentence(arguments: list[object], sentence: str) -> None:
@@ -333,7 +336,7 @@ def test_what_is_no_finished_stage_is_refused(copy: Path) -> None:
     (copy / "empty" / "recipe.json").write_bytes((copy / "recipe.json").read_bytes())
     nothing = f"{copy / 'empty'} is a run in which no stage is finished; run its recipe first"
     assert refused("chat", copy / "empty") == nothing
-    base = f"{copy / 'base'} is a base model: it goes on with text and cannot chat; give a fine-tuned stage"
+    base = f"{copy / 'base'} is a base model: it goes on with text and cannot chat; give a fine-tuned one"
     assert refused("chat", copy / "base") == base
     (copy / "chat" / "stage.json").unlink()
     assert refused("evaluate", copy / "chat") == "stage chat is not finished; run its recipe first"

@@ -7,7 +7,9 @@ import pytest
 
 from tutelage import progress
 from tutelage.config import SettingsError, recipes_folder
-from tutelage.finetune import find_base, find_model, finetune_recipe
+from tutelage.finetune import default_rate, find_base, find_model, finetune_recipe
+from tutelage.model.hub import load_config
+from tutelage.model.sizes import parameter_count
 from tutelage.recipe import Run, load_recipe
 from tutelage.stages.settings import ModelFolder, SftSettings
 
@@ -43,30 +45,38 @@ def test_of_a_runs_stage_its_text_rate_and_optimizer_are_known(base: Path) -> No
 
 def test_the_defaults_follow_the_rows(base: Path, tmp_path: Path) -> None:
     few = tuned(base, rows(tmp_path, 10))
-    assert (few.steps, few.epochs, few.replay, few.held_out, few.mask) == (100, None, 0.5, 0.0, "assistant")
+    assert (few.steps, few.epochs, few.replay, few.held_out, few.train_on) == (100, None, 0.5, 0.0, "all")
     some = tuned(base, rows(tmp_path, 150))
     assert (some.steps, some.held_out) == (100, 0.05)
     many = tuned(base, rows(tmp_path, 1000))
     assert (many.steps, many.epochs, many.batch_tokens) == (None, 3, 2 * 8192)
-    said = tuned(base, rows(tmp_path, 10), epochs=2, replay=0.0, lr=1e-3, mask="none", seed=4)
-    assert (said.steps, said.epochs, said.replay, said.lr, said.mask, said.seed) == (None, 2, 0.0, 1e-3, "none", 4)
+    said = tuned(base, rows(tmp_path, 10), epochs=2, replay=0.0, lr=1e-3, train_on="everything", seed=4)
+    assert (said.steps, said.epochs, said.replay, said.lr, said.train_on, said.seed) == (
+        None,
+        2,
+        0.0,
+        1e-3,
+        "everything",
+        4,
+    )
 
 
 def test_a_run_stands_for_its_last_finished_stage_and_a_model_for_itself(base: Path) -> None:
     assert find_model(base) == find_model(base.parent) == base
 
 
-def test_a_model_of_unknown_making_needs_a_rate_and_has_nothing_to_replay(base: Path, tmp_path: Path) -> None:
+def test_a_model_of_unknown_making_gets_a_rate_by_its_size_and_has_nothing_to_replay(
+    base: Path, tmp_path: Path
+) -> None:
     alone = tmp_path / "alone"
     alone.mkdir()
     for path in base.iterdir():
         if path.is_file():
             (alone / path.name).write_bytes(path.read_bytes())
     data = rows(tmp_path, 10)
-    with pytest.raises(SettingsError, match="was trained; say one for it with --lr"):
-        finetune_recipe(alone, data)
+    assert finetune_recipe(alone, data).stages["sft"].lr == default_rate(parameter_count(load_config(alone)))
     recipe = finetune_recipe(alone, data, lr=1e-3)
     assert tuned(alone, data, lr=1e-3).replay == 0
-    assert recipe.evaluate == {"sft": ["format"]}
-    with pytest.raises(SettingsError, match="replay is 0.5, but no text stands above it"):
+    assert recipe.evaluate == {"sft": ["format", "forgetting"]}
+    with pytest.raises(SettingsError, match="--replay needs the text that .* was trained on"):
         finetune_recipe(alone, data, lr=1e-3, replay=0.5)

@@ -94,6 +94,26 @@ def test_only_the_first_few_places_are_remembered() -> None:
     assert len(other.dropped["empty"].examples) == EXAMPLES_PER_REASON
 
 
+def test_what_was_changed_in_kept_rows_is_noted_beside_the_law() -> None:
+    ledger, other = Ledger("read"), Ledger("read")
+    for row in range(5):
+        ledger.read()
+        ledger.keep()
+        ledger.note("cut off", where=f"a.jsonl:{row}")
+    other.note("cut off", rows=2)
+    other.note("joined", where="b.jsonl:1")
+    ledger.merge(other)
+    ledger.check()
+    assert {what: note.rows for what, note in ledger.noted.items()} == {"cut off": 7, "joined": 1}
+    assert ledger.noted["cut off"].examples == [f"a.jsonl:{row}" for row in range(EXAMPLES_PER_REASON)]
+    assert Ledger.from_dict(json.loads(json.dumps(ledger.to_dict()))) == ledger
+    console = Console(width=100, force_terminal=False)
+    with console.capture() as capture:
+        console.print(ledger.table())
+    line = next(line for line in capture.get().splitlines() if "noted: joined" in line)
+    assert line.replace("│", " ").split() == ["noted:", "joined", "1", "b.jsonl:1"]
+
+
 def test_a_foreign_dict_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="step"):
         Ledger.from_dict({"rows_read": 1})

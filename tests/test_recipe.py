@@ -207,6 +207,22 @@ def test_finished_stages_are_skipped_and_a_changed_one_and_all_below_run_again(r
     assert ran("data.world.seed=5") == {"base", "chat", "tokenizer"}
 
 
+def test_the_folder_of_another_run_is_refused(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    Run(load_recipe(recipe, []), folder).run()
+    before = (folder / "recipe.json").read_bytes()
+    tuned = tmp_path / "tuned.toml"
+    tuned.write_text(
+        'name = "tuned"\n[data]\nworld = { kind = "world", people = 20, versions = 1 }\n'
+        'chat = { kind = "world-chat" }\n'
+        f'[stages]\nbase = {{ kind = "model", path = "{folder / "base"}", lr = 1e-3 }}\n'
+        'sft = { kind = "sft", from = "base", data = { chat = 1 }, steps = 1, too_long = "drop" }\n'
+    )
+    with pytest.raises(SettingsError, match="holds another run, '.*'; name another folder for this one"):
+        Run(load_recipe(tuned, []), folder).run()
+    assert (folder / "recipe.json").read_bytes() == before
+
+
 def test_fingerprints_hang_on_everything_above(recipe: Path, tmp_path: Path) -> None:
     def marks(*overrides: str) -> tuple[str, str]:
         run = Run(load_recipe(recipe, overrides), tmp_path)
@@ -222,7 +238,7 @@ def test_fingerprints_hang_on_everything_above(recipe: Path, tmp_path: Path) -> 
     # A stage that keeps its best look at held-out data becomes another where it looks at other times.
     looks = "stages.chat.evaluate_every=3"
     assert marks("stages.chat.keep=last") == marks("stages.chat.keep=last", looks)
-    for override in ("stages.chat.context=100", "stages.chat.replay=0.4", "stages.chat.mask=none", looks):
+    for override in ("stages.chat.context=100", "stages.chat.replay=0.4", "stages.chat.train_on=everything", looks):
         changed_base, changed_chat = marks(override)
         assert changed_base == base
         assert changed_chat != chat

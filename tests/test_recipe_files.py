@@ -113,7 +113,7 @@ def test_another_model_in_the_folder_makes_the_stage_run_again(tales: Path, base
     base = base.rename(tmp_path / "moved")
     assert not trained()
     tensors = load_tensors(base / "model.safetensors")
-    tensors["embedding.weight"][0, 0] += 1
+    tensors["model.embed_tokens.weight"][0, 0] += 1
     save_tensors(base / "model.safetensors", tensors)
     assert trained()
     assert not trained()

@@ -24,6 +24,14 @@ class Dropped:
 
 
 @dataclass(slots=True)
+class Noted:
+    """What was changed in rows that are kept, with the places of the first few."""
+
+    rows: int = 0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
 class Ledger:
     """The account of one step. The law, for rows and for tokens: read = kept + dropped over all reasons.
 
@@ -39,6 +47,7 @@ class Ledger:
     rows_out: int = 0
     tokens_out: int = 0
     dropped: dict[str, Dropped] = field(default_factory=dict)
+    noted: dict[str, Noted] = field(default_factory=dict)
 
     def read(self, rows: int = 1, tokens: int = 0) -> None:
         """Counts what came in."""
@@ -74,6 +83,13 @@ class Ledger:
         entry = self.dropped.setdefault(reason, Dropped())
         entry.rows += rows
         entry.tokens += tokens
+        if where and len(entry.examples) < EXAMPLES_PER_REASON:
+            entry.examples.append(where)
+
+    def note(self, what: str, rows: int = 1, where: str = "") -> None:
+        """Counts rows in which something was changed; the law does not know of it. `where` as in `drop`."""
+        entry = self.noted.setdefault(what, Noted())
+        entry.rows += rows
         if where and len(entry.examples) < EXAMPLES_PER_REASON:
             entry.examples.append(where)
 
@@ -114,6 +130,10 @@ class Ledger:
             ours.rows += theirs.rows
             ours.tokens += theirs.tokens
             ours.examples = (ours.examples + theirs.examples)[:EXAMPLES_PER_REASON]
+        for what, their_note in other.noted.items():
+            our_note = self.noted.setdefault(what, Noted())
+            our_note.rows += their_note.rows
+            our_note.examples = (our_note.examples + their_note.examples)[:EXAMPLES_PER_REASON]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
@@ -145,4 +165,6 @@ class Ledger:
         line("kept", self.rows_kept, self.tokens_kept, [])
         if (self.rows_out, self.tokens_out) != (self.rows_kept, self.tokens_kept):
             table.add_row("out, after splitting", f"{self.rows_out:,}", "", f"{self.tokens_out:,}", "")
+        for what, note in sorted(self.noted.items(), key=lambda item: (-item[1].rows, item[0])):
+            table.add_row(escape(f"noted: {what}"), f"{note.rows:,}", "", "", escape(", ".join(note.examples)))
         return table

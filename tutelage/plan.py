@@ -14,8 +14,9 @@ import msgspec
 import torch
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.renderer import Mask, Renderer, render_documents
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.renderer import TrainOn, render_documents
+from tutelage.chat.source import ChatSource, read_source
+from tutelage.chat.verified import chat_tokenizer, make_renderer
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import activation_bytes, flops_per_token, parameter_count, resolve, training_bytes
 from tutelage.recipe import TOKENIZER, Run
@@ -62,14 +63,14 @@ class DataSize:
 def plan(run: Run) -> dict[str, Any]:
     """The plan of every stage and of all together, as plain data."""
     speed = matrix_speed()
-    base = _tokenizer(run)
-    chat = base.extend(TEMPLATE_TOKENS)
+    base, source = _tokenizer(run)
+    chat = chat_tokenizer(base, source)
     stages = {}
     for name, stage in run.recipe.stages.items():
         if isinstance(stage, ModelFolder):
             continue
         tokenizer = chat if chats(run.recipe.stages, name) else base
-        stages[name] = asdict(_plan_stage(run, name, stage, tokenizer, speed))
+        stages[name] = asdict(_plan_stage(run, name, stage, tokenizer, source, speed))
     left = [stage for stage in stages.values() if not stage["done"]]
     return {
         "name": run.recipe.name,
@@ -93,15 +94,19 @@ def matrix_speed() -> float:
     return best
 
 
-def _plan_stage(run: Run, name: str, stage: TrainedStage, tokenizer: Tokenizer, speed: float) -> StagePlan:
+def _plan_stage(
+    run: Run, name: str, stage: TrainedStage, tokenizer: Tokenizer, source: ChatSource, speed: float
+) -> StagePlan:
     root = _root(run, name)
     if isinstance(root, ModelFolder):
-        config = msgspec.structs.replace(load_config(Path(root.path)), vocab=tokenizer.vocab_size)
+        config = load_config(Path(root.path))
+        config = msgspec.structs.replace(config, vocab=max(config.vocab, tokenizer.vocab_size))
     else:
         config = resolve(run.recipe.model, tokenizer.vocab_size)
     context = stage.context or config.context
-    mask = stage.mask if isinstance(stage, SftSettings) else "assistant"
-    sizes = {data: _measure(run, data, tokenizer, context, mask, stage.held_out) for data in stage.data}
+    train_on = stage.train_on if isinstance(stage, SftSettings) else "all"
+    of = tokenizer, source, context, train_on
+    sizes = {data: _measure(run, data, *of, stage.held_out) for data in stage.data}
     info = run.stage_done(name)
     if info is not None:
         tokens, steps = info["tokens"], info["steps"]
@@ -143,7 +148,15 @@ def _tokens_of_a_step(stage: TrainedStage, sizes: dict[str, DataSize]) -> float:
     return max(stage.batch_tokens - unfilled, stage.batch_tokens / 2)
 
 
-def _measure(run: Run, name: str, tokenizer: Tokenizer, context: int, mask: Mask, held_out: float) -> DataSize:
+def _measure(
+    run: Run,
+    name: str,
+    tokenizer: Tokenizer,
+    source: ChatSource,
+    context: int,
+    train_on: TrainOn,
+    held_out: float,
+) -> DataSize:
     """All rows are counted; their tokens are reckoned from the first ones."""
     table = run.recipe.data
     if holds(table[name]) == "documents":
@@ -151,7 +164,9 @@ def _measure(run: Run, name: str, tokenizer: Tokenizer, context: int, mask: Mask
         sample = render_documents(texts, tokenizer)
         rows = _count(documents(name, table), held_out)
     else:
-        sample = Renderer(tokenizer).render_batch(list(islice(_trained(conversations(name, table)), SAMPLE_ROWS)), mask)
+        rows_of_it = list(islice(_trained(conversations(name, table)), SAMPLE_ROWS))
+        made = make_renderer(tokenizer, source).render_rows(rows_of_it, train_on)
+        sample = [one for ones in made if isinstance(ones, list) for one in ones]
         rows = _count(conversations(name, table), held_out)
     if not sample:
         raise ValueError(f"data '{name}' holds nothing to train on")
@@ -181,13 +196,13 @@ def _root(run: Run, name: str) -> AnyStage:
     return run.recipe.stages[name]
 
 
-def _tokenizer(run: Run) -> Tokenizer:
-    """The run's tokenizer, or one trained on the first rows where there is none yet."""
-    folders = [stage for stage in run.recipe.stages.values() if isinstance(stage, ModelFolder)]
+def _tokenizer(run: Run) -> tuple[Tokenizer, ChatSource]:
+    """The run's tokenizer, or one trained on the first rows where there is none yet; what its model says of chats."""
+    folders = [Path(stage.path) for stage in run.recipe.stages.values() if isinstance(stage, ModelFolder)]
     if folders:
-        return tokenizers.load(Path(folders[0].path))
+        return tokenizers.load(folders[0]), read_source(folders[0])
     if run.tokenizer_done():
-        return tokenizers.load(run.folder / TOKENIZER)
+        return tokenizers.load(run.folder / TOKENIZER), ChatSource()
     table = run.recipe.data
     texts = (text for name in run.tokenizer_data() for text in islice(plain_texts(name, table), 4 * SAMPLE_ROWS))
-    return tokenizers.train(texts, run.recipe.tokenizer)
+    return tokenizers.train(texts, run.recipe.tokenizer), ChatSource()

@@ -69,6 +69,13 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
 
 
+def best_device() -> str:
+    """Where models live: the GPU of this process, where there is one, else the CPU."""
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+
+
 def environment() -> dict[str, Any]:
     """What this process runs on, as a report tells it."""
     import torch

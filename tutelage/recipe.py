@@ -22,13 +22,13 @@ from tutelage.progress import status
 from tutelage.stages.data import DataSettings, WorldChat, find_data, find_world, holds, identity, plain_texts, world_of
 from tutelage.stages.evaluate import Suite, run_suite
 from tutelage.stages.prepare import Setting
-from tutelage.stages.run import finished, run_stage
+from tutelage.stages.run import STAGE, finished, run_stage
 from tutelage.stages.settings import AnyStage, ModelFolder, PretrainSettings, SftSettings, chooses, parent_of
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings
 
 SUMMARY, RECIPE, TOKENIZER, EVALUATION = "summary.json", "recipe.json", "tokenizer", "evaluate"
 MADE_OF = "made_of.json"
-MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
+MODEL_FILES = (".json", ".jinja", ".safetensors")
 
 
 class TokenizerRecipe(TokenizerSettings, frozen=True, kw_only=True):
@@ -184,7 +184,8 @@ class Run:
         recipe, stage = self.recipe, self.recipe.stages[name]
         data = [identity(data_name, recipe.data) for data_name in stage.data]
         if isinstance(stage, ModelFolder):
-            files = [path for path in sorted(Path(stage.path).iterdir()) if path.name in MODEL_FILES]
+            files = [path for path in sorted(Path(stage.path).iterdir()) if path.suffix in MODEL_FILES]
+            files = [path for path in files if path.name not in (STAGE, SUMMARY, RECIPE)]
             said = {key: value for key, value in to_plain(stage).items() if key not in ("path", "batch_tokens")}
             return fingerprint([(path.name, file_hash(path)) for path in files], said, list(stage.data), data)
         parent = (
@@ -265,6 +266,7 @@ class Run:
             raise SettingsError(f"there is no stage '{only}'{suggest(only, recipe.stages)}")
         if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / RECIPE).exists():
             raise SettingsError(f"{self.folder} holds files that are no run; name a new or empty folder: out=DIR")
+        self._refuse_another_run()
         for data_name in recipe.data:
             identity(data_name, recipe.data)  # a file that is not there is told now, and not after hours of training
         write_json(self.folder / RECIPE, to_plain(recipe), sort=False)  # the order of stages and data counts
@@ -281,6 +283,22 @@ class Run:
                 run_stage(stage, self.setting(name), self.fingerprint(name))
                 trained = True
         return self.summarise(began if trained else None)
+
+    def _refuse_another_run(self) -> None:
+        """SettingsError where the folder holds a run of other stages, or from another model: it would be replaced."""
+        if not (self.folder / RECIPE).exists():
+            return
+        other = convert(read_json(self.folder / RECIPE), Recipe, str(self.folder / RECIPE))
+        here = {name: one.path for name, one in self.recipe.stages.items() if isinstance(one, ModelFolder)}
+        there = {name: one.path for name, one in other.stages.items() if isinstance(one, ModelFolder)}
+        trained = self.recipe.stages.keys() - here.keys()
+        if any(self.stage_done(name) for name in trained):
+            return  # a model that was moved is the same model
+        if here != there or trained.isdisjoint(other.stages.keys() - there.keys()):
+            models = "".join(f", from {path}" for path in there.values()) if here != there else ""
+            raise SettingsError(
+                f"{self.folder} holds another run, '{other.name}'{models}; name another folder for this one"
+            )
 
     def summarise(self, began: float | None = None) -> dict[str, Any]:
         """Evaluate what is finished and write summary.json: every figure under a plain dotted name.

@@ -87,12 +87,36 @@ def message(role: Role, text: str) -> Message:
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """Messages in order; `id` names the conversation in errors and ledgers (file and row where it has them), `split`
-    says which part of its data it belongs to, where the data says so."""
+    says which part of its data it belongs to, where the data says so. `tools` are the functions that the assistant may
+    call, each a JSON text as OpenAI writes it: `{"type": "function", "function": {"name", "parameters" ...}}`."""
 
     messages: tuple[Message, ...]
     id: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
     split: Split | None = None
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Two ways to go on from a prompt, of which `chosen` was found the better; `id` and `tools` as in Conversation."""
+
+    prompt: tuple[Message, ...]
+    chosen: tuple[Message, ...]
+    rejected: tuple[Message, ...]
+    id: str = ""
+    tools: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class UnpairedPreference:
+    """One way to go on from a prompt, found desirable or not (KTO); `id` and `tools` as in Conversation."""
+
+    prompt: tuple[Message, ...]
+    completion: tuple[Message, ...]
+    desirable: bool
+    id: str = ""
+    tools: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.batching.sources import TooLong, conversation_units, document_units, falls_in, split_by_turns
-from tutelage.chat.renderer import Renderer
+from tutelage.chat.renderer import NativeRenderer
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Document, Example, Message, message
@@ -16,7 +16,7 @@ from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train
 
 # One character, one token: lengths can be counted by eye.
 TOKENIZER = train(["abcdefghijklmnopqrstuvwxyz "], TokenizerSettings(kind="char")).extend(TEMPLATE_TOKENS)
-RENDERER = Renderer(TOKENIZER)
+RENDERER = NativeRenderer(TOKENIZER)
 WORDS = st.text("abcdef ", min_size=1, max_size=30).filter(str.strip)
 
 
@@ -38,7 +38,7 @@ def chat_pieces(
     rows: Sequence[Conversation], context: int, too_long: TooLong, held_out: float = 0.0, part: str = "train"
 ) -> tuple[list[Example], Ledger]:
     ledger = Ledger("conversations")
-    options = (context, part, held_out, "assistant", too_long, ledger)
+    options = (context, part, held_out, "all", too_long, 0.0, ledger)
     units = list(conversation_units(rows, RENDERER, *options))  # type: ignore[arg-type]
     ledger.check()
     return [unit[0] for unit in units], ledger
@@ -102,7 +102,8 @@ def test_a_conversation_that_is_too_long_is_an_error_by_name() -> None:
         chat_pieces([chat("ab", "cd"), chat("a" * 20, "b" * 20, name="train.jsonl row 7")], 20, "error")
     assert str(error.value) == (
         "conversation train.jsonl row 7 has 44 tokens, but the context holds 20; set "
-        'too_long = "split" to cut it between turns, "drop" to leave it out, or lengthen the context'
+        'too_long (--too-long) to "split" to cut it between turns, or to "drop" to leave it out, or '
+        "lengthen the context"
     )
 
 
@@ -141,8 +142,8 @@ def test_split_makes_the_fewest_pieces_and_keeps_unanswered_turns_together() -> 
         message("user", "dddd"), message("assistant", "eeee"), message("user", "ffff"),
     )  # fmt: skip
     conversation = Conversation(turns, id="c")
-    assert len(split_by_turns(conversation, RENDERER, 100, "assistant")) == 1
-    pieces = split_by_turns(conversation, RENDERER, 20, "assistant")
+    assert len(split_by_turns(conversation, RENDERER, 100, "all")) == 1
+    pieces = split_by_turns(conversation, RENDERER, 20, "all")
     assert [TOKENIZER.decode(piece.ids) for piece in pieces] == [
         "<|user|>aaaa<|end|><|user|>bbbb<|end|><|assistant|>cccc<|end|>",
         "<|user|>dddd<|end|><|assistant|>eeee<|end|><|user|>ffff<|end|>",
@@ -154,7 +155,7 @@ def test_an_exchange_too_long_by_itself_is_an_error_even_when_splitting() -> Non
         chat_pieces([chat("a", "b", "a" * 20, "b" * 20)], 20, "split")
     assert str(error.value) == (
         "conversation c: one exchange alone has 44 tokens, but the context holds 20; shorten it, lengthen the context, "
-        'or leave it out with too_long = "drop"'
+        'or set too_long (--too-long) to "drop"'
     )
 
 

@@ -6,13 +6,13 @@ import numpy as np
 from rich.console import Console, RenderableType
 
 from tutelage.chat.look import packed_table, packed_text_view, token_table, token_text_view
-from tutelage.chat.renderer import Rendered, Renderer, render_document
+from tutelage.chat.renderer import NativeRenderer, Rendered, render_document
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.records import Conversation, message
 from tutelage.tokenizer import TokenizerSettings, train
 
 TOKENIZER = train(["Write a greeting", "Good day"] * 8, TokenizerSettings(vocab=290)).extend(TEMPLATE_TOKENS)
-RENDERED = Renderer(TOKENIZER).render(
+RENDERED = NativeRenderer(TOKENIZER).render(
     Conversation((message("user", "Write\n[b]é"), message("assistant", "Good day é\x07")))
 )
 DOCUMENT = render_document("Good day", TOKENIZER)

@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 
 from tutelage.chat.look_page import Row, generation_row, packed_rows, rendered_row, rows_page
-from tutelage.chat.renderer import Rendered, Renderer, render_document
+from tutelage.chat.renderer import NativeRenderer, Rendered, render_document
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.html import Html, Token
 from tutelage.records import Conversation, message
 from tutelage.tokenizer import TokenizerSettings, train
 
 TOKENIZER = train(["Write a greeting", "Good day"] * 8, TokenizerSettings(vocab=290)).extend(TEMPLATE_TOKENS)
-RENDERER = Renderer(TOKENIZER)
+RENDERER = NativeRenderer(TOKENIZER)
 RENDERED = RENDERER.render(Conversation((message("user", "Write\né"), message("assistant", "Good day"))))
 DOCUMENT = render_document("Good day", TOKENIZER)
 

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.chat.renderer import Rendered, Renderer, example, prove, render_document, render_documents
+from tutelage.chat.renderer import NativeRenderer, Rendered, example, prove, render_document, render_documents
 from tutelage.chat.template import TEMPLATE_TOKENS, part_text
 from tutelage.records import ROLES, Conversation, Message, Part, Reasoning, Text, ToolCall, ToolResult, message
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train
 
 BASE = train(["Write a greeting", "Good day", "It is the 12th. "] * 8, TokenizerSettings(vocab=300))
 TOKENIZER = BASE.extend(TEMPLATE_TOKENS)
-RENDERER = Renderer(TOKENIZER)
+RENDERER = NativeRenderer(TOKENIZER)
 GREETING = Conversation((message("user", "Write a greeting"), message("assistant", "Good day")), id="greeting")
 LONG = Conversation(
     (
@@ -132,10 +132,10 @@ def test_pain_04_every_end_of_an_assistant_turn_is_trained_and_stops_generation(
 
 
 def test_mask_none_grades_all_but_the_first_token() -> None:
-    rendered = RENDERER.render(LONG, mask="none")
+    rendered = RENDERER.render(LONG, train_on="everything")
     assert rendered.weights.tolist() == [0] + [1] * (len(rendered.ids) - 1)
     only_user = Conversation(GREETING.messages[:1])
-    assert RENDERER.render(only_user, mask="none").weights.tolist() == [0, 1, 1, 1, 1]
+    assert RENDERER.render(only_user, train_on="everything").weights.tolist() == [0, 1, 1, 1, 1]
 
 
 @settings(max_examples=80, deadline=None)
@@ -353,40 +353,44 @@ def test_the_proof_catches_a_special_token_in_the_place_of_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("conversation", "mask", "sentence"),
+    ("conversation", "train_on", "sentence"),
     [
-        (Conversation((), id="row 5"), "none", "conversation row 5: no messages; remove it"),
+        (Conversation((), id="row 5"), "everything", "conversation row 5: no messages; remove it"),
         (
             Conversation(GREETING.messages[:1], id="row 5"),
-            "assistant",
+            "all",
             "conversation row 5: no assistant message to train",
         ),
         (
             Conversation((message("assistant", ""),), id="row 5"),
-            "assistant",
+            "all",
             "conversation row 5, message 0: the assistant",
         ),
-        (Conversation((message("user", ""),)), "none", "conversation without id, message 0: a user message without"),
-        (GREETING, "user", "mask 'user' is unknown; use one of assistant, none"),
+        (
+            Conversation((message("user", ""),)),
+            "everything",
+            "conversation without id, message 0: a user message without",
+        ),
+        (GREETING, "user", "train_on 'user' is unknown; use one of all, last, response-only, everything"),
     ],
 )
-def test_what_cannot_be_trained_on_is_refused(conversation: Conversation, mask: str, sentence: str) -> None:
+def test_what_cannot_be_trained_on_is_refused(conversation: Conversation, train_on: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        RENDERER.render(conversation, mask=mask)  # type: ignore[arg-type]
+        RENDERER.render(conversation, train_on=train_on)  # type: ignore[arg-type]
 
 
 def test_a_text_that_cannot_be_encoded_names_its_conversation() -> None:
     bad = Conversation((message("user", "Hi"), message("assistant", "x\ud800")), id="chats.jsonl:9")
     with pytest.raises(ValueError, match="^conversation chats.jsonl:9, message 1: character 1: a lone surrogate"):
         RENDERER.render_batch([GREETING, LONG, bad, GREETING])
-    characters = Renderer(train(["Hi"], TokenizerSettings(kind="char"), ()).extend(TEMPLATE_TOKENS))
+    characters = NativeRenderer(train(["Hi"], TokenizerSettings(kind="char"), ()).extend(TEMPLATE_TOKENS))
     with pytest.raises(ValueError, match="^conversation chats.jsonl:9, message 1: character 0: 'x'"):
         characters.render_prompt(bad)
 
 
 def test_a_tokenizer_without_the_template_is_refused() -> None:
     with pytest.raises(ValueError, match=r"lacks the chat template's tokens <\|user\|>, .*tokenizer.extend"):
-        Renderer(BASE)
+        NativeRenderer(BASE)
 
 
 def test_an_example_carries_weights_and_roles() -> None:
@@ -418,3 +422,26 @@ def test_documents_without_such_a_token_are_bare() -> None:
     assert bare.weights.tolist() == [0, 1, 1]
     assert len(empty.ids) == 0
     assert other.weights.tolist() == [0, 1, 1, 1]
+
+
+def test_rows_are_rendered_or_say_why_not_each_for_itself() -> None:
+    lone = Conversation((message("user", "\ud800"), message("assistant", "Hi")), id="row 2")
+    silent = Conversation((message("user", "Hi"),), id="row 3")
+    first, bad, unanswered, last = RENDERER.render_rows([GREETING, lone, silent, LONG])
+    assert isinstance(first, list) and first[0].ids.tolist() == RENDERER.render(GREETING).ids.tolist()
+    assert isinstance(last, list) and last[0].ids.tolist() == RENDERER.render(LONG).ids.tolist()
+    assert isinstance(bad, ValueError) and str(bad).startswith("conversation row 2, message 0: ")
+    assert isinstance(unanswered, ValueError) and "no assistant message" in str(unanswered)
+
+
+def test_the_last_turn_alone_and_answers_without_questions() -> None:
+    turns = ("user", "One"), ("assistant", "Two"), ("user", "Three"), ("assistant", "Four")
+    conversation = Conversation(tuple(message(role, text) for role, text in turns))  # type: ignore[arg-type]
+    ((last,),) = RENDERER.render_rows([conversation], "last")
+    assert TOKENIZER.decode(last.ids[last.weights > 0]) == "Four<|end|>"
+    assert TOKENIZER.decode(last.ids) == TOKENIZER.decode(RENDERER.render(conversation).ids)
+    (answers,) = RENDERER.render_rows([conversation], "response-only")
+    assert [TOKENIZER.decode(one.ids) for one in answers] == ["<|assistant|> Two<|end|>", "<|assistant|> Four<|end|>"]
+    assert [TOKENIZER.decode(one.ids[one.weights > 0]) for one in answers] == ["Two<|end|>", "Four<|end|>"]
+    ((everything,),) = RENDERER.render_rows([conversation], "everything")
+    assert everything.weights.tolist() == [0.0] + [1.0] * (len(everything.ids) - 1)

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import pytest
 
-from tutelage.chat.renderer import Renderer
+from tutelage.chat.renderer import NativeRenderer
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.engine.history import fit_history
 from tutelage.records import Conversation, message
 from tutelage.tokenizer import TokenizerSettings, train
 
-RENDERER = Renderer(train(["abcdefgh "], TokenizerSettings(kind="char")).extend(TEMPLATE_TOKENS))
+RENDERER = NativeRenderer(train(["abcdefgh "], TokenizerSettings(kind="char")).extend(TEMPLATE_TOKENS))
 SYSTEM = message("system", "be a")
 TURNS = tuple(
     message(role, text)

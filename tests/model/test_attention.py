@@ -47,6 +47,20 @@ def test_gradcheck_of_segment_attention(lengths: list[int]) -> None:
     assert torch.autograd.gradcheck(lambda q, k, v: segment_attention(q, k, v, how), inputs(lengths, 2, 1, size=2))
 
 
+@pytest.mark.parametrize("lengths", [[9, 9], [70, 33, 2]])
+def test_bfloat16_attention_is_that_of_float32_to_its_own_digits(lengths: list[int]) -> None:
+    exact = inputs(lengths, 4, 2, size=16)
+    rounded = [x.detach().bfloat16().requires_grad_() for x in exact]
+    out, expected = (segment_attention(*x, plan(lengths)) for x in (rounded, exact))
+    assert out.dtype == torch.bfloat16
+    torch.testing.assert_close(out.double(), expected, rtol=0.03, atol=0.03)
+    direction = torch.randn(out.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    grads = torch.autograd.grad((out * direction.bfloat16()).sum(), rounded)
+    for grad, wanted in zip(grads, torch.autograd.grad((expected * direction).sum(), exact), strict=True):
+        assert grad.dtype == torch.bfloat16
+        torch.testing.assert_close(grad.double(), wanted, rtol=0.05, atol=0.05)
+
+
 @given(LENGTHS)
 def test_a_plan_gives_every_token_one_slot_and_marks_the_rest_as_padding(lengths: list[int]) -> None:
     how = plan(lengths)
@@ -63,5 +77,5 @@ def test_a_plan_gives_every_token_one_slot_and_marks_the_rest_as_padding(lengths
 
 
 def test_like_lengths_share_a_group_and_unlike_ones_do_not() -> None:
-    assert plan([100, 80, 10, 9, 75]).shapes == ((3, 100), (2, 10))
+    assert plan([100, 90, 10, 9, 75, 84]).shapes == ((3, 100), (1, 75), (2, 10))
     assert plan([7, 7, 7]).shapes == ((3, 7),)

@@ -1,14 +1,28 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
+from tutelage.chat.source import ChatSource
 from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, load_tensors, save_model, save_tensors
+from tutelage.model.hub import (
+    Checkpoint,
+    extend_vocabulary,
+    find_checkpoint,
+    load_config,
+    load_model,
+    load_tensors,
+    save_model,
+    save_tensors,
+    with_context,
+)
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.tokenizer import TokenizerSettings, train
@@ -17,8 +31,10 @@ TOKENIZER = train(["abcdefgh "], TokenizerSettings(kind="char"))
 SHAPES = [
     ModelSettings(depth=2, width=16, context=32),
     ModelSettings(depth=1, width=16, context=32, position="learned", tied=False, bias=True, norm="layer", mlp="gelu"),
-    ModelSettings(depth=1, width=32, heads=4, kv_heads=2, context=32, tied=False, qk_norm=True, mlp="relu2"),
+    ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=32, tied=False, qk_norm=True),
+    ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=32, tied=False, qk_norm=True, mlp="relu2"),
 ]
+LAYOUTS = ["llama", "gpt2", "qwen3", None]  # whose layout each is written in; None is our own
 
 
 def make(shape: ModelSettings = SHAPES[0]) -> Checkpoint:
@@ -43,6 +59,37 @@ def test_what_is_saved_is_loaded_bit_for_bit(shape: ModelSettings, tmp_path: Pat
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert torch.equal(logits(saved.model), logits(loaded.model))
     assert all(p.requires_grad for p in loaded.model.parameters())
+
+
+@pytest.mark.parametrize(("shape", "layout"), zip(SHAPES, LAYOUTS, strict=True))
+def test_a_model_made_here_is_written_as_a_family_that_it_fits(
+    shape: ModelSettings, layout: str | None, tmp_path: Path
+) -> None:
+    saved = make(shape)
+    save_model(tmp_path, saved)
+    assert json.loads((tmp_path / "config.json").read_text()).get("model_type") == layout
+    if layout is None:
+        return
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
+    tokens = torch.arange(20)[None] % TOKENIZER.vocab_size
+    with torch.no_grad():
+        torch.testing.assert_close(theirs(input_ids=tokens).logits[0], logits(saved.model)[:20], rtol=0, atol=1e-5)
+    assert theirs.num_parameters() == sum(p.numel() for p in saved.model.parameters())
+
+
+def test_what_a_folder_says_of_chats_is_kept(tmp_path: Path) -> None:
+    source = ChatSource("{{ messages }}", {"eos_token": "<|end|>"}, {"temperature": 0.6, "eos_token_id": [3, 4]})
+    save_model(tmp_path / "one", replace(make(), source=source))
+    checkpoint = extend_vocabulary(with_context(load_model(tmp_path / "one"), 64), TEMPLATE_TOKENS, seed=1)
+    save_model(tmp_path / "two", checkpoint)
+    assert load_model(tmp_path / "two").source == source
+    assert load_config(tmp_path / "two").context == 64
+
+
+def test_another_model_in_a_folder_takes_the_place_of_the_first(tmp_path: Path) -> None:
+    for shape in SHAPES:
+        save_model(tmp_path, make(shape))
+        assert torch.equal(logits(load_model(tmp_path).model), logits(make(shape).model))
 
 
 def without(name: str) -> Callable[[Path], None]:
@@ -71,6 +118,29 @@ def edit_weights(edit: Callable[[dict[str, torch.Tensor]], object]) -> Callable[
     return rewrite
 
 
+def pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def sentencepiece(folder: Path) -> None:
+    (folder / "tokenizer.json").rename(folder / "tokenizer.model")
+
+
+def sharded(edit: Callable[[dict[str, str]], object]) -> Callable[[Path], None]:
+    """Put every tensor into a shard of its own, then edit which is said to hold what."""
+
+    def cut(folder: Path) -> None:
+        places = {}
+        for number, (name, tensor) in enumerate(load_tensors(folder / "model.safetensors").items()):
+            places[name] = f"model-{number}.safetensors"
+            save_tensors(folder / places[name], {name: tensor})
+        (folder / "model.safetensors").unlink()
+        edit(places)
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+
+    return cut
+
+
 def other_tokenizer(folder: Path) -> None:
     TOKENIZER.extend(["<|more|>"]).save(folder)
 
@@ -92,28 +162,65 @@ def other_tokenizer(folder: Path) -> None:
         ),
         (cut_in_half, "{folder}/model.safetensors is not a whole safetensors file (*); copy or make it again"),
         (
-            edit_config(width=32, head_size=32),
-            "{folder}/model.safetensors: embedding.weight has shape (10, 16), expected (10, 32)",
+            edit_config(hidden_size=32),
+            "{folder}/model.safetensors: model.embed_tokens.weight has shape (10, 16), expected (10, 32)",
         ),
         (
-            edit_weights(lambda tensors: tensors.pop("blocks.1.qkv.weight")),
-            "{folder}/model.safetensors lacks blocks.1.qkv.weight; it does not belong to the config.json beside it",
+            edit_weights(lambda tensors: tensors.pop("model.layers.1.self_attn.k_proj.weight")),
+            "{folder}/model.safetensors lacks model.layers.1.self_attn.k_proj.weight; it does not belong to the "
+            "config.json beside it",
         ),
         (
             edit_weights(lambda tensors: tensors.update(value=torch.zeros(1))),
             "{folder}/model.safetensors holds value, which the model does not have; it does not belong to the "
             "config.json beside it",
         ),
-        (other_tokenizer, "{folder}: the tokenizer has 11 tokens, the model 10"),
         (
-            edit_config(widht=3),
-            "{folder}/config.json has no setting 'widht'; did you mean 'width'? (this file was not written by this "
-            "version)",
+            edit_weights(lambda tensors: tensors.update({"model.norm.weight": torch.ones(16, dtype=torch.int8)})),
+            "{folder}/model.safetensors: model.norm.weight holds torch.int8, not floating-point numbers of 16 bits or "
+            "more",
         ),
+        (
+            edit_weights(lambda tensors: tensors.update({"lm_head.weight": torch.zeros(10, 16)})),
+            "{folder}/model.safetensors: lm_head.weight is not the embedding, although tie_word_embeddings says so; "
+            "set it to false in config.json",
+        ),
+        (other_tokenizer, "{folder}: the tokenizer has 11 tokens, the model 10; the files are of different models"),
         (
             lambda folder: (folder / "config.json").write_text("{"),
             "{folder}/config.json is not valid JSON (*); remove it and make it again",
         ),
+        (lambda folder: (folder / "config.json").write_text("[]"), "{folder}/config.json is no JSON object; *"),
+        (
+            pickled,
+            "{folder} holds its weights as pytorch_model.bin, a pickle, which can run code when it is read and is "
+            "never loaded; convert it with transformers: *",
+        ),
+        (
+            sentencepiece,
+            "{folder} holds its tokenizer as tokenizer.model and not as tokenizer.json; convert it: "
+            "transformers.AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')",
+        ),
+        (
+            sharded(lambda places: places.update(lost="model-99.safetensors")),
+            "{folder}/model-99.safetensors is missing; the folder {folder} is not a whole model",
+        ),
+        (
+            sharded(lambda places: places.update({"model.norm.weight": "model-1.safetensors"})),
+            "{folder}/model-1.safetensors lacks model.norm.weight, which model.safetensors.index.json says it holds; "
+            "fetch it again",
+        ),
+        (
+            sharded(lambda places: places.pop("model.norm.weight")),
+            "{folder}/model.safetensors.index.json lacks model.norm.weight; it does not belong to the config.json "
+            "beside it",
+        ),
+        (
+            sharded(lambda places: places.update({"model.norm.weight": "../model-1.safetensors"})),
+            "{folder}/model.safetensors.index.json names the shard ../model-1.safetensors, which is no file of its "
+            "folder; fetch it again",
+        ),
+        (sharded(lambda places: places.clear()), "{folder}/model.safetensors.index.json has no weight_map; *"),
     ],
 )
 def test_a_broken_folder_is_one_sentence(break_it: Callable[[Path], None], sentence: str, tmp_path: Path) -> None:
@@ -121,11 +228,45 @@ def test_a_broken_folder_is_one_sentence(break_it: Callable[[Path], None], sente
     break_it(tmp_path / "model")
     with pytest.raises(ValueError, match="model") as error:
         load_model(tmp_path / "model")
-    start, _, end = sentence.replace("{folder}", str(tmp_path / "model")).partition("*")
+    start, star, end = sentence.replace("{folder}", str(tmp_path / "model")).partition("*")
     assert str(error.value).startswith(start)
     assert str(error.value).endswith(end)
-    assert end or str(error.value) == start
+    assert star or str(error.value) == start
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"widht": 3},
+            "has no setting 'widht'; did you mean 'width'? (this file was not written by this version)",
+        ),
+        ({"norm": "batch"}, "norm cannot be 'batch'; choose one of rms, *"),
+    ],
+)
+def test_a_broken_config_of_our_own_is_one_sentence(changes: dict[str, object], sentence: str, tmp_path: Path) -> None:
+    save_model(tmp_path, make(SHAPES[-1]))
+    edit_config(**changes)(tmp_path)
+    with pytest.raises(ValueError, match="config.json") as error:
+        load_model(tmp_path)
+    assert sentence.partition("*")[0] in str(error.value)
+
+
+def test_a_whole_folder_is_found_and_what_is_none_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_checkpoint(str(tmp_path)) == tmp_path
+    with pytest.raises(ValueError, match="^there is no model folder /no/such/model; give a folder, or the owner/name"):
+        find_checkpoint("/no/such/model")
+    with pytest.raises(
+        ValueError,
+        match=r"^there is no folder owner/name, and no model of that name could be fetched from the hub \(.+\)$",
+    ):
+        find_checkpoint("owner/name")  # HF_HUB_OFFLINE is set for all tests
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ValueError, match=r"^there is no folder owner/name; .* pip install 'tutelage\[hub\]'$"):
+        find_checkpoint("owner/name")
 
 
 def test_no_folder_is_one_sentence(tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.batching.packing import collate
+from tutelage.model.rotary import rotate, rotation_table
 from tutelage.model.sizes import ModelSettings, resolve
-from tutelage.model.transformer import Transformer, initialise, rotate, rotation_table
+from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Batch, Example, Unit
 from tutelage.train.losses import cross_entropy
 
@@ -105,6 +106,47 @@ def test_pain_09_a_changed_token_changes_nothing_in_another_segment(settings: Mo
     x, y = before.split(per_segment)[changed], after.split(per_segment)[changed]
     assert torch.equal(x[:19], y[:19])  # the past does not see the future
     assert not torch.isclose(x[20:], y[20:], atol=1e-4).all()  # and the future does see the past
+
+
+@pytest.mark.parametrize("settings", KINDS[::7], ids=named)
+def test_recomputed_blocks_give_the_same_gradients_bit_for_bit(settings: ModelSettings) -> None:
+    model, batch = make(settings), collate(units(LENGTHS))
+    loss, grads = gradients(model, [batch])
+    model.recompute = True
+    loss_again, grads_again = gradients(model, [batch])
+    assert loss == loss_again
+    assert all(torch.equal(grads[name], grads_again[name]) for name in grads)
+
+
+def test_recomputed_blocks_keep_little_more_than_what_they_read() -> None:
+    kept: dict[bool, int] = {}
+    for recompute in (False, True):
+        model, held = make(KINDS[0]), dict[int, int]()
+        model.recompute = recompute
+        weights = {parameter.data_ptr() for parameter in model.parameters()}
+
+        def note(tensor: torch.Tensor, held: dict[int, int] = held, weights: set[int] = weights) -> torch.Tensor:
+            if tensor.data_ptr() not in weights:
+                held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            loss, _ = cross_entropy(model, collate(units([40] * 20)))
+        kept[recompute] = sum(held.values())
+        del loss
+    assert kept[True] < kept[False] / 2
+
+
+@pytest.mark.parametrize("settings", KINDS[::7], ids=named)
+def test_bfloat16_gives_the_loss_and_float32_gradients_to_its_own_digits(settings: ModelSettings) -> None:
+    model, rows = initialise(Transformer(resolve(settings, VOCAB)), seed=3), units(LENGTHS)
+    loss, grads = gradients(model, [collate(rows)])
+    with torch.autocast("cpu", torch.bfloat16):
+        loss_narrow, grads_narrow = gradients(model, [collate(rows)])
+    assert loss_narrow == pytest.approx(loss, rel=1e-3)
+    assert all(grad.dtype == torch.float32 for grad in grads_narrow.values())
+    whole, narrow = (torch.cat([grad.flatten() for grad in g.values()]) for g in (grads, grads_narrow))
+    assert (whole - narrow).norm() < 0.05 * whole.norm()
 
 
 def test_pain_09_positions_start_again_in_every_segment() -> None:

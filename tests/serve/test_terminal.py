@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tutelage.chat.renderer import Renderer
+from tutelage.chat.renderer import NativeRenderer
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint
@@ -46,7 +46,7 @@ def test_what_is_streamed_is_the_reply() -> None:
     assert notes == [HELP]
     pieces: list[str] = []
     prompt = Conversation((message("user", "Good day"),))
-    answer = reply(CHECKPOINT, Renderer(TOKENIZER), prompt, SHORT, pieces.append)
+    answer = reply(CHECKPOINT, NativeRenderer(TOKENIZER), prompt, SHORT, pieces.append)
     assert answer.text == said[0]["assistant"]
     assert len(pieces) > 2  # piece by piece
     assert written.startswith("".join(pieces))

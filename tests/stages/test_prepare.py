@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 import torch
 
@@ -10,6 +11,7 @@ from tutelage.model.hub import load_model
 from tutelage.recipe import Run, load_recipe
 from tutelage.records import ROLES
 from tutelage.stages.prepare import Prepared, prepare
+from tutelage.stages.settings import MICRO_TOKENS, SftSettings
 
 RECIPE = """
 name      = "tiny"
@@ -26,7 +28,15 @@ base  = { kind = "pretrain", data = { world = 1 }, steps = 1, batch_tokens = 512
 mid   = { kind = "pretrain", from = "base", data = { world = 1 }, steps = 1, batch_tokens = 512, seed = 3, lr = 0.003 }
 chat  = { kind = "sft", from = "mid", data = { chat = 1 }, steps = 1, batch_tokens = 512, too_long = "drop" }
 mixed = { kind = "sft", from = "chat", data = { chat = 3, other = 1 }, replay = 0.2, steps = 1, too_long = "drop" }
-plain = { kind = "sft", from = "chat", data = { chat = 1 }, mask = "none", steps = 1, too_long = "drop", lr = 0.5 }
+
+[stages.plain]
+kind = "sft"
+from = "chat"
+data = { chat = 1 }
+train_on = "everything"
+steps = 1
+too_long = "drop"
+lr = 0.5
 """
 
 
@@ -129,3 +139,16 @@ def test_a_stage_reads_segments_as_long_as_its_context(run: Run) -> None:
     override = load_recipe(run.folder.parent / "tiny.toml", ["stages.mid.context=40"])
     stage = prepared(Run(override, run.folder), "mid")
     assert stage.longest_unit == 40
+
+
+def test_recompute_and_micro_batches_are_as_the_stage_says(run: Run) -> None:
+    stage = run.recipe.stages["mixed"]
+    assert isinstance(stage, SftSettings)
+    ready = prepare(stage, run.setting("mixed"))
+    assert not ready.checkpoint.model.recompute
+    assert ready.micro_tokens(stage) == MICRO_TOKENS
+    assert max(len(batch.tokens_N) for batch in next(ready.batches(stage))[0]) <= MICRO_TOKENS
+    frugal = msgspec.structs.replace(stage, recompute=True, micro_tokens=256)
+    ready = prepare(frugal, run.setting("mixed"))
+    assert ready.checkpoint.model.recompute
+    assert max(len(batch.tokens_N) for batch in next(ready.batches(frugal))[0]) <= 256

@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import repeat
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from tutelage.batching.loader import State, micro_batches
+from tutelage.model.hub import WEIGHTS, load_tensors
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Batch, Example, Unit
-from tutelage.train.loop import LossNotFinite, NothingGraded, StepReport, train
+from tutelage.train.checkpoint import OPTIMIZER, Position, save_checkpoint
+from tutelage.train.loop import LossNotFinite, NothingGraded, Precision, StepReport, train
 from tutelage.train.losses import cross_entropy
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
 
@@ -169,3 +173,28 @@ def test_steps_are_counted_from_start_and_the_rate_follows() -> None:
     losses = [report.metrics.means()["loss"] for report in reports]
     assert losses == sorted(losses, reverse=True)
     assert all(p.grad is None for p in model.parameters())
+
+
+def test_bfloat16_follows_float32_and_every_number_kept_is_float32(tmp_path: Path) -> None:
+    """A third of the loss goes in 30 steps either way, nowhere 3% apart; and the two are not the same run."""
+    curves: dict[str, list[float]] = {}
+    precisions: tuple[Precision, ...] = ("float32", "bfloat16")
+    for precision in precisions:
+        model = make().float()
+        optimizer = Optimizer(model, OptimizerSettings(), lr=3e-3)
+        losses = curves.setdefault(precision, [])
+
+        def note(report: StepReport, losses: list[float] = losses) -> None:
+            losses.append(report.metrics.means()["loss"])
+
+        stream: Iterator[tuple[list[Batch], State]] = repeat((micro_batches(units(), 250), {}))
+        train(
+            model, optimizer, stream, cross_entropy, start=0, steps=30, lr=lambda step: 1.0, hooks=[note],
+            precision=precision,
+        )  # fmt: skip
+    assert curves["float32"][-1] < curves["float32"][0] * 2 / 3
+    assert curves["bfloat16"] == pytest.approx(curves["float32"], rel=0.03)
+    assert curves["bfloat16"] != curves["float32"]
+    save_checkpoint(tmp_path / "checkpoint", model, optimizer, Position(30, {}, ""))
+    for name in (WEIGHTS, OPTIMIZER):
+        assert {tensor.dtype for tensor in load_tensors(tmp_path / "checkpoint" / name).values()} == {torch.float32}

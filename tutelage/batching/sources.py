@@ -11,8 +11,10 @@ from typing import Literal
 
 import numpy as np
 
+from tutelage.batching.rendering import ROWS_AT_ONCE, render_all
 from tutelage.batching.store import META, Store, graded_weight, write_store
-from tutelage.chat.renderer import Mask, Rendered, Renderer, example, prove, render_documents
+from tutelage.chat.renderer import Rendered, TrainOn, example, render_documents
+from tutelage.chat.verified import Renderer
 from tutelage.config import fingerprint
 from tutelage.files import resolve_folder
 from tutelage.ledger import Ledger
@@ -20,8 +22,6 @@ from tutelage.records import Conversation, Document, Example, Message, Split, Un
 from tutelage.tokenizer import Tokenizer
 
 TooLong = Literal["error", "drop", "split"]
-
-ROWS_AT_ONCE = 512  # enough to keep every core of the tokenizer busy, few enough to hold in memory
 
 
 def falls_in(key: str, share: float) -> bool:
@@ -75,41 +75,59 @@ def conversation_units(
     context: int,
     part: Split,
     held_out: float,
-    mask: Mask,
+    train_on: TrainOn,
     too_long: TooLong,
+    max_refused: float,
     ledger: Ledger,
 ) -> Iterator[Unit]:
-    """Conversations as units, each proven to grade the assistant's own words and ends and nothing else.
+    """Conversations as units of one example each, every one proven to grade the assistant's own words and ends and
+    nothing else. A conversation becomes several where each turn must be trained by itself.
 
     Raises:
-        ValueError: a conversation cannot be trained on, or is longer than the context and `too_long` is "error" (or
-            "split" and one exchange alone is too long); the sentence names it.
+        ValueError: a larger share than `max_refused` cannot be trained on; or one is longer than the context and
+            `too_long` is "error" (or "split" and one exchange alone is too long). The sentence names the first.
     """
-    for rows in _chunks(conversations):
-        for conversation, rendered in zip(rows, renderer.render_batch(rows, mask), strict=True):
-            tokens = len(rendered.ids)
-            ledger.read(tokens=tokens)
-            if mask == "assistant":
-                prove(rendered, conversation, renderer.tokenizer)
-            if is_held_out(conversation, held_out) != (part == "held_out"):
-                ledger.drop("in the held-out part" if part == "train" else "in the training part", tokens=tokens)
-            elif tokens <= context:
-                ledger.keep(tokens=tokens)
-                yield (example(rendered),)
-            elif too_long == "drop":
-                ledger.drop(f"longer than the context of {context} tokens", tokens=tokens, where=conversation.id)
-            elif too_long == "error":
-                raise ValueError(
-                    f"conversation {conversation.id} has {tokens} tokens, but the context holds {context}; set "
-                    'too_long = "split" to cut it between turns, "drop" to leave it out, or lengthen the context'
-                )
-            else:
-                pieces = split_by_turns(conversation, renderer, context, mask)
-                ledger.split(len(pieces), tokens, sum(len(piece.ids) for piece in pieces))
-                yield from ((example(piece),) for piece in pieces)
+    rows = refused = 0
+    first: ValueError | None = None
+    for conversation, made in render_all(conversations, renderer, train_on):
+        rows += 1
+        if isinstance(made, ValueError):
+            if max_refused == 0:
+                raise made
+            refused, first = refused + 1, first or made
+            ledger.read()
+            ledger.drop(getattr(made, "reason", "cannot be trained on"), where=str(made))
+            continue
+        tokens = sum(len(one.ids) for one in made)
+        longest = max(len(one.ids) for one in made)
+        ledger.read(tokens=tokens)
+        if is_held_out(conversation, held_out) != (part == "held_out"):
+            ledger.drop("in the held-out part" if part == "train" else "in the training part", tokens=tokens)
+        elif longest <= context:
+            if len(made) > 1:
+                ledger.note("conversations whose turns are trained one by one")
+            ledger.split(len(made), tokens, tokens)
+            yield from ((example(one),) for one in made)
+        elif too_long == "drop":
+            ledger.drop(f"longer than the context of {context} tokens", tokens=tokens, where=conversation.id)
+        elif too_long == "error":
+            raise ValueError(
+                f"conversation {conversation.id} has {longest} tokens, but the context holds {context}; set "
+                'too_long (--too-long) to "split" to cut it between turns, or to "drop" to leave it out, or '
+                "lengthen the context"
+            )
+        else:
+            pieces = split_by_turns(conversation, renderer, context, train_on)
+            ledger.split(len(pieces), tokens, sum(len(piece.ids) for piece in pieces))
+            yield from ((example(piece),) for piece in pieces)
+    if refused > max_refused * rows:
+        raise ValueError(
+            f"{refused:,} of {rows:,} conversations cannot be trained on, more than max_refused = {max_refused:g} "
+            f"allows; the first: {first}"
+        )
 
 
-def split_by_turns(conversation: Conversation, renderer: Renderer, context: int, mask: Mask) -> list[Rendered]:
+def split_by_turns(conversation: Conversation, renderer: Renderer, context: int, train_on: TrainOn) -> list[Rendered]:
     """Cut a conversation before user turns into the fewest pieces that fit; a leading system message opens each.
 
     Raises:
@@ -117,24 +135,31 @@ def split_by_turns(conversation: Conversation, renderer: Renderer, context: int,
     """
     opening = conversation.messages[:1] if conversation.messages[0].role == "system" else ()
 
-    def render(messages: tuple[Message, ...]) -> Rendered:
-        return renderer.render(replace(conversation, messages=opening + messages), mask, spans=False)
+    def render(messages: tuple[Message, ...]) -> list[Rendered]:
+        (made,) = renderer.render_rows([replace(conversation, messages=opening + messages)], train_on)
+        if isinstance(made, ValueError):
+            raise made
+        return made
 
-    pieces: list[Rendered] = []
+    pieces: list[list[Rendered]] = []
     held: tuple[Message, ...] = ()
     for exchange in _exchanges(conversation.messages[len(opening) :]):
         longer = render(held + exchange)
-        if held and len(longer.ids) <= context:
+        if held and _longest(longer) <= context:
             held, pieces[-1] = held + exchange, longer
             continue
         held, alone = exchange, longer if not held else render(exchange)
-        if len(alone.ids) > context:
+        if _longest(alone) > context:
             raise ValueError(
-                f"conversation {conversation.id}: one exchange alone has {len(alone.ids)} tokens, but the context "
-                f'holds {context}; shorten it, lengthen the context, or leave it out with too_long = "drop"'
+                f"conversation {conversation.id}: one exchange alone has {_longest(alone)} tokens, but the context "
+                f'holds {context}; shorten it, lengthen the context, or set too_long (--too-long) to "drop"'
             )
         pieces.append(alone)
-    return pieces
+    return [one for piece in pieces for one in piece]
+
+
+def _longest(made: Sequence[Rendered]) -> int:
+    return max(len(one.ids) for one in made)
 
 
 def _exchanges(messages: tuple[Message, ...]) -> list[tuple[Message, ...]]:

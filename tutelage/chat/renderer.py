@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
 from typing import Literal, get_args
 
 import numpy as np
@@ -24,11 +25,13 @@ from tutelage.chat.template import (
     named,
     parse_call,
     part_text,
+    tools_in_system,
 )
 from tutelage.records import ROLES, Conversation, Example, Message, Part, Reasoning, Text, ToolCall, ToolResult
 from tutelage.tokenizer import END_OF_TEXT, EncodingError, Tokenizer
 
-Mask = Literal["assistant", "none"]
+# What of a conversation is graded: every answer, the last alone, answers without what they answer, or every token.
+TrainOn = Literal["all", "last", "response-only", "everything"]
 
 _DOCUMENT = ROLES.index("document")
 _ASSISTANT = HEADERS["assistant"]
@@ -82,8 +85,8 @@ class _Pieces:
 
 
 @dataclass(frozen=True, eq=False)
-class Renderer:
-    """Renders with a tokenizer that holds the template's tokens; ValueError says to extend it if it does not."""
+class NativeRenderer:
+    """Renders with Tutelage's own template. ValueError, saying to extend it, if the tokenizer lacks its tokens."""
 
     tokenizer: Tokenizer
 
@@ -105,22 +108,52 @@ class Renderer:
         """The tokens that end an assistant's turn: exactly those that training grades as ends."""
         return frozenset({self.ids[END]})
 
-    def render(self, conversation: Conversation, mask: Mask = "assistant", spans: bool = True) -> Rendered:
-        """A conversation to train on.
+    @cached_property
+    def header_ids(self) -> frozenset[int]:
+        """The tokens that open a turn: an answer that holds one speaks for somebody."""
+        return frozenset(self.ids[name] for name in HEADERS.values())
 
-        mask "assistant" grades what the assistant itself writes: its text, reasoning and calls with their delimiters,
-        and the end of each turn; headers, tool results and all other roles are read only. "none" grades every token.
-        ValueError, naming the conversation, if it cannot be trained on.
+    def fingerprint(self) -> str:
+        """A hexadecimal hash of all that decides how a conversation is rendered."""
+        return self.tokenizer.fingerprint()
+
+    def render(self, conversation: Conversation, train_on: TrainOn = "all", spans: bool = True) -> Rendered:
+        """A conversation to train on, as one example.
+
+        Graded is what the assistant itself writes: its text, reasoning and calls with their delimiters, and the end of
+        each turn; headers, tool results and all other roles are read only. "last" grades its last turn alone,
+        "everything" grades every token. ValueError, naming the conversation, if it cannot be trained on.
         """
-        return self.render_batch([conversation], mask, spans)[0]
+        assert train_on != "response-only", "each answer is an example then"
+        return self.render_batch([conversation], train_on, spans)[0]
 
     def render_batch(
-        self, conversations: Sequence[Conversation], mask: Mask = "assistant", spans: bool = False
+        self, conversations: Sequence[Conversation], train_on: TrainOn = "all", spans: bool = False
     ) -> list[Rendered]:
         """`render` for many conversations at once, much faster than one by one."""
+        conversations = [tools_in_system(conversation) for conversation in conversations]
         for conversation in conversations:
-            _check_trainable(conversation, mask)
-        return self._assemble(conversations, mask, spans, prompt=False)
+            _check_trainable(conversation, train_on)
+        rendered = self._assemble(conversations, train_on, spans, prompt=False)
+        if train_on != "everything":
+            for conversation, one in zip(conversations, rendered, strict=True):
+                prove(one, conversation, self.tokenizer, train_on)
+        return rendered
+
+    def render_rows(
+        self, conversations: Sequence[Conversation], train_on: TrainOn = "all", spans: bool = False
+    ) -> list[list[Rendered] | ValueError]:
+        """Of each conversation its examples, proven, or why it cannot be trained on. With "response-only" each answer
+        is an example, under its header alone."""
+        cut = [_cut(conversation, train_on) for conversation in conversations]
+        flat = [one for own in cut if isinstance(own, list) for one in own]
+        try:
+            rendered = iter(self.render_batch(flat, "all" if train_on == "response-only" else train_on, spans))
+        except ValueError as error:  # of one that cannot be encoded: the others are rendered without it
+            if len(conversations) == 1:
+                return [error]
+            return [self.render_rows([conversation], train_on, spans)[0] for conversation in conversations]
+        return [list(islice(rendered, len(own))) if isinstance(own, list) else own for own in cut]
 
     def render_prompt(self, conversation: Conversation, spans: bool = False) -> Rendered:
         """The conversation so far and the assistant's header: what generation continues from. Nothing is graded.
@@ -131,6 +164,7 @@ class Renderer:
 
     def render_prompts(self, conversations: Sequence[Conversation], spans: bool = False) -> list[Rendered]:
         """`render_prompt` for many conversations at once."""
+        conversations = [tools_in_system(conversation) for conversation in conversations]
         for conversation in conversations:
             check(conversation)
         return self._assemble(conversations, None, spans, prompt=True)
@@ -178,14 +212,15 @@ class Renderer:
         call = parse_call(text) if closed else None
         return call or Text(opening + text + (closing if closed else ""))
 
-    def _pieces(self, conversations: Sequence[Conversation], mask: Mask | None, prompt: bool) -> _Pieces:
+    def _pieces(self, conversations: Sequence[Conversation], train_on: TrainOn | None, prompt: bool) -> _Pieces:
         ids, pieces = self.ids, _Pieces()
         delimiters = {kind: (ids[opening], ids[closing]) for kind, (opening, closing) in DELIMITERS.items()}
-        everything = mask == "none"
+        everything = train_on == "everything"
         for conversation in conversations:
+            graded_turns = _graded_turns(conversation, train_on)
             for number, message in enumerate(conversation.messages):
                 role = ROLES.index(message.role)
-                own = everything or (mask == "assistant" and message.role == "assistant")
+                own = everything or number in graded_turns
                 pieces.add(ids[HEADERS[message.role]], role, everything)
                 before: Part | None = None
                 for position, part in enumerate(message.content):
@@ -208,9 +243,9 @@ class Renderer:
         return pieces
 
     def _assemble(
-        self, conversations: Sequence[Conversation], mask: Mask | None, spans: bool, prompt: bool
+        self, conversations: Sequence[Conversation], train_on: TrainOn | None, spans: bool, prompt: bool
     ) -> list[Rendered]:
-        pieces = self._pieces(conversations, mask, prompt)
+        pieces = self._pieces(conversations, train_on, prompt)
         try:
             return _assembled(pieces, self.tokenizer, spans)
         except EncodingError as error:
@@ -218,15 +253,33 @@ class Renderer:
             raise ValueError(f"{named(conversations[conversation])}, message {message}: {error.problem}") from None
 
 
-def _check_trainable(conversation: Conversation, mask: Mask) -> None:
-    if mask not in get_args(Mask):
-        raise ValueError(f"mask {mask!r} is unknown; use one of {', '.join(get_args(Mask))}")
+def _graded_turns(conversation: Conversation, train_on: TrainOn | None) -> list[int]:
+    """The places of the messages that are graded."""
+    answers = [number for number, one in enumerate(conversation.messages) if one.role == "assistant"]
+    return [] if train_on is None else answers[-1:] if train_on == "last" else answers
+
+
+def _cut(conversation: Conversation, train_on: TrainOn) -> list[Conversation] | ValueError:
+    """What is rendered of a conversation as one example each, or why nothing can be."""
+    try:
+        _check_trainable(conversation, train_on)
+    except ValueError as error:
+        return error
+    if train_on != "response-only":
+        return [conversation]
+    return [replace(conversation, messages=(one,)) for one in conversation.messages if one.role == "assistant"]
+
+
+def _check_trainable(conversation: Conversation, train_on: TrainOn) -> None:
+    if train_on not in get_args(TrainOn):
+        raise ValueError(f"train_on {train_on!r} is unknown; use one of {', '.join(get_args(TrainOn))}")
     if not conversation.messages:
         raise ValueError(f"{named(conversation)}: no messages; remove it")
     check(conversation)
     check_answers(conversation)
-    if mask == "assistant" and all(message.role != "assistant" for message in conversation.messages):
-        raise ValueError(f'{named(conversation)}: no assistant message to train on; remove it or set mask = "none"')
+    if train_on != "everything" and all(message.role != "assistant" for message in conversation.messages):
+        cure = 'remove it or set train_on = "everything"'
+        raise ValueError(f"{named(conversation)}: no assistant message to train on; {cure}")
 
 
 def _assembled(pieces: _Pieces, tokenizer: Tokenizer, spans: bool) -> list[Rendered]:
@@ -293,13 +346,13 @@ def example(rendered: Rendered) -> Example:
     return Example(rendered.ids, rendered.weights, streams={"roles": rendered.roles})
 
 
-def prove(rendered: Rendered, conversation: Conversation, tokenizer: Tokenizer) -> None:
-    """Proves a rendering with mask "assistant": its tokens read back as the conversation, and graded are exactly the
-    assistant's own parts and the end of each of its turns.
+def prove(rendered: Rendered, conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn = "all") -> None:
+    """Proves a rendering: its tokens read back as the conversation, and graded are exactly the assistant's own parts
+    and the end of each of its turns, or of its last.
 
     Shares only the template with the renderer. ValueError, naming the conversation and the token, where they differ.
     """
-    runs = _expected(conversation)
+    runs = _expected(conversation, train_on)
     at = np.flatnonzero(np.isin(rendered.ids, list(tokenizer.special_tokens.values())))
     if rendered.ids[at].tolist() != [tokenizer.special(run.name) for run in runs] or at[:1].tolist() != [0]:
         raise _disproof(conversation, "its special tokens are not those of its turns and parts")
@@ -327,11 +380,12 @@ class _Run:
     text_graded: bool = False
 
 
-def _expected(conversation: Conversation) -> list[_Run]:
+def _expected(conversation: Conversation, train_on: TrainOn) -> list[_Run]:
     """What a rendering must hold, told from the conversation alone."""
     runs: list[_Run] = []
-    for message in conversation.messages:
-        assistant = message.role == "assistant"
+    last = max((n for n, message in enumerate(conversation.messages) if message.role == "assistant"), default=-1)
+    for number, message in enumerate(conversation.messages):
+        assistant = message.role == "assistant" and (train_on != "last" or number == last)
         runs.append(_Run(HEADERS[message.role], False, "", assistant))
         for part in message.content:
             if isinstance(part, Text):

@@ -7,7 +7,9 @@ A turn is its role's token, its parts, and `<|end|>`; nothing stands between tur
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import replace
 
 import msgspec
 
@@ -34,6 +36,36 @@ TEMPLATE_TOKENS: tuple[str, ...] = (
     "<|result|>",
     "<|/result|>",
 )
+# The same in Jinja, for other programs: what is saved with a model, and rendered by them as it is here.
+NATIVE_JINJA = """\
+{%- for message in messages -%}
+{%- set named = namespace(system=false) -%}
+{%- if loop.first and tools -%}
+<|system|>
+{%- if message.role == "system" and message.content -%}{{- message.content + "\n\n" -}}{%- endif -%}
+{{- "You can call these functions:" -}}
+{%- for tool in tools -%}{{- "\n" + (tool | tojson) -}}{%- endfor -%}
+<|end|>
+{%- set named.system = message.role == "system" -%}
+{%- endif -%}
+{%- if not named.system -%}
+{{- "<|" + message.role + "|>" -}}
+{%- if message.role == "tool" -%}
+{{- "<|result|>" + message.content + "<|/result|>" -}}
+{%- else -%}
+{%- if message.reasoning_content -%}{{- "<|think|>" + message.reasoning_content + "<|/think|>" -}}{%- endif -%}
+{{- message.content or "" -}}
+{%- for call in message.tool_calls or [] -%}
+{{- '<|call|>{"name": ' + (call.function.name | tojson) + ', "arguments": ' -}}
+{{- call.function.arguments if call.function.arguments is string else (call.function.arguments | tojson) -}}
+{{- "}<|/call|>" -}}
+{%- endfor -%}
+{%- endif -%}
+{{- "<|end|>" -}}
+{%- endif -%}
+{%- endfor -%}
+{%- if add_generation_prompt -%}{{- "<|assistant|>" -}}{%- endif -%}
+"""
 _PARTS_OF_ROLE: dict[str, tuple[type[Part], ...]] = {
     "system": (Text,),
     "user": (Text,),
@@ -62,6 +94,20 @@ def parse_call(text: str) -> ToolCall | None:
         return None
     arguments = bytes(written.arguments).decode()
     return ToolCall(written.name, arguments) if _is_object(arguments) else None
+
+
+def tools_in_system(conversation: Conversation) -> Conversation:
+    """A conversation that says in its system message which functions the assistant may call: the native template has
+    no other place for them. They are written as NATIVE_JINJA writes them, whatever white space they came with."""
+    if not conversation.tools:
+        return conversation
+    first, *rest = conversation.messages
+    said = first.text if first.role == "system" else ""
+    written = (json.dumps(json.loads(tool), ensure_ascii=False) for tool in conversation.tools)
+    listed = "\n".join(["You can call these functions:", *written])
+    system = Message("system", (Text(f"{said}\n\n{listed}" if said else listed),))
+    messages = rest if first.role == "system" else conversation.messages
+    return replace(conversation, messages=(system, *messages), tools=())
 
 
 def check(conversation: Conversation) -> None:

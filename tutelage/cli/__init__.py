@@ -23,6 +23,7 @@ def main() -> None:
 RECIPE = click.argument("recipe", type=click.Path(path_type=Path))
 FILE = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, resolve_path=True)
+TRAIN_ON = ["all", "last", "response-only", "everything"]
 SETTINGS = click.argument("settings", nargs=-1, metavar="[out=DIR] [dotted.key=value ...]")
 
 
@@ -63,7 +64,7 @@ def demo(settings: tuple[str, ...], as_json: bool) -> Any:
     summary = finish(opened, None, as_json)
     last = opened.folder / list(opened.recipe.stages)[-1]
     if not as_json and sys.stdin.isatty():
-        talk(last, temperature=0.0, seed=0)
+        talk(str(last), temperature=0.0, seed=0)
     elif not as_json:
         click.echo(f"chat with it: tutelage chat {last}")
     return summary
@@ -87,15 +88,36 @@ def plan(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
 
 
 @main.command()
-@click.option("--model", required=True, type=FOLDER, metavar="DIR", help="The model to start from: a stage, or a run.")
+@click.option("--model", required=True, metavar="DIR|OWNER/NAME", help="The model to start from; on the hub, or here.")
 @click.option("--data", required=True, type=FILE, metavar="FILE", help="Conversations, a JSON object a line.")
 @click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Where the run is written.")
 @click.option(
-    "--mask",
-    type=click.Choice(["assistant", "none"]),
-    default="assistant",
+    "--train-on",
+    type=click.Choice(TRAIN_ON),
+    default="all",
     show_default=True,
-    help="Whose tokens are graded: the assistant's alone, or all.",
+    help="What is graded: all answers, the last, answers without what they answer, or users' words too.",
+)
+@click.option(
+    "--max-refused",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="Go on though up to this share of the conversations cannot be proven with the model's template.",
+)
+@click.option(
+    "--max-broken",
+    type=click.FloatRange(0, 1),
+    default=0.0,
+    metavar="SHARE",
+    help="Go on though up to this share of the rows cannot be read; each is counted with its reason.",
+)
+@click.option(
+    "--too-long",
+    type=click.Choice(["error", "split", "drop"]),
+    default="error",
+    show_default=True,
+    help="What becomes of a conversation longer than the model's context.",
 )
 @click.option(
     "--replay",
@@ -108,10 +130,13 @@ def plan(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
 @click.option("--seed", default=0, show_default=True)
 @verb
 def sft(
-    model: Path,
+    model: str,
     data: Path,
     out: Path,
-    mask: Any,
+    train_on: Any,
+    max_refused: float,
+    max_broken: float,
+    too_long: Any,
     replay: float | None,
     lr: float | None,
     epochs: int | None,
@@ -119,11 +144,24 @@ def sft(
     as_json: bool,
 ) -> Any:
     """Fine-tune a model on a file of conversations: every default is the safe one."""
-    from tutelage.finetune import finetune_recipe
+    from tutelage.finetune import finetune_recipe, publish
     from tutelage.recipe import Run
 
-    recipe = finetune_recipe(model, data, mask=mask, replay=replay, lr=lr, epochs=epochs, seed=seed)
-    summary = finish(Run(recipe, out), None, as_json)
+    recipe = finetune_recipe(
+        model,
+        data,
+        train_on=train_on,
+        max_refused=max_refused,
+        max_broken=max_broken,
+        too_long=too_long,
+        replay=replay,
+        lr=lr,
+        epochs=epochs,
+        seed=seed,
+    )
+    run = Run(recipe, out)
+    summary = finish(run, None, as_json)
+    publish(run)
     if not as_json:
         click.echo(f"chat with it: tutelage chat {out}")
     return summary
@@ -131,10 +169,8 @@ def sft(
 
 @main.command()
 @click.argument("target", type=click.Path(path_type=Path), metavar="RUN/STAGE|FILE")
-@click.option("--model", type=FOLDER, metavar="DIR", help="For a file: the model that would be fine-tuned on it.")
-@click.option(
-    "--mask", type=click.Choice(["assistant", "none"]), default="assistant", help="For a file: who is graded."
-)
+@click.option("--model", metavar="DIR|OWNER/NAME", help="For a file: the model that would be fine-tuned on it.")
+@click.option("--train-on", type=click.Choice(TRAIN_ON), default="all", help="For a file: what is graded.")
 @click.option("--step", default=1, show_default=True, help="For a stage: which optimizer step to show.")
 @click.option("--ask", multiple=True, metavar="TEXT", help="For a stage: answer this, and show how sure it was.")
 @click.option("--rows", type=click.IntRange(min=1), help="How many rows to show; 3, and 100 in a page.")
@@ -219,10 +255,10 @@ def evaluate(folder: Path, as_json: bool) -> Any:
 
 
 @main.command()
-@STAGE_FOLDER
+@click.argument("model", metavar="RUN[/STAGE]|DIR|OWNER/NAME")
 @click.option("--temperature", default=0.0, show_default=True, help="0 takes the most likely token.")
 @click.option("--seed", default=0, show_default=True)
 @verb
-def chat(folder: Path, temperature: float, seed: int, as_json: bool) -> Any:
-    """Talk with a fine-tuned stage. With --json messages are read a line each and the replies come at the end."""
-    return talk(folder, temperature, seed, as_json)
+def chat(model: str, temperature: float, seed: int, as_json: bool) -> Any:
+    """Talk with a fine-tuned model. With --json messages are read a line each and the replies come at the end."""
+    return talk(model, temperature, seed, as_json)

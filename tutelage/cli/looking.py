@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from tutelage.chat.look_page import Row
-    from tutelage.chat.renderer import Mask
+    from tutelage.chat.renderer import TrainOn
 
 ON_THE_TERMINAL, IN_A_PAGE = 3, 100
 
 
 def look_at(
     target: Path,
-    model: Path | None,
-    mask: Mask,
+    model: str | None,
+    train_on: TrainOn,
     step: int,
     ask: tuple[str, ...],
     rows: int | None,
@@ -43,7 +43,7 @@ def look_at(
     if ask:
         title, lead, page, result = _answers(target, ask, console, shown=not (as_json or html))
     elif target.is_file():
-        title, lead, page, result = _file(target, model, mask, count, text, console, shown=not (as_json or html))
+        title, lead, page, result = _file(target, model, train_on, count, text, console, shown=not (as_json or html))
     else:
         title, lead, page, result = _step(target, step, count, text, console, shown=not (as_json or html))
     if svg:
@@ -72,21 +72,35 @@ def _step(target: Path, step: int, count: int, text: bool, console: Console, sho
     return title, lead, page_rows(micro, tokenizer, count), rows_as_data(micro, tokenizer, count)
 
 
-def _file(target: Path, model: Path | None, mask: Mask, count: int, text: bool, console: Console, shown: bool) -> View:
+def _file(
+    target: Path, model: str | None, train_on: TrainOn, count: int, text: bool, console: Console, shown: bool
+) -> View:
+    from rich.text import Text
+
     from tutelage import tokenizer as tokenizers
+    from tutelage.chat.formats import FORMATS, find_format
     from tutelage.chat.look_page import rendered_row
+    from tutelage.chat.source import read_source
     from tutelage.finetune import find_model
     from tutelage.ledger import Ledger
     from tutelage.records import ROLES
     from tutelage.stages.look import rendered_file, show_file
 
     if model is None:
-        raise ValueError(f"to see the tokens of {target} say for which model: --model RUN/STAGE")
+        raise ValueError(f"to see the tokens of {target} say for which model: --model RUN/STAGE, or any model's folder")
     ledger = Ledger(f"{target}: rows of the file")
-    rendered, tokenizer = rendered_file(target, tokenizers.load(find_model(model)), count, mask, ledger)
+    folder = find_model(model)
+    of_model = tokenizers.load(folder), read_source(folder)
+    rendered, refused, tokenizer = rendered_file(target, *of_model, count, train_on, ledger)
+    found = find_format(target)
     if shown:
+        console.print(f"format: {found} ({FORMATS[found].fields})", highlight=False)
         show_file(rendered, tokenizer, text, console)
-        if ledger.rows_dropped:
+        for error in refused:
+            console.print(f"refused: {error}", style="bold red", highlight=False)
+            if text_of_it := getattr(error, "text", ""):
+                console.print(Text(text_of_it, style="dim"))
+        if ledger.rows_dropped or ledger.noted:
             console.print(ledger.table())
     rows = [rendered_row(row, tokenizer, name) for name, row in rendered]
     data = [
@@ -98,7 +112,7 @@ def _file(target: Path, model: Path | None, mask: Mask, count: int, text: bool, 
         }
         for name, row in rendered
     ]
-    lead = f"What a fine-tuning of {model.name} on {target.name} would train; mask: {mask}."
+    lead = f"What a fine-tuning of {folder.name} on {target.name} would train; format: {found}; graded: {train_on}."
     return target.name, lead, rows, data
 
 

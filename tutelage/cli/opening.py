@@ -28,7 +28,7 @@ def open_stage(folder: Path) -> tuple[Run, str]:
     from tutelage.finetune import find_model
     from tutelage.recipe import RECIPE, Recipe, Run
 
-    folder = find_model(folder)
+    folder = find_model(folder) if folder.is_dir() else folder
     path = folder.parent / RECIPE
     if not path.exists():
         raise ValueError(

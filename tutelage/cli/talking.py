@@ -4,32 +4,40 @@ from __future__ import annotations
 
 import io
 import sys
-from pathlib import Path
 from typing import Any
 
 import click
 
 from tutelage.cli.opening import open_stage
 
+LONGEST_REPLY = 512  # tokens
 
-def talk(folder: Path, temperature: float, seed: int, as_json: bool = False) -> Any:
+
+def talk(model: str, temperature: float, seed: int, as_json: bool = False) -> Any:
     """Open a chat on the terminal; returns what was said."""
     from tutelage.engine.sampling import SamplingSettings
     from tutelage.evaluate.asking import can_chat
+    from tutelage.finetune import find_model
     from tutelage.model.hub import load_model
     from tutelage.progress import status
+    from tutelage.recipe import RECIPE
     from tutelage.serve.terminal import chat as converse
-    from tutelage.stages.data import world_of
+    from tutelage.stages.data import WorldChat, world_of
+    from tutelage.stages.settings import SftSettings
 
-    opened, name = open_stage(folder)
-    checkpoint = load_model(opened.folder / name)
+    folder = find_model(model)
+    checkpoint = load_model(folder)
     if not can_chat(checkpoint):
-        raise ValueError(
-            f"{opened.folder / name} is a base model: it goes on with text and cannot chat; give a fine-tuned stage"
-        )
-    settings = SamplingSettings(temperature=temperature, seed=seed, max_tokens=64)
-    prefix = f"evaluate.{name}.knowledge."
-    figures = {key.removeprefix(prefix): value for key, value in opened.summary().items() if key.startswith(prefix)}
+        raise ValueError(f"{folder} is a base model: it goes on with text and cannot chat; give a fine-tuned one")
+    world, figures = None, {}
+    if (folder.parent / RECIPE).exists():
+        opened, name = open_stage(folder)
+        stage = opened.recipe.stages[name]
+        asks = isinstance(stage, SftSettings) and any(isinstance(opened.recipe.data[d], WorldChat) for d in stage.data)
+        world, prefix = world_of(opened.recipe.data) if asks else None, f"evaluate.{name}.knowledge."
+        figures = {key.removeprefix(prefix): value for key, value in opened.summary().items() if key.startswith(prefix)}
+    room = checkpoint.model.config.context // 2
+    settings = SamplingSettings(temperature=temperature, seed=seed, max_tokens=min(LONGEST_REPLY, room))
 
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # a byte that is no UTF-8 must not end the chat
@@ -54,4 +62,4 @@ def talk(folder: Path, temperature: float, seed: int, as_json: bool = False) -> 
         else:
             click.secho(line, dim=True)
 
-    return converse(checkpoint, world_of(opened.recipe.data), figures, settings, read, write, note)
+    return converse(checkpoint, world, figures, settings, read, write, note)

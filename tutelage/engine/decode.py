@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from tutelage.engine.sampling import SamplingSettings, choose, uniforms
 from tutelage.model import attention
+from tutelage.model.foreign import ForeignCache, ForeignModel, foreign_prefill
 from tutelage.model.transformer import Transformer
 from tutelage.process import keep_freed_memory
 
@@ -42,6 +42,7 @@ class Cache:
         weight = model.embedding.weight
         shape = (c.depth, len(lengths), c.kv_heads, columns, c.head_size)
         self.keys, self.values = (torch.zeros(shape, dtype=weight.dtype, device=weight.device) for _ in range(2))
+        self.model, self.rules = model, model.rules
         self.column = max(lengths)
         starts_B = torch.tensor([self.column - length for length in lengths], device=weight.device)
         self.ragged = bool(starts_B.any())
@@ -50,20 +51,27 @@ class Cache:
         self.mask_B1T = torch.zeros(hidden_B1T.shape, dtype=weight.dtype, device=weight.device)
         self.mask_B1T.masked_fill_(hidden_B1T, -torch.inf)
 
+    def step(self, tokens_B: torch.Tensor, positions_B: torch.Tensor) -> torch.Tensor:
+        """Read one more token a row; returns the logits after it, [B, V]."""
+        logits_BV = self.model.logits(self.model.hidden(tokens_B, positions_B, self.attend))
+        self.column += 1
+        return logits_BV
+
     def keep(self, rows: torch.Tensor) -> None:
         """Forget all rows but these."""
         self.keys, self.values = self.keys.index_select(1, rows), self.values.index_select(1, rows)
         self.mask_B1T = self.mask_B1T.index_select(0, rows)
 
     def attend(self, layer: int, q_BHK: torch.Tensor, k_BGK: torch.Tensor, v_BGK: torch.Tensor) -> torch.Tensor:
-        """Attention of one new token a row to all columns so far; returns [B, H K]."""
-        now, heads = self.column, k_BGK.shape[1]
+        """Attention of one new token a row to all columns so far that the layer sees; returns [B, H K]."""
+        now, heads, by = self.column, k_BGK.shape[1], self.rules[layer]
         self.keys[layer, :, :, now], self.values[layer, :, :, now] = k_BGK, v_BGK
-        keys_BGTK, values_BGTK = self.keys[layer, :, :, : now + 1], self.values[layer, :, :, : now + 1]
+        seen = slice(0 if by.window is None else max(0, now + 1 - by.window), now + 1)
+        keys_BGTK, values_BGTK = self.keys[layer, :, :, seen], self.values[layer, :, :, seen]
         # The query heads that share a key head stand where queries of a longer text would: keys are read once for all.
         q_BGQK = q_BHK.unflatten(1, (heads, -1))
-        mask = self.mask_B1T[:, None, :, : now + 1] if self.ragged else None
-        return F.scaled_dot_product_attention(q_BGQK, keys_BGTK, values_BGTK, attn_mask=mask).flatten(1)
+        mask = self.mask_B1T[:, None, :, seen] if self.ragged else None
+        return attention.masked_attention(q_BGQK, keys_BGTK, values_BGTK, mask, by).flatten(1)
 
 
 def prefill(model: Transformer, prompts: Sequence[np.ndarray], columns: int) -> tuple[Cache, torch.Tensor]:
@@ -80,7 +88,7 @@ def prefill(model: Transformer, prompts: Sequence[np.ndarray], columns: int) -> 
     def attend(layer: int, q_NHK: torch.Tensor, k_NGK: torch.Tensor, v_NGK: torch.Tensor) -> torch.Tensor:
         cache.keys[layer][rows_N, :, columns_N] = k_NGK
         cache.values[layer][rows_N, :, columns_N] = v_NGK
-        return attention.segment_attention(q_NHK, k_NGK, v_NGK, how)
+        return attention.segment_attention(q_NHK, k_NGK, v_NGK, how, cache.rules[layer])
 
     tokens_N = torch.from_numpy(np.concatenate(prompts).astype(np.int64)).to(device)
     hidden_ND = model.hidden(tokens_N, torch.from_numpy(positions_N).to(device), attend)
@@ -120,9 +128,13 @@ def decode(
     positions_B = torch.tensor(lengths, device=device)
     steps = min(settings.max_tokens, context + 1 - min(lengths))
     with torch.inference_mode():
-        cache, logits_BV = prefill(model, prompts, max(lengths) + steps)
+        cache: Cache | ForeignCache
+        if model.config.foreign_parameters is not None:
+            cache, logits_BV = foreign_prefill(cast(ForeignModel, model), prompts)
+        else:
+            cache, logits_BV = prefill(model, prompts, max(lengths) + steps)
         for step in range(steps):
-            tokens_B = choose(logits_BV, settings, None if draws is None else draws[rows, step])
+            tokens_B = choose(logits_BV[:, : model.tokens], settings, None if draws is None else draws[rows, step])
             logits_BV = logits_BV.float()
             logprobs_B = logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
             emitted = zip(rows.tolist(), tokens_B.tolist(), logprobs_B.tolist(), strict=True)
@@ -135,9 +147,7 @@ def decode(
                 rows, going, tokens_B, positions_B = rows[going], going[going], tokens_B[keep], positions_B[keep]
                 cache.keep(keep)
             # Rows that ended stay until enough of them have: their positions must not run off the context.
-            hidden_BD = model.hidden(tokens_B, positions_B.clamp(max=context - 1), cache.attend)
-            logits_BV = model.logits(hidden_BD)
-            cache.column += 1
+            logits_BV = cache.step(tokens_B, positions_B.clamp(max=context - 1))
             positions_B = positions_B + 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tutelage.chat.renderer import Renderer
+from tutelage.chat.verified import Renderer
 from tutelage.records import Conversation
 
 

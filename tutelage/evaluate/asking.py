@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tutelage.chat.renderer import Renderer
 from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.verified import has_own_template, make_renderer
 from tutelage.engine.decode import Generation, generate
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint
@@ -26,15 +26,17 @@ class Answer:
 
 
 def can_chat(checkpoint: Checkpoint) -> bool:
-    """Whether the model knows the chat template's tokens; a base model does not."""
-    return all(name in checkpoint.tokenizer.special_tokens for name in TEMPLATE_TOKENS)
+    """Whether the model has a chat template, its own or Tutelage's; a base model has none."""
+    return has_own_template(checkpoint.source) or all(
+        name in checkpoint.tokenizer.special_tokens for name in TEMPLATE_TOKENS
+    )
 
 
 def ask(
     checkpoint: Checkpoint, conversations: Sequence[Conversation], settings: SamplingSettings, label: str
 ) -> list[Answer]:
     """The model's answer to each conversation so far."""
-    renderer = Renderer(checkpoint.tokenizer)
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
     prompts = [rendered.ids for rendered in renderer.render_prompts(conversations)]
     with track(label, len(prompts), "answers") as bar:
         results = generate(checkpoint.model, prompts, renderer.stop_ids, settings, done=bar.update)

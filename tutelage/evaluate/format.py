@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tutelage.chat.template import HEADERS
+from tutelage.chat.verified import make_renderer
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.asking import Answer, ask
 from tutelage.evaluate.statistics import Rate, rate, share_of_sums
@@ -70,7 +70,7 @@ def evaluate_format(
 ) -> FormatResult:
     """Answer every prompt and check the answers; `trained_answers` are the hashes of those trained on."""
     answers = ask(checkpoint, prompts, settings, "format")
-    headers = {checkpoint.tokenizer.special(name) for name in HEADERS.values()}
+    headers = make_renderer(checkpoint.tokenizer, checkpoint.source).header_ids
     checks = {
         "has_content": [bool(answer.text.strip()) for answer in answers],
         "stops": [answer.generation.ended == "stop" for answer in answers],

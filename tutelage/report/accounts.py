@@ -45,6 +45,8 @@ def _account(stage: str, source: str, ledger: Ledger) -> list[list[str | Html]]:
     ]
     if (ledger.rows_out, ledger.tokens_out) != (ledger.rows_kept, ledger.tokens_kept):
         lines.append(("out, after splitting", ledger.rows_out, ledger.tokens_out, ""))
+    noted = sorted(ledger.noted.items(), key=lambda item: (-item[1].rows, item[0]))
+    lines += [(f"noted: {what}", one.rows, 0, ", ".join(one.examples)) for what, one in noted]
     return [
         [
             *((stage, source) if number == 0 else ("", "")),

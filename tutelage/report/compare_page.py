@@ -68,7 +68,7 @@ def _stage(name: str, pair: Mapping[str, Any]) -> Html:
         ]
         parts += [
             heading("Without an interval, and so without a verdict"),
-            table(["", pair["first"], pair["second"]], figures, numeric=(1, 2)),
+            table(["", f"first: {pair['first']}", f"second: {pair['second']}"], figures, numeric=(1, 2)),
         ]
     note = (
         "Differences are over the items that both were asked, paired one by one, in percentage points with their 95% "

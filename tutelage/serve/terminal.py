@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
-from tutelage.chat.renderer import Renderer
+from tutelage.chat.verified import Renderer, make_renderer
 from tutelage.engine.decode import decode
 from tutelage.engine.history import fit_history
 from tutelage.engine.sampling import SamplingSettings
@@ -102,7 +102,8 @@ def chat(
 
     Returns every exchange: `user`, `assistant` and, where it is known, `truth`.
     """
-    renderer, context = Renderer(checkpoint.tokenizer), checkpoint.model.config.context
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+    context = checkpoint.model.config.context
     questions = suggestions(world) if world else []
     if world:
         note(opening(world, questions, figures))

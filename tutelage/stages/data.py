@@ -10,13 +10,15 @@ from typing import Literal
 from tutelage import __version__
 from tutelage.batching.sources import TooLong, conversation_units, document_units, open_or_write
 from tutelage.batching.store import Store
-from tutelage.chat.formats import read_conversations
-from tutelage.chat.renderer import Mask, Renderer
+from tutelage.chat.formats import data_files, read_conversations
+from tutelage.chat.renderer import TrainOn
 from tutelage.chat.template import part_text
+from tutelage.chat.verified import Renderer
 from tutelage.config import Settings, SettingsError, suggest, to_plain
+from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.text import TextSettings, file_hash, text_documents, text_file
 from tutelage.ledger import Ledger
-from tutelage.records import Conversation, Document, Split
+from tutelage.records import Conversation, Document, Split, Unit
 from tutelage.tokenizer import Tokenizer
 from tutelage.world.society import World, WorldSettings
 
@@ -40,16 +42,24 @@ class TextData(TextSettings, tag="text", tag_field="kind", frozen=True, kw_only=
     """A text file, for pre-training."""
 
 
-class ChatData(Settings, tag="chat", tag_field="kind", frozen=True, kw_only=True):
-    """Conversations in a JSON-lines file, for fine-tuning.
+class ProbeText(Settings, tag="probe", tag_field="kind", frozen=True, kw_only=True):
+    """Two dozen short texts of many kinds that come with Tutelage and are never trained on: what a model forgets is
+    measured on them where the text it was made of is not known."""
 
-    path:       the file; a relative one in a recipe is looked for beside the recipe.
-    held_out:   another such file, of conversations kept from training; a share of the rows where left out.
+
+class ChatData(Settings, tag="chat", tag_field="kind", frozen=True, kw_only=True):
+    """Files of conversations, for fine-tuning: JSON lines, JSON or Parquet, in one of chat.formats.FORMATS.
+
+    path:       a file, a folder of files, or a pattern such as `chats/*.jsonl`; a relative one in a recipe is looked
+                for beside the recipe.
+    held_out:   other such files, of conversations kept from training; a share of the rows where left out.
+    format:     the format of the rows; where left out, that of each file's first row.
     max_broken: the share of rows that may be broken; they are counted, and more are an error.
     """
 
     path: str
     held_out: str | None = None
+    format: str | None = None
     max_broken: float = 0.0
 
 
@@ -59,7 +69,7 @@ class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=Tr
     path: str
 
 
-DataSettings = WorldText | WorldChat | TextData | ChatData | Prompts
+DataSettings = WorldText | WorldChat | TextData | ProbeText | ChatData | Prompts
 DataTable = Mapping[str, DataSettings]
 
 
@@ -93,7 +103,7 @@ def world_of(table: DataTable) -> World | None:
 
 def holds(data: DataSettings) -> Literal["documents", "conversations", "prompts"]:
     """What the rows of some data are."""
-    if isinstance(data, WorldText | TextData):
+    if isinstance(data, WorldText | TextData | ProbeText):
         return "documents"
     return "prompts" if isinstance(data, Prompts) else "conversations"
 
@@ -103,6 +113,8 @@ def documents(name: str, table: DataTable) -> Iterator[Document]:
     data = table[name]
     if isinstance(data, TextData):
         return text_documents(text_file(data, f"data.{name}"), data.tail)
+    if isinstance(data, ProbeText):
+        return probe_documents()
     assert isinstance(data, WorldText)
     return World(data).documents()
 
@@ -116,11 +128,11 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
     assert isinstance(data, ChatData)
     ledger = ledger or Ledger(f"{name}: rows of the file")
     if data.held_out is None:
-        yield from read_conversations(Path(data.path), ledger, data.max_broken)
+        yield from read_conversations(Path(data.path), ledger, data.max_broken, data.format)
         return
     parts: tuple[tuple[str, Split], ...] = (data.path, "train"), (data.held_out, "held_out")
     for path, part in parts:
-        for conversation in read_conversations(Path(path), ledger, data.max_broken):
+        for conversation in read_conversations(Path(path), ledger, data.max_broken, data.format):
             yield replace(conversation, split=part)
 
 
@@ -143,10 +155,16 @@ def identity(name: str, table: DataTable) -> list[object]:
         ]
     if isinstance(data, ChatData | Prompts):
         held_out = data.held_out if isinstance(data, ChatData) else None
-        # Where a share is held out, which rows those are hangs on their names, and these on the file's.
-        name_counts = isinstance(data, ChatData) and held_out is None
-        hashes = [file_hash(Path(path)) for path in (data.path, held_out) if path is not None]
-        return [__version__, *hashes, *([Path(data.path).name] if name_counts else [])]
+        files = [data_files(Path(path)) for path in (data.path, held_out) if path is not None]
+        said: list[object] = [__version__, *([file_hash(file) for file in part] for part in files)]
+        if isinstance(data, ChatData):
+            said.append(data.format)
+            if held_out is None:
+                # A share is held out: which rows those are hangs on their names, and these on the files'.
+                said.append([file.name for file in files[0]])
+        return said
+    if isinstance(data, ProbeText):
+        return [__version__, "probe"]
     world = find_world(data, table) if isinstance(data, WorldChat) else data
     return [__version__, to_plain(data), to_plain(world)]
 
@@ -166,11 +184,27 @@ class Stores:
         key = [identity(name, self.table), tokenizer.fingerprint(), context, part, self.held_out]
         return open_or_write(self.folder, key, units, ledger)
 
-    def chat(self, name: str, renderer: Renderer, context: int, part: Split, mask: Mask, too_long: TooLong) -> Store:
+    def chat(
+        self,
+        name: str,
+        renderer: Renderer,
+        context: int,
+        part: Split,
+        train_on: TrainOn,
+        too_long: TooLong,
+        max_refused: float,
+    ) -> Store:
         """The conversations of data `name` as a store."""
         ledger = Ledger(f"{name}: conversations to tokens, {part}")
-        rows = conversations(name, self.table)
-        units = conversation_units(rows, renderer, context, part, self.held_out, mask, too_long, ledger)
-        tokenizer = renderer.tokenizer.fingerprint()
-        key = [identity(name, self.table), tokenizer, context, part, self.held_out, mask, too_long]
-        return open_or_write(self.folder, key, units, ledger)
+        files = Ledger(ledger.step)
+        rows = conversations(name, self.table, files)
+        options = context, part, self.held_out, train_on, too_long, max_refused
+        units = conversation_units(rows, renderer, *options, ledger)
+        key = [identity(name, self.table), renderer.fingerprint(), *options]
+        return open_or_write(self.folder, key, _accounted(units, files, ledger), ledger)
+
+
+def _accounted(units: Iterator[Unit], files: Ledger, ledger: Ledger) -> Iterator[Unit]:
+    """The units; at their end, the rows that never became conversations stand in the ledger beside the others."""
+    yield from units
+    ledger.merge(Ledger(ledger.step, rows_read=files.rows_dropped, dropped=files.dropped, noted=files.noted))

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from tutelage.chat.renderer import Renderer
+from tutelage.chat.verified import make_renderer
 from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.asking import continue_text
@@ -64,7 +64,11 @@ def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str
     }
     rates = {n: asdict(r) for name, group in of_sets.items() for n, r in by_set(results[name], group).items()}
     result = results["main"]
-    parts = ("has_content", "stops", "keeps_its_turn", "verbatim", "real_words")
+    parts = ["has_content", "stops", "keeps_its_turn", "real_words"]
+    if unseen:  # to answer a prompt it was trained on as it was trained to is no copying
+        parts.append("verbatim")
+    else:
+        del rates["seen"]
     figures = {name: asdict(value) for name in parts if (value := getattr(result, name)) is not None}
     asked = _all(of_sets["main"])
     return {
@@ -98,7 +102,8 @@ def _outcomes(
 def _askable(checkpoint: Checkpoint, prompts: Sequence[Conversation]) -> list[Conversation]:
     """The prompts whose characters the tokenizer has (one of characters lacks what its text lacks), and after which the
     context has room for an answer."""
-    renderer, context = Renderer(checkpoint.tokenizer), checkpoint.model.config.context
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+    context = checkpoint.model.config.context
     sayable = [prompt for prompt in prompts if _can_say(checkpoint.tokenizer, prompt)]
     rendered = renderer.render_prompts(sayable)
     return [prompt for prompt, row in zip(sayable, rendered, strict=True) if len(row.ids) < context]

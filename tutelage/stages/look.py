@@ -18,8 +18,9 @@ from rich.text import Text
 from tutelage.chat.formats import read_conversations
 from tutelage.chat.look import packed_table, packed_text_view, token_table, token_text_view
 from tutelage.chat.look_page import Row, generation_row, packed_rows
-from tutelage.chat.renderer import Mask, Rendered, Renderer
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.renderer import Rendered, TrainOn
+from tutelage.chat.source import ChatSource
+from tutelage.chat.verified import chat_tokenizer, make_renderer
 from tutelage.engine.alternatives import alternatives
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.asking import Answer, ask
@@ -113,13 +114,16 @@ def rows_as_data(micro: list[Batch], tokenizer: Tokenizer, segments: int) -> lis
 
 
 def rendered_file(
-    path: Path, tokenizer: Tokenizer, count: int, mask: Mask, ledger: Ledger
-) -> tuple[list[tuple[str, Rendered]], Tokenizer]:
-    """The first conversations of a file, each with its name, as a fine-tuning would train them, and the tokenizer with
-    the template's tokens. A row that is broken is passed over, and counted in the ledger."""
-    extended = tokenizer.extend(TEMPLATE_TOKENS)
+    path: Path, tokenizer: Tokenizer, source: ChatSource, count: int, train_on: TrainOn, ledger: Ledger
+) -> tuple[list[tuple[str, Rendered]], list[ValueError], Tokenizer]:
+    """The first conversations of a file as a fine-tuning would train them, each with its name; those that are refused,
+    and why; and the tokenizer with the template's tokens. A row that is broken is passed over, and counted in the
+    ledger."""
+    extended = chat_tokenizer(tokenizer, source)
     rows = list(islice(read_conversations(path, ledger, max_broken=1.0), count))
-    return list(zip([row.id for row in rows], Renderer(extended).render_batch(rows, mask), strict=True)), extended
+    made = make_renderer(extended, source).render_rows(rows, train_on)
+    shown = [(row.id, one) for row, ones in zip(rows, made, strict=True) if isinstance(ones, list) for one in ones]
+    return shown, [one for one in made if isinstance(one, ValueError)], extended
 
 
 def show_file(rendered: Sequence[tuple[str, Rendered]], tokenizer: Tokenizer, as_text: bool, console: Console) -> None:
@@ -150,7 +154,8 @@ class Shown:
 def answer_rows(checkpoint: Checkpoint, questions: Sequence[str], settings: SamplingSettings) -> list[Shown]:
     """A model's answers to questions of one user turn."""
     conversations = [Conversation((message("user", text),)) for text in questions]
-    prompts = [rendered.ids for rendered in Renderer(checkpoint.tokenizer).render_prompts(conversations)]
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+    prompts = [rendered.ids for rendered in renderer.render_prompts(conversations)]
     answers = ask(checkpoint, conversations, settings, "answers")
     return [
         Shown(question, prompt, answer, alternatives(checkpoint.model, prompt, answer.generation.tokens, ALTERNATIVES))

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tutelage import tokenizer as tokenizers
 from tutelage.batching.loader import Source, State, batches
 from tutelage.batching.store import Store
-from tutelage.chat.renderer import Renderer
 from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.verified import has_own_template, make_renderer, taught
 from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, with_context
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
+from tutelage.process import best_device
 from tutelage.records import Batch
 from tutelage.stages.data import DataTable, Stores
 from tutelage.stages.settings import (
+    MICRO_TOKENS,
     SFT_LR_SHARE,
     AnyStage,
     ModelFolder,
@@ -76,12 +78,16 @@ class Prepared:
         """Tokens of the longest unit of any source."""
         return max(int(source.store.tokens_U.max()) for source in self.sources.values())
 
+    def micro_tokens(self, stage: TrainedStage) -> int:
+        """Tokens of one forward pass, at most."""
+        return stage.micro_tokens or max(MICRO_TOKENS, self.longest_unit)
+
     def batches(self, stage: TrainedStage, state: State | None = None) -> Iterator[tuple[list[Batch], State]]:
         """The micro-batches of step after step, from the start or from a saved state."""
         return batches(
             self.sources,
             batch_tokens=stage.batch_tokens,
-            micro_tokens=stage.micro_tokens or max(stage.batch_tokens, self.longest_unit),
+            micro_tokens=self.micro_tokens(stage),
             seed=stage.seed,
             epochs=stage.epochs,
             state=state,
@@ -93,7 +99,7 @@ def prepare_pretrain(stage: PretrainSettings, at: Setting) -> Prepared:
     if stage.parent is None:
         tokenizer = tokenizers.load(at.tokenizer)
         config = resolve(at.model, tokenizer.vocab_size)
-        checkpoint = Checkpoint(initialise(Transformer(config), at.seed), tokenizer)
+        checkpoint = Checkpoint(initialise(Transformer(config), at.seed).to(best_device()), tokenizer)
     else:
         checkpoint = load_model(at.folders[stage.parent])
     checkpoint = with_context(checkpoint, stage.context)
@@ -109,15 +115,18 @@ def prepare_pretrain(stage: PretrainSettings, at: Setting) -> Prepared:
 def prepare_sft(stage: SftSettings, at: Setting) -> Prepared:
     """Conversations, the assistant's tokens graded, with documents of the pre-training replayed beside them."""
     assert stage.parent is not None
-    checkpoint = extend_vocabulary(load_model(at.folders[stage.parent]), TEMPLATE_TOKENS, at.seed)
+    checkpoint = load_model(at.folders[stage.parent])
+    if not has_own_template(checkpoint.source):
+        checkpoint = extend_vocabulary(checkpoint, TEMPLATE_TOKENS, at.seed)
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+    checkpoint = replace(checkpoint, source=taught(checkpoint.source, renderer))
     checkpoint = with_context(checkpoint, stage.context)
-    renderer = Renderer(checkpoint.tokenizer)
     context = stage.context or checkpoint.model.config.context
     stores = at.stores(stage.held_out)
     total = sum(stage.data.values())
     sources, held_out = {}, {}
     for name, share in stage.data.items():
-        options = stage.mask, stage.too_long
+        options = stage.train_on, stage.too_long, stage.max_refused
         sources[name] = Source(
             stores.chat(name, renderer, context, "train", *options), share / total * (1 - stage.replay)
         )
@@ -142,6 +151,10 @@ def prepare(stage: TrainedStage, at: Setting) -> Prepared:
     for name, source in prepared.sources.items():
         if not len(source.store):
             raise ValueError(f"stage {at.name}: nothing is left to train on in '{name}'; see its ledger")
+    model = prepared.checkpoint.model
+    if stage.recompute and model.config.foreign_parameters is not None:
+        raise SettingsError(f"stage {at.name}: recompute is for the built-in architectures, and its model is another")
+    model.recompute = stage.recompute
     if stage.micro_tokens and stage.micro_tokens < prepared.longest_unit:
         raise SettingsError(
             f"stage {at.name}: micro_tokens = {stage.micro_tokens}, but its longest conversation or piece of text has "

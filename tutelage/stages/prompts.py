@@ -10,7 +10,7 @@ from tutelage.batching.sources import is_held_out
 from tutelage.chat.formats import read_prompts
 from tutelage.evaluate.format import words
 from tutelage.records import Conversation
-from tutelage.stages.data import Prompts, WorldChat, conversations, find_world, plain_texts
+from tutelage.stages.data import ProbeText, Prompts, WorldChat, conversations, find_world, plain_texts
 from tutelage.stages.prepare import Setting
 from tutelage.stages.settings import SftSettings
 from tutelage.world.prompts import prompt_sets as world_prompts
@@ -95,7 +95,7 @@ def known_words(stage: SftSettings, at: Setting) -> frozenset[str]:
     _, base = at.ancestor(stage)
     known: set[str] = set()
     read = 0
-    for name in base.data:
+    for name in (name for name in base.data if not isinstance(at.data[name], ProbeText)):
         for text in plain_texts(name, at.data):
             known.update(words(text))
             read += len(text)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tutelage.batching.loader import count_steps
 from tutelage.batching.store import Store
 from tutelage.config import to_plain
@@ -25,7 +27,7 @@ from tutelage.stages.evaluate import Trial, behaviour, make_trial
 from tutelage.stages.prepare import Prepared, Setting, prepare
 from tutelage.stages.settings import SftSettings, TrainedStage, chooses
 from tutelage.train.checkpoint import Position, load_checkpoint, save_checkpoint
-from tutelage.train.loop import StepReport, train
+from tutelage.train.loop import Precision, StepReport, train
 from tutelage.train.optimizers import Optimizer
 from tutelage.train.schedule import make_schedule
 
@@ -117,7 +119,7 @@ def named_by_source(means: Mapping[str, float], sources: list[str]) -> dict[str,
 
 def held_out_losses(prepared: Prepared, stores: Mapping[str, Store], stage: TrainedStage) -> dict[str, float]:
     """Mean loss in nats per graded token on each held-out part that has rows."""
-    model, micro = prepared.checkpoint.model, stage.micro_tokens or stage.batch_tokens
+    model, micro = prepared.checkpoint.model, prepared.micro_tokens(stage)
     return {name: mean_loss(unit_losses(model, store, micro), store) for name, store in stores.items() if len(store)}
 
 
@@ -171,9 +173,16 @@ def run_stage(stage: TrainedStage, at: Setting, fingerprint: str) -> None:
         schedule = make_schedule(stage.schedule, steps)
         start = position.step
         train(
-            checkpoint.model, optimizer, stream, prepared.loss, start=start, steps=steps, lr=schedule, hooks=[journal]
-        )
+            checkpoint.model, optimizer, stream, prepared.loss, start=start, steps=steps, lr=schedule, hooks=[journal],
+            precision=precision_of(stage, checkpoint.model),
+        )  # fmt: skip
     _finish(stage, at, fingerprint, prepared, journal.position)
+
+
+def precision_of(stage: TrainedStage, model: torch.nn.Module) -> Precision:
+    """What a stage's matrix products are made in, where its settings leave it open too."""
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    return stage.precision or ("bfloat16" if on_gpu else "float32")
 
 
 def _finish(stage: TrainedStage, at: Setting, fingerprint: str, prepared: Prepared, position: Position) -> None:

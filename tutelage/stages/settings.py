@@ -8,14 +8,18 @@ from typing import Literal
 import msgspec
 
 from tutelage.batching.sources import TooLong
-from tutelage.chat.renderer import Mask
+from tutelage.chat.renderer import TrainOn
 from tutelage.config import Settings, SettingsError
+from tutelage.train.loop import Precision
 from tutelage.train.optimizers import OptimizerSettings
 from tutelage.train.schedule import ScheduleSettings
 
 # The share of the base model's rate that fine-tuning starts from: a half to a tenth keeps what was learned while the
 # format is picked up; a third is the usual first try.
 SFT_LR_SHARE = 1 / 3
+
+# As fast as more at once, on a CPU, and a third of the memory of three times as many.
+MICRO_TOKENS = 2048
 
 
 class StageSettings(Settings, frozen=True, kw_only=True):
@@ -25,7 +29,12 @@ class StageSettings(Settings, frozen=True, kw_only=True):
     parent:          the stage whose model this one goes on from; written `from` in a recipe.
     epochs, steps:   how long: passes over the first data named, or optimizer steps. Exactly one of the two.
     batch_tokens:    tokens an optimizer step reads, at most.
-    micro_tokens:    tokens of one forward pass, at most: less memory, same gradients. None: as batch_tokens.
+    micro_tokens:    tokens of one forward pass, at most: less memory, same gradients. None: MICRO_TOKENS, or the
+                     longest row where that is longer.
+    precision:       what matrix products are made in; weights, gradients and the optimizer's state are float32 anyway.
+                     None: bfloat16 on a GPU, float32 elsewhere.
+    recompute:       keep of each block only what it reads and run it again in the backward pass: less memory, the same
+                     gradients, a third more arithmetic.
     context:         the longest segment, in tokens; the model's where left out. A stage may lengthen it.
     held_out:        the share of the rows kept from training, to measure the loss on.
     evaluate_every:  steps between two looks at held-out data, its loss and a few samples; 0 only at the end.
@@ -39,6 +48,8 @@ class StageSettings(Settings, frozen=True, kw_only=True):
     steps: int | None = None
     batch_tokens: int = 8192
     micro_tokens: int | None = None
+    precision: Precision | None = None
+    recompute: bool = False
     context: int | None = None
     held_out: float = 0.02
     evaluate_every: int = 0
@@ -72,23 +83,29 @@ class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_on
     """Learn to answer: supervised fine-tuning on conversations.
 
     lr:       peak learning rate; a third of the rate of the pre-training it builds on where left out.
-    mask:     "assistant" grades what the assistant writes; "none" grades every token, users' words too.
+    train_on: "all" grades every turn of the assistant, "last" its last one; "response-only" grades every turn and
+              leaves out what it answers (response tuning, arXiv 2410.02465); "everything" grades users' words too.
     replay:   share of the graded tokens of every step that is text of the pre-training, against forgetting.
     too_long: what becomes of a conversation longer than the context: an error, dropped and counted, or split by turns.
+    max_refused: the share of conversations that may be refused because the model's template cannot be proven on them;
+              they are counted by reason, and more are an error.
     keep:     which weights become the stage's model: those of the look at held-out data at which it behaved best, or
               the last. With evaluate_every = 0 there are no looks, and it is the last.
     """
 
     lr: float | None = None
-    mask: Mask = "assistant"
+    train_on: TrainOn = "all"
     replay: float = 0.0
     too_long: TooLong = "error"
+    max_refused: float = 0.0
     keep: Literal["behaviour", "last"] = "behaviour"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.parent is None:
             raise SettingsError('fine-tuning needs a model to start from: say from = "STAGE"')
+        if not 0 <= self.max_refused <= 1:
+            raise SettingsError(f"max_refused is {self.max_refused}; it is a share of the rows, from 0 to 1")
         if not 0 <= self.replay < 1:
             raise SettingsError(f"replay is {self.replay}; it is a share of the graded tokens: at least 0, below 1")
 

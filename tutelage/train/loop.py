@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
+import torch
 from torch import nn
 
 from tutelage.batching.loader import State
@@ -30,6 +32,7 @@ class StepReport:
 
 
 Hook = Callable[[StepReport], None]
+Precision = Literal["float32", "bfloat16"]
 
 
 class NothingGraded(ValueError):
@@ -50,9 +53,13 @@ def train(
     steps: int,
     lr: Callable[[int], float],
     hooks: Sequence[Hook] = (),
+    precision: Precision = "float32",
 ) -> None:
     """Run optimizer steps `start` to `steps`. Every gradient is the sum of all micro-batches' losses over the step's
     total graded weight, so it does not depend on how the step was cut.
+
+    With `precision` "bfloat16" matrix products and what flows between them are in it; weights, their gradients and the
+    optimizer's state stay as they are, and sums over a vocabulary and the loss are in float32.
 
     Raises:
         NothingGraded: a step's graded weight is 0.
@@ -67,7 +74,8 @@ def train(
             raise NothingGraded(f"step {step + 1}: no token of it is graded; look at the data with `tutelage look`")
         metrics = Metrics()
         for batch in micro:
-            loss_sum, batch_metrics = loss_fn(model, to_device(batch, device))
+            with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
+                loss_sum, batch_metrics = loss_fn(model, to_device(batch, device))
             metrics.add(batch_metrics)
             (loss_sum / total).backward()
         norm = optimizer.gradient_norm()

@@ -1,0 +1,224 @@
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.chat.formats.rows import LONGEST_ROW, BrokenRow, data_files, rows
+from tutelage.files import DiskError
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+OBJECTS = st.lists(st.dictionaries(st.text(), JSON, max_size=3), max_size=6)
+
+
+def is_row(row: Any) -> bool:
+    return "prompt" in row
+
+
+def read(path: Path) -> list[Any]:
+    """Every row, or the reason it is none, without its place."""
+    return [str(row) if isinstance(row, BrokenRow) else row for _, row in rows(path, is_row)]
+
+
+def places(path: Path) -> list[str]:
+    return [place for place, _ in rows(path, is_row)]
+
+
+def zstd(content: bytes) -> bytes:
+    return pa.compress(content, "zstd", asbytes=True)
+
+
+def parquet(content: list[dict[str, Any]]) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.Table.from_pylist(content), sink)
+    return sink.getvalue().to_pybytes()
+
+
+PACKINGS: dict[str, Callable[[bytes], bytes]] = {"plain": bytes, "gzip": gzip.compress, "zst": zstd}
+TWO = [{"prompt": "One?", "completion": "1"}, {"prompt": "Two?", "completion": "2"}]
+LAYOUTS: dict[str, tuple[bytes, str]] = {
+    "lines": (b"\n".join(json.dumps(row).encode() for row in TWO), ":"),
+    "list": (json.dumps(TWO).encode(), "#"),
+    "indented list": (b"\xef\xbb\xbf\n" + json.dumps(TWO, indent=2).encode() + b"\n", "#"),
+    "object": (json.dumps({"version": 1, "rows": TWO}, indent=1).encode(), "#"),
+    "object in a line": (json.dumps({"version": 1, "rows": TWO}).encode(), "#"),
+    "parquet": (parquet(TWO), "#"),
+}
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_is_read_in_every_packing_whatever_its_name(layout: str, packing: str, tmp_path: Path) -> None:
+    content, mark = LAYOUTS[layout]
+    path = tmp_path / "rows"
+    path.write_bytes(PACKINGS[packing](content))
+    assert read(path) == TWO
+    assert places(path) == [f"rows{mark}1", f"rows{mark}2"]
+
+
+@given(OBJECTS, st.sampled_from((None, 0, 1)), st.booleans())
+def test_a_list_is_read_as_a_whole_decoder_reads_it(
+    tmp_path_factory: pytest.TempPathFactory, objects: list[dict[str, Any]], indent: int | None, escaped: bool
+) -> None:
+    path = tmp_path_factory.mktemp("rows") / "list.json"
+    path.write_text(json.dumps(objects, indent=indent, ensure_ascii=escaped), encoding="utf-8", newline="")
+    assert read(path) == objects
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 50])
+def test_where_a_list_is_cut_into_chunks_makes_no_difference(
+    chunk: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects = [{"a": 'quo"te, [brack}et\\', "b": [[1, {"c": "\\"}], {}]}, {}, {"é": '\\\\" ]'}]
+    (tmp_path / "list.json").write_text(json.dumps(objects, ensure_ascii=False), encoding="utf-8")
+    monkeypatch.setattr("tutelage.chat.formats.rows._CHUNK", chunk)
+    assert read(tmp_path / "list.json") == objects
+
+
+def test_a_broken_element_of_a_list_breaks_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "list.json"
+    path.write_bytes(b'[{"a": 1}, 7, "x, [", {"a": tru}, [{"a": 1}], {"a": "\xff"}, {"a": 2}, null]')
+    assert [place for place, row in rows(path, is_row) if not isinstance(row, BrokenRow)] == [
+        "list.json#1",
+        "list.json#7",
+    ]
+    reasons = [row.reason for _, row in rows(path, is_row) if isinstance(row, BrokenRow)]
+    beside = "not a JSON object"
+    assert reasons == [beside, beside, "not JSON", beside, "invalid UTF-8", beside]
+
+
+@pytest.mark.parametrize("content", [b"[", b'[{"a": 1}, {"a"', b'[{"a": 1}, "x'])
+def test_a_list_that_is_not_closed_is_damaged_after_the_rows_before(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_bytes(content)
+    found = rows(tmp_path / "list.json", is_row)
+    got = 0
+    with pytest.raises(ValueError, match=r"list.json is damaged (before its first row|after row 1) \(the list is not"):
+        for _ in found:
+            got += 1
+    assert got == content.count(b"}")
+
+
+def test_what_follows_a_list_is_not_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text('[{"a": 1}]\n[{"a": 2}]')
+    with pytest.raises(
+        ValueError, match=r"list.json is damaged after row 1 \(there is more after the end of its list\)"
+    ):
+        read(tmp_path / "list.json")
+
+
+def test_one_object_is_a_row_or_holds_a_list(tmp_path: Path) -> None:
+    path = tmp_path / "one.json"
+    path.write_text(json.dumps({"prompt": [{"role": "user"}], "other": [1]}, indent=2))
+    assert read(path) == [{"prompt": [{"role": "user"}], "other": [1]}]
+    path.write_text(json.dumps({"train": [{}], "test": [{}]}, indent=2))
+    assert read(path) == ["several lists in one object ('train', 'test')"]
+    path.write_text(json.dumps({"version": 1}, indent=2))
+    assert read(path) == [{"version": 1}]
+    path.write_text(json.dumps({"rows": [{"a": 1}, 7]}))
+    assert read(path) == [{"a": 1}, "not a JSON object (a row is {...}, with named fields)"]
+
+
+def test_lines_whose_first_is_broken_are_lines_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "cut o\n\n{"prompt": "whole"}\n')
+    assert read(path) == ["not JSON (JSON is malformed: invalid character (byte 17))", None, {"prompt": "whole"}]
+    assert places(path) == [f"rows.jsonl:{line}" for line in (1, 2, 3)]
+
+
+def test_a_parquet_row_has_the_fields_it_had(tmp_path: Path) -> None:
+    """All rows of a nested column share their fields, and null stands for what a row did not have."""
+    nested = [{"messages": [{"role": "user", "call": {"a": 1}}]}, {"messages": [{"role": "tool", "call": {"b": 2}}]}]
+    (tmp_path / "rows.parquet").write_bytes(parquet(nested))
+    assert read(tmp_path / "rows.parquet") == nested
+
+
+@pytest.mark.parametrize("layout", ["lines", "list", "parquet"])
+@pytest.mark.parametrize("packing", ["gzip", "zst"])
+@pytest.mark.parametrize("damage", ["cut off", "overwritten"])
+def test_a_damaged_archive_gives_the_rows_before_and_an_error(
+    layout: str, packing: str, damage: str, tmp_path: Path
+) -> None:
+    noise = random.Random(0)
+    many = [{"prompt": f"{number}?", "completion": noise.randbytes(300).hex()} for number in range(3000)]
+    content = {
+        "lines": b"\n".join(json.dumps(row).encode() for row in many),
+        "list": json.dumps(many).encode(),
+        "parquet": parquet(many),
+    }[layout]
+    packed = PACKINGS[packing](content)
+    half = len(packed) * 2 // 3
+    path = tmp_path / "rows"
+    path.write_bytes(packed[:half] + (b"" if damage == "cut off" else b"\0" * 4000 + packed[half + 4000 :]))
+    got: list[Any] = []
+    with pytest.raises(ValueError, match=r"rows is damaged (after (line|row) \d+|before its first row) \(.+\); fetch"):
+        got.extend(row for _, row in rows(path, is_row))
+    whole = [row for row in got if isinstance(row, dict)]
+    # Up to the damage; what a gzip stream yields between a wrong byte and the error is not known to be wrong.
+    assert whole[:1000] == ([] if layout == "parquet" else many[:1000])
+
+
+def test_a_damaged_parquet_file_is_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "rows.parquet").write_bytes(parquet(TWO)[:-20])
+    with pytest.raises(ValueError, match="rows.parquet is damaged before its first row"):
+        read(tmp_path / "rows.parquet")
+
+
+def test_a_line_too_long_is_dropped_without_being_held(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(b'{"prompt": 1}\n')
+    with path.open("r+b") as file:
+        file.seek(LONGEST_ROW * 3)  # a hole in the file, which takes no room on the disk and reads as zeros
+        file.write(b'\n{"prompt": 2}\n')
+    tracemalloc.start()
+    found = read(path)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == [{"prompt": 1}, "longer than 64 MiB", {"prompt": 2}]
+    assert held < LONGEST_ROW * 2.5
+
+
+@pytest.mark.parametrize("layout", ["lines", "list"])
+def test_memory_does_not_grow_with_the_file(layout: str, tmp_path: Path) -> None:
+    row = json.dumps({"prompt": "word " * 600})
+    path = tmp_path / "rows"
+    path.write_text("\n".join([row] * 6000) if layout == "lines" else f"[{','.join([row] * 6000)}]")
+    tracemalloc.start()
+    count = sum(1 for _ in rows(path, is_row))
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 6000
+    assert held < 4 * 2**20 < path.stat().st_size / 4
+
+
+def test_a_path_means_a_file_a_folder_or_a_pattern(tmp_path: Path) -> None:
+    names = ("b.jsonl", "a.json.gz", "c.parquet.zst", "README.md", ".hidden.json", "d.jsonl.bak")
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "inner.json").mkdir()
+    assert [file.name for file in data_files(tmp_path)] == ["a.json.gz", "b.jsonl", "c.parquet.zst"]
+    assert [file.name for file in data_files(tmp_path / "*.json*")] == [
+        "a.json.gz",
+        "b.jsonl",
+        "d.jsonl.bak",
+    ]
+    assert data_files(tmp_path / "README.md") == [tmp_path / "README.md"]
+    with pytest.raises(DiskError, match="cannot read .*none.jsonl: no such file or directory; check the path"):
+        data_files(tmp_path / "none.jsonl")
+    with pytest.raises(ValueError, match=r"no file matches .*none\*; check the pattern"):
+        data_files(tmp_path / "none*")
+    with pytest.raises(ValueError, match="inner.json is a folder without a file of rows"):
+        data_files(tmp_path / "inner.json")

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tutelage.chat.renderer import NativeRenderer
+from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.ledger import Ledger
+from tutelage.stages.data import ChatData, DataTable, Stores, conversations, identity
+from tutelage.tokenizer import TokenizerSettings, train
+
+GOOD = {"prompt": "one", "completion": "two"}
+
+
+def table(path: Path, **more: object) -> DataTable:
+    return {"chat": ChatData(path=str(path), **more)}  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> Path:
+    asked, answered = {"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}
+    lines = [{"messages": [asked, answered]}, {"messages": [asked]}, {"messages": [asked, answered, asked]}]
+    (tmp_path / "chat.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return tmp_path / "chat.jsonl"
+
+
+def test_pain_15_rows_that_never_became_tokens_stand_in_the_ledger_of_the_tokens(rows: Path, tmp_path: Path) -> None:
+    tokenizer = train(["onetw"], TokenizerSettings(kind="char")).extend(TEMPLATE_TOKENS)
+    stores = Stores(tmp_path / "data", table(rows, max_broken=0.5), held_out=0.0)
+    for _ in range(2):  # written, then opened
+        ledger = stores.chat("chat", NativeRenderer(tokenizer), 64, "train", "all", "error", 0.0).ledger
+        ledger.check()
+        assert (ledger.rows_read, ledger.rows_kept) == (3, 2)
+        assert ledger.dropped["one-sided conversation"].examples == [
+            "chat.jsonl:2: one-sided conversation (no message of the assistant)"
+        ]
+        assert ledger.noted["turns after the last answer, cut off"].examples == ["chat.jsonl:3"]
+
+
+def test_a_format_can_be_named(tmp_path: Path) -> None:
+    (tmp_path / "chat.jsonl").write_text(json.dumps({**GOOD, "instruction": "three", "output": "four"}))
+    ledger = Ledger("rows")
+    with pytest.raises(ValueError, match="ambiguous fields"):
+        list(conversations("chat", table(tmp_path / "chat.jsonl", format="prompt-completion"), ledger))
+    with pytest.raises(ValueError, match="there is no format 'prompt'"):
+        list(conversations("chat", table(tmp_path / "chat.jsonl", format="prompt"), ledger))
+
+
+def test_what_data_is_hangs_on_every_file_and_on_its_format(tmp_path: Path) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text(json.dumps(GOOD))
+    known = [identity("chat", table(tmp_path)), identity("chat", table(tmp_path, format="prompt-completion"))]
+    (tmp_path / "b.jsonl").write_text(json.dumps({**GOOD, "completion": "three"}))
+    known.append(identity("chat", table(tmp_path)))
+    (tmp_path / "b.jsonl").rename(tmp_path / "c.jsonl")
+    known.append(identity("chat", table(tmp_path)))
+    known.append(identity("chat", table(tmp_path / "a.jsonl")))
+    assert all(one != other for number, one in enumerate(known) for other in known[:number])
+    assert identity("chat", table(tmp_path / "*.jsonl")) == known[3]

@@ -1,0 +1,237 @@
+"""Rows to conversations: the formats that files of conversations come in, and how each is read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from tutelage.chat.formats.rows import BrokenRow, Row
+from tutelage.chat.formats.tasks import is_question, is_target, read_question, read_target
+from tutelage.chat.formats.turns import Dialogue, read_messages, read_tools
+from tutelage.records import Message, Role, Text, ToolCall, ToolResult, message
+
+_PROMPTS = ("prompt", "instruction", "query", "question")
+_INPUTS = ("input", "context")  # what an instruction is to be applied to
+_ANSWERS = ("completion", "response", "output", "answer")
+_SYSTEMS = ("system", "system_prompt")
+
+DELETED = "deleted messages of a tree, left out"
+EARLIER = "answers inside a prompt, learned from like the last"
+
+
+class Format(NamedTuple):
+    """The fields that a format has, for a person; how its rows are told from others; what they say, or BrokenRow.
+
+    Most rows are one conversation; a tree, or an instruction with several instances, is several.
+    """
+
+    fields: str
+    recognises: Callable[[Row], bool]
+    read: Callable[[Row], list[Dialogue]]
+
+
+def has(row: Row, *names: str) -> bool:
+    """Whether a row fills all these fields; in Parquet every row has every field, if an empty one."""
+    return all(row.get(name) is not None for name in names)
+
+
+def _read_openai(row: Row) -> list[Dialogue]:
+    return [Dialogue(read_messages(row["messages"], "messages"), read_tools(row))]
+
+
+def _read_sharegpt(row: Row) -> list[Dialogue]:
+    messages = read_messages(row["conversations"], "conversations")
+    return [Dialogue(with_system(row, messages), read_tools(row))]
+
+
+def with_system(row: Row, messages: list[Message]) -> list[Message]:
+    """The messages, opened by the system message that the row has beside them, if it has one."""
+    system = one_text(row, _SYSTEMS)
+    if system and any(m.role == "system" for m in messages):
+        raise BrokenRow("ambiguous fields", "a system message stands beside the messages and among them")
+    return [message("system", system), *messages] if system else messages
+
+
+def read_prompt(row: Row) -> list[Message]:
+    """What is asked: the instruction with what it is to be applied to, or a list of messages; earlier turns before."""
+    asked = next((row[name] for name in _PROMPTS if row.get(name) is not None), "")
+    if isinstance(asked, list):
+        return with_system(row, read_messages(asked, "prompt"))
+    text = "\n\n".join(filter(None, (one_text(row, _PROMPTS), one_text(row, _INPUTS))))
+    return with_system(row, [*_history(row), message("user", text)])
+
+
+def _history(row: Row) -> Iterator[Message]:
+    history = row.get("history") or []
+    if not isinstance(history, list):
+        raise BrokenRow("malformed history", "it is read as a list of [question, answer]")
+    for turns in history:
+        if not isinstance(turns, list) or len(turns) != 2 or not all(isinstance(turn, str) for turn in turns):
+            raise BrokenRow("malformed history", "it is read as a list of [question, answer]")
+        yield message("user", turns[0])
+        yield message("assistant", turns[1])
+
+
+def read_answer(written: object, field: str) -> list[Message]:
+    """An answer that is a text, a message or a list of messages."""
+    if isinstance(written, str):
+        return [message("assistant", written)]
+    return read_messages([written] if isinstance(written, Mapping) else written, field)
+
+
+def _read_pair(row: Row) -> list[Dialogue]:
+    """One question and one answer, under the names that the field has for them."""
+    prompt = read_prompt(row)
+    written = next((row[name] for name in _ANSWERS if isinstance(row.get(name), list | Mapping)), None)
+    answer = read_answer(one_text(row, _ANSWERS) if written is None else written, "completion")
+    earlier = not row.get("history") and any(m.role == "assistant" for m in prompt)
+    return [Dialogue([*prompt, *answer], read_tools(row), (EARLIER,) if earlier else ())]
+
+
+def one_text(row: Row, names: tuple[str, ...]) -> str:
+    """The text under the only one of these names that the row fills; "" where it fills none."""
+    filled = [name for name in names if row.get(name) is not None]
+    if len(filled) > 1:
+        raise BrokenRow("ambiguous fields", f"'{filled[0]}' and '{filled[1]}' mean the same; leave one out")
+    text = row[filled[0]] if filled else ""
+    if not isinstance(text, str):
+        raise BrokenRow("field that is not text", f"'{filled[0]}'")
+    return text
+
+
+def _read_instances(row: Row) -> list[Dialogue]:
+    """An instruction with several inputs and outputs, as Self-Instruct has its tasks."""
+    if not isinstance(row["instances"], list) or not row["instances"]:
+        raise BrokenRow("malformed instances", "a list of input and output is what is read")
+    dialogues = []
+    for instance in row["instances"]:
+        if not isinstance(instance, Mapping):
+            raise BrokenRow("malformed instances", "one is no object")
+        pair = {"instruction": row["instruction"], "input": instance.get("input"), "output": instance.get("output")}
+        dialogues += _read_pair(pair)
+    return dialogues
+
+
+class _Node(msgspec.Struct):
+    text: str
+    role: str
+    rank: int | None = None
+    deleted: bool | None = False
+    replies: list[_Node] | None = None
+
+
+_TREE_ROLES: dict[str, Role] = {"prompter": "user", "assistant": "assistant"}
+
+
+def _root(row: Row) -> object:
+    return row["prompt"] if isinstance(row.get("prompt"), Mapping) else row
+
+
+def _is_tree(row: Row) -> bool:
+    root = _root(row)
+    return isinstance(root, Mapping) and "replies" in root and "role" in root
+
+
+def _read_tree(row: Row, best: bool = False) -> list[Dialogue]:
+    """Every way from the root of an OASST tree to a last answer, or the one along the best-ranked replies."""
+    try:
+        root = msgspec.convert(_root(row), _Node)
+    except msgspec.ValidationError as error:
+        raise BrokenRow("malformed tree", str(error)) from error
+    notes: list[str] = []
+    dialogues: list[Dialogue] = []
+    open_: list[tuple[_Node, tuple[Message, ...]]] = [(root, ())]
+    while open_:
+        node, before = open_.pop()
+        if node.role not in _TREE_ROLES:
+            raise BrokenRow("unknown role", f"{node.role[:40]!r} is none of {', '.join(_TREE_ROLES)}")
+        path = (*before, message(_TREE_ROLES[node.role], node.text))
+        replies = [reply for reply in node.replies or () if not reply.deleted]
+        if len(replies) < len(node.replies or ()):
+            notes.append(DELETED)
+        # A question that nobody answered adds nothing to learn from; the way ends at the answer before it.
+        going_on = [reply for reply in replies if reply.role != "prompter" or _answered(reply)]
+        if best and going_on:
+            going_on = [min(going_on, key=lambda reply: (reply.rank is None, reply.rank or 0))]
+        open_.extend((reply, path) for reply in reversed(going_on))
+        if not going_on:
+            dialogues.append(Dialogue(path, notes=tuple(notes)))
+            notes = []
+    return dialogues
+
+
+def _answered(node: _Node) -> bool:
+    return any(not reply.deleted and reply.role == "assistant" for reply in node.replies or ())
+
+
+def _read_best_of_tree(row: Row) -> list[Dialogue]:
+    return _read_tree(row, best=True)
+
+
+class _ServiceCall(msgspec.Struct):
+    method: str
+    parameters: dict[str, Any]
+
+
+class _Frame(msgspec.Struct):
+    service_call: _ServiceCall | None = None
+    service_results: list[dict[str, Any]] | None = None
+
+
+class _Utterance(msgspec.Struct):
+    speaker: str
+    utterance: str
+    frames: list[_Frame] = []
+
+
+def _read_guided(row: Row) -> list[Dialogue]:
+    """A dialogue of the Schema-Guided Dialogue set: what the system looked up is a call and its result."""
+    try:
+        turns = msgspec.convert(row["turns"], list[_Utterance])
+    except msgspec.ValidationError as error:
+        raise BrokenRow("malformed message", str(error)) from error
+    messages: list[Message] = []
+    for turn in turns:
+        if turn.speaker not in ("USER", "SYSTEM"):
+            raise BrokenRow("unknown role", f"{turn.speaker[:40]!r} is neither USER nor SYSTEM")
+        for frame in turn.frames:
+            if frame.service_call:
+                arguments = msgspec.json.encode(frame.service_call.parameters).decode()
+                found = msgspec.json.encode(frame.service_results or []).decode()
+                messages.append(Message("assistant", (ToolCall(frame.service_call.method, arguments),)))
+                messages.append(Message("tool", (ToolResult(found),)))
+        role: Role = "user" if turn.speaker == "USER" else "assistant"
+        messages.append(Message(role, (Text(turn.utterance),)))
+    return [Dialogue(messages)]
+
+
+def _one(read: Callable[[Row], Dialogue]) -> Callable[[Row], list[Dialogue]]:
+    return lambda row: [read(row)]
+
+
+def _any(row: Row, names: tuple[str, ...]) -> bool:
+    return any(row.get(name) is not None for name in names)
+
+
+# The first that recognises a row is its format. "oasst-best" is never found so; it has to be asked for.
+FORMATS: dict[str, Format] = {
+    "messages": Format("'messages'", lambda row: has(row, "messages"), _read_openai),
+    "sharegpt": Format(
+        "'conversations'", lambda row: has(row, "conversations") and not has(row, "chosen"), _read_sharegpt
+    ),
+    "oasst": Format("a tree of 'replies'", _is_tree, _read_tree),
+    "oasst-best": Format("a tree of 'replies'", _is_tree, _read_best_of_tree),
+    "self-instruct": Format(
+        "'instruction' and 'instances'", lambda row: has(row, "instruction", "instances"), _read_instances
+    ),
+    "sgd": Format("'dialogue_id' and 'turns'", lambda row: has(row, "dialogue_id", "turns"), _read_guided),
+    "alpaca": Format("'instruction' and 'output'", lambda row: has(row, "instruction", "output"), _read_pair),
+    "dolly": Format("'instruction' and 'response'", lambda row: has(row, "instruction", "response"), _read_pair),
+    "question": Format("'question' and 'answer'", is_question, _one(read_question)),
+    "prompt-completion": Format(
+        "'prompt' and 'completion'", lambda row: _any(row, _PROMPTS) and _any(row, _ANSWERS), _read_pair
+    ),
+    "inputs-targets": Format("'inputs' and 'targets'", is_target, _one(read_target)),
+}

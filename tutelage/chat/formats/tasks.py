@@ -1,0 +1,159 @@
+"""Rows of academic tasks (a question, maybe choices, an answer) put into words, as instruction tuning does.
+
+A short answer alone would teach a model to be short always, so that the request asks for one; a few ways of asking keep
+it from learning one wording. Which of them a row gets follows from its question alone, so always alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from string import ascii_uppercase
+from typing import Any
+from zlib import crc32
+
+from tutelage.chat.formats.rows import BrokenRow, Row
+from tutelage.chat.formats.turns import Dialogue
+from tutelage.records import message
+
+# What a row is asked with, and how it is answered. {choices} are "A. ..." a line, {list} the same with "- ".
+CHOICE_TEMPLATES: tuple[tuple[str, str], ...] = (
+    ("{question}\n\n{choices}\n\nAnswer with the letter of the right choice.", "{letter}"),
+    ("{question}\n\n{choices}\n\nWhich of these is right?", "{letter}. {answer}"),
+    ("{question}\n\nChoose one of these answers and repeat it:\n{list}", "{answer}"),
+    ("Choose the best answer to the question.\n\nQuestion: {question}\n{choices}", "The best answer is {letter}."),
+    ("Which answer fits?\n\n{question}\n{list}", "{answer}"),
+)
+SHORT_TEMPLATES: tuple[tuple[str, str], ...] = (
+    ("{question}\n\nGive only the answer.", "{answer}"),
+    ("{question}", "The answer is {answer}."),
+    ("Question: {question}\nShort answer:", "{answer}"),
+    ("Answer the question in a word or a number.\n\n{question}", "{answer}"),
+)
+# The choices stand in one text, as the row has them.
+LETTER_TEMPLATE = "{question}\n\n{choices}\n\nAnswer with the letter of the right choice."
+
+QUESTIONS, CONTEXTS = ("question", "query", "problem"), ("context", "passage", "body")
+CHOICES = ("choices", "options")
+ANSWERS = ("answer", "answers", "answerkey", "gold", "solution")
+TARGETS = (("inputs", "targets"), ("source", "target"), ("input", "target"), ("input", "output"))
+
+
+def is_question(row: Row) -> bool:
+    """Whether a row has a question, under any case of its names, and an answer."""
+    fields = _fields(row)
+    return isinstance(_first(fields, QUESTIONS), str) and _first(fields, ANSWERS) is not None
+
+
+def read_question(row: Row) -> Dialogue:
+    """`{"question", "context"?, "choices"?, "answer"}`. An answer in words, without choices, is left as it is."""
+    fields = _fields(row)
+    question = "\n\n".join(_text(fields, names) for names in (CONTEXTS, QUESTIONS) if _first(fields, names) is not None)
+    answer, choices = _first(fields, ANSWERS), _first(fields, CHOICES)
+    if isinstance(choices, str):
+        return _asked(LETTER_TEMPLATE.format(question=question, choices=choices), _written(answer))
+    if choices is not None:
+        return _choice(question.strip().removeprefix("Question:").lstrip(), choices, answer)
+    return _answered(question, answer)
+
+
+def is_target(row: Row) -> bool:
+    """Whether a row has one of the pairs of TARGETS."""
+    return _target(row) is not None
+
+
+def read_target(row: Row) -> Dialogue:
+    """`{"inputs", "targets"}` and its kin: a task in words already."""
+    names = _target(row)
+    assert names is not None
+    asked = row[names[0]]
+    if not isinstance(asked, str):
+        raise BrokenRow("field that is not text", f"'{names[0]}'")
+    return _answered(asked, row[names[1]])
+
+
+def _target(row: Row) -> tuple[str, str] | None:
+    return next((pair for pair in TARGETS if all(row.get(name) is not None for name in pair)), None)
+
+
+def _fields(row: Row) -> Row:
+    return {name.lower(): value for name, value in row.items()}
+
+
+def _first(fields: Row, names: Sequence[str]) -> Any:
+    return next((fields[name] for name in names if fields.get(name) is not None), None)
+
+
+def _text(fields: Row, names: Sequence[str]) -> str:
+    value = _first(fields, names)
+    if not isinstance(value, str):
+        raise BrokenRow("field that is not text", f"'{next(name for name in names if fields.get(name) is not None)}'")
+    return value
+
+
+def _asked(question: str, answer: str) -> Dialogue:
+    return Dialogue((message("user", question), message("assistant", answer)))
+
+
+def _answered(question: str, answer: object) -> Dialogue:
+    written = _written(answer)
+    if isinstance(answer, str):
+        return _asked(question, written)
+    return _filled(SHORT_TEMPLATES, question, question=question, answer=written)
+
+
+def _filled(templates: tuple[tuple[str, str], ...], key: str, **values: str) -> Dialogue:
+    # `key` decides: a hash that is the same everywhere and always, which Python's own is not.
+    asked, answered = templates[crc32(key.encode()) % len(templates)]
+    return _asked(asked.format_map(values), answered.format_map(values))
+
+
+def _written(answer: object) -> str:
+    """An answer as a person writes it: 14.0 is 14, true is Yes; of several right ones the first."""
+    if isinstance(answer, Mapping):  # SQuAD: {"text": [...], "answer_start": [...]}
+        answer = answer.get("text")
+    if isinstance(answer, list):
+        answer = answer[0] if answer else None
+    match answer:
+        case bool():
+            return "Yes" if answer else "No"
+        case float():
+            return str(int(answer)) if answer.is_integer() else repr(answer)
+        case int() | str():
+            return str(answer)
+    raise BrokenRow("no answer", "it is neither a text nor a number nor a list of them")
+
+
+def _choice(question: str, choices: object, answer: object) -> Dialogue:
+    labels: Sequence[str] = ascii_uppercase
+    if isinstance(choices, Mapping):  # ARC: {"text": [...], "label": [...]}
+        labels, choices = choices.get("label") or labels, choices.get("text")
+    if (
+        not isinstance(labels, Sequence)
+        or not isinstance(choices, list)
+        or not choices
+        or not all(isinstance(one, str) for one in choices)
+    ):
+        raise BrokenRow("malformed choices", "a list of texts is what is read")
+    right = _index(choices, labels, answer)
+    lettered = list(zip(ascii_uppercase, choices, strict=False))
+    if right is None or len(lettered) < len(choices):
+        raise BrokenRow("an answer that is none of the choices", f"{answer!r} of {len(choices)}")
+    return _filled(
+        CHOICE_TEMPLATES,
+        question,
+        question=question,
+        choices="\n".join(f"{letter}. {choice}" for letter, choice in lettered),
+        list="\n".join(f"- {choice}" for choice in choices),
+        letter=ascii_uppercase[right],
+        answer=choices[right],
+    )
+
+
+def _index(choices: list[str], labels: Sequence[str], answer: object) -> int | None:
+    """Which choice is right: by number from 0, by its own words, or by its label."""
+    if isinstance(answer, int) and not isinstance(answer, bool):
+        return answer if 0 <= answer < len(choices) else None
+    if answer in choices:
+        return choices.index(answer)
+    given = list(labels)[: len(choices)]
+    return given.index(answer) if answer in given else None

@@ -1,0 +1,159 @@
+"""A checkpoint's own chat template: Jinja source, rendered in a sandbox as transformers renders it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from tutelage.chat.source import ChatSource
+from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult
+
+# Unicode noncharacters, which no text may hold: they stand around what a template marks as generated.
+BEGIN_GENERATED, END_GENERATED = "\ufdd0", "\ufdd1"
+_NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
+
+
+class TemplateError(ValueError):
+    """A chat template that is broken, or that refuses a conversation."""
+
+
+class _Generation(Extension):
+    """The block `{% generation %} ... {% endgeneration %}`, by which a template says what the assistant writes."""
+
+    tags = {"generation"}
+
+    def parse(self, parser: Parser) -> nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return nodes.CallBlock(self.call_method("_mark"), [], [], body).set_lineno(line)
+
+    def _mark(self, caller: Any) -> str:
+        return f"{BEGIN_GENERATED}{caller()}{END_GENERATED}"
+
+
+@dataclass(frozen=True)
+class JinjaTemplate:
+    """A template ready to render; TemplateError, on first use, where its source is broken."""
+
+    source: ChatSource
+
+    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], prompt: bool) -> str:
+        """The text of a conversation, or, with `prompt`, what generation continues from.
+
+        Raises:
+            TemplateError: the template refuses the conversation or fails on it; the sentence says which.
+        """
+        try:
+            return self._compiled.render(
+                messages=messages,
+                tools=list(tools) or None,
+                documents=None,
+                add_generation_prompt=prompt,
+                **self._tokens,
+            )
+        except TemplateError:
+            raise
+        except Exception as error:  # a template is a program: it can fail in any way
+            raise TemplateError(f"the chat template fails on it ({type(error).__name__}: {error})") from error
+
+    @cached_property
+    def marks_generated(self) -> bool:
+        """Whether the template says itself what the assistant writes."""
+        return "endgeneration" in (self.source.template or "")
+
+    @cached_property
+    def _tokens(self) -> dict[str, str]:
+        tokens = {name: self.source.token(name) for name in _NAMED_TOKENS}
+        return {name: token for name, token in tokens.items() if token}
+
+    @cached_property
+    def _compiled(self) -> jinja2.Template:
+        assert self.source.template is not None
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
+        )
+        environment.filters["tojson"] = _to_json
+        environment.globals["raise_exception"] = _refuse
+        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        try:
+            return environment.from_string(self.source.template)
+        except jinja2.TemplateSyntaxError as error:
+            raise TemplateError(f"the chat template is broken in line {error.lineno}: {error.message}") from error
+
+
+def _to_json(
+    value: Any, ensure_ascii: bool = False, indent: int | None = None, separators: Any = None, sort_keys: bool = False
+) -> str:
+    # Jinja's own filter escapes for HTML, which no template for chats means.
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
+
+
+def _refuse(message: str) -> str:
+    raise TemplateError(f"the chat template refuses it: {message}")
+
+
+def template_messages(conversation: Conversation, as_parts: bool) -> list[dict[str, Any]]:
+    """The messages as templates expect them: OpenAI's layout, the arguments of tool calls as objects, and, with
+    `as_parts`, each text as a list of one part.
+
+    TemplateError where a message cannot be said in that layout: it has one place for reasoning, then one for text, then
+    one for calls.
+    """
+    written: list[dict[str, Any]] = []
+    calls: list[dict[str, Any]] = []  # those of the last assistant's turn that have no result yet
+    for number, message in enumerate(conversation.messages):
+        if message.role == "assistant":
+            written.append(_assistant(message, number))
+            calls = list(written[-1].get("tool_calls", ()))
+        elif message.role == "tool":
+            for part in message.content:
+                assert isinstance(part, Text | ToolResult)
+                result: dict[str, Any] = {"role": "tool", "content": part.text}
+                if calls:
+                    call = calls.pop(0)
+                    result |= {"name": call["function"]["name"], "tool_call_id": call["id"]}
+                written.append(result)
+        else:
+            written.append({"role": message.role, "content": message.text})
+    if as_parts:
+        return [
+            one | {"content": [{"type": "text", "text": one["content"]}] if one["content"] else []} for one in written
+        ]
+    return written
+
+
+def _assistant(message: Message, number: int) -> dict[str, Any]:
+    order = [next(place for place, kind in enumerate(_ORDER) if isinstance(part, kind)) for part in message.content]
+    if order != sorted(order) or _ORDER.index(ToolResult) in order:
+        raise TemplateError(
+            f"message {number}: the checkpoint's template can say reasoning, then text, then calls, and no other order"
+        )
+    reasoning = "".join(part.text for part in message.content if isinstance(part, Reasoning))
+    written: dict[str, Any] = {"role": "assistant", "content": message.text}
+    if reasoning:
+        written |= {"reasoning_content": reasoning, "thinking": reasoning}  # two names for it are in use
+    calls = [part for part in message.content if isinstance(part, ToolCall)]
+    if calls:
+        # Nine letters or digits: what the strictest templates want an id to be.
+        written["tool_calls"] = [
+            {
+                "id": f"{number:05d}{place:04d}",
+                "type": "function",
+                "function": {"name": call.name, "arguments": json.loads(call.arguments)},
+            }
+            for place, call in enumerate(calls)
+        ]
+    return written
+
+
+_ORDER = (Reasoning, Text, ToolCall, ToolResult)

@@ -1,0 +1,114 @@
+"""How a proven conversation is laid out: its graded turns, and the stretches of one kind that its text is made of."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tutelage.chat.jinja import TemplateError
+from tutelage.chat.skeleton import Skeleton
+from tutelage.records import ROLES, Conversation
+
+
+class Unproven(ValueError):
+    """A conversation that a template does not render in a way that can be proven. `reason` is one of a few that a
+    ledger can count by, `text` what the template made of it, as far as it came."""
+
+    def __init__(self, problem: str, detail: str = "", text: str = "", reason: str = "") -> None:
+        super().__init__(f"{problem} ({detail})" if detail else problem)
+        self.reason = reason or problem
+        self.text = text
+
+
+class Rewritten(Unproven):
+    """A template that writes an answer otherwise once more turns follow: each turn must be trained by itself."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A turn of the assistant that is graded: its message, the token that ends it, and, as places in the rendering with
+    markers, where the header of its message begins, where the prompt for it ends, which is where it is graded from, and
+    where the token that ends it does."""
+
+    message: int
+    end_token: str
+    header: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """How the conversations of one shape are laid out.
+
+    turns:    the graded turns; `turns_K32` are their header, start and stop as anchors.
+    cuts_C2:  the anchors from which on the text is of another kind.
+    kinds_C4: the role, whether it is graded, the message and the part of each such stretch.
+    specials: how many special tokens the template writes.
+    """
+
+    skeleton: Skeleton
+    turns: tuple[Turn, ...]
+    turns_K32: np.ndarray
+    cuts_C2: np.ndarray
+    kinds_C4: np.ndarray
+    specials: int
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """A proven text: its graded turns [K, 3] (header, start, stop) and where the stretches it is made of begin, all in
+    characters."""
+
+    text: str
+    plan: Plan
+    turns_K3: np.ndarray
+    cuts_C: np.ndarray
+
+
+def plan_of(
+    skeleton: Skeleton,
+    markers: Conversation,
+    message_ends: tuple[int, ...],
+    turns: Sequence[Turn],
+    special_names: re.Pattern[str],
+) -> Plan:
+    """The plan of a conversation of markers, whose messages end at these places of its rendering."""
+    cuts, kinds = _stretches(skeleton, markers, message_ends, turns)
+    try:
+        anchors = [[skeleton.anchor(place) for place in (turn.header, turn.start, turn.stop)] for turn in turns]
+        cut_anchors = [skeleton.anchor(cut) for cut in cuts]
+    except TemplateError as error:
+        raise Unproven("the template changes a text", str(error), skeleton.text) from error
+    return Plan(
+        skeleton,
+        tuple(turns),
+        np.array(anchors, np.int64).reshape(-1, 3, 2),
+        np.array(cut_anchors, np.int64).reshape(-1, 2),
+        np.array(kinds, np.int32).reshape(-1, 4),
+        sum(1 for _ in special_names.finditer(skeleton.text)),
+    )
+
+
+def _stretches(
+    skeleton: Skeleton, markers: Conversation, message_ends: tuple[int, ...], turns: Sequence[Turn]
+) -> tuple[list[int], list[tuple[int, bool, int, int]]]:
+    """Where in the rendering with markers the text becomes of another kind, and the role, graded, message and part of
+    each stretch: the template's literals and the texts between them, cut again where messages and graded turns end."""
+    begins: dict[int, tuple[int, int]] = {}
+    for literal, start in enumerate(skeleton.starts):
+        begins[start] = (-1, -1)
+        if literal < len(skeleton.slots):
+            begins[start + len(skeleton.literals[literal])] = skeleton.slots[literal]
+    edges = {*message_ends[:-1], *(edge for turn in turns for edge in (turn.start, turn.stop))}
+    cuts, kinds, slot = sorted(edges | begins.keys()), [], (-1, -1)
+    for cut in cuts:
+        slot = begins.get(cut, slot)
+        owner = slot[0] if slot[0] >= 0 else min(bisect_right(message_ends, cut), len(message_ends) - 1)
+        graded = any(turn.start <= cut < turn.stop for turn in turns)
+        kinds.append((ROLES.index(markers.messages[owner].role), graded, *slot))
+    return cuts, kinds

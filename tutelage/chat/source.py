@@ -1,0 +1,83 @@
+"""What a model's folder says of chats beside its tokenizer.json: the chat template and two small settings files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tutelage.files import read_json, write_json, write_text
+
+TEMPLATE, TOKENIZER_CONFIG, GENERATION_CONFIG = "chat_template.jinja", "tokenizer_config.json", "generation_config.json"
+_SPECIAL_TOKENS_MAP = "special_tokens_map.json"
+
+
+@dataclass(frozen=True)
+class ChatSource:
+    """What is read with a model and written back with it, so that a fine-tuned model says what its base said.
+
+    template:          the Jinja source of its chat template; None where it has none.
+    tokenizer_config:  tokenizer_config.json, without the template.
+    generation_config: generation_config.json.
+    """
+
+    template: str | None = None
+    tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
+    generation_config: Mapping[str, Any] = field(default_factory=dict)
+
+    def token(self, name: str) -> str:
+        """The text of a named special token ("bos_token", "eos_token" ...); "" where there is none."""
+        value = self.tokenizer_config.get(name)
+        content = value.get("content") if isinstance(value, dict) else value
+        return content if isinstance(content, str) else ""
+
+
+def read_source(folder: Path) -> ChatSource:
+    """What a model's folder says; whatever is missing stays empty. ValueError where a file is broken."""
+    config = _object(folder / TOKENIZER_CONFIG)
+    config = {**_object(folder / _SPECIAL_TOKENS_MAP), **config}
+    inside = config.pop("chat_template", None)
+    path = folder / TEMPLATE
+    template: str | None
+    if path.exists():
+        try:
+            template = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is no UTF-8 text ({error}); fetch it again") from None
+    else:
+        template = _default_template(inside, folder / TOKENIZER_CONFIG)
+    return ChatSource(template, config, _object(folder / GENERATION_CONFIG))
+
+
+def write_source(folder: Path, source: ChatSource) -> None:
+    """Write what `read_source` reads, each file whole or not at all."""
+    if source.template is not None:
+        write_text(folder / TEMPLATE, source.template)
+    if source.tokenizer_config:
+        write_json(folder / TOKENIZER_CONFIG, dict(source.tokenizer_config), sort=False)
+    if source.generation_config:
+        write_json(folder / GENERATION_CONFIG, dict(source.generation_config), sort=False)
+
+
+def _default_template(value: Any, path: Path) -> str | None:
+    """A folder may hold several templates by name; chats use the one called "default"."""
+    if isinstance(value, list):
+        named = {one.get("name"): one.get("template") for one in value if isinstance(one, dict)}
+        value = named.get("default")
+        if value is None:
+            raise ValueError(
+                f"{path} holds chat templates called {', '.join(map(str, named))} and none called 'default'"
+            )
+    if value is not None and not isinstance(value, str):
+        raise ValueError(f"{path}: 'chat_template' is no text")
+    return value
+
+
+def _object(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} is no JSON object; fetch it again")
+    return value

@@ -1,0 +1,350 @@
+"""Renders with a checkpoint's own template, proving every example: see `imported`. Has what `renderer.Renderer` has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from tutelage.chat.encoding import Encoded, TemplateEncoder
+from tutelage.chat.imported import ImportedTemplate
+from tutelage.chat.layout import Layout, Rewritten, Unproven
+from tutelage.chat.renderer import NativeRenderer, Rendered, TrainOn
+from tutelage.chat.source import ChatSource
+from tutelage.chat.template import END, NATIVE_JINJA, TEMPLATE_TOKENS, check, check_answers, named, parse_call
+from tutelage.config import fingerprint
+from tutelage.records import Conversation, Message, Part, Reasoning, Text, ToolCall, message
+from tutelage.tokenizer import Tokenizer
+
+_TAILS_KEPT = 4096
+_THOUGHT = re.compile(r"\s*<think>\n?(.*?)\n?(?:</think>\s*|\Z)", re.DOTALL)
+_CALL = re.compile(r"\s*<tool_call>\s*(.*?)\s*</tool_call>\s*", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A text to encode: of which conversation, and whether only its last turn is graded."""
+
+    row: int
+    conversation: Conversation
+    layout: Layout
+    last: bool
+
+
+@dataclass(frozen=True, eq=False)
+class VerifiedRenderer:
+    """Renders with the template that a checkpoint came with.
+
+    ValueError where that template cannot even say one question and one answer in a way that can be proven.
+    """
+
+    tokenizer: Tokenizer
+    source: ChatSource
+
+    def __post_init__(self) -> None:
+        try:
+            assert self.stop_ids
+        except Unproven as error:
+            raise ValueError(
+                f"this checkpoint's chat template cannot be used: {error}; give the folder another "
+                "chat_template.jinja, or none, and Tutelage's own is used"
+            ) from error
+
+    @cached_property
+    def template(self) -> ImportedTemplate:
+        return ImportedTemplate(self.source, frozenset(self.tokenizer.special_tokens))
+
+    @cached_property
+    def encoder(self) -> TemplateEncoder:
+        return TemplateEncoder(self.tokenizer)
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """The tokens that end an assistant's turn: exactly those that training grades as ends."""
+        numbers = [self.tokenizer.backend.token_to_id(name) for name in self.template.turn_ends()]
+        return frozenset(number for number in numbers if number is not None)
+
+    @cached_property
+    def header_ids(self) -> frozenset[int]:
+        """The special tokens that the template writes before a turn: an answer that holds one speaks for somebody."""
+        asked = self.render_prompt(Conversation((message("user", "word"),))).ids
+        opening = self.tokenizer.backend.token_to_id(self.source.token("bos_token"))
+        special = set(self.tokenizer.special_tokens.values())
+        return frozenset(special.intersection(asked.tolist()) - self.stop_ids - {opening})
+
+    def fingerprint(self) -> str:
+        """A hexadecimal hash of all that decides how a conversation is rendered."""
+        tokens = {name: self.source.token(name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+        return fingerprint(self.tokenizer.fingerprint(), self.source.template, tokens)
+
+    def render_rows(
+        self, conversations: Sequence[Conversation], train_on: TrainOn = "all", spans: bool = False
+    ) -> list[list[Rendered] | ValueError]:
+        """Of each conversation its examples, or why it cannot be trained on. It has several where each turn must be
+        trained by itself, because the template writes a turn otherwise once others follow."""
+        found: list[list[Rendered] | ValueError] = [[] for _ in conversations]
+        jobs: list[_Job] = []
+        for row, conversation in enumerate(conversations):
+            try:
+                check(conversation)
+                check_answers(conversation)
+                jobs += self._jobs(row, conversation, train_on == "last")
+            except ValueError as error:
+                found[row] = error
+        while jobs:
+            retried: list[_Job] = []
+            for job, encoded in zip(jobs, self.encoder.encode([job.layout.text for job in jobs]), strict=True):
+                examples = found[job.row]
+                if isinstance(examples, ValueError):
+                    continue
+                try:
+                    examples += self._examples(job, encoded, train_on, spans)
+                except Rewritten:
+                    retried.append(job)
+                except ValueError as error:
+                    found[job.row] = error
+            jobs = []
+            for job in retried:
+                try:
+                    jobs += self._unrolled(job.row, job.conversation)
+                except ValueError as error:
+                    found[job.row] = error
+        return [
+            _named(one, c) if isinstance(one, ValueError) else one for one, c in zip(found, conversations, strict=True)
+        ]
+
+    def _jobs(self, row: int, conversation: Conversation, last: bool) -> list[_Job]:
+        if all(one.role != "assistant" for one in conversation.messages):
+            raise Unproven("no assistant message to train on")
+        if last:
+            answers = [n for n, one in enumerate(conversation.messages) if one.role == "assistant"]
+            conversation = replace(conversation, messages=conversation.messages[: answers[-1] + 1])
+        try:
+            return [_Job(row, conversation, self.template.lay_out(conversation, last), last)]
+        except Rewritten:
+            return self._unrolled(row, conversation)
+
+    def _unrolled(self, row: int, conversation: Conversation) -> list[_Job]:
+        """Each answer as the last of a conversation of its own."""
+        cut = [
+            replace(conversation, messages=conversation.messages[: number + 1])
+            for number, one in enumerate(conversation.messages)
+            if one.role == "assistant"
+        ]
+        return [_Job(row, one, self.template.lay_out(one, last=True), last=True) for one in cut]
+
+    def _examples(self, job: _Job, encoded: Encoded, train_on: TrainOn, spans: bool) -> list[Rendered]:
+        layout = job.layout
+        if not self._prompts_agree(layout, encoded):
+            if not job.last:
+                raise Rewritten("tokens run over the beginning of an answer")
+            if not self.encoder.cuts_at_special:
+                raise Unproven("tokens run over the beginning of an answer", "", layout.text)
+            encoded = self.encoder.encode_apart(layout.text, int(layout.turns_K3[0, 1]))
+        rendered = _assembled(layout, encoded, train_on == "everything", job.conversation if spans else None)
+        if train_on == "everything":
+            _prove_tokens(rendered.ids, layout, encoded, self.encoder)
+        else:
+            prove(rendered, layout, encoded, self.encoder, self.stop_ids)
+        return _responses(rendered, layout, encoded) if train_on == "response-only" else [rendered]
+
+    def _prompts_agree(self, layout: Layout, encoded: Encoded) -> bool:
+        """Whether the ids up to each answer are the very ids of the prompt for it, and no token runs over its end."""
+        ids, starts = encoded.ids, layout.turns_K3[:, 1]
+        places = encoded.places(starts).tolist()
+        firsts = np.searchsorted(encoded.begins, places).tolist()
+        if any(first and encoded.ends[first - 1] > place for first, place in zip(firsts, places, strict=True)):
+            return False
+        if not self.encoder.cuts_at_special:
+            prompts = self.encoder.encode([layout.text[:start] for start in starts.tolist()])
+            return all(np.array_equal(ids[:first], one.ids) for first, one in zip(firsts, prompts, strict=True))
+        # What stands before a special token changes no id after it, so the ids of the prompts' last words can be kept.
+        for start, first in zip(starts.tolist(), firsts, strict=True):
+            special = np.flatnonzero(self.encoder.is_special[ids[:first]])
+            after = int(special[-1]) + 1 if len(special) else 0
+            length = int(encoded.ends[first - 1] - encoded.begins[after]) if after < first else 0
+            if encoded.text.isascii():
+                tail = encoded.text[start - length : start]
+            else:
+                tail = encoded.text[:start].encode()[-length:].decode() if length else ""
+            if not np.array_equal(ids[after:first], self._tail_ids(tail)):
+                return False
+        return True
+
+    @cached_property
+    def _tails(self) -> dict[str, np.ndarray]:
+        return {}
+
+    def _tail_ids(self, tail: str) -> np.ndarray:
+        """The ids of the end of a prompt; kept, for most templates write the same one again and again."""
+        ids = self._tails.get(tail)
+        if ids is None:
+            (ids,) = (one.ids for one in self.encoder.encode([tail]))
+            if len(self._tails) < _TAILS_KEPT:
+                self._tails[tail] = ids
+        return ids
+
+    def render_prompts(self, conversations: Sequence[Conversation], spans: bool = False) -> list[Rendered]:
+        """The conversations so far and what the template opens the assistant's turn with: what generation continues
+        from. Nothing is graded. ValueError, naming the conversation, where the template cannot say it."""
+        layouts = []
+        for conversation in conversations:
+            try:
+                check(conversation)
+                layouts.append(self.template.lay_out_prompt(conversation))
+            except ValueError as error:
+                raise _named(error, conversation) from error
+        rows = self.encoder.encode([layout.text for layout in layouts])
+        return [
+            _assembled(layout, encoded, False, conversation if spans else None)
+            for layout, encoded, conversation in zip(layouts, rows, conversations, strict=True)
+        ]
+
+    def render_prompt(self, conversation: Conversation, spans: bool = False) -> Rendered:
+        """`render_prompts` of one."""
+        return self.render_prompts([conversation], spans)[0]
+
+    def parse(self, ids: Sequence[int] | np.ndarray) -> Message:
+        """Generated ids as an assistant message; reads up to the first end token, which may be missing. Reasoning and
+        tool calls are told by <think> and <tool_call>; what is written otherwise stays text."""
+        tokens = np.asarray(ids, np.int64).reshape(-1)
+        ends = np.flatnonzero(np.isin(tokens, list(self.stop_ids)))
+        text = self.tokenizer.decode(tokens[: ends[0]] if len(ends) else tokens)
+        parts: list[Part] = []
+        if thought := _THOUGHT.match(text):
+            parts += [Reasoning(thought[1])] if thought[1].strip() else []
+            text = text[thought.end() :]
+        position, calls = 0, []
+        for found in _CALL.finditer(text):
+            if call := parse_call(found[1]):
+                parts += [Text(text[position : found.start()])] if text[position : found.start()].strip() else []
+                calls.append(call)
+                position = found.end()
+        parts += [Text(text[position:])] if text[position:] else []
+        return Message("assistant", (*parts, *calls))
+
+
+# What training, chat, evaluation and serving all render with.
+Renderer = NativeRenderer | VerifiedRenderer
+
+
+def make_renderer(tokenizer: Tokenizer, source: ChatSource) -> Renderer:
+    """The renderer for a model: with the template it came with, or with Tutelage's own where it has none.
+
+    ValueError where its template cannot be used, or where its tokenizer lacks the tokens of Tutelage's own.
+    """
+    return VerifiedRenderer(tokenizer, source) if has_own_template(source) else NativeRenderer(tokenizer)
+
+
+def chat_tokenizer(tokenizer: Tokenizer, source: ChatSource) -> Tokenizer:
+    """The tokenizer a model chats with: as it is where the model has a template, else with the tokens of Tutelage's."""
+    return tokenizer if has_own_template(source) else tokenizer.extend(TEMPLATE_TOKENS)
+
+
+def has_own_template(source: ChatSource) -> bool:
+    """Whether a model came with a template that is not Tutelage's."""
+    return source.template is not None and source.template != NATIVE_JINJA
+
+
+def taught(source: ChatSource, renderer: Renderer) -> ChatSource:
+    """What a fine-tuned model's folder is to say: the template it was trained with, and that generation stops at the
+    tokens that it was taught as ends."""
+    ends = sorted(renderer.stop_ids)
+    generation = {**source.generation_config, "eos_token_id": ends if len(ends) > 1 else ends[0]}
+    config = dict(source.tokenizer_config)
+    if not has_own_template(source):
+        config = {"tokenizer_class": "PreTrainedTokenizerFast", **config, "eos_token": END}
+    return ChatSource(source.template or NATIVE_JINJA, config, generation)
+
+
+def _assembled(layout: Layout, encoded: Encoded, everything: bool, conversation: Conversation | None) -> Rendered:
+    """A layout's tokens with what is known about each: a token is of the stretch in which it begins."""
+    ids, cuts = encoded.ids, encoded.places(layout.cuts_C)
+    kinds = layout.plan.kinds_C4[np.searchsorted(cuts, encoded.begins, side="right") - 1]
+    weights = np.ones(len(ids), np.float32) if everything else kinds[:, 1].astype(np.float32)
+    weights[:1] = 0  # nothing stands before a first token that could predict it
+    spans = None if conversation is None else _spans(layout, kinds, encoded.character_spans(), conversation)
+    return Rendered(ids, weights, kinds[:, 0].astype(np.uint8), spans)
+
+
+def _spans(layout: Layout, kinds: np.ndarray, offsets: np.ndarray, conversation: Conversation) -> np.ndarray:
+    """Where in the conversation's own texts each token comes from, int32[T, 4]; see `Rendered.spans`."""
+    spans = np.full((len(offsets), 4), -1, np.int32)
+    begins = {
+        (int(m), int(p)): int(c) for c, (_, _, m, p) in zip(layout.cuts_C, layout.plan.kinds_C4, strict=True) if m >= 0
+    }
+    for (number, place), begin in begins.items():
+        part = conversation.messages[number].content[place]
+        assert not isinstance(part, ToolCall)
+        own = (kinds[:, 2] == number) & (kinds[:, 3] == place)
+        # A template that trims a text leaves out what it begins with.
+        skipped = max(0, part.text.find(layout.text[begin : begin + 20].split("\n")[0])) if part.text else 0
+        spans[own, 0], spans[own, 1] = number, place
+        spans[own, 2:] = np.clip(offsets[own] - begin + skipped, 0, len(part.text))
+    return spans
+
+
+def prove(
+    rendered: Rendered, layout: Layout, encoded: Encoded, encoder: TemplateEncoder, stop_ids: frozenset[int]
+) -> None:
+    """Proves a rendering: its tokens spell the template's text, its special tokens are those that the template writes,
+    and graded are exactly those that spell what the assistant writes, each turn up to and with a token that generation
+    stops at.
+
+    Where tokens spell bytes, their places are counted from these, and not taken from the library. Unproven where
+    anything differs.
+    """
+    ids, text = rendered.ids, layout.text
+    _prove_tokens(ids, layout, encoded, encoder)
+    begins, ends = encoded.begins, encoded.ends
+    if encoded.in_bytes and ids is not encoded.ids:
+        lengths = encoder.lengths(ids)
+        ends = np.cumsum(lengths)
+        begins = ends - lengths
+    graded = np.zeros(len(ids), bool)
+    turns_K2 = layout.turns_K3[:, 1:]
+    for number, (start, stop) in enumerate(encoded.places(turns_K2).tolist()):
+        first, last = int(np.searchsorted(begins, start)), int(np.searchsorted(ends, stop))
+        if last >= len(ids) or ends[last] != stop or int(ids[last]) not in stop_ids:
+            raise Unproven("wrong rendering", f"answer {number} does not end with a token that ends turns", text)
+        exact = begins[first] == start if encoded.in_bytes else encoder.decodes(ids[first : last + 1], text[start:stop])
+        if not exact:
+            raise Unproven("wrong rendering", f"the tokens of answer {number} do not spell it", text)
+        graded[first : last + 1] = True
+    wrong = np.flatnonzero(rendered.weights != graded)
+    if len(wrong):
+        token = int(wrong[0])
+        shown = encoder.tokenizer.token_text(int(ids[token]))
+        raise Unproven("wrong rendering", f"token {token} ({shown!r}) has weight {rendered.weights[token]:g}", text)
+
+
+def _prove_tokens(ids: np.ndarray, layout: Layout, encoded: Encoded, encoder: TemplateEncoder) -> None:
+    if int(encoder.is_special[ids].sum()) != layout.plan.specials:
+        raise Unproven("wrong rendering", "texts run together into a special token", layout.text)
+    if not encoder.spells(ids, encoded):
+        raise Unproven("wrong rendering", "its tokens do not spell its text", layout.text)
+
+
+def _responses(rendered: Rendered, layout: Layout, encoded: Encoded) -> list[Rendered]:
+    """Each answer under its header alone, without what it answers."""
+    found = []
+    for header, _, stop in encoded.places(layout.turns_K3).tolist():
+        own = slice(int(np.searchsorted(encoded.begins, header)), int(np.searchsorted(encoded.begins, stop)))
+        weights = rendered.weights[own].copy()
+        weights[:1] = 0
+        spans = None if rendered.spans is None else rendered.spans[own]
+        found.append(Rendered(rendered.ids[own], weights, rendered.roles[own], spans))
+    return found
+
+
+def _named(error: ValueError, conversation: Conversation) -> ValueError:
+    """The same error, saying which conversation it is about."""
+    name = named(conversation)
+    if name in str(error):
+        return error
+    if isinstance(error, Unproven):
+        return Unproven(f"{name}: {error}", reason=error.reason, text=error.text)
+    return ValueError(f"{name}: {error}")

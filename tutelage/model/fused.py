@@ -1,0 +1,62 @@
+"""Position-wise pieces of a block as single steps of the gradient: PyTorch's own, on a CPU, are several passes over
+memory each, and keep what can be made again.
+
+Shape suffixes: N positions, D width, M hidden size of the MLP.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+
+def rms_norm(x_ND: torch.Tensor, gain_D: torch.Tensor, eps: float) -> torch.Tensor:
+    """x / sqrt(mean(x^2) + eps) * gain over the last dimension, worked out in float32 at least, in x's dtype."""
+    return _RMSNorm.apply(x_ND, gain_D, eps)
+
+
+class _RMSNorm(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x_ND, gain_D, eps):  # type: ignore[no-untyped-def]
+        wide = torch.promote_types(x_ND.dtype, torch.float32)
+        squares = torch.linalg.vector_norm(x_ND, dim=-1, keepdim=True, dtype=wide).square_()
+        scale_N1 = squares.div_(x_ND.shape[-1]).add_(eps).rsqrt_()
+        ctx.save_for_backward(x_ND, gain_D, scale_N1)
+        return (x_ND * scale_N1).mul_(gain_D).to(x_ND.dtype)
+
+    @staticmethod
+    def backward(ctx, grad_ND):  # type: ignore[no-untyped-def]
+        x_ND, gain_D, scale_N1 = ctx.saved_tensors
+        wide, size = scale_N1.dtype, gain_D.shape
+        grad_wide, gain = grad_ND.to(wide), gain_D.to(wide)
+        # LayerNorm's kernel with a mean of zero gives this gradient less the mean of grad x gain, which is added back.
+        grad_x, grad_gain, _ = torch.ops.aten.native_layer_norm_backward(
+            grad_wide, x_ND.to(wide), size, torch.zeros_like(scale_N1), scale_N1, gain, None, [True, True, False]
+        )
+        mean_N1 = (grad_wide @ gain)[..., None] / size[0]
+        return grad_x.addcmul_(mean_N1, scale_N1).to(x_ND.dtype), grad_gain.to(gain_D.dtype), None
+
+
+def swiglu(gate_and_up_N2M: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up, where the last dimension holds the gate and then what it opens for."""
+    return _SwiGLU.apply(gate_and_up_N2M)
+
+
+class _SwiGLU(torch.autograd.Function):
+    """silu(gate) is made again in the backward pass, not kept, and both gradients are written where they belong."""
+
+    @staticmethod
+    def forward(ctx, gate_and_up_N2M):  # type: ignore[no-untyped-def]
+        ctx.save_for_backward(gate_and_up_N2M)
+        gate, up = gate_and_up_N2M.chunk(2, dim=-1)
+        return F.silu(gate).mul_(up)
+
+    @staticmethod
+    def backward(ctx, grad_NM):  # type: ignore[no-untyped-def]
+        (gate_and_up_N2M,) = ctx.saved_tensors
+        gate, up = gate_and_up_N2M.chunk(2, dim=-1)
+        grad_N2M = torch.empty_like(gate_and_up_N2M)
+        grad_gate, grad_up = grad_N2M.chunk(2, dim=-1)
+        torch.mul(F.silu(gate), grad_NM, out=grad_up)
+        torch.ops.aten.silu_backward.grad_input(grad_NM * up, gate, grad_input=grad_gate)
+        return grad_N2M
