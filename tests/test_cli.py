@@ -20,7 +20,7 @@ from tutelage.config import recipes_folder
 
 TINY = recipes_folder() / "tiny.toml"
 QUICK = ["stages.base.steps=3", "stages.chat={kind='sft',from='base',data={chat=1},steps=2,too_long='split'}"]
-VERBS = ["run", "demo", "plan", "sft", "look", "evaluate", "chat"]
+VERBS = ["run", "demo", "plan", "sft", "look", "doctor", "evaluate", "chat"]
 
 
 @pytest.fixture(autouse=True)
@@ -418,3 +418,37 @@ main()
     assert result.returncode == 128 + signal.SIGINT
     sentence = "tutelage: stopped; run the same command again to go on from the last checkpoint\n"
     assert result.stderr == sentence
+
+
+def test_the_doctor_examines_a_run_or_a_stage(tiny: Path) -> None:
+    whole = json.loads(tutelage_verb("doctor", tiny, "--json").stdout)
+    one = json.loads(tutelage_verb("doctor", tiny / "chat", "--json").stdout)
+    assert [found for found in whole if found["stage"] == "chat"] == one
+    assert [found["name"] for found in one] == ["too-few-steps"]  # one pass makes no model
+    assert set(one[0]) == {"name", "stage", "symptom", "cause", "cure", "evidence"}
+    shown = tutelage_verb("doctor", tiny).stdout
+    for found in whole:
+        assert f"{found['stage']}: {found['symptom']} ({found['name']})" in shown
+    assert "Diagnosis" in (tiny / "report.html").read_text()
+
+
+def test_what_is_no_run_is_not_examined(tmp_path: Path, copy: Path) -> None:
+    assert refused("doctor", tmp_path).startswith(f"{tmp_path} ")
+    for stage in ("base", "chat"):
+        (copy / stage / "stage.json").unlink()
+    nothing = f"no stage of {copy} is finished, so there is nothing to examine; run its recipe first"
+    assert refused("doctor", copy) == nothing
+
+
+@pytest.mark.parametrize(("low", "status"), [(0.2, 3), (0.05, 0)])
+def test_a_run_that_forgot_too_much_ends_with_status_3_when_all_is_written(copy: Path, low: float, status: int) -> None:
+    measured = copy / "chat" / "evaluate" / "forgetting.json"
+    stored = json.loads(measured.read_text())
+    stored["results"] |= {"increase": 0.3, "low": low, "high": 0.4}
+    measured.write_text(json.dumps(stored))
+    result = tutelage_verb("run", TINY, f"out={copy}", "stages.chat.max_forgetting=0.1", "--json")
+    assert result.exit_code == status
+    assert json.loads(result.stdout)["evaluate.chat.forgetting.low"] == low
+    assert json.loads((copy / "summary.json").read_text()) == json.loads(result.stdout)
+    said = [json.loads(line) for line in result.stderr.splitlines() if '"error"' in line]
+    assert [line["message"].partition(":")[0] for line in said] == ["chat forgets too much"] * (status == 3)

@@ -7,11 +7,13 @@ import pytest
 
 from tutelage import progress
 from tutelage.config import SettingsError, recipes_folder
-from tutelage.finetune import default_rate, find_base, find_model, finetune_recipe
+from tutelage.finetune import Rows, find_base, find_model, finetune_recipe, looks_of, replay_of, text_of
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import parameter_count
 from tutelage.recipe import Run, load_recipe
+from tutelage.stages.data import DocumentData, TextData
 from tutelage.stages.settings import ModelFolder, SftSettings
+from tutelage.train.find_lr import default_rate
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +52,8 @@ def test_the_defaults_follow_the_rows(base: Path, tmp_path: Path) -> None:
     assert (some.steps, some.held_out) == (100, 0.05)
     many = tuned(base, rows(tmp_path, 1000))
     assert (many.steps, many.epochs, many.batch_tokens) == (None, 3, 2 * 8192)
+    assert (some.evaluate_every, some.keep) == (0, "last")
+    assert (many.evaluate_every, many.keep) == ("epoch", "behaviour")
     said = tuned(base, rows(tmp_path, 10), epochs=2, replay=0.0, lr=1e-3, train_on="everything", seed=4)
     assert (said.steps, said.epochs, said.replay, said.lr, said.train_on, said.seed) == (
         None,
@@ -80,3 +84,67 @@ def test_a_model_of_unknown_making_gets_a_rate_by_its_size_and_has_nothing_to_re
     assert recipe.evaluate == {"sft": ["format", "forgetting"]}
     with pytest.raises(SettingsError, match="--replay needs the text that .* was trained on"):
         finetune_recipe(alone, data, lr=1e-3, replay=0.5)
+
+
+def test_text_of_another_file_is_replayed_where_it_is_named(base: Path, tmp_path: Path) -> None:
+    docs = tmp_path / "docs.jsonl"
+    docs.write_text("".join(json.dumps({"text": f"Number {number} is a number."}) + "\n" for number in range(20)))
+    data = rows(tmp_path, 10)
+    recipe = finetune_recipe(base, data, replay=0.05, replay_file=docs)
+    stage = recipe.stages["sft"]
+    assert isinstance(stage, SftSettings)
+    assert (stage.replay, stage.replay_data, recipe.data["documents"]) == (
+        0.05,
+        {"documents": 1.0},
+        DocumentData(path=str(docs)),
+    )
+    assert "world" in recipe.data  # on which forgetting is measured too
+
+
+@pytest.mark.parametrize(
+    ("said", "found"),
+    [
+        ("0.05", (None, 0.05)),
+        ("0", (None, 0.0)),
+        ("docs.parquet=0.05", (Path("docs.parquet"), 0.05)),
+        ("a=b.txt=.5", (Path("a=b.txt"), 0.5)),
+    ],
+)
+def test_what_is_replayed_is_a_share_or_a_file_and_a_share(said: str, found: tuple[Path | None, float]) -> None:
+    assert replay_of(said) == found
+
+
+@pytest.mark.parametrize("said", ["docs.parquet", "1", "-0.1", "nan", "docs.parquet=", "docs.parquet=1.5", ""])
+def test_what_is_neither_is_one_sentence(said: str) -> None:
+    with pytest.raises(SettingsError, match=f"^--replay is '{said}'; give the share"):
+        replay_of(said)
+
+
+def test_a_file_of_which_nothing_is_replayed_is_a_mistake() -> None:
+    with pytest.raises(SettingsError, match="^--replay names docs.txt but replays nothing of it"):
+        replay_of("docs.txt=0")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("a.txt", TextData), ("book", TextData), ("a.jsonl.gz", DocumentData), ("a.parquet", DocumentData)],
+)
+def test_the_name_of_a_file_tells_rows_from_plain_text(name: str, kind: type) -> None:
+    assert isinstance(text_of(Path(name)), kind)
+
+
+@pytest.mark.parametrize(
+    ("rows", "steps", "epochs", "every"),
+    [
+        (Rows(True, 150, 8000, 90), 100, None, 0),  # a handful held out: nothing to choose by
+        (Rows(True, 300, 8000, 90), 100, None, 20),  # 8 steps a pass: many passes, and five looks
+        (Rows(True, 300, 8000, 90), None, 3, "epoch"),
+        (Rows(True, 300, 8000, 90), None, 10, 16),
+        (Rows(False, 1000, 90_000, 900), None, 3, "epoch"),
+        (Rows(False, 1000, 90_000, 900), None, 8, "epoch"),  # long passes, whose number of steps is not known
+    ],
+)
+def test_looks_come_at_the_end_of_passes_and_never_too_often(
+    rows: Rows, steps: int | None, epochs: int | None, every: object
+) -> None:
+    assert looks_of(rows, 1000, steps, epochs) == every

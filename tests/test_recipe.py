@@ -129,6 +129,25 @@ def test_a_stage_may_lengthen_the_context(recipe: Path, tmp_path: Path) -> None:
             ": stages.chat.optimizer cannot be used: clip is 0.0; it must be above 0 (inf never clips)",
         ),
         ("data.world.people=3", ": data.world cannot be used: a world has from 20 to 1,000,000 people, not 3"),
+        ("stages.chatt.lr=1", ": stages.chatt.lr: there is no stage 'chatt'; did you mean 'chat'?"),
+        ("data.wrld.people=30", ": data.wrld.people: there is no data 'wrld'; did you mean 'world'?"),
+        (
+            "stages.chat.max_forgetting=0.1",
+            ': stages.chat.max_forgetting needs evaluate.chat to hold "forgetting", which measures it',
+        ),
+        (
+            "stages.chat.replay_data={chat=1}",
+            ": stages.chat.replay_data: 'chat' holds conversations, but sft replays documents",
+        ),
+        (
+            "stages.chat={kind='sft',from='base',data={chat=1},steps=1,lr=1e-3,find_lr=true}",
+            ": stages.chat cannot be used: lr says the rate and find_lr has it found: give one of the two",
+        ),
+        (
+            "stages.chat={kind='sft',from='base',data={chat=1},steps=1,replay_data={world=1}}",
+            ": stages.chat cannot be used: replay_data names text to replay: give each a share above 0, and replay "
+            "above 0",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_with_the_nearest_right_name(recipe: Path, override: str, sentence: str) -> None:
@@ -310,3 +329,42 @@ def test_a_folder_that_is_no_run_is_left_alone(recipe: Path, tmp_path: Path) -> 
     with pytest.raises(SettingsError, match=r"mine holds files that are no run; name a new or empty folder: out=DIR"):
         Run(load_recipe(recipe), tmp_path / "mine").run()
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+def test_a_new_stage_may_be_given_in_parts(recipe: Path) -> None:
+    parts = ["kind=pretrain", "from=base", "data={world=1}", "steps=1"]
+    made = load_recipe(recipe, [f"stages.more.{part}" for part in parts])
+    assert list(made.stages) == ["base", "chat", "more"]
+
+
+def test_only_a_model_made_elsewhere_has_nothing_to_run(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Run(load_recipe(recipe), tmp_path / "made").run(only="base")
+    folder = tmp_path / "made" / "base"
+    run = Run(load_recipe(recipe, [f"stages.base={{kind='model',path='{folder}',data={{world=1}}}}"]), tmp_path / "run")
+    progress.set_mode("plain")
+    run.run(only="base")
+    assert "base: a model made elsewhere; there is nothing to run\n" in capsys.readouterr().err
+
+
+def test_pain_17_a_run_that_surely_forgot_more_than_it_may_is_told_so(tales: Path, tmp_path: Path) -> None:
+    """Planted: fine-tuned at the rate of the pre-training and without replay, it forgets. Only what the interval leaves
+    no doubt of counts."""
+    chat = ["replay=0.0", "keep=last", "evaluate_every=0"]
+    planted = ["stages.base.steps=120", *(f"stages.chat.{one}" for one in chat), "evaluate.chat=['forgetting']"]
+    planted_run = Run(load_recipe(tales, planted), tmp_path)
+    summary = planted_run.run()
+    increase, low, high = (summary[f"evaluate.chat.forgetting.{name}"] for name in ("increase", "low", "high"))
+    assert 0 < low < increase < high
+
+    def said(limit: float) -> str:
+        return Run(load_recipe(tales, [*planted, f"stages.chat.max_forgetting={limit}"]), tmp_path).too_forgetful()
+
+    assert planted_run.too_forgetful() == ""  # none was asked for
+    assert said((low + increase) / 2) == said(high + 0.1) == ""
+    sentence = said(low / 2)
+    assert sentence.startswith(
+        f"chat forgets too much: its loss on held-out text 'tales' rose by {increase:.1%} (95%: "
+    )
+    assert f"max_forgetting allows {low / 2:.1%}; replay more" in sentence

@@ -291,8 +291,8 @@ def test_a_file_that_is_not_there_is_one_sentence_before_anything_runs(
     [
         (
             ["stages.mid={kind='pretrain',from='chat',data={tales=1},steps=1}", "evaluate.mid=['format']"],
-            "evaluate.mid: 'format' and 'forgetting' are asked of a stage of kind 'sft', and 'mid' is pre-trained; ask "
-            "'knowledge' of it",
+            "evaluate.mid: 'format', 'forgetting' and 'before' are asked of a stage of kind 'sft', and 'mid' is "
+            "pre-trained; ask 'knowledge' of it",
         ),
         (
             ["stages.base={kind='model',path='BASE',lr=0.1}", "stages.chat.replay=0.0"],

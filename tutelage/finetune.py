@@ -7,34 +7,42 @@ import shutil
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from tutelage import tokenizer as tokenizers
 from tutelage.batching.sources import TooLong
 from tutelage.chat.formats import read_conversations
+from tutelage.chat.formats.rows import SUFFIXES
 from tutelage.chat.renderer import TrainOn
 from tutelage.chat.source import read_source
-from tutelage.chat.verified import chat_tokenizer, make_renderer
+from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.verified import chat_tokenizer, has_own_template, make_renderer
 from tutelage.config import SettingsError, convert
 from tutelage.files import read_json
 from tutelage.ledger import Ledger
-from tutelage.model.hub import CONFIG, find_checkpoint, load_config
+from tutelage.model.hub import CONFIG, find_checkpoint, holds_model, load_config
+from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import parameter_count
 from tutelage.recipe import RECIPE, SUMMARY, Recipe, Run, check_recipe
-from tutelage.stages.data import ChatData, DataSettings, ProbeText
+from tutelage.stages.data import ChatData, DataSettings, DocumentData, ProbeText, TextData
 from tutelage.stages.evaluate import Suite
-from tutelage.stages.run import STAGE
-from tutelage.stages.settings import ModelFolder, PretrainSettings, SftSettings
+from tutelage.stages.run import RATES, STAGE
+from tutelage.stages.settings import LORA_LR_TIMES, ModelFolder, PretrainSettings, SftSettings
+from tutelage.train.find_lr import default_rate
 from tutelage.train.optimizers import OptimizerSettings
 
 # Few rows are passed more than three times, until this many steps are done.
 FEW_ROWS, FEW_STEPS = 1000, 100
 SPARE_FROM, SPARED = 100, 0.05  # the share of the rows kept to measure on; of fewer rows none
+# Of fewer rows too few are held out to choose a checkpoint by; and so often is the model looked at, at most: a look
+# takes as long as several steps.
+LOOK_FROM, LOOKS = 200, 5
 # A step of fewer tokens has no room for replayed text beside the conversations.
 STEPS_OF_A_PASS, SMALLEST_STEP, LARGEST_STEP = 8, 512, 8192
 # Of the base's rate, for few rows, which are read often: there it learns most and forgets least (the lab's finding 2).
 RATE_OF_FEW = 0.1
 PASSES = 3
-NOT_OF_THE_MODEL = (STAGE, SUMMARY, RECIPE)
+NOT_OF_THE_MODEL = (STAGE, RATES, SUMMARY, RECIPE)
 REPLAY = 0.5  # of the text the model was trained on, where that is known
 
 
@@ -55,7 +63,7 @@ def find_model(name: str | Path) -> Path:
         return find_checkpoint(name).resolve()
     folder = folder.resolve()
     stages = convert(read_json(folder / RECIPE), Recipe, str(folder / RECIPE)).stages
-    made = [folder / name for name in stages if (folder / name / CONFIG).exists()]
+    made = [folder / name for name in stages if holds_model(folder / name)]
     if not made:
         raise ValueError(f"{folder} is a run in which no stage is finished; run its recipe first")
     return made[-1]
@@ -78,12 +86,6 @@ def find_base(folder: Path) -> Base:
         path=str(folder), data=stage.data, held_out=stage.held_out, lr=stage.lr, batch_tokens=stage.batch_tokens
     )
     return Base(made, {name: recipe.data[name] for name in stage.data}, stage.optimizer)
-
-
-def default_rate(parameters: int) -> float:
-    """A peak learning rate for a model of which nothing is known but its size: 2e-5 at a billion parameters, falling
-    with the cube root of the size (1e-5 at 8 billion, as in Tulu 3, arXiv 2411.15124), between 5e-6 and 3e-4."""
-    return float(f"{min(3e-4, max(5e-6, 2e-5 * (1e9 / parameters) ** (1 / 3))):.1e}")
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,12 @@ def measure(data: Path, model: Path, train_on: TrainOn, max_refused: float, max_
     return Rows(len(rows) < FEW_ROWS, len(rows), sum(lengths), max(lengths))
 
 
+def talks(model: Path) -> bool:
+    """Whether a model has turns already, so that how it answers can be tried before it is fine-tuned."""
+    known = tokenizers.load(model).special_tokens
+    return has_own_template(read_source(model)) or all(name in known for name in TEMPLATE_TOKENS)
+
+
 def publish(run: Run) -> None:
     """Let the run's own folder be its last model's too, so that other programs load it by the name it was given. The
     files are links, where the disk knows them: nothing is stored twice."""
@@ -124,6 +132,42 @@ def publish(run: Run) -> None:
             shutil.copyfile(path, target)
 
 
+def looks_of(rows: Rows, batch_tokens: int, steps: int | None, epochs: int | None) -> int | Literal["epoch"]:
+    """How often the model is looked at while it trains (evaluate_every): at the end of every pass, but of many passes
+    LOOKS times in all; never where too few rows are held out to choose by."""
+    if rows.count < LOOK_FROM:
+        return 0
+    steps_of_a_pass = math.ceil(rows.tokens / batch_tokens)
+    passes = epochs if epochs is not None else (steps or 0) / steps_of_a_pass
+    if passes <= LOOKS or not rows.few:
+        return "epoch"
+    return math.ceil(passes * steps_of_a_pass / LOOKS)
+
+
+def replay_of(said: str) -> tuple[Path | None, float]:
+    """What `--replay SHARE` or `--replay FILE=SHARE` says; SettingsError where it says neither."""
+    file, _, number = said.rpartition("=")
+    try:
+        share = float(number)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < 1:
+        raise SettingsError(
+            f"--replay is '{said}'; give the share of the graded tokens that is replayed text, at least 0 and below 1, "
+            "or a file of text and the share, as in docs.parquet=0.05"
+        )
+    if file and not share:
+        raise SettingsError(f"--replay names {file} but replays nothing of it; give a share above 0")
+    return (Path(file) if file else None), share
+
+
+def text_of(path: Path) -> DataSettings:
+    """A file to replay text from: rows with a column "text", told by its name, else plain text."""
+    stem = path.with_suffix("") if path.suffix in (".gz", ".zst") else path
+    whole = str(path.resolve())
+    return DocumentData(path=whole) if path.is_dir() or stem.suffix in SUFFIXES else TextData(path=whole)
+
+
 def finetune_recipe(
     model: str | Path,
     data: Path,
@@ -133,11 +177,18 @@ def finetune_recipe(
     max_broken: float = 0.0,
     too_long: TooLong = "error",
     replay: float | None = None,
+    replay_file: Path | None = None,
+    max_forgetting: float | None = None,
     lr: float | None = None,
+    find_lr: bool = False,
+    lora: int | None = None,
     epochs: int | None = None,
     seed: int = 0,
 ) -> Recipe:
     """The recipe of one fine-tuning stage. What is None follows from the data and from what is known of the model.
+
+    `lora` is the rank of matrices to train in place of the weights; all of the weights are trained where it is None.
+    `replay` is a share of the graded tokens: of the text in `replay_file`, or of the text the model was trained on.
 
     Raises:
         SettingsError: `replay` is no share.
@@ -145,25 +196,31 @@ def finetune_recipe(
     """
     folder = find_model(model)
     base = find_base(folder)
-    if lr is None and base.stage.lr is None:
-        lr = default_rate(parameter_count(load_config(folder)))
+    times = 1 if lora is None else LORA_LR_TIMES
+    if lr is None and not find_lr and base.stage.lr is None:
+        lr = default_rate(parameter_count(load_config(folder))) * times
     rows = measure(data, folder, train_on, max_refused, max_broken)
-    if lr is None and rows.few and base.stage.lr is not None:
-        lr = float(f"{base.stage.lr * RATE_OF_FEW:.3g}")
+    if lr is None and not find_lr and rows.few and base.stage.lr is not None:
+        lr = float(f"{base.stage.lr * RATE_OF_FEW * times:.3g}")
     batch_tokens = LARGEST_STEP
     if rows.few:
         own = max(SMALLEST_STEP, rows.longest, math.ceil(rows.tokens / STEPS_OF_A_PASS))
         batch_tokens = min(LARGEST_STEP, own)
     known = "probe" not in base.data
     share = (REPLAY if known else 0.0) if replay is None else replay
-    if share and not known:
-        raise SettingsError(f"--replay needs the text that {folder} was trained on, and that is not known")
+    if share and not known and replay_file is None:
+        raise SettingsError(
+            f"--replay needs the text that {folder} was trained on, and that is not known; name another: --replay "
+            "FILE=SHARE"
+        )
     if share >= 1:
         raise SettingsError(f"--replay is {share}; it is a share of the graded tokens: at least 0, below 1")
     steps = None
     if epochs is None:
         steps = max(FEW_STEPS, PASSES * math.ceil(rows.tokens / batch_tokens)) if rows.few else None
         epochs = None if rows.few else PASSES
+    looks = looks_of(rows, batch_tokens, steps, epochs)
+    replayed = {"documents": text_of(replay_file)} if replay_file is not None else {}
     stage = SftSettings(
         parent="base",
         data={"chat": 1.0},
@@ -171,20 +228,27 @@ def finetune_recipe(
         max_refused=max_refused,
         too_long=too_long,
         replay=share,
+        replay_data=dict.fromkeys(replayed, 1.0),
+        max_forgetting=max_forgetting,
         lr=lr,
+        find_lr=find_lr,
         epochs=epochs,
         steps=steps,
         seed=seed,
         # Replayed text comes on top, so that a step holds as many conversations with it as without.
         batch_tokens=math.ceil(batch_tokens / (1 - share)),
         held_out=SPARED if rows.count >= SPARE_FROM else 0.0,
-        optimizer=base.optimizer,
-        keep="last",
+        optimizer=base.optimizer if lora is None else OptimizerSettings(),
+        lora=None if lora is None else LoraSettings(rank=lora),
+        evaluate_every=looks,
+        keep="behaviour" if looks else "last",
     )
     suites: list[Suite] = ["format", "forgetting"]
+    if talks(folder):
+        suites.append("before")
     recipe = Recipe(
         name=data.stem,
-        data={**base.data, "chat": ChatData(path=str(data.resolve()), max_broken=max_broken)},
+        data={**base.data, **replayed, "chat": ChatData(path=str(data.resolve()), max_broken=max_broken)},
         stages={"base": base.stage, "sft": stage},
         evaluate={"sft": suites},
         seed=seed,

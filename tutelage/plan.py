@@ -18,11 +18,19 @@ from tutelage.chat.renderer import TrainOn, render_documents
 from tutelage.chat.source import ChatSource, read_source
 from tutelage.chat.verified import chat_tokenizer, make_renderer
 from tutelage.model.hub import load_config
-from tutelage.model.sizes import activation_bytes, flops_per_token, parameter_count, resolve, training_bytes
+from tutelage.model.sizes import (
+    ModelConfig,
+    activation_bytes,
+    flops_per_token,
+    lora_training_bytes,
+    parameter_count,
+    resolve,
+    training_bytes,
+)
 from tutelage.recipe import TOKENIZER, Run
 from tutelage.records import Conversation, Document
 from tutelage.stages.data import conversations, documents, holds, plain_texts
-from tutelage.stages.settings import AnyStage, ModelFolder, SftSettings, TrainedStage, chats, parent_of
+from tutelage.stages.settings import MICRO_TOKENS, AnyStage, ModelFolder, SftSettings, TrainedStage, chats, parent_of
 from tutelage.tokenizer import Tokenizer
 
 # The share of the speed of a plain matrix product that training reaches; what small models on few cores came to.
@@ -119,7 +127,7 @@ def _plan_stage(
         steps = math.ceil(tokens / _tokens_of_a_step(stage, sizes))
     segment = sum(size.tokens for size in sizes.values()) / sum(size.rows for size in sizes.values())
     flops = tokens * flops_per_token(config, min(segment, context))
-    micro = min(stage.micro_tokens or stage.batch_tokens, max(tokens, 1))
+    micro = min(stage.micro_tokens or max(MICRO_TOKENS, round(segment)), stage.batch_tokens, max(tokens, 1))
     return StagePlan(
         done=info is not None,
         parameters=parameter_count(config),
@@ -127,9 +135,16 @@ def _plan_stage(
         steps=steps,
         flops=flops,
         seconds=info["seconds"] if info else flops / (speed * UTILISATION),
-        state_bytes=training_bytes(config, stage.optimizer.kind == "muon"),
-        activation_bytes=activation_bytes(config, micro),
+        state_bytes=_state_bytes(stage, config),
+        activation_bytes=activation_bytes(config, micro, recompute=stage.recompute),
     )
+
+
+def _state_bytes(stage: TrainedStage, config: ModelConfig) -> int:
+    lora = stage.lora if isinstance(stage, SftSettings) else None
+    if lora is None:
+        return training_bytes(config, stage.optimizer.kind == "muon")
+    return lora_training_bytes(config, lora.rank, 2 if lora.base_dtype == "bfloat16" else 4)
 
 
 def _tokens_of_a_pass(stage: TrainedStage, sizes: dict[str, DataSize]) -> float:

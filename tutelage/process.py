@@ -26,6 +26,13 @@ class Stopped(Exception):
     """The run was asked to stop and has saved where it stands."""
 
 
+def launched() -> tuple[int, int]:
+    """Which of how many processes this one is, as `torchrun` says: (0, 1) where it was started alone."""
+    if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
     """Within the block, Ctrl-C and SIGTERM wait until the step in progress is done; a second Ctrl-C ends at once."""
@@ -90,5 +97,6 @@ def environment() -> dict[str, Any]:
         "cpu": names[0] if names else platform.processor() or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "threads": torch.get_num_threads(),
+        "processes": launched()[1],
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,9 +23,10 @@ from tutelage.progress import status
 from tutelage.stages.data import DataSettings, WorldChat, find_data, find_world, holds, identity, plain_texts, world_of
 from tutelage.stages.evaluate import Suite, run_suite
 from tutelage.stages.prepare import Setting
-from tutelage.stages.run import STAGE, finished, run_stage
+from tutelage.stages.run import RATES, STAGE, finished, run_stage
 from tutelage.stages.settings import AnyStage, ModelFolder, PretrainSettings, SftSettings, chooses, parent_of
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings
+from tutelage.train.distributed import agreed, is_first, joined, meet
 
 SUMMARY, RECIPE, TOKENIZER, EVALUATION = "summary.json", "recipe.json", "tokenizer", "evaluate"
 MADE_OF = "made_of.json"
@@ -54,11 +56,28 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe and check that everything it names is there; SettingsError, in one sentence, where not."""
     table = read_toml(path)
     _find_files(table, path.parent)
+    _refuse_unknown_names(table, overrides, str(path))
     table = apply_overrides(table, overrides)
     _find_files(table, Path.cwd())
     recipe = convert(table, Recipe, str(path))
     check_recipe(recipe, str(path))
     return recipe
+
+
+def _refuse_unknown_names(table: dict[str, Any], overrides: Sequence[str], where: str) -> None:
+    """SettingsError where an override sets one thing of a stage, or of data, that the recipe does not have; a new one
+    is given whole, or with its kind."""
+    names = [override.partition("=")[0].strip() for override in overrides]
+    for part, noun in (("stages", "stage"), ("data", "data")):
+        known = table.get(part)
+        for name in names:
+            first, _, rest = name.partition(".")
+            inner, dot, _ = rest.partition(".")
+            if first != part or not dot or not isinstance(known, dict) or inner in known:
+                continue
+            if not {f"{part}.{inner}", f"{part}.{inner}.kind"}.intersection(names):
+                known_names = suggest(inner, known)
+                raise SettingsError(f"{where}: {name}: there is no {noun} '{inner}'{known_names}")
 
 
 def _find_files(table: dict[str, Any], folder: Path) -> None:
@@ -93,7 +112,7 @@ def _check_stage(recipe: Recipe, name: str, stage: AnyStage, above: list[str], h
     if name in (TOKENIZER, "data") or not name.replace("-", "").replace("_", "").isalnum():
         raise SettingsError(f"{here}: '{name}' cannot be a stage's name; use letters, digits, - and _")
     if isinstance(stage, ModelFolder):
-        _check_data(recipe, stage, "documents", here)
+        _check_data(recipe, stage.data, "documents", "model trains on", f"{here}.data")
         try:
             load_config(Path(stage.path))
         except ValueError as error:
@@ -111,8 +130,14 @@ def _check_stage(recipe: Recipe, name: str, stage: AnyStage, above: list[str], h
             f"{here}.context is {stage.context}, but the model has learned positions for {recipe.model.context} tokens "
             'only; use model.position = "rotary" to lengthen the context'
         )
-    _check_data(recipe, stage, "documents" if isinstance(stage, PretrainSettings) else "conversations", here)
-    if isinstance(stage, SftSettings) and stage.replay and not _base(recipe, stage).data:
+    wanted = "documents" if isinstance(stage, PretrainSettings) else "conversations"
+    _check_data(recipe, stage.data, wanted, f"{stage.__struct_config__.tag} trains on", f"{here}.data")
+    if not isinstance(stage, SftSettings):
+        return
+    _check_data(recipe, stage.replay_data, "documents", "sft replays", f"{here}.replay_data")
+    if stage.max_forgetting is not None and "forgetting" not in recipe.evaluate.get(name, []):
+        raise SettingsError(f'{here}.max_forgetting needs evaluate.{name} to hold "forgetting", which measures it')
+    if stage.replay and not stage.replay_data and not _base(recipe, stage).data:
         raise SettingsError(
             f"{here}.replay is {stage.replay}, but no text stands above it; name the text that the model was trained "
             "on as the data of its stage"
@@ -126,12 +151,13 @@ def _check_suites(recipe: Recipe, name: str, suites: list[Suite], where: str) ->
     stage, here = recipe.stages[name], f"{where}: evaluate.{name}"
     if isinstance(stage, ModelFolder):
         raise SettingsError(f"{where}: evaluate names stage '{name}', but that is a model trained elsewhere")
-    if not isinstance(stage, SftSettings) and {"format", "forgetting"}.intersection(suites):
+    if not isinstance(stage, SftSettings) and {"format", "forgetting", "before"}.intersection(suites):
         raise SettingsError(
-            f"{here}: 'format' and 'forgetting' are asked of a stage of kind 'sft', and '{name}' is pre-trained; ask "
-            "'knowledge' of it"
+            f"{here}: 'format', 'forgetting' and 'before' are asked of a stage of kind 'sft', and '{name}' is "
+            "pre-trained; ask 'knowledge' of it"
         )
-    if "forgetting" in suites and not _base(recipe, stage).data:
+    replayed = isinstance(stage, SftSettings) and stage.replay_data
+    if "forgetting" in suites and not _base(recipe, stage).data and not replayed:
         raise SettingsError(
             f"{here}: 'forgetting' needs the text that the model was trained on; name it as the data of its stage"
         )
@@ -148,15 +174,13 @@ def _base(recipe: Recipe, stage: AnyStage) -> AnyStage:
     return stage
 
 
-def _check_data(recipe: Recipe, stage: AnyStage, wanted: str, here: str) -> None:
-    for data_name in stage.data:
-        data = find_data(data_name, recipe.data, f"{here}.data")
+def _check_data(recipe: Recipe, names: Iterable[str], wanted: str, use: str, here: str) -> None:
+    for data_name in names:
+        data = find_data(data_name, recipe.data, here)
         if isinstance(data, WorldChat):
-            find_world(data, recipe.data, f"{here}.data.{data_name}")
+            find_world(data, recipe.data, f"{here}.{data_name}")
         if holds(data) != wanted:
-            raise SettingsError(
-                f"{here}.data: '{data_name}' holds {holds(data)}, but {stage.__struct_config__.tag} trains on {wanted}"
-            )
+            raise SettingsError(f"{here}: '{data_name}' holds {holds(data)}, but {use} {wanted}")
 
 
 @dataclass(frozen=True)
@@ -182,16 +206,17 @@ class Run:
     def fingerprint(self, name: str) -> str:
         """hash(resolved settings + the parent's fingerprint + the data's fingerprint)."""
         recipe, stage = self.recipe, self.recipe.stages[name]
-        data = [identity(data_name, recipe.data) for data_name in stage.data]
+        replayed = stage.replay_data if isinstance(stage, SftSettings) else {}
+        data = [identity(data_name, recipe.data) for data_name in (*stage.data, *replayed)]
         if isinstance(stage, ModelFolder):
             files = [path for path in sorted(Path(stage.path).iterdir()) if path.suffix in MODEL_FILES]
-            files = [path for path in files if path.name not in (STAGE, SUMMARY, RECIPE)]
+            files = [path for path in files if path.name not in (STAGE, RATES, SUMMARY, RECIPE)]
             said = {key: value for key, value in to_plain(stage).items() if key not in ("path", "batch_tokens")}
             return fingerprint([(path.name, file_hash(path)) for path in files], said, list(stage.data), data)
         parent = (
             self.fingerprint(stage.parent) if stage.parent else [self.tokenizer_fingerprint(), to_plain(recipe.model)]
         )
-        quiet = {"checkpoint_seconds", "micro_tokens"}
+        quiet = {"checkpoint_seconds", "micro_tokens", "max_forgetting"}
         if not chooses(stage):  # how often a run looks at itself does not change what it becomes
             quiet.add("evaluate_every")
         settings = {key: value for key, value in to_plain(stage).items() if key not in quiet}
@@ -258,12 +283,43 @@ class Run:
     def run(self, only: str | None = None) -> dict[str, Any]:
         """Run every stage that is not finished, evaluate, and write summary.json; returns the summary.
 
-        `only` runs one stage, whose parents must be finished, and leaves the others.
+        `only` runs one stage, whose parents must be finished, and leaves the others. Where `torchrun` started several
+        processes they work on it together; all but the first end when there is nothing left to train.
         """
+        with joined():
+            summary = self._run(only)
+        if summary is None:
+            sys.exit(0)
+        return summary
+
+    def _run(self, only: str | None) -> dict[str, Any] | None:
+        """The summary; None on all processes but the first."""
         began = time.monotonic()
         recipe = self.recipe
         if only is not None and only not in recipe.stages:
             raise SettingsError(f"there is no stage '{only}'{suggest(only, recipe.stages)}")
+        if only is not None and isinstance(recipe.stages[only], ModelFolder):
+            status(f"{only}: a model made elsewhere; there is nothing to run")
+        if is_first():
+            self._set_up()
+        meet()
+        trained = False
+        for name, stage in recipe.stages.items():
+            if only not in (None, name) or isinstance(stage, ModelFolder):
+                continue
+            done = agreed(is_first() and self.stage_done(name) is not None)
+            if only and stage.parent and not self.stage_done(stage.parent):
+                raise SettingsError(f"stage '{only}' builds on '{stage.parent}', which is not finished; run that first")
+            if done:
+                status(f"{name}: finished before, skipped")
+            else:
+                run_stage(stage, self.setting(name), agreed(self.fingerprint(name) if is_first() else None))
+                trained = True
+        return self.summarise(began if trained else None) if is_first() else None
+
+    def _set_up(self) -> None:
+        """Check and write what stands before the first stage."""
+        recipe = self.recipe
         if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / RECIPE).exists():
             raise SettingsError(f"{self.folder} holds files that are no run; name a new or empty folder: out=DIR")
         self._refuse_another_run()
@@ -271,18 +327,25 @@ class Run:
             identity(data_name, recipe.data)  # a file that is not there is told now, and not after hours of training
         write_json(self.folder / RECIPE, to_plain(recipe), sort=False)  # the order of stages and data counts
         self.make_tokenizer()
-        trained = False
-        for name, stage in recipe.stages.items():
-            if only not in (None, name) or isinstance(stage, ModelFolder):
+
+    def too_forgetful(self) -> str:
+        """A sentence where a stage forgot more than its max_forgetting allows; "" where none did, or none asks.
+
+        Only what is sure counts: the lower end of the 95% interval must be above the limit, for one of the texts.
+        """
+        for name, stage in self.recipe.stages.items():
+            if not isinstance(stage, SftSettings) or stage.max_forgetting is None or not self.stage_done(name):
                 continue
-            if only and stage.parent and not self.stage_done(stage.parent):
-                raise SettingsError(f"stage '{only}' builds on '{stage.parent}', which is not finished; run that first")
-            if self.stage_done(name):
-                status(f"{name}: finished before, skipped")
-            else:
-                run_stage(stage, self.setting(name), self.fingerprint(name))
-                trained = True
-        return self.summarise(began if trained else None)
+            found = self.evaluate(name)["forgetting"]
+            texts = found.get("by_data") or {next(iter(found["outcomes"])): found}
+            text, worst = max(texts.items(), key=lambda item: item[1]["low"])
+            if worst["low"] > stage.max_forgetting:
+                return (
+                    f"{name} forgets too much: its loss on held-out text '{text}' rose by {worst['increase']:.1%} "
+                    f"(95%: {worst['low']:.1%} to {worst['high']:.1%}), and max_forgetting allows "
+                    f"{stage.max_forgetting:.1%}; replay more, train less or at a lower rate"
+                )
+        return ""
 
     def _refuse_another_run(self) -> None:
         """SettingsError where the folder holds a run of other stages, or from another model: it would be replaced."""

@@ -125,3 +125,14 @@ def test_what_became_of_every_row_is_said() -> None:
             f"chat < {source}: 1,250 rows = 1,200 kept + 30 in the held-out part + "
             "20 longer than the context of 128 tokens" in text
         )
+
+
+def test_it_is_said_why_a_looks_weights_were_kept() -> None:
+    chosen = {"stages.chat.chosen.step": 20, "stages.chat.chosen.last": 100, "stages.chat.chosen.score": 0.912}
+
+    def said(by: str) -> str:
+        return shown(print_summary, SUMMARY | chosen | {"stages.chat.chosen.by": by}, width=120)
+
+    assert "chat: the weights of step 20 of 100 were kept: there it behaved best (score 91.2%)\n" in said("behaviour")
+    assert "chat: the weights of step 20 of 100 were kept: there its held-out loss was lowest\n" in said("loss")
+    assert "were kept" not in said("last")

@@ -2,15 +2,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import msgspec
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from tutelage.config import convert
 from tutelage.recipe import Run
-from tutelage.report.read import read_run
+from tutelage.report.read import Chosen, read_run
 from tutelage.report.training import POINTS, SMOOTHED_FROM, smooth, training
+from tutelage.train.find_lr import RateSearch
 
 MakeRun = Callable[..., Run]
 
@@ -56,3 +61,44 @@ def test_a_single_look_is_no_curve(make_run: MakeRun) -> None:
 
 def test_nothing_trained_is_left_out() -> None:
     assert training([], {}) is None
+
+
+SEARCH = {
+    "rates": [1e-5, 1e-4, 1e-3, 1e-2],
+    "losses": [3.0, 2.5, 1.5, 6.0],
+    "smoothed": [3.0, 2.8, 2.2, 4.0],
+    "steepest": 1e-4,
+    "turned": 1e-3,
+    "chosen": 1e-4,
+    "by": "a tenth of where the loss turns",
+}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({}, "fastest at 0.0001, and rises beyond 0.001. Taken was 0.0001: a tenth of that."),
+        (
+            {"turned": None, "by": "the steepest fall"},
+            "fastest at 0.0001, and never clearly rises. Taken was 0.0001: the rate of the steepest fall.",
+        ),
+    ],
+)
+def test_how_the_rate_was_found_is_shown_and_said(make_run: MakeRun, change: dict[str, Any], sentence: str) -> None:
+    stages = read_run(make_run())
+    search = convert(SEARCH | change, RateSearch)
+    info = msgspec.structs.replace(stages["chat"].info, rate_search=search)
+    shown = training([stages["base"], replace(stages["chat"], info=info)], {"chat": "base"})
+    assert shown is not None
+    assert sentence in shown
+    assert "Finding the rate" in shown
+    assert f"chosen: {search.chosen:g}" in shown
+
+
+def test_it_is_said_that_the_lowest_loss_was_kept(make_run: MakeRun) -> None:
+    stages = read_run(make_run())
+    chosen = Chosen(step=20, by="loss", score=0.9, lowest_loss_step=20)
+    info = msgspec.structs.replace(stages["chat"].info, chosen=chosen)
+    shown = training([stages["base"], replace(stages["chat"], info=info)], {"chat": "base"})
+    assert shown is not None
+    assert "The weights of step 20 of 20 were kept: there its held-out loss was lowest.<" in shown

@@ -3,12 +3,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 
 from tutelage.chat.renderer import NativeRenderer
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
-from tutelage.stages.data import ChatData, DataTable, Stores, conversations, identity
+from tutelage.records import Document
+from tutelage.stages.data import ChatData, DataTable, DocumentData, Stores, conversations, documents, holds, identity
 from tutelage.tokenizer import TokenizerSettings, train
 
 GOOD = {"prompt": "one", "completion": "two"}
@@ -59,3 +62,44 @@ def test_what_data_is_hangs_on_every_file_and_on_its_format(tmp_path: Path) -> N
     known.append(identity("chat", table(tmp_path / "a.jsonl")))
     assert all(one != other for number, one in enumerate(known) for other in known[:number])
     assert identity("chat", table(tmp_path / "*.jsonl")) == known[3]
+
+
+def documents_of(path: Path, **more: str) -> list[Document]:
+    return list(documents("docs", {"docs": DocumentData(path=str(path), **more)}))
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "json", "parquet"])
+def test_rows_of_text_are_documents_of_which_every_tenth_is_held_out(tmp_path: Path, suffix: str) -> None:
+    texts = [{"text": f"number {number}", "url": "x"} for number in range(25)]
+    path = tmp_path / f"docs.{suffix}"
+    if suffix == "parquet":
+        parquet.write_table(pa.Table.from_pylist(texts), path)
+    else:
+        path.write_text(json.dumps(texts) if suffix == "json" else "\n\n".join(map(json.dumps, texts)))
+    found = documents_of(path)
+    assert [document.text for document in found] == [row["text"] for row in texts]
+    assert [number for number, document in enumerate(found) if document.split == "held_out"] == [0, 10, 20]
+    assert len({document.id for document in found}) == 25
+    assert holds(DocumentData(path=str(path))) == "documents"
+
+
+def test_a_row_without_the_text_names_its_place_and_its_fields(tmp_path: Path) -> None:
+    path = tmp_path / "docs.jsonl"
+    path.write_text('{"text": "one"}\n{"body": "two"}\n')
+    with pytest.raises(ValueError, match=r"docs\.jsonl:2 has no text 'text' \(its fields: 'body'\)$"):
+        documents_of(path)
+    with pytest.raises(ValueError, match=r"docs\.jsonl:1 has no text 'body'"):
+        documents_of(path, column="body")
+    path.write_text('{"text": "one"}\n{"text": \n')
+    with pytest.raises(ValueError, match=r"docs\.jsonl:2: not JSON .*; mend the row or remove it$"):
+        documents_of(path)
+
+
+def test_documents_are_known_by_their_content_and_column(tmp_path: Path) -> None:
+    path = tmp_path / "docs.jsonl"
+    path.write_text('{"text": "one", "body": "two"}\n')
+    known = [identity("docs", {"docs": DocumentData(path=str(path), column=name)}) for name in ("text", "body")]
+    moved = path.rename(tmp_path / "moved.jsonl")
+    assert identity("docs", {"docs": DocumentData(path=str(moved))}) == known[0] != known[1]
+    moved.write_text('{"text": "three", "body": "two"}\n')
+    assert identity("docs", {"docs": DocumentData(path=str(moved))}) != known[0]

@@ -160,3 +160,26 @@ def test_a_model_that_writes_no_words_is_not_praised_for_having_written_no_wrong
     found = behaviour(load_model(run.folder / "chat"), make_trial(*chat(run)))
     assert found["format"]["rate"] == 1
     assert found["score"] == 0.5
+
+
+def test_before_is_what_the_model_could_do_that_a_stage_goes_on_from(
+    tales: Path, tales_run: Run, tmp_path: Path
+) -> None:
+    """A base model has no turns to keep; a chat model is asked the same prompts as the stage that goes on from it."""
+    assert run_suite("before", *chat(tales_run)) == {}
+    folder = tales_run.folder / "chat"
+    model = f"stages.base={{kind='model',path='{folder}',data={{tales=1}},lr=0.01}}"
+    run = Run(load_recipe(tales, [model, "stages.chat.steps=2", "evaluate.chat=['before','format']"]), tmp_path / "run")
+    summary = run.run()
+    own, _ = chat(run)
+    assert run_suite("before", own, run.setting("chat"))["format"]["near"]["count"] == 2
+    # The model it goes on from was tried on the very same prompts in its own run.
+    for name in ("rate", "near.rate", "seen.rate", "stops.rate", "real_words.rate"):
+        assert summary[f"evaluate.chat.before.format.{name}"] == tales_run.summary()[f"evaluate.chat.format.{name}"]
+
+
+def test_of_the_bases_words_it_is_counted_how_many_are_real(figures: dict[str, Any], tales_run: Run) -> None:
+    known = known_words(*chat(tales_run))
+    written = [word for row in figures["samples"] for word in words(row["before"])]
+    assert figures["base_words"]["count"] == len(written) > 0
+    assert figures["base_words"]["rate"] == sum(word in known for word in written) / len(written)

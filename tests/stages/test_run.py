@@ -13,12 +13,14 @@ from typing import Any
 import pytest
 
 import tutelage
+from tutelage.batching.loader import count_steps
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.files import resolve_folder
 from tutelage.model.hub import load_model, load_tensors
 from tutelage.recipe import Run, load_recipe
 from tutelage.stages import evaluate
-from tutelage.stages.run import CHOSEN, _choose, _cut_log, _recent_loss
+from tutelage.stages.prepare import prepare
+from tutelage.stages.run import CHOSEN, RATES, _choose, _cut_log, _recent_loss
 from tutelage.stages.settings import SftSettings
 
 RECIPE = """
@@ -348,6 +350,16 @@ def test_behaviour_comes_first_then_loss_then_the_earliest(looks: list[dict[str,
     )
 
 
+def test_the_loss_alone_may_choose_and_needs_no_behaviour() -> None:
+    stage = SftSettings(parent="base", data={"chat": 1.0}, steps=1, evaluate_every=1, keep="loss")
+    log = [
+        {"step": step, "loss": 0.1, "held_out.chat": loss} for step, loss in ((1, 2.0), (2, 1.0), (3, 1.0), (4, 1.5))
+    ]
+    found = {"step": 2, "by": "loss", "lowest_loss_step": 2, "last": 4}
+    assert _choose(log, stage) == found
+    assert _choose([{"step": 1, "loss": 0.1}], stage) == {"step": 1, "by": "last", "last": 1}  # nothing held out
+
+
 def test_a_stage_that_never_looks_keeps_its_last_weights() -> None:
     stage = SftSettings(parent="base", data={"chat": 1.0}, steps=1)
     assert _choose([{"step": 7, "loss": 0.1, "held_out.chat": 1.0}], stage) == {"step": 7, "by": "last", "last": 7}
@@ -371,3 +383,75 @@ def test_the_log_is_cut_whole_or_not_at_all(tmp_path: Path) -> None:
     assert log.read_text() == "".join(content.splitlines(keepends=True)[:3])
     assert before.read_text() == content
     assert _cut_log(tmp_path / "none.jsonl", 3) == []
+
+
+FOUND = (
+    "stages.chat={kind='sft',from='base',data={chat=1},replay=0.3,steps=12,batch_tokens=512,checkpoint_seconds=0,"
+    "find_lr=true,optimizer={kind='adamw'}}"
+)
+
+
+def test_pain_12_a_stage_that_finds_its_rate_is_resumed_at_that_rate_bit_for_bit(
+    tales: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    overrides = ["evaluate={}", "stages.base.steps=5", FOUND]
+    Run(load_recipe(tales, overrides), whole).run()
+    assert "finding the rate" in capsys.readouterr().err
+    killed = run(tales, out, signal.SIGKILL, 7, "/chat/train.jsonl", overrides)  # as the log is written once more
+    assert killed.returncode == -signal.SIGKILL
+    assert 3 < steps(out, "chat")[-1] < 12
+    swept = (out / "chat" / RATES).stat().st_mtime_ns
+    Run(load_recipe(tales, overrides), out).run()
+    assert "finding the rate" not in capsys.readouterr().err  # it was found before
+    assert (out / "chat" / RATES).stat().st_mtime_ns == swept
+    assert_same_run(out, whole)
+    info = json.loads((whole / "chat" / "stage.json").read_text())
+    search = info["rate_search"]
+    assert info["lr"] == search["chosen"] == max(line["lr"] for line in log_of(whole, "chat"))
+    assert search["by"] in ("the steepest fall", "a tenth of where the loss turns")
+    assert len(search["rates"]) == len(search["losses"]) > 10
+
+
+def test_a_look_comes_at_the_end_of_every_pass(tales: Path, tmp_path: Path) -> None:
+    made = Run(load_recipe(tales, ["evaluate={}", "stages.chat.evaluate_every=epoch"]), tmp_path)
+    made.run()
+    stage = made.recipe.stages["chat"]
+    assert isinstance(stage, SftSettings)
+    sources = prepare(stage, made.setting("chat")).sources
+    passes = json.loads((tmp_path / "chat" / "stage.json").read_text())["passes"]["chat"]
+    assert passes > 3
+    ends = [count_steps(sources, stage.batch_tokens, stage.seed, number + 1) for number in range(int(passes))]
+    looks = [line["step"] for line in log_of(tmp_path, "chat") if "behaviour" in line]
+    assert looks == sorted({*ends, 24})
+
+
+def test_a_stage_may_keep_the_weights_of_its_lowest_held_out_loss(tales: Path, tales_run: Run, tmp_path: Path) -> None:
+    Run(load_recipe(tales, ["evaluate={}", "stages.chat.keep=loss"]), tmp_path / "loss").run()
+    lowest = chosen(tales_run.folder)["lowest_loss_step"]
+    assert chosen(tmp_path / "loss") == chosen(tales_run.folder) | {"by": "loss", "step": lowest}
+    shorter = ["evaluate={}", "stages.chat.keep=last", f"stages.chat.steps={lowest}"]
+    Run(load_recipe(tales, shorter), tmp_path / "shorter").run()
+    assert weights(tmp_path / "loss") == weights(tmp_path / "shorter") != weights(tales_run.folder)
+
+
+def test_a_stage_replays_the_text_it_names_and_is_measured_on_what_is_held_out_of_it(
+    tales: Path, tmp_path: Path
+) -> None:
+    docs = tmp_path / "docs.jsonl"
+    docs.write_text("".join(json.dumps({"text": "the owl sees the hen. " * 9}) + "\n" for _ in range(20)))
+    named = [f"data.docs={{kind='documents',path='{docs}'}}", "stages.chat.replay_data={docs=1}"]
+    made = Run(load_recipe(tales, [*named, "stages.chat.keep=last", "evaluate.chat=['forgetting']"]), tmp_path / "run")
+    summary = made.run()
+    assert summary["stages.chat.graded_by_source.replay.docs"] == pytest.approx(
+        0.3 * summary["stages.chat.graded"], rel=0.1
+    )
+    assert "stages.chat.graded_by_source.replay.tales" not in summary
+    assert summary["stages.chat.ledgers.replay.docs.rows_kept"] == 18
+    last = log_of(made.folder, "chat")[-1]
+    assert {"base_held_out.tales", "base_held_out.docs"} <= last.keys()
+    by_data = {name: summary[f"evaluate.chat.forgetting.by_data.{name}.increase"] for name in ("tales", "docs")}
+    assert summary["evaluate.chat.forgetting.increase"] == max(by_data.values())
+    assert by_data["docs"] < by_data["tales"]  # what is replayed is not forgotten
+    docs.write_text(docs.read_text().replace("owl", "fox"))
+    assert made.stage_done("chat") is None

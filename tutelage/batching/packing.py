@@ -13,6 +13,11 @@ from tutelage.records import Batch, Example, Unit
 FILLER: Unit = (Example(tokens=np.zeros(1, np.int32), weights=np.zeros(1, np.float32)),)
 
 
+def is_filler(batch: Batch) -> bool:
+    """Whether a batch is there for its process to keep in step, and no part of the data."""
+    return batch.lengths == (1,) and batch.count == 0
+
+
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     """Spread units over as few rows as best-fit-decreasing finds, none longer than `capacity` tokens, none split.
 

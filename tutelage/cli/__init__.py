@@ -10,6 +10,7 @@ import click
 
 from tutelage import __version__
 from tutelage.cli.command import verb
+from tutelage.cli.diagnosing import diagnose_and_show, end_at_the_gate
 from tutelage.cli.opening import open_run, open_stage
 from tutelage.cli.talking import talk
 
@@ -34,20 +35,27 @@ SETTINGS = click.argument("settings", nargs=-1, metavar="[out=DIR] [dotted.key=v
 @verb
 def run(recipe: Path, settings: tuple[str, ...], only: str | None, as_json: bool) -> Any:
     """Run every stage of RECIPE that is not finished, evaluate, and write DIR/summary.json (DIR: runs/NAME)."""
-    return finish(open_run(recipe, settings), only, as_json)
+    opened = open_run(recipe, settings)
+    summary = finish(opened, only, as_json)
+    end_at_the_gate(opened, summary, as_json)
+    return summary
 
 
 def finish(opened: Any, only: str | None, as_json: bool) -> Any:
     """Run, write the report, and show the summary to a person."""
     from rich.console import Console
 
+    from tutelage.doctor.diagnose import diagnose_run
+    from tutelage.doctor.show import diagnoses_section, print_diagnoses
     from tutelage.report.page import write_report
     from tutelage.report.terminal import print_summary
 
     summary = opened.run(only)
-    report = write_report(opened)
+    diagnoses = diagnose_run(opened)
+    report = write_report(opened, [diagnoses_section(diagnoses)])
     if not as_json:
         print_summary(summary, Console())
+        print_diagnoses(diagnoses, Console())
         click.echo(f"the report, for a browser: {report}")
         click.echo(f"every figure: {opened.folder / 'summary.json'}")
     return summary
@@ -67,6 +75,7 @@ def demo(settings: tuple[str, ...], as_json: bool) -> Any:
         talk(str(last), temperature=0.0, seed=0)
     elif not as_json:
         click.echo(f"chat with it: tutelage chat {last}")
+    end_at_the_gate(opened, summary, as_json)
     return summary
 
 
@@ -121,12 +130,24 @@ def plan(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
 )
 @click.option(
     "--replay",
-    type=click.FloatRange(0, 1, max_open=True),
-    metavar="SHARE",
-    help="Share of the graded tokens that is text of the pre-training; a half where that text is known.",
+    metavar="[FILE=]SHARE",
+    help="Share of the graded tokens that is text of the pre-training (a half where that text is known), or of FILE.",
 )
 @click.option("--lr", type=click.FloatRange(0, min_open=True), help="Peak learning rate; a third of the model's own.")
+@click.option(
+    "--lora",
+    type=click.IntRange(min=1),
+    metavar="RANK",
+    help="Train matrices of this rank beside the weights (LoRA) and leave the weights as they are; 16 is usual.",
+)
+@click.option("--find-lr", is_flag=True, help="Find the learning rate by a short sweep over rates before training.")
 @click.option("--epochs", type=click.IntRange(min=1), help="Passes over the data; 3, and more where rows are few.")
+@click.option(
+    "--max-forgetting",
+    type=click.FloatRange(0),
+    metavar="SHARE",
+    help="Exit status 3 where the loss on the model's held-out text has surely risen by more, such as 0.1.",
+)
 @click.option("--seed", default=0, show_default=True)
 @verb
 def sft(
@@ -137,16 +158,21 @@ def sft(
     max_refused: float,
     max_broken: float,
     too_long: Any,
-    replay: float | None,
+    replay: str | None,
     lr: float | None,
+    lora: int | None,
+    find_lr: bool,
     epochs: int | None,
+    max_forgetting: float | None,
     seed: int,
     as_json: bool,
 ) -> Any:
     """Fine-tune a model on a file of conversations: every default is the safe one."""
-    from tutelage.finetune import finetune_recipe, publish
+    from tutelage.cli.auditing import audit_before_training
+    from tutelage.finetune import finetune_recipe, publish, replay_of
     from tutelage.recipe import Run
 
+    replay_file, share = (None, None) if replay is None else replay_of(replay)
     recipe = finetune_recipe(
         model,
         data,
@@ -154,16 +180,22 @@ def sft(
         max_refused=max_refused,
         max_broken=max_broken,
         too_long=too_long,
-        replay=replay,
+        replay=share,
+        replay_file=replay_file,
+        max_forgetting=max_forgetting,
         lr=lr,
+        lora=lora,
+        find_lr=find_lr,
         epochs=epochs,
         seed=seed,
     )
+    audit_before_training(data, max_broken, as_json)
     run = Run(recipe, out)
     summary = finish(run, None, as_json)
     publish(run)
     if not as_json:
         click.echo(f"chat with it: tutelage chat {out}")
+    end_at_the_gate(run, summary, as_json)
     return summary
 
 
@@ -186,6 +218,32 @@ def look(target: Path, as_json: bool, **options: Any) -> Any:
 
 
 @main.command()
+@click.argument("data", type=FILE, metavar="FILE")
+@click.option("--model", metavar="DIR|OWNER/NAME", help="The model to be trained; it proves and measures each row.")
+@click.option("--train-on", type=click.Choice(TRAIN_ON), default="all", show_default=True, help="What would be graded.")
+@click.option("--context", type=click.IntRange(min=1), help="Tokens of the training's context; the model's own.")
+@click.option("--too-long", type=click.Choice(["error", "split", "drop"]), default="error", show_default=True)
+@click.option("--held-out", type=FILE, metavar="FILE", help="Conversations that FILE must share nothing with.")
+@click.option("--against", type=FILE, multiple=True, metavar="FILE", help="An evaluation set; may be given many times.")
+@click.option("--max-broken", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="As in tutelage sft.")
+@click.option("--max-refused", type=click.FloatRange(0, 1), default=0.0, metavar="SHARE", help="As in tutelage sft.")
+@click.option("--fix", type=FILE, metavar="FILE", help="Write what is left when the faulty rows are taken out.")
+@click.option("--html", type=FILE, help="Also save the findings as a page, with examples.")
+@verb
+def audit(data: Path, as_json: bool, **options: Any) -> Any:
+    """What is wrong with a file of conversations, before it is trained on; exit status 1 if it must not be."""
+    from tutelage.cli.auditing import audit_and_show
+    from tutelage.files import to_json
+
+    found, good = audit_and_show(data, as_json=as_json, **options)
+    if not good:
+        if as_json:
+            click.echo(to_json(found))
+        sys.exit(1)
+    return found
+
+
+@main.command()
 @click.argument("first", type=FOLDER, metavar="RUN[/STAGE]")
 @click.argument("second", type=FOLDER, metavar="RUN[/STAGE]")
 @click.option("--html", type=FILE, help="Also save the comparison as a page.")
@@ -205,6 +263,14 @@ def compare(first: Path, second: Path, html: Path | None, as_json: bool) -> Any:
     if not as_json:
         print_comparison(comparison, Console())
     return comparison
+
+
+@main.command()
+@click.argument("target", type=FOLDER, metavar="RUN[/STAGE]")
+@verb
+def doctor(target: Path, as_json: bool) -> Any:
+    """What is wrong with a finished run, from its own numbers: symptom, cause and cure, each with its evidence."""
+    return diagnose_and_show(target, as_json)
 
 
 @main.command()
@@ -241,6 +307,8 @@ def evaluate(folder: Path, as_json: bool) -> Any:
     """Run the evaluations that the recipe asks for on a finished stage; those measured before are shown again."""
     from rich.console import Console
 
+    from tutelage.doctor.diagnose import diagnose_run
+    from tutelage.doctor.show import diagnoses_section
     from tutelage.report.page import write_report
     from tutelage.report.terminal import print_summary
 
@@ -248,7 +316,7 @@ def evaluate(folder: Path, as_json: bool) -> Any:
     if opened.stage_done(name) is None:
         raise ValueError(f"stage {name} is not finished; run its recipe first")
     summary = opened.summarise()
-    write_report(opened)
+    write_report(opened, [diagnoses_section(diagnose_run(opened))])
     if not as_json:
         print_summary(summary, Console())
     return {key: value for key, value in summary.items() if key.startswith(f"evaluate.{name}.")}
@@ -262,3 +330,15 @@ def evaluate(folder: Path, as_json: bool) -> Any:
 def chat(model: str, temperature: float, seed: int, as_json: bool) -> Any:
     """Talk with a fine-tuned model. With --json messages are read a line each and the replies come at the end."""
     return talk(model, temperature, seed, as_json)
+
+
+@main.command()
+@click.argument("model", metavar="RUN[/STAGE]|DIR")
+@click.option("--merge", is_flag=True, help="The whole model: the base with what was trained merged into it.")
+@click.option("--out", type=FOLDER, metavar="DIR", help="Where it is written; beside the run.")
+@verb
+def export(model: str, merge: bool, out: Path | None, as_json: bool) -> Any:
+    """What a LoRA run trained, as other programs load it: an adapter for peft, or with --merge a model for all."""
+    from tutelage.cli.exporting import export_model
+
+    return export_model(model, merge, out, as_json)

@@ -1,11 +1,12 @@
 """A model's folder: its settings, weights, tokenizer and chat files, in the layout that `transformers` reads where the
-model fits a published family, in our own where it does not. Written whole or not at all."""
+model fits a published family, in our own where it does not; or an adapter, in PEFT's layout, and where its base is.
+Written whole or not at all."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,12 +17,35 @@ from tutelage import tokenizer as tokenizers
 from tutelage.chat.source import ChatSource, read_source, write_source
 from tutelage.config import SettingsError, convert, to_plain
 from tutelage.files import read_json, write_json
+from tutelage.model.adapter import (
+    ADAPTER_BASE,
+    ADAPTER_CONFIG,
+    ADAPTER_WEIGHTS,
+    Adapter,
+    attach,
+    is_adapter,
+    read_adapter,
+    vocabulary_of,
+    write_adapter,
+)
+from tutelage.model.checkpoint import Checkpoint
+from tutelage.model.extension import extend_vocabulary, resized, with_context
 from tutelage.model.families import FAMILIES, read_config, write_config
-from tutelage.model.foreign import ForeignModel, grow_foreign, load_foreign, read_foreign_config, write_foreign
-from tutelage.model.layout import cut, is_harmless
-from tutelage.model.sizes import LongScaling, ModelConfig
+from tutelage.model.foreign import ForeignModel, load_foreign, read_foreign_config, write_foreign
+from tutelage.model.layout import OWN, Modules, cut, is_harmless
+from tutelage.model.lora import LoraSettings, add_lora, merge_lora
+from tutelage.model.sizes import ModelConfig
 from tutelage.model.transformer import Transformer
-from tutelage.model.weights import INDEX, WEIGHTS, load_tensors, read_tensor, save_tensors, tensor_files, write_weights
+from tutelage.model.weights import (
+    INDEX,
+    WEIGHTS,
+    load_tensors,
+    read_tensor,
+    save_tensors,
+    tensor_files,
+    weights_mark,
+    write_weights,
+)
 from tutelage.process import best_device
 from tutelage.tokenizer import Tokenizer
 
@@ -31,12 +55,16 @@ __all__ = [
     "Checkpoint",
     "extend_vocabulary",
     "find_checkpoint",
+    "holds_model",
+    "is_adapter",
     "load_config",
     "load_model",
     "load_tensors",
+    "save_adapter",
     "save_model",
     "save_tensors",
     "with_context",
+    "with_lora",
 ]
 
 CONFIG = "config.json"
@@ -44,25 +72,9 @@ CONFIG = "config.json"
 FETCHED = ["*.json", "*.safetensors", "*.jinja"]
 
 
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """A model together with the tokenizer it reads and writes with, and what its folder says of chats.
-
-    model:      where its architecture is none of ours, a `ForeignModel`, which answers to the same calls.
-    hub_config: the config.json of its family as it was read; None for a model made here.
-    """
-
-    model: Transformer
-    tokenizer: Tokenizer
-    source: ChatSource = field(default_factory=ChatSource)
-    hub_config: Mapping[str, Any] | None = None
-
-    def __post_init__(self) -> None:
-        self.model.tokens = self.tokenizer.vocab_size
-
-
-def find_checkpoint(name: str | Path) -> Path:
-    """The folder of a model: `name` itself, or where the model of that name on the Hugging Face hub was fetched to.
+def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
+    """The folder of a model: `name` itself, or where the model of that name on the Hugging Face hub was fetched to, at
+    `revision` where one is given.
 
     Raises:
         ValueError: there is no such folder, and nothing could be fetched.
@@ -78,7 +90,7 @@ def find_checkpoint(name: str | Path) -> Path:
             f"there is no folder {name}; to fetch a model of that name from the hub: pip install 'tutelage[hub]'"
         ) from None
     try:
-        return Path(snapshot_download(str(name), allow_patterns=FETCHED))
+        return Path(snapshot_download(str(name), revision=revision, allow_patterns=FETCHED))
     except Exception as error:  # whatever the network and the hub can come up with
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise ValueError(
@@ -88,7 +100,16 @@ def find_checkpoint(name: str | Path) -> Path:
 
 def load_config(folder: Path) -> ModelConfig:
     """The shape of the model in a folder; ValueError where there is none."""
+    if is_adapter(folder) and not (folder / CONFIG).exists():  # where PEFT wrote it the base says so
+        adapter = read_adapter(folder)
+        base = load_config(base_of(adapter))
+        return msgspec.structs.replace(base, vocab=vocabulary_of(adapter, base.vocab))
     return _read_config(folder)[0]
+
+
+def holds_model(folder: Path) -> bool:
+    """Whether a folder holds a model, or an adapter of one."""
+    return (folder / CONFIG).exists() or is_adapter(folder)
 
 
 def _read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any] | None]:
@@ -110,14 +131,21 @@ def _read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any] | None]:
         raise ValueError(f"{error} (this file was not written by this version)") from error
 
 
-def load_model(folder: Path, device: str | None = None, *, dtype: torch.dtype | None = None) -> Checkpoint:
+def load_model(
+    folder: Path, device: str | None = None, *, dtype: torch.dtype | None = None, merged: bool = True
+) -> Checkpoint:
     """Read a model's folder, tensor by tensor, to `device`, or to the best there is. Weights become `dtype`, float32
     where it is None, however they are kept.
+
+    Where the folder holds an adapter its base is read too, from where the adapter says it is, and the adapter is merged
+    into it; with `merged` off it stands beside it, as it was trained.
 
     Raises:
         ValueError: the folder is missing, is no model, or its files do not fit together; the sentence says which.
     """
     device = device or best_device()
+    if is_adapter(folder):
+        return _load_adapter(folder, device, dtype, merged)
     config, table = _read_config(folder)
     tokenizer = _load_tokenizer(folder)
     if tokenizer.vocab_size > config.vocab:
@@ -134,6 +162,77 @@ def load_model(folder: Path, device: str | None = None, *, dtype: torch.dtype | 
     _fill(folder, model, table)
     model.reset_rotations()
     return Checkpoint(model, tokenizer, read_source(folder), table)
+
+
+def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: bool) -> Checkpoint:
+    adapter = read_adapter(folder)
+    base = load_model(base_of(adapter), device, dtype=dtype)
+    modules = modules_of(base, f"{folder}: adapters are for built-in architectures, and its base is another")
+    tokenizer, source = base.tokenizer, base.source
+    if (folder / tokenizers.FILE_NAME).exists():
+        tokenizer, own = _load_tokenizer(folder), read_source(folder)
+        source = ChatSource(
+            own.template or source.template,
+            {**source.tokenizer_config, **own.tokenizer_config},
+            own.generation_config or source.generation_config,
+        )
+    config = load_config(folder)
+    base = with_context(base, config.context)
+    model = resized(base.model, max(config.vocab, tokenizer.vocab_size))
+    attach(model, modules, adapter)
+    if merged:
+        merge_lora(model)
+    return replace(base, model=model, tokenizer=tokenizer, source=source)
+
+
+def base_of(adapter: Adapter) -> Path:
+    """The folder of the base that an adapter belongs beside; one that was moved together with it is found too.
+
+    Raises:
+        ValueError: it is not there, or it is not the model that the adapter was trained on.
+    """
+    own = adapter.folder.resolve()
+    beside = own.parent / Path(adapter.base).name
+    moved = not Path(adapter.base).is_dir() and beside != own and holds_model(beside)
+    try:
+        folder = beside if moved else find_checkpoint(adapter.base, adapter.revision)
+    except ValueError as error:
+        raise ValueError(
+            f"{adapter.folder} holds an adapter, and its base is not to be found: {error}; put it back, or say where "
+            f"it is as base_model_name_or_path in {adapter.folder / ADAPTER_CONFIG}"
+        ) from error
+    if adapter.mark not in (None, _mark(folder)):
+        raise ValueError(
+            f"{folder} is not the model that the adapter in {adapter.folder} was trained on, its weights are others; "
+            "train the adapter again, or put the old weights back"
+        )
+    return folder
+
+
+def _mark(folder: Path) -> str:
+    """What the weights in a folder, a model's or an adapter's, are told from others by."""
+    weights = folder / ADAPTER_WEIGHTS
+    return weights_mark(dict.fromkeys(load_tensors(weights), weights) if is_adapter(folder) else tensor_files(folder))
+
+
+def modules_of(checkpoint: Checkpoint, refusal: str) -> Modules:
+    """What the modules of a model are called where its weights are written; ValueError, with that sentence, where it is
+    not of a built-in architecture."""
+    if checkpoint.model.config.foreign_parameters is not None:
+        raise ValueError(refusal)
+    table = write_config(checkpoint.model.config, checkpoint.hub_config)
+    return OWN if table is None else FAMILIES[table["model_type"]].modules
+
+
+def with_lora(checkpoint: Checkpoint, settings: LoraSettings, new_tokens: Sequence[int], seed: int) -> Checkpoint:
+    """The same model, changed in place: frozen, but for low-rank pairs and the rows of `new_tokens`.
+
+    Raises:
+        ValueError: the model is not of a built-in architecture, or has no matrix that a target names.
+    """
+    modules = modules_of(checkpoint, "lora is for built-in architectures, and this model is another")
+    add_lora(checkpoint.model, modules, settings, new_tokens, seed)
+    return checkpoint
 
 
 def _load_tokenizer(folder: Path) -> Tokenizer:
@@ -194,95 +293,47 @@ def save_model(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a model's folder: a model of a family in that family's layout, one made here in that of a family it fits,
     which `transformers` reads, or else in our own. The config is written last: where it stands, the weights are whole.
     """
-    config = checkpoint.model.config
-    foreign = config.foreign_parameters is not None
-    if foreign:
-        table: dict[str, Any] | None = {**(checkpoint.hub_config or {}), "vocab_size": config.vocab}
-    else:
-        table = write_config(config, checkpoint.hub_config)
-    plain = to_plain(config)
-    if table is not None:
-        written = "torch_dtype" if "torch_dtype" in table else "dtype"  # what it was called before transformers 5
-        plain = table | {written: str(checkpoint.model.embedding.weight.dtype).removeprefix("torch.")}
+    table, plain = _tables(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
     if (folder / CONFIG).exists() and read_json(folder / CONFIG) != plain:
         (folder / CONFIG).unlink()  # it would stand beside weights that are not its own
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_BASE):
+        (folder / name).unlink(missing_ok=True)
     checkpoint.tokenizer.save(folder)
     write_source(folder, checkpoint.source)
-    if foreign:
+    if checkpoint.model.config.foreign_parameters is not None:
         write_foreign(folder, cast(ForeignModel, checkpoint.model))
     else:
         write_weights(folder, _laid_out(checkpoint.model, table))
     write_json(folder / CONFIG, plain)
 
 
-def with_context(checkpoint: Checkpoint, context: int | None) -> Checkpoint:
-    """The same weights, shared, with room for `context` tokens, where that is more than the model has.
-
-    Raises:
-        ValueError: the model's positions cannot be lengthened.
-    """
+def _tables(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, dict[str, Any]]:
+    """The config.json of the family that a model is written as, None for our own layout; and what is written."""
     config = checkpoint.model.config
-    if context is None or context <= config.context:
-        return checkpoint
-    if config.position == "learned" or isinstance(config.rope_scaling, LongScaling) or config.foreign_parameters:
-        kind = "LongRoPE" if config.rope_scaling else "own" if config.foreign_parameters else "learned"
-        raise ValueError(
-            f"a context of {context} is more than the {config.context} tokens of the model's {kind} positions"
-        )
-    longer = _with_weights(msgspec.structs.replace(config, context=context), checkpoint.model.state_dict())
-    return replace(checkpoint, model=longer)
+    if config.foreign_parameters is not None:
+        table: dict[str, Any] | None = {**(checkpoint.hub_config or {}), "vocab_size": config.vocab}
+    else:
+        table = write_config(config, checkpoint.hub_config)
+    if table is None:
+        return None, to_plain(config)
+    written = "torch_dtype" if "torch_dtype" in table else "dtype"  # what it was called before transformers 5
+    return table, table | {written: str(checkpoint.model.embedding.weight.dtype).removeprefix("torch.")}
 
 
-def _with_weights(config: ModelConfig, tensors: dict[str, torch.Tensor]) -> Transformer:
-    """A model of these very weights."""
-    with torch.device("meta"):
-        model = Transformer(config)
-    model.load_state_dict(tensors, assign=True)
-    model.reset_rotations()
-    return model
+def save_adapter(folder: Path, checkpoint: Checkpoint, base: Path, settings: LoraSettings) -> None:
+    """Write what was trained beside the model in `base`, with the tokenizer and chat files that belong to it, into a
+    new folder. The weights of the base are not written again: who reads the folder finds them through it."""
+    modules = modules_of(checkpoint, "only adapters of built-in architectures are written")
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint.tokenizer.save(folder)
+    write_source(folder, checkpoint.source)
+    write_adapter(folder, checkpoint.model, modules, settings, _public_name(base), _mark(base))
+    write_json(folder / CONFIG, _tables(checkpoint)[1])
 
 
-@torch.no_grad()
-def extend_vocabulary(checkpoint: Checkpoint, names: tuple[str, ...], seed: int) -> Checkpoint:
-    """The same model with new special tokens: every old weight stays bit for bit, shared where it is not in a matrix
-    that grows, and every new token gets a row.
-
-    A new row is the mean of the old rows (Hewitt 2021: no new token then takes much probability from the old ones) plus
-    noise a tenth as wide as the old rows' spread, so that the new tokens can be told apart. Rows that the model has
-    beyond its tokens, which published ones often do, are filled first. The old tokens' logits are checked to be
-    unchanged.
-    """
-    tokenizer, old = checkpoint.tokenizer.extend(names), checkpoint.model
-    known, wanted = checkpoint.tokenizer.vocab_size, tokenizer.vocab_size
-    if wanted == known:
-        return checkpoint
-    generator = torch.Generator().manual_seed(seed)
-    if old.config.foreign_parameters is not None:
-        grown = grow_foreign(cast(ForeignModel, old), known, wanted, generator)
-        return replace(checkpoint, model=cast(Transformer, grown), tokenizer=tokenizer)
-    config = msgspec.structs.replace(old.config, vocab=max(wanted, old.config.vocab))
-    tensors = dict(old.state_dict())
-    for name in ("embedding.weight", "head.weight"):
-        if name in tensors:
-            tensor = tensors[name]
-            rows = tensor[:known]
-            noise = torch.randn((wanted - known, tensor.shape[1]), generator=generator).to(tensor) * rows.std() / 10
-            tensors[name] = torch.cat([rows, rows.mean(dim=0, keepdim=True) + noise, tensor[wanted:]])
-    new = _with_weights(config, tensors)
-    _check_extension(old, new, known)
-    return replace(checkpoint, model=new, tokenizer=tokenizer)
-
-
-def _check_extension(old: Transformer, new: Transformer, known: int) -> None:
-    length = min(32, old.config.context)
-    device = old.embedding.weight.device
-    tokens_N = torch.arange(length, device=device) * 7919 % known
-    positions_N = torch.arange(length, device=device)
-    before, after = (m.hidden(tokens_N, positions_N, m.within_segments((length,))) for m in (old, new))
-    assert torch.equal(before, after), "extension changed the hidden states"
-    assert torch.equal(old.head_weight[:known], new.head_weight[:known]), "extension changed an old row"
-    # One more column can change how a matrix product is blocked, and with it the last bits of the others.
-    bits = max(1e-5, 4 * torch.finfo(before.dtype).eps)
-    close = torch.allclose(old.logits(before)[:, :known], new.logits(after)[:, :known], rtol=bits, atol=bits)
-    assert close, "extension changed the logits of old tokens"
+def _public_name(folder: Path) -> tuple[str, str | None]:
+    """How others find a base: one fetched from the hub by its owner/name and revision, any other by its folder."""
+    parts = folder.resolve().parts
+    fetched = re.fullmatch(r"models--(.+?)--(.+)", parts[-3]) if len(parts) > 3 and parts[-2] == "snapshots" else None
+    return (f"{fetched[1]}/{fetched[2]}", parts[-1]) if fetched else (str(folder.resolve()), None)

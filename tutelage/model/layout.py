@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
-from tutelage.model.sizes import ModelConfig, is_gated
+from tutelage.model.sizes import ModelConfig
 
 # The names of our modules -> the names of theirs that make it up, one above the other; `*` is a layer.
 Modules = Mapping[str, tuple[str, ...]]
@@ -56,6 +56,11 @@ GPT2: Modules = {
     "head": ("lm_head",),
     **_in_layers("transformer.h", _GPT2_LAYER),
 }
+# A model that fits no family goes by our own names.
+OWN: Modules = {
+    **{name: (name,) for name in ("embedding", "position_embedding", "final_norm", "head")},
+    **_in_layers("blocks", {name: name for name in [*_LLAMA_LAYER, *_OUT_NORMS]}),
+}
 
 # What files hold beside the weights: tables that follow from the settings. A tied head is told apart by `is_harmless`.
 _TABLES = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|attn\.bias|attn\.masked_bias)")
@@ -82,6 +87,10 @@ def cut(modules: Modules, config: ModelConfig, name: str, tensor: torch.Tensor) 
         tensor = tensor.T  # its matrices are written the other way round
     if len(names) == 1:
         return {names[0]: tensor}
+    return dict(zip(names, tensor.split(part_rows(config, len(tensor), len(names))), strict=True))
+
+
+def part_rows(config: ModelConfig, rows: int, parts: int) -> list[int]:
+    """How many of a matrix's `rows` each of its parts has: itself, queries, keys and values, or gate and up."""
     q, kv = config.heads * config.head_size, config.kv_heads * config.head_size
-    rows = [q, kv, kv] if len(names) == 3 else [config.mlp_width] * (2 if is_gated(config) else 1)
-    return dict(zip(names, tensor.split(rows), strict=True))
+    return [rows] if parts == 1 else [q, kv, kv] if parts == 3 else [config.mlp_width] * parts

@@ -232,9 +232,24 @@ def training_bytes(config: ModelConfig, muon: bool) -> int:
     return 4 * (4 * count - matrices)
 
 
-def activation_bytes(config: ModelConfig, tokens: int, segment: int | None = None) -> int:
+def lora_parameters(config: ModelConfig, rank: int) -> int:
+    """Weights of low-rank pairs beside every matrix of the blocks, where queries, keys, values, gate and up are
+    matrices of their own."""
+    queries, keys = config.heads * config.head_size, config.kv_heads * config.head_size
+    outputs = [queries, keys, keys, *[config.mlp_width] * (2 if is_gated(config) else 1)]
+    inner = queries + config.mlp_width + 2 * config.width  # what attention_out and mlp_down read and write
+    return config.depth * rank * (sum(config.width + size for size in outputs) + inner)
+
+
+def lora_training_bytes(config: ModelConfig, rank: int, bytes_per_weight: int = 4) -> int:
+    """Bytes of the frozen weights, and of the pairs' weights, gradients and optimizer state in float32."""
+    return bytes_per_weight * parameter_count(config) + 16 * lora_parameters(config, rank)
+
+
+def activation_bytes(config: ModelConfig, tokens: int, segment: int | None = None, *, recompute: bool = False) -> int:
     """Bytes of float32 that the forward pass of `tokens` tokens keeps for the backward, in segments of `segment` tokens
-    each (the context where None), which count only where scores are capped: those are kept whole."""
+    each (the context where None), which count only where scores are capped: those are kept whole. With `recompute`
+    only what each block reads, and all of the one that is run again."""
     width, queries, keys = config.width, config.heads * config.head_size, config.kv_heads * config.head_size
     norm = 2 * width  # what it reads and what it makes, which the matrix behind it keeps
     # Where norms stand behind alone, that is the stream.
@@ -251,4 +266,7 @@ def activation_bytes(config: ModelConfig, tokens: int, segment: int | None = Non
         masked_layers, masked = config.depth, masked + 2 * config.heads * segment
     mlp = config.mlp_width * (2 + (config.mlp == "swiglu") + 2 * (config.mlp == "geglu_tanh"))
     attentions = (config.depth - masked_layers) * attention + masked_layers * masked
-    return 4 * tokens * (config.depth * (norms + queries + mlp) + attentions + norm + width)
+    blocks = config.depth * (norms + queries + mlp) + attentions
+    if recompute:
+        blocks = blocks // config.depth + config.depth * width
+    return 4 * tokens * (blocks + norm + width)

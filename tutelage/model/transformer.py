@@ -18,6 +18,7 @@ from tutelage.model.fused import rms_norm, swiglu
 from tutelage.model.heads import label_logprobs
 from tutelage.model.rotary import rotate, rotation_table, window_rotation_table
 from tutelage.model.sizes import ModelConfig, has_bias, is_gated
+from tutelage.model.token_rows import TokenRows
 from tutelage.records import Batch
 
 # Where few shapes are wanted, sizes are multiples of this.
@@ -127,6 +128,7 @@ class Transformer(nn.Module):
         self.rules = [attention.rules(config, layer) for layer in range(config.depth)]
         self.final_norm = make_norm(config)
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
+        self.token_rows: TokenRows | None = None  # where only some tokens' rows are trained
         if config.position == "rotary":
             self.register_buffer("rotations", torch.empty(0), persistent=False)
         if config.window_rope_theta is not None:
@@ -151,10 +153,12 @@ class Transformer(nn.Module):
                 lengths = (*lengths, extra)
             read = F.pad(graded, (0, -len(graded) % SHAPES_APART))
         hidden_ND = self.hidden(tokens_N, positions_N, self.within_segments(lengths))
-        if len(read) != len(hidden_ND):
+        if len(graded) != len(hidden_ND):
             hidden_ND = hidden_ND.index_select(0, read)
         labels = batch.labels_N.index_select(0, read)
-        return label_logprobs(hidden_ND, self.head_weight, labels, self.config.logit_softcap)[: len(graded)]
+        rows = self.token_rows
+        own = () if rows is None else (rows.ids_R, rows.head_rows)
+        return label_logprobs(hidden_ND, self.head_weight, labels, self.config.logit_softcap, *own)[: len(graded)]
 
     def _few_shapes(self) -> bool:
         """Whether batches are filled up to few different sizes. PyTorch compiles bfloat16 products on CPUs for every
@@ -165,7 +169,8 @@ class Transformer(nn.Module):
     def hidden(self, tokens_N: torch.Tensor, positions_N: torch.Tensor, attend: Attend) -> torch.Tensor:
         """The stream after the last norm, [N, D]."""
         c = self.config
-        x_ND = self.embedding(tokens_N)
+        rows = self.token_rows
+        x_ND = self.embedding(tokens_N) if rows is None else rows.embed(self.embedding, tokens_N)
         if c.embedding_scale != 1:
             # Rounded as the weights are: in bfloat16 Gemma was trained with 55.5, not with sqrt(3072).
             x_ND = x_ND * torch.tensor(c.embedding_scale, dtype=x_ND.dtype).item()
@@ -190,6 +195,8 @@ class Transformer(nn.Module):
     def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         """Scores of every token, [N, V]."""
         logits_NV, cap = hidden_ND @ self.head_weight.T, self.config.logit_softcap
+        if self.token_rows is not None:
+            logits_NV = self.token_rows.put_scores(hidden_ND, logits_NV)
         return logits_NV if cap is None else cap * torch.tanh(logits_NV / cap)
 
     def within_segments(self, lengths: tuple[int, ...]) -> Attend:

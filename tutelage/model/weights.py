@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,6 +41,35 @@ def read_tensor(path: Path, name: str) -> torch.Tensor:
             return file.get_tensor(name)
     except (safetensors.SafetensorError, OSError) as error:
         raise _broken(path, error) from error
+
+
+def weights_mark(files: Mapping[str, Path]) -> str:
+    """A hexadecimal hash by which one model's weights are told from another's: of the name, shape and first row of each
+    tensor, so that no more than a sliver of the files is read. `files` says which file holds each."""
+    mark = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        try:
+            with safetensors.safe_open(path, "pt") as file:
+                part = file.get_slice(name)
+                mark.update(f"{name} {part.get_shape()} ".encode())
+                mark.update(part[:1].float().numpy().tobytes())
+        except (safetensors.SafetensorError, OSError) as error:
+            raise _broken(path, error) from error
+    return mark.hexdigest()
+
+
+def trained_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
+    """A module's state without its frozen parameters: what training changes."""
+    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
+
+
+def load_trained_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
+    """Take up what `trained_state` gave of a module like this one."""
+    differing = trained_state(module).keys() ^ tensors.keys()
+    if differing:
+        raise ValueError(f"{min(differing)} is trained in one of the two and not in the other; start the stage again")
+    module.load_state_dict(tensors, strict=False)
 
 
 def tensor_files(folder: Path) -> dict[str, Path]:

@@ -25,11 +25,12 @@ from tutelage.report.words import change, in_order, memory, rate_words, reach, s
 
 FORM = frozenset({"format", "format.has_content", "format.stops", "format.keeps_its_turn"})
 # Of all other names that begin with "format.", each is a set of prompts that were not trained on.
-NO_SET = frozenset({"format.real_words", "format.verbatim", "format.seen"})
+NO_SET = frozenset({"format.real_words", "format.base_words", "format.verbatim", "format.seen"})
 GENERALISATION = (
     "The same check on prompts ever further from those trained on. Right form is not yet sense: see how many of its "
     "words are real, and how many answers are copies."
 )
+BEFORE = "What the model could do that it was made from, on the same prompts and questions."
 KNOWLEDGE = (
     "Conversations were about the trained people. Of held-out people it only read, so their rate shows what was "
     "learned by reading and can be asked for."
@@ -120,11 +121,13 @@ def _plots(of_stages: Mapping[str, Mapping[str, Rate]]) -> list[Html]:
     known = in_order({name for rates in of_stages.values() for name in rates})
     form = [name for name in known if name in FORM]
     reaches = [name for name in known if name.startswith("format.") and name not in FORM]
-    knows = [name for name in known if not name.startswith("format")]
+    before = [name for name in known if name.startswith("before.")]
+    knows = [name for name in known if not name.startswith("format") and name not in before]
     groups = [
         ("The form of a conversation", form, _form_note(of_stages)),
         ("How far it generalises", reaches, GENERALISATION),
         ("What it knows", knows, KNOWLEDGE),
+        ("Before fine-tuning", before, BEFORE),
     ]
     plots: list[Html] = []
     for title, names, note in groups:

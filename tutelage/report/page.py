@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -21,20 +21,21 @@ from tutelage.stages.settings import SftSettings
 REPORT = "report.html"
 
 
-def write_report(run: Run) -> Path:
-    """Write DIR/report.html from the files of the run's finished stages; what is not there yet is left out.
+def write_report(run: Run, more: Sequence[Html | None] = ()) -> Path:
+    """Write DIR/report.html from the files of the run's finished stages; what is not there yet is left out. `more` are
+    sections to stand below the key figures.
 
     Raises:
         ValueError: a file of the run is broken; the sentence names it.
         DiskError: the disk refuses.
     """
     path = run.folder / REPORT
-    write_text(path, report_page(run, read_run(run)))
+    write_text(path, report_page(run, read_run(run), more))
     return path
 
 
-def report_page(run: Run, stages: Mapping[str, Finished]) -> str:
-    """The page, from the finished stages of a run."""
+def report_page(run: Run, stages: Mapping[str, Finished], more: Sequence[Html | None] = ()) -> str:
+    """The page, from the finished stages of a run; `more` as in `write_report`."""
     listed = list(stages.values())
     bases = {
         name: run.setting(name).ancestor(stage)[0]
@@ -44,6 +45,7 @@ def report_page(run: Run, stages: Mapping[str, Finished]) -> str:
     parts = [
         style(),
         tag("section", key_figures(stages, run.summary().get("seconds"))) if stages else None,
+        *more,
         abilities(stages),
         before_and_after(listed, bases),
         training(listed, bases),

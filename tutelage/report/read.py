@@ -17,6 +17,7 @@ from tutelage.ledger import Ledger
 from tutelage.recipe import EVALUATION, Run
 from tutelage.stages.run import LOG, STAGE
 from tutelage.stages.settings import ModelFolder
+from tutelage.train.find_lr import RateSearch
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ class Chosen(msgspec.Struct, frozen=True):
     """Which look's weights became the stage's model, and which the held-out loss alone would have picked."""
 
     step: int
-    by: Literal["behaviour", "last"]
+    by: Literal["behaviour", "loss", "last"]
     score: float | None = None
     lowest_loss_step: int | None = None
 
@@ -53,6 +54,7 @@ class StageFile(msgspec.Struct, frozen=True):
     loss_start: float | None = None
     environment: dict[str, str | int | float | None] = {}
     chosen: Chosen | None = None
+    rate_search: RateSearch | None = None
 
 
 class Sample(msgspec.Struct, frozen=True):

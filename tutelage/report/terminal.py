@@ -21,6 +21,9 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     if rates.row_count:
         console.print(rates)
     for stage in stages:
+        if said := _kept(summary, f"stages.{stage}."):
+            console.print(f"{stage}: {said}", highlight=False)
+    for stage in stages:
         name = f"evaluate.{stage}.forgetting."
         if f"{name}increase" in summary:
             increase, low, high = (summary[f"{name}{key}"] for key in ("increase", "low", "high"))
@@ -33,6 +36,16 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
         _print_ledgers(summary, stage, console)
     peak = summary["peak_rss_bytes"] / 2**30
     console.print(f"took {duration(summary['seconds'])}, at most {peak:.2f} GiB of memory")
+
+
+def _kept(summary: Mapping[str, Any], prefix: str) -> str:
+    """Which look's weights a stage kept and why; "" where it kept the last, for it never looked."""
+    step, last = (summary.get(f"{prefix}chosen.{name}") for name in ("step", "last"))
+    why = {
+        "behaviour": f"there it behaved best (score {summary.get(f'{prefix}chosen.score', 0.0):.1%})",
+        "loss": "there its held-out loss was lowest",
+    }.get(summary.get(f"{prefix}chosen.by", ""))
+    return f"the weights of step {step:,} of {last:,} were kept: {why}" if why else ""
 
 
 def _stage_table(summary: Mapping[str, Any], stages: list[str]) -> Table:

@@ -22,6 +22,7 @@ from tutelage.html import (
 from tutelage.report.abilities import with_small
 from tutelage.report.read import Chosen, Finished, Look, column, names_under
 from tutelage.report.words import short
+from tutelage.train.find_lr import RateSearch
 
 POINTS = 300  # of a smoothed curve
 SMOOTHED_FROM = 60  # steps; a shorter curve is drawn as it is
@@ -61,6 +62,8 @@ def _stage(stage: Finished, base: Finished | None) -> list[Html]:
     parts = [tag("h3", stage.name, tag("span", f" · {kind}"), attributes={"class": "stage-name"}), facts(cards)]
     parts += _chosen_sentence(stage)
     parts.append(line_plot(_losses(log), x_label="step", y_label="loss (nats a token)", title="Loss"))
+    if info.rate_search is not None:
+        parts += _rate_search(info.rate_search)
     if fine_tuned:
         parts += _behaviour(stage)
         parts += _base_text(stage, base)
@@ -71,6 +74,31 @@ def _stage(stage: Finished, base: Finished | None) -> list[Html]:
     parts.append(details("Learning rate and gradient norm", columns(*rate_and_norm)))
     parts += _written(stage.looks)
     return parts
+
+
+def _rate_search(search: RateSearch) -> list[Html]:
+    """The sweep that the learning rate was found by."""
+    heights = dict(zip(search.rates, search.smoothed, strict=True))
+    nearest = min(heights, key=lambda rate: abs(np.log(rate / search.chosen)))
+    series = [
+        Series("loss of the next step", search.rates, search.losses),
+        Series("its running mean", search.rates, search.smoothed),
+        Series(f"chosen: {search.chosen:g}", [nearest], [heights[nearest]]),
+    ]
+    return [
+        line_plot(series, x_label="learning rate", y_label="loss (nats a token)", log_x=True, title="Finding the rate"),
+        paragraph(_search_sentence(search), muted=True),
+    ]
+
+
+def _search_sentence(search: RateSearch) -> str:
+    apart, why = "and never clearly rises", "the rate of the steepest fall"
+    if search.turned is not None:
+        apart, why = f"and rises beyond {search.turned:g}", "a tenth of that"
+    return (
+        f"Before training, the rate was raised step by step on weights that were put back afterwards. The loss falls "
+        f"fastest at {search.steepest:g}, {apart}. Taken was {search.chosen:g}: {why}."
+    )
 
 
 def smooth(steps: np.ndarray, values: np.ndarray, name: str) -> Series:
@@ -139,12 +167,15 @@ def _chosen_sentence(stage: Finished) -> list[Html]:
     chosen = stage.info.chosen
     if chosen is None or (chosen.by == "last" and chosen.lowest_loss_step is None):
         return []
+    kept = f"The weights of step {chosen.step:,} of {stage.info.steps:,} were kept:"
     if chosen.by == "last":
         said = f"The weights after the last step, {chosen.step:,}, were kept."
+    elif chosen.by == "loss":
+        said = f"{kept} there its held-out loss was lowest."
     else:
         score = "" if chosen.score is None else f" (score {chosen.score:.1%})"
-        said = f"The weights of step {chosen.step:,} of {stage.info.steps:,} were kept: there it behaved best{score}."
-    if chosen.lowest_loss_step is not None:
+        said = f"{kept} there it behaved best{score}."
+    if chosen.lowest_loss_step is not None and chosen.by != "loss":
         same = chosen.lowest_loss_step == chosen.step
         picked = "the same" if same else f"step {chosen.lowest_loss_step:,}"
         said += f" The held-out loss alone would have picked {picked}."

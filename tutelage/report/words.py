@@ -15,6 +15,7 @@ RATES = {
     "format.near": "form, prompts near that domain",
     "format.out_of_domain": "form, prompts far from that domain",
     "format.real_words": "its words occur in what it was trained on",
+    "format.base_words": "the base model's words occur in what that was trained on",
     "format.verbatim": "answers are copied from training, letter for letter",
     "knowledge.trained": "trained people, one-step questions",
     "knowledge.held_out": "held-out people, one-step questions",
@@ -39,6 +40,8 @@ PROMPT_SETS = {
 def rate_words(name: str) -> str:
     """How a person says the dotted name of a rate; one that is not known by heart is taken apart."""
     suite, _, rest = name.partition(".")
+    if suite == "before":
+        return f"before: {rate_words(rest)}"
     return RATES.get(name) or f"{suite}: {rest.replace('.', ', ').replace('_', ' ')}"
 
 

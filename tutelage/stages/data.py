@@ -10,7 +10,8 @@ from typing import Literal
 from tutelage import __version__
 from tutelage.batching.sources import TooLong, conversation_units, document_units, open_or_write
 from tutelage.batching.store import Store
-from tutelage.chat.formats import data_files, read_conversations
+from tutelage.chat.formats import BrokenRow, data_files, read_conversations
+from tutelage.chat.formats.rows import rows
 from tutelage.chat.renderer import TrainOn
 from tutelage.chat.template import part_text
 from tutelage.chat.verified import Renderer
@@ -42,6 +43,19 @@ class TextData(TextSettings, tag="text", tag_field="kind", frozen=True, kw_only=
     """A text file, for pre-training."""
 
 
+class DocumentData(Settings, tag="documents", tag_field="kind", frozen=True, kw_only=True):
+    """Files of documents, for pre-training or to be replayed: JSON lines, JSON or Parquet, a document a row. Every
+    tenth of the first HELD_OUT_OF rows is held out from training.
+
+    path:   a file, a folder of files, or a pattern such as `docs/*.parquet`; a relative one in a recipe is looked for
+            beside the recipe.
+    column: the name of the text in a row.
+    """
+
+    path: str
+    column: str = "text"
+
+
 class ProbeText(Settings, tag="probe", tag_field="kind", frozen=True, kw_only=True):
     """Two dozen short texts of many kinds that come with Tutelage and are never trained on: what a model forgets is
     measured on them where the text it was made of is not known."""
@@ -69,7 +83,9 @@ class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=Tr
     path: str
 
 
-DataSettings = WorldText | WorldChat | TextData | ProbeText | ChatData | Prompts
+DataSettings = WorldText | WorldChat | TextData | DocumentData | ProbeText | ChatData | Prompts
+# Enough to tell a loss by, and few enough to be measured again and again while a model is trained.
+HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
 DataTable = Mapping[str, DataSettings]
 
 
@@ -103,7 +119,7 @@ def world_of(table: DataTable) -> World | None:
 
 def holds(data: DataSettings) -> Literal["documents", "conversations", "prompts"]:
     """What the rows of some data are."""
-    if isinstance(data, WorldText | TextData | ProbeText):
+    if isinstance(data, WorldText | TextData | DocumentData | ProbeText):
         return "documents"
     return "prompts" if isinstance(data, Prompts) else "conversations"
 
@@ -113,10 +129,35 @@ def documents(name: str, table: DataTable) -> Iterator[Document]:
     data = table[name]
     if isinstance(data, TextData):
         return text_documents(text_file(data, f"data.{name}"), data.tail)
+    if isinstance(data, DocumentData):
+        return document_rows(data)
     if isinstance(data, ProbeText):
         return probe_documents()
     assert isinstance(data, WorldText)
     return World(data).documents()
+
+
+def document_rows(data: DocumentData) -> Iterator[Document]:
+    """The rows of files of documents, their ids the places where they stand.
+
+    Raises:
+        DiskError: a file cannot be read.
+        ValueError: a row is broken or has no such text; the sentence names it.
+    """
+    number = 0
+    for file in data_files(Path(data.path)):
+        for place, row in rows(file, lambda row: data.column in row):
+            if row is None:
+                continue
+            if isinstance(row, BrokenRow):
+                raise ValueError(f"{file.with_name(place)}: {row}; mend the row or remove it")
+            text = row.get(data.column)
+            if not isinstance(text, str):
+                fields = ", ".join(repr(name) for name in row)
+                raise ValueError(f"{file.with_name(place)} has no text '{data.column}' (its fields: {fields})")
+            held_out = number < HELD_OUT_OF and number % HELD_OUT_EVERY == 0
+            yield Document(text, place, split="held_out" if held_out else "train")
+            number += 1
 
 
 def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[Conversation]:
@@ -153,6 +194,8 @@ def identity(name: str, table: DataTable) -> list[object]:
             data.sha256 if data.path is None else file_hash(text_file(data, f"data.{name}")),
             data.tail,
         ]
+    if isinstance(data, DocumentData):
+        return [__version__, [file_hash(file) for file in data_files(Path(data.path))], data.column]
     if isinstance(data, ChatData | Prompts):
         held_out = data.held_out if isinstance(data, ChatData) else None
         files = [data_files(Path(path)) for path in (data.path, held_out) if path is not None]

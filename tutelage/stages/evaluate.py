@@ -6,26 +6,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+import numpy as np
+
 from tutelage.chat.verified import make_renderer
 from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.evaluate.asking import continue_text
-from tutelage.evaluate.format import FormatResult, by_set, evaluate_format
+from tutelage.evaluate.asking import can_chat, continue_text
+from tutelage.evaluate.format import FormatResult, by_set, evaluate_format, words
 from tutelage.evaluate.knowledge import evaluate_knowledge, evaluate_questions, trial_questions
 from tutelage.evaluate.loss import forgetting
-from tutelage.evaluate.statistics import Rate
+from tutelage.evaluate.statistics import Rate, share_of_sums
 from tutelage.model.hub import Checkpoint, load_config, load_model, with_context
 from tutelage.progress import status
 from tutelage.records import Conversation
 from tutelage.stages.data import world_of
-from tutelage.stages.prepare import Setting
+from tutelage.stages.prepare import Setting, text_context
 from tutelage.stages.prompts import known_words, prompt_sets, talked_of, trained_answers, trial_prompts
 from tutelage.stages.settings import SftSettings, TrainedStage
 from tutelage.tokenizer import EncodingError, Tokenizer
 from tutelage.world.grading import Question
 from tutelage.world.society import World
 
-Suite = Literal["format", "knowledge", "forgetting"]
+Suite = Literal["format", "knowledge", "forgetting", "before"]
 
 ANSWER = SamplingSettings(max_tokens=128)
 SAMPLES_OF_A_SET = 8
@@ -39,10 +41,32 @@ def run_suite(suite: Suite, stage: TrainedStage, at: Setting) -> dict[str, Any]:
         figures = nested({name: asdict(rate) for name, rate in result.rates.items()})
         return figures | {"samples": result.samples, "outcomes": result.outcomes}
     assert isinstance(stage, SftSettings), "a recipe that asks this of a base model is refused when it is read"
+    if suite == "before":
+        return _before(stage, at)
     return _format(checkpoint, stage, at) if suite == "format" else _forgetting(checkpoint, stage, at)
 
 
-def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str, Any]:
+def _before(stage: SftSettings, at: Setting) -> dict[str, Any]:
+    """What the model could do that a stage goes on from: the suites on form and knowledge, as far as they apply. A base
+    model has no turns to keep, and of knowledge it is asked by unfinished sentences."""
+    assert stage.parent is not None
+    parent = load_model(at.folders[stage.parent])
+    figures: dict[str, Any] = {}
+    if can_chat(parent):
+        figures["format"] = _form(parent, stage, at)[0]
+    if talked_of(stage, at):
+        result = evaluate_knowledge(parent, _world(at), ANSWER)
+        figures["knowledge"] = nested({name: asdict(rate) for name, rate in result.rates.items()})
+    return figures
+
+
+Sets = dict[str, dict[str, list[Conversation]]]
+
+
+def _form(
+    checkpoint: Checkpoint, stage: SftSettings, at: Setting
+) -> tuple[dict[str, Any], Sets, dict[str, FormatResult]]:
+    """The rates of the format suite; the sets of prompts they are about, in groups, and each group's result."""
     all_sets = prompt_sets(stage, at)
     sets = {name: _askable(checkpoint, prompts) for name, prompts in all_sets.items()}
     if left_out := len(_all(all_sets)) - len(_all(sets)):
@@ -55,7 +79,7 @@ def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str
     # What is near the domain and far from it has rates of its own: mixed in, they would say how many there are of each.
     main = {name: prompts for name, prompts in unseen.items() if name == "in_domain"} or unseen
     beyond = {name: prompts for name, prompts in unseen.items() if name not in main}
-    of_sets = {"seen": {"seen": sets["seen"]}, "main": main, "beyond": beyond}
+    of_sets: Sets = {"seen": {"seen": sets["seen"]}, "main": main, "beyond": beyond}
     if not unseen:  # of rows so few that none is spared there is nothing else to try it on
         of_sets = {"main": {"seen": sets["seen"]}}
     of_sets = {name: group for name, group in of_sets.items() if group}
@@ -70,13 +94,21 @@ def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str
     else:
         del rates["seen"]
     figures = {name: asdict(value) for name in parts if (value := getattr(result, name)) is not None}
-    asked = _all(of_sets["main"])
+    return {**asdict(result.compliant), **figures, **rates}, of_sets, results
+
+
+def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str, Any]:
+    figures, of_sets, results = _form(checkpoint, stage, at)
+    known, asked = known_words(stage, at), _all(of_sets["main"])
+    samples = _before_and_after(of_sets, results, at, stage)
+    written = [words(row["before"]) for row in samples]
+    if known and any(written):
+        real = np.array([sum(word in known for word in row) for row in written])
+        figures["base_words"] = asdict(share_of_sums(real, np.array([len(row) for row in written])))
     return {
-        **asdict(result.compliant),
         **figures,
-        **rates,
-        "failures": result.failures(asked, checkpoint),
-        "samples": _before_and_after(of_sets, results, at, stage),
+        "failures": results["main"].failures(asked, checkpoint),
+        "samples": samples,
         "outcomes": _outcomes(of_sets, results),
     }
 
@@ -148,8 +180,8 @@ def _forgetting(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict
     name, base_stage = at.ancestor(stage)
     base = load_model(at.folders[name])
     parts, outcomes = {}, {}
-    for data in base_stage.data:
-        context = base_stage.context or base.model.config.context
+    for data in {**base_stage.data, **stage.replay_data}:
+        context = text_context(stage, data, base_stage.context or base.model.config.context)
         store = at.stores(base_stage.held_out).text(data, base.tokenizer, context, "held_out")
         if len(store):
             result = forgetting(base.model, checkpoint.model, store, base.tokenizer, base_stage.batch_tokens)

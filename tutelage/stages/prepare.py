@@ -6,19 +6,22 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from tutelage import tokenizer as tokenizers
 from tutelage.batching.loader import Source, State, batches
 from tutelage.batching.store import Store
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.chat.verified import has_own_template, make_renderer, taught
 from tutelage.config import SettingsError
-from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, with_context
-from tutelage.model.sizes import ModelSettings, resolve
+from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, with_context, with_lora
+from tutelage.model.sizes import ModelSettings, parameter_count, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.process import best_device
 from tutelage.records import Batch
 from tutelage.stages.data import DataTable, Stores
 from tutelage.stages.settings import (
+    LORA_LR_TIMES,
     MICRO_TOKENS,
     SFT_LR_SHARE,
     AnyStage,
@@ -28,6 +31,8 @@ from tutelage.stages.settings import (
     TrainedStage,
     parent_of,
 )
+from tutelage.train.distributed import processes, rank
+from tutelage.train.find_lr import default_rate
 from tutelage.train.losses import LossFunction, cross_entropy
 
 
@@ -73,6 +78,10 @@ class Prepared:
     loss: LossFunction
     lr: float
 
+    def with_model(self, model: Transformer) -> Prepared:
+        """The same stage with other weights."""
+        return replace(self, checkpoint=replace(self.checkpoint, model=model))
+
     @property
     def longest_unit(self) -> int:
         """Tokens of the longest unit of any source."""
@@ -83,7 +92,7 @@ class Prepared:
         return stage.micro_tokens or max(MICRO_TOKENS, self.longest_unit)
 
     def batches(self, stage: TrainedStage, state: State | None = None) -> Iterator[tuple[list[Batch], State]]:
-        """The micro-batches of step after step, from the start or from a saved state."""
+        """The micro-batches of this process, step after step, from the start or from a saved state."""
         return batches(
             self.sources,
             batch_tokens=stage.batch_tokens,
@@ -91,6 +100,8 @@ class Prepared:
             seed=stage.seed,
             epochs=stage.epochs,
             state=state,
+            rank=rank(),
+            ranks=processes(),
         )
 
 
@@ -115,12 +126,16 @@ def prepare_pretrain(stage: PretrainSettings, at: Setting) -> Prepared:
 def prepare_sft(stage: SftSettings, at: Setting) -> Prepared:
     """Conversations, the assistant's tokens graded, with documents of the pre-training replayed beside them."""
     assert stage.parent is not None
-    checkpoint = load_model(at.folders[stage.parent])
+    narrow = stage.lora is not None and stage.lora.base_dtype == "bfloat16"
+    checkpoint = load_model(at.folders[stage.parent], dtype=torch.bfloat16 if narrow else None)
+    known = checkpoint.tokenizer.vocab_size
     if not has_own_template(checkpoint.source):
         checkpoint = extend_vocabulary(checkpoint, TEMPLATE_TOKENS, at.seed)
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
     checkpoint = replace(checkpoint, source=taught(checkpoint.source, renderer))
     checkpoint = with_context(checkpoint, stage.context)
+    if stage.lora is not None:
+        checkpoint = with_lora(checkpoint, stage.lora, range(known, checkpoint.tokenizer.vocab_size), at.seed)
     context = stage.context or checkpoint.model.config.context
     stores = at.stores(stage.held_out)
     total = sum(stage.data.values())
@@ -132,17 +147,29 @@ def prepare_sft(stage: SftSettings, at: Setting) -> Prepared:
         )
         held_out[name] = stores.chat(name, renderer, context, "held_out", *options)
     base_name, base = at.ancestor(stage)
-    base_total = sum(base.data.values())
     base_stores = at.stores(base.held_out)
     if stage.replay:
-        for name, share in base.data.items():
-            store = base_stores.text(name, checkpoint.tokenizer, context, "train")
-            sources[f"replay.{name}"] = Source(store, share / base_total * stage.replay)
-    base_held_out = {name: base_stores.text(name, checkpoint.tokenizer, context, "held_out") for name in base.data}
-    rate = stage.lr if stage.lr is not None else base.lr and base.lr * SFT_LR_SHARE
+        replayed = stage.replay_data or base.data
+        for name, share in replayed.items():
+            store = base_stores.text(name, checkpoint.tokenizer, text_context(stage, name, context), "train")
+            sources[f"replay.{name}"] = Source(store, share / sum(replayed.values()) * stage.replay)
+    base_held_out = {
+        name: base_stores.text(name, checkpoint.tokenizer, text_context(stage, name, context), "held_out")
+        for name in {**base.data, **stage.replay_data}
+    }
+    times = 1 if stage.lora is None else LORA_LR_TIMES
+    rate = stage.lr if stage.lr is not None else base.lr and base.lr * SFT_LR_SHARE * times
+    if rate is None and stage.find_lr:
+        rate = default_rate(parameter_count(checkpoint.model.config)) * times
     if rate is None:
         raise SettingsError(f"stages.{base_name} does not say the rate it was trained with; set stages.{at.name}.lr")
     return Prepared(checkpoint, sources, held_out, base_held_out, cross_entropy, rate)
+
+
+def text_context(stage: SftSettings, name: str, context: int) -> int:
+    """The longest piece of text `name` that a stage replays or is measured on, in tokens. Documents given for a model
+    made elsewhere may be books, and its context may hold one: a single piece would then be more than a step."""
+    return min(context, MICRO_TOKENS, max(2, stage.batch_tokens // 2)) if name in stage.replay_data else context
 
 
 def prepare(stage: TrainedStage, at: Setting) -> Prepared:

@@ -22,7 +22,8 @@ PROMPTS = (
 SEEN, TRIED = 40, 64
 # What stands beside the sets in the results of the format suite.
 FIGURES = frozenset(
-    "rate low high count has_content stops keeps_its_turn verbatim real_words failures samples outcomes".split()
+    "rate low high count has_content stops keeps_its_turn verbatim real_words base_words failures samples "
+    "outcomes".split()
 )
 WORDS_FROM = 20_000_000  # characters of text that count as having shown every word
 

@@ -6,39 +6,46 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch
 
-from tutelage.batching.loader import count_steps
+from tutelage.batching.loader import Cursor, State, count_steps
 from tutelage.batching.store import Store
-from tutelage.config import to_plain
+from tutelage.config import convert, to_plain
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.loss import mean_loss, unit_losses
 from tutelage.evaluate.samples import held_out_samples
 from tutelage.files import read_json, write_json, write_text
+from tutelage.model.chain import publish_adapter
 from tutelage.model.hub import load_tensors, save_model, save_tensors
 from tutelage.model.sizes import parameter_count
+from tutelage.model.transformer import Transformer
+from tutelage.model.weights import load_trained_state, trained_state
 from tutelage.process import Stopped, environment, peak_rss_bytes, stop_requests
 from tutelage.progress import Bar, status, track
 from tutelage.stages.evaluate import Trial, behaviour, make_trial
 from tutelage.stages.prepare import Prepared, Setting, prepare
 from tutelage.stages.settings import SftSettings, TrainedStage, chooses
 from tutelage.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from tutelage.train.distributed import agreed, first_leads, gather, is_first, meet, shard
+from tutelage.train.find_lr import ABOVE, BELOW, SWEEP_STEPS, RateSearch, find_rate
 from tutelage.train.loop import Precision, StepReport, train
 from tutelage.train.optimizers import Optimizer
 from tutelage.train.schedule import make_schedule
 
 SAMPLES, SAMPLING = 3, SamplingSettings(max_tokens=32)
 STAGE, LOG, CHECKPOINT, CHOSEN = "stage.json", "train.jsonl", "checkpoint", "chosen.safetensors"
+RATES = "find_lr.json"
 
 
 @dataclass
 class Journal:
     """What a stage's hooks write while it trains: the log, the checkpoints, the weights that behaved best so far, and
-    the bar on the screen."""
+    the bar on the screen. Of many processes the first alone writes and looks; `whole` gives it the model for that."""
 
     at: Setting
     stage: TrainedStage
@@ -49,7 +56,8 @@ class Journal:
     bar: Bar
     stop: Callable[[], bool]
     trial: Trial | None
-    best: tuple[float, float]
+    best: Merit
+    whole: Callable[[], Transformer | None]
     began: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
     lines: list[str] = field(default_factory=list)
@@ -76,36 +84,49 @@ class Journal:
             "graded": self.position.graded,
         }
         last = report.done == self.steps
-        every = self.stage.evaluate_every
-        if last or (every and report.done % every == 0):
+        if last or self.looks_after(report.done, before.data):
             line |= self.look()
         self.lines.append(json.dumps(line))
         self.bar.update(1, {**means, "lr": line["lr"], "tokens/s": self.position.tokens / max(seconds, 1e-9)})
-        stopping = self.stop() and not last
-        if last or stopping or now - self.saved >= self.stage.checkpoint_seconds:
+        # One clock decides, and any process may be the one that is asked to stop.
+        said = gather([self.stop(), now - self.saved >= self.stage.checkpoint_seconds])
+        stopping = any(asked for asked, _ in said) and not last
+        if last or stopping or said[0][1]:
             self.save()
         if stopping:
             raise Stopped(f"stopped after step {report.done} of {self.steps} of stage {self.at.name}")
         self.began = time.monotonic()  # looking and saving are not training
 
+    def looks_after(self, step: int, data: State) -> bool:
+        """Whether the model is looked at after a step; `data` is how far the data had been read before it."""
+        every = self.stage.evaluate_every
+        if every == "epoch":
+            main = next(iter(self.prepared.sources))
+            return self.position.data[main].epoch > data.get(main, Cursor()).epoch
+        return bool(every) and step % every == 0
+
     def look(self) -> dict[str, Any]:
         """The loss on held-out data, a few samples and, where it can be tried, how the model behaves."""
-        prepared = self.prepared
+        model = self.whole()
+        if model is None:
+            return {}
+        prepared = self.prepared.with_model(model)
         line: dict[str, Any] = {}
         for kind, stores in (("held_out", prepared.held_out), ("base_held_out", prepared.base_held_out)):
             line |= {f"{kind}.{name}": loss for name, loss in held_out_losses(prepared, stores, self.stage).items()}
         line["samples"] = samples(prepared)
         if self.trial is not None and (figures := behaviour(prepared.checkpoint, self.trial)):
             line["behaviour"] = figures
-            if chooses(self.stage) and (merit := merit_of(line)) > self.best:
-                self.best = merit
-                save_tensors(self.at.folder / CHOSEN, prepared.checkpoint.model.state_dict())
+        if chooses(self.stage) and (merit := merit_of(line, self.stage)) is not None and merit > self.best:
+            self.best = merit
+            save_tensors(self.at.folder / CHOSEN, trained_state(prepared.checkpoint.model))
         return line
 
     def save(self) -> None:
         # The log goes first: lines past the checkpoint are cut when it is taken up again.
-        with (self.at.folder / LOG).open("a") as log:
-            log.writelines(line + "\n" for line in self.lines)
+        if is_first():
+            with (self.at.folder / LOG).open("a") as log:
+                log.writelines(line + "\n" for line in self.lines)
         self.lines.clear()
         save_checkpoint(self.at.folder / CHECKPOINT, self.prepared.checkpoint.model, self.optimizer, self.position)
         self.saved = time.monotonic()
@@ -129,8 +150,19 @@ def own_loss(line: Mapping[str, Any]) -> float:
     return sum(losses) / len(losses) if losses else math.inf
 
 
-def merit_of(line: Mapping[str, Any]) -> tuple[float, float]:
-    """What a look's weights are chosen by: their behaviour and, where it is equal, the lower held-out loss."""
+Merit = tuple[float, float]
+
+
+def merit_of(line: Mapping[str, Any], stage: TrainedStage) -> Merit | None:
+    """What a look's weights are chosen by, the higher the better; None where the line has nothing of it. Behaviour and,
+    where it is equal, the lower held-out loss; or the loss alone."""
+    if isinstance(stage, SftSettings) and stage.keep == "loss":
+        return (-own_loss(line), 0.0) if own_loss(line) < math.inf else None
+    return by_behaviour(line) if "behaviour" in line else None
+
+
+def by_behaviour(line: Mapping[str, Any]) -> Merit:
+    """How a look behaved and, where that is equal, its lower held-out loss."""
     return round(line["behaviour"]["score"], 6), -own_loss(line)
 
 
@@ -147,14 +179,19 @@ def run_stage(stage: TrainedStage, at: Setting, fingerprint: str) -> None:
         Stopped: Ctrl-C or SIGTERM came; a checkpoint was saved and the same command goes on from it.
         ValueError: the data cannot be trained on.
     """
-    prepared = prepare(stage, at)
+    with first_leads():  # it tokenises the data, which the others then find
+        prepared = prepare(stage, at)
     checkpoint = prepared.checkpoint
+    whole = shard(checkpoint.model)
     for store in [source.store for source in prepared.sources.values()]:
         store.ledger.check()
     steps = stage.steps
     if steps is None:
         assert stage.epochs is not None
         steps = count_steps(prepared.sources, stage.batch_tokens, stage.seed, stage.epochs)
+    search = search_rate(stage, at, prepared, fingerprint) if isinstance(stage, SftSettings) and stage.find_lr else None
+    if search is not None:
+        prepared = replace(prepared, lr=search.chosen)
     optimizer = Optimizer(checkpoint.model, stage.optimizer, prepared.lr)
     at.folder.mkdir(parents=True, exist_ok=True)
     position = load_checkpoint(at.folder / CHECKPOINT, checkpoint.model, optimizer, fingerprint)
@@ -164,19 +201,42 @@ def run_stage(stage: TrainedStage, at: Setting, fingerprint: str) -> None:
         position = Position(0, {}, fingerprint)
     else:
         status(f"{at.name}: going on after step {position.step} of {steps}")
-    looks = [line for line in _cut_log(at.folder / LOG, position.step) if "behaviour" in line]
-    best = max(map(merit_of, looks), default=(-1.0, 0.0))
-    trial = make_trial(stage, at) if isinstance(stage, SftSettings) and stage.evaluate_every else None
+    lines = _cut_log(at.folder / LOG, position.step) if is_first() else []
+    merits = [merit_of(line, stage) for line in lines]
+    best = max((merit for merit in merits if merit is not None), default=(-math.inf, -math.inf))
+    trial = make_trial(stage, at) if is_first() and isinstance(stage, SftSettings) and stage.evaluate_every else None
     stream = prepared.batches(stage, position.data or None)
     with stop_requests() as stop, track(at.name, steps, "steps", position.step) as bar:
-        journal = Journal(at, stage, prepared, optimizer, position, steps, bar, stop, trial, best)
+        journal = Journal(at, stage, prepared, optimizer, position, steps, bar, stop, trial, best, whole)
         schedule = make_schedule(stage.schedule, steps)
         start = position.step
         train(
             checkpoint.model, optimizer, stream, prepared.loss, start=start, steps=steps, lr=schedule, hooks=[journal],
             precision=precision_of(stage, checkpoint.model),
         )  # fmt: skip
-    _finish(stage, at, fingerprint, prepared, journal.position)
+    model = whole()
+    if model is not None:
+        _finish(stage, at, fingerprint, prepared.with_model(model), journal.position, search)
+    meet()
+
+
+def search_rate(stage: SftSettings, at: Setting, prepared: Prepared, fingerprint: str) -> RateSearch:
+    """The rate found by a sweep over the stage's own first steps; read where it was made before for the same stage."""
+    path = at.folder / RATES
+    stored = agreed(read_json(path) if is_first() and path.exists() else None)
+    if stored is not None and stored["fingerprint"] == fingerprint:
+        return convert(stored["search"], RateSearch, str(path))
+    model = prepared.checkpoint.model
+    stream = prepared.batches(msgspec.structs.replace(stage, epochs=None, steps=SWEEP_STEPS))
+    with track(f"{at.name}: finding the rate", SWEEP_STEPS, "steps") as bar:
+        search = find_rate(
+            model, stage.optimizer, stream, prepared.loss, lowest=prepared.lr * BELOW, highest=prepared.lr * ABOVE,
+            precision=precision_of(stage, model), bar=bar,
+        )  # fmt: skip
+    if is_first():
+        write_json(path, {"fingerprint": fingerprint, "search": asdict(search)})
+    status(f"{at.name}: the peak rate is {search.chosen:g}, found by {search.by}")
+    return search
 
 
 def precision_of(stage: TrainedStage, model: torch.nn.Module) -> Precision:
@@ -185,12 +245,23 @@ def precision_of(stage: TrainedStage, model: torch.nn.Module) -> Precision:
     return stage.precision or ("bfloat16" if on_gpu else "float32")
 
 
-def _finish(stage: TrainedStage, at: Setting, fingerprint: str, prepared: Prepared, position: Position) -> None:
+def _finish(
+    stage: TrainedStage,
+    at: Setting,
+    fingerprint: str,
+    prepared: Prepared,
+    position: Position,
+    search: RateSearch | None,
+) -> None:
     log = [json.loads(line) for line in (at.folder / LOG).read_text().splitlines()]
     chosen = _choose(log, stage)
-    if chosen["by"] == "behaviour" and chosen["step"] != position.step:
-        prepared.checkpoint.model.load_state_dict(load_tensors(at.folder / CHOSEN))
-    save_model(at.folder, prepared.checkpoint)
+    if chosen["by"] != "last" and chosen["step"] != position.step:
+        load_trained_state(prepared.checkpoint.model, load_tensors(at.folder / CHOSEN))
+    if isinstance(stage, SftSettings) and stage.lora is not None:
+        assert stage.parent is not None
+        publish_adapter(at.folder, prepared.checkpoint, at.folders[stage.parent], stage.lora)
+    else:
+        save_model(at.folder, prepared.checkpoint)
     look = next(line for line in log if line["step"] == chosen["step"])
     held_out = {name.removeprefix("held_out."): loss for name, loss in look.items() if name.startswith("held_out.")}
     units = {name: len(source.store) for name, source in prepared.sources.items()}
@@ -202,7 +273,9 @@ def _finish(stage: TrainedStage, at: Setting, fingerprint: str, prepared: Prepar
             "fingerprint": fingerprint,
             "settings": to_plain(stage),
             "lr": prepared.lr,
+            **({"rate_search": asdict(search)} if search else {}),
             "parameters": parameter_count(prepared.checkpoint.model.config),
+            "trained_parameters": sum(p.numel() for p in prepared.checkpoint.model.parameters() if p.requires_grad),
             "vocab": prepared.checkpoint.tokenizer.vocab_size,
             "steps": position.step,
             "tokens": position.tokens,
@@ -231,11 +304,14 @@ def _choose(log: list[dict[str, Any]], stage: TrainedStage) -> dict[str, Any]:
     chosen: dict[str, Any] = {"step": last, "by": "last", "last": last}
     looks = [line for line in log if "behaviour" in line]
     if looks:
-        best = max(looks, key=merit_of)  # the first of equals, as the weights were kept
+        best = max(looks, key=by_behaviour)
         chosen |= {"best_behaviour_step": best["step"], "score": best["behaviour"]["score"]}
-        if chooses(stage):
-            chosen |= {"step": best["step"], "by": "behaviour"}
-    with_loss = [line for line in looks if own_loss(line) < math.inf]
+    rated = [(merit, line) for line in log if (merit := merit_of(line, stage)) is not None] if chooses(stage) else []
+    if rated:
+        assert isinstance(stage, SftSettings)
+        _, kept = max(rated, key=lambda one: one[0])  # the first of equals, as the weights were kept
+        chosen |= {"step": kept["step"], "by": stage.keep}
+    with_loss = [line for line in looks or [line for _, line in rated] if own_loss(line) < math.inf]
     return chosen | ({"lowest_loss_step": min(with_loss, key=own_loss)["step"]} if with_loss else {})
 
 

@@ -10,6 +10,7 @@ import msgspec
 from tutelage.batching.sources import TooLong
 from tutelage.chat.renderer import TrainOn
 from tutelage.config import Settings, SettingsError
+from tutelage.model.lora import LoraSettings
 from tutelage.train.loop import Precision
 from tutelage.train.optimizers import OptimizerSettings
 from tutelage.train.schedule import ScheduleSettings
@@ -17,6 +18,10 @@ from tutelage.train.schedule import ScheduleSettings
 # The share of the base model's rate that fine-tuning starts from: a half to a tenth keeps what was learned while the
 # format is picked up; a third is the usual first try.
 SFT_LR_SHARE = 1 / 3
+
+# The best rate for low-rank matrices is about ten times the best for the weights themselves, whatever the model and the
+# rank (Schulman et al. 2025, "LoRA Without Regret", Thinking Machines Lab).
+LORA_LR_TIMES = 10
 
 # As fast as more at once, on a CPU, and a third of the memory of three times as many.
 MICRO_TOKENS = 2048
@@ -37,7 +42,8 @@ class StageSettings(Settings, frozen=True, kw_only=True):
                      gradients, a third more arithmetic.
     context:         the longest segment, in tokens; the model's where left out. A stage may lengthen it.
     held_out:        the share of the rows kept from training, to measure the loss on.
-    evaluate_every:  steps between two looks at held-out data, its loss and a few samples; 0 only at the end.
+    evaluate_every:  steps between two looks at held-out data, its loss and a few samples; "epoch" looks at the end of
+                     every pass over the first data, 0 only at the end of all.
     checkpoint_seconds: seconds between two checkpoints.
     seed:            sets the order of the data.
     """
@@ -52,7 +58,7 @@ class StageSettings(Settings, frozen=True, kw_only=True):
     recompute: bool = False
     context: int | None = None
     held_out: float = 0.02
-    evaluate_every: int = 0
+    evaluate_every: int | Literal["epoch"] = 0
     checkpoint_seconds: float = 60.0
     seed: int = 0
     optimizer: OptimizerSettings = OptimizerSettings()
@@ -69,7 +75,7 @@ class StageSettings(Settings, frozen=True, kw_only=True):
             raise SettingsError("data needs at least one name, each with a share above 0, such as data = { world = 1 }")
         if not 0 <= self.held_out < 1:
             raise SettingsError(f"held_out is {self.held_out}; it is a share of the rows: at least 0, below 1")
-        if self.evaluate_every < 0 or self.checkpoint_seconds < 0:
+        if (isinstance(self.evaluate_every, int) and self.evaluate_every < 0) or self.checkpoint_seconds < 0:
             raise SettingsError("evaluate_every and checkpoint_seconds must not be negative")
 
 
@@ -82,23 +88,34 @@ class PretrainSettings(StageSettings, tag="pretrain", tag_field="kind", frozen=T
 class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_only=True):
     """Learn to answer: supervised fine-tuning on conversations.
 
-    lr:       peak learning rate; a third of the rate of the pre-training it builds on where left out.
+    lr:       peak learning rate; a third of the rate of the pre-training it builds on where left out, and
+              with lora ten times that.
+    lora:     train low-rank matrices beside the weights, and the rows of new tokens; the weights stay as they are.
+    find_lr:  the rate is found by a short sweep over rates before training (train.find_lr), on the stage's own data.
     train_on: "all" grades every turn of the assistant, "last" its last one; "response-only" grades every turn and
               leaves out what it answers (response tuning, arXiv 2410.02465); "everything" grades users' words too.
     replay:   share of the graded tokens of every step that is text of the pre-training, against forgetting.
+    replay_data: the text that is replayed, with shares; what the model was trained on where left out. What is held out
+              of it measures forgetting too.
+    max_forgetting: the run fails, after all is written, where the loss on held-out text of the pre-training has risen
+              by more than this share of itself: where the lower end of the 95% interval has.
     too_long: what becomes of a conversation longer than the context: an error, dropped and counted, or split by turns.
     max_refused: the share of conversations that may be refused because the model's template cannot be proven on them;
               they are counted by reason, and more are an error.
     keep:     which weights become the stage's model: those of the look at held-out data at which it behaved best, or
-              the last. With evaluate_every = 0 there are no looks, and it is the last.
+              at which its held-out loss was lowest, or the last. With evaluate_every = 0 it is the last.
     """
 
     lr: float | None = None
+    lora: LoraSettings | None = None
+    find_lr: bool = False
     train_on: TrainOn = "all"
     replay: float = 0.0
+    replay_data: dict[str, float] = {}
+    max_forgetting: float | None = None
     too_long: TooLong = "error"
     max_refused: float = 0.0
-    keep: Literal["behaviour", "last"] = "behaviour"
+    keep: Literal["behaviour", "loss", "last"] = "behaviour"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -108,6 +125,14 @@ class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_on
             raise SettingsError(f"max_refused is {self.max_refused}; it is a share of the rows, from 0 to 1")
         if not 0 <= self.replay < 1:
             raise SettingsError(f"replay is {self.replay}; it is a share of the graded tokens: at least 0, below 1")
+        if self.replay_data and (not self.replay or min(self.replay_data.values()) <= 0):
+            raise SettingsError("replay_data names text to replay: give each a share above 0, and replay above 0")
+        if self.lora is not None and self.optimizer.kind != "adamw":
+            raise SettingsError('lora is trained with AdamW: set optimizer.kind = "adamw"')
+        if self.find_lr and self.lr is not None:
+            raise SettingsError("lr says the rate and find_lr has it found: give one of the two")
+        if self.max_forgetting is not None and self.max_forgetting < 0:
+            raise SettingsError(f"max_forgetting is {self.max_forgetting}; it is a share of the loss, such as 0.1")
 
 
 class ModelFolder(Settings, tag="model", tag_field="kind", frozen=True, kw_only=True):
@@ -139,7 +164,7 @@ def parent_of(stage: AnyStage) -> str | None:
 
 def chooses(stage: TrainedStage) -> bool:
     """Whether a stage keeps its best look at held-out data, so that when it looks decides what it becomes."""
-    return isinstance(stage, SftSettings) and stage.keep == "behaviour" and stage.evaluate_every > 0
+    return isinstance(stage, SftSettings) and stage.keep != "last" and stage.evaluate_every != 0
 
 
 def chats(stages: Mapping[str, AnyStage], name: str | None) -> bool:

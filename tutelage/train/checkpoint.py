@@ -1,4 +1,5 @@
-"""Where a run stands: model, optimizer and data position after a step, enough to go on bit for bit."""
+"""Where a run stands: what is trained of the model, the optimizer and the data position after a step, enough to go on
+bit for bit."""
 
 from __future__ import annotations
 
@@ -8,8 +9,18 @@ from pathlib import Path
 import torch
 
 from tutelage.batching.loader import State, state_from_plain, state_to_plain
-from tutelage.files import atomic_folder, read_json, resolve_folder, write_json
+from tutelage.files import read_json, resolve_folder, write_json
 from tutelage.model.hub import load_tensors, save_tensors
+from tutelage.model.weights import load_trained_state, trained_state
+from tutelage.train.distributed import (
+    agreed,
+    is_first,
+    load_shards,
+    processes,
+    save_shards,
+    saved_shapes,
+    shared_folder,
+)
 from tutelage.train.optimizers import Optimizer
 
 MODEL, OPTIMIZER, POSITION = "model.safetensors", "optimizer.safetensors", "position.json"
@@ -28,32 +39,46 @@ class Position:
 
 
 def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: Optimizer, position: Position) -> None:
-    """Replace the checkpoint in `folder`; a reader finds the old or the new one, never half of one."""
-    with atomic_folder(folder) as temporary:
-        save_tensors(temporary / MODEL, model.state_dict())
-        save_tensors(temporary / OPTIMIZER, optimizer.state_tensors())
-        plain = {
-            "step": position.step,
-            "data": state_to_plain(position.data),
-            "fingerprint": position.fingerprint,
-            "tokens": position.tokens,
-            "graded": position.graded,
-            "seconds": position.seconds,
-        }
-        write_json(temporary / POSITION, plain)
+    """Replace the checkpoint in `folder`; a reader finds the old or the new one, never half of one. Of many processes
+    each writes what it holds, and all must call it; any number of processes can take it up."""
+    plain = {
+        "step": position.step,
+        "data": state_to_plain(position.data),
+        "fingerprint": position.fingerprint,
+        "tokens": position.tokens,
+        "graded": position.graded,
+        "seconds": position.seconds,
+    }
+    with shared_folder(folder) as temporary:
+        if processes() == 1:
+            save_tensors(temporary / MODEL, trained_state(model))
+            save_tensors(temporary / OPTIMIZER, optimizer.state_tensors())
+        else:
+            save_shards(temporary, trained_state(model) | optimizer.state_tensors())
+        if is_first():
+            write_json(temporary / POSITION, plain)
 
 
 def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: Optimizer, fingerprint: str) -> Position | None:
-    """Take up the checkpoint in `folder`. None, and nothing changed, where there is none or it is another run's."""
-    folder = resolve_folder(folder)
-    if not (folder / POSITION).exists():
+    """Take up the checkpoint in `folder`. None, and nothing changed, where there is none or it is another run's.
+
+    Raises:
+        ValueError: it is not whole, or not of this model.
+    """
+    folder = Path(agreed(str(resolve_folder(folder))))
+    plain = agreed(read_json(folder / POSITION) if is_first() and (folder / POSITION).exists() else None)
+    if plain is None or plain["fingerprint"] != fingerprint:
         return None
-    plain = read_json(folder / POSITION)
-    if plain["fingerprint"] != fingerprint:
-        return None
-    device = str(next(model.parameters()).device)
-    model.load_state_dict(load_tensors(folder / MODEL, device))
-    optimizer.load_state_tensors(load_tensors(folder / OPTIMIZER, device))
+    if processes() == 1 and (folder / MODEL).exists():
+        device = str(next(model.parameters()).device)
+        load_trained_state(model, load_tensors(folder / MODEL, device))
+        optimizer.load_state_tensors(load_tensors(folder / OPTIMIZER, device))
+    else:
+        own = trained_state(model)
+        shapes = {name: shape for name, shape in saved_shapes(folder).items() if name not in own}
+        state = optimizer.blank_state(shapes)
+        load_shards(folder, own | state)
+        optimizer.load_state_tensors(state)
     return Position(
         step=plain["step"],
         data=state_from_plain(plain["data"]),

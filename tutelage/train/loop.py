@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from tutelage.batching.loader import State
-from tutelage.batching.packing import to_device
+from tutelage.batching.packing import is_filler, to_device
 from tutelage.process import keep_freed_memory
 from tutelage.records import Batch
+from tutelage.train.distributed import gather
 from tutelage.train.losses import LossFunction
 from tutelage.train.metrics import Metrics
 from tutelage.train.optimizers import Optimizer
@@ -20,7 +21,7 @@ from tutelage.train.optimizers import Optimizer
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one optimizer step did: `done` steps are finished; `state` resumes the data after it."""
+    """What one optimizer step did, over all processes: `done` steps are finished; `state` resumes the data after it."""
 
     done: int
     state: State
@@ -56,7 +57,7 @@ def train(
     precision: Precision = "float32",
 ) -> None:
     """Run optimizer steps `start` to `steps`. Every gradient is the sum of all micro-batches' losses over the step's
-    total graded weight, so it does not depend on how the step was cut.
+    total graded weight, so it does not depend on how the step was cut, nor among how many processes.
 
     With `precision` "bfloat16" matrix products and what flows between them are in it; weights, their gradients and the
     optimizer's state stay as they are, and sums over a vocabulary and the loss are in float32.
@@ -69,7 +70,8 @@ def train(
     device = next(model.parameters()).device
     for step in range(start, steps):
         micro, state = next(batches)
-        total = sum(batch.count for batch in micro)
+        mine = sum(b.count for b in micro), sum(len(b.tokens_N) for b in micro if not is_filler(b))
+        total, tokens = (sum(column) for column in zip(*gather(mine), strict=True))
         if total == 0:
             raise NothingGraded(f"step {step + 1}: no token of it is graded; look at the data with `tutelage look`")
         metrics = Metrics()
@@ -78,6 +80,7 @@ def train(
                 loss_sum, batch_metrics = loss_fn(model, to_device(batch, device))
             metrics.add(batch_metrics)
             (loss_sum / total).backward()
+        metrics = _of_all(metrics)
         norm = optimizer.gradient_norm()
         if not norm < float("inf"):
             raise LossNotFinite(
@@ -87,6 +90,14 @@ def train(
         factor = lr(step)
         optimizer.step(factor, norm)
         optimizer.zero_grad()
-        report = StepReport(step + 1, state, metrics, sum(len(b.tokens_N) for b in micro), total, norm, factor)
+        report = StepReport(step + 1, state, metrics, tokens, total, norm, factor)
         for hook in hooks:
             hook(report)
+
+
+def _of_all(own: Metrics) -> Metrics:
+    """The metrics of all processes together."""
+    together = Metrics()
+    for pairs in gather(own.pairs):
+        together.add(Metrics(pairs))
+    return together

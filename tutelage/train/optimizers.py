@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
 from torch import nn
 
 from tutelage.config import Settings
+from tutelage.train.distributed import processes, spread_like, whole_tensor
 
 
 class OptimizerSettings(Settings, frozen=True, kw_only=True):
@@ -54,21 +56,25 @@ class Optimizer:
             {"params": [p for p in rest if p.ndim >= 2], "weight_decay": settings.weight_decay},
             {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
         ]
-        adam = torch.optim.AdamW(
-            [g for g in adam_groups if g["params"]],
-            lr=lr, betas=settings.betas, eps=settings.eps, fused=True,
-        )  # fmt: skip
-        self.optimizers: list[torch.optim.Optimizer] = [adam]
-        if muon:
-            matrices = torch.optim.Muon(
-                muon, lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay,
+        self.optimizers: list[torch.optim.Optimizer] = []
+        if rest:
+            adam = torch.optim.AdamW(
+                [g for g in adam_groups if g["params"]],
+                lr=lr, betas=settings.betas, eps=settings.eps, fused=True,
+            )  # fmt: skip
+            self.optimizers.append(adam)
+        # Spread over processes, no more than one matrix is gathered at a time.
+        for matrices in [[p] for p in muon] if processes() > 1 else [muon] if muon else []:
+            orthogonal = torch.optim.Muon(
+                matrices, lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay,
                 adjust_lr_fn="match_rms_adamw",
             )  # fmt: skip
-            self.optimizers.append(matrices)
+            self.optimizers.append(orthogonal)
 
     def gradient_norm(self) -> float:
         """The norm of all gradients together."""
-        return float(torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None]))
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
+        return float(whole_tensor(norm))
 
     def step(self, factor: float, norm: float) -> None:
         """Clip gradients of norm `norm`, then take one step at `factor` of the peak rate."""
@@ -78,7 +84,10 @@ class Optimizer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * factor
-            optimizer.step()
+            if processes() > 1 and isinstance(optimizer, torch.optim.Muon):
+                _step_whole(optimizer)
+            else:
+                optimizer.step()
 
     def zero_grad(self) -> None:
         for parameter in self.parameters:
@@ -94,12 +103,47 @@ class Optimizer:
             for key, value in state.items()
         }
 
+    def blank_state(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, torch.Tensor]:
+        """Room for a state whose whole tensors have these shapes: zeros, spread over processes as their parameters are.
+
+        Raises:
+            ValueError: it is the state of other parameters.
+        """
+        room = {}
+        for key, shape in shapes.items():
+            parameter = self._owner(key)
+            like = parameter.shape == torch.Size(shape)
+            room[key] = torch.zeros_like(parameter) if like else torch.zeros(tuple(shape), device=parameter.device)
+        return room
+
+    def _owner(self, key: str) -> nn.Parameter:
+        """The parameter that an entry of the state belongs to."""
+        name = key.rpartition("/")[0]
+        if name not in self.named:
+            raise ValueError(f"the optimizer's state speaks of {name or key}, which the model does not have")
+        return self.named[name]
+
     def load_state_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
         """Take up a state saved by `state_tensors`."""
         owners = {id(p): o for o in self.optimizers for g in o.param_groups for p in g["params"]}
         for key, tensor in tensors.items():
-            name, _, slot = key.rpartition("/")
-            if name not in self.named:
-                raise ValueError(f"the optimizer's state speaks of {name}, which the model does not have")
-            parameter = self.named[name]
-            owners[id(parameter)].state[parameter][slot] = tensor
+            parameter = self._owner(key)
+            owners[id(parameter)].state[parameter][key.rpartition("/")[2]] = tensor
+
+
+@torch.no_grad()
+def _step_whole(optimizer: torch.optim.Optimizer) -> None:
+    """A step of Muon on its one matrix, spread over processes. Orthogonalisation needs the whole: each process gathers
+    it with its gradient and momentum, takes the same step, and keeps its own part of what comes of it."""
+    group = optimizer.param_groups[0]
+    (parameter,) = group["params"]
+    if parameter.grad is None:
+        return
+    whole = nn.Parameter(whole_tensor(parameter))
+    whole.grad = whole_tensor(parameter.grad)
+    optimizer.state[whole] = {slot: whole_tensor(tensor) for slot, tensor in optimizer.state.pop(parameter, {}).items()}
+    group["params"] = [whole]
+    optimizer.step()
+    group["params"] = [parameter]
+    optimizer.state[parameter] = {slot: spread_like(t, parameter) for slot, t in optimizer.state.pop(whole).items()}
+    parameter.copy_(spread_like(whole, parameter))

@@ -73,7 +73,7 @@ FINDING = Finding(
     setup=f"{DEMO_SIZES}It is fine-tuned on conversations about a half of the people (3 passes, rate 2e-3, no replay, "
     "one seed), and again with one cure at a time: a tenth or a half of the graded tokens replayed pre-training text, "
     "a third of the rate, or one pass. Forgetting is the change of the loss on held-out pre-training text; questions "
-    "are one-step and about the other half of the people. LoRA is not tried here: Tutelage does not have it yet.",
+    "are one-step and about the other half of the people. LoRA is not tried here.",
     folder="demo",
     recipe=RECIPE,
     quick=DEMO_QUICK,

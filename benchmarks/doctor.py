@@ -1,0 +1,291 @@
+"""The doctor on trial: faults are planted in small real runs, and its diagnoses are laid beside them.
+
+    python benchmarks/doctor.py [--folder DIR] [--record FILE] [--seed N]
+
+Prints the confusion table of docs/doctor.md and one JSON line. `--record` writes the runs' own numbers, a run a line,
+from which tests/doctor/test_diagnose.py diagnoses them again without training. A few minutes on one core.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tutelage import progress
+from tutelage.config import convert
+from tutelage.doctor.case import Case
+from tutelage.doctor.diagnose import DIAGNOSES, cases_of, diagnose
+from tutelage.recipe import Recipe, Run, check_recipe
+
+ANIMALS = (
+    "ant bat bear bee bird boar bull calf cat clam cod cow crab crane crow deer dog dove duck eel elk emu ewe fawn "
+    "finch fish flea fly foal fox frog goat goose gull hare hawk hen heron horse jay kid kite lamb lark lion lynx mole "
+    "moose moth mouse mule newt otter owl ox pig pony pup quail ram rat raven robin seal shark sheep shrew skunk sloth "
+    "slug snail snake spider squid stag stork swan tern tick tiger toad trout tuna vole wasp whale wolf worm wren yak "
+    "zebra"
+).split()
+COLOURS = "black blue brown green grey pink red white yellow".split()
+PLACES = "barn cave field garden lake marsh river sea tree wood".split()
+FOODS = "bread corn grass honey leaves milk moss nuts roots seeds".split()
+UNSEEN = 25  # animals of whom no conversation speaks
+KEPT_ROWS = 100  # of a log; what the doctor reads of it are means over tenths
+
+
+@dataclass(frozen=True)
+class Planted:
+    """A fault: what it is, the diagnosis that is right ("" for a healthy run), and the stage of which run it is in."""
+
+    what: str
+    right: str
+    run: str
+    stage: str
+
+
+def facts() -> dict[str, tuple[str, str, str]]:
+    """Of each animal its colour, place and food."""
+    draw = random.Random(1)
+    return {animal: (draw.choice(COLOURS), draw.choice(PLACES), draw.choice(FOODS)) for animal in ANIMALS}
+
+
+def sentences(animal: str, colour: str, place: str, food: str) -> list[str]:
+    return [
+        f"the {animal} is {colour}.",
+        f"the {animal} lives in the {place} and eats {food}.",
+        f"in the {place} there is a {colour} {animal}.",
+        f"what does the {animal} eat? it eats {food}.",
+        f"the {colour} {animal} likes {food} and sleeps in the {place}.",
+    ]
+
+
+def text(lines: int, seed: int = 0) -> str:
+    draw = random.Random(seed)
+    every = [line for animal, of in facts().items() for line in sentences(animal, *of)]
+    return "\n".join(draw.choice(every) for _ in range(lines)) + "\n"
+
+
+def asked(animal: str) -> list[tuple[str, str]]:
+    colour, place, food = facts()[animal]
+    return [
+        (f"what colour is the {animal}?", f"the {animal} is {colour}."),
+        (f"where does the {animal} live?", f"it lives in the {place}."),
+        (f"what does the {animal} eat?", f"the {animal} eats {food}."),
+        (f"tell me of the {animal}.", f"the {animal} is {colour} and lives in the {place}."),
+    ]
+
+
+def rows(pairs: list[tuple[str, str]]) -> str:
+    return "".join(json.dumps({"prompt": prompt, "completion": answer}) + "\n" for prompt, answer in pairs)
+
+
+def write_data(folder: Path) -> None:
+    """Texts and conversations, right ones and such as faults are made of."""
+    folder.mkdir(parents=True, exist_ok=True)
+    seen = [pair for animal in ANIMALS[UNSEEN:] for pair in asked(animal)]
+    unseen = [pair for animal in ANIMALS[:UNSEEN] for pair in asked(animal)]
+    random.Random(0).shuffle(seen)
+    dull = [
+        (prompt, "i do not know.") if place % 12 else (prompt, answer) for place, (prompt, answer) in enumerate(seen)
+    ]
+    long = [
+        (f"{prompt} {' '.join([prompt] * 6)}", answer) if place % 3 == 0 else (prompt, answer)
+        for place, (prompt, answer) in enumerate(seen)
+    ]
+    places = [(colour, place) for colour in COLOURS for place in PLACES] * 2
+    alike = [
+        (f"is there a {colour} one in the {place}?", seen[number][1]) for number, (colour, place) in enumerate(places)
+    ]
+    names = {"alike": alike, "chat": seen, "few": seen[:12], "dull": dull, "long": long, "held_out": unseen}
+    for name, pairs in names.items():
+        (folder / f"{name}.jsonl").write_text(rows(pairs))
+    (folder / "text.txt").write_text(text(12_000))
+    (folder / "short.txt").write_text(text(150))
+    prompts = [{"set": "near", "prompt": prompt} for prompt, _ in unseen[:60]]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in prompts))
+
+
+BASE = {"kind": "pretrain", "data": {"text": 1.0}, "steps": 180, "batch_tokens": 2048, "lr": 4e-3}
+TUNED = {
+    "kind": "sft",
+    "from": "base",
+    "data": {"chat": 1.0},
+    "replay": 0.5,
+    "epochs": 6,
+    "batch_tokens": 1024,
+    "lr": 1e-3,
+    "keep": "last",
+}
+SUITES = {"main": ["format", "forgetting"], "weak": ["format", "forgetting"], "world": ["knowledge", "forgetting"]}
+WORLD = {
+    "model": {"depth": 2, "width": 64, "context": 128},
+    "tokenizer": {"kind": "bpe", "vocab": 1024, "data": ["world", "talk"]},
+    "data": {
+        "world": {"kind": "world", "people": 20, "versions": 1, "wordings": 5, "unknown": 0.0},
+        "talk": {"kind": "world-chat"},
+    },
+}
+
+
+def recipe(name: str, folder: Path, stages: dict[str, Any], seed: int) -> Recipe:
+    def chat(file: str) -> dict[str, str]:
+        return {"kind": "chat", "path": str(folder / f"{file}.jsonl"), "held_out": str(folder / "held_out.jsonl")}
+
+    animals = {
+        "model": {"depth": 2, "width": 64, "context": 128},
+        "tokenizer": {"kind": "char", "data": ["text"]},
+        "data": {
+            "text": {"kind": "text", "path": str(folder / "text.txt"), "tail": 0.05},
+            "short": {"kind": "text", "path": str(folder / "short.txt"), "tail": 0.3},
+            **{file: chat(file) for file in ("alike", "chat", "few", "dull", "long")},
+            "unseen": {"kind": "prompts", "path": str(folder / "prompts.jsonl")},
+        },
+    }
+    tuned = [stage for stage, settings in stages.items() if settings["kind"] == "sft"]
+    suites = dict.fromkeys(tuned, SUITES.get(name, []))
+    seeded = {stage: {"seed": seed, **settings} for stage, settings in stages.items()}
+    data = WORLD if name == "world" else animals
+    plain = {"name": name, **data, "stages": seeded, "evaluate": suites, "seed": seed}
+    made = convert(plain, Recipe, name)
+    check_recipe(made, name)
+    return made
+
+
+# Each differs from a healthy stage in what is said of it.
+MAIN: dict[str, dict[str, Any]] = {
+    "base": BASE,
+    "healthy": TUNED,
+    "healthy-seed": {**TUNED, "seed": 5, "epochs": 8},
+    "healthy-low": {**TUNED, "lr": 5e-4, "epochs": 12},
+    "rate-high": {**TUNED, "lr": 6e-2},
+    "rate-low": {**TUNED, "lr": 1e-5},
+    "few-steps": {**TUNED, "epochs": None, "steps": 4},
+    "crowded": {**TUNED, "replay": 0.98, "epochs": None, "steps": 120},
+    "passes": {**TUNED, "data": {"few": 1.0}, "epochs": None, "steps": 250},
+    "unmasked": {**TUNED, "train_on": "everything"},
+    "past-best": {
+        **TUNED,
+        "data": {"few": 1.0},
+        "replay": 0.0,
+        "epochs": None,
+        "steps": 240,
+        "lr": 2e-3,
+        "evaluate_every": 20,
+        "optimizer": {"weight_decay": 6.0},
+    },
+    "alike": {**TUNED, "data": {"alike": 1.0}, "replay": 0.3, "epochs": None, "steps": 160},
+    "long": {**TUNED, "data": {"long": 1.0}, "too_long": "drop", "epochs": 9},
+    "dull": {**TUNED, "data": {"dull": 1.0}},
+    "no-replay": {**TUNED, "replay": 0.0},
+}
+OTHERS: dict[str, dict[str, dict[str, Any]]] = {
+    "weak": {"base": {**BASE, "steps": 12}, "chat": TUNED},
+    "fallen": {"base": {**BASE, "lr": 0.2, "steps": 60}},
+    "world": {
+        "base": {**BASE, "data": {"world": 1.0}, "steps": None, "epochs": 30, "batch_tokens": 1024},
+        "chat": {**TUNED, "data": {"talk": 1.0}, "epochs": 16, "lr": 2e-3, "too_long": "drop"},
+    },
+    "repeated": {"base": {**BASE, "data": {"short": 1.0}, "steps": 200, "evaluate_every": 25, "lr": 2e-3}},
+}
+PLANTED = [
+    Planted("nothing", "", "main", "base"),
+    Planted("nothing", "", "main", "healthy"),
+    Planted("nothing, another seed", "", "main", "healthy-seed"),
+    Planted("nothing, half the rate and twice the passes", "", "main", "healthy-low"),
+    Planted("15 times the base's rate", "rate-too-high", "main", "rate-high"),
+    Planted("a pre-training rate 50 times the right one", "rate-too-high", "fallen", "base"),
+    Planted("a hundredth of the usual rate", "rate-too-low", "main", "rate-low"),
+    Planted("4 steps", "too-few-steps", "main", "few-steps"),
+    Planted("98% replayed text", "replay-crowds-out", "main", "crowded"),
+    Planted("12 rows, hundreds of passes", "too-many-passes", "main", "passes"),
+    Planted("users' words graded", "users-words-graded", "main", "unmasked"),
+    Planted("weights that decay by a hundredth each step, the last kept", "trained-past-its-best", "main", "past-best"),
+    Planted("a third of the rows too long", "rows-lost", "main", "long"),
+    Planted("one answer in eleven of twelve rows", "one-answer-for-all", "main", "dull"),
+    Planted("180 prompts of one kind", "too-few-kinds-of-prompts", "main", "alike"),
+    Planted("each fact told once", "facts-not-extractable", "world", "chat"),
+    Planted("no replay", "base-forgotten", "main", "no-replay"),
+    Planted("a base of 12 steps", "base-too-weak", "weak", "chat"),
+    Planted("150 lines passed again and again", "text-repeated", "repeated", "base"),
+]
+
+
+def cases(folder: Path, seed: int) -> dict[tuple[str, str], Case]:
+    """Every stage of every run, trained where it is not finished."""
+    write_data(folder)
+    found: dict[tuple[str, str], Case] = {}
+    for name, stages in {"main": MAIN, **OTHERS}.items():
+        run = Run(recipe(name, folder, stages, seed), folder / name)
+        run.run()
+        found |= {(name, case.stage.name): thin(case) for case in cases_of(run)}
+    return found
+
+
+def thin(case: Case) -> Case:
+    """What the doctor reads of a case, without what is long and not needed."""
+    log = case.stage.log
+    every = -(-len(log) // KEPT_ROWS)
+    rows_kept = [row for place, row in enumerate(log) if place % every == 0 or any("held_out." in name for name in row)]
+    thinned = [{name: short(row[name]) for name in row if is_read(name)} for row in rows_kept]
+    looks = [msgspec.structs.replace(look, samples=[]) for look in case.stage.looks]
+    samples = [msgspec.structs.replace(sample, before="") for sample in case.stage.samples]
+    info = msgspec.structs.replace(case.stage.info, environment={})
+    stage = replace(case.stage, folder=Path("."), log=thinned, looks=looks, samples=samples, info=info)
+    return replace(case, stage=replace(stage, outcomes={}, bits={}))
+
+
+def is_read(name: str) -> bool:
+    """Whether the doctor reads a figure of the log."""
+    return (
+        name in ("step", "loss") or name.startswith("held_out.") or (name.startswith("loss.") and "replay" not in name)
+    )
+
+
+def short(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+@dataclass
+class Table:
+    """What was said of each planted fault, first and besides."""
+
+    lines: list[str] = field(default_factory=list)
+    right: int = 0
+    besides: int = 0
+
+    def add(self, planted: Planted, said: list[str]) -> None:
+        first, others = (said[0] if said else ""), said[1:]
+        self.right += first == planted.right
+        self.besides += len(others)
+        words = ", ".join(others) or "–"
+        self.lines.append(f"| {planted.what} | {planted.right or 'healthy'} | {first or 'healthy'} | {words} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--record", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    progress.set_mode("plain")
+    with tempfile.TemporaryDirectory() as temporary:
+        found = cases(arguments.folder or Path(temporary), arguments.seed)
+    table, lines = Table(), []
+    for planted in PLANTED:
+        case = found[planted.run, planted.stage]
+        table.add(planted, [one.name for one in diagnose(case)])
+        lines.append(msgspec.json.encode({"right": planted.right, "what": planted.what, "case": case}, enc_hook=str))
+    if arguments.record:
+        arguments.record.write_bytes(b"\n".join(lines) + b"\n")
+    print("| planted | right | said first | also said |\n|---|---|---|---|", *table.lines, sep="\n")
+    figures = {"name": "doctor", "right": table.right, "planted": len(PLANTED), "besides": table.besides}
+    print(json.dumps(figures | {"checks": len(DIAGNOSES)}))
+
+
+if __name__ == "__main__":
+    main()

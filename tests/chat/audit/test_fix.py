@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.chat.audit import audit_file, fix_file
+from tutelage.chat.audit.fix import openai_row
+from tutelage.chat.formats import read_conversations
+from tutelage.chat.formats.reading import _conversations
+from tutelage.ledger import Ledger
+from tutelage.records import Conversation, Message, Part, Reasoning, Text, ToolCall, ToolResult, message
+
+Write = Callable[..., Path]
+
+CLEAN = [
+    (f"What is the square of {n} when it is added to itself?", f"It is {2 * n * n}, for {n} is counted twice.")
+    for n in range(30)
+]
+TEXT = st.text(alphabet='abc é\n."{}', min_size=1, max_size=12).filter(lambda text: text.strip())
+TOOL = '{"type":"function","function":{"name":"find","parameters":{}}}'
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> Conversation:
+    turns = [message("system", draw(TEXT))] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(1, 2))):
+        turns.append(message("user", draw(TEXT)))
+        parts: list[Part] = [Reasoning(draw(TEXT))] if draw(st.booleans()) else []
+        if draw(st.booleans()):
+            call = ToolCall(draw(TEXT), json.dumps({"q": draw(TEXT)}))
+            turns += [Message("assistant", (*parts, call)), Message("tool", (ToolResult(draw(TEXT)),))]
+            parts = []
+        turns.append(Message("assistant", (*parts, Text(draw(TEXT)))))
+    return Conversation(tuple(turns), "chat", tools=(TOOL,) if draw(st.booleans()) else ())
+
+
+@given(conversations())
+def test_what_is_written_is_read_again_as_it_was(conversation: Conversation) -> None:
+    row = json.loads(json.dumps(openai_row(conversation)))
+    (again,), notes = _conversations(row, "messages", "chat")
+    assert again == conversation
+    assert notes == []
+
+
+def test_parts_in_any_order_survive() -> None:
+    parts = (ToolCall("find", '{"q":1}'), Text("found it"), Reasoning("so"), Text("here"))
+    conversation = Conversation((message("user", "where?"), Message("assistant", parts)), "chat")
+    (again,), _ = _conversations(openai_row(conversation), "messages", "chat")
+    assert again == conversation
+
+
+def test_rows_in_are_kept_or_dropped_and_the_file_is_left_alone(write: Write, tmp_path: Path) -> None:
+    path = write([*CLEAN, CLEAN[2], "{", ("And why?", "..."), ("Who?", "I'm sorry, but I can't help with that.")])
+    before = path.read_bytes()
+    fixed = fix_file(audit_file(path), tmp_path / "clean.jsonl")
+    assert path.read_bytes() == before
+    assert fixed.ledger.rows_read == 34
+    assert fixed.ledger.rows_kept == 31  # refusals may be wanted
+    assert {reason: (e.rows, e.examples[0].split(": ")[0]) for reason, e in fixed.ledger.dropped.items()} == {
+        "duplicate": (1, "chats.jsonl:31"),
+        "hollow answer": (1, "chats.jsonl:33"),
+        "not JSON": (1, "chats.jsonl:32"),
+    }
+    assert Ledger.from_dict(json.loads(fixed.ledger_path.read_bytes())) == fixed.ledger
+    rows = list(read_conversations(fixed.path, Ledger("clean")))
+    assert [one.messages for one in rows[:30]] == [
+        one.messages for one in list(read_conversations(path, Ledger("all"), 1))[:30]
+    ]
+    again = audit_file(fixed.path)
+    assert [one.name for one in again.findings] == ["refusal"]
+
+
+def test_what_would_be_wrong_to_write_is_refused(write: Write, tmp_path: Path) -> None:
+    path = write([*CLEAN, CLEAN[2]])
+    report = audit_file(path)
+    with pytest.raises(ValueError, match="is the file that is audited"):
+        fix_file(report, path)
+    write([*CLEAN, CLEAN[2], CLEAN[3]])
+    with pytest.raises(ValueError, match="has changed since it was audited"):
+        fix_file(report, tmp_path / "clean.jsonl")
+    assert not (tmp_path / "clean.jsonl").exists()
+    nothing_good = write([("Why?", "...")] * 3, "bad.jsonl")
+    with pytest.raises(ValueError, match="none would be left"):
+        fix_file(audit_file(nothing_good), tmp_path / "clean.jsonl")

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+from tutelage.chat.audit.language import answers_elsewhere, script_of
+
+ENGLISH, RUSSIAN = "Where does the ferry go in the morning?", "Паром утром уходит на остров у моря."
+CHINESE, JAPANESE = "这艘渡轮每天早上八点都会离开港口去岛上。", "この船は毎朝八時に港を出て島へ行きます。"
+
+
+@pytest.mark.parametrize(
+    ("text", "script"),
+    [
+        (ENGLISH, "Latin"),
+        ("Größe, Straße, déjà vu: auch das sind Wörter", "Latin"),
+        (RUSSIAN, "Cyrillic"),
+        (CHINESE, "Han"),
+        (JAPANESE, "Kana"),
+        ("이 배는 매일 아침 여덟 시에 항구를 떠나 섬으로 갑니다.", "Hangul"),
+        (f"“{ENGLISH}” – so they ask… ", "Latin"),
+        ("42", ""),
+        ("🙂🙂🙂🙂", ""),
+    ],
+)
+def test_scripts(text: str, script: str) -> None:
+    assert script_of(text) == script
+
+
+def test_answers_in_another_script() -> None:
+    assert answers_elsewhere(ENGLISH, RUSSIAN)
+    assert answers_elsewhere(CHINESE, ENGLISH)
+    assert not answers_elsewhere(f"Say it in Russian: {ENGLISH}", RUSSIAN)
+    assert not answers_elsewhere(f"{CHINESE} 翻译", ENGLISH)
+    assert not answers_elsewhere(JAPANESE, CHINESE)
+    assert not answers_elsewhere(ENGLISH, "42")
+    assert not answers_elsewhere(CHINESE, f"```python\n# {ENGLISH}\n```")

@@ -1,0 +1,211 @@
+"""Faults of every kind planted in clean conversations, among traps that look like faults and are none: all that is
+found was planted, and at least 95 of 100 that were planted are found."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from tutelage.chat.audit import Report, audit_file
+
+CLEAN, OF_EACH = 600, 20
+NOUNS = "harbour lantern orchard violin glacier ferry museum beetle canyon bakery comet tunnel meadow".split()
+VERBS = "carries hides follows repairs measures paints answers crosses borrows gathers remembers lifts".split()
+PLACES = "valley village island station garden castle market forest desert library workshop kitchen".split()
+HOW = "quietly slowly twice often proudly carefully rarely gladly early together again suddenly".split()
+
+
+@dataclass
+class Planted:
+    """Rows to audit, and which of them have which fault."""
+
+    draw: random.Random
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    faults: dict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
+
+    def add(self, *turns: str, fault: str = "", system: str = "") -> None:
+        roles = ("user", "assistant")
+        messages = [{"role": roles[n % 2], "content": text} for n, text in enumerate(turns)]
+        if system:
+            messages.insert(0, {"role": "system", "content": system})
+        if fault:
+            self.faults[fault].add(len(self.rows))
+        self.rows.append({"messages": messages})
+
+    def sentence(self, words: int = 12) -> str:
+        parts = [f"the {self.draw.choice(NOUNS)} {self.draw.choice(VERBS)} the {self.draw.choice(PLACES)}"]
+        while len(" ".join(parts).split()) < words:
+            parts.append(
+                f"{self.draw.choice(HOW)} near the {self.draw.choice(NOUNS)} of number {self.draw.randrange(10**6)}"
+            )
+        return " ".join(parts).capitalize() + "."
+
+    def question(self) -> str:
+        opening = self.draw.choice(["Why is it", "Who says", "Is it known", "How come", "Tell me why it is so"])
+        return f"{opening} that {self.sentence(14).lower().rstrip('.')}, number {self.draw.randrange(10**9)}?"
+
+    def answer(self) -> str:
+        return " ".join(self.sentence() for _ in range(self.draw.randint(1, 4)))
+
+
+def planted() -> Planted:
+    set_ = Planted(random.Random(7))
+    for number in range(CLEAN):
+        turns = [text for _ in range(1 + (number % 5 == 0)) for text in (set_.question(), set_.answer())]
+        set_.add(*turns, system="You are a careful assistant. " * 30 if number % 3 == 0 else "")
+    traps(set_)
+    for _ in range(OF_EACH):
+        faults(set_)
+    return set_
+
+
+def faults(to: Planted) -> None:
+    """One of every fault; those that need an earlier row to be like take one of the clean ones."""
+    draw, ask, say = to.draw, to.question, to.answer
+    earlier = [to.rows[n]["messages"] for n in draw.sample(range(1, CLEAN, 3), 1)]
+    copy = [one["content"] for one in earlier[0] if one["role"] != "system"]
+    to.add(*copy, fault="duplicate")
+    question, answer = f"{ask()} {ask()} {ask()}", f"{say()} {say()} {say()}"
+    to.add(question, answer)
+    to.add(question.replace("number", "the number", 1), answer.replace(" the ", " a ", 1), fault="near duplicate")
+    refusing = [
+        "I'm sorry, but I can't help with that request.",
+        "As an AI language model, I don't have personal opinions about this.",
+        "I cannot assist with that. " + say(),
+        "I apologize, but I am unable to provide this information.",
+        "Unfortunately, I'm an AI language model and I cannot browse the internet.",
+        "很抱歉，我无法回答这个问题。",
+    ]
+    to.add(ask(), draw.choice(refusing[:5]), fault="refusal")
+    whole = say() + " " + to.sentence(18)
+    cut = draw.choice(["the", "and", "of", "because"])
+    to.add(ask(), whole.rstrip(".") + f" {cut}", fault="truncated")
+    to.add(ask(), " ".join(whole.split()[:-2]), fault="truncated")
+    to.add(ask(), f"Run this:\n```python\nprint({draw.randrange(999)})\n", fault="truncated")
+    asked = ask()
+    to.add(asked, f"{asked} {say()}", fault="copied prompt")
+    to.add(
+        f"What is your name, number {draw.randrange(10**9)}?",
+        f"My name is {{{{name}}}}, glad to meet you. {say()}",
+        fault="placeholder",
+    )
+    mark = draw.choice(
+        ["<|im_start|>", "<|endoftext|>", "[/INST]", "<end_of_turn>", "\n\nHuman: go on", "\n### Response:\n"]
+    )
+    to.add(f"{ask()}{mark}", say(), fault="special token")
+    to.add(ask(), draw.choice(["...", "N/A", "TODO", "null", "--"]), fault="hollow answer")
+    same = f"Is it true that {to.sentence(14).lower()}"
+    for settled in ("Yes, it is. " + say(), "No. " + say()):
+        to.add(same, settled, fault="contradiction")
+    same = f"What is {draw.randrange(10**9)} plus {draw.randrange(10**9)}?"
+    for settled in (str(draw.randrange(10**9)), f"Let us add them. #### {draw.randrange(10**9)}"):
+        to.add(same, settled, fault="contradiction")
+    name, maker = draw.choice([("ChatGPT", "OpenAI"), ("Claude", "Anthropic"), ("Bard", "Google")])
+    to.add(
+        f"Who are you, number {draw.randrange(10**9)}?",
+        f"I am {name}, an AI assistant trained by {maker}. {say()}",
+        fault="identity",
+    )
+    to.add(
+        ask(),
+        "Это предложение написано по-русски и отвечает на вопрос. " + str(draw.randrange(10**9)) + " раз подряд.",
+        fault="other language",
+    )
+
+
+def traps(to: Planted) -> None:
+    """What looks like a fault and is none."""
+    draw, ask, say = to.draw, to.question, to.answer
+    for _ in range(OF_EACH):
+        one = draw.randrange(10**9)
+        to.add(ask(), f"I'm sorry that order {one} is late! It left the harbour today and will be with you soon.")
+        to.add(
+            ask(), f"I cannot believe that it has been {one} days since the ferry sank in the harbour of the village."
+        )
+        to.add(f"What does <s>{one}</s> mean in HTML, and how is <div>{ask()}</div> closed?", say())
+        to.add(
+            f"How do I say hello to user {one} in a Jinja template?",
+            f"Write {{{{ name }}}} there, {one} times if you must.",
+        )
+        to.add(
+            f"List three things of set {one}.",
+            f"Here they are:\n- a lantern of {one}\n- a violin of the old harbour in the north\n- a comet",
+        )
+        to.add(f"Write a function that adds {one}.", f"```python\ndef add(x):\n    return x + {one}\n```")
+        to.add(f"Where can I read about comet {one}?", f"https://example.org/comets/{one}/the-page-that-says-it-all")
+        passage = f"{to.sentence(30)} {to.sentence(30)} {to.sentence(30)}"
+        for asked, said in (
+            ("Who is it about?", f"The lantern {one}, as it says."),
+            ("How many are there?", f"{one} of them in all."),
+        ):
+            to.add(f"{passage} {asked}", said)
+        to.add(f"Which words stand in: {passage}", passage.split(".")[0] + ".")
+        open_ended = f"Write a title for the tale of lantern {one}."
+        to.add(open_ended, f"Night {one}")
+        to.add(open_ended, "Lights of home")
+        settled = f"What is the capital of province {one}?"
+        to.add(settled, f"Ville{one}")
+        to.add(settled, f"Ville{one}, by the sea")
+        told = f"Please explain how the ferry of {one} works."
+        to.add(told, say())
+        to.add(told, say())
+        to.add(f"Tell me of Siri, number {one}.", f"Siri is a virtual assistant developed by Apple in the year {one}.")
+        to.add(
+            f"Play a nurse, number {one}.",
+            f"I am Alice, a nurse of ward {one}, and I was trained in the castle by the sea.",
+        )
+        to.add(
+            f"What are you called, number {one}?",
+            f"I am Tutor, an AI assistant developed by Tutelage, at your service {one} times.",
+        )
+        to.add(
+            f"And who made you, number {one}?", f"I was created by Tutelage, and I have answered {one} questions since."
+        )
+        to.add(
+            f"Translate into Russian: the harbour of {one}.", f"Гавань номер {one}, которая лежит у самого моря и ждёт."
+        )
+        to.add(f"Thanks for answer {one}!", f"No problem! Come back {one} times if you like.")
+        to.add(f"How many is {one} and nothing?", str(one))
+        to.add("Hi", f"Hello, visitor {one}! What would you like to know about the harbour?")
+
+
+@pytest.fixture(scope="module")
+def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Planted, Report]:
+    set_ = planted()
+    path = tmp_path_factory.mktemp("planted") / "chats.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in set_.rows), encoding="utf-8")
+    return set_, audit_file(path)
+
+
+def test_all_that_is_found_was_planted_and_most_that_was_planted_is_found(audited: tuple[Planted, Report]) -> None:
+    set_, report = audited
+    wrong, recall = {}, {}
+    for name in set_.faults.keys() | report.rows.keys():
+        found, there = set(report.rows.get(name, ())), set_.faults[name]
+        if found - there:
+            wrong[name] = [set_.rows[row] for row in sorted(found - there)[:3]]
+        recall[name] = len(found & there) / max(1, len(there))
+    assert wrong == {}
+    assert min(recall.values()) >= 0.95, recall
+    assert set(recall) == {
+        "contradiction", "copied prompt", "duplicate", "hollow answer", "identity", "near duplicate", "other language",
+        "placeholder", "refusal", "special token", "truncated",
+    }  # fmt: skip
+
+
+def test_findings_say_where_how_many_and_what_to_do(audited: tuple[Planted, Report]) -> None:
+    set_, report = audited
+    assert report.conversations == len(set_.rows)
+    assert not report.errors  # nothing here makes a training surely wrong
+    for one in report.findings:
+        assert one.count == len(report.rows[one.name]) > 0
+        assert one.share == one.count / len(set_.rows)
+        assert one.cure.endswith(".")
+        assert 0 < len(one.examples) <= 5
+        first = min(report.rows[one.name])
+        assert one.examples[0].place.startswith(f"chats.jsonl:{first + 1}"), one.name

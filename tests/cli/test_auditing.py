@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from click.testing import CliRunner, Result
+
+from tutelage import progress
+from tutelage.cli import main
+
+if TYPE_CHECKING:
+    from tutelage.recipe import Run
+
+CLEAN = [
+    {"prompt": f"What is the square of {n} when it is added to itself?", "completion": f"It is {2 * n * n}, twice."}
+    for n in range(30)
+]
+FAULTY = [*CLEAN, CLEAN[3], {"prompt": "Why is <b>that</b> so?", "completion": "N/A"}]
+
+
+@pytest.fixture(autouse=True)
+def automatic_progress() -> Iterator[None]:
+    yield
+    progress.set_mode("auto")
+
+
+def written(folder: Path, rows: list[object], name: str = "chats.jsonl") -> Path:
+    path = folder / name
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row) for row in rows), encoding="utf-8")
+    return path
+
+
+def audit(*arguments: object) -> Result:
+    return CliRunner(env={"COLUMNS": "160"}).invoke(main, ["audit", *map(str, arguments)])
+
+
+def test_a_clean_file_may_be_trained_on(tmp_path: Path) -> None:
+    result = audit(written(tmp_path, [*CLEAN]), "--fix", tmp_path / "clean.jsonl")
+    assert result.exit_code == 0, result.output
+    assert "May be trained on: no error, no warning." in result.output
+    assert not (tmp_path / "clean.jsonl").exists()
+
+
+def test_warnings_are_shown_with_their_cures_and_do_not_stop(tmp_path: Path) -> None:
+    result = audit(written(tmp_path, [*FAULTY]))
+    assert result.exit_code == 0, result.output
+    assert "May be trained on: no error, 2 warnings." in result.output
+    assert re.search(r"warning\s+exact duplicates of an earlier row\s+1\s+3.1%", result.output)
+    assert "Keep one of each" in result.output
+
+
+def test_an_error_is_the_exit_status_for_people_and_machines(tmp_path: Path) -> None:
+    path = written(tmp_path, [*FAULTY, "{"])
+    assert audit(path).exit_code == 1
+    assert "Must not be trained on as it is: 1 error, 2 warnings." in audit(path).output
+    result = audit(path, "--json")
+    assert result.exit_code == 1
+    found = json.loads(result.stdout)
+    assert found["errors"] == 1
+    assert {one["name"] for one in found["findings"]} == {"broken row", "duplicate", "hollow answer"}
+    assert audit(path, "--max-broken", "0.1").exit_code == 0
+
+
+def test_fix_writes_what_is_left_and_its_account(tmp_path: Path) -> None:
+    clean = tmp_path / "clean.jsonl"
+    result = audit(written(tmp_path, [*FAULTY, "{"]), "--fix", clean, "--json")
+    fixed = json.loads(result.stdout)["fixed"]
+    assert (fixed["ledger"]["rows_read"], fixed["ledger"]["rows_kept"]) == (33, 30)
+    assert len(clean.read_text().splitlines()) == 30
+    assert audit(clean).exit_code == 0
+    assert Path(fixed["ledger_path"]).exists()
+
+
+def test_the_page_holds_every_finding_and_no_markup_of_the_data(tmp_path: Path) -> None:
+    page = tmp_path / "audit.html"
+    assert audit(written(tmp_path, [*FAULTY]), "--html", page).exit_code == 0
+    text = page.read_text()
+    assert "exact duplicates of an earlier row" in text
+    assert "Why is &lt;b&gt;that&lt;/b&gt; so?" in text
+    assert "<b>that</b>" not in text
+
+
+def test_what_cannot_be_asked_is_one_sentence(tmp_path: Path) -> None:
+    result = audit(written(tmp_path, [*CLEAN]), "--context", "100")
+    assert result.exit_code == 1
+    assert "--model" in result.stderr
+    assert audit(tmp_path / "none.jsonl").exit_code == 1
+    result = audit(written(tmp_path, [*CLEAN]), "--held-out", tmp_path / "none.jsonl")
+    assert result.exit_code == 1
+    assert "none.jsonl: no such file" in result.stderr
+
+
+def test_a_model_proves_what_would_be_trained(tales: Path, tales_run: Run) -> None:
+    chats = tales.parent / "chat.jsonl"
+    found = json.loads(audit(chats, "--model", tales_run.folder, "--json").stdout)
+    assert found["profile"]["context.tokens"] == 64
+    assert 0 < found["profile"]["tokens.graded"] < found["profile"]["tokens.total"]
+    assert found["errors"] == 0
+    short = audit(chats, "--model", tales_run.folder, "--context", 20, "--json")
+    assert short.exit_code == 1
+    assert {one["name"] for one in json.loads(short.stdout)["findings"] if one["level"] == "error"} == {"too long"}

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tutelage.doctor.case import Case
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A real run's own numbers, written down by `benchmarks/doctor.py --record`, and what was planted in it."""
+
+    what: str
+    right: str
+    case: Case
+
+
+def read_recorded() -> list[Recorded]:
+    lines = Path(__file__).with_name("cases.jsonl").read_bytes().splitlines()
+    return [msgspec.json.decode(line, type=Recorded, dec_hook=lambda kind, value: kind(value)) for line in lines]
+
+
+@pytest.fixture(scope="session")
+def recorded() -> list[Recorded]:
+    return read_recorded()
+
+
+@pytest.fixture
+def healthy(recorded: list[Recorded]) -> Case:
+    """A fine-tuned stage that nothing is wrong with."""
+    return next(one.case for one in recorded if not one.right and one.case.tuned)

@@ -1,0 +1,467 @@
+"""From training to what others load: the model in memory, read back, merged and exported give the same logits."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+import transformers
+from click.testing import CliRunner
+from safetensors.torch import load_file, save_file
+
+from tutelage import progress
+from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.cli import main
+from tutelage.config import SettingsError, recipes_folder
+from tutelage.files import read_json, write_json
+from tutelage.finetune import find_model, finetune_recipe
+from tutelage.model.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
+from tutelage.model.chain import BrokenChain, check_adapter, export_adapter, export_merged, probe, publish_adapter
+from tutelage.model.hub import (
+    Checkpoint,
+    extend_vocabulary,
+    load_config,
+    load_model,
+    load_tensors,
+    save_adapter,
+    save_model,
+    with_context,
+    with_lora,
+)
+from tutelage.model.lora import LoraSettings
+from tutelage.model.weights import trained_state
+from tutelage.process import Stopped
+from tutelage.recipe import Run, load_recipe
+from tutelage.stages.settings import LORA_LR_TIMES, SftSettings
+from tutelage.tokenizer import TokenizerSettings, train
+from tutelage.train.checkpoint import OPTIMIZER
+
+TOKENIZER = train(["abcdefgh "], TokenizerSettings(kind="char"))
+FULL, SPARE = TOKENIZER.vocab_size, TOKENIZER.vocab_size + 20  # rows for as many tokens as there are, and for more
+LLAMA = {
+    "vocab_size": FULL, "hidden_size": 32, "intermediate_size": 40, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64, "tie_word_embeddings": False,
+    "bos_token_id": None, "eos_token_id": None, "pad_token_id": None,
+}  # fmt: skip
+GPT2 = {
+    "vocab_size": FULL, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": None,
+    "eos_token_id": None,
+}  # fmt: skip
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("llama", LLAMA),
+    "llama-tied": ("llama", {**LLAMA, "tie_word_embeddings": True}),
+    "llama-tied-spare": ("llama", {**LLAMA, "tie_word_embeddings": True, "vocab_size": SPARE}),
+    "qwen3": ("qwen3", {**LLAMA, "vocab_size": SPARE}),
+    "qwen3-tied": ("qwen3", {**LLAMA, "tie_word_embeddings": True}),
+    "phi3": ("phi3", {name: value for name, value in LLAMA.items() if name != "head_dim"}),
+    "gemma2-tied": ("gemma2", {**LLAMA, "query_pre_attn_scalar": 20, "tie_word_embeddings": True}),
+    "gpt2-tied": ("gpt2", GPT2),
+    "gpt2": ("gpt2", {**GPT2, "tie_word_embeddings": False, "vocab_size": SPARE}),
+}
+SETTINGS = LoraSettings(rank=3, alpha=5, rank_stabilised=True)
+
+
+def make_base(folder: Path, kind: str) -> Path:
+    """A published model of random weights in a folder."""
+    family, settings = KINDS[kind]
+    torch.manual_seed(5)
+    model = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(family, **settings))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape) * 0.1)
+    model.save_pretrained(folder)
+    TOKENIZER.save(folder)
+    return folder
+
+
+def make_tuned(base: Path, settings: LoraSettings = SETTINGS, dtype: torch.dtype | None = None) -> Checkpoint:
+    """A model with new tokens and an adapter, as after some training."""
+    checkpoint = load_model(base, dtype=dtype)
+    known = checkpoint.tokenizer.vocab_size
+    checkpoint = extend_vocabulary(checkpoint, TEMPLATE_TOKENS, seed=1)
+    checkpoint = with_lora(checkpoint, settings, range(known, checkpoint.tokenizer.vocab_size), seed=1)
+    generator = torch.Generator().manual_seed(2)
+    with torch.no_grad():
+        for tensor in trained_state(checkpoint.model).values():
+            tensor += torch.randn(tensor.shape, generator=generator) * 0.2
+    return checkpoint
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, Path]:
+    """A tuned model in memory, and the folder it was published in; its base stands beside that as `base`."""
+    folder = tmp_path_factory.mktemp(request.param)
+    live = make_tuned(make_base(folder / "base", request.param))
+    publish_adapter(folder / "tuned", live, folder / "base", SETTINGS)
+    return live, folder / "tuned"
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+@torch.no_grad()
+def theirs(model: Any, checkpoint: Checkpoint) -> torch.Tensor:
+    """The logits of `probe` from a model of transformers."""
+    place = torch.arange(64)
+    known = checkpoint.tokenizer.vocab_size
+    tokens = torch.where(place % 2 == 1, known - 1 - place // 2 % known, place * 7919 % known)
+    return model.eval()(input_ids=tokens[None]).logits[0].float()
+
+
+def test_pain_13_live_reloaded_merged_and_exported_agree(published: tuple[Checkpoint, Path], tmp_path: Path) -> None:
+    live, folder = published
+    expected = probe(live)
+    assert (expected - probe(extend_vocabulary(load_model(folder.parent / "base"), TEMPLATE_TOKENS, 1))).std() > 0.05
+    reloaded, merged = load_model(folder, merged=False), load_model(folder)
+    assert torch.equal(probe(reloaded), expected)
+    assert reloaded.tokenizer.fingerprint() == live.tokenizer.fingerprint()
+    close(probe(merged), expected)
+    export_merged(folder, tmp_path / "merged")
+    close(probe(load_model(tmp_path / "merged")), expected)
+    close(theirs(transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged"), live), expected)
+    export_adapter(folder, tmp_path / "adapter")
+    assert torch.equal(probe(load_model(tmp_path / "adapter", merged=False)), expected)
+    # From its length peft knows how much room new tokens need.
+    assert len(transformers.AutoTokenizer.from_pretrained(tmp_path / "adapter")) == live.tokenizer.vocab_size
+    assert load_config(folder) == merged.model.config
+
+
+def test_pain_13_the_files_mean_in_transformers_what_peft_takes_them_for(published: tuple[Checkpoint, Path]) -> None:
+    """W + scale B A beside each matrix that is named, and new tokens' rows in place of the embedding's: by hand."""
+    live, folder = published
+    said, tensors = read_json(folder / ADAPTER_CONFIG), load_file(folder / ADAPTER_WEIGHTS)
+    model = transformers.AutoModelForCausalLM.from_pretrained(said["base_model_name_or_path"])
+    tokens = live.tokenizer.vocab_size
+    if tokens > model.get_input_embeddings().weight.shape[0]:
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+    scale, used = said["lora_alpha"] / said["r"] ** 0.5, set()
+    with torch.no_grad():
+        for name, module in model.named_modules():
+            key = f"base_model.model.{name}"
+            if f"{key}.lora_A.weight" in tensors:
+                assert name.rpartition(".")[2] in said["target_modules"]
+                pair = [f"{key}.lora_{one}.weight" for one in ("B", "A")]
+                change = tensors[pair[0]] @ tensors[pair[1]] * scale
+                module.weight += change.T if said["fan_in_fan_out"] else change
+                used |= {*pair}
+            if (rows := f"{key}.token_adapter.trainable_tokens_delta") in tensors:
+                module.weight[said["trainable_token_indices"][name.rpartition(".")[2]]] = tensors[rows]
+                used.add(rows)
+    assert used == tensors.keys()
+    close(theirs(model, live), probe(live))
+
+
+@pytest.mark.filterwarnings("ignore")  # what peft and transformers warn each other of is theirs
+def test_pain_13_peft_loads_it(published: tuple[Checkpoint, Path], tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed; the extra dev has it")
+    live, folder = published
+    export_adapter(folder, tmp_path / "adapter")
+    model = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter")
+    close(theirs(model, live), probe(live))
+    close(theirs(model.merge_and_unload(), live), probe(live))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pain_13_what_peft_writes_is_read(tmp_path: Path) -> None:
+    peft = pytest.importorskip("peft", reason="peft is not installed; the extra dev has it")
+    for kind in ("llama", "qwen3-tied", "gpt2-tied"):
+        base = make_base(tmp_path / kind, kind)
+        model = transformers.AutoModelForCausalLM.from_pretrained(base)
+        end = "wte" if kind.startswith("gpt2") else "embed_tokens"
+        settings = peft.LoraConfig(
+            r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM",
+            trainable_token_indices={end: [1, 3]},
+        )  # fmt: skip
+        tuned = peft.get_peft_model(model, settings)
+        with torch.no_grad():
+            for name, parameter in tuned.named_parameters():
+                if "trainable_tokens" in name:
+                    parameter.add_(0.3)
+        tuned.save_pretrained(tmp_path / f"{kind}-tuned")
+        found = load_model(tmp_path / f"{kind}-tuned")
+        close(probe(found), theirs(tuned, found))
+
+
+def test_an_adapter_holds_no_more_than_what_was_trained(published: tuple[Checkpoint, Path]) -> None:
+    live, folder = published
+    tensors = load_file(folder / ADAPTER_WEIGHTS)
+    assert sum(t.numel() for t in tensors.values()) == sum(t.numel() for t in trained_state(live.model).values())
+    rows = [tensor for name, tensor in tensors.items() if "token_adapter" in name]
+    assert len(rows) == (1 if live.model.config.tied else 2)
+    assert all(len(one) == len(TEMPLATE_TOKENS) for one in rows)
+    assert not (folder / "model.safetensors").exists()
+
+
+def test_a_bfloat16_base_reads_back_bit_for_bit(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", "qwen3-tied")
+    live = make_tuned(base, dtype=torch.bfloat16)
+    publish_adapter(tmp_path / "tuned", live, base, SETTINGS)
+    found = load_model(tmp_path / "tuned", dtype=torch.bfloat16, merged=False)
+    assert torch.equal(probe(found), probe(live))
+    assert {p.dtype for p in found.model.parameters() if p.requires_grad} == {torch.float32}
+
+
+def test_what_reads_back_otherwise_is_not_published(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", "llama-tied")
+    live = make_tuned(base)
+    publish_adapter(tmp_path / "tuned", live, base, SETTINGS)
+    before = (tmp_path / "tuned" / ADAPTER_WEIGHTS).read_bytes()
+    with torch.no_grad():  # the base is to stay as its folder has it
+        live.model.blocks[0].attention_norm.weight += 0.1
+    with pytest.raises(BrokenChain, match="gives other logits than what was trained .* not published"):
+        publish_adapter(tmp_path / "tuned", live, base, SETTINGS)
+    assert (tmp_path / "tuned" / ADAPTER_WEIGHTS).read_bytes() == before
+    assert not list((tmp_path / "tuned").glob(".*"))
+    with pytest.raises(BrokenChain):
+        check_adapter(tmp_path / "tuned", live)
+
+
+def test_a_base_that_changed_is_refused_and_one_that_moved_is_found(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "run" / "base", "llama")
+    live = make_tuned(base)
+    publish_adapter(tmp_path / "run" / "tuned", live, base, SETTINGS)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    assert torch.equal(probe(load_model(tmp_path / "moved" / "tuned", merged=False)), probe(live))
+    weights = tmp_path / "moved" / "base" / "model.safetensors"
+    save_file({name: tensor + 0.01 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
+    with pytest.raises(ValueError, match="is not the model that the adapter in .* was trained on"):
+        load_model(tmp_path / "moved" / "tuned")
+    shutil.rmtree(tmp_path / "moved" / "base")
+    with pytest.raises(ValueError, match="holds an adapter, and its base is not to be found"):
+        load_model(tmp_path / "moved" / "tuned")
+
+
+def test_whole_weights_and_an_adapter_take_each_others_place(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", "llama")
+    live, whole = make_tuned(base), load_model(base)
+    save_model(tmp_path / "stage", whole)
+    publish_adapter(tmp_path / "stage", live, base, SETTINGS)
+    assert torch.equal(probe(load_model(tmp_path / "stage", merged=False)), probe(live))
+    save_model(tmp_path / "stage", whole)
+    assert torch.equal(probe(load_model(tmp_path / "stage")), probe(whole))
+
+
+def test_an_adapter_on_an_adapter(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", "llama-tied")
+    publish_adapter(tmp_path / "first", make_tuned(base), base, SETTINGS)
+    second = make_tuned(tmp_path / "first")
+    assert second.model.token_rows is None  # its tokens are known by now
+    publish_adapter(tmp_path / "second", second, tmp_path / "first", SETTINGS)
+    assert torch.equal(probe(load_model(tmp_path / "second", merged=False)), probe(second))
+    with pytest.raises(ValueError, match="is an adapter itself, which PEFT does not load; add --merge"):
+        export_adapter(tmp_path / "second", tmp_path / "out")
+    export_merged(tmp_path / "second", tmp_path / "out")
+    close(probe(load_model(tmp_path / "out")), probe(second))
+
+
+def edit(folder: Path, **said: object) -> None:
+    write_json(folder / ADAPTER_CONFIG, read_json(folder / ADAPTER_CONFIG) | said)
+
+
+@pytest.mark.parametrize(
+    ("said", "sentence"),
+    [
+        ({"peft_type": "IA3"}, "adapters of type 'IA3' are not supported"),
+        ({"use_dora": True}, "its pairs are of the kind DoRA"),
+        ({"bias": "all"}, "it trains biases"),
+        ({"init_lora_weights": "pissa"}, "it changes its base's weights"),
+        ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern"),
+        ({"r": None}, "it is no whole adapter"),
+        ({"trainable_token_indices": {"embed_tokens": [1, 2]}}, "which does not belong beside"),
+    ],
+)
+def test_what_cannot_be_put_beside_its_base_is_refused(
+    said: dict[str, object], sentence: str, adapter: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(adapter, tmp_path / "copy"))
+    edit(folder, **said)
+    with pytest.raises(ValueError, match=sentence):
+        load_model(folder)
+
+
+@pytest.fixture(scope="module")
+def adapter(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("adapter")
+    base = make_base(folder / "base", "llama-tied")
+    publish_adapter(folder / "tuned", make_tuned(base), base, SETTINGS)
+    return folder / "tuned"
+
+
+def rewrite(folder: Path, change: Any) -> None:
+    tensors = load_file(folder / ADAPTER_WEIGHTS)
+    change(tensors)
+    save_file(tensors, folder / ADAPTER_WEIGHTS, {"format": "pt"})
+
+
+def test_tensors_of_another_model_are_refused(adapter: Path, tmp_path: Path) -> None:
+    key = "base_model.model.model.layers.0.self_attn.q_proj.lora_A.weight"
+    changes = {
+        "missing": lambda tensors: tensors.pop(key),
+        "unknown": lambda tensors: tensors.update({"base_model.model.model.norm.weight": torch.ones(32)}),
+        "layer": lambda tensors: tensors.update({key.replace("layers.0", "layers.7"): tensors.pop(key)}),
+        "shape": lambda tensors: tensors.update({key: torch.zeros(3, 31)}),
+    }
+    for name, change in changes.items():
+        folder = Path(shutil.copytree(adapter, tmp_path / name))
+        rewrite(folder, change)
+        with pytest.raises(ValueError, match="which does not belong beside"):
+            load_model(folder)
+
+
+def test_a_pickle_is_never_loaded(adapter: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(adapter, tmp_path / "copy"))
+    (folder / ADAPTER_WEIGHTS).rename(folder / "adapter_model.bin")
+    with pytest.raises(ValueError, match="a pickle, which can run code"):
+        load_model(folder)
+
+
+def test_pain_13_whole_ends_are_read_and_refused_where_they_untie(adapter: Path, tmp_path: Path) -> None:
+    """What PEFT writes where a vocabulary has grown: the whole embedding, and the head beside it."""
+    embedding = load_model(adapter).model.embedding.weight.detach()
+    keys = [f"base_model.model.{name}.weight" for name in ("model.embed_tokens", "lm_head")]
+    rows = "base_model.model.model.embed_tokens.token_adapter.trainable_tokens_delta"
+
+    def whole(head: torch.Tensor) -> Path:
+        folder = Path(shutil.copytree(adapter, tmp_path / str(len(list(tmp_path.iterdir())))))
+        edit(folder, trainable_token_indices=None)
+        rewrite(folder, lambda tensors: tensors.pop(rows))
+        rewrite(folder, lambda tensors: tensors.update(dict(zip(keys, (embedding.clone(), head), strict=True))))
+        return folder
+
+    close(probe(load_model(whole(embedding.clone()))), probe(load_model(adapter)))
+    with pytest.raises(ValueError, match="embedding and head were trained apart, but in the base they are one"):
+        load_model(whole(embedding + 1))
+
+
+def test_export_takes_no_folders_place_and_wants_an_adapter(adapter: Path, tmp_path: Path) -> None:
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "mine.txt").write_text("mine")
+    for export in (export_merged, export_adapter):
+        with pytest.raises(ValueError, match="is there already"):
+            export(adapter, tmp_path / "taken")
+        with pytest.raises(ValueError, match="holds no adapter: its weights are whole"):
+            export(adapter.parent / "base", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of `tutelage sft --lora`, on the base stage of another run."""
+    folder = tmp_path_factory.mktemp("runs")
+    progress.set_mode("quiet")
+    Run(
+        load_recipe(recipes_folder() / "tiny.toml", ["stages.base.steps=2", "model.norm=rms", "model.mlp=swiglu"]),
+        folder / "tiny",
+    ).run(only="base")
+    progress.set_mode("auto")
+    rows = [{"prompt": f"Number {i}?", "completion": "Yes."} for i in range(6)]
+    (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    verb("sft", "--model", folder / "tiny", "--data", folder / "mine.jsonl", "--out", folder / "tuned", "--lora", 4,
+         "--epochs", 2)  # fmt: skip
+    return folder / "tuned"
+
+
+def verb(*arguments: object) -> str:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], input="hello\n")
+    progress.set_mode("auto")
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_run_with_lora_is_chatted_with_looked_at_and_exported(tuned: Path, tmp_path: Path) -> None:
+    stage = find_model(tuned)
+    info = read_json(stage / "stage.json")
+    assert info["settings"]["lora"]["rank"] == 4
+    assert info["trained_parameters"] < info["parameters"] / 5
+    assert not (stage / "model.safetensors").exists()
+    assert verb("chat", tuned)
+    assert "<|assistant|>" in verb("look", tuned)
+    assert json.loads(verb("look", tuned, "--ask", "Number 3?", "--json"))
+    assert json.loads(verb("evaluate", tuned, "--json"))["evaluate.sft.forgetting.before"] > 0
+    out = json.loads(verb("export", tuned, "--merge", "--json"))["out"]
+    assert Path(out) == tuned.with_name("tuned-merged")
+    close(probe(load_model(Path(out))), probe(load_model(stage, merged=False)))
+    assert verb("export", tuned, "--out", tmp_path / "adapter").startswith("the adapter, for peft: ")
+    assert torch.equal(probe(load_model(tmp_path / "adapter")), probe(load_model(stage)))
+
+
+def test_the_runs_own_folder_is_loaded_as_its_stage(tuned: Path) -> None:
+    """By the name that the run was given, as other programs do."""
+    assert torch.equal(probe(load_model(tuned)), probe(load_model(find_model(tuned))))
+
+
+def test_a_run_goes_on_from_a_run_with_lora(tuned: Path, tmp_path: Path) -> None:
+    data = tuned.parent / "mine.jsonl"
+    verb("sft", "--model", tuned, "--data", data, "--out", tmp_path / "more", "--epochs", 1, "--replay", 0)
+    assert (tmp_path / "more" / "sft" / "model.safetensors").exists()
+
+
+def test_the_defaults_of_lora(tuned: Path) -> None:
+    data, base = tuned.parent / "mine.jsonl", tuned.parent / "tiny"
+    stages = [finetune_recipe(base, data, lora=rank).stages["sft"] for rank in (None, 8)]
+    whole, lora = (stage for stage in stages if isinstance(stage, SftSettings))
+    assert whole.lora is None
+    assert lora.lora == LoraSettings(rank=8, alpha=32.0)
+    assert lora.lr == pytest.approx(whole.lr * LORA_LR_TIMES)
+    assert (whole.optimizer.kind, lora.optimizer.kind) == ("muon", "adamw")
+    with pytest.raises(SettingsError, match="lora is trained with AdamW"):
+        SftSettings(parent="base", data={"chat": 1.0}, steps=1, lora=LoraSettings(), optimizer=whole.optimizer)
+
+
+def test_pain_12_a_stopped_run_with_lora_goes_on_bit_for_bit(tuned: Path, tmp_path: Path) -> None:
+    recipe = finetune_recipe(tuned.parent / "tiny", tuned.parent / "mine.jsonl", lora=3, replay=0.0, epochs=3)
+    stage = msgspec.structs.replace(recipe.stages["sft"], checkpoint_seconds=0.0, batch_tokens=60)
+    recipe = msgspec.structs.replace(recipe, stages={**recipe.stages, "sft": stage}, evaluate={})
+    saved = 0
+
+    def stop_after_two(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal saved
+        if event == "os.rename" and str(arguments[1]) == str(tmp_path / "stopped" / "sft" / "checkpoint"):
+            saved += 1
+            if saved == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    Run(recipe, tmp_path / "whole").run()
+    sys.addaudithook(stop_after_two)
+    with pytest.raises(Stopped, match="stopped after step [23] of"):
+        Run(recipe, tmp_path / "stopped").run()
+    Run(recipe, tmp_path / "stopped").run()
+    for name in (ADAPTER_WEIGHTS, "train.jsonl", "checkpoint/model.safetensors"):
+        one, other = ((tmp_path / run / "sft" / name).read_bytes() for run in ("whole", "stopped"))
+        assert one == other, name
+    states = [load_tensors(tmp_path / run / "sft" / "checkpoint" / OPTIMIZER) for run in ("whole", "stopped")]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_a_base_from_the_hub_keeps_its_name(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "models--some-one--small-1B" / "snapshots" / "0123abc", "llama")
+    save_adapter(tmp_path / "tuned", make_tuned(base), base, SETTINGS)
+    said = read_json(tmp_path / "tuned" / ADAPTER_CONFIG)
+    assert (said["base_model_name_or_path"], said["revision"]) == ("some-one/small-1B", "0123abc")
+
+
+def test_a_foreign_model_has_no_lora(tmp_path: Path) -> None:
+    config = transformers.GPTNeoXConfig(
+        vocab_size=FULL, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    transformers.GPTNeoXForCausalLM(config).save_pretrained(tmp_path)
+    TOKENIZER.save(tmp_path)
+    with pytest.raises(ValueError, match="lora is for built-in architectures"):
+        with_lora(load_model(tmp_path), SETTINGS, (), seed=0)
+
+
+def test_a_lengthened_context_is_kept(tmp_path: Path) -> None:
+    base = make_base(tmp_path / "base", "llama")
+    live = with_lora(with_context(load_model(base), 96), SETTINGS, (), seed=0)
+    publish_adapter(tmp_path / "tuned", replace(live), base, SETTINGS)
+    assert load_model(tmp_path / "tuned").model.config.context == 96

@@ -1,0 +1,205 @@
+"""Run by several processes for test_distributed.py: `two_processes.py JOB ARGUMENTS`."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import repeat
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch.distributed.tensor import DTensor
+
+from tutelage.batching.loader import Cursor, State, micro_batches
+from tutelage.model import heads
+from tutelage.model.families import FAMILIES
+from tutelage.model.hub import save_tensors
+from tutelage.model.lora import LoraSettings, add_lora
+from tutelage.model.sizes import ModelSettings, resolve
+from tutelage.model.transformer import Transformer, initialise
+from tutelage.records import Batch, Example, Unit
+from tutelage.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from tutelage.train.distributed import agreed, gather, is_first, joined, meet, processes, rank, shard, whole_tensor
+from tutelage.train.loop import StepReport, train
+from tutelage.train.losses import cross_entropy
+from tutelage.train.optimizers import Optimizer, OptimizerSettings
+
+# A vocabulary that two processes cannot share evenly, and steps of three micro-batches, so that one of them idles.
+VOCAB, MICRO_TOKENS, STEPS = 31, 200, 3
+LENGTHS = (120, 3, 100, 2, 60, 5, 128, 9, 40)
+SHARES = (0.01, 1.0, 1.0, 1.0, 0.1, 0.5, 0.02, 1.0, 0.0)
+ADAMW = OptimizerSettings(weight_decay=0.1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A model to train, and how."""
+
+    model: ModelSettings
+    optimizer: OptimizerSettings = ADAMW
+    lora_rank: int = 0
+    new_tokens: tuple[int, ...] = ()
+    recompute: bool = False
+
+
+LLAMA = ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=128, tied=False)
+QWEN = ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=128, qk_norm=True)
+GPT = ModelSettings(depth=2, width=32, heads=4, context=128, position="learned", norm="layer", mlp="gelu", bias=True)
+CASES = {
+    "llama": Case(LLAMA),
+    "qwen3": Case(QWEN, recompute=True),
+    "gpt2": Case(GPT, OptimizerSettings(kind="muon", weight_decay=0.1)),
+    "llama with lora": Case(LLAMA, lora_rank=3, new_tokens=(29, 30)),
+    "qwen3 with lora": Case(QWEN, lora_rank=3, new_tokens=(29, 30), recompute=True),
+    # Pairs of one row, of which one process has nothing.
+    "llama with lora and muon": Case(LLAMA, OptimizerSettings(kind="muon"), lora_rank=1),
+}
+
+
+def make(case: Case) -> Transformer:
+    model = initialise(Transformer(resolve(case.model, VOCAB)), seed=0)
+    if case.lora_rank:
+        add_lora(model, FAMILIES["llama"].modules, LoraSettings(rank=case.lora_rank), case.new_tokens, seed=1)
+        generator = torch.Generator().manual_seed(2)
+        with torch.no_grad():  # pairs whose product is zero would leave half of the gradients zero too
+            for parameter in model.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
+    model.recompute = case.recompute
+    return model.double()
+
+
+def units() -> list[Unit]:
+    """Of very unequal lengths and graded shares; one alone is of the second source."""
+    random = np.random.default_rng(4)
+    made: list[Unit] = []
+    for number, (length, share) in enumerate(zip(LENGTHS, SHARES, strict=True)):
+        weights = np.zeros(length, np.float32)
+        graded = max(int(share > 0), round(share * (length - 1)))
+        weights[length - graded :] = random.choice([0.5, 1.0, 2.0], graded)
+        tokens = random.integers(0, VOCAB, length).astype(np.int32)
+        made.append((Example(tokens, weights, scalars={"source": float(number == 2)}),))
+    return made
+
+
+def steps() -> Iterator[tuple[list[Batch], State]]:
+    return repeat((micro_batches(units(), MICRO_TOKENS, rank(), processes()), {"all": Cursor(1, 2, 3.0)}))
+
+
+class Remembering(Optimizer):
+    """Keeps the gradients it should step on, whole, and takes no step."""
+
+    def step(self, factor: float, norm: float) -> None:
+        self.gradients = {name: whole_tensor(p.grad) for name, p in self.named.items() if p.grad is not None}
+
+
+def part_here(parameter: torch.Tensor) -> torch.Tensor:
+    """What this process holds of a parameter."""
+    return parameter.to_local() if isinstance(parameter, DTensor) else parameter
+
+
+def work_out(case: Case) -> dict[str, torch.Tensor]:
+    """The gradients and figures of one step, and the weights after a few; all tensors on the first process alone."""
+    model = make(case)
+    untouched = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    whole = shard(model)
+    here = sum(part_here(parameter).numel() for parameter in model.parameters())
+    assert here < 1.1 / processes() * sum(parameter.numel() for parameter in model.parameters())
+    remembering = Remembering(model, OptimizerSettings(clip=None), 1e-3)
+    reports: list[StepReport] = []
+    train(model, remembering, steps(), cross_entropy, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
+    before = whole()
+    assert before is None or all(torch.equal(t, untouched[name]) for name, t in before.state_dict().items())
+    optimizer = Optimizer(model, case.optimizer, 1e-2)
+    train(model, optimizer, steps(), cross_entropy, start=0, steps=STEPS, lr=lambda step: 1.0)
+    after = whole()
+    if after is None:
+        return {}
+    report = reports[0]
+    figures = {**report.metrics.means(), "norm": report.gradient_norm, "tokens": report.tokens, "graded": report.graded}
+    return {
+        **{f"gradient/{name}": gradient for name, gradient in remembering.gradients.items()},
+        **{f"figure/{name}": torch.tensor(value, dtype=torch.float64) for name, value in figures.items()},
+        **{f"weight/{name}": tensor for name, tensor in after.state_dict().items()},
+    }
+
+
+POSITION = Position(7, {"all": Cursor(1, 2, 3.0)}, "the same run", 10, 20.0, 30.0)
+
+
+def trained(kind: str, taken: int) -> tuple[Transformer, Optimizer]:
+    """A spread model and its optimizer after a number of steps."""
+    model = make(CASES["llama"])
+    shard(model)
+    optimizer = Optimizer(model, OptimizerSettings(kind=kind), 1e-2)  # type: ignore[arg-type]
+    train(model, optimizer, steps(), cross_entropy, start=0, steps=taken, lr=lambda step: 1.0)
+    return model, optimizer
+
+
+def save(kind: str, folder: str) -> None:
+    """A checkpoint after two steps."""
+    model, optimizer = trained(kind, 2)
+    save_checkpoint(Path(folder), model, optimizer, POSITION)
+
+
+def load(kind: str, folder: str) -> dict[str, torch.Tensor]:
+    """Weights and state after the checkpoint in a folder and one more step, whole."""
+    model, optimizer = trained(kind, 0)
+    assert load_checkpoint(Path(folder), model, optimizer, "another run") is None
+    assert load_checkpoint(Path(folder), model, optimizer, "the same run") == POSITION
+    train(model, optimizer, steps(), cross_entropy, start=0, steps=1, lr=lambda step: 1.0)
+    return {name: whole_tensor(tensor) for name, tensor in (model.state_dict() | optimizer.state_tensors()).items()}
+
+
+def everything(out: str) -> None:
+    """Every case as `NAME.safetensors`; checkpoints as `both.KIND`, and what becomes of them and of those of one
+    process (`alone.KIND`); at last the second process fails while the first waits for it."""
+    heads.CHUNK_NUMBERS = 0  # heads make their logits in several chunks
+    heads.ROWS = 16
+    with joined():
+        said = gather({"rank": rank(), "long" * (1 + rank()): math.inf})
+        assert said == [{"rank": 0, "long": math.inf}, {"rank": 1, "longlong": math.inf}]
+        assert agreed(rank()) == 0
+        with pytest.raises(ValueError, match="^a model of an architecture that is not built in cannot be"):
+            shard(torch.nn.Linear(1, 1))
+        written = {name: work_out(case) for name, case in CASES.items()}
+        for kind in ("adamw", "muon"):
+            save(kind, f"{out}/both.{kind}")
+            written |= {f"{by}.{kind}": load(kind, f"{out}/{by}.{kind}") for by in ("both", "alone")}
+        if is_first():
+            for name, tensors in written.items():
+                save_tensors(Path(out) / f"{name}.safetensors", tensors)
+        meet()
+        if rank() == 1:
+            raise ValueError("the second process has no room")
+        meet()
+
+
+def run(recipe: str, out: str, moment: str) -> None:
+    """`tutelage run`; the second process kills itself as it opens the n-th file that only it writes."""
+    left = int(moment)
+
+    def before(event: str, arguments: tuple[object, ...]) -> None:
+        nonlocal left
+        if event == "open" and str(arguments[0]).startswith(out) and "shard-00002" in str(arguments[0]):
+            left -= 1
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    from tutelage.cli import main
+
+    sys.addaudithook(before)
+    main(["run", recipe, f"out={out}"])
+
+
+JOBS = {job.__name__: job for job in (everything, run)}
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    JOBS[sys.argv[1]](*sys.argv[2:])

@@ -1,0 +1,56 @@
+"""What evaluation sets ask, in whatever fields they have it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tutelage.chat.formats.rows import BrokenRow, data_files, rows
+
+_AT_ONCE = 1024
+_SHORTEST = 24  # characters; shorter fields are labels, names and choices
+
+
+def evaluation_texts(paths: Sequence[Path]) -> tuple[Iterator[list[str]], list[str]]:
+    """Every text of the rows of evaluation files, in batches, and a list that fills with the place of each. The files
+    are JSON lines, JSON or Parquet of any fields; short texts are left out, for they are labels or choices.
+
+    Raises, as it is read:
+        DiskError, ValueError: a file cannot be read, or holds no text.
+    """
+    places: list[str] = []
+    return _batches(_texts(paths), places), places
+
+
+def _batches(texts: Iterator[tuple[str, str]], places: list[str]) -> Iterator[list[str]]:
+    while batch := list(islice(texts, _AT_ONCE)):
+        places += [place for place, _ in batch]
+        yield [text for _, text in batch]
+
+
+def _texts(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    for path in paths:
+        found = False
+        for file in data_files(path):
+            for place, row in rows(file, lambda _: True):
+                if row is None or isinstance(row, BrokenRow):
+                    continue
+                for text in _leaves(row):
+                    if len(text) >= _SHORTEST:
+                        found = True
+                        yield place, text
+        if not found:
+            raise ValueError(f"{path} has no rows with a text to look for; name a file of JSON lines, JSON or Parquet")
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _leaves(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner)

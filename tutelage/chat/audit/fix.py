@@ -1,0 +1,101 @@
+"""The cure that can be applied by leaving rows out: a new file, with an account of what went where."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tutelage.chat.audit.report import Report
+from tutelage.chat.formats import read_conversations
+from tutelage.files import atomic_file, to_json, write_json
+from tutelage.ledger import Ledger
+from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult
+
+
+@dataclass(frozen=True)
+class Fixed:
+    """What was written: the file, the account beside it, and what it says."""
+
+    path: Path
+    ledger_path: Path
+    ledger: Ledger
+
+
+def fix_file(report: Report, out: Path) -> Fixed:
+    """Write the conversations that no mendable finding meets, a line of OpenAI messages each, and a ledger beside them
+    ("OUT.ledger.json"): rows read = kept + dropped, reason by reason. The audited file is not touched.
+
+    Raises:
+        ValueError: `out` is the audited file, or that has changed since the audit, or nothing would be left.
+        DiskError: the disk refuses.
+    """
+    path = Path(report.path)
+    if out.exists() and path.exists() and out.samefile(path):
+        raise ValueError(f"--fix {out} is the file that is audited, which is never changed; give another name")
+    left_out = report.left_out()
+    if len(left_out) == report.conversations:
+        raise ValueError(f"every conversation of {path} meets a finding, so none would be left; mend the file by hand")
+    reading, ledger = Ledger("reading"), Ledger(f"{path} -> {out}")
+    row = -1
+    with atomic_file(out) as temporary, temporary.open("wb") as file:
+        for row, conversation in enumerate(read_conversations(path, reading, 1.0)):
+            if row >= report.conversations:
+                break
+            ledger.read()
+            if row in left_out:
+                ledger.drop(left_out[row], where=conversation.id)
+            else:
+                ledger.keep()
+                file.write(to_json(openai_row(conversation), indent=None, sort=False) + b"\n")
+        if row + 1 != report.conversations:
+            raise ValueError(f"{path} has changed since it was audited; run the audit again")
+    for reason_read, entry in reading.dropped.items():
+        ledger.read(entry.rows)
+        ledger.drop(reason_read, entry.rows)
+        ledger.dropped[reason_read].examples = entry.examples
+    ledger.check()
+    ledger_path = out.with_name(f"{out.name}.ledger.json")
+    write_json(ledger_path, ledger.to_dict())
+    return Fixed(out, ledger_path, ledger)
+
+
+def openai_row(conversation: Conversation) -> dict[str, Any]:
+    """A conversation as a row of OpenAI messages; read again, it is the same conversation."""
+    row: dict[str, Any] = {"messages": [written for one in conversation.messages for written in _messages(one)]}
+    if conversation.tools:
+        row["tools"] = [msgspec.json.decode(tool) for tool in conversation.tools]
+    return row
+
+
+def _messages(message: Message) -> list[dict[str, Any]]:
+    if message.role == "tool":
+        return [
+            {"role": "tool", "content": part.text} for part in message.content if isinstance(part, Text | ToolResult)
+        ]
+    kinds = Counter(type(part) for part in message.content)
+    order = [(Reasoning, Text, ToolCall).index(type(part)) for part in message.content]
+    if kinds[Reasoning] > 1 or kinds[Text] > 1 or order != sorted(order):
+        return [{"role": message.role, "content": [_part(part) for part in message.content]}]
+    written: dict[str, Any] = {"role": message.role, "content": message.text}
+    for part in message.content:
+        if isinstance(part, Reasoning):
+            written["reasoning_content"] = part.text
+    calls = [part for part in message.content if isinstance(part, ToolCall)]
+    if calls:
+        written["tool_calls"] = [
+            {"type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in calls
+        ]
+    return [written]
+
+
+def _part(part: object) -> dict[str, str]:
+    """A part of a message whose parts stand in an order that plain fields cannot say."""
+    if isinstance(part, ToolCall):
+        call = {"name": part.name, "arguments": part.arguments}
+        return {"type": "tool_call", "text": msgspec.json.encode(call).decode()}
+    assert isinstance(part, Text | Reasoning)
+    return {"type": "text" if isinstance(part, Text) else "thinking", "text": part.text}
