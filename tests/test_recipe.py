@@ -240,6 +240,18 @@ def test_the_folder_of_another_run_is_refused(recipe: Path, tmp_path: Path) -> N
     with pytest.raises(SettingsError, match="holds another run, '.*'; name another folder for this one"):
         Run(load_recipe(tuned, []), folder).run()
     assert (folder / "recipe.json").read_bytes() == before
+    with pytest.raises(SettingsError, match="holds another run, '.*'; name another folder for this one"):
+        Run(load_recipe(recipe, ["name=other", "seed=5"]), folder).run()
+    assert (folder / "recipe.json").read_bytes() == before
+
+
+def test_a_run_that_ended_before_it_trained_anything_keeps_no_folder(recipe: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with pytest.raises(ValueError, match="raise micro_tokens to at least that"):
+        Run(load_recipe(recipe, ["name=other", "stages.base.micro_tokens=2"]), folder).run()
+    assert (folder / "recipe.json").exists()
+    Run(load_recipe(recipe, ["evaluate={}"]), folder).run(only="base")
+    assert (folder / "base" / "config.json").exists()
 
 
 def test_fingerprints_hang_on_everything_above(recipe: Path, tmp_path: Path) -> None:

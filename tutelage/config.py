@@ -121,7 +121,7 @@ def convert(table: Any, kind: type[T], where: str = "") -> T:
     `where` is the place of the table: its file, and the dotted path in it ("recipes/demo.toml: stages.base").
     """
     try:
-        settings = msgspec.convert(table, kind)
+        settings = msgspec.convert(table, kind, str_keys=True)  # TOML has no other keys
     except msgspec.ValidationError as error:
         raise SettingsError(_find_mistake(table, kind, where) or f"{where}: {error}") from error
     _refuse_nan(table, where)

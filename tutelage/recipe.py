@@ -348,16 +348,20 @@ class Run:
         return ""
 
     def _refuse_another_run(self) -> None:
-        """SettingsError where the folder holds a run of other stages, or from another model: it would be replaced."""
+        """SettingsError where the folder holds a run of another name, of other stages or from another model: it would
+        be replaced."""
         if not (self.folder / RECIPE).exists():
             return
         other = convert(read_json(self.folder / RECIPE), Recipe, str(self.folder / RECIPE))
         here = {name: one.path for name, one in self.recipe.stages.items() if isinstance(one, ModelFolder)}
         there = {name: one.path for name, one in other.stages.items() if isinstance(one, ModelFolder)}
         trained = self.recipe.stages.keys() - here.keys()
+        begun = [name for name in other.stages.keys() - there.keys() if (self.folder / name).exists()]
+        if not begun:
+            return  # it ended before it had trained anything
         if any(self.stage_done(name) for name in trained):
             return  # a model that was moved is the same model
-        if here != there or trained.isdisjoint(other.stages.keys() - there.keys()):
+        if other.name != self.recipe.name or here != there or trained.isdisjoint(other.stages.keys() - there.keys()):
             models = "".join(f", from {path}" for path in there.values()) if here != there else ""
             raise SettingsError(
                 f"{self.folder} holds another run, '{other.name}'{models}; name another folder for this one"

@@ -26,12 +26,14 @@ Split = Literal["train", "held_out"]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text to read, with where it came from, and which part of its data it belongs to where the data says so."""
+    """A text to read, with where it came from, and which part of its data it belongs to where the data says so.
+    `meta` is what its source says of it (url, date ...), `facts` what was found out about it (language, score)."""
 
     text: str
     id: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
     split: Split | None = None
+    facts: Mapping[str, str | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

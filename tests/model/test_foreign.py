@@ -21,7 +21,9 @@ from tutelage.model.hub import extend_vocabulary, load_config, load_model, save_
 from tutelage.model.sizes import parameter_count
 from tutelage.records import Example
 from tutelage.tokenizer import TokenizerSettings, train
+from tutelage.train.checkpoint import Position, load_checkpoint, save_checkpoint
 from tutelage.train.losses import cross_entropy
+from tutelage.train.optimizers import Optimizer, OptimizerSettings
 
 VOCAB = 30
 TOKENIZER = train(["abcdefgh "], TokenizerSettings(kind="char"))
@@ -110,6 +112,22 @@ def test_what_is_saved_is_what_was_read_with_more_tokens_or_without(made: tuple[
     assert isinstance(again.model, ForeignModel)
     assert again.model.config == extended.model.config
     assert parameter_count(again.model.config) == more.num_parameters()
+
+
+def test_a_checkpoint_of_its_training_is_taken_up_though_matrices_are_tied(
+    made: tuple[Path, Any], tmp_path: Path
+) -> None:
+    model = load_model(made[0]).model
+    optimizer = Optimizer(model, OptimizerSettings(), lr=0.01)
+    loss, _ = cross_entropy(model, collate([(Example(row),) for row in rows([9, 4])]))
+    loss.backward()
+    optimizer.step(1.0, optimizer.gradient_norm())
+    save_checkpoint(tmp_path / "checkpoint", model, optimizer, Position(1, {}, "this"))
+    again = load_model(made[0]).model
+    assert load_checkpoint(tmp_path / "checkpoint", again, Optimizer(again, OptimizerSettings(), lr=0.01), "this")
+    trained, found = dict(model.named_parameters()), dict(again.named_parameters())
+    assert trained.keys() == found.keys()
+    assert all(torch.equal(trained[name], found[name]) for name in trained)
 
 
 def test_what_cannot_be_is_one_sentence(made: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,8 +97,19 @@ def plan(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
 
 
 @main.command()
+@RECIPE
+@SETTINGS
+@verb
+def curate(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
+    """Raw pages to clean training text, by the steps of RECIPE; goes on where it was stopped (DIR: corpora/NAME)."""
+    from tutelage.cli.curating import curate_recipe
+
+    return curate_recipe(recipe, settings, as_json)
+
+
+@main.command()
 @click.option("--model", required=True, metavar="DIR|OWNER/NAME", help="The model to start from; on the hub, or here.")
-@click.option("--data", required=True, type=FILE, metavar="FILE", help="Conversations, a JSON object a line.")
+@click.option("--data", required=True, type=FILE, metavar="FILE", help="Conversations: JSON lines, JSON or Parquet.")
 @click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Where the run is written.")
 @click.option(
     "--train-on",
@@ -200,7 +211,7 @@ def sft(
 
 
 @main.command()
-@click.argument("target", type=click.Path(path_type=Path), metavar="RUN/STAGE|FILE")
+@click.argument("target", type=click.Path(path_type=Path), metavar="RUN/STAGE|FILE|CORPUS")
 @click.option("--model", metavar="DIR|OWNER/NAME", help="For a file: the model that would be fine-tuned on it.")
 @click.option("--train-on", type=click.Choice(TRAIN_ON), default="all", help="For a file: what is graded.")
 @click.option("--step", default=1, show_default=True, help="For a stage: which optimizer step to show.")
@@ -211,7 +222,8 @@ def sft(
 @click.option("--html", type=FILE, help="Save a page to walk through with the keyboard instead.")
 @verb
 def look(target: Path, as_json: bool, **options: Any) -> Any:
-    """Tokens as they are: what a stage trains on, what a file of conversations would train, what a model answers."""
+    """Tokens as they are: what a stage trains on, what a file of conversations would train, what a model answers. Of a
+    corpus, its funnel and what its steps dropped."""
     from tutelage.cli.looking import look_at
 
     return look_at(target, as_json=as_json, **options)

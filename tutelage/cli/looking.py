@@ -38,6 +38,10 @@ def look_at(
         raise ValueError("--json prints data; --svg and --html save something to look at: ask for one of the two")
     if svg and html:
         raise ValueError("--svg saves what is shown on the terminal, and --html shows nothing there; ask for one")
+    if (target / "curation.json").is_file():
+        from tutelage.cli.curating import look_at_corpus
+
+        return look_at_corpus(target, rows or ON_THE_TERMINAL, html, as_json)
     console = Console(record=svg is not None)
     count = rows or (IN_A_PAGE if html else ON_THE_TERMINAL)
     if ask:

@@ -121,7 +121,7 @@ def export_adapter(folder: Path, out: Path) -> None:
 
 def _refuse_to_export(folder: Path, out: Path) -> None:
     if not is_adapter(folder):
-        raise ValueError(f"{folder} holds no adapter: its weights are whole, and other programs load it as it is")
+        raise ValueError(f"{folder} holds no adapter: its weights are whole already")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} is there already; name a new or empty folder: --out DIR")
 

@@ -59,9 +59,11 @@ def weights_mark(files: Mapping[str, Path]) -> str:
 
 
 def trained_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """A module's state without its frozen parameters: what training changes."""
-    frozen = {name for name, parameter in module.named_parameters() if not parameter.requires_grad}
-    return {name: tensor for name, tensor in module.state_dict().items() if name not in frozen}
+    """A module's state without its frozen parameters: what training changes. A parameter of several names, as the
+    embedding and head of a model that transformers holds, stands in it once."""
+    trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
+    others = {name for name, _ in module.named_parameters(remove_duplicate=False)} - trained
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in others}
 
 
 def load_trained_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -200,8 +200,9 @@ def _forgetting(stages: Mapping[str, Finished]) -> list[Html]:
     return [
         heading("What it forgot"),
         paragraph(
-            "Loss on text of the base model's pre-training that both were kept from, before and after fine-tuning. "
-            "More is worse; more than a tenth is an alarm.",
+            "Loss on text that both were kept from, before and after fine-tuning: of the base's pre-training where "
+            "that is known, else texts of many kinds that come with Tutelage. More is worse; more than a tenth is an "
+            "alarm.",
             muted=True,
         ),
         interval_plot(bars, x_label="change of the loss"),

@@ -29,7 +29,7 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
             increase, low, high = (summary[f"{name}{key}"] for key in ("increase", "low", "high"))
             alarm = "  [bold red]alarm: more than a tenth[/]" if summary[f"{name}alarm"] else ""
             console.print(
-                f"{stage} forgets: loss on held-out pre-training text {summary[f'{name}before']:.3f} -> "
+                f"{stage} forgets: loss on held-out text {summary[f'{name}before']:.3f} -> "
                 f"{summary[f'{name}after']:.3f} bits per byte, {increase:+.1%} (95%: {low:+.1%} to {high:+.1%}){alarm}"
             )
     for stage in stages:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ from tutelage.chat.template import part_text
 from tutelage.chat.verified import Renderer
 from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
+from tutelage.corpus.shards import corpus_files, read_documents
 from tutelage.corpus.text import TextSettings, file_hash, text_documents, text_file
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Document, Split, Unit
@@ -56,6 +58,15 @@ class DocumentData(Settings, tag="documents", tag_field="kind", frozen=True, kw_
     column: str = "text"
 
 
+class CorpusData(Settings, tag="corpus", tag_field="kind", frozen=True, kw_only=True):
+    """A corpus that `tutelage curate` has made, for pre-training.
+
+    path: its folder; a relative one in a recipe is looked for beside the recipe.
+    """
+
+    path: str
+
+
 class ProbeText(Settings, tag="probe", tag_field="kind", frozen=True, kw_only=True):
     """Two dozen short texts of many kinds that come with Tutelage and are never trained on: what a model forgets is
     measured on them where the text it was made of is not known."""
@@ -83,7 +94,7 @@ class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=Tr
     path: str
 
 
-DataSettings = WorldText | WorldChat | TextData | DocumentData | ProbeText | ChatData | Prompts
+DataSettings = WorldText | WorldChat | TextData | DocumentData | CorpusData | ProbeText | ChatData | Prompts
 # Enough to tell a loss by, and few enough to be measured again and again while a model is trained.
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
 DataTable = Mapping[str, DataSettings]
@@ -119,7 +130,7 @@ def world_of(table: DataTable) -> World | None:
 
 def holds(data: DataSettings) -> Literal["documents", "conversations", "prompts"]:
     """What the rows of some data are."""
-    if isinstance(data, WorldText | TextData | DocumentData | ProbeText):
+    if isinstance(data, WorldText | TextData | DocumentData | CorpusData | ProbeText):
         return "documents"
     return "prompts" if isinstance(data, Prompts) else "conversations"
 
@@ -131,6 +142,8 @@ def documents(name: str, table: DataTable) -> Iterator[Document]:
         return text_documents(text_file(data, f"data.{name}"), data.tail)
     if isinstance(data, DocumentData):
         return document_rows(data)
+    if isinstance(data, CorpusData):
+        return chain.from_iterable(map(read_documents, corpus_files(Path(data.path))))
     if isinstance(data, ProbeText):
         return probe_documents()
     assert isinstance(data, WorldText)
@@ -196,6 +209,8 @@ def identity(name: str, table: DataTable) -> list[object]:
         ]
     if isinstance(data, DocumentData):
         return [__version__, [file_hash(file) for file in data_files(Path(data.path))], data.column]
+    if isinstance(data, CorpusData):
+        return [__version__, *map(file_hash, corpus_files(Path(data.path)))]
     if isinstance(data, ChatData | Prompts):
         held_out = data.held_out if isinstance(data, ChatData) else None
         files = [data_files(Path(path)) for path in (data.path, held_out) if path is not None]

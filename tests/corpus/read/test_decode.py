@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.corpus.read.decode import decode, is_binary
+
+RUSSIAN = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему. " * 3
+GERMAN = "Fährt im Jänner über schöne Straßen; größere Häuser, süße Äpfel. " * 3
+JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れたかとんと見当がつかぬ。" * 4
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=200).filter(lambda text: not text.startswith("\ufeff"))
+)
+def test_utf8_is_read_as_it_stands_whatever_is_named(text: str) -> None:
+    if not text.encode().startswith((b"\xff\xfe", b"\xfe\xff")):
+        assert decode(text.encode(), "latin-1") == (text, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding"),
+    [
+        (RUSSIAN, "windows-1251"),
+        (RUSSIAN, "koi8-r"),
+        (GERMAN, "windows-1252"),
+        (JAPANESE, "shift_jis"),
+        (JAPANESE, "euc-jp"),
+    ],
+)
+def test_an_encoding_is_found_by_its_name_or_by_its_looks(text: str, encoding: str) -> None:
+    assert decode(text.encode(encoding), encoding) == (text, True)
+    assert decode(text.encode(encoding)) == (text, True)
+    page = f'<html><head><meta charset="{encoding}"></head><body>{text}</body></html>'
+    assert decode(page.encode(encoding)) == (page, True)
+    assert decode(page.encode(encoding), "no-such-encoding") == (page, True)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_a_mark_at_the_beginning_decides(encoding: str) -> None:
+    assert decode(GERMAN.encode(encoding)) == (GERMAN, True)
+    assert not is_binary(GERMAN.encode(encoding))
+
+
+def test_a_slip_in_a_long_text_does_not_change_its_encoding() -> None:
+    content = (RUSSIAN * 9).encode()
+    spoilt = content[:3001] + b"\xff" + content[3001:]
+    text, exact = decode(spoilt)
+    assert not exact
+    assert text.count("\ufffd") <= 3
+    assert "счастливые" in text
+
+
+@given(st.binary(max_size=300))
+def test_every_answer_can_be_written_as_utf8(content: bytes) -> None:
+    decode(content)[0].encode()
+    decode(content, "utf-7")[0].encode()
+
+
+def test_random_bytes_are_binary_and_text_is_not() -> None:
+    assert is_binary(random.Random(0).randbytes(5000))
+    assert not is_binary(RUSSIAN.encode("koi8-r"))
+    assert not is_binary(b"a form feed \f is no sign of anything\r\n")
+    assert not is_binary(b"")

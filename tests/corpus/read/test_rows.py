@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pyarrow
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pyarrow import parquet
+
+from tutelage.corpus.read import rows
+from tutelage.corpus.read.rows import json_documents, parquet_documents, text_documents
+from tutelage.ledger import Ledger
+from tutelage.records import Document
+
+
+def read(reader: Any, content: bytes, name: str = "file") -> tuple[list[Document], dict[str, int], Ledger]:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(content)
+        ledger = Ledger("read")
+        documents = list(reader(str(path), ledger))
+    ledger.check()
+    assert ledger.rows_kept == len(documents)
+    return documents, {reason: dropped.rows for reason, dropped in ledger.dropped.items()}, ledger
+
+
+def test_a_row_keeps_its_words_and_its_numbers() -> None:
+    row = {
+        "id": 7,
+        "text": "words",
+        "url": "http://a.org",
+        "score": 2.5,
+        "meta": {"source": "web", "n": 3},
+        "flag": True,
+    }
+    documents, _, _ = read(json_documents, json.dumps(row).encode())
+    assert documents == [Document("words", "7", {"url": "http://a.org", "source": "web"}, facts={"score": 2.5, "n": 3})]
+
+
+def test_a_row_without_an_id_is_named_by_its_place() -> None:
+    documents, _, _ = read(json_documents, b'{"text": "one"}\n\n{"content": "two"}\n')
+    assert [document.text for document in documents] == ["one", "two"]
+    assert [document.id.rpartition(":")[2] for document in documents] == ["0", "17"]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"text": "cut', "not JSON"),
+        (b"[" * 100_000, "not JSON"),
+        (b'{"text": 3}', "text is not a text"),
+        (b'{"other": "x"}', "no field text or content or raw_content or body or html"),
+        (b'["text"]', "not a JSON object"),
+        (b'{"text": " \\n"}', "empty"),
+        (bytes(range(9)) * 20, "not text"),
+    ],
+)
+def test_a_row_that_is_none_is_counted_and_the_next_is_read(line: bytes, reason: str) -> None:
+    documents, dropped, ledger = read(json_documents, line + b'\n{"text": "next"}\n')
+    assert [document.text for document in documents] == ["next"]
+    assert dropped == {reason: 1}
+    assert ledger.dropped[reason].examples[0].endswith("file:0")
+
+
+def test_a_line_of_another_encoding_is_read_and_noted() -> None:
+    text = "Grüße aus Köln, schöne Straße, größere Häuser"
+    content = b'{"text": "good"}\n' + f'{{"text": "{text}"}}\n'.encode("latin-1") + b'{"text": "good"}\n'
+    documents, _, ledger = read(json_documents, content)
+    assert [document.text for document in documents] == ["good", text, "good"]
+    assert ledger.noted["row that is JSON only to a lenient reader"].rows == 1
+
+
+def test_half_a_character_can_be_written_again() -> None:
+    documents, _, _ = read(json_documents, b'{"text": "a\\ud800b \\u00e9"}')
+    assert documents[0].text.encode().decode() == documents[0].text
+
+
+def test_a_line_too_long_is_skipped_whatever_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "MAX_RECORD_BYTES", 1 << 16)
+    content = b'{"text": "' + b"a" * (5 << 16) + b'"}\n{"text": "next"}\n'
+    documents, dropped, _ = read(json_documents, content)
+    assert [document.text for document in documents] == ["next"]
+    assert sum(dropped.values()) == 1
+
+
+def test_rows_before_and_behind_a_damage_are_read() -> None:
+    lines = [json.dumps({"text": f"row {number}"}).encode() + b"\n" for number in range(9)]
+    members = [gzip.compress(line) for line in lines]
+    members[4] = members[4][:15] + b"\xff" * 9 + members[4][24:]
+    documents, dropped, _ = read(json_documents, b"".join(members))
+    assert [document.text for document in documents] == [f"row {number}" for number in range(9) if number != 4]
+    assert dropped == {"packed data are damaged": 1}
+
+
+@given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=300), st.integers(8, 60))
+def test_a_text_is_read_whole_and_in_pieces_that_end_with_a_line(text: str, size: int) -> None:
+    text = text.replace("\ufeff", "").replace("a", "\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "TEXT_BYTES", size)
+        documents, _, _ = read(text_documents, text.encode())
+    assert "".join(document.text for document in documents).split() == text.split()
+    for document in documents:
+        assert len(document.text.encode()) <= size + 3
+        begin = int(document.id.rpartition(":")[2])
+        assert text.encode()[begin:].startswith(document.text.encode())
+
+
+def test_a_text_in_utf16_and_bytes_that_are_none() -> None:
+    documents, _, _ = read(text_documents, "Wörter".encode("utf-16"))
+    assert documents[0].text == "Wörter"
+    documents, dropped, _ = read(text_documents, bytes(range(256)) * 20)
+    assert (documents, dropped) == ([], {"not text": 1})
+
+
+def table(columns: Mapping[str, list[Any]], folder: Path) -> bytes:
+    path = folder / "made.parquet"
+    parquet.write_table(pyarrow.table(columns), path, row_group_size=10)
+    return path.read_bytes()
+
+
+def test_parquet_rows_are_read_like_json_rows(tmp_path: Path) -> None:
+    content = table({"text": ["one", "", None, "four"], "url": ["u", "v", "w", "x"], "n": [1, 2, 3, 4]}, tmp_path)
+    documents, dropped, _ = read(parquet_documents, content)
+    assert [(d.text, d.meta, d.facts) for d in documents] == [
+        ("one", {"url": "u"}, {"n": 1}),
+        ("four", {"url": "x"}, {"n": 4}),
+    ]
+    assert dropped == {"empty": 1, "text is not a text": 1}
+
+
+def test_a_row_group_that_cannot_be_read_costs_its_rows(tmp_path: Path) -> None:
+    content = table({"text": [f"row {number} {number:x}" * 9 for number in range(30)]}, tmp_path)
+    group = parquet.ParquetFile(tmp_path / "made.parquet").metadata.row_group(1).column(0)
+    begin = group.dictionary_page_offset or group.data_page_offset
+    spoilt = content[:begin] + b"\xff" * group.total_compressed_size + content[begin + group.total_compressed_size :]
+    documents, dropped, _ = read(parquet_documents, spoilt)
+    assert len(documents) == 20
+    assert dropped == {"row group that cannot be read": 10}
+
+
+@given(st.binary(max_size=500))
+def test_random_bytes_are_counted_and_never_fatal(noise: bytes) -> None:
+    for reader in (json_documents, text_documents, parquet_documents):
+        read(reader, noise)
+        read(reader, b"PAR1" + noise + b"PAR1")

@@ -1,0 +1,173 @@
+"""Gopher's rules: each limit by itself, and the counting of repetition against the same said in plain Python."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tutelage.config import SettingsError
+from tutelage.corpus.batch import DocumentBatch, Step
+from tutelage.corpus.rules.counting import repeats, repetition
+from tutelage.corpus.rules.gopher import (
+    GopherQualitySettings,
+    GopherRepetitionSettings,
+    gopher_quality,
+    gopher_repetition,
+    paragraphs,
+)
+from tutelage.corpus.words import encode, split_lines, split_words
+from tutelage.records import Document
+
+PROSE = "the house that stood by the river was sold to a man of means and nobody knew why "
+
+
+def reasons(step: Step, *texts: str) -> list[str | None]:
+    """Why each text was dropped; None where it was kept."""
+    batch = DocumentBatch([Document(text, id=str(place)) for place, text in enumerate(texts)])
+    step(batch)
+    found = {one.document.id: one.reason for one in batch.dropped}
+    assert len(batch) + len(batch.dropped) == len(texts)
+    return [found.get(str(place)) for place in range(len(texts))]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (PROSE * 4, None),
+        (PROSE * 2, "too few words"),
+        ("", "too few words"),
+        ("--- *** " * 60, "too few words"),
+        ("to of a " * 30, "words too short"),
+        ("the to incomprehensibilities incomprehensibilities " * 30, "words too long"),
+        ("# # # # # # # " + PROSE * 3, "too many hashes"),
+        ("a… b... c… d... e… f... " * 2 + PROSE * 3, "too many ellipses"),
+        ("\n".join(["- the house that stood by the river"] * 10), "mostly bullet points"),
+        ("\n".join(["the house of a man and a dog with more…"] * 4 + [PROSE] * 6), "lines cut short"),
+        ("1999 2000 2001 " * 20 + PROSE * 3, "too few words with letters"),
+        ("houses stood near rivers " * 20, "too few stop words"),
+        ("The houses stood near rivers with the men " * 20, None),
+    ],
+)
+def test_quality_drops_for_the_first_limit_broken(text: str, reason: str | None) -> None:
+    assert reasons(gopher_quality(GopherQualitySettings()), text) == [reason]
+
+
+def test_quality_counts_exactly_at_its_limits() -> None:
+    at = gopher_quality(GopherQualitySettings(min_words=4, min_stop_words=None, hashes=0.5, min_length=1))
+    assert reasons(at, "four words are here", "only three words", "a# b# four five") == [None, "too few words", None]
+    assert reasons(at, "a# b# c# five") == ["too many hashes"]
+
+
+def test_a_drop_tells_the_figure() -> None:
+    batch = DocumentBatch([Document("too few words")])
+    gopher_quality(GopherQualitySettings())(batch)
+    assert [one.detail for one in batch.dropped] == ["3"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (" ".join(f"w{n}" for n in range(300)), None),
+        ("\n\n".join(["same words here"] * 3 + ["and others there"]), "repeated paragraphs"),
+        ("\n".join([*"abcdefghij", *["x"] * 5]), "repeated lines"),
+        ("\n".join([*"abcdefghij", *["a long line that comes again"] * 2]), "text in repeated lines"),
+        ("so on " * 4 + PROSE, "most frequent 2-gram"),
+        ("", None),
+    ],
+)
+def test_repetition_drops_for_the_first_limit_broken(text: str, reason: str | None) -> None:
+    assert reasons(gopher_repetition(GopherRepetitionSettings()), text) == [reason]
+
+
+def test_runs_of_words_have_limits_of_their_own() -> None:
+    chapters = " ".join(f"{PROSE} w{n} x{n} y{n} z{n}" for n in range(6))
+    longer = GopherRepetitionSettings(top_runs={})
+    assert reasons(gopher_repetition(longer), chapters) == ["repeated 5-grams"]
+    assert reasons(gopher_repetition(GopherRepetitionSettings(top_runs={}, runs={10: 0.1})), chapters) == [
+        "repeated 10-grams"
+    ]
+    assert reasons(gopher_repetition(GopherRepetitionSettings(top_runs={}, runs={})), chapters) == [None]
+
+
+def test_runs_must_grow() -> None:
+    with pytest.raises(SettingsError, match="shorter than"):
+        GopherRepetitionSettings(top_runs={6: 0.2})
+
+
+documents = st.lists(st.lists(st.sampled_from(["a", "bb", "ccc", "dd"]), max_size=40).map(" ".join), max_size=5)
+
+
+def figure(text: str, n: int, top: bool, first_free: bool) -> tuple[float, float]:
+    """Repeated characters, and what they are a share of, counted as slowly as it is said."""
+    words = text.split()
+    runs = [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
+    if first_free and top:
+        run, often = Counter(runs).most_common(1)[0]
+        return len(" ".join(run)) * often, len(text)
+    if first_free:
+        seen, repeated, at = set(), 0, 0
+        while at < len(runs):
+            if runs[at] in seen:
+                repeated += len("".join(runs[at]))
+                at += n
+            else:
+                seen.add(runs[at])
+                at += 1
+        return repeated, len(text)
+    counts = Counter(runs)
+    wanted = {run for run, often in counts.items() if often > 1}
+    if top:
+        wanted &= {counts.most_common(1)[0][0]}
+    covered = {at + place for at, run in enumerate(runs) if run in wanted for place in range(n)}
+    return sum(len(words[at]) for at in covered), sum(map(len, words))
+
+
+@given(documents, st.integers(1, 5), st.booleans(), st.booleans())
+@settings(max_examples=150, deadline=None)
+def test_repeated_runs_are_those_counted_slowly(texts: list[str], n: int, top: bool, first_free: bool) -> None:
+    characters = encode(texts)
+    words = split_words(characters, "spaces")
+    wholes = characters.lengths if first_free else words.sum(words.lengths)
+    table, none = np.array([[n, -1.0]]), np.empty((0, 2))  # a limit that every text breaks
+    limits = (table, none) if top else (none, table)
+    broken, shares = repetition(
+        words.hashes, words.lengths, words.firsts, words.lasts, wholes, *limits, first_free
+    )  # fmt: skip
+    for place, text in enumerate(texts):
+        if len(text.split()) < n:
+            assert broken[place] == -1
+            continue
+        repeated, whole = figure(text, n, top, first_free)
+        assert shares[place] == pytest.approx(repeated / whole)
+
+
+@given(documents, st.booleans())
+@settings(max_examples=80, deadline=None)
+def test_repeated_words_are_those_counted_slowly(texts: list[str], first_free: bool) -> None:
+    words = split_words(encode(texts), "spaces")
+    count, characters = repeats(words.hashes, words.lengths, words.firsts, words.lasts, first_free)
+    for place, text in enumerate(texts):
+        often = {word: n for word, n in Counter(text.split()).items() if n > 1}
+        assert count[place] == sum(n - first_free for n in often.values())
+        assert characters[place] == sum((n - first_free) * len(word) for word, n in often.items())
+
+
+def test_paragraphs_are_lines_without_a_blank_line_between() -> None:
+    texts = ["a\nb\n\na\nb\n\n\nb\na", "", "a\nb"]
+    hashes, lengths, firsts, lasts = paragraphs(split_lines(encode(texts)))
+    assert (firsts.tolist(), lasts.tolist()) == ([0, 3, 3], [3, 3, 4])
+    assert lengths.tolist() == [3, 3, 3, 3]
+    assert hashes[0] == hashes[1] == hashes[3] != hashes[2]
+
+
+@given(st.lists(st.text(st.sampled_from("ab .\n…#-é"), max_size=50), max_size=8), st.sampled_from(["spaces", "tokens"]))
+@settings(max_examples=60, deadline=None)
+def test_every_document_is_kept_or_dropped(texts: list[str], words: Any) -> None:
+    reasons(gopher_quality(GopherQualitySettings(words=words, min_words=3)), *texts)
+    for counting in ("every-copy", "first-free"):
+        reasons(gopher_repetition(GopherRepetitionSettings(words=words, counting=counting, line_kind="raw")), *texts)

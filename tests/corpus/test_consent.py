@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from tutelage.config import SettingsError
+from tutelage.corpus.batch import DocumentBatch, Step
+from tutelage.corpus.consent import (
+    BlockSettings,
+    LicenceSettings,
+    NoAiSettings,
+    RobotsSettings,
+    block,
+    host,
+    licences,
+    no_ai,
+    no_ai_signal,
+    robots,
+)
+from tutelage.records import Document
+
+PAGE = {"content_type": "text/html"}
+
+
+def run(step: Step, documents: list[Document]) -> tuple[list[str], dict[str, str], DocumentBatch]:
+    batch = DocumentBatch(documents)
+    batch.enter("step")
+    step(batch)
+    return [d.id for d in batch.documents], {gone.document.id: gone.reason for gone in batch.dropped}, batch
+
+
+def at(url: str, text: str = "x", meta: Mapping[str, str] = PAGE) -> Document:
+    return Document(text, url, {"url": url, **meta})
+
+
+def test_the_host_of_an_address() -> None:
+    assert host(at("HTTPS://www.A.org:80/x")) == "a.org"
+    assert host(at("http://[broken/")) == ""
+    assert host(Document("x")) == ""
+
+
+def test_pages_that_robots_txt_forbids_are_dropped(tmp_path: Path) -> None:
+    rules = {"a.org": "User-agent: GPTBot\nDisallow: /secret", "www.b.org": "User-agent: *\nDisallow:"}
+    path = tmp_path / "robots.jsonl"
+    path.write_text("\n".join(json.dumps({"host": name, "robots": text}) for name, text in rules.items()))
+    urls = ["http://www.a.org/secret/x", "http://a.org/open", "http://b.org/", "http://c.org/"]
+    kept, dropped, batch = run(robots(RobotsSettings(path=str(path))), [at(url) for url in urls])
+    assert kept == urls[1:]
+    assert dropped == {urls[0]: "robots.txt forbids it"}
+    assert batch.dropped[0].detail == "GPTBot"
+    assert batch.noted["pages of sites without a known robots.txt"].documents == 1
+    path.write_text('{"host": "a.org"}')
+    with pytest.raises(ValueError, match=r'robots.jsonl, line 1: write \{"host"'):
+        robots(RobotsSettings(path=str(path)))
+
+
+@pytest.mark.parametrize(
+    ("page", "meta", "signal"),
+    [
+        ('<meta name="robots" content="noindex, noai">', PAGE, "noai"),
+        ("<META CONTENT='NoAI' NAME=robots>", PAGE, "noai"),
+        ('<meta name="gptbot" content="noai">', PAGE, "noai"),
+        ('<meta name="tdm-reservation" content="1">', PAGE, "tdm"),
+        ('<meta name="tdm-reservation" content="0">', PAGE, ""),
+        ('<meta name="description" content="noai">', PAGE, ""),
+        ('<meta name="robots" content="noimageai, noindex">', PAGE, ""),
+        ("noai", PAGE, ""),
+        ('<meta name="robots" content="noai">', {}, ""),
+        ("x", {"x_robots_tag": "otherbot: noindex, noai"}, "noai"),
+        ("x", {"x_robots_tag": "GPTBot: noai"}, "noai"),
+        ("x", {"x_robots_tag": "noaids"}, ""),
+    ],
+)
+def test_signals_against_training(page: str, meta: Mapping[str, str], signal: str) -> None:
+    document = Document(page, "x", meta)
+    assert no_ai_signal(document) == signal
+    kept, _, _ = run(no_ai(NoAiSettings()), [document])
+    assert bool(kept) == (not signal)
+    kept, _, _ = run(no_ai(NoAiSettings(signals=("noai",))), [document])
+    assert bool(kept) == (signal != "noai")
+
+
+def test_block_lists(tmp_path: Path) -> None:
+    domains, urls = tmp_path / "domains", tmp_path / "urls"
+    domains.write_text("# bad ones\nbad.org\nWWW.Worse.com  # remark\n")
+    urls.write_text("https://www.A.org/One/\n")
+    step = block(BlockSettings(domains=(str(domains),), urls=(str(urls),), words=("Casino",)))
+    pages = {
+        "http://bad.org/x": "domain on a block list",
+        "http://sub.bad.org/": "domain on a block list",
+        "http://worse.com": "domain on a block list",
+        "http://a.org/One#part": "address on a block list",
+        "http://b.org/best-casino/": "word in the address",
+        "http://notbad.org/": None,
+        "http://a.org/one": None,
+        "http://b.org/casinos": None,
+        "": None,
+    }
+    kept, dropped, _ = run(step, [at(url) for url in pages])
+    assert dropped == {url: reason for url, reason in pages.items() if reason}
+    assert kept == [url for url, reason in pages.items() if not reason]
+
+
+def test_a_block_list_that_would_block_nothing_is_refused(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.write_text("# nothing\n")
+    with pytest.raises(ValueError, match="is empty, so it would block nothing"):
+        block(BlockSettings(domains=(str(empty),)))
+    with pytest.raises(SettingsError, match="a block list needs domains, urls or words"):
+        BlockSettings()
+
+
+def test_licences_decide_by_policy() -> None:
+    by = '<a rel="license" href="https://creativecommons.org/licenses/by/4.0/">'
+    documents = [
+        Document(by, "by", PAGE),
+        Document(by.replace("/by/", "/by-nc/"), "nc", PAGE),
+        Document(by.replace('rel="license"', ""), "hint", PAGE),
+        Document("x", "none", PAGE),
+        Document("# SPDX-License-Identifier: MIT", "code", {"language": "Python", "path": "a.py"}),
+        Document("x", "post", {"license": "CC-BY-SA-4.0"}),
+    ]
+    kept, dropped, batch = run(licences(LicenceSettings(allow=("CC-BY-*", "mit"), refuse=("*-NC-*",))), documents)
+    assert kept == ["by", "hint", "none", "code", "post"]
+    assert dropped == {"nc": "licence is not allowed"}
+    facts = [document.facts.get("licence") for document in batch.documents]
+    assert facts == ["CC-BY-4.0", None, None, "MIT", "CC-BY-SA-4.0"]
+    kept, dropped, _ = run(licences(LicenceSettings(unknown="drop", hints=True)), documents)
+    assert dropped == {"none": "no licence found"}

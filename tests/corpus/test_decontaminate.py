@@ -1,0 +1,177 @@
+"""Examined text is found where it was planted and nowhere else; pain 20: a search that can find nothing is refused."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.config import SettingsError
+from tutelage.corpus.batch import DocumentBatch
+from tutelage.corpus.decontaminate import (
+    CutSettings,
+    Llama3Settings,
+    Tulu3Settings,
+    _union,
+    contaminated,
+    cover,
+    cut_contamination,
+    decontaminate,
+    find,
+    hit_rates,
+    look_for,
+)
+from tutelage.corpus.examination import Item
+from tutelage.corpus.words import encode, plain_words
+from tutelage.records import Document
+
+FORM = "Answer the following question about the passage and give your reasoning step by step before the answer: "
+DRAW = random.Random(5)
+WORDS = [f"{a}{b}{c}" for a in "bdfgk" for b in "aeiou" for c in ("n", "rt", "st", "l", "m", "x")]
+
+
+def prose(words: int) -> str:
+    return " ".join(DRAW.choice(WORDS) for _ in range(words)).capitalize() + "."
+
+
+QUESTIONS = [prose(25) for _ in range(40)]
+
+
+def examination(folder: Path) -> str:
+    path = folder / "exam.jsonl.gz"
+    rows = [{"question": FORM + question, "answer": prose(3), "id": place} for place, question in enumerate(QUESTIONS)]
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.write("\n".join(json.dumps(row) for row in rows))
+    return str(path)
+
+
+def respell(text: str) -> str:
+    """The same words, with other cases, marks and lines."""
+    return "\n".join(f"“{word.upper()}” --" if place % 3 else word for place, word in enumerate(text.split()))
+
+
+def planted() -> tuple[list[str], list[bool]]:
+    """Documents, and whether each has an examined question. The others are traps: the form that all questions share,
+    quotations too short to say anything, the words of a question in another order."""
+    texts, truth = [], []
+    for place, question in enumerate(QUESTIONS):
+        shuffled = question.lower().rstrip(".").split()
+        DRAW.shuffle(shuffled)
+        has = [question, respell(question), question.replace(" ", "\t")][place % 3]
+        hasnt = [FORM + prose(25), " ".join(question.split()[:7]), " ".join(shuffled)][place % 3]
+        for text, true in ((has, True), (hasnt, False)):
+            texts.append(f"{prose(60)} {text} {prose(60)}")
+            truth.append(true)
+    return texts, truth
+
+
+def run(step, texts: list[str]) -> DocumentBatch:  # type: ignore[no-untyped-def]
+    batch = DocumentBatch([Document(text, id=str(place)) for place, text in enumerate(texts)])
+    step(batch)
+    return batch
+
+
+def test_planted_questions_are_found_and_traps_are_not(tmp_path: Path) -> None:
+    texts, truth = planted()
+    for settings in (
+        Tulu3Settings(against=(examination(tmp_path),)),
+        Llama3Settings(against=(examination(tmp_path),), share=0.4),
+    ):
+        batch = run(decontaminate(settings), texts)
+        gone = {one.document.id for one in batch.dropped}
+        assert [str(place) in gone for place in range(len(texts))] == truth
+        assert {one.reason for one in batch.dropped} == {"has an examined item"}
+    assert batch.dropped[0].detail.endswith("of exam.jsonl.gz:1")
+
+
+def test_a_question_is_cut_out_with_what_stands_around_it(tmp_path: Path) -> None:
+    before, after = prose(100), prose(100)
+    clean = prose(150)
+    step = cut_contamination(CutSettings(against=(examination(tmp_path),)))
+    question = QUESTIONS[3]
+    batch = run(step, [f"{before} {question} {after}", clean, f"Only {respell(question)}"])
+    assert [document.id for document in batch.documents] == ["0#1", "0#2", "1"]
+    assert before.startswith(batch.texts[0])
+    assert len(before) - len(batch.texts[0]) == 200 - 1
+    assert after.endswith(batch.texts[1])
+    assert len(after) - len(batch.texts[1]) == 200 - 2  # the full stop is no part of what is shared
+    assert batch.texts[2] == clean
+    assert [(one.document.id, one.reason) for one in batch.dropped] == [("2", "nothing left beside examined text")]
+
+
+def test_a_document_with_examined_text_all_over_is_dropped(tmp_path: Path) -> None:
+    text = prose(100) + "".join(f" {question} {prose(200)}" for question in QUESTIONS[:11])
+    batch = run(cut_contamination(CutSettings(against=(examination(tmp_path),))), [text])
+    assert [one.reason for one in batch.dropped] == ["examined text all over"]
+    assert batch.dropped[0].detail.startswith("12 pieces")
+
+
+def test_short_items_are_looked_for_whole() -> None:
+    wanted = look_for([Item(("Which river runs through the town of Lerida?",), "exam:1")], width=13)
+    found = contaminated(["well: which river runs through the town of Lerida, then", "which river runs"], wanted, 0.5)
+    assert found == [("exam:1", 1.0), None]
+
+
+def test_how_much_of_each_examination_a_set_has() -> None:
+    items = [Item((question,), f"exam.jsonl:{place}") for place, question in enumerate(QUESTIONS)]
+    other = [Item((prose(20),), f"other.csv:{place}") for place in range(10)]
+    prompts = [["Please: " + QUESTIONS[0], prose(30)], [QUESTIONS[7].upper()], []]
+    assert hit_rates(iter(prompts), look_for([*items, *other], 8)) == {"exam.jsonl": 2 / 40, "other.csv": 0}
+
+
+@given(st.lists(st.lists(st.integers(0, 30), min_size=9, max_size=25), min_size=1, max_size=4), st.data())
+def test_cover_is_the_share_of_words_under_a_shared_run(numbers: list[list[int]], data: st.DataObject) -> None:
+    items = [" ".join(f"w{number}" for number in one) for one in numbers]
+    start = data.draw(st.integers(0, len(numbers[0])))
+    text = "x " + " ".join(items[0].split()[start:]) + " " + data.draw(st.sampled_from(items))
+    wanted = look_for([Item((item,), f"exam:{place}") for place, item in enumerate(items)], 8, common=99)
+    covered = cover(find(plain_words(encode([text])), wanted), wanted)
+    words = text.split()
+    runs = {tuple(words[at : at + 8]) for at in range(len(words) - 7)}
+    for place, item in enumerate(items):
+        own = item.split()
+        under = {at + step for at in range(len(own) - 7) if tuple(own[at : at + 8]) in runs for step in range(8)}
+        shares = covered.shares[covered.items == place]
+        assert (shares[0] if len(shares) else 0) == pytest.approx(len(under) / len(own))
+
+
+def test_texts_too_short_to_look_for_do_not_count() -> None:
+    item = Item(("Which of these rivers runs through the old town of Lerida?", "the Segre", "the Ebro"), "exam:1")
+    only_short = Item(("What is it?", "a river"), "exam:2")
+    wanted = look_for([item, only_short], 8)
+    assert wanted.sizes.tolist() == [11, 0]
+    assert contaminated([f"so: {item.texts[0]}", "What is it? a river"], wanted, 0.5) == [("exam:1", 1.0), None]
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12), st.integers(1, 5))))
+def test_places_under_several_runs_count_once(runs: list[tuple[int, int, int]]) -> None:
+    under: dict[int, set[int]] = {}
+    for group, place, width in runs:
+        under.setdefault(group, set()).update(range(place, place + width))
+    groups, counts = _union(*(np.array([run[column] for run in runs], np.int64) for column in range(3)))
+    assert dict(zip(groups.tolist(), counts.tolist(), strict=True)) == {group: len(own) for group, own in under.items()}
+
+
+def test_words_to_compare_by_have_no_case_and_no_punctuation() -> None:
+    plain = plain_words(encode(["Don't STOP—é Ü1", "don t stop É ü1!", "日本 go"]))
+    assert plain.tokens.bounds.tolist() == [0, 5, 10, 13]
+    np.testing.assert_array_equal(plain.tokens.values[:5], plain.tokens.values[5:10])
+
+
+def test_pain_20_a_search_that_cannot_find_anything_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "short.jsonl"
+    path.write_text('{"question": "How many legs?"}\n' * 3, encoding="utf-8")
+    with pytest.raises(ValueError, match="nothing can be looked for: none of 3 examined items has 8 words"):
+        decontaminate(Tulu3Settings(against=(str(path),)))
+    with pytest.raises(ValueError, match="no text in the fields prompt"):
+        decontaminate(Tulu3Settings(against=(str(path),), fields=("prompt",)))
+    with pytest.raises(SettingsError, match="against is empty"):
+        Tulu3Settings(against=())
+    with pytest.raises(SettingsError, match="width is 3"):
+        CutSettings(against=("x",), width=3)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from random import Random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.corpus.batch import DocumentBatch
+from tutelage.corpus.funnel import FAILED, Account, Facts, count_facts, fact_rows, length_bins, quiet_steps, run_step
+from tutelage.records import Document
+
+TEXTS = st.lists(st.text("aé \n", max_size=12), max_size=10)
+
+
+def batch_of(texts: list[str]) -> DocumentBatch:
+    return DocumentBatch([Document(text, str(number)) for number, text in enumerate(texts)])
+
+
+@given(TEXTS, st.randoms(use_true_random=False))
+def test_what_came_is_what_was_kept_and_what_was_dropped(texts: list[str], random: Random) -> None:
+    def some(batch: DocumentBatch) -> np.ndarray:
+        return np.array([random.random() < 0.3 for _ in range(len(batch))], bool)
+
+    def step(batch: DocumentBatch) -> None:
+        batch.split([[text, "é"] if one else None for text, one in zip(batch.texts, some(batch), strict=True)])
+        batch.drop(some(batch), "first")
+        batch.rewrite([text * 2 if one else None for text, one in zip(batch.texts, some(batch), strict=True)])
+        batch.drop(some(batch), "second")
+
+    account = Account("step")
+    batch, dropped = run_step(batch_of(texts), "step", step, account, lambda texts: [len(text) for text in texts])
+    account.check()
+    assert account.read.documents == len(texts)
+    assert account.read.bytes == sum(len(text.encode()) for text in texts)
+    assert account.read.tokens == sum(map(len, texts))
+    assert account.out.documents == len(batch)
+    assert account.out.words == sum(len(text.split()) for text in batch.texts)
+    assert account.documents_dropped + account.pieces == len(dropped)
+    assert sum(account.lengths_in) == len(texts) and sum(account.lengths_out) == len(batch)
+    twice = Account("step")
+    for _ in range(2):
+        twice.merge(Account.from_dict(account.to_dict()))
+    twice.check()
+    assert twice.read.bytes == 2 * account.read.bytes
+
+
+def test_a_step_that_loses_a_document_is_found_out() -> None:
+    def thief(batch: DocumentBatch) -> None:
+        batch.documents.pop()
+        batch.origins = batch.origins[:-1]
+        batch._columns.clear()
+
+    with pytest.raises(AssertionError, match="step thief lost or doubled documents"):
+        run_step(batch_of(["a", "b"]), "thief", thief, Account("thief"))
+
+
+def test_an_account_that_does_not_add_up_is_refused() -> None:
+    account = Account("step")
+    account.read.words = 3
+    account.kept.words = 2
+    with pytest.raises(AssertionError, match="step step does not add up: 3 words came, but 2 kept and 0 dropped"):
+        account.check()
+
+
+def test_a_document_that_a_step_cannot_bear_is_dropped_alone() -> None:
+    def step(batch: DocumentBatch) -> None:
+        if "poison" in batch.texts:
+            raise RecursionError("too deep")
+        batch.drop([i for i, text in enumerate(batch.texts) if text == "bad"], "bad")
+
+    account = Account("step")
+    batch, dropped = run_step(batch_of(["good", "poison", "bad"]), "step", step, account)
+    assert batch.texts == ["good"]
+    assert {drop.reason: drop.detail for drop in dropped} == {FAILED: "RecursionError: too deep", "bad": ""}
+    account.check()
+    assert quiet_steps([account]) == ["step step failed on 1 documents, the first 1"]
+
+
+def test_a_step_that_fails_on_everything_is_an_error() -> None:
+    def step(batch: DocumentBatch) -> None:
+        raise ValueError("no such model")
+
+    with pytest.raises(ValueError, match="no such model"):
+        run_step(batch_of(["a", "b", "c"]), "step", step, Account("step"))
+
+
+def test_pain_20_a_step_that_finds_nothing_says_so() -> None:
+    accounts = []
+    for name, doomed in (("careless", 0), ("keen", 1), ("greedy", 2), ("late", 0)):
+        account = Account(name)
+        batch = batch_of(["a", "b"] if name != "late" else [])
+        run_step(batch, name, lambda batch, doomed=doomed: batch.drop(range(doomed), "gone"), account)
+        accounts.append(account)
+    assert quiet_steps(accounts) == [
+        "step careless found nothing: none of 2 documents was dropped or changed",
+        "step greedy dropped all 2 documents that came to it",
+        "step late was given no documents",
+    ]
+
+
+def test_facts_are_counted_and_summed_up() -> None:
+    counted: Facts = {}
+    documents = [Document("", facts={"language": "en" if n % 4 else "de", "score": n / 100}) for n in range(101)]
+    count_facts(documents[:50], counted)
+    count_facts(documents[50:], counted)
+    language, score = fact_rows(counted)
+    assert language == {"fact": "language", "documents": 101, "values": {"en": 75, "de": 26}}
+    assert score["quantiles"] == {"0%": 0.0, "5%": 0.05, "25%": 0.25, "50%": 0.5, "75%": 0.75, "95%": 0.95, "100%": 1.0}
+    assert score["values"] == {}
+
+
+def test_length_bins_double() -> None:
+    bins = length_bins(np.array([0, 1, 2, 3, 4, 7, 8, 1 << 40]))
+    assert bins[:5].tolist() == [1, 1, 2, 2, 1]
+    assert bins[-1] == 1

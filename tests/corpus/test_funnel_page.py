@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from tutelage.config import convert
+from tutelage.corpus.curation import Curation
+from tutelage.corpus.funnel_page import corpus_page, dataset_card, sample_drops, write_pages
+from tutelage.corpus.pipeline import curate
+from tutelage.corpus.shards import corpus_result
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("curated")
+    texts = ["<b>short</b>", "A page that is long enough to stay.", "A page that is long enough to stay."]
+    rows = [msgspec.json.encode({"text": text}) for text in texts]
+    (folder / "in.jsonl").write_bytes(b"\n".join([*rows, b"broken"]))
+    steps = {"length": {"kind": "length", "shortest": 20}, "exact": {"kind": "dedup_exact"}}
+    table = {"name": "small <corpus>", "input": str(folder / "in.jsonl"), "steps": steps, "workers": 1}
+    curate(convert(table, Curation, "recipe"), folder / "out")
+    write_pages(folder / "out")
+    return folder / "out"
+
+
+def test_the_page_shows_the_funnel_and_what_was_dropped(corpus: Path) -> None:
+    page = (corpus / "index.html").read_text()
+    assert "Of 3 documents 1 (33.3%) were kept, 8 of 17 words." in page
+    assert "&lt;b&gt;short&lt;/b&gt;" in page and "<b>short" not in page
+    assert "small &lt;corpus&gt;" in page
+    for word in (
+        "too short",
+        "text seen before",
+        "copies, of 1 documents",
+        "stands there 2 times",
+        "records that were not taken: 1",
+    ):
+        assert word in page, word
+
+
+def test_samples_are_the_first_of_each_reason(corpus: Path) -> None:
+    samples = sample_drops(corpus, 5)
+    assert [(row["step"], row["reason"]) for row in samples] == [("exact", "text seen before"), ("length", "too short")]
+    assert sample_drops(corpus, 0) == []
+    assert corpus_page(corpus_result(corpus), []).count("text seen before") == 1  # in the table alone
+
+
+def test_the_card_holds_the_recipe_that_made_the_corpus(corpus: Path) -> None:
+    card = dataset_card(corpus_result(corpus))
+    assert "| exact | dedup_exact | 1 | 8 | text seen before: 1 |" in card
+    recipe = tomllib.loads(card.partition("```toml\n")[2].partition("```")[0])
+    assert convert(recipe, Curation, "card") == convert(corpus_result(corpus)["curation"], Curation, "result")

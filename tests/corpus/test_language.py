@@ -1,0 +1,135 @@
+"""Languages: told right, with py3langid's own probabilities, in shares of the text, and by another model."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow
+import pytest
+
+from tutelage.config import SettingsError
+from tutelage.corpus.batch import DocumentBatch
+from tutelage.corpus.language import (
+    UNKNOWN,
+    LanguageSettings,
+    chunks,
+    identifier,
+    language,
+    language_shares,
+)
+from tutelage.records import Document
+
+ENGLISH = "The house by the river was sold last week, and nobody in the village knows who bought it. "
+GERMAN = "Das Haus am Fluss wurde letzte Woche verkauft, und niemand im Dorf weiß, wer es gekauft hat. "
+JAPANESE = "川のそばの家は先週売られたが、誰が買ったのか村の誰も知らない。"
+
+# Pairs and triples that people tell apart by a few words, and models of sentences often do not.
+NEAR_TWINS = {"bs", "hr", "sr", "nb", "nn", "da", "id", "ms", "xh", "zu"}
+
+
+def run(settings: LanguageSettings, *texts: str) -> DocumentBatch:
+    batch = DocumentBatch([Document(text, id=str(place)) for place, text in enumerate(texts)])
+    language(settings)(batch)
+    assert len(batch) + len(batch.dropped) == len(texts)
+    return batch
+
+
+def test_documents_are_described_and_dropped_by_reason() -> None:
+    batch = run(LanguageSettings(keep=("en", "de")), ENGLISH, GERMAN, JAPANESE, "12 34", "")
+    assert [document.facts["language"] for document in batch.documents] == ["en", "de"]
+    assert all(float(document.facts["language_confidence"]) > 0.65 for document in batch.documents)
+    assert [(one.document.id, one.reason, one.detail) for one in batch.dropped] == [
+        ("2", "another language", "ja"),
+        ("3", "another language", UNKNOWN),
+        ("4", "another language", UNKNOWN),
+    ]
+
+
+def test_what_is_not_sure_is_dropped_with_its_probability() -> None:
+    batch = run(LanguageSettings(confidence=0.9), "abc", ENGLISH)
+    assert batch.texts == [ENGLISH]
+    assert [one.reason for one in batch.dropped] == ["language not sure"]
+    assert 0 < float(batch.dropped[0].detail) < 0.9
+
+
+def test_shares_are_of_characters_in_the_documents_language() -> None:
+    mixed = "\n".join([ENGLISH * 6, GERMAN * 4])
+    identify, _ = identifier()
+    assert identify([mixed]).languages == ["en"]
+    share = language_shares([mixed, ENGLISH, ""], ["en", "en", "en"], identify)
+    assert share[0] == pytest.approx(len(ENGLISH) * 6 / (len(mixed) - 1))
+    assert share[1:].tolist() == [1, 0]
+    batch = run(LanguageSettings(share=0.9, confidence=0), mixed, ENGLISH)
+    assert [one.reason for one in batch.dropped] == ["in several languages"]
+    assert batch.documents[0].facts["language_share"] == 1
+
+
+def test_chunks_are_whole_lines_of_about_300_characters() -> None:
+    text = "\n\n".join(["a" * 100] * 4 + ["b" * 500, "c"])
+    assert [len(piece) for piece in chunks(text)] == [302, 100, 500, 1]
+    assert chunks(" \n") == []
+
+
+def test_probabilities_are_those_of_py3langid() -> None:
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+    model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+    texts = [ENGLISH, GERMAN * 30, JAPANESE, "ALL IN CAPITALS", "cafe\u0301", "Добрый\nдень", "\ud800 broken"]
+    found = identifier()[0](texts)
+    expected = [model.classify(text) for text in texts]
+    assert found.languages == [code for code, _ in expected]
+    np.testing.assert_allclose(found.confidences, [sure for _, sure in expected], atol=1e-5)
+
+
+def test_a_fasttext_model_can_be_named(tmp_path: Path) -> None:
+    import fasttext
+
+    lines = tmp_path / "lines.txt"
+    rows = [f"__label__en {ENGLISH}", f"__label__de {GERMAN}"] * 50
+    lines.write_text("\n".join(rows), encoding="utf-8")
+    # With fewer than 11 threads fastText leaves a part of its first weights unset.
+    fasttext.train_supervised(str(lines), epoch=5, thread=11, verbose=0, dim=8).save_model(str(tmp_path / "model.bin"))
+    batch = run(LanguageSettings(keep=("de",), confidence=0.5, model=str(tmp_path / "model.bin")), GERMAN, ENGLISH)
+    assert [document.facts["language"] for document in batch.documents] == ["de"]
+    assert [one.detail for one in batch.dropped] == ["en"]
+
+
+def test_mistakes_are_said_in_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="confidence is 65"):
+        LanguageSettings(confidence=65)
+    with pytest.raises(ValueError, match="keep: the language model does not know 'english'"):
+        language(LanguageSettings(keep=("english",)))
+    with pytest.raises(ValueError, match=r"model: there is no file .*no\.bin"):
+        language(LanguageSettings(model=str(tmp_path / "no.bin")))
+    (tmp_path / "bad.bin").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match=r"bad\.bin is not a model"):
+        language(LanguageSettings(model=str(tmp_path / "bad.bin")))
+
+
+def sentences(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The sentences of each language of the test data of lingua."""
+    with pyarrow.input_stream(str(path), compression="zstd") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
+        for member in tar:
+            file = tar.extractfile(member)
+            if file is not None:
+                lines = file.read().decode("utf-8").splitlines()
+                yield member.name.split("/")[-3], [line.strip() for line in lines if line.strip()]
+
+
+def test_sentences_of_70_languages_are_told() -> None:
+    data = Path(os.environ.get("TUTELAGE_DATA") or Path(__file__).parents[3] / "shared" / "data")
+    path = data / "langid_lingua" / "sentences_75lang.tar.zst"
+    if not path.exists():
+        pytest.skip("the sentences of langid_lingua are not there; set TUTELAGE_DATA")
+    identify, known = identifier()
+    right = count = 0
+    for code, lines in sentences(path):
+        if code in known and code not in NEAR_TWINS:
+            right += sum(found == code for found in identify(lines[:300]).languages)
+            count += len(lines[:300])
+    assert count > 15_000
+    assert right / count >= 0.97

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tutelage.corpus.pool import cores, each
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_job_is_done_once(workers: int) -> None:
+    assert sorted(each(math.factorial, range(20), workers)) == [(n, math.factorial(n)) for n in range(20)]
+    assert list(each(math.factorial, [], workers)) == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_what_a_worker_raises_is_raised_here(workers: int) -> None:
+    with pytest.raises(ValueError, match="factorial"):
+        list(each(math.factorial, [1, -1, 2], workers))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_once_asked_to_stop_no_job_is_begun(workers: int) -> None:
+    done: list[int] = []
+    for job, _ in each(math.factorial, range(100), workers, stop=lambda: len(done) >= 3):
+        done.append(job)
+    assert 3 <= len(done) <= 3 + workers
+    assert sorted(done) == list(range(len(done)))
+
+
+def test_a_worker_that_dies_is_told_and_waits_for_nothing() -> None:
+    with pytest.raises(ValueError, match=r"has died \(exit status 3\); memory may have run out"):
+        list(each(os._exit, [3], 2))
+
+
+def running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    with open(f"/proc/{process}/stat") as file:
+        return file.read().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks at processes by /proc")
+def test_workers_end_with_a_parent_that_is_killed() -> None:
+    job = "__import__('sys').stderr.write(str(__import__('os').getpid()) + chr(10)) and __import__('time').sleep(60)"
+    code = f"from tutelage.corpus.pool import each; list(each(eval, [{job!r}], 2))"
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as parent:
+        assert parent.stderr is not None
+        worker = int(parent.stderr.readline())
+        assert running(worker)
+        parent.send_signal(signal.SIGKILL)
+    until = time.monotonic() + 20
+    while running(worker) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not running(worker)
+
+
+def test_there_is_a_core() -> None:
+    assert cores() >= 1

@@ -1,0 +1,128 @@
+"""The curate verb, and what look shows of a curated corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def curate_recipe(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
+    """Run a curation recipe, write its pages, and show its funnel; or mix corpora, where the recipe has [sources]."""
+    from rich.console import Console
+
+    from tutelage.config import read_toml
+    from tutelage.corpus.curation import load_curation
+    from tutelage.corpus.funnel_page import CARD, PAGE, write_pages
+    from tutelage.corpus.pipeline import curate
+
+    given = [setting.removeprefix("out=") for setting in settings if setting.startswith("out=")]
+    if "" in given:
+        raise ValueError("out= names no folder; write out=DIR, as in out=corpus")
+    overrides = [setting for setting in settings if not setting.startswith("out=")]
+    if "sources" in read_toml(recipe):
+        return _mix(recipe, overrides, given, as_json)
+    curation = load_curation(recipe, overrides)
+    out = _folder(given, curation.name)
+    result = curate(curation, out)
+    write_pages(out)
+    if not as_json:
+        print_funnel(result, Console())
+        click.echo(f"the funnel and samples of drops, for a browser: {out / PAGE}")
+        click.echo(f"what the corpus is: {out / CARD}")
+    return result
+
+
+def _folder(given: list[str], name: str) -> Path:
+    return Path(given[-1]) if given else Path("corpora") / name
+
+
+def _mix(path: Path, overrides: list[str], given: list[str], as_json: bool) -> Any:
+    from rich.console import Console
+
+    from tutelage.corpus.mix import load_mix, mix
+
+    recipe = load_mix(path, overrides)
+    results = mix(recipe, _folder(given, recipe.name))
+    if not as_json:
+        for result in results.values():
+            print_mix(result, Console())
+    return results
+
+
+def print_mix(result: dict[str, Any], console: Console) -> None:
+    """Every source of a mix: what share it has, and how often it was gone over."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("source", title=escape(result["name"]), title_justify="left")
+    for heading in ("documents", result["unit"], "share", "wanted", "epochs"):
+        table.add_column(heading, justify="right")
+    for source, row in result["mix"].items():
+        counts = (f"{row['documents']:,}", f"{row[result['unit']]:,}")
+        table.add_row(
+            escape(source), *counts, f"{row['share']:.1%}", f"{row['share_wanted']:.1%}", f"{row['epochs']:.2f}"
+        )
+    console.print(table)
+    for warning in result["warnings"]:
+        console.print(f"look here: {warning}", style="yellow", highlight=False)
+
+
+def print_funnel(result: dict[str, Any], console: Console) -> None:
+    """Every step with what came and what left, and the reasons; most documents first."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table("", title=escape(result["name"]), title_justify="left")
+    for heading in ("documents", "share", "words", "bytes"):
+        table.add_column(heading, justify="right")
+    first = max(result["accounts"][0]["read"]["documents"], 1) if result["accounts"] else 1
+
+    def line(name: str, sizes: dict[str, int], style: str = "") -> None:
+        share = f"{sizes['documents'] / first:.1%}"
+        cells = (f"{sizes['documents']:,}", share, f"{sizes['words']:,}", f"{sizes['bytes']:,}")
+        table.add_row(escape(name), *cells, style=style)
+
+    for number, account in enumerate(result["accounts"]):
+        if number == 0:
+            line("read", account["read"])
+        line(account["step"], account["out"], "bold")
+        for reason, dropped in sorted(account["dropped"].items(), key=lambda one: -one[1]["sizes"]["documents"]):
+            line(f"  - {reason}", dropped["sizes"], "dim")
+    console.print(table)
+
+
+def look_at_corpus(target: Path, count: int, html: Path | None, as_json: bool) -> Any:
+    """The funnel of a curated corpus, and the first `count` drops of every step and reason."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from tutelage.corpus.funnel_page import corpus_page, sample_drops
+    from tutelage.corpus.shards import corpus_result
+    from tutelage.files import write_text
+
+    result = corpus_result(target)
+    if "mix" in result:
+        if html is not None:
+            raise ValueError(f"{target} is a mix, of which there is no page; look at it without --html")
+        if not as_json:
+            print_mix(result, Console())
+        return result
+    samples = sample_drops(target, count)
+    if html is not None:
+        write_text(html, corpus_page(result, samples))
+        click.echo(f"the funnel and samples of drops, for a browser: {html}")
+    elif not as_json:
+        console = Console()
+        print_funnel(result, console)
+        for warning in result["warnings"]:
+            console.print(f"look here: {warning}", style="yellow", highlight=False)
+        for row in samples:
+            detail = f" ({row['detail']})" if row["detail"] else ""
+            console.print(f"\n{row['step']}: {row['reason']}{detail}  {row['id']}", style="bold", markup=False)
+            console.print(Text(row["text"][:600]))
+    return result | {"samples": samples}

@@ -1,0 +1,88 @@
+"""Documents that are nearly the same: MinHash signatures cut into buckets; documents that agree in one are joined."""
+
+from __future__ import annotations
+
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from tutelage.config import Settings, SettingsError
+from tutelage.corpus.batch import DocumentBatch
+from tutelage.corpus.corpus_step import Columns, Corpus, CorpusStep, rows_of_documents
+from tutelage.corpus.dedup.clusters import Keep, drop_copies, write_verdicts
+from tutelage.corpus.dedup.folding import folding
+from tutelage.corpus.dedup.whole import hashes
+from tutelage.corpus.extras import load
+from tutelage.corpus.repeats import connect, groups, roots
+
+_SEED = 20240613
+_FOLD = np.uint64(0x9E3779B97F4A7C15)
+
+
+class MinhashSettings(Settings, tag="dedup_minhash", tag_field="kind", frozen=True, kw_only=True):
+    """Near duplicates, as FineWeb finds them (arXiv 2406.17557, section 3.4: 5-grams, 14 buckets of 8 hashes).
+
+    Two documents whose sets of n-grams have similarity s (intersection over union) meet in a bucket with probability
+    1 - (1 - s^rows)^buckets: at 14 x 8 .56 for s = .7, .77 for .75, .92 for .8, .988 for .85.
+
+    width:   words of an n-gram.
+    buckets, rows: how many buckets, of how many hashes each.
+    within:  the name of a `meta` entry ("dump"): only documents that have the same there are compared.
+    keep:    "one" keeps the first of a cluster, "none" drops all of it.
+    """
+
+    width: int = 5
+    buckets: int = 14
+    rows: int = 8
+    within: str | None = None
+    keep: Keep = "one"
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.buckets, self.rows) < 1:
+            raise SettingsError("width, buckets and rows of a MinHash are each at least 1")
+
+
+def dedup_minhash(settings: MinhashSettings) -> CorpusStep:
+    """The step that the settings describe."""
+    names = [f"bucket{number:03d}" for number in range(settings.buckets)]
+
+    def collect(batch: DocumentBatch) -> Columns:
+        keys = bucket_keys(batch.texts, settings.width, settings.buckets, settings.rows)
+        if settings.within is not None:
+            own = hashes(document.meta.get(settings.within, "") for document in batch.documents)
+            keys = np.where(keys != 0, (keys ^ own[:, None]) * _FOLD | np.uint64(1), keys)
+        return {name: np.ascontiguousarray(keys[:, number]) for number, name in enumerate(names)}
+
+    def decide(corpus: Corpus) -> dict[str, Any]:
+        labels = near_clusters([corpus.columns[name] for name in names], corpus.memory)
+        return write_verdicts(corpus, labels, names[0])
+
+    apply = partial(drop_copies, keep=settings.keep, reason="near duplicate")
+    return CorpusStep(collect, decide, rows_of_documents("cluster", "copies"), apply)
+
+
+def near_clusters(buckets: list[Any], memory: int) -> np.ndarray:
+    """Of each document the number of the first of its cluster, int64[N], from the keys of each bucket, in shards."""
+    labels = np.arange(sum(map(len, buckets[0])))
+    for keys in buckets:
+        for places, begins in groups(keys, memory):
+            first = np.maximum.accumulate(np.where(begins, np.arange(len(places)), 0))
+            connect(labels, places[first][~begins], places[~begins])
+    return roots(labels, np.arange(len(labels)))
+
+
+def bucket_keys(texts: list[str], width: int, buckets: int, rows: int) -> np.ndarray:
+    """Of each text one key for each bucket: uint64[N, buckets]; 0 for a text without words. ValueError where numba is
+    not there."""
+    loops = load("tutelage.corpus.dedup.near_loops")
+    bounds = np.cumsum([0, *map(len, texts)])
+    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
+    return loops.bucket_keys(codes, bounds, *folding(), width, _multipliers(buckets * rows), buckets)
+
+
+@cache
+def _multipliers(count: int) -> np.ndarray:
+    # An n-gram's hash is mixed already; multiplied by an odd number, the leading bits that decide which is least are
+    # as good as those of another hash function.
+    return np.random.default_rng(_SEED).integers(0, 1 << 64, count, np.uint64, endpoint=False) | np.uint64(1)

@@ -1,0 +1,100 @@
+"""Paragraphs and documents most of whose word n-grams stood in the corpus before, as DCLM removes them (Li et al. 2024,
+arXiv 2406.11794, section 4.3 and appendix L)."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from tutelage.config import Settings, SettingsError
+from tutelage.corpus.batch import DocumentBatch
+from tutelage.corpus.corpus_step import Columns, Corpus, CorpusStep
+from tutelage.corpus.dedup.clusters import cut_repeated
+from tutelage.corpus.minhash import shingles, token_hashes
+from tutelage.corpus.repeats import seen_before
+
+
+class NgramSettings(Settings, tag="dedup_ngrams", tag_field="kind", frozen=True, kw_only=True):
+    """A paragraph (a line of text) is cut, and a document dropped, where at least `share` of its n-grams stood before,
+    in the order of the input. Takes 8 bytes of disk a word.
+
+    width:    words, or signs, of an n-gram; a paragraph of fewer is one n-gram.
+    share:    of the n-grams.
+    shortest: paragraphs of fewer words stay, and do not count.
+    of:       what goes: paragraphs, documents or both.
+    method:   "bloom" as in DCLM, which takes a share of `false_positives` of new n-grams for old ones; or "exact".
+    """
+
+    width: int = 13
+    share: float = 0.8
+    shortest: int = 5
+    of: Literal["paragraphs", "documents", "both"] = "both"
+    method: Literal["bloom", "exact"] = "bloom"
+    false_positives: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or not 0 < self.share <= 1 or not 0 < self.false_positives < 1:
+            raise SettingsError("width is at least 1, share above 0 and at most 1, false_positives between 0 and 1")
+
+
+class _Read(NamedTuple):
+    """The n-grams of a batch: keys uint64[G], 0 in short paragraphs; the bounds of each paragraph among them,
+    int64[P + 1]; the bounds of each document among the paragraphs, int64[N + 1]."""
+
+    keys: np.ndarray
+    grams: np.ndarray
+    paragraphs: np.ndarray
+
+
+def dedup_ngrams(settings: NgramSettings) -> CorpusStep:
+    """The step that the settings describe."""
+
+    def read(batch: DocumentBatch) -> _Read:
+        split = [text.split("\n") for text in batch.texts]
+        tokens = token_hashes([paragraph for own in split for paragraph in own])
+        runs = shingles(tokens, settings.width)
+        long = np.repeat(np.diff(tokens.bounds) >= settings.shortest, np.diff(runs.bounds))
+        keys = np.where(long, np.maximum(runs.values, np.uint64(1)), np.uint64(0))
+        return _Read(keys, runs.bounds, np.cumsum([0, *map(len, split)], dtype=np.int64))
+
+    def collect(batch: DocumentBatch) -> Columns:
+        found = read(batch)
+        return {"key": found.keys, "count": np.diff(found.grams[found.paragraphs])}
+
+    def decide(corpus: Corpus) -> dict[str, Any]:
+        old = corpus.verdicts("old", "key", np.bool_)
+        if settings.method == "exact":
+            return cut_repeated(corpus, old, "one", "n-grams")
+        keys = corpus.columns["key"]
+        for shard, seen in zip(old, seen_before(keys, settings.false_positives, corpus.memory), strict=True):
+            shard[:] = seen
+        return {"n-grams": sum(map(len, keys)), "n-grams seen before": sum(int(shard.sum()) for shard in old)}
+
+    def apply(batch: DocumentBatch, verdict: Columns) -> None:
+        found = read(batch)
+        old, all_ = (_sums(flags, found.grams) for flags in (verdict["old"], found.keys != 0))
+        of_document = _shares(*(_sums(counts, found.paragraphs) for counts in (old, all_)))
+        gone = of_document >= settings.share if settings.of != "paragraphs" else np.zeros(len(batch), bool)
+        cut = _shares(old, all_) >= settings.share if settings.of != "documents" else np.zeros(len(all_), bool)
+        texts: list[str | None] = [None] * len(batch)
+        for place in np.flatnonzero((_sums(cut, found.paragraphs) > 0) & ~gone).tolist():
+            flags = cut[found.paragraphs[place] : found.paragraphs[place + 1]].tolist()
+            paragraphs = batch.documents[place].text.split("\n")
+            texts[place] = "\n".join(p for p, flag in zip(paragraphs, flags, strict=True) if not flag)
+            if not str(texts[place]).strip():
+                texts[place], gone[place] = None, True
+        batch.rewrite(texts, "paragraphs seen before cut")
+        batch.drop(gone, "text seen before", [f"{share:.0%} of its n-grams" for share in of_document[gone].tolist()])
+
+    return CorpusStep(collect, decide, lambda batch: {"old": len(read(batch).keys)}, apply)
+
+
+def _sums(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """The sum over each range values[bounds[i]:bounds[i+1]], int64."""
+    sums = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
+    return sums[bounds[1:]] - sums[bounds[:-1]]
+
+
+def _shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
+    return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)

@@ -1,0 +1,150 @@
+"""A process of its own that turns HTML and PDF into text, so that a page which crashes the parser, takes too long or
+fills the memory costs only itself. The process ends itself: its clock runs on where the parser never comes back."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import struct
+import subprocess
+import sys
+from contextlib import suppress
+from typing import IO, Literal, NamedTuple
+
+import msgspec
+
+from tutelage.corpus.page_text import page_text
+from tutelage.corpus.pdf import pdf_text
+
+Kind = Literal["fast", "careful", "pdf"]  # HTML in one of two ways, or PDF
+
+_LENGTH = struct.Struct("<q")
+_GAVE_UP = "the parser gave up"
+
+
+class Extracted(NamedTuple):
+    """The text of a page, or why there is none; of a PDF also how many of its pages could not be read."""
+
+    text: str
+    problem: str = ""
+    unread: int = 0
+
+
+class ExtractWorker:
+    """Asks its process for one page after the other, and starts a new one where it ended."""
+
+    def __init__(self, kind: Kind, seconds: float, mebibytes: int) -> None:
+        self._asked = (kind, str(seconds), str(mebibytes))
+        self._seconds = seconds
+        self._process: subprocess.Popen[bytes] | None = None
+        self._owner = os.getpid()
+
+    def text(self, page: str | bytes) -> Extracted:
+        """The text of a page of HTML, or of the content of a PDF.
+
+        Raises:
+            ValueError: the process cannot even start; with what to install.
+        """
+        if self._owner != os.getpid():  # forked since: the process at the other end answers somebody else
+            self._process = None
+        process = self._process or self._start()
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            _write(process.stdin, page.encode("utf-8", "replace") if isinstance(page, str) else page)
+            return msgspec.json.decode(_read(process.stdout), type=Extracted)
+        except (BrokenPipeError, EOFError):
+            if self._end() == -signal.SIGPROF:
+                return Extracted("", f"took longer than {self._seconds:g} s")
+            return Extracted("", _GAVE_UP)
+        except BaseException:
+            self.close()  # the answer to this page would be taken for the next one's
+            raise
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "tutelage.corpus.extract_worker", *self._asked]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        self._owner = os.getpid()
+        assert self._process.stdout is not None
+        try:
+            problem = _read(self._process.stdout).decode()
+        except EOFError:
+            problem = f"the process that extracts text ended before its first page (status {self._process.wait()})"
+        if problem:
+            self.close()
+            raise ValueError(problem)
+        return self._process
+
+    def _end(self) -> int:
+        assert self._process is not None
+        process, self._process = self._process, None
+        for pipe in (process.stdin, process.stdout):
+            with suppress(BrokenPipeError):
+                if pipe:
+                    pipe.close()
+        return process.wait()
+
+    def close(self) -> None:
+        """Ends the process; the next page starts another."""
+        if self._process is not None and self._owner == os.getpid():
+            self._process.kill()
+            self._end()
+
+    def __del__(self) -> None:
+        self.close()
+
+
+def _write(pipe: IO[bytes], content: bytes) -> None:
+    pipe.write(_LENGTH.pack(len(content)) + content)
+    pipe.flush()
+
+
+def _read(pipe: IO[bytes]) -> bytes:
+    head = pipe.read(_LENGTH.size)
+    if len(head) < _LENGTH.size:
+        raise EOFError
+    (length,) = _LENGTH.unpack(head)
+    content = pipe.read(length)
+    if len(content) < length:
+        raise EOFError
+    return content
+
+
+def _extracted(content: bytes, kind: Kind) -> Extracted:
+    if kind != "pdf":
+        return Extracted(page_text(content.decode(), kind))
+    text, unread = pdf_text(content)
+    return Extracted("", "PDF that cannot be opened") if text is None else Extracted(text, "", unread)
+
+
+def serve(kind: Kind, seconds: float, mebibytes: int) -> None:
+    """Answers pages on standard input until there are no more."""
+    pages, answers = sys.stdin.buffer, sys.stdout.buffer
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked decides when to stop
+    signal.signal(signal.SIGPROF, signal.SIG_DFL)
+    try:
+        _extracted(b"<p>.</p>", kind)  # what is imported takes none of the first page's time
+    except ValueError as error:
+        _write(answers, str(error).encode())
+        return
+    _write(answers, b"")
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (mebibytes << 20, hard))
+    while True:
+        try:
+            page = _read(pages)
+        except EOFError:
+            return
+        signal.setitimer(signal.ITIMER_PROF, seconds)
+        try:
+            found = _extracted(page, kind)
+        except Exception:  # whatever a parser raises on a broken page, it is that page which is lost
+            found = Extracted("", _GAVE_UP)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        _write(answers, msgspec.json.encode(found))
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))  # type: ignore[arg-type]

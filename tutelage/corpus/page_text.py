@@ -1,0 +1,82 @@
+"""The text of a page of HTML: fast by resiliparse, or careful by trafilatura."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from tutelage.corpus.extras import load
+from tutelage.corpus.markup import mark
+
+Mode = Literal["fast", "careful"]
+HTML_TYPES = ("text/html", "application/xhtml+xml")
+
+# What stands inside or around the main part of a page and is not what the page is about. What a forum calls a comment
+# is its content, so where little else is left it is taken after all (`html_text`).
+_ASIDE = [
+    *("footer", "[class*=caption]", "[class*=comment]", "[id*=comment]", "[class*=gallery]", "[class*=byline]"),
+    *("[class*=cookie]", "[class*=related]", "[class*=tooltip]"),
+]
+_FEW_CHARACTERS = 250
+_SENTENCE_END = re.compile(r"[.!?…\"”»。！？।۔|$][^\w\s]*$")
+_SHORT_WORDS, _SHORT_CHARACTERS = 12, 120
+_SPACES_BEFORE = re.compile(r"[ \t]+\n")
+_MANY_LINES = re.compile(r"\n{3,}")
+
+
+def page_text(page: str, mode: Mode) -> str:
+    """The text of a page, in this process and without a limit; "" where it has none."""
+    return html_text(page) if mode == "fast" else careful_text(page)
+
+
+def html_text(page: str, main: bool = True) -> str:
+    """The text of a page by resiliparse: its main part, or all of it; a paragraph a line."""
+    trees = load("resiliparse.parse.html")
+    tree = trees.HTMLTree.parse(page)
+    if tree.body is None:
+        return ""
+    mark(tree)
+    text = _plain(tree, main, _ASIDE if main else [])
+    if not main:
+        return _tidy(text)
+    if len(text) < _FEW_CHARACTERS:
+        text = max(text, _plain(tree, main, []), key=len)
+    return _tidy(without_edges(text))
+
+
+def _plain(tree: object, main: bool, skip: list[str]) -> str:
+    extract_plain_text = load("resiliparse.extract.html2text").extract_plain_text
+    return extract_plain_text(
+        tree, preserve_formatting=True, main_content=main, alt_texts=False, list_bullets=not main, skip_elements=skip
+    )
+
+
+def careful_text(page: str) -> str:
+    """The main text of a page by trafilatura."""
+    tree = load("resiliparse.parse.html").HTMLTree.parse(page)
+    if tree.body is not None and mark(tree):
+        page = str(tree)
+    text = load("trafilatura").extract(page, include_comments=False, include_tables=True, fast=True)
+    return _tidy(text or "")
+
+
+def without_edges(text: str) -> str:
+    """A text without the short lines before its first and after its last sentence: titles of other pages, tags, dates,
+    counters. A text of which little would be left stays as it is."""
+    lines = text.split("\n")
+    strong = [number for number, line in enumerate(lines) if not _is_label(line)]
+    if not strong:
+        return text
+    kept = "\n".join(lines[strong[0] : strong[-1] + 1])
+    return kept if 2 * len(kept) >= len(text) else text
+
+
+def _is_label(line: str) -> bool:
+    line = line.strip()
+    if not line or _SENTENCE_END.search(line):
+        return not line
+    return len(line) < _SHORT_CHARACTERS and len(line.split()) < _SHORT_WORDS
+
+
+def _tidy(text: str) -> str:
+    return _MANY_LINES.sub("\n\n", _SPACES_BEFORE.sub("\n", text.replace("\xa0", " "))).strip()

@@ -1,0 +1,167 @@
+"""Work done by several processes: a function over many jobs, each job by one process, whole or not at all.
+
+The workers are Python started anew, not forked, for a fork of a process with threads may hang, and they do not run the
+main module again, so that a script needs no guard. A worker ends itself when its parent is gone.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+# The path first, so that a worker finds this very package.
+_START = f"import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from {__name__} import serve; serve()"
+_WATCH_SECONDS = 0.5
+
+
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def each(
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    workers: int,
+    stop: Callable[[], bool] = lambda: False,
+    held: Sequence[int] = (),
+) -> Iterator[tuple[Job, Result]]:
+    """Each job with what the function makes of it, in the order in which they are done. With one worker the work is
+    done here, in this process. Once `stop()` is true no further job is begun; those begun are still given.
+
+    function: one that stands at the top of a module, for it is sent by its name.
+    held:     open files that the workers hold too, so that a lock on one lasts until the last of them has ended.
+
+    Raises:
+        whatever the function raises, as it was raised in the worker.
+        ValueError: a worker has died.
+    """
+    if workers == 1:
+        for job in jobs:
+            if stop():
+                return
+            yield job, function(job)
+        return
+    processes = [_start(held) for _ in range(workers)]
+    free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+
+    def work(job: Job) -> Result:
+        worker = free.get()
+        try:
+            return _ask(worker, job)
+        finally:
+            free.put(worker)
+
+    threads, all_done = ThreadPoolExecutor(workers), False
+    waiting: dict[Future[Result], Job] = {}
+    try:
+        for process in processes:
+            _send(process, sys.path, function)
+            free.put(process)
+        for job in jobs:
+            if stop():
+                break
+            waiting[threads.submit(work, job)] = job
+            if len(waiting) == workers:
+                yield from _finished(waiting)
+        while waiting:
+            yield from _finished(waiting)
+        all_done = True
+    finally:
+        if not all_done:  # else each ends by itself, and with it whatever it has started
+            for process in processes:
+                process.kill()
+        threads.shutdown(wait=True, cancel_futures=True)
+        for process in processes:
+            process.communicate()
+
+
+def _finished(waiting: dict[Future[Result], Job]) -> Iterator[tuple[Job, Result]]:
+    """Waits for one job at least to be done."""
+    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+        yield waiting.pop(future), future.result()
+
+
+def _start(held: Sequence[int]) -> subprocess.Popen[bytes]:
+    # One process a core: libraries that start threads of their own would only stand in each other's way.
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+    environment = {**os.environ, **threads, "TOKENIZERS_PARALLELISM": "false"}
+    command = [sys.executable, "-c", _START]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, pass_fds=held)
+
+
+def _send(worker: subprocess.Popen[bytes], *values: object) -> None:
+    assert worker.stdin is not None
+    try:
+        for value in values:
+            pickle.dump(value, worker.stdin, pickle.HIGHEST_PROTOCOL)
+        worker.stdin.flush()
+    except BrokenPipeError as error:
+        raise _died(worker) from error
+
+
+def _ask(worker: subprocess.Popen[bytes], job: object) -> Any:
+    assert worker.stdout is not None
+    _send(worker, job)
+    try:
+        raised, answer = pickle.load(worker.stdout)
+    except (EOFError, pickle.UnpicklingError) as error:
+        raise _died(worker) from error
+    if raised:
+        raise answer
+    return answer
+
+
+def _died(worker: subprocess.Popen[bytes]) -> ValueError:
+    return ValueError(
+        f"a process that worked on the data has died (exit status {worker.wait()}); memory may have run out: run the "
+        "same command again with fewer workers to go on from there"
+    )
+
+
+def serve() -> None:
+    """The work of a worker: jobs in, what became of them out, until the pipe ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what anything else prints must not come between
+    function = pickle.load(source)
+    while True:
+        try:
+            job = pickle.load(source)
+        except EOFError:
+            return
+        try:
+            answer = pickle.dumps((False, function(job)), pickle.HIGHEST_PROTOCOL)
+        except Exception as error:  # it is the parent's to raise
+            answer = _as_bytes(error)
+        sink.write(answer)
+        sink.flush()
+
+
+def _as_bytes(error: Exception) -> bytes:
+    try:
+        found = pickle.dumps((True, error), pickle.HIGHEST_PROTOCOL)
+        pickle.loads(found)  # some exceptions can be written but not read again
+        return found
+    except Exception:
+        return pickle.dumps((True, RuntimeError(f"{type(error).__name__}: {error}")), pickle.HIGHEST_PROTOCOL)
+
+
+def _end_with_parent(parent: int) -> None:
+    """A parent that is killed cannot end its workers; what they have begun is nobody's any more."""
+    while os.getppid() == parent:
+        time.sleep(_WATCH_SECONDS)
+    os._exit(1)

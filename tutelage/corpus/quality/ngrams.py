@@ -1,0 +1,150 @@
+"""An n-gram language model over token ids: interpolated Kneser-Ney smoothing with three discounts.
+
+Chen and Goodman 1998, as KenLM has it. It tells how much a text reads like those it was trained on, and is the baseline
+that a neural model with the same tokenizer must beat. A run of tokens is known by its 64-bit hash alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tutelage.files import atomic_file
+
+ORDER = 5
+_BASE = np.uint64(0x9E3779B97F4A7C15)
+_BEGIN, _END = 0, 1  # before a sequence and after it; token i is the word i + 2
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """What runs of n tokens say.
+
+    grams:    uint64[G], sorted; direct:  float32[G], the discounted share of each among those of its context.
+    contexts: uint64[C], sorted; backoff: float32[C], the share that each context leaves to shorter ones.
+    """
+
+    grams: np.ndarray
+    direct: np.ndarray
+    contexts: np.ndarray
+    backoff: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class NgramModel:
+    """Orders from 1 up, and the number of tokens that there are."""
+
+    orders: tuple[Order, ...]
+    vocabulary: int
+
+    def log_probabilities(self, sequences: Sequence[np.ndarray]) -> np.ndarray:
+        """The natural logarithm of the probability of each token and of the end of each sequence, given all before it:
+        float64, of all sequences end to end, each one longer than its tokens."""
+        words, predicted = _lay_out(sequences, len(self.orders))
+        shares = np.full(len(predicted), 1 / (self.vocabulary + 1))
+        for order, (grams, contexts) in zip(self.orders, _runs(words, len(self.orders)), strict=True):
+            backoff, known = _look_up(order.contexts, order.backoff, contexts[predicted])
+            direct, _ = _look_up(order.grams, order.direct, grams[predicted])
+            shares = np.where(known, direct + backoff * shares, shares)
+        return np.log(shares)
+
+    def save(self, path: Path) -> None:
+        """Writes the model, as safetensors."""
+        tensors = {f"{n}.{name}": getattr(order, name) for n, order in enumerate(self.orders) for name in _NAMES}
+        with atomic_file(path) as temporary:
+            save_file({**tensors, "vocabulary": np.array([self.vocabulary])}, temporary)
+
+
+_NAMES = ("grams", "direct", "contexts", "backoff")
+
+
+def load_ngrams(path: Path) -> NgramModel:
+    """The model that `save` wrote; ValueError where there is none."""
+    try:
+        tensors = load_file(path)
+        count = sum(name.endswith(".grams") for name in tensors)
+        orders = tuple(Order(*(tensors[f"{n}.{name}"] for name in _NAMES)) for n in range(count))
+        return NgramModel(orders, int(tensors["vocabulary"][0]))
+    except (OSError, SafetensorError, KeyError) as error:
+        raise ValueError(f"model: {path} is no n-gram model of Tutelage ({error})") from error
+
+
+def train_ngrams(sequences: Sequence[np.ndarray], vocabulary: int, order: int = ORDER) -> NgramModel:
+    """A model of sequences of token ids below `vocabulary`; ValueError where there is no token among them."""
+    if not sum(map(len, sequences)):
+        raise ValueError("an n-gram model needs text to learn from, and there is none")
+    words, predicted = _lay_out(sequences, order)
+    runs = [(grams[predicted], contexts[predicted]) for grams, contexts in _runs(words, order)]
+    made = []
+    places = np.arange(len(predicted))
+    for n in range(order, 0, -1):
+        grams, contexts = runs[n - 1]
+        # Of the longest runs what counts is how often they stand there; of shorter ones, before how many different
+        # tokens: how often their text goes on in new ways, not how often it is repeated.
+        values, first, counts = np.unique(grams[places], return_index=True, return_counts=True)
+        places = places[first]
+        made.append(_smooth(values, contexts[places], counts))
+    return NgramModel(tuple(reversed(made)), vocabulary)
+
+
+def _smooth(grams: np.ndarray, contexts: np.ndarray, counts: np.ndarray) -> Order:
+    """The shares that discounted counts give, and what each context has left."""
+    level = np.minimum(counts, 3)
+    taken = _discounts(counts)[level]
+    known, group = np.unique(contexts, return_inverse=True)
+    totals = np.bincount(group, weights=counts)
+    left = np.bincount(group, weights=taken) / totals
+    direct = (counts - taken) / totals[group]
+    return Order(grams, direct.astype(np.float32), known, left.astype(np.float32))
+
+
+def _discounts(counts: np.ndarray) -> np.ndarray:
+    """What is taken off counts of 0, 1, 2 and 3 or more, by how many runs were counted once, twice ...: float64[4]."""
+    once, twice, thrice, often = (max(int((counts == number).sum()), 1) for number in (1, 2, 3, 4))
+    rate = once / (once + 2 * twice)
+    found = [1 - 2 * rate * twice / once, 2 - 3 * rate * thrice / twice, 3 - 4 * rate * often / thrice]
+    # With little text the estimates may leave their bounds: nothing may be taken that is not there.
+    return np.array([0.0, *(min(max(one, 0.1), number - 0.1) for number, one in enumerate(found, 1))])
+
+
+def _lay_out(sequences: Sequence[np.ndarray], order: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sequences end to end, uint64: each after order - 1 beginnings, with an end; and the places to predict."""
+    lengths = np.array([len(sequence) for sequence in sequences], np.int64)
+    starts = np.cumsum(lengths + order) - (lengths + order) + order - 1
+    words = np.full(int((lengths + order).sum()), _BEGIN, np.uint64)
+    offsets = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    if len(offsets):
+        words[np.repeat(starts, lengths) + offsets] = np.concatenate(sequences).astype(np.uint64) + np.uint64(2)
+    words[starts + lengths] = _END
+    counts = lengths + 1
+    steps = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+    return words, np.repeat(starts, counts) + steps
+
+
+def _runs(words: np.ndarray, order: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For 1, 2 ... tokens the hash of the run that ends at each place, and of the run without its last token, uint64
+    each."""
+    spread = (words + np.uint64(1)) * _BASE
+    spread ^= spread >> np.uint64(32)
+    spread *= _BASE
+    found = []
+    before = np.zeros(len(words), np.uint64)
+    for _ in range(order):
+        context = np.concatenate([np.zeros(1, np.uint64), before[:-1]])
+        before = context * _BASE + spread
+        found.append((before, context))
+    # The empty context is the same everywhere.
+    found[0] = (spread, np.zeros(len(words), np.uint64))
+    return found
+
+
+def _look_up(keys: np.ndarray, values: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The value of each key wanted, 0 where it is not there, and whether it is: float64 and bool."""
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    known = keys[place] == wanted
+    return np.where(known, values[place], 0.0), known

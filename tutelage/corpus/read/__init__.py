@@ -1,0 +1,61 @@
+"""Raw files to documents. A reader takes a path and a ledger and yields documents one by one: what it cannot read is
+counted with its place, and the rest is read. `source.MAX_RECORD_BYTES` bounds memory, whatever the file holds."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+
+from tutelage.config import suggest
+from tutelage.corpus.read.code import code_documents
+from tutelage.corpus.read.dumps import xml_documents
+from tutelage.corpus.read.pages import html_documents, pdf_documents
+from tutelage.corpus.read.rows import json_documents, parquet_documents, text_documents
+from tutelage.corpus.read.warc import arc_documents, warc_documents
+from tutelage.ledger import Ledger
+from tutelage.records import Document
+
+Reader = Callable[[str, Ledger], Iterator[Document]]
+
+READERS: dict[str, Reader] = {
+    "warc": warc_documents,  # WET and WAT too
+    "arc": arc_documents,
+    "html": html_documents,
+    "text": text_documents,
+    "json": json_documents,
+    "parquet": parquet_documents,
+    "pdf": pdf_documents,
+    "xml": xml_documents,
+    "code": code_documents,
+}
+_SUFFIXES = {
+    "warc": "warc", "wet": "warc", "wat": "warc", "arc": "arc", "html": "html", "htm": "html", "xhtml": "html",
+    "txt": "text", "text": "text", "md": "text", "tokens": "text", "jsonl": "json", "json": "json", "ndjson": "json",
+    "parquet": "parquet", "pdf": "pdf", "xml": "xml",
+}  # fmt: skip
+_PACKED = ("gz", "zst", "bz2", "xz")
+
+
+def kind_of(path: str) -> str:
+    """The key of READERS for a file by its name; a folder is a tree of source code. ValueError where none fits."""
+    parts = path.rstrip("/").rpartition("/")[2].lower().split(".")
+    while len(parts) > 1 and parts[-1] in _PACKED:
+        parts.pop()
+    if len(parts) > 1 and parts[-1] in _SUFFIXES:
+        return _SUFFIXES[parts[-1]]
+    if os.path.isdir(path) or path.endswith("/"):
+        return "code"
+    raise ValueError(f"{path}: its name does not say what it is; say so: one of {', '.join(READERS)}")
+
+
+def documents(path: str, ledger: Ledger, kind: str | None = None) -> Iterator[Document]:
+    """The documents of one file or source tree, local or an address that fsspec opens.
+
+    kind: a key of READERS; by the name of the file where it is None.
+
+    Raises ValueError for a kind that is not known, DiskError where the file cannot be opened.
+    """
+    kind = kind or kind_of(path)
+    if kind not in READERS:
+        raise ValueError(f"there is no reader '{kind}' for {path}{suggest(kind, READERS)}")
+    return READERS[kind](path, ledger)

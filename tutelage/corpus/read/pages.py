@@ -1,0 +1,65 @@
+"""Files that are one page or one paper: HTML and PDF."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from tutelage.corpus.extract_worker import ExtractWorker
+from tutelage.corpus.read.decode import decode, is_binary
+from tutelage.corpus.read.source import MAX_RECORD_BYTES, Source, open_bytes, unpack
+from tutelage.ledger import Ledger
+from tutelage.records import Document
+
+# A paper of a thousand pages takes a few seconds.
+_PDF_SECONDS, _PDF_MEBIBYTES = 60.0, 4096
+
+
+def _content(path: str) -> bytes | str:
+    """A whole file, or why it cannot be had."""
+    with open_bytes(path) as file:
+        source = Source(unpack(file))
+        content = source.read(MAX_RECORD_BYTES + 1)
+    if len(content) > MAX_RECORD_BYTES:
+        return f"larger than {MAX_RECORD_BYTES >> 20} MiB"
+    if source.damage:
+        return source.damage.reason
+    return content if content.strip() else "empty"
+
+
+def html_documents(path: str, ledger: Ledger) -> Iterator[Document]:
+    """An HTML file, as it stands there: the text is extracted by a later step."""
+    ledger.read()
+    content = _content(path)
+    if isinstance(content, bytes) and is_binary(content):
+        content = "not text"
+    if isinstance(content, str):
+        ledger.drop(content, where=path)
+        return
+    text, exact = decode(content)
+    if not exact:
+        ledger.note("bytes in no known encoding, replaced", where=path)
+    ledger.keep()
+    yield Document(text, path, {"content_type": "text/html"})
+
+
+def pdf_documents(path: str, ledger: Ledger) -> Iterator[Document]:
+    """The text of a PDF, an empty line between its pages. One that is encrypted, broken or only pictures is counted."""
+    ledger.read()
+    content = _content(path)
+    if isinstance(content, str):
+        ledger.drop(content, where=path)
+        return
+    found = _pdf_worker().text(content)
+    if found.unread:
+        ledger.note("PDF with pages that cannot be read", where=path)
+    if not found.text:
+        ledger.drop(found.problem or "PDF without text", where=path)
+        return
+    ledger.keep()
+    yield Document(found.text, path, {"content_type": "application/pdf"})
+
+
+@cache
+def _pdf_worker() -> ExtractWorker:
+    return ExtractWorker("pdf", _PDF_SECONDS, _PDF_MEBIBYTES)

@@ -1,0 +1,286 @@
+"""Web archives, WARC (also WET) and ARC, record by record: a bad record is counted, and the next one is looked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from tutelage.corpus.extras import load
+from tutelage.corpus.read.decode import decode, is_binary
+from tutelage.corpus.read.source import CHUNK, MAX_RECORD_BYTES, Source, open_bytes, unpack
+from tutelage.ledger import Ledger
+from tutelage.records import Document
+
+_MAX_HEADER_BYTES = 64 << 10
+# Where one length after the other is wrong, looking for the next record in all that each claims would never end.
+_MAX_PUT_BACK = 1 << 30
+_NEXT_WARC = re.compile(rb"(?:\r?\n)+(?=WARC/[01]\.\d)")
+# URL, address, time, type, in the second version five more, length; the URL of a careless crawler holds spaces.
+_ARC_HEADER = re.compile(
+    rb"^([a-z][a-z+.-]*:.*) (\S+) (\d{12,20}) (\S+)(?: \d{3} \S+ \S+ \d+ \S+)? (\S+)\r?\n?$", re.IGNORECASE
+)
+_NEXT_ARC = re.compile(
+    rb"\r?\n(?=[a-z][a-z+.-]{1,10}:\S.* \S+ \d{12,20} \S+(?: \d{3} \S+ \S+ \d+ \S+)? \d+\r?\n)", re.IGNORECASE
+)
+_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked[^\r\n]*", re.IGNORECASE)
+_CHUNK_SIZE = re.compile(rb"([0-9a-f]{1,7})[ \t]*(?:;[^\r\n]{0,200})?\r\n", re.IGNORECASE)
+_WITH_PAGES = ("response", "resource", "conversion")
+_OTHERS = ("warcinfo", "request", "metadata", "revisit", "continuation")
+_PAGES = ("text/html", "application/xhtml+xml", "text/plain", "application/xml", "text/xml")
+# Ways in which a page may claim to be coded, with those that turn out not to be true taken away; and in how large steps
+# it is decoded, for of the step in which a coding breaks off nothing is left.
+_CODINGS = (("all", CHUNK), ("all", 64), ("content", CHUNK), ("transfer", CHUNK), ("none", CHUNK))
+
+
+class Record(NamedTuple):
+    """A record as it stands in the archive: its header fields, names in lower case, and its content."""
+
+    offset: int
+    fields: Mapping[str, str]
+    content: bytes
+
+
+def warc_documents(path: str, ledger: Ledger) -> Iterator[Document]:
+    """The pages of a WARC or WET file, as they were sent: HTML in `text`, to be extracted by a later step."""
+    yield from _documents(path, ledger, warc_records)
+
+
+def arc_documents(path: str, ledger: Ledger) -> Iterator[Document]:
+    """The pages of an ARC file, as `warc_documents` gives them."""
+    yield from _documents(path, ledger, arc_records)
+
+
+def _documents(
+    path: str, ledger: Ledger, records: Callable[[Source, str, Ledger], Iterator[Record]]
+) -> Iterator[Document]:
+    with open_bytes(path) as file:
+        for record in records(Source(unpack(file)), path, ledger):
+            where = f"{path}:{record.offset}"
+            kind = record.fields.get("warc-type", "")
+            if kind not in _WITH_PAGES:  # requests and the like: nothing is lost with them
+                ledger.note(f"{kind} record" if kind in _OTHERS else "record of an unknown kind", where=where)
+                continue
+            ledger.read()
+            found = _page(record, where, ledger)
+            if isinstance(found, Document):
+                ledger.keep()
+                yield found
+            else:
+                ledger.drop(found, where=where)
+
+
+def warc_records(source: Source, path: str, ledger: Ledger) -> Iterator[Record]:
+    """Every whole record; the ledger counts what is cut off, damaged or no record at all."""
+    while (line := _next_line(source, path, ledger)) is not None:
+        offset = source.position - len(line)
+        if not line.startswith(b"WARC/"):
+            _bad(ledger, "no record begins here", path, offset)
+            if source.skip_until(b"\nWARC/"):
+                source.unread(b"WARC/")
+            continue
+        fields = _fields(source)
+        length = fields.get("content-length", "")
+        if not length.isdecimal():
+            _bad(ledger, "record without a length", path, offset)
+            continue
+        content = _content(source, int(length), path, offset, ledger, _NEXT_WARC)
+        if content is not None:
+            yield Record(offset, fields, content)
+
+
+def arc_records(source: Source, path: str, ledger: Ledger) -> Iterator[Record]:
+    """Every whole record, its header in the names of WARC."""
+    lost = False
+    while (line := _next_line(source, path, ledger)) is not None:
+        offset = source.position - len(line)
+        header = _ARC_HEADER.match(line)
+        if not header:
+            if not lost:
+                _bad(ledger, "no record begins here", path, offset)
+            lost = True
+            continue
+        lost = False
+        url, _, date, kind, length = (part.decode("utf-8", "replace") for part in header.groups())
+        if not length.isdecimal():
+            _bad(ledger, "record without a length", path, offset)
+            lost = True  # its content is no second mistake
+            continue
+        content = _content(source, int(length), path, offset, ledger, _NEXT_ARC)
+        if content is not None:
+            about = "warcinfo" if url.startswith("filedesc:") else "response"
+            when = f"{date[:4]}-{date[4:6]}-{date[6:8]}T{date[8:10]}:{date[10:12]}:{date[12:14] or '00'}Z"
+            fields = {"warc-type": about, "warc-target-uri": url, "warc-date": when, "content-type": kind}
+            yield Record(offset, fields, content)
+
+
+def _bad(ledger: Ledger, reason: str, path: str, offset: int) -> None:
+    ledger.read()
+    ledger.drop(reason, where=f"{path}:{offset}")
+
+
+def _next_line(source: Source, path: str, ledger: Ledger) -> bytes | None:
+    """The next line that is not empty, in the next sound part of the file; None at the end. Counts damages."""
+    while True:
+        line = source.until(b"\n", _MAX_HEADER_BYTES)
+        if line.strip():
+            return line
+        if line:
+            continue
+        if source.damage:
+            _bad(ledger, source.damage.reason, path, source.damage.at)
+        if not source.resume():
+            return None
+
+
+def _fields(source: Source) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    size, name = 0, ""
+    while (line := source.until(b"\n", _MAX_HEADER_BYTES)).strip() and size < _MAX_HEADER_BYTES:
+        size += len(line)
+        text = line.decode("utf-8", "replace").rstrip()
+        if text[:1].isspace() and name:  # a field that goes on
+            fields[name] += " " + text.strip()
+        elif ":" in text:
+            name, _, value = text.partition(":")
+            name = name.strip().lower()
+            fields[name] = value.strip()
+    return fields
+
+
+def _content(
+    source: Source, length: int, path: str, offset: int, ledger: Ledger, following: re.Pattern[bytes]
+) -> bytes | None:
+    """The content of a record; None, and counted, where it is not whole or too large."""
+    if length > MAX_RECORD_BYTES:
+        skipped = source.skip(length)
+        whole = skipped == length
+        _bad(ledger, f"larger than {MAX_RECORD_BYTES >> 20} MiB" if whole else _cut(source), path, offset)
+        return None
+    content = source.read(length)
+    if len(content) == length:
+        after = source.until(b"\n", _MAX_HEADER_BYTES)
+        source.unread(after)
+        if not after.strip() or following.match(b"\n" + after):
+            return content
+        # The length is wrong. Where it runs into the records that follow, they are read all the same.
+        next_one = following.search(content + after[:100])
+        if not next_one:
+            return content
+    else:
+        next_one = following.search(content)
+    inside = next_one is not None and next_one.end() <= len(content)
+    if next_one and inside and source.put_back < _MAX_PUT_BACK:
+        source.unread(content[next_one.end() :])
+    _bad(ledger, "record with a wrong length" if inside else _cut(source), path, offset)
+    return None
+
+
+def _cut(source: Source) -> str:
+    """Why a record is not whole. A damage is counted with the record it fell into, and not once more."""
+    if source.damage:
+        reason = source.damage.reason
+        source.resume()
+        return f"record cut off: {reason}"
+    return "record cut off: the file ends early"
+
+
+def _page(record: Record, where: str, ledger: Ledger) -> Document | str:
+    """The page of a record, or why there is none."""
+    kind = record.fields.get("warc-type", "")
+    content, sent = record.content, ""
+    media, charset, robots = record.fields.get("content-type", ""), None, None
+    if kind == "response" and content[:5] == b"HTTP/":
+        answer = _http(content, where, ledger)
+        if answer is None:
+            return "HTTP header cannot be read"
+        status, sent, charset, robots, content = answer
+        if not 200 <= status < 300:
+            return f"HTTP status {status // 100}xx"
+        media = sent
+    if len(content) > MAX_RECORD_BYTES:
+        return f"larger than {MAX_RECORD_BYTES >> 20} MiB"
+    if not content.strip():
+        return "empty"
+    media = (media or record.fields.get("warc-identified-payload-type", "")).split(";")[0].strip().lower()
+    if media not in _PAGES:
+        if media and media not in ("application/octet-stream", "no-type", "unk"):
+            return "not a page but " + media.split("/")[0]
+        media = "text/html" if content.lstrip()[:1] == b"<" else "text/plain"
+    if is_binary(content):
+        return "not text"
+    if "warc-truncated" in record.fields:
+        ledger.note("page cut off by its crawler", where=where)
+    text, exact = decode(content, charset)
+    if not exact:
+        ledger.note("bytes in no known encoding, replaced", where=where)
+    meta = {
+        "url": record.fields.get("warc-target-uri", "").strip("<>"),
+        "date": record.fields.get("warc-date", ""),
+        "content_type": media,
+        "x_robots_tag": robots or "",
+    }
+    return Document(text, where, {name: value for name, value in meta.items() if value})
+
+
+def _http(content: bytes, where: str, ledger: Ledger) -> tuple[int, str, str | None, str | None, bytes] | None:
+    """Status, media type, charset, X-Robots-Tag and body of an answer; None where its header cannot be read."""
+    warc = load("fastwarc.warc")
+    whole_chunks = _without_chunks(content)
+    if whole_chunks is not None:
+        ledger.note("page whose coding breaks off", where=where)
+        content = whole_chunks
+    for coding, step in _CODINGS:
+        record = warc.WarcRecord()
+        record.init_headers(warc.response)
+        record.set_bytes_content(content)
+        record.is_http = True
+        try:
+            record.parse_http(auto_decode=coding, max_header_len=_MAX_HEADER_BYTES, quirks_mode=True)
+        except OSError:
+            continue
+        body, whole = _body(record.reader, step)
+        if not whole and (step == CHUNK or not body):
+            continue
+        if not whole:
+            ledger.note("page whose coding breaks off", where=where)
+        elif coding != "all":
+            ledger.note("page is not coded as it says", where=where)
+        headers = record.http_headers
+        if headers.status_code is None:
+            return None
+        robots = ", ".join(headers.get_multiple("X-Robots-Tag")) or None
+        return headers.status_code, headers.get("Content-Type") or "", record.http_charset, robots, body
+    return None
+
+
+def _body(reader: Any, step: int) -> tuple[bytes, bool]:
+    """What can be decoded, and whether that is all. Bounded: of what unpacks without end only so much is ever read."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while size <= MAX_RECORD_BYTES and (piece := reader.read(min(step, MAX_RECORD_BYTES + 1 - size))):
+            parts.append(piece)
+            size += len(piece)
+    except OSError:
+        return b"".join(parts), False
+    return b"".join(parts), True
+
+
+def _without_chunks(answer: bytes) -> bytes | None:
+    """An answer sent in chunks of which the last are missing or wrong, without its chunks; None for any other, and
+    where not even the first is right."""
+    head, gap, body = answer.partition(b"\r\n\r\n")
+    if not _CHUNKED.search(head):
+        return None
+    parts: list[bytes] = []
+    at = 0
+    while size := _CHUNK_SIZE.match(body, at):
+        length = int(size[1], 16)
+        if not length:
+            return None  # all there: left to who decodes everything else
+        parts.append(body[size.end() : size.end() + length])
+        at = size.end() + length + 2
+        if body[at - 2 : at] != b"\r\n":
+            break
+    return _CHUNKED.sub(b"", head) + gap + b"".join(parts) if parts else None

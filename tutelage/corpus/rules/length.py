@@ -1,0 +1,31 @@
+"""Documents too short or too long."""
+
+from __future__ import annotations
+
+from tutelage.config import Settings, SettingsError
+from tutelage.corpus.batch import DocumentBatch, Step
+from tutelage.corpus.rules.checks import above, below, drop_broken
+from tutelage.corpus.words import characters_of
+
+
+class LengthSettings(Settings, tag="length", tag_field="kind", frozen=True, kw_only=True):
+    """A document must have from `shortest` to `longest` characters. CCNet drops what has fewer than 300 (Wenzek et al.
+    2019)."""
+
+    shortest: int | None = None
+    longest: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.shortest is None and self.longest is None:
+            raise SettingsError("a step of kind length needs shortest or longest, in characters")
+
+
+def length(settings: LengthSettings) -> Step:
+    """The step of these settings."""
+
+    def step(batch: DocumentBatch) -> None:
+        characters = characters_of(batch).lengths
+        short = below("too short", characters, settings.shortest)
+        drop_broken(batch, [short, above("too long", characters, settings.longest)])
+
+    return step
