@@ -33,6 +33,11 @@ def launched() -> tuple[int, int]:
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
 
 
+def cores() -> int:
+    """How many processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
     """Within the block, Ctrl-C and SIGTERM wait until the step in progress is done; a second Ctrl-C ends at once."""
@@ -95,7 +100,7 @@ def environment() -> dict[str, Any]:
         "torch": str(torch.__version__),
         "platform": platform.platform(),
         "cpu": names[0] if names else platform.processor() or platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "processes": launched()[1],
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",

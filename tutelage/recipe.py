@@ -216,7 +216,7 @@ class Run:
         parent = (
             self.fingerprint(stage.parent) if stage.parent else [self.tokenizer_fingerprint(), to_plain(recipe.model)]
         )
-        quiet = {"checkpoint_seconds", "micro_tokens", "max_forgetting"}
+        quiet = {"checkpoint_seconds", "micro_tokens", "recompute", "max_forgetting"}
         if not chooses(stage):  # how often a run looks at itself does not change what it becomes
             quiet.add("evaluate_every")
         settings = {key: value for key, value in to_plain(stage).items() if key not in quiet}

@@ -1,37 +1,28 @@
-"""Conversations rendered by several processes at once, in order.
-
-The workers are Python started anew, not forked, for a fork of a process with threads may hang; and they do not run the
-main module again, as multiprocessing has it, so that a script needs no guard. Each reads chunks of conversations from a
-pipe and writes back what became of them.
-"""
+"""Conversations rendered by several processes at once, in order."""
 
 from __future__ import annotations
 
-import os
-import pickle
-import signal
-import subprocess
-import sys
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields
+from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import chain, islice
-from queue import SimpleQueue
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from tutelage.chat.renderer import Rendered, TrainOn
 from tutelage.chat.verified import Renderer
+from tutelage.process import cores
 from tutelage.records import Conversation
+from tutelage.workers import each
 
 ROWS_AT_ONCE = 512  # enough to keep a tokenizer busy, few enough to hold in memory
 CHUNKS_FOR_WORKERS = 4  # fewer are rendered before a worker has started
-# The path first, so that a worker finds this very package.
-_START = "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from {} import serve; serve()"
 
 Made = list[Rendered] | ValueError
+# Of each row how many examples it has, or its error; the lengths of the examples; and each of their columns laid end to
+# end, for many small arrays would take longer to send than to make.
+Packed = tuple[list[int | ValueError], list[int], list[np.ndarray]]
 
 
 def render_all(
@@ -47,17 +38,16 @@ def render_all(
     rows = iter(conversations)
     first = list(islice(rows, CHUNKS_FOR_WORKERS * ROWS_AT_ONCE))
     enough = len(first) == CHUNKS_FOR_WORKERS * ROWS_AT_ONCE
-    workers = processes or (_cores() if enough else 1)
+    workers = processes or (cores() if enough else 1)
     chunks = _chunks(chain(first, rows))
     if workers == 1:
         for chunk in chunks:
             yield from zip(chunk, renderer.render_rows(chunk, train_on), strict=True)
         return
-    yield from _in_workers(chunks, renderer, train_on, workers)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    # What a renderer has learned of its template is compiled code; the workers learn it again.
+    values = tuple(getattr(renderer, field.name) for field in fields(renderer))
+    for chunk, packed in each(_RenderChunk(type(renderer), values, train_on), chunks, workers, in_order=True):
+        yield from zip(chunk, _unpacked(*packed), strict=True)
 
 
 def _chunks(rows: Iterator[Conversation]) -> Iterator[list[Conversation]]:
@@ -65,106 +55,23 @@ def _chunks(rows: Iterator[Conversation]) -> Iterator[list[Conversation]]:
         yield chunk
 
 
-def _in_workers(
-    chunks: Iterator[list[Conversation]], renderer: Renderer, train_on: TrainOn, count: int
-) -> Iterator[tuple[Conversation, Made]]:
-    workers = [_start() for _ in range(count)]
-    free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
-    # What a renderer has learned of its template is compiled code; the workers learn it again.
-    values = [getattr(renderer, field.name) for field in fields(renderer)]
+@dataclass(frozen=True)
+class _RenderChunk:
+    """The work of one process: its own renderer, made once."""
 
-    def render(chunk: list[Conversation]) -> list[Made]:
-        worker = free.get()
-        try:
-            return _ask(worker, chunk)
-        finally:
-            free.put(worker)
+    kind: type[Renderer]
+    values: tuple[Any, ...]
+    train_on: TrainOn
 
-    threads = ThreadPoolExecutor(count)
-    waiting: deque[tuple[list[Conversation], Future[list[Made]]]] = deque()
-    try:
-        for worker in workers:
-            _send(worker, sys.path, (type(renderer), values, train_on))
-            free.put(worker)
-        for chunk in chunks:
-            waiting.append((chunk, threads.submit(render, chunk)))
-            if len(waiting) > 2 * count:  # so that memory does not grow with the data
-                done, made = waiting.popleft()
-                yield from zip(done, made.result(), strict=True)
-        for done, made in waiting:
-            yield from zip(done, made.result(), strict=True)
-    finally:
-        for worker in workers:
-            worker.kill()
-        threads.shutdown(wait=True, cancel_futures=True)
-        for worker in workers:
-            worker.communicate()
+    def __call__(self, chunk: list[Conversation]) -> Packed:
+        return _packed(self._renderer.render_rows(chunk, self.train_on))
+
+    @cached_property
+    def _renderer(self) -> Renderer:
+        return self.kind(*self.values)
 
 
-def _start() -> subprocess.Popen[bytes]:
-    # The tokenizers of several processes need no threads of their own.
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, "-c", _START.format(__name__)]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment)
-
-
-def _send(worker: subprocess.Popen[bytes], *values: object) -> None:
-    assert worker.stdin is not None
-    try:
-        for value in values:
-            pickle.dump(value, worker.stdin, pickle.HIGHEST_PROTOCOL)
-        worker.stdin.flush()
-    except BrokenPipeError as error:
-        raise _died(worker) from error
-
-
-def _ask(worker: subprocess.Popen[bytes], chunk: list[Conversation]) -> list[Made]:
-    assert worker.stdout is not None
-    _send(worker, chunk)
-    try:
-        answer = pickle.load(worker.stdout)
-    except (EOFError, pickle.UnpicklingError) as error:
-        raise _died(worker) from error
-    if isinstance(answer, BaseException):
-        raise answer
-    return _unpacked(*answer)
-
-
-def _died(worker: subprocess.Popen[bytes]) -> ValueError:
-    return ValueError(
-        f"a process that renders conversations has died (exit status {worker.wait()}); memory may have run out: "
-        "free some and start again"
-    )
-
-
-def serve() -> None:
-    """The work of a worker: chunks of conversations in, what became of them out, until the pipe ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
-    source, sink = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what anything else prints must not come between
-    kind, values, train_on = pickle.load(source)
-    renderer: Renderer = kind(*values)
-    while True:
-        try:
-            chunk = pickle.load(source)
-        except EOFError:
-            return
-        _answer(sink, renderer, chunk, train_on)
-
-
-def _answer(sink: BinaryIO, renderer: Renderer, chunk: list[Conversation], train_on: TrainOn) -> None:
-    answer: Any
-    try:
-        answer = _packed(renderer.render_rows(chunk, train_on))
-    except Exception as error:  # it is the parent's to raise
-        answer = error
-    pickle.dump(answer, sink, pickle.HIGHEST_PROTOCOL)
-    sink.flush()
-
-
-def _packed(rows: Sequence[Made]) -> tuple[list[int | ValueError], list[int], list[np.ndarray]]:
-    """Of each row how many examples it has, or its error; the lengths of the examples; and each of their columns laid
-    end to end, for many small arrays would take longer to send than to make."""
+def _packed(rows: Sequence[Made]) -> Packed:
     examples = [one for made in rows if not isinstance(made, ValueError) for one in made]
     counts = [made if isinstance(made, ValueError) else len(made) for made in rows]
     columns = ([one.ids for one in examples], [one.weights for one in examples], [one.roles for one in examples])

@@ -14,6 +14,7 @@ import numpy as np
 from tutelage.batching.rendering import ROWS_AT_ONCE, render_all
 from tutelage.batching.store import META, Store, graded_weight, write_store
 from tutelage.chat.renderer import Rendered, TrainOn, example, render_documents
+from tutelage.chat.template import exchanges
 from tutelage.chat.verified import Renderer
 from tutelage.config import fingerprint
 from tutelage.files import resolve_folder
@@ -143,7 +144,7 @@ def split_by_turns(conversation: Conversation, renderer: Renderer, context: int,
 
     pieces: list[list[Rendered]] = []
     held: tuple[Message, ...] = ()
-    for exchange in _exchanges(conversation.messages[len(opening) :]):
+    for exchange in exchanges(conversation.messages[len(opening) :]):
         longer = render(held + exchange)
         if held and _longest(longer) <= context:
             held, pieces[-1] = held + exchange, longer
@@ -160,17 +161,6 @@ def split_by_turns(conversation: Conversation, renderer: Renderer, context: int,
 
 def _longest(made: Sequence[Rendered]) -> int:
     return max(len(one.ids) for one in made)
-
-
-def _exchanges(messages: tuple[Message, ...]) -> list[tuple[Message, ...]]:
-    """The messages cut before each user turn that follows an answer and is answered itself."""
-    exchanges, start = [], 0
-    for i, message in enumerate(messages):
-        answered = any(m.role == "assistant" for m in messages[start:i])
-        if message.role == "user" and answered and any(m.role == "assistant" for m in messages[i:]):
-            exchanges.append(messages[start:i])
-            start = i
-    return [*exchanges, messages[start:]]
 
 
 def _chunks(rows: Iterable) -> Iterator[list]:

@@ -137,6 +137,17 @@ def check_answers(conversation: Conversation) -> None:
             raise _refusal(conversation, position, "the assistant answers nothing; remove the turn or fill it")
 
 
+def exchanges(messages: tuple[Message, ...]) -> list[tuple[Message, ...]]:
+    """The messages cut before each user turn that follows an answer and is answered itself."""
+    found, start = [], 0
+    for place, message in enumerate(messages):
+        answered = any(one.role == "assistant" for one in messages[start:place])
+        if message.role == "user" and answered and any(one.role == "assistant" for one in messages[place:]):
+            found.append(messages[start:place])
+            start = place
+    return [*found, messages[start:]]
+
+
 def named(conversation: Conversation) -> str:
     """How errors call a conversation: by its id, where it has one."""
     return f"conversation {conversation.id}" if conversation.id else "conversation without id"

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tutelage.corpus.repeats import connect, roots
+
 SHINGLE = 3  # tokens: short enough for a question of ten words, long enough that a common word alone says nothing
 FUNCTIONS = 64
 BAND = 4  # values of 16 bits: a band is one number of 64 bits
@@ -134,11 +136,11 @@ def clusters(
         heads = order[np.maximum.accumulate(np.where(begins, np.arange(count), 0))]
         for before in (heads[1:][equal], order[:-1][equal]):
             after = order[1:][equal]
-            apart = labels[before] != labels[after]
+            apart = roots(labels, before) != roots(labels, after)
             left, right = before[apart], after[apart]
             joined = alike(left, right)
-            _join(labels, left[joined], right[joined])
-    return labels
+            connect(labels, left[joined], right[joined])
+    return roots(labels, np.arange(count))
 
 
 def near_duplicates(signatures: np.ndarray, threshold: float = 0.8) -> np.ndarray:
@@ -148,19 +150,6 @@ def near_duplicates(signatures: np.ndarray, threshold: float = 0.8) -> np.ndarra
         return agreement(signatures, left, right) >= threshold
 
     return clusters(len(signatures), band_keys(signatures), alike)
-
-
-def _join(labels: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
-    """Gives both texts of every pair, and all that are of their clusters, the least of their labels."""
-    while len(left):
-        first, second = labels[left], labels[right]
-        apart = first != second
-        if not apart.any():
-            return
-        left, right, first, second = left[apart], right[apart], first[apart], second[apart]
-        np.minimum.at(labels, np.maximum(first, second), np.minimum(first, second))
-        while not np.array_equal(shorter := labels[labels], labels):
-            labels[:] = shorter
 
 
 def _range_hashes(values: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.config import fingerprint, to_plain
-from tutelage.corpus import pool
 from tutelage.corpus.corpus_step import Corpus, CorpusStep, read_columns
 from tutelage.corpus.curation import Curation, InputShard, Pass, input_shards, passes, steps_fingerprint
 from tutelage.corpus.funnel import Account, Facts, fact_rows, quiet_steps
@@ -26,8 +25,9 @@ from tutelage.corpus.steps import make
 from tutelage.corpus.working import ACCOUNT, DOCUMENTS, DROPPED, Job, work
 from tutelage.files import atomic_file, atomic_folder, read_json, resolve_folder, write_json
 from tutelage.ledger import Ledger
-from tutelage.process import Stopped, peak_rss_bytes, stop_requests
+from tutelage.process import Stopped, cores, peak_rss_bytes, stop_requests
 from tutelage.progress import status, track
+from tutelage.workers import each
 
 WORK, LOCK, FIGURES = ".work", ".lock", "figures.json"
 _LOCK_SECONDS = 10.0  # the workers of a run that was killed end within a second
@@ -141,10 +141,10 @@ def _run_pass(curation: Curation, jobs: list[Job], label: str, stop: Callable[[]
     todo = [job for job in jobs if not resolve_folder(job.out).exists()]
     if not todo:
         return
-    workers = min(curation.workers or pool.cores(), len(todo))
+    workers = min(curation.workers or cores(), len(todo))
     with track(f"{curation.name}: {label}", len(jobs), "shards", start=len(jobs) - len(todo)) as bar:
         done = 0
-        for _ in pool.each(work, todo, workers, stop, (lock,)):
+        for _ in each(work, todo, workers, stop, (lock,)):
             done += 1
             bar.update()
     if done < len(todo):

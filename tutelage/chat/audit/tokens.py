@@ -11,8 +11,9 @@ import numpy as np
 
 from tutelage.chat.audit.report import EXAMPLES
 from tutelage.chat.renderer import TrainOn
+from tutelage.chat.template import exchanges
 from tutelage.chat.verified import Renderer
-from tutelage.records import Conversation, Message
+from tutelage.records import Conversation
 
 
 @dataclass(eq=False)
@@ -92,14 +93,3 @@ class Tokens:
                 "context.split.cannot_be_split": len(self.inseparable),
             }
         return found
-
-
-def exchanges(messages: tuple[Message, ...]) -> list[tuple[Message, ...]]:
-    """The messages cut before each user turn that follows an answer and is answered itself."""
-    found, start = [], 0
-    for place, message in enumerate(messages):
-        answered = any(one.role == "assistant" for one in messages[start:place])
-        if message.role == "user" and answered and any(one.role == "assistant" for one in messages[place:]):
-            found.append(messages[start:place])
-            start = place
-    return [*found, messages[start:]]

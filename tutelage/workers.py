@@ -26,22 +26,21 @@ _START = f"import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from
 _WATCH_SECONDS = 0.5
 
 
-def cores() -> int:
-    """How many processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def each(
     function: Callable[[Job], Result],
     jobs: Iterable[Job],
     workers: int,
     stop: Callable[[], bool] = lambda: False,
     held: Sequence[int] = (),
+    *,
+    in_order: bool = False,
 ) -> Iterator[tuple[Job, Result]]:
-    """Each job with what the function makes of it, in the order in which they are done. With one worker the work is
-    done here, in this process. Once `stop()` is true no further job is begun; those begun are still given.
+    """Each job with what the function makes of it, in the order in which they are done, or in which they came. With one
+    worker the work is done here, in this process. Once `stop()` is true no further job is begun; those begun are still
+    given.
 
-    function: one that stands at the top of a module, for it is sent by its name.
+    function: one that stands at the top of a module, for it is sent by its name; or an object that can be called, which
+              each worker gets a copy of.
     held:     open files that the workers hold too, so that a lock on one lasts until the last of them has ended.
 
     Raises:
@@ -74,10 +73,11 @@ def each(
             if stop():
                 break
             waiting[threads.submit(work, job)] = job
-            if len(waiting) == workers:
-                yield from _finished(waiting)
+            # So few that memory does not grow with the data; in order twice as many, for the first may be the slowest.
+            if len(waiting) == (2 * workers if in_order else workers):
+                yield from _finished(waiting, in_order)
         while waiting:
-            yield from _finished(waiting)
+            yield from _finished(waiting, in_order)
         all_done = True
     finally:
         if not all_done:  # else each ends by itself, and with it whatever it has started
@@ -88,9 +88,9 @@ def each(
             process.communicate()
 
 
-def _finished(waiting: dict[Future[Result], Job]) -> Iterator[tuple[Job, Result]]:
-    """Waits for one job at least to be done."""
-    for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+def _finished(waiting: dict[Future[Result], Job], in_order: bool) -> Iterator[tuple[Job, Result]]:
+    """Waits for one job at least to be done, in order for the first of them."""
+    for future in [next(iter(waiting))] if in_order else wait(waiting, return_when=FIRST_COMPLETED).done:
         yield waiting.pop(future), future.result()
 
 
@@ -126,8 +126,8 @@ def _ask(worker: subprocess.Popen[bytes], job: object) -> Any:
 
 def _died(worker: subprocess.Popen[bytes]) -> ValueError:
     return ValueError(
-        f"a process that worked on the data has died (exit status {worker.wait()}); memory may have run out: run the "
-        "same command again with fewer workers to go on from there"
+        f"a process that worked on the data has died (exit status {worker.wait()}); memory may have run out: "
+        "free some, or take fewer workers where the recipe sets them, and run the same command again"
     )
 
 

@@ -9,13 +9,20 @@ import time
 
 import pytest
 
-from tutelage.corpus.pool import cores, each
+from tutelage.process import cores
+from tutelage.workers import each
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_job_is_done_once(workers: int) -> None:
     assert sorted(each(math.factorial, range(20), workers)) == [(n, math.factorial(n)) for n in range(20)]
     assert list(each(math.factorial, [], workers)) == []
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_in_order_slow_jobs_hold_up_quick_ones(workers: int) -> None:
+    jobs = [0.2, 0.0, 0.0, 0.1, *[0.0] * 20]
+    assert [job for job, _ in each(time.sleep, jobs, workers, in_order=True)] == jobs
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -50,7 +57,7 @@ def running(process: int) -> bool:
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks at processes by /proc")
 def test_workers_end_with_a_parent_that_is_killed() -> None:
     job = "__import__('sys').stderr.write(str(__import__('os').getpid()) + chr(10)) and __import__('time').sleep(60)"
-    code = f"from tutelage.corpus.pool import each; list(each(eval, [{job!r}], 2))"
+    code = f"from tutelage.workers import each; list(each(eval, [{job!r}], 2))"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as parent:
         assert parent.stderr is not None
         worker = int(parent.stderr.readline())
