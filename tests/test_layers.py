@@ -7,8 +7,10 @@ import graphlib
 from pathlib import Path
 
 # A file may import from what stands above its own name, and from inside its own folder.
-ORDER = """__init__ records files ledger config progress process workers html client world tokenizer corpus chat
-batching model train engine evaluate rl synth stages recipe finetune plan report doctor lab serve cli __main__""".split()
+ORDER = """
+__init__ records files ledger config progress process workers html client world tokenizer corpus chat batching model
+train engine evaluate rl synth stages recipe finetune plan report doctor lab serve cli __main__
+""".split()
 
 
 def imported_modules(path: Path, root: Path) -> set[str]:
