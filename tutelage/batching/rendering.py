@@ -17,7 +17,7 @@ from tutelage.records import Conversation
 from tutelage.workers import each
 
 ROWS_AT_ONCE = 512  # enough to keep a tokenizer busy, few enough to hold in memory
-CHUNKS_FOR_WORKERS = 4  # fewer are rendered before a worker has started
+CHUNKS_FOR_WORKERS = 8  # fewer are rendered before workers have started
 
 Made = list[Rendered] | ValueError
 # Of each row how many examples it has, or its error; the lengths of the examples; and each of their columns laid end to

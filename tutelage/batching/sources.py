@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from tutelage.batching.rendering import ROWS_AT_ONCE, render_all
-from tutelage.batching.store import META, Store, graded_weight, write_store
+from tutelage.batching.store import META, Store, write_store
 from tutelage.chat.renderer import Rendered, TrainOn, example, render_documents
 from tutelage.chat.template import exchanges
 from tutelage.chat.verified import Renderer
@@ -178,13 +178,7 @@ def open_or_write(folder: Path, identity: Sequence[object], units: Iterable[Unit
     place = folder / fingerprint(*identity)[:16]
     if (resolve_folder(place) / META).exists():
         return Store(resolve_folder(place))
-    return write_store(place, _graded(units, ledger), ledger)
-
-
-def _graded(units: Iterable[Unit], ledger: Ledger) -> Iterator[Unit]:
-    for unit in units:
-        assert sum(graded_weight(e) for e in unit) > 0, f"{ledger.step}: a unit without a graded token"
-        yield unit
+    return write_store(place, units, ledger)
 
 
 def text_bytes(store: Store, tokenizer: Tokenizer) -> np.ndarray:

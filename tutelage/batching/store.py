@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -18,6 +19,7 @@ from tutelage.ledger import Ledger
 from tutelage.records import Example, Unit
 
 META = "store.json"
+_UNITS_AT_ONCE = 512  # written together: small writes cost more than what they write
 
 
 class Store:
@@ -71,33 +73,38 @@ def write_store(folder: Path, units: Iterable[Unit], ledger: Ledger) -> Store:
 
 def _write_units(folder: Path, units: Iterable[Unit]) -> dict[str, object]:
     files: dict[str, BinaryIO] = {}
-    dtypes: dict[str, str] = {}
-    scalars: list[str] | None = None
+    dtypes: dict[str, np.dtype] = {}
+    scalars: list[str] = []
 
-    def append(name: str, array: np.ndarray) -> None:
+    def write(name: str, *parts: np.ndarray) -> None:
         if name not in files:
             files[name] = (folder / f"{name}.bin").open("wb")
-        files[name].write(np.ascontiguousarray(array).data)
+        files[name].write(np.concatenate(parts).data)
 
     try:
-        for unit in units:
-            append("units", np.array([len(unit)], np.int32))
-            append("graded", np.array([sum(graded_weight(example) for example in unit)], np.float32))
-            for example in unit:
-                columns = dict(_columns(example))
-                if scalars is None:
-                    dtypes, scalars = {name: str(c.dtype) for name, c in columns.items()}, sorted(example.scalars)
-                assert dtypes == {name: str(c.dtype) for name, c in columns.items()}, "examples carry unlike streams"
-                assert scalars == sorted(example.scalars), "examples carry unlike scalars"
-                append("segments", np.array([len(example.tokens)], np.int32))
-                for name, column in columns.items():
-                    append(name, column)
-                for name, value in example.scalars.items():
-                    append(f"scalar.{name}", np.array([value], np.float32))
+        rows = iter(units)
+        while some := list(islice(rows, _UNITS_AT_ONCE)):
+            examples = [example for unit in some for example in unit]
+            columns = [dict(_columns(example)) for example in examples]
+            if not dtypes:
+                dtypes, scalars = {name: c.dtype for name, c in columns[0].items()}, sorted(examples[0].scalars)
+            assert all(dtypes == {name: c.dtype for name, c in own.items()} for own in columns), (
+                "examples carry unlike streams"
+            )
+            assert all(scalars == sorted(example.scalars) for example in examples), "examples carry unlike scalars"
+            graded_U = np.array([sum(map(graded_weight, unit)) for unit in some], np.float32)
+            assert (graded_U > 0).all(), "a unit without a graded token"
+            write("units", np.array([len(unit) for unit in some], np.int32))
+            write("graded", graded_U)
+            write("segments", np.array([len(example.tokens) for example in examples], np.int32))
+            for name in dtypes:
+                write(name, *(own[name] for own in columns))
+            for name in scalars:
+                write(f"scalar.{name}", np.array([example.scalars[name] for example in examples], np.float32))
     finally:
         for file in files.values():
             file.close()
-    return {"dtypes": dtypes, "scalars": scalars or []}
+    return {"dtypes": {name: str(dtype) for name, dtype in dtypes.items()}, "scalars": scalars}
 
 
 def _columns(example: Example) -> Iterator[tuple[str, np.ndarray]]:

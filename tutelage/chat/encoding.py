@@ -19,7 +19,7 @@ from tutelage.chat.pieces import PieceEncoder, piece_encoder
 from tutelage.tokenizer import Tokenizer
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Encoded:
     """The T tokens of a text, and where they begin and end in it, half-open.
 
@@ -38,21 +38,32 @@ class Encoded:
         """Places in the text, given in characters, counted as `begins` and `ends` are."""
         if not self.in_bytes or self.text.isascii():
             return characters
-        return self._bytes_before()[characters]
+        return self._bytes_before[characters]
+
+    def firsts(self, characters: np.ndarray) -> np.ndarray:
+        """The first token that begins at a place in the text or after it."""
+        return np.searchsorted(self.begins, self.places(characters))
+
+    def parts(self, begins: Sequence[int], ends: Sequence[int]) -> list[str]:
+        """Stretches of the text, by places counted as those of the tokens are."""
+        if not self.in_bytes or self.text.isascii():
+            return [self.text[begin:end] for begin, end in zip(begins, ends, strict=True)]
+        data = self.text.encode()
+        return [data[begin:end].decode("utf-8", "replace") for begin, end in zip(begins, ends, strict=True)]
 
     def character_spans(self) -> np.ndarray:
         """The characters that each token covers, int64[T, 2]; one that holds some bytes of a character covers it."""
         if not self.in_bytes or self.text.isascii():
             return np.column_stack([self.begins, self.ends])
-        before = self._bytes_before()
+        before = self._bytes_before
         first = np.searchsorted(before, self.begins, side="right") - 1
         return np.column_stack([first, np.searchsorted(before, self.ends)])
 
+    @cached_property
     def _bytes_before(self) -> np.ndarray:
         """How many bytes stand before each character, and before the end: int64[characters + 1]."""
-        points = np.frombuffer(self.text.encode("utf-32-le"), np.uint32)
-        widths = 1 + (points > 0x7F).astype(np.int64) + (points > 0x7FF) + (points > 0xFFFF)
-        return np.concatenate([[0], np.cumsum(widths)])
+        data = np.frombuffer(self.text.encode(), np.uint8)
+        return np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data))  # all but those that go on with a character
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,21 +74,27 @@ class TemplateEncoder:
 
     def encode(self, texts: Sequence[str]) -> list[Encoded]:
         """Each text, which must hold no lone surrogates, encoded; in parallel."""
-        found: dict[int, Encoded] = {}
-        for row, text in enumerate(texts):
-            if self._pieces is not None and self._keeps(text) and (ids := self._pieces.encode(text)) is not None:
-                found[row] = self._spelled(text, np.array(ids, np.int32))
+        kept = [row for row, text in enumerate(texts) if self._keeps(text)]
+        spelled = zip(kept, self._ids([texts[row] for row in kept]), strict=True)
+        found = {row: self._spelled(texts[row], np.frombuffer(ids, np.int32)) for row, ids in spelled}
         left = [row for row in range(len(texts)) if row not in found]
-        if all(self._keeps(texts[row]) for row in left):
-            # Without the offsets, which the lengths of the tokens tell as well, the library is much faster.
-            encodings = self._backend.encode_batch_fast([texts[row] for row in left], add_special_tokens=False)
-        else:
-            encodings = self._backend.encode_batch([texts[row] for row in left], add_special_tokens=False)
-        for row, one in zip(left, encodings, strict=True):
-            text = texts[row]
-            known = self._keeps(text)
-            found[row] = self._spelled(text, np.array(one.ids, np.int32)) if known else self._offset(text, one)
+        encodings = self._backend.encode_batch([texts[row] for row in left], add_special_tokens=False)
+        found |= {row: self._offset(texts[row], one) for row, one in zip(left, encodings, strict=True)}
         return [found[row] for row in range(len(texts))]
+
+    def encode_end_to_end(self, texts: Sequence[str]) -> Encoded | None:
+        """Texts laid end to end, each encoded by itself; None where the tokens of one do not spell its bytes."""
+        if not all(map(self._keeps, texts)):
+            return None
+        return self._spelled("".join(texts), np.frombuffer(b"".join(self._ids(texts)), np.int32))
+
+    def _ids(self, texts: Sequence[str]) -> list[bytes]:
+        """The ids of texts whose tokens spell their bytes, each as the bytes of an int32 array."""
+        found = [self._pieces.encode(text) if self._pieces is not None else None for text in texts]
+        left = [text for text, ids in zip(texts, found, strict=True) if ids is None]
+        # Without the offsets, which the lengths of the tokens tell as well, the library is much faster.
+        others = iter(self._backend.encode_batch_fast(left, add_special_tokens=False))
+        return [np.array(next(others).ids, np.int32).tobytes() if ids is None else ids for ids in found]
 
     def encode_apart(self, text: str, end: int) -> Encoded:
         """A text encoded as its first `end` characters and then the others; only where `cuts_at_special`."""
@@ -113,7 +130,13 @@ class TemplateEncoder:
 
     def spells(self, ids: np.ndarray, encoded: Encoded) -> bool:
         """Whether `ids` spell the text byte for byte; where tokens have no bytes of their own, whether they are its."""
-        return self.tokenizer.reads(ids, encoded.text) if encoded.in_bytes else np.array_equal(ids, encoded.ids)
+        if not encoded.in_bytes:
+            return np.array_equal(ids, encoded.ids)
+        lengths = self.lengths(ids)
+        # Each byte's place in the table: where its token's bytes begin there, and the how manieth of them it is.
+        shift = self._places[ids] - (np.cumsum(lengths) - lengths)
+        spelled = self._bytes[np.repeat(shift, lengths) + np.arange(int(lengths.sum()))]
+        return spelled.tobytes() == encoded.text.encode()
 
     def decodes(self, ids: np.ndarray, text: str) -> bool:
         """Whether `ids` decode to a text, but for white space: all that can be asked of tokens whose text depends on
@@ -152,9 +175,19 @@ class TemplateEncoder:
         return piece_encoder(self._backend) if self.cuts_at_special else None
 
     @cached_property
+    def _bytes(self) -> np.ndarray:
+        """The bytes that tokens spell, one token after the other, uint8; `_sizes` says how many, `_places` where."""
+        assert self.cuts_at_special
+        return np.frombuffer(b"".join(map(self.tokenizer.token_bytes, range(self.tokenizer.vocab_size))), np.uint8)
+
+    @cached_property
     def _sizes(self) -> np.ndarray:
         assert self.cuts_at_special
         return np.array([len(self.tokenizer.token_bytes(n)) for n in range(self.tokenizer.vocab_size)], np.int64)
+
+    @cached_property
+    def _places(self) -> np.ndarray:
+        return np.cumsum(self._sizes) - self._sizes
 
     @cached_property
     def _backend(self) -> tokenizers.Tokenizer:

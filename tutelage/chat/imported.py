@@ -11,11 +11,12 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from tutelage.chat.jinja import JinjaTemplate, TemplateError, template_messages
-from tutelage.chat.layout import Layout, Plan, Rewritten, Turn, Unproven, plan_of
+from tutelage.chat.layout import Layout, Plan, Rewritten, Turn, Unproven, layout_of, plan_of
 from tutelage.chat.skeleton import (
     Shape,
     Skeleton,
@@ -23,11 +24,13 @@ from tutelage.chat.skeleton import (
     read_skeleton,
     says,
     shape,
+    texts_of,
     tool_name,
     without_marks,
     writes_call,
 )
 from tutelage.chat.source import ChatSource
+from tutelage.chat.watched import Questions, WatchedTemplate
 from tutelage.records import ROLES, Conversation, Message, Reasoning, Text, ToolCall, message
 
 _SHAPES_KEPT = 4096
@@ -52,10 +55,15 @@ class ImportedTemplate:
     special_names: frozenset[str]
     _plans: dict[tuple[Shape, bool], Plan | Unproven] = field(default_factory=dict)
     _prompt_plans: dict[Shape, Plan] = field(default_factory=dict)
+    _questions: WeakKeyDictionary[Plan, Questions | None] = field(default_factory=WeakKeyDictionary)
 
     @cached_property
     def jinja(self) -> JinjaTemplate:
         return JinjaTemplate(self.source)
+
+    @cached_property
+    def _watched(self) -> WatchedTemplate:
+        return WatchedTemplate(self.jinja)
 
     @cached_property
     def _eos(self) -> str:
@@ -94,12 +102,11 @@ class ImportedTemplate:
         self.refuse_texts(conversation)
         text, _ = self._text(conversation, prompt=True)
         plan = self._prompt_plan(conversation)
-        none = np.zeros((0, 3), np.int64)
         starts = plan.skeleton.match(text, conversation)
         if starts is None:  # it need not be proven, only shown: all of it in one stretch
             whole = np.array([[ROLES.index("user"), 0, -1, -1]], np.int32)
-            return Layout(text, replace(plan, kinds_C4=whole), none, np.zeros(1, np.int64))
-        return Layout(text, plan, none, np.array(starts)[plan.cuts_C2[:, 0]] + plan.cuts_C2[:, 1])
+            plan, starts = replace(plan, cuts_C2=np.zeros((1, 2), np.int64), kinds_C4=whole), [0]
+        return layout_of(text, plan, starts)
 
     def _prompt_plan(self, conversation: Conversation) -> Plan:
         key = shape(conversation)
@@ -158,17 +165,53 @@ class ImportedTemplate:
         """
         self.refuse_texts(conversation)
         plan = self.plan(conversation, last)
+        text, starts = self._foretold(plan, conversation) or self._rendered(plan, conversation, last)
+        return layout_of(text, plan, starts)
+
+    def _rendered(self, plan: Plan, conversation: Conversation, last: bool) -> tuple[str, list[int]]:
+        """The text that the template writes, and where the plan's literals start in it; the prompts are rendered too,
+        and stand before their answers."""
         text, _ = self._text(conversation)
         starts = plan.skeleton.match(text, conversation)
         if starts is None:
             raise Unproven("the template changes a text", _difference(plan.skeleton, text, conversation), text)
-        starts_L = np.array(starts)
-        turns_K3 = starts_L[plan.turns_K32[..., 0]] + plan.turns_K32[..., 1]
-        for turn, start in zip(plan.turns, turns_K3[:, 1].tolist(), strict=True):
+        for turn, (_, (literal, offset), _) in zip(plan.turns, plan.turns_K32.tolist(), strict=True):
             before = replace(conversation, messages=conversation.messages[: turn.message])
-            if self._text(before, prompt=True)[0] != text[:start]:
+            if self._text(before, prompt=True)[0] != text[: starts[literal] + offset]:
                 raise self._not_the_prompt(turn.message, last, text)
-        return Layout(text, plan, turns_K3, starts_L[plan.cuts_C2[:, 0]] + plan.cuts_C2[:, 1])
+        return text, starts
+
+    def _foretold(self, plan: Plan, conversation: Conversation) -> tuple[str, list[int]] | None:
+        """What `_rendered` would give, told without running the template; None where it cannot be, and for the first
+        conversation of a plan."""
+        if plan not in self._questions:
+            self._questions[plan] = None
+            return None
+        questions = self._questions[plan]
+        if questions is None:
+            questions = self._questions[plan] = self._ask(plan, marked(conversation))
+        if not questions.foretold or not questions.answered_alike(texts := texts_of(conversation)):
+            return None
+        return plan.skeleton.fill(texts)
+
+    def _ask(self, plan: Plan, markers: Conversation) -> Questions:
+        """All that the template asks while it writes a conversation of this plan and its prompts."""
+        questions = Questions()
+        tools = [json.loads(tool) for tool in markers.tools]
+        messages = template_messages(markers, self._content_as_parts)
+        try:
+            whole = self._watched.render(messages, tools, False, questions)
+            alike = without_marks(whole)[0] == plan.skeleton.text
+            for turn in plan.turns:
+                before = template_messages(
+                    replace(markers, messages=markers.messages[: turn.message]), self._content_as_parts
+                )
+                prompt = self._watched.render(before, tools, True, questions)
+                alike = alike and without_marks(prompt)[0] == plan.skeleton.text[: turn.start]
+        except TemplateError:
+            alike = False
+        questions.foretold = questions.foretold and alike
+        return questions
 
     def plan(self, conversation: Conversation, last: bool) -> Plan:
         """The plan for the shape of a conversation; worked out once a shape."""

@@ -47,14 +47,21 @@ class JinjaTemplate:
 
     source: ChatSource
 
-    def render(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], prompt: bool) -> str:
-        """The text of a conversation, or, with `prompt`, what generation continues from.
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Any],
+        prompt: bool,
+        compiled: jinja2.Template | None = None,
+    ) -> str:
+        """The text of a conversation, or, with `prompt`, what generation continues from; `compiled` otherwise than by
+        the plain sandbox, where it is given.
 
         Raises:
             TemplateError: the template refuses the conversation or fails on it; the sentence says which.
         """
         try:
-            return self._compiled.render(
+            return (compiled or self._compiled).render(
                 messages=messages,
                 tools=list(tools) or None,
                 documents=None,
@@ -79,16 +86,20 @@ class JinjaTemplate:
     @cached_property
     def _compiled(self) -> jinja2.Template:
         assert self.source.template is not None
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols]
-        )
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+        environment = prepare(ImmutableSandboxedEnvironment)
         try:
             return environment.from_string(self.source.template)
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"the chat template is broken in line {error.lineno}: {error.message}") from error
+
+
+def prepare(kind: type[ImmutableSandboxedEnvironment]) -> ImmutableSandboxedEnvironment:
+    """A sandbox of this kind with what chat templates expect."""
+    environment = kind(trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, loopcontrols])
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    return environment
 
 
 def _to_json(

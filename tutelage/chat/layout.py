@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -61,13 +62,40 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """A proven text: its graded turns [K, 3] (header, start, stop) and where the stretches it is made of begin, all in
-    characters."""
+    """The text of a conversation, or those of several laid end to end; all places are in characters.
+
+    rows_R:     where each conversation begins; `specials_R` is how many special tokens the template writes in it.
+    turns_K3:   the header, start and stop of each graded turn.
+    cuts_C:     where the stretches begin that the text is made of; `kinds_C4` as in `Plan`.
+    """
 
     text: str
-    plan: Plan
+    rows_R: np.ndarray
+    specials_R: np.ndarray
     turns_K3: np.ndarray
     cuts_C: np.ndarray
+    kinds_C4: np.ndarray
+
+
+def layout_of(text: str, plan: Plan, starts: Sequence[int]) -> Layout:
+    """The layout of a text in which the plan's literals start at these places."""
+    starts_L = np.array(starts)
+    turns_K3 = starts_L[plan.turns_K32[..., 0]] + plan.turns_K32[..., 1]
+    cuts_C = starts_L[plan.cuts_C2[:, 0]] + plan.cuts_C2[:, 1]
+    return Layout(text, np.zeros(1, np.int64), np.array([plan.specials]), turns_K3, cuts_C, plan.kinds_C4)
+
+
+def end_to_end(layouts: Sequence[Layout]) -> Layout:
+    """Several layouts as one."""
+    begins = [0, *accumulate(len(one.text) for one in layouts)]
+    return Layout(
+        "".join(one.text for one in layouts),
+        np.array(begins[:-1]),
+        np.concatenate([one.specials_R for one in layouts]),
+        np.concatenate([one.turns_K3 + begin for one, begin in zip(layouts, begins, strict=False)]),
+        np.concatenate([one.cuts_C + begin for one, begin in zip(layouts, begins, strict=False)]),
+        np.concatenate([one.kinds_C4 for one in layouts]),
+    )
 
 
 def plan_of(

@@ -10,15 +10,21 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from itertools import accumulate, chain
+from array import array
+from itertools import accumulate
 
 import tokenizers
-from tokenizers import AddedToken, pre_tokenizers
+from tokenizers import AddedToken
 
 _PIECES_KEPT = 1 << 17
+_PARTS_KEPT, _SHORT = 1 << 10, 20  # parts between added tokens, and how many characters such a one may have
 # What the library's ByteLevel cuts with where it is given no pattern: GPT-2's.
 _GPT_2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _ASCII_OF = {"L": "a-zA-Z", "Lu": "A-Z", "Ll": "a-z", "Lt": "", "Lm": "", "Lo": "", "M": "", "N": "0-9"}
+# The letter that stands for each byte in a byte-level vocabulary: itself where it can be seen, else one beyond 255
+# (Radford et al. 2019, the code that came with GPT-2).
+_SEEN = (*range(33, 127), *range(161, 173), *range(174, 256))
+_LETTERS = {byte: 256 + number for number, byte in enumerate(sorted({*range(256)} - {*_SEEN}))}
 _CLASS = re.compile(r"\\p\{(\w+)\}|\\(.)|(\[\^?)|(\])", re.DOTALL)
 
 
@@ -27,25 +33,32 @@ class PieceEncoder:
 
     def __init__(self, backend: tokenizers.Tokenizer, pattern: re.Pattern[str], told_apart: frozenset[str]) -> None:
         self._cut = pattern.findall
-        added = {token.content: number for number, token in backend.get_added_tokens_decoder().items()}
+        added = {token.content: _as_bytes([number]) for number, token in backend.get_added_tokens_decoder().items()}
         names = sorted(added, key=len, reverse=True)
         self._split = re.compile("(" + "|".join(map(re.escape, names)) + ")" if names else r"(?!)()").split
-        self._added = added
+        self._parts = {"": b"", **added}
+        self._parts_kept = len(added) + _PARTS_KEPT
         self._kept = _Kept(backend)
         self._stand_ins = _StandIns(told_apart)
 
-    def encode(self, text: str) -> list[int] | None:
-        """The ids of a text; None where it holds a character whose class this does not know."""
-        ids: list[int] = []
-        for number, part in enumerate(self._split(text)):
-            if number % 2:
-                ids.append(self._added[part])
-            elif part:
-                pieces = self._cut(part) if part.isascii() else self._cut_any(part)
-                if pieces is None:
-                    return None
-                ids.extend(chain.from_iterable(map(self._kept.__getitem__, pieces)))
-        return ids
+    def encode(self, text: str) -> bytes | None:
+        """The ids of a text, as the bytes of an int32 array; None where it holds a character whose class this does not
+        know."""
+        ids: list[bytes] = []
+        for part in self._split(text):
+            known = self._parts.get(part)
+            if known is not None:
+                ids.append(known)
+                continue
+            pieces = self._cut(part) if part.isascii() else self._cut_any(part)
+            if pieces is None:
+                return None
+            encoded = b"".join(map(self._kept.__getitem__, pieces))
+            ids.append(encoded)
+            # What a template writes by itself comes again and again.
+            if len(part) <= _SHORT and len(self._parts) < self._parts_kept:
+                self._parts[part] = encoded
+        return b"".join(ids)
 
     def _cut_any(self, part: str) -> list[str] | None:
         in_ascii = part.translate(self._stand_ins)
@@ -76,20 +89,23 @@ class _StandIns(dict[int, str]):
         return stand_in
 
 
-class _Kept(dict[str, tuple[int, ...]]):
+class _Kept(dict[str, bytes]):
     """The tokens of each piece met so far."""
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         super().__init__()
         self._model = backend.model
-        self._spell = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str
 
-    def __missing__(self, piece: str) -> tuple[int, ...]:
-        ((spelled, _),) = self._spell(piece)
-        tokens = tuple(token.id for token in self._model.tokenize(spelled))
+    def __missing__(self, piece: str) -> bytes:
+        spelled = piece.encode().decode("latin-1").translate(_LETTERS)
+        tokens = _as_bytes([token.id for token in self._model.tokenize(spelled)])
         if len(self) < _PIECES_KEPT:
             self[piece] = tokens
         return tokens
+
+
+def _as_bytes(ids: list[int]) -> bytes:
+    return array("i", ids).tobytes()
 
 
 def piece_encoder(backend: tokenizers.Tokenizer) -> PieceEncoder | None:

@@ -54,6 +54,13 @@ class Rendered:
     roles: np.ndarray
     spans: np.ndarray | None = None
 
+    def part(self, first: int, last: int) -> Rendered:
+        """The tokens from `first` to before `last`."""
+        own = slice(first, last)
+        return Rendered(
+            self.ids[own], self.weights[own], self.roles[own], None if self.spans is None else self.spans[own]
+        )
+
 
 @dataclass(slots=True)
 class _Pieces:

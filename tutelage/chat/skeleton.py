@@ -61,6 +61,17 @@ class Skeleton:
             position = after + len(literal)
         return starts if position == len(text) else None
 
+    def fill(self, texts: Mapping[Slot, str]) -> tuple[str, list[int]]:
+        """The skeleton with these texts in it, and where each literal starts."""
+        pieces, starts = [self.literals[0]], [0]
+        position = len(self.literals[0])
+        for slot, literal in zip(self.slots, self.literals[1:], strict=True):
+            position += len(texts[slot])
+            starts.append(position)
+            position += len(literal)
+            pieces += (texts[slot], literal)
+        return "".join(pieces), starts
+
     def anchor(self, position: int) -> tuple[int, int]:
         """A place in the rendering with markers as a literal and a character of it, which every real one has too.
         TemplateError for a place inside a marker."""
@@ -78,13 +89,13 @@ class Skeleton:
 
 
 def shape(conversation: Conversation) -> Shape:
-    """All that decides the skeleton of a conversation."""
+    """All that decides the skeleton of a conversation: blank texts as they are, for no marker stands for them."""
     rows = tuple((m.role, tuple(_kind(part) for part in m.content)) for m in conversation.messages)
     return (rows, conversation.tools)
 
 
 def _kind(part: Part) -> object:
-    return part if isinstance(part, ToolCall) else (type(part).__name__, bool(part.text.strip()))
+    return part if isinstance(part, ToolCall) else (type(part).__name__, bool(part.text.strip()) or part.text)
 
 
 def marked(conversation: Conversation) -> Conversation:
@@ -100,6 +111,26 @@ def _marked(part: Part, message: int, place: int) -> Part:
     if isinstance(part, ToolCall) or not part.text.strip():
         return part
     return replace(part, text=f"Qzx{message}y{place}xzQ")
+
+
+def texts_of(conversation: Conversation) -> dict[Slot, str]:
+    """The text of each part that has one."""
+    return {
+        (number, place): part.text
+        for number, message in enumerate(conversation.messages)
+        for place, part in enumerate(message.content)
+        if not isinstance(part, ToolCall)
+    }
+
+
+def holds_marker(text: str) -> bool:
+    """Whether a marker stands in a text."""
+    return _MARKER.search(text) is not None
+
+
+def put(text: str, texts: Mapping[Slot, str]) -> str:
+    """A text with these in the markers' places."""
+    return _MARKER.sub(lambda found: texts[int(found[1]), int(found[2])], text)
 
 
 def says(message: Message) -> Iterator[int]:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 
 import numpy as np
 
 from tutelage.chat.encoding import Encoded, TemplateEncoder
 from tutelage.chat.imported import ImportedTemplate
-from tutelage.chat.layout import Layout, Rewritten, Unproven
+from tutelage.chat.layout import Layout, Rewritten, Unproven, end_to_end
 from tutelage.chat.renderer import NativeRenderer, Rendered, TrainOn
 from tutelage.chat.source import ChatSource
 from tutelage.chat.template import END, NATIVE_JINJA, TEMPLATE_TOKENS, check, check_answers, named, parse_call
@@ -20,6 +21,7 @@ from tutelage.records import Conversation, Message, Part, Reasoning, Text, ToolC
 from tutelage.tokenizer import Tokenizer
 
 _TAILS_KEPT = 4096
+_AT_ONCE = 128  # texts proven end to end: enough for arrays to pay off, few for one that fails to spoil
 _THOUGHT = re.compile(r"\s*<think>\n?(.*?)\n?(?:</think>\s*|\Z)", re.DOTALL)
 _CALL = re.compile(r"\s*<tool_call>\s*(.*?)\s*</tool_call>\s*", re.DOTALL)
 
@@ -95,21 +97,19 @@ class VerifiedRenderer:
             except ValueError as error:
                 found[row] = error
         while jobs:
-            retried: list[_Job] = []
-            for job, encoded in zip(jobs, self.encoder.encode([job.layout.text for job in jobs]), strict=True):
-                examples = found[job.row]
-                if isinstance(examples, ValueError):
+            made = zip(jobs, self._examples_of(jobs, train_on, spans), strict=True)
+            jobs = []
+            for job, examples in made:
+                before = found[job.row]
+                if isinstance(before, ValueError):
                     continue
                 try:
-                    examples += self._examples(job, encoded, train_on, spans)
-                except Rewritten:
-                    retried.append(job)
-                except ValueError as error:
-                    found[job.row] = error
-            jobs = []
-            for job in retried:
-                try:
-                    jobs += self._unrolled(job.row, job.conversation)
+                    if isinstance(examples, Rewritten):
+                        jobs += self._unrolled(job.row, job.conversation)
+                    elif isinstance(examples, ValueError):
+                        found[job.row] = examples
+                    else:
+                        before += examples
                 except ValueError as error:
                     found[job.row] = error
         return [
@@ -136,7 +136,40 @@ class VerifiedRenderer:
         ]
         return [_Job(row, one, self.template.lay_out(one, last=True), last=True) for one in cut]
 
-    def _examples(self, job: _Job, encoded: Encoded, train_on: TrainOn, spans: bool) -> list[Rendered]:
+    def _examples_of(
+        self, jobs: Sequence[_Job], train_on: TrainOn, spans: bool
+    ) -> Iterator[list[Rendered] | ValueError]:
+        """The proven examples of each job, or why there are none.
+
+        Texts are proven end to end, many at once; where that fails or cannot be, one by one."""
+        for some in (jobs[start : start + _AT_ONCE] for start in range(0, len(jobs), _AT_ONCE)):
+            together = None if spans else self._proven_together(some, train_on)
+            if together is not None:
+                yield from together
+                continue
+            for job, encoded in zip(some, self.encoder.encode([job.layout.text for job in some]), strict=True):
+                try:
+                    yield self._proven_alone(job, encoded, train_on, spans)
+                except ValueError as error:
+                    yield error
+
+    def _proven_together(self, jobs: Sequence[_Job], train_on: TrainOn) -> list[list[Rendered]] | None:
+        layout = end_to_end([job.layout for job in jobs])
+        encoded = self.encoder.encode_end_to_end([job.layout.text for job in jobs])
+        if encoded is None or not self._prompts_agree(layout, encoded):
+            return None
+        try:
+            whole = self._proven(layout, encoded, train_on)
+        except Unproven:
+            return None
+        firsts = encoded.firsts(layout.rows_R).tolist()
+        rows = [whole.part(first, last) for first, last in zip(firsts, [*firsts[1:], len(whole.ids)], strict=True)]
+        if train_on != "response-only":
+            return [[row] for row in rows]
+        answers = iter(_responses(whole, layout, encoded))
+        return [list(islice(answers, len(job.layout.turns_K3))) for job in jobs]
+
+    def _proven_alone(self, job: _Job, encoded: Encoded, train_on: TrainOn, spans: bool) -> list[Rendered]:
         layout = job.layout
         if not self._prompts_agree(layout, encoded):
             if not job.last:
@@ -144,45 +177,50 @@ class VerifiedRenderer:
             if not self.encoder.cuts_at_special:
                 raise Unproven("tokens run over the beginning of an answer", "", layout.text)
             encoded = self.encoder.encode_apart(layout.text, int(layout.turns_K3[0, 1]))
-        rendered = _assembled(layout, encoded, train_on == "everything", job.conversation if spans else None)
+        rendered = self._proven(layout, encoded, train_on, job.conversation if spans else None)
+        return _responses(rendered, layout, encoded) if train_on == "response-only" else [rendered]
+
+    def _proven(
+        self, layout: Layout, encoded: Encoded, train_on: TrainOn, conversation: Conversation | None = None
+    ) -> Rendered:
+        rendered = _assembled(layout, encoded, train_on == "everything", conversation)
         if train_on == "everything":
-            _prove_tokens(rendered.ids, layout, encoded, self.encoder)
+            _prove_tokens(rendered.ids, encoded.begins, layout, encoded, self.encoder)
         else:
             prove(rendered, layout, encoded, self.encoder, self.stop_ids)
-        return _responses(rendered, layout, encoded) if train_on == "response-only" else [rendered]
+        return rendered
 
     def _prompts_agree(self, layout: Layout, encoded: Encoded) -> bool:
         """Whether the ids up to each answer are the very ids of the prompt for it, and no token runs over its end."""
-        ids, starts = encoded.ids, layout.turns_K3[:, 1]
-        places = encoded.places(starts).tolist()
-        firsts = np.searchsorted(encoded.begins, places).tolist()
-        if any(first and encoded.ends[first - 1] > place for first, place in zip(firsts, places, strict=True)):
+        ids, starts_K = encoded.ids, layout.turns_K3[:, 1]
+        places_K, firsts_K = encoded.places(starts_K), encoded.firsts(starts_K)
+        if np.any(encoded.ends[firsts_K[firsts_K > 0] - 1] > places_K[firsts_K > 0]):
             return False
         if not self.encoder.cuts_at_special:
-            prompts = self.encoder.encode([layout.text[:start] for start in starts.tolist()])
-            return all(np.array_equal(ids[:first], one.ids) for first, one in zip(firsts, prompts, strict=True))
+            assert len(layout.rows_R) == 1, "a prompt is the beginning of a text"
+            prompts = self.encoder.encode([layout.text[:start] for start in starts_K.tolist()])
+            return all(np.array_equal(ids[:first], one.ids) for first, one in zip(firsts_K, prompts, strict=True))
         # What stands before a special token changes no id after it, so the ids of the prompts' last words can be kept.
-        for start, first in zip(starts.tolist(), firsts, strict=True):
-            special = np.flatnonzero(self.encoder.is_special[ids[:first]])
-            after = int(special[-1]) + 1 if len(special) else 0
-            length = int(encoded.ends[first - 1] - encoded.begins[after]) if after < first else 0
-            if encoded.text.isascii():
-                tail = encoded.text[start - length : start]
-            else:
-                tail = encoded.text[:start].encode()[-length:].decode() if length else ""
-            if not np.array_equal(ids[after:first], self._tail_ids(tail)):
-                return False
-        return True
+        specials = np.flatnonzero(self.encoder.is_special[ids])
+        edges = np.union1d(encoded.firsts(layout.rows_R), specials + 1)
+        afters_K = edges[np.searchsorted(edges, firsts_K, side="right") - 1]
+        begins_K = np.where(afters_K < firsts_K, encoded.begins[np.minimum(afters_K, len(ids) - 1)], places_K)
+        tails = encoded.parts(begins_K.tolist(), places_K.tolist())
+        within = zip(afters_K.tolist(), firsts_K.tolist(), strict=True)
+        return all(
+            ids[after:first].tobytes() == self._tail_ids(tail)
+            for (after, first), tail in zip(within, tails, strict=True)
+        )
 
     @cached_property
-    def _tails(self) -> dict[str, np.ndarray]:
+    def _tails(self) -> dict[str, bytes]:
         return {}
 
-    def _tail_ids(self, tail: str) -> np.ndarray:
+    def _tail_ids(self, tail: str) -> bytes:
         """The ids of the end of a prompt; kept, for most templates write the same one again and again."""
         ids = self._tails.get(tail)
         if ids is None:
-            (ids,) = (one.ids for one in self.encoder.encode([tail]))
+            ids = self.encoder.encode([tail])[0].ids.tobytes()
             if len(self._tails) < _TAILS_KEPT:
                 self._tails[tail] = ids
         return ids
@@ -263,9 +301,10 @@ def taught(source: ChatSource, renderer: Renderer) -> ChatSource:
 def _assembled(layout: Layout, encoded: Encoded, everything: bool, conversation: Conversation | None) -> Rendered:
     """A layout's tokens with what is known about each: a token is of the stretch in which it begins."""
     ids, cuts = encoded.ids, encoded.places(layout.cuts_C)
-    kinds = layout.plan.kinds_C4[np.searchsorted(cuts, encoded.begins, side="right") - 1]
+    kinds = layout.kinds_C4[np.searchsorted(cuts, encoded.begins, side="right") - 1]
     weights = np.ones(len(ids), np.float32) if everything else kinds[:, 1].astype(np.float32)
-    weights[:1] = 0  # nothing stands before a first token that could predict it
+    if len(ids):
+        weights[encoded.firsts(layout.rows_R)] = 0  # nothing stands before a first token that could predict it
     spans = None if conversation is None else _spans(layout, kinds, encoded.character_spans(), conversation)
     return Rendered(ids, weights, kinds[:, 0].astype(np.uint8), spans)
 
@@ -274,7 +313,7 @@ def _spans(layout: Layout, kinds: np.ndarray, offsets: np.ndarray, conversation:
     """Where in the conversation's own texts each token comes from, int32[T, 4]; see `Rendered.spans`."""
     spans = np.full((len(offsets), 4), -1, np.int32)
     begins = {
-        (int(m), int(p)): int(c) for c, (_, _, m, p) in zip(layout.cuts_C, layout.plan.kinds_C4, strict=True) if m >= 0
+        (int(m), int(p)): int(c) for c, (_, _, m, p) in zip(layout.cuts_C, layout.kinds_C4, strict=True) if m >= 0
     }
     for (number, place), begin in begins.items():
         part = conversation.messages[number].content[place]
@@ -298,22 +337,30 @@ def prove(
     anything differs.
     """
     ids, text = rendered.ids, layout.text
-    _prove_tokens(ids, layout, encoded, encoder)
     begins, ends = encoded.begins, encoded.ends
     if encoded.in_bytes and ids is not encoded.ids:
         lengths = encoder.lengths(ids)
         ends = np.cumsum(lengths)
         begins = ends - lengths
-    graded = np.zeros(len(ids), bool)
-    turns_K2 = layout.turns_K3[:, 1:]
-    for number, (start, stop) in enumerate(encoded.places(turns_K2).tolist()):
-        first, last = int(np.searchsorted(begins, start)), int(np.searchsorted(ends, stop))
-        if last >= len(ids) or ends[last] != stop or int(ids[last]) not in stop_ids:
-            raise Unproven("wrong rendering", f"answer {number} does not end with a token that ends turns", text)
-        exact = begins[first] == start if encoded.in_bytes else encoder.decodes(ids[first : last + 1], text[start:stop])
-        if not exact:
-            raise Unproven("wrong rendering", f"the tokens of answer {number} do not spell it", text)
-        graded[first : last + 1] = True
+    _prove_tokens(ids, begins, layout, encoded, encoder)
+    starts_K, stops_K = encoded.places(layout.turns_K3[:, 1:]).T
+    firsts_K, lasts_K = np.searchsorted(begins, starts_K), np.searchsorted(ends, stops_K)
+    within = np.minimum(lasts_K, len(ids) - 1)
+    ended_K = (lasts_K < len(ids)) & (ends[within] == stops_K) & np.isin(ids[within], list(stop_ids))
+    if not ended_K.all():
+        answer = int(np.argmin(ended_K))
+        raise Unproven("wrong rendering", f"answer {answer} does not end with a token that ends turns", text)
+    if encoded.in_bytes:
+        spelled_K = begins[firsts_K] == starts_K
+    else:
+        turns = zip(firsts_K.tolist(), lasts_K.tolist(), starts_K.tolist(), stops_K.tolist(), strict=True)
+        spelled_K = np.array([encoder.decodes(ids[f : last + 1], text[a:z]) for f, last, a, z in turns], bool)
+    if not spelled_K.all():
+        raise Unproven("wrong rendering", f"the tokens of answer {int(np.argmin(spelled_K))} do not spell it", text)
+    edges = np.zeros(len(ids) + 1, np.int32)
+    np.add.at(edges, firsts_K, 1)
+    np.add.at(edges, lasts_K + 1, -1)
+    graded = np.cumsum(edges[:-1]) > 0
     wrong = np.flatnonzero(rendered.weights != graded)
     if len(wrong):
         token = int(wrong[0])
@@ -321,8 +368,17 @@ def prove(
         raise Unproven("wrong rendering", f"token {token} ({shown!r}) has weight {rendered.weights[token]:g}", text)
 
 
-def _prove_tokens(ids: np.ndarray, layout: Layout, encoded: Encoded, encoder: TemplateEncoder) -> None:
-    if int(encoder.is_special[ids].sum()) != layout.plan.specials:
+def _prove_tokens(
+    ids: np.ndarray, begins: np.ndarray, layout: Layout, encoded: Encoded, encoder: TemplateEncoder
+) -> None:
+    specials = np.flatnonzero(encoder.is_special[ids])
+    rows = np.zeros(len(specials), np.int64)
+    if len(layout.rows_R) > 1:
+        places_R = encoded.places(layout.rows_R)
+        rows = np.searchsorted(places_R, begins[specials], side="right") - 1
+        if not np.isin(places_R, begins).all():
+            raise Unproven("wrong rendering", "a token runs over the end of its conversation", layout.text)
+    if not np.array_equal(np.bincount(rows, minlength=len(layout.rows_R)), layout.specials_R):
         raise Unproven("wrong rendering", "texts run together into a special token", layout.text)
     if not encoder.spells(ids, encoded):
         raise Unproven("wrong rendering", "its tokens do not spell its text", layout.text)
@@ -330,14 +386,9 @@ def _prove_tokens(ids: np.ndarray, layout: Layout, encoded: Encoded, encoder: Te
 
 def _responses(rendered: Rendered, layout: Layout, encoded: Encoded) -> list[Rendered]:
     """Each answer under its header alone, without what it answers."""
-    found = []
-    for header, _, stop in encoded.places(layout.turns_K3).tolist():
-        own = slice(int(np.searchsorted(encoded.begins, header)), int(np.searchsorted(encoded.begins, stop)))
-        weights = rendered.weights[own].copy()
-        weights[:1] = 0
-        spans = None if rendered.spans is None else rendered.spans[own]
-        found.append(Rendered(rendered.ids[own], weights, rendered.roles[own], spans))
-    return found
+    firsts_K, lasts_K = (encoded.firsts(layout.turns_K3[:, column]) for column in (0, 2))
+    found = [rendered.part(first, last) for first, last in zip(firsts_K.tolist(), lasts_K.tolist(), strict=True)]
+    return [replace(one, weights=np.concatenate([[np.float32(0)], one.weights[1:]])) for one in found]
 
 
 def _named(error: ValueError, conversation: Conversation) -> ValueError:
