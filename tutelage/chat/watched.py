@@ -122,15 +122,16 @@ def _looking(name: str) -> Callable[..., Any]:
     return lambda self, *given, **named: _looked(plain(_plain(self), *given, **named))
 
 
+_TEXTUAL = {name for name in dir(str) if not name.startswith("_")}
 _QUESTIONS = (
     "__contains__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__len__",
-    "startswith", "endswith", "find", "rfind", "count",
-    *(name for name in dir(str) if name.startswith("is")),
+    "startswith", "endswith", "find", "rfind", "count", *(name for name in _TEXTUAL if name.startswith("is")),
 )  # fmt: skip
 _TRIMS = ("strip", "lstrip", "rstrip")
+_OWN = ("split", "replace", "format", "format_map")  # written out above, and formats in the environment
 _LOOKS = (
     "__format__", "__hash__", "__iter__", "__mod__", "__mul__", "__repr__", "__rmod__", "__rmul__",
-    *({name for name in dir(str) if not name.startswith(("_", "is"))} - {*_QUESTIONS, *_TRIMS, "split", "replace"}),
+    *(_TEXTUAL - {*_QUESTIONS, *_TRIMS, *_OWN}),
 )  # fmt: skip
 for _names, _made in ((_QUESTIONS, _asking), (_TRIMS, _trimming), (_LOOKS, _looking)):
     for _name in _names:
@@ -162,7 +163,11 @@ def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     def watching(*given: Any, **named: Any) -> Any:
         made = function(*given, **named)
         texts = any(isinstance(one, str) and _holds(one) for one in (*given, *named.values()))
-        if (texts and name not in _PASSING) or (_holds(made) and isinstance(made, str) and type(made) is not Watched):
+        if (
+            (texts and name not in _PASSING)
+            or name == "random"
+            or (_holds(made) and isinstance(made, str) and type(made) is not Watched)
+        ):
             return _looked(made)
         return made
 
@@ -196,6 +201,10 @@ class _Environment(ImmutableSandboxedEnvironment):
         if not isinstance(__obj, Macro) and __obj is not Namespace and _holds((*args, *own)):
             _looked(None)
         return _watched(made) if isinstance(made, str) else made
+
+    def wrap_str_format(self, value: Any) -> Any:
+        wrapped = super().wrap_str_format(value)
+        return wrapped if wrapped is None or not _holds(value.__self__) else _looked(wrapped)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         made = super().call_binop(context, operator, left, right)
