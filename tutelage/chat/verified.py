@@ -13,11 +13,12 @@ import numpy as np
 from tutelage.chat.encoding import Encoded, TemplateEncoder
 from tutelage.chat.imported import ImportedTemplate
 from tutelage.chat.layout import Layout, Rewritten, Unproven, end_to_end
+from tutelage.chat.proof import assembled, prove, prove_tokens, responses
 from tutelage.chat.renderer import NativeRenderer, Rendered, TrainOn
 from tutelage.chat.source import ChatSource
 from tutelage.chat.template import END, NATIVE_JINJA, TEMPLATE_TOKENS, check, check_answers, named, parse_call
 from tutelage.config import fingerprint
-from tutelage.records import Conversation, Message, Part, Reasoning, Text, ToolCall, message
+from tutelage.records import Conversation, Message, Part, Reasoning, Text, message
 from tutelage.tokenizer import Tokenizer
 
 _TAILS_KEPT = 4096
@@ -154,8 +155,8 @@ class VerifiedRenderer:
                     yield error
 
     def _proven_together(self, jobs: Sequence[_Job], train_on: TrainOn) -> list[list[Rendered]] | None:
-        layout = end_to_end([job.layout for job in jobs])
         encoded = self.encoder.encode_end_to_end([job.layout.text for job in jobs])
+        layout = end_to_end([job.layout for job in jobs])
         if encoded is None or not self._prompts_agree(layout, encoded):
             return None
         try:
@@ -166,7 +167,7 @@ class VerifiedRenderer:
         rows = [whole.part(first, last) for first, last in zip(firsts, [*firsts[1:], len(whole.ids)], strict=True)]
         if train_on != "response-only":
             return [[row] for row in rows]
-        answers = iter(_responses(whole, layout, encoded))
+        answers = iter(responses(whole, layout, encoded))
         return [list(islice(answers, len(job.layout.turns_K3))) for job in jobs]
 
     def _proven_alone(self, job: _Job, encoded: Encoded, train_on: TrainOn, spans: bool) -> list[Rendered]:
@@ -178,14 +179,14 @@ class VerifiedRenderer:
                 raise Unproven("tokens run over the beginning of an answer", "", layout.text)
             encoded = self.encoder.encode_apart(layout.text, int(layout.turns_K3[0, 1]))
         rendered = self._proven(layout, encoded, train_on, job.conversation if spans else None)
-        return _responses(rendered, layout, encoded) if train_on == "response-only" else [rendered]
+        return responses(rendered, layout, encoded) if train_on == "response-only" else [rendered]
 
     def _proven(
         self, layout: Layout, encoded: Encoded, train_on: TrainOn, conversation: Conversation | None = None
     ) -> Rendered:
-        rendered = _assembled(layout, encoded, train_on == "everything", conversation)
+        rendered = assembled(layout, encoded, train_on == "everything", conversation)
         if train_on == "everything":
-            _prove_tokens(rendered.ids, encoded.begins, layout, encoded, self.encoder)
+            prove_tokens(rendered.ids, encoded.begins, layout, encoded, self.encoder)
         else:
             prove(rendered, layout, encoded, self.encoder, self.stop_ids)
         return rendered
@@ -237,7 +238,7 @@ class VerifiedRenderer:
                 raise _named(error, conversation) from error
         rows = self.encoder.encode([layout.text for layout in layouts])
         return [
-            _assembled(layout, encoded, False, conversation if spans else None)
+            assembled(layout, encoded, False, conversation if spans else None)
             for layout, encoded, conversation in zip(layouts, rows, conversations, strict=True)
         ]
 
@@ -296,99 +297,6 @@ def taught(source: ChatSource, renderer: Renderer) -> ChatSource:
     if not has_own_template(source):
         config = {"tokenizer_class": "PreTrainedTokenizerFast", **config, "eos_token": END}
     return ChatSource(source.template or NATIVE_JINJA, config, generation)
-
-
-def _assembled(layout: Layout, encoded: Encoded, everything: bool, conversation: Conversation | None) -> Rendered:
-    """A layout's tokens with what is known about each: a token is of the stretch in which it begins."""
-    ids, cuts = encoded.ids, encoded.places(layout.cuts_C)
-    kinds = layout.kinds_C4[np.searchsorted(cuts, encoded.begins, side="right") - 1]
-    weights = np.ones(len(ids), np.float32) if everything else kinds[:, 1].astype(np.float32)
-    if len(ids):
-        weights[encoded.firsts(layout.rows_R)] = 0  # nothing stands before a first token that could predict it
-    spans = None if conversation is None else _spans(layout, kinds, encoded.character_spans(), conversation)
-    return Rendered(ids, weights, kinds[:, 0].astype(np.uint8), spans)
-
-
-def _spans(layout: Layout, kinds: np.ndarray, offsets: np.ndarray, conversation: Conversation) -> np.ndarray:
-    """Where in the conversation's own texts each token comes from, int32[T, 4]; see `Rendered.spans`."""
-    spans = np.full((len(offsets), 4), -1, np.int32)
-    begins = {
-        (int(m), int(p)): int(c) for c, (_, _, m, p) in zip(layout.cuts_C, layout.kinds_C4, strict=True) if m >= 0
-    }
-    for (number, place), begin in begins.items():
-        part = conversation.messages[number].content[place]
-        assert not isinstance(part, ToolCall)
-        own = (kinds[:, 2] == number) & (kinds[:, 3] == place)
-        # A template that trims a text leaves out what it begins with.
-        skipped = max(0, part.text.find(layout.text[begin : begin + 20].split("\n")[0])) if part.text else 0
-        spans[own, 0], spans[own, 1] = number, place
-        spans[own, 2:] = np.clip(offsets[own] - begin + skipped, 0, len(part.text))
-    return spans
-
-
-def prove(
-    rendered: Rendered, layout: Layout, encoded: Encoded, encoder: TemplateEncoder, stop_ids: frozenset[int]
-) -> None:
-    """Proves a rendering: its tokens spell the template's text, its special tokens are those that the template writes,
-    and graded are exactly those that spell what the assistant writes, each turn up to and with a token that generation
-    stops at.
-
-    Where tokens spell bytes, their places are counted from these, and not taken from the library. Unproven where
-    anything differs.
-    """
-    ids, text = rendered.ids, layout.text
-    begins, ends = encoded.begins, encoded.ends
-    if encoded.in_bytes and ids is not encoded.ids:
-        lengths = encoder.lengths(ids)
-        ends = np.cumsum(lengths)
-        begins = ends - lengths
-    _prove_tokens(ids, begins, layout, encoded, encoder)
-    starts_K, stops_K = encoded.places(layout.turns_K3[:, 1:]).T
-    firsts_K, lasts_K = np.searchsorted(begins, starts_K), np.searchsorted(ends, stops_K)
-    within = np.minimum(lasts_K, len(ids) - 1)
-    ended_K = (lasts_K < len(ids)) & (ends[within] == stops_K) & np.isin(ids[within], list(stop_ids))
-    if not ended_K.all():
-        answer = int(np.argmin(ended_K))
-        raise Unproven("wrong rendering", f"answer {answer} does not end with a token that ends turns", text)
-    if encoded.in_bytes:
-        spelled_K = begins[firsts_K] == starts_K
-    else:
-        turns = zip(firsts_K.tolist(), lasts_K.tolist(), starts_K.tolist(), stops_K.tolist(), strict=True)
-        spelled_K = np.array([encoder.decodes(ids[f : last + 1], text[a:z]) for f, last, a, z in turns], bool)
-    if not spelled_K.all():
-        raise Unproven("wrong rendering", f"the tokens of answer {int(np.argmin(spelled_K))} do not spell it", text)
-    edges = np.zeros(len(ids) + 1, np.int32)
-    np.add.at(edges, firsts_K, 1)
-    np.add.at(edges, lasts_K + 1, -1)
-    graded = np.cumsum(edges[:-1]) > 0
-    wrong = np.flatnonzero(rendered.weights != graded)
-    if len(wrong):
-        token = int(wrong[0])
-        shown = encoder.tokenizer.token_text(int(ids[token]))
-        raise Unproven("wrong rendering", f"token {token} ({shown!r}) has weight {rendered.weights[token]:g}", text)
-
-
-def _prove_tokens(
-    ids: np.ndarray, begins: np.ndarray, layout: Layout, encoded: Encoded, encoder: TemplateEncoder
-) -> None:
-    specials = np.flatnonzero(encoder.is_special[ids])
-    rows = np.zeros(len(specials), np.int64)
-    if len(layout.rows_R) > 1:
-        places_R = encoded.places(layout.rows_R)
-        rows = np.searchsorted(places_R, begins[specials], side="right") - 1
-        if not np.isin(places_R, begins).all():
-            raise Unproven("wrong rendering", "a token runs over the end of its conversation", layout.text)
-    if not np.array_equal(np.bincount(rows, minlength=len(layout.rows_R)), layout.specials_R):
-        raise Unproven("wrong rendering", "texts run together into a special token", layout.text)
-    if not encoder.spells(ids, encoded):
-        raise Unproven("wrong rendering", "its tokens do not spell its text", layout.text)
-
-
-def _responses(rendered: Rendered, layout: Layout, encoded: Encoded) -> list[Rendered]:
-    """Each answer under its header alone, without what it answers."""
-    firsts_K, lasts_K = (encoded.firsts(layout.turns_K3[:, column]) for column in (0, 2))
-    found = [rendered.part(first, last) for first, last in zip(firsts_K.tolist(), lasts_K.tolist(), strict=True)]
-    return [replace(one, weights=np.concatenate([[np.float32(0)], one.weights[1:]])) for one in found]
 
 
 def _named(error: ValueError, conversation: Conversation) -> ValueError:
