@@ -13,8 +13,9 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -24,6 +25,7 @@ Result = TypeVar("Result")
 # The path first, so that a worker finds this very package.
 _START = f"import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from {__name__} import serve; serve()"
 _WATCH_SECONDS = 0.5
+_HELD = 8  # times as many results as jobs under way may wait for one that takes long
 
 
 def each(
@@ -35,9 +37,9 @@ def each(
     *,
     in_order: bool = False,
 ) -> Iterator[tuple[Job, Result]]:
-    """Each job with what the function makes of it, in the order in which they are done, or in which they came. With one
-    worker the work is done here, in this process. Once `stop()` is true no further job is begun; those begun are still
-    given.
+    """Each job with what the function makes of it, in the order in which they are done; or in which they came, and then
+    this process is one of the workers. With one worker all is done here. Once `stop()` is true no further job is begun;
+    those begun are still given.
 
     function: one that stands at the top of a module, for it is sent by its name; or an object that can be called, which
               each worker gets a copy of.
@@ -53,7 +55,7 @@ def each(
                 return
             yield job, function(job)
         return
-    processes = [_start(held) for _ in range(workers)]
+    processes = [_start(held) for _ in range(workers - in_order)]
     free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
 
     def work(job: Job) -> Result:
@@ -63,21 +65,19 @@ def each(
         finally:
             free.put(worker)
 
-    threads, all_done = ThreadPoolExecutor(workers), False
-    waiting: dict[Future[Result], Job] = {}
+    threads, all_done = ThreadPoolExecutor(len(processes)), False
+
+    def submit(job: Job) -> Future[Result]:
+        return threads.submit(work, job)
+
     try:
         for process in processes:
             _send(process, sys.path, function)
             free.put(process)
-        for job in jobs:
-            if stop():
-                break
-            waiting[threads.submit(work, job)] = job
-            # So few that memory does not grow with the data; in order twice as many, for the first may be the slowest.
-            if len(waiting) == (2 * workers if in_order else workers):
-                yield from _finished(waiting, in_order)
-        while waiting:
-            yield from _finished(waiting, in_order)
+        if in_order:
+            yield from _in_order(function, jobs, stop, submit, 2 * len(processes))
+        else:
+            yield from _as_done(jobs, stop, submit, len(processes))
         all_done = True
     finally:
         if not all_done:  # else each ends by itself, and with it whatever it has started
@@ -88,10 +88,49 @@ def each(
             process.communicate()
 
 
-def _finished(waiting: dict[Future[Result], Job], in_order: bool) -> Iterator[tuple[Job, Result]]:
-    """Waits for one job at least to be done, in order for the first of them."""
-    for future in [next(iter(waiting))] if in_order else wait(waiting, return_when=FIRST_COMPLETED).done:
-        yield waiting.pop(future), future.result()
+def _as_done(
+    jobs: Iterable[Job], stop: Callable[[], bool], submit: Callable[[Job], Future[Result]], most: int
+) -> Iterator[tuple[Job, Result]]:
+    waiting: dict[Future[Result], Job] = {}
+    for job in jobs:
+        if stop():
+            break
+        waiting[submit(job)] = job
+        if len(waiting) == most:  # so few that memory does not grow with the data
+            for future in wait(waiting, return_when=FIRST_COMPLETED).done:
+                yield waiting.pop(future), future.result()
+    for future in as_completed(waiting):
+        yield waiting[future], future.result()
+
+
+def _in_order(
+    function: Callable[[Job], Result],
+    jobs: Iterable[Job],
+    stop: Callable[[], bool],
+    submit: Callable[[Job], Future[Result]],
+    enough: int,
+) -> Iterator[tuple[Job, Result]]:
+    """While `enough` jobs are under way elsewhere, the next one is done here."""
+    waiting: deque[tuple[Job, Future[Result]]] = deque()
+    for job in jobs:
+        if stop():
+            break
+        busy = sum(not future.done() for _, future in waiting) >= enough
+        waiting.append((job, _done(function, job) if busy else submit(job)))
+        while waiting and (waiting[0][1].done() or len(waiting) > _HELD * enough):
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for job, future in waiting:
+        yield job, future.result()
+
+
+def _done(function: Callable[[Job], Result], job: Job) -> Future[Result]:
+    future: Future[Result] = Future()
+    try:
+        future.set_result(function(job))
+    except Exception as error:  # it is raised when its turn comes
+        future.set_exception(error)
+    return future
 
 
 def _start(held: Sequence[int]) -> subprocess.Popen[bytes]:

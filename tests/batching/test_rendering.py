@@ -36,7 +36,7 @@ def rows(count: int) -> Iterator[Conversation]:
 
 @pytest.mark.parametrize("kind", RENDERERS)
 def test_pain_18_workers_render_what_one_process_renders_in_the_same_order(kind: str) -> None:
-    renderer, count = RENDERERS[kind], 3 * ROWS_AT_ONCE + 5
+    renderer, count = RENDERERS[kind], 6 * ROWS_AT_ONCE + 5
     alone = list(render_all(rows(count), renderer, "all", processes=1))
     together = list(render_all(rows(count), renderer, "all", processes=2))
     assert [row.id for row, _ in together] == [row.id for row, _ in alone] == [f"chats:{n}" for n in range(count)]

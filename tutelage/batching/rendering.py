@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
 from itertools import chain, islice
 from typing import Any
 
@@ -16,8 +15,8 @@ from tutelage.process import cores
 from tutelage.records import Conversation
 from tutelage.workers import each
 
-ROWS_AT_ONCE = 512  # enough to keep a tokenizer busy, few enough to hold in memory
-CHUNKS_FOR_WORKERS = 8  # fewer are rendered before workers have started
+ROWS_AT_ONCE = 256  # enough to keep a tokenizer busy, few enough to hold in memory
+CHUNKS_FOR_WORKERS = 16  # fewer are rendered before another process has started
 
 Made = list[Rendered] | ValueError
 # Of each row how many examples it has, or its error; the lengths of the examples; and each of their columns laid end to
@@ -44,9 +43,7 @@ def render_all(
         for chunk in chunks:
             yield from zip(chunk, renderer.render_rows(chunk, train_on), strict=True)
         return
-    # What a renderer has learned of its template is compiled code; the workers learn it again.
-    values = tuple(getattr(renderer, field.name) for field in fields(renderer))
-    for chunk, packed in each(_RenderChunk(type(renderer), values, train_on), chunks, workers, in_order=True):
+    for chunk, packed in each(_RenderChunk(renderer, train_on), chunks, workers, in_order=True):
         yield from zip(chunk, _unpacked(*packed), strict=True)
 
 
@@ -57,18 +54,20 @@ def _chunks(rows: Iterator[Conversation]) -> Iterator[list[Conversation]]:
 
 @dataclass(frozen=True)
 class _RenderChunk:
-    """The work of one process: its own renderer, made once."""
-
-    kind: type[Renderer]
-    values: tuple[Any, ...]
+    renderer: Renderer
     train_on: TrainOn
 
     def __call__(self, chunk: list[Conversation]) -> Packed:
-        return _packed(self._renderer.render_rows(chunk, self.train_on))
+        return _packed(self.renderer.render_rows(chunk, self.train_on))
 
-    @cached_property
-    def _renderer(self) -> Renderer:
-        return self.kind(*self.values)
+    def __reduce__(self) -> tuple[Any, ...]:
+        # What a renderer has learned of its template is compiled code; another process learns it again.
+        values = tuple(getattr(self.renderer, field.name) for field in fields(self.renderer))
+        return _made_again, (type(self.renderer), values, self.train_on)
+
+
+def _made_again(kind: type[Renderer], values: tuple[Any, ...], train_on: TrainOn) -> _RenderChunk:
+    return _RenderChunk(kind(*values), train_on)
 
 
 def _packed(rows: Sequence[Made]) -> Packed:

@@ -34,6 +34,11 @@ class Encoded:
     ends: np.ndarray
     in_bytes: bool
 
+    @cached_property
+    def data(self) -> bytes:
+        """The text as UTF-8."""
+        return self.text.encode()
+
     def places(self, characters: np.ndarray) -> np.ndarray:
         """Places in the text, given in characters, counted as `begins` and `ends` are."""
         if not self.in_bytes or self.text.isascii():
@@ -48,8 +53,7 @@ class Encoded:
         """Stretches of the text, by places counted as those of the tokens are."""
         if not self.in_bytes or self.text.isascii():
             return [self.text[begin:end] for begin, end in zip(begins, ends, strict=True)]
-        data = self.text.encode()
-        return [data[begin:end].decode("utf-8", "replace") for begin, end in zip(begins, ends, strict=True)]
+        return [self.data[begin:end].decode("utf-8", "replace") for begin, end in zip(begins, ends, strict=True)]
 
     def character_spans(self) -> np.ndarray:
         """The characters that each token covers, int64[T, 2]; one that holds some bytes of a character covers it."""
@@ -62,7 +66,7 @@ class Encoded:
     @cached_property
     def _bytes_before(self) -> np.ndarray:
         """How many bytes stand before each character, and before the end: int64[characters + 1]."""
-        data = np.frombuffer(self.text.encode(), np.uint8)
+        data = np.frombuffer(self.data, np.uint8)
         return np.append(np.flatnonzero((data & 0xC0) != 0x80), len(data))  # all but those that go on with a character
 
 
@@ -132,11 +136,12 @@ class TemplateEncoder:
         """Whether `ids` spell the text byte for byte; where tokens have no bytes of their own, whether they are its."""
         if not encoded.in_bytes:
             return np.array_equal(ids, encoded.ids)
-        lengths = self.lengths(ids)
-        # Each byte's place in the table: where its token's bytes begin there, and the how manieth of them it is.
-        shift = self._places[ids] - (np.cumsum(lengths) - lengths)
-        spelled = self._bytes[np.repeat(shift, lengths) + np.arange(int(lengths.sum()))]
-        return spelled.tobytes() == encoded.text.encode()
+        table, lengths_V, begins_V = self._spelling
+        lengths = lengths_V[ids]
+        ends = np.cumsum(lengths)
+        # Where each byte stands in the table: where its token's bytes begin there, and the how manieth of them it is.
+        places = np.arange(int(lengths.sum())) + np.repeat(begins_V[ids] - (ends - lengths), lengths)
+        return table[places].tobytes() == encoded.data
 
     def decodes(self, ids: np.ndarray, text: str) -> bool:
         """Whether `ids` decode to a text, but for white space: all that can be asked of tokens whose text depends on
@@ -145,13 +150,15 @@ class TemplateEncoder:
 
     def lengths(self, ids: np.ndarray) -> np.ndarray:
         """How many bytes each token spells, int64[T]; only where `cuts_at_special`."""
-        return self._sizes[ids]
+        return self._spelling[1][ids]
 
     def _keeps(self, text: str) -> bool:
         """Whether the tokens of a text spell its bytes."""
-        if not self.cuts_at_special:
-            return False
-        return self.tokenizer.backend.normalizer is None or unicodedata.is_normalized("NFC", text)
+        return self.cuts_at_special and (not self._normalizes or unicodedata.is_normalized("NFC", text))
+
+    @cached_property
+    def _normalizes(self) -> bool:
+        return self.tokenizer.backend.normalizer is not None
 
     def _spelled(self, text: str, ids: np.ndarray) -> Encoded:
         lengths = self.lengths(ids)
@@ -175,19 +182,12 @@ class TemplateEncoder:
         return piece_encoder(self._backend) if self.cuts_at_special else None
 
     @cached_property
-    def _bytes(self) -> np.ndarray:
-        """The bytes that tokens spell, one token after the other, uint8; `_sizes` says how many, `_places` where."""
+    def _spelling(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The bytes that all tokens spell, one token after the other, uint8; how many each has; where they begin."""
         assert self.cuts_at_special
-        return np.frombuffer(b"".join(map(self.tokenizer.token_bytes, range(self.tokenizer.vocab_size))), np.uint8)
-
-    @cached_property
-    def _sizes(self) -> np.ndarray:
-        assert self.cuts_at_special
-        return np.array([len(self.tokenizer.token_bytes(n)) for n in range(self.tokenizer.vocab_size)], np.int64)
-
-    @cached_property
-    def _places(self) -> np.ndarray:
-        return np.cumsum(self._sizes) - self._sizes
+        spelled = [self.tokenizer.token_bytes(number) for number in range(self.tokenizer.vocab_size)]
+        lengths = np.array([len(one) for one in spelled], np.int64)
+        return np.frombuffer(b"".join(spelled), np.uint8), lengths, np.cumsum(lengths) - lengths
 
     @cached_property
     def _backend(self) -> tokenizers.Tokenizer:

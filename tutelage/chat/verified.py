@@ -22,7 +22,7 @@ from tutelage.records import Conversation, Message, Part, Reasoning, Text, messa
 from tutelage.tokenizer import Tokenizer
 
 _TAILS_KEPT = 4096
-_AT_ONCE = 128  # texts proven end to end: enough for arrays to pay off, few for one that fails to spoil
+_AT_ONCE = 64  # texts proven end to end: enough for arrays to pay off, few enough to stay in the cache
 _THOUGHT = re.compile(r"\s*<think>\n?(.*?)\n?(?:</think>\s*|\Z)", re.DOTALL)
 _CALL = re.compile(r"\s*<tool_call>\s*(.*?)\s*</tool_call>\s*", re.DOTALL)
 
