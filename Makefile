@@ -41,7 +41,7 @@ $(VENV)/core.stamp: pyproject.toml constraints.txt
 	@touch $@
 
 $(VENV)/dev.stamp: $(VENV)/core.stamp
-	@echo "Installing what the tests need (up to 60 MB to download)."
+	@echo "Installing what the tests need (up to 150 MB to download)."
 	@$(PIP) -c $(VENV)/constraints.txt -e '.[dev]'
 	@touch $@
 

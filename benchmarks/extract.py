@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 
 from common import Measured, measure_in_turn, print_lines
-from peers.environment import python_of
+from peers.environment import datatrove
 
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.extract import ExtractSettings, extract
@@ -32,9 +32,6 @@ from tutelage.world import World
 from tutelage.world.society import WorldSettings
 
 PEER = Path(__file__).parent / "peers" / "datatrove_extract.py"
-PEER_NEEDS = [
-    "datatrove==0.10.1", "trafilatura==1.11.0", "lxml_html_clean", "warcio", "faust-cchardet", "python-magic", "orjson",
-]  # fmt: skip
 BATCH = 64
 
 
@@ -96,8 +93,7 @@ def measure_datatrove(quick: bool) -> Measured:
     """The same file by the peer."""
     with tempfile.TemporaryDirectory() as folder:
         write_warc(Path(folder) / "pages.warc.gz", quick)
-        python = python_of("datatrove-0.10.1-extract", PEER_NEEDS)
-        done = subprocess.run([python, str(PEER), folder], check=True, capture_output=True, text=True)
+        done = subprocess.run([datatrove(), str(PEER), folder], check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

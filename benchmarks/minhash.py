@@ -17,15 +17,13 @@ from pathlib import Path
 import numpy as np
 from common import Measured, measure_in_turn, print_lines
 from peers.documents import documents
-from peers.environment import python_of
+from peers.environment import datatrove
 
 from tutelage.corpus.dedup.near import bucket_keys, near_clusters
 
 WIDTH, BUCKETS, ROWS = 5, 14, 8
 SHORTEST, LONGEST, BATCH = 200, 2000, 256
 SIGNATURES, COPIES, ASKED_SECONDS = 1_000_000, 100_000, 10.0
-# The peer's duplicate search wants one package more than its filters do.
-REQUIREMENTS = ["datatrove==0.10.1", "spacy>=3.8", "nltk", "regex", "xxhash<4", "tokenizers"]
 PEER = Path(__file__).parent / "peers" / "datatrove_minhash.py"
 
 
@@ -53,8 +51,7 @@ def measure_datatrove(quick: bool) -> Measured:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "documents.jsonl"
         path.write_text("".join(json.dumps(text) + "\n" for text in texts(quick)), encoding="utf-8")
-        python = python_of("datatrove-0.10.1-minhash", REQUIREMENTS)
-        done = subprocess.run([python, str(PEER), str(path)], check=True, capture_output=True, text=True)
+        done = subprocess.run([datatrove(), str(PEER), str(path)], check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

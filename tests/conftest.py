@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -56,6 +57,20 @@ schedule = { kind = "constant", warmup = 0.0 }
 chat = ["format", "forgetting"]
 """
 PROMPTS = {"near": ["who fears the fox?", "who hears the hen and the owl?"], "far": ["what is the sea?", "7 + 5?"]}
+
+
+@pytest.fixture(scope="session")
+def data() -> Callable[[str], Path]:
+    """A file or folder of the folder of data ($TUTELAGE_DATA, or shared/data beside the checkout); the test is skipped
+    where it is not there."""
+    folder = Path(os.environ.get("TUTELAGE_DATA") or Path(__file__).parents[2] / "shared" / "data")
+
+    def find(name: str) -> Path:
+        if not (folder / name).exists():
+            pytest.skip(f"{name} is in no data folder; set TUTELAGE_DATA to the folder that has it")
+        return folder / name
+
+    return find
 
 
 @pytest.fixture(scope="session")

@@ -14,11 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tutelage import files
 from tutelage.files import (
     DiskError,
     atomic_file,
     atomic_folder,
     explain,
+    locked,
     read_json,
     resolve_folder,
     to_json,
@@ -177,3 +179,38 @@ def test_other_errors_of_the_caller_stay_his_own(tmp_path: Path) -> None:
 def test_permission_denied_is_a_sentence() -> None:
     sentence = str(explain(PermissionError(errno.EACCES, "Permission denied"), Path("/data/x")))
     assert sentence == "cannot write /data/x: permission denied; choose another folder or change its permissions"
+
+
+def test_a_second_run_is_kept_out_of_a_folder_until_the_first_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.05)
+    out = tmp_path / "runs" / "one"
+    with locked(out, "choose another folder: --out DIR"):
+        expected = f"^another run is writing to {out}; wait for it, or choose another folder: --out DIR$"
+        with pytest.raises(ValueError, match=expected), locked(out, "choose another folder: --out DIR"):
+            pass
+        with locked(tmp_path / "runs" / "two", ""):
+            pass
+    with locked(out, ""):
+        pass
+
+
+def test_a_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
+    code = (
+        "import sys, time; from tutelage.files import locked\nwith locked(sys.argv[1], ''): print('in', flush=True); "
+    )
+    held = subprocess.Popen([sys.executable, "-c", f"{code}time.sleep(60)", str(tmp_path)], stdout=subprocess.PIPE)
+    assert held.stdout is not None
+    assert held.stdout.readline() == b"in\n"
+    held.kill()
+    with locked(tmp_path, ""):
+        pass
+    held.wait()
+    held.stdout.close()
+
+
+def test_a_folder_that_cannot_be_made_cannot_be_locked(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(DiskError, match=r"cannot write .*file/\.lock: "), locked(tmp_path / "file", ""):
+        pass

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from tutelage.finetune import Rows, find_base, find_model, finetune_recipe, look
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import parameter_count
 from tutelage.recipe import Run, load_recipe
-from tutelage.stages.data import DocumentData, TextData
+from tutelage.stages.data import ChatData, DocumentData, TextData
 from tutelage.stages.settings import ModelFolder, SftSettings
 from tutelage.train.find_lr import default_rate
 
@@ -65,6 +66,23 @@ def test_the_defaults_follow_the_rows(base: Path, tmp_path: Path) -> None:
     )
 
 
+def test_what_a_step_reads_and_what_is_held_out_can_be_said(base: Path, tmp_path: Path) -> None:
+    others = tmp_path / "others.jsonl"
+    others.write_bytes(rows(tmp_path, 12).read_bytes())
+    data = rows(tmp_path, 150)
+    said = tuned(base, data, batch_tokens=700, warmup=0.1, held_out=others, epochs=2)
+    assert (said.batch_tokens, said.schedule.warmup, said.held_out) == (700, 0.1, 0.0)
+    assert (said.evaluate_every, said.keep) != (0, "last")  # enough are held out to choose by
+    chat = finetune_recipe(base, data, held_out=others).data["chat"]
+    assert isinstance(chat, ChatData)
+    assert chat.held_out == str(others.resolve())
+    others.write_bytes(rows(tmp_path, 3).read_bytes())
+    assert tuned(base, rows(tmp_path, 150), held_out=others).evaluate_every == 0
+    others.write_text("")
+    with pytest.raises(ValueError, match=r"others.jsonl has no rows"):
+        finetune_recipe(base, data, held_out=others)
+
+
 def test_a_run_stands_for_its_last_finished_stage_and_a_model_for_itself(base: Path) -> None:
     assert find_model(base) == find_model(base.parent) == base
 
@@ -84,6 +102,20 @@ def test_a_model_of_unknown_making_gets_a_rate_by_its_size_and_has_nothing_to_re
     assert recipe.evaluate == {"sft": ["format", "forgetting"]}
     with pytest.raises(SettingsError, match="--replay needs the text that .* was trained on"):
         finetune_recipe(alone, data, lr=1e-3, replay=0.5)
+
+
+def test_of_a_model_that_cannot_write_the_texts_of_the_probe_forgetting_is_not_measured(
+    tales_run: Run, tales: Path, tmp_path: Path
+) -> None:
+    alone = Path(shutil.copytree(tales_run.folder / "base", tmp_path / "alone"))
+    chats = tales.parent / "chat.jsonl"
+    recipe = finetune_recipe(alone, chats, epochs=1)
+    assert recipe.evaluate == {"sft": ["format"]}
+    assert Run(recipe, tmp_path / "run").run()["evaluate.sft.format.rate"] >= 0
+    with pytest.raises(SettingsError, match="^--max-forgetting needs text that .* can write; name some"):
+        finetune_recipe(alone, chats, max_forgetting=0.1)
+    replayed = finetune_recipe(alone, chats, replay=0.1, replay_file=tales.parent / "tales.txt", max_forgetting=0.1)
+    assert replayed.evaluate == {"sft": ["format", "forgetting"]}
 
 
 def test_text_of_another_file_is_replayed_where_it_is_named(base: Path, tmp_path: Path) -> None:
@@ -134,17 +166,18 @@ def test_the_name_of_a_file_tells_rows_from_plain_text(name: str, kind: type) ->
 
 
 @pytest.mark.parametrize(
-    ("rows", "steps", "epochs", "every"),
+    ("rows", "held_out", "steps", "epochs", "every"),
     [
-        (Rows(True, 150, 8000, 90), 100, None, 0),  # a handful held out: nothing to choose by
-        (Rows(True, 300, 8000, 90), 100, None, 20),  # 8 steps a pass: many passes, and five looks
-        (Rows(True, 300, 8000, 90), None, 3, "epoch"),
-        (Rows(True, 300, 8000, 90), None, 10, 16),
-        (Rows(False, 1000, 90_000, 900), None, 3, "epoch"),
-        (Rows(False, 1000, 90_000, 900), None, 8, "epoch"),  # long passes, whose number of steps is not known
+        (Rows(True, 150, 8000, 90), 7, 100, None, 0),  # a handful held out: nothing to choose by
+        (Rows(True, 150, 8000, 90), 10, 100, None, 20),
+        (Rows(True, 300, 8000, 90), 15, 100, None, 20),  # 8 steps a pass: many passes, and five looks
+        (Rows(True, 300, 8000, 90), 15, None, 3, "epoch"),
+        (Rows(True, 300, 8000, 90), 15, None, 10, 16),
+        (Rows(False, 1000, 90_000, 900), 50, None, 3, "epoch"),
+        (Rows(False, 1000, 90_000, 900), 50, None, 8, "epoch"),  # long passes, whose number of steps is not known
     ],
 )
 def test_looks_come_at_the_end_of_passes_and_never_too_often(
-    rows: Rows, steps: int | None, epochs: int | None, every: object
+    rows: Rows, held_out: int, steps: int | None, epochs: int | None, every: object
 ) -> None:
-    assert looks_of(rows, 1000, steps, epochs) == every
+    assert looks_of(rows, held_out, 1000, steps, epochs) == every

@@ -73,6 +73,21 @@ def test_a_row_that_vanished_is_a_sentence() -> None:
         ledger.check()
 
 
+def test_rows_that_are_joined_count_each_in_and_once_out() -> None:
+    ledger = Ledger("read")
+    ledger.read(4)
+    ledger.join(3)
+    ledger.drop("empty")
+    ledger.check()
+    assert (ledger.rows_kept, ledger.rows_out) == (3, 1)
+
+
+def test_a_place_whose_name_is_no_utf8_can_be_written() -> None:
+    ledger = Ledger("read")
+    ledger.note("odd", where="caf\udce9.txt:7")
+    assert Ledger.from_dict(json.loads(json.dumps(ledger.to_dict()).encode())).noted["odd"].examples == ["caf?.txt:7"]
+
+
 def test_a_split_row_counts_once_in_and_many_times_out() -> None:
     ledger = Ledger("pack")
     ledger.read(rows=2, tokens=100)

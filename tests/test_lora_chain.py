@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-import signal
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import torch
 import transformers
-from click.testing import CliRunner
 from safetensors.torch import load_file, save_file
 
-from tutelage import progress
 from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.cli import main
-from tutelage.config import SettingsError, recipes_folder
 from tutelage.files import read_json, write_json
-from tutelage.finetune import find_model, finetune_recipe
 from tutelage.model.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from tutelage.model.chain import BrokenChain, check_adapter, export_adapter, export_merged, probe, publish_adapter
 from tutelage.model.hub import (
@@ -30,7 +21,6 @@ from tutelage.model.hub import (
     extend_vocabulary,
     load_config,
     load_model,
-    load_tensors,
     save_adapter,
     save_model,
     with_context,
@@ -38,11 +28,7 @@ from tutelage.model.hub import (
 )
 from tutelage.model.lora import LoraSettings
 from tutelage.model.weights import trained_state
-from tutelage.process import Stopped
-from tutelage.recipe import Run, load_recipe
-from tutelage.stages.settings import LORA_LR_TIMES, SftSettings
 from tutelage.tokenizer import TokenizerSettings, train
-from tutelage.train.checkpoint import OPTIMIZER
 
 TOKENIZER = train(["abcdefgh "], TokenizerSettings(kind="char"))
 FULL, SPARE = TOKENIZER.vocab_size, TOKENIZER.vocab_size + 20  # rows for as many tokens as there are, and for more
@@ -353,101 +339,12 @@ def test_export_takes_no_folders_place_and_wants_an_adapter(adapter: Path, tmp_p
     assert not (tmp_path / "out").exists()
 
 
-@pytest.fixture(scope="module")
-def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of `tutelage sft --lora`, on the base stage of another run."""
-    folder = tmp_path_factory.mktemp("runs")
-    progress.set_mode("quiet")
-    Run(
-        load_recipe(recipes_folder() / "tiny.toml", ["stages.base.steps=2", "model.norm=rms", "model.mlp=swiglu"]),
-        folder / "tiny",
-    ).run(only="base")
-    progress.set_mode("auto")
-    rows = [{"prompt": f"Number {i}?", "completion": "Yes."} for i in range(6)]
-    (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
-    verb("sft", "--model", folder / "tiny", "--data", folder / "mine.jsonl", "--out", folder / "tuned", "--lora", 4,
-         "--epochs", 2)  # fmt: skip
-    return folder / "tuned"
-
-
-def verb(*arguments: object) -> str:
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments], input="hello\n")
-    progress.set_mode("auto")
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def test_a_run_with_lora_is_chatted_with_looked_at_and_exported(tuned: Path, tmp_path: Path) -> None:
-    stage = find_model(tuned)
-    info = read_json(stage / "stage.json")
-    assert info["settings"]["lora"]["rank"] == 4
-    assert info["trained_parameters"] < info["parameters"] / 5
-    assert not (stage / "model.safetensors").exists()
-    assert verb("chat", tuned)
-    assert "<|assistant|>" in verb("look", tuned)
-    assert json.loads(verb("look", tuned, "--ask", "Number 3?", "--json"))
-    assert json.loads(verb("evaluate", tuned, "--json"))["evaluate.sft.forgetting.before"] > 0
-    out = json.loads(verb("export", tuned, "--merge", "--json"))["out"]
-    assert Path(out) == tuned.with_name("tuned-merged")
-    close(probe(load_model(Path(out))), probe(load_model(stage, merged=False)))
-    assert verb("export", tuned, "--out", tmp_path / "adapter").startswith("the adapter, for peft: ")
-    assert torch.equal(probe(load_model(tmp_path / "adapter")), probe(load_model(stage)))
-
-
-def test_the_runs_own_folder_is_loaded_as_its_stage(tuned: Path) -> None:
-    """By the name that the run was given, as other programs do."""
-    assert torch.equal(probe(load_model(tuned)), probe(load_model(find_model(tuned))))
-
-
-def test_a_run_goes_on_from_a_run_with_lora(tuned: Path, tmp_path: Path) -> None:
-    data = tuned.parent / "mine.jsonl"
-    verb("sft", "--model", tuned, "--data", data, "--out", tmp_path / "more", "--epochs", 1, "--replay", 0)
-    assert (tmp_path / "more" / "sft" / "model.safetensors").exists()
-
-
-def test_the_defaults_of_lora(tuned: Path) -> None:
-    data, base = tuned.parent / "mine.jsonl", tuned.parent / "tiny"
-    stages = [finetune_recipe(base, data, lora=rank).stages["sft"] for rank in (None, 8)]
-    whole, lora = (stage for stage in stages if isinstance(stage, SftSettings))
-    assert whole.lora is None
-    assert lora.lora == LoraSettings(rank=8, alpha=32.0)
-    assert lora.lr == pytest.approx(whole.lr * LORA_LR_TIMES)
-    assert (whole.optimizer.kind, lora.optimizer.kind) == ("muon", "adamw")
-    with pytest.raises(SettingsError, match="lora is trained with AdamW"):
-        SftSettings(parent="base", data={"chat": 1.0}, steps=1, lora=LoraSettings(), optimizer=whole.optimizer)
-
-
-def test_pain_12_a_stopped_run_with_lora_goes_on_bit_for_bit(tuned: Path, tmp_path: Path) -> None:
-    recipe = finetune_recipe(tuned.parent / "tiny", tuned.parent / "mine.jsonl", lora=3, replay=0.0, epochs=3)
-    stage = msgspec.structs.replace(recipe.stages["sft"], checkpoint_seconds=0.0, batch_tokens=60)
-    recipe = msgspec.structs.replace(recipe, stages={**recipe.stages, "sft": stage}, evaluate={})
-    saved = 0
-
-    def stop_after_two(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal saved
-        if event == "os.rename" and str(arguments[1]) == str(tmp_path / "stopped" / "sft" / "checkpoint"):
-            saved += 1
-            if saved == 2:
-                signal.raise_signal(signal.SIGINT)
-
-    Run(recipe, tmp_path / "whole").run()
-    sys.addaudithook(stop_after_two)
-    with pytest.raises(Stopped, match="stopped after step [23] of"):
-        Run(recipe, tmp_path / "stopped").run()
-    Run(recipe, tmp_path / "stopped").run()
-    for name in (ADAPTER_WEIGHTS, "train.jsonl", "checkpoint/model.safetensors"):
-        one, other = ((tmp_path / run / "sft" / name).read_bytes() for run in ("whole", "stopped"))
-        assert one == other, name
-    states = [load_tensors(tmp_path / run / "sft" / "checkpoint" / OPTIMIZER) for run in ("whole", "stopped")]
-    assert states[0].keys() == states[1].keys()
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-
-
-def test_a_base_from_the_hub_keeps_its_name(tmp_path: Path) -> None:
-    base = make_base(tmp_path / "models--some-one--small-1B" / "snapshots" / "0123abc", "llama")
+@pytest.mark.parametrize("name", ["some-one/small-1B", "gpt2"])
+def test_a_base_from_the_hub_keeps_its_name(tmp_path: Path, name: str) -> None:
+    base = make_base(tmp_path / f"models--{name.replace('/', '--')}" / "snapshots" / "0123abc", "llama")
     save_adapter(tmp_path / "tuned", make_tuned(base), base, SETTINGS)
     said = read_json(tmp_path / "tuned" / ADAPTER_CONFIG)
-    assert (said["base_model_name_or_path"], said["revision"]) == ("some-one/small-1B", "0123abc")
+    assert (said["base_model_name_or_path"], said["revision"]) == (name, "0123abc")
 
 
 def test_a_foreign_model_has_no_lora(tmp_path: Path) -> None:

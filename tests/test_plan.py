@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from itertools import product
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import torch
 from tutelage import progress
 from tutelage.batching.packing import collate
 from tutelage.config import recipes_folder
+from tutelage.files import read_json, write_json
 from tutelage.model.heads import CHUNK_NUMBERS
 from tutelage.model.hub import load_model
 from tutelage.model.sizes import ModelConfig, ModelSettings, activation_bytes, resolve, training_bytes
@@ -16,6 +18,8 @@ from tutelage.model.transformer import Transformer
 from tutelage.plan import plan
 from tutelage.recipe import Run, load_recipe
 from tutelage.records import Example
+from tutelage.stages.run import CHECKPOINT, STAGE
+from tutelage.train.checkpoint import POSITION
 from tutelage.train.losses import cross_entropy
 
 OVERRIDES = ["stages.base.steps=20", "evaluate={}"]
@@ -54,6 +58,22 @@ def test_what_is_done_costs_nothing_more(run: Run) -> None:
     changed = plan(Run(load_recipe(recipes_folder() / "tiny.toml", [*OVERRIDES, "stages.chat.seed=9"]), run.folder))
     assert [stage["done"] for stage in changed["stages"].values()] == [True, False]
     assert changed["flops"] == changed["stages"]["chat"]["flops"] > 0
+
+
+def test_of_a_run_that_was_stopped_what_is_left_is_planned(run: Run, tmp_path: Path) -> None:
+    stopped = Run(run.recipe, Path(shutil.copytree(run.folder, tmp_path / "stopped")))
+    (stopped.folder / "base" / STAGE).unlink()
+    path = stopped.folder / "base" / CHECKPOINT / POSITION
+    position = read_json(path)
+    assert position["step"] == 20
+    write_json(path, position | {"step": 15, "tokens": round(position["tokens"] * 0.75)})
+    base = plan(stopped)["stages"]["base"]
+    assert (base["done"], base["steps"], base["steps_done"]) == (False, 20, 15)
+    assert base["flops_left"] == pytest.approx(base["flops"] / 4, rel=0.1)
+    assert plan(stopped)["flops"] == base["flops_left"]  # the chat stage is done
+    write_json(path, position | {"fingerprint": "another"})
+    again = plan(stopped)["stages"]["base"]
+    assert (again["steps_done"], again["flops_left"]) == (0, again["flops"])
 
 
 def test_another_tokenizer_is_planned_with_and_not_the_one_that_is_there(run: Run) -> None:

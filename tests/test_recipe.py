@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tutelage import progress
+from tutelage import files, progress
 from tutelage.cli.opening import open_stage
 from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
@@ -98,7 +98,12 @@ def test_a_stage_may_lengthen_the_context(recipe: Path, tmp_path: Path) -> None:
         ),
         (
             "stages.base.epochs=1",
-            ": stages.base cannot be used: a stage needs epochs or steps, one of the two, to know when it is finished",
+            ": stages.base cannot be used: epochs = 1 and steps = 2 both say when the stage is finished; take one of "
+            "the two out of the recipe",
+        ),
+        (
+            "stages.base={kind='pretrain',data={world=1}}",
+            ": stages.base cannot be used: a stage needs epochs or steps, to know when it is finished",
         ),
         ("stages.base.batch_tokens=0", ": stages.base cannot be used: batch_tokens is 0; it must be at least 1"),
         (
@@ -141,7 +146,8 @@ def test_a_stage_may_lengthen_the_context(recipe: Path, tmp_path: Path) -> None:
         ),
         (
             "stages.chat={kind='sft',from='base',data={chat=1},steps=1,lr=1e-3,find_lr=true}",
-            ": stages.chat cannot be used: lr says the rate and find_lr has it found: give one of the two",
+            ": stages.chat cannot be used: lr (--lr) says the rate and find_lr (--find-lr) has it found: give one of "
+            "the two",
         ),
         (
             "stages.chat={kind='sft',from='base',data={chat=1},steps=1,replay_data={world=1}}",
@@ -340,7 +346,19 @@ def test_a_folder_that_is_no_run_is_left_alone(recipe: Path, tmp_path: Path) -> 
     (tmp_path / "mine" / "letter.txt").write_text("dear")
     with pytest.raises(SettingsError, match=r"mine holds files that are no run; name a new or empty folder: out=DIR"):
         Run(load_recipe(recipe), tmp_path / "mine").run()
+    with pytest.raises(SettingsError, match=r"name a new or empty folder: --out DIR$"):
+        Run(load_recipe(recipe), tmp_path / "mine", "--out DIR").run()
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+
+
+def test_two_runs_do_not_write_to_one_folder(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "LOCK_SECONDS", 0.05)
+    sentence = f"^another run is writing to {tmp_path / 'run'}; wait for it, or name another folder: out=DIR$"
+    with files.locked(tmp_path / "run", ""), pytest.raises(ValueError, match=sentence):
+        Run(load_recipe(recipe), tmp_path / "run").run()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [files.LOCK]
+    Run(load_recipe(recipe), tmp_path / "run").run(only="base")
+    assert (tmp_path / "run" / "base" / "config.json").exists()
 
 
 def test_a_new_stage_may_be_given_in_parts(recipe: Path) -> None:

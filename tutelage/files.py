@@ -7,8 +7,10 @@ machine that loses power, leaves either the old or the new content under a name,
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +21,8 @@ import msgspec
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_ROOM = (*_FULL, errno.EFBIG)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+LOCK = ".lock"
+LOCK_SECONDS = 10.0  # what a run that was killed has started ends within a few seconds
 
 
 class DiskError(OSError):
@@ -181,6 +185,42 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             _swap_in(temporary, path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(folder: str | Path, otherwise: str) -> Iterator[int]:
+    """Keeps a second run out of a folder, which is made where it is missing, until the end of the block.
+
+    Gives the number of the open file that is locked: a process that inherits it holds the lock too, and the lock ends
+    with the last of them, however that ends. A file system without locks keeps nobody out.
+
+    Raises:
+        ValueError: another run holds it for longer than LOCK_SECONDS; the sentence ends with `otherwise`, what to do
+            then but wait.
+        DiskError: the folder cannot be made or written.
+    """
+    path = Path(folder) / LOCK
+    with _own_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("w")
+    with file:
+        until = time.monotonic() + LOCK_SECONDS
+        while not _taken(file.fileno()):
+            if time.monotonic() > until:
+                raise ValueError(f"another run is writing to {folder}; wait for it, or {otherwise}")
+            time.sleep(0.1)
+        yield file.fileno()
+
+
+def _taken(file: int) -> bool:
+    """Whether the lock of an open file is ours now, or the file system has no locks."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def resolve_folder(path: str | Path) -> Path:

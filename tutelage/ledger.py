@@ -74,6 +74,12 @@ class Ledger:
         self.rows_out += into
         self.tokens_out += tokens if tokens_out is None else tokens_out
 
+    def join(self, rows: int) -> None:
+        """Counts rows that are kept and leave together as one."""
+        assert rows >= 1, f"ledger of {self.step}: cannot join {rows} rows"
+        self.rows_kept += rows
+        self.rows_out += 1
+
     def drop(self, reason: str, rows: int = 1, tokens: int = 0, where: str = "") -> None:
         """Counts rows that do not leave, or with `rows=0` tokens cut from a row that does.
 
@@ -84,14 +90,14 @@ class Ledger:
         entry.rows += rows
         entry.tokens += tokens
         if where and len(entry.examples) < EXAMPLES_PER_REASON:
-            entry.examples.append(where)
+            entry.examples.append(_writable(where))
 
     def note(self, what: str, rows: int = 1, where: str = "") -> None:
         """Counts rows in which something was changed; the law does not know of it. `where` as in `drop`."""
         entry = self.noted.setdefault(what, Noted())
         entry.rows += rows
         if where and len(entry.examples) < EXAMPLES_PER_REASON:
-            entry.examples.append(where)
+            entry.examples.append(_writable(where))
 
     @property
     def rows_dropped(self) -> int:
@@ -168,3 +174,8 @@ class Ledger:
         for what, note in sorted(self.noted.items(), key=lambda item: (-item[1].rows, item[0])):
             table.add_row(escape(f"noted: {what}"), f"{note.rows:,}", "", "", escape(", ".join(note.examples)))
         return table
+
+
+def _writable(where: str) -> str:
+    """Names of files may hold bytes that are no UTF-8, which no account could be written with."""
+    return where.encode("utf-8", "replace").decode()

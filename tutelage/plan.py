@@ -30,8 +30,10 @@ from tutelage.model.sizes import (
 from tutelage.recipe import TOKENIZER, Run
 from tutelage.records import Conversation, Document
 from tutelage.stages.data import conversations, documents, holds, plain_texts
+from tutelage.stages.run import CHECKPOINT
 from tutelage.stages.settings import MICRO_TOKENS, AnyStage, ModelFolder, SftSettings, TrainedStage, chats, parent_of
 from tutelage.tokenizer import Tokenizer
+from tutelage.train.checkpoint import find_position
 
 # The share of the speed of a plain matrix product that training reaches; what small models on few cores came to.
 UTILISATION = 0.4
@@ -43,14 +45,21 @@ Row = TypeVar("Row", Document, Conversation)
 @dataclass(frozen=True)
 class StagePlan:
     """One stage. Parameters, FLOPs a token and the bytes of weights, gradients and optimizer state are exact; tokens
-    are exact where the stage is done, else reckoned from the first rows of the data; seconds from measured speed."""
+    are exact where the stage is done, else reckoned from the first rows of the data; seconds from measured speed.
+
+    steps_done:               those of a stage that was stopped, by its last checkpoint.
+    flops_left, seconds_left: of what is still to do.
+    """
 
     done: bool
     parameters: int
     tokens: int
     steps: int
+    steps_done: int
     flops: float
+    flops_left: float
     seconds: float
+    seconds_left: float
     state_bytes: int
     activation_bytes: int
 
@@ -83,8 +92,8 @@ def plan(run: Run) -> dict[str, Any]:
     return {
         "name": run.recipe.name,
         "stages": stages,
-        "seconds": sum(stage["seconds"] for stage in left),
-        "flops": sum(stage["flops"] for stage in left),
+        "seconds": sum(stage["seconds_left"] for stage in left),
+        "flops": sum(stage["flops_left"] for stage in left),
         "peak_bytes": max((stage["state_bytes"] + stage["activation_bytes"] for stage in left), default=0),
         "matrix_flops_per_second": speed,
         "utilisation": UTILISATION,
@@ -127,14 +136,20 @@ def _plan_stage(
         steps = math.ceil(tokens / _tokens_of_a_step(stage, sizes))
     segment = sum(size.tokens for size in sizes.values()) / sum(size.rows for size in sizes.values())
     flops = tokens * flops_per_token(config, min(segment, context))
+    position = None if info else find_position(run.folder / name / CHECKPOINT, run.fingerprint(name))
+    left = 0.0 if info else 1.0 if position is None else max(0.0, 1 - position.tokens / max(tokens, 1))
+    spent = position.seconds if position else 0.0
     micro = min(stage.micro_tokens or max(MICRO_TOKENS, round(segment)), stage.batch_tokens, max(tokens, 1))
     return StagePlan(
         done=info is not None,
         parameters=parameter_count(config),
         tokens=tokens,
         steps=steps,
+        steps_done=position.step if position else steps if info else 0,
         flops=flops,
-        seconds=info["seconds"] if info else flops / (speed * UTILISATION),
+        flops_left=flops * left,
+        seconds=info["seconds"] if info else spent + flops * left / (speed * UTILISATION),
+        seconds_left=flops * left / (speed * UTILISATION),
         state_bytes=_state_bytes(stage, config),
         activation_bytes=activation_bytes(config, micro, recompute=stage.recompute),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from tutelage import __version__
 from tutelage import tokenizer as tokenizers
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, suggest, to_plain
 from tutelage.corpus.text import file_hash
-from tutelage.files import read_json, write_json
+from tutelage.files import LOCK, locked, read_json, write_json
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.process import peak_rss_bytes
@@ -185,10 +186,11 @@ def _check_data(recipe: Recipe, names: Iterable[str], wanted: str, use: str, her
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe in a folder."""
+    """A recipe in a folder. `out` is how the command line names that folder, for sentences that ask for another."""
 
     recipe: Recipe
     folder: Path
+    out: str = "out=DIR"
 
     def tokenizer_fingerprint(self) -> str:
         """What the tokenizer is made of: its settings and the text it learns from."""
@@ -265,14 +267,14 @@ class Run:
         tokenizers.train(texts, recipe.tokenizer, marks).save(self.folder / TOKENIZER)
         write_json(self.folder / TOKENIZER / MADE_OF, self.tokenizer_fingerprint())
 
-    def evaluate(self, name: str) -> dict[str, Any]:
-        """The figures of every suite asked for on a stage; those measured before are read, not measured again."""
+    def evaluate(self, name: str, again: bool = False) -> dict[str, Any]:
+        """The figures of every suite asked for on a stage; those measured before are read, and not measured `again`."""
         results: dict[str, Any] = {}
         for suite in self.recipe.evaluate.get(name, []):
             path = self.folder / name / EVALUATION / f"{suite}.json"
             data = [identity(data_name, self.recipe.data) for data_name in self.recipe.data]
             mark = fingerprint(__version__, self.fingerprint(name), suite, data)
-            if not path.exists() or (stored := read_json(path))["fingerprint"] != mark:
+            if again or not path.exists() or (stored := read_json(path))["fingerprint"] != mark:
                 stage = self.recipe.stages[name]
                 assert not isinstance(stage, ModelFolder)
                 stored = {"fingerprint": mark, "results": run_suite(suite, stage, self.setting(name))}
@@ -285,19 +287,30 @@ class Run:
 
         `only` runs one stage, whose parents must be finished, and leaves the others. Where `torchrun` started several
         processes they work on it together; all but the first end when there is nothing left to train.
+
+        Raises:
+            ValueError: another run is writing to the folder, or the recipe cannot be run.
+            Stopped: by Ctrl-C or SIGTERM; the same command goes on from there.
         """
-        with joined():
+        self._refuse(only)
+        with joined(), locked(self.folder, f"name another folder: {self.out}") if is_first() else nullcontext():
             summary = self._run(only)
         if summary is None:
             sys.exit(0)
         return summary
 
+    def _refuse(self, only: str | None) -> None:
+        """SettingsError where there is no such stage, or the folder holds what is no run."""
+        if only is not None and only not in self.recipe.stages:
+            raise SettingsError(f"there is no stage '{only}'{suggest(only, self.recipe.stages)}")
+        holds = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
+        if RECIPE not in holds and set(holds) - {LOCK}:
+            raise SettingsError(f"{self.folder} holds files that are no run; name a new or empty folder: {self.out}")
+
     def _run(self, only: str | None) -> dict[str, Any] | None:
         """The summary; None on all processes but the first."""
         began = time.monotonic()
         recipe = self.recipe
-        if only is not None and only not in recipe.stages:
-            raise SettingsError(f"there is no stage '{only}'{suggest(only, recipe.stages)}")
         if only is not None and isinstance(recipe.stages[only], ModelFolder):
             status(f"{only}: a model made elsewhere; there is nothing to run")
         if is_first():
@@ -320,8 +333,6 @@ class Run:
     def _set_up(self) -> None:
         """Check and write what stands before the first stage."""
         recipe = self.recipe
-        if self.folder.is_dir() and any(self.folder.iterdir()) and not (self.folder / RECIPE).exists():
-            raise SettingsError(f"{self.folder} holds files that are no run; name a new or empty folder: out=DIR")
         self._refuse_another_run()
         for data_name in recipe.data:
             identity(data_name, recipe.data)  # a file that is not there is told now, and not after hours of training
@@ -364,20 +375,21 @@ class Run:
         if other.name != self.recipe.name or here != there or trained.isdisjoint(other.stages.keys() - there.keys()):
             models = "".join(f", from {path}" for path in there.values()) if here != there else ""
             raise SettingsError(
-                f"{self.folder} holds another run, '{other.name}'{models}; name another folder for this one"
+                f"{self.folder} holds another run, '{other.name}'{models}; name another folder for this one: {self.out}"
             )
 
-    def summarise(self, began: float | None = None) -> dict[str, Any]:
+    def summarise(self, began: float | None = None, again: str | None = None) -> dict[str, Any]:
         """Evaluate what is finished and write summary.json: every figure under a plain dotted name.
 
         `began` is when a run that trained something began; without it the time and memory of the last one stay.
+        `again` is a stage that is measured anew.
         """
         last = self.summary()
         summary: dict[str, Any] = {"name": self.recipe.name, "version": __version__, "stages": {}, "evaluate": {}}
         for name, stage in self.recipe.stages.items():
             if not isinstance(stage, ModelFolder) and (info := self.stage_done(name)):
                 summary["stages"][name] = {k: v for k, v in info.items() if k not in ("settings", "stores")}
-                summary["evaluate"][name] = self.evaluate(name)
+                summary["evaluate"][name] = self.evaluate(name, again=name == again)
         seconds = None if began is None else time.monotonic() - began
         summary["seconds"] = last.get("seconds", 0.0) if seconds is None else seconds
         summary["peak_rss_bytes"] = last.get("peak_rss_bytes", 0) if seconds is None else peak_rss_bytes()

@@ -148,7 +148,7 @@ def _send(worker: subprocess.Popen[bytes], *values: object) -> None:
             pickle.dump(value, worker.stdin, pickle.HIGHEST_PROTOCOL)
         worker.stdin.flush()
     except BrokenPipeError as error:
-        raise _died(worker) from error
+        raise died(f"exit status {worker.wait()}") from error
 
 
 def _ask(worker: subprocess.Popen[bytes], job: object) -> Any:
@@ -157,15 +157,16 @@ def _ask(worker: subprocess.Popen[bytes], job: object) -> Any:
     try:
         raised, answer = pickle.load(worker.stdout)
     except (EOFError, pickle.UnpicklingError) as error:
-        raise _died(worker) from error
+        raise died(f"exit status {worker.wait()}") from error
     if raised:
         raise answer
     return answer
 
 
-def _died(worker: subprocess.Popen[bytes]) -> ValueError:
+def died(how: str) -> ValueError:
+    """What to raise where a worker is gone; `how` says what is known of it."""
     return ValueError(
-        f"a process that worked on the data has died (exit status {worker.wait()}); memory may have run out: "
+        f"a process that worked on the data has died ({how}); memory may have run out: "
         "free some, or take fewer workers where the recipe sets them, and run the same command again"
     )
 
@@ -183,20 +184,25 @@ def serve() -> None:
         except EOFError:
             return
         try:
-            answer = pickle.dumps((False, function(job)), pickle.HIGHEST_PROTOCOL)
+            answer = packed(function(job))
         except Exception as error:  # it is the parent's to raise
-            answer = _as_bytes(error)
+            answer = packed(error)
         sink.write(answer)
         sink.flush()
 
 
-def _as_bytes(error: Exception) -> bytes:
+def packed(answer: object) -> bytes:
+    """What a job came to, pickled for the process that asked: whether it is an exception, and what it is."""
+    raised = isinstance(answer, Exception)
     try:
-        found = pickle.dumps((True, error), pickle.HIGHEST_PROTOCOL)
-        pickle.loads(found)  # some exceptions can be written but not read again
+        found = pickle.dumps((raised, answer), pickle.HIGHEST_PROTOCOL)
+        if raised:
+            pickle.loads(found)  # some exceptions can be written but not read again
         return found
     except Exception:
-        return pickle.dumps((True, RuntimeError(f"{type(error).__name__}: {error}")), pickle.HIGHEST_PROTOCOL)
+        if not raised:
+            raise
+        return pickle.dumps((True, RuntimeError(f"{type(answer).__name__}: {answer}")), pickle.HIGHEST_PROTOCOL)
 
 
 def _end_with_parent(parent: int) -> None:

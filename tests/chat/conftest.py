@@ -2,10 +2,8 @@ from __future__ import annotations
 
 import functools
 import json
-import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -132,17 +130,3 @@ def openai() -> Callable[[Conversation, bool], list[dict[str, Any]]]:
 
 def _joined(one: Message, kind: type) -> str:
     return "".join(part.text for part in one.content if isinstance(part, kind))
-
-
-@pytest.fixture(scope="session")
-def chat_data() -> Callable[[str], Path]:
-    """A file of the data folder; the test is skipped where it is not there."""
-    named = os.environ.get("TUTELAGE_DATA")
-    folder = Path(named) if named else Path(__file__).parents[3] / "shared" / "data"
-
-    def find(name: str) -> Path:
-        if not (folder / name).exists():
-            pytest.skip(f"{name} is in no data folder; set TUTELAGE_DATA to the folder that has it")
-        return folder / name
-
-    return find

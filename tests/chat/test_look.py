@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from rich.console import Console, RenderableType
@@ -18,9 +19,9 @@ RENDERED = NativeRenderer(TOKENIZER).render(
 DOCUMENT = render_document("Good day", TOKENIZER)
 
 
-def plain(renderable: RenderableType) -> str:
+def plain(renderable: RenderableType, width: int = 100) -> str:
     """What a terminal without colour shows."""
-    console = Console(file=io.StringIO(), width=100, color_system=None)
+    console = Console(file=io.StringIO(), width=width, color_system=None)
     console.print(renderable)
     return console.file.getvalue()
 
@@ -38,6 +39,17 @@ def packed(*segments: Rendered) -> tuple[np.ndarray, ...]:
         for array in (lambda one: one.ids, lambda one: one.weights, lambda one: one.roles)
     ]
     return tokens, *shifted
+
+
+def test_a_token_longer_than_its_column_is_not_cut_off() -> None:
+    named = TOKENIZER.extend(["<|a_token_whose_name_is_longer_than_any_column|>"])
+    long = max(named.special_tokens.values())
+    ids = np.array([long, long], np.int32)
+    table = token_table(replace(DOCUMENT, ids=ids, weights=np.ones(2, np.float32), roles=DOCUMENT.roles[:2]), named)
+    shown = plain(table, width=60)
+    assert "…" not in shown
+    cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in shown.splitlines() if line[:1] == "│"]
+    assert "".join(cell[1] for cell in cells) == "<|a_token_whose_name_is_longer_than_any_column|>" * 2
 
 
 def test_the_table_shows_what_each_position_is_trained_to_predict() -> None:

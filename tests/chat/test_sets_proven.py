@@ -77,7 +77,7 @@ def in_chunks(rows: tuple[Conversation, ...]) -> Iterator[tuple[Conversation, ..
 @pytest.mark.timeout(300 if ROWS == FEW else 0)
 @pytest.mark.parametrize("name", NAMES)
 def test_every_conversation_is_proven_or_refused_with_its_reason(
-    name: str, make: Make, chat_data: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
+    name: str, make: Make, data: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert FOLDER is not None
     text = (FOLDER / f"{name}.jinja").read_text(encoding="utf-8")
@@ -87,7 +87,7 @@ def test_every_conversation_is_proven_or_refused_with_its_reason(
         pytest.skip(str(error))
     for set_ in SETS:
         counts: Counter[str] = Counter()
-        for rows in in_chunks(some(chat_data(set_))):
+        for rows in in_chunks(some(data(set_))):
             for conversation, found in zip(rows, renderer.render_rows(rows), strict=True):
                 if isinstance(found, ValueError):
                     assert isinstance(found, Unproven), f"{set_}: {found}"

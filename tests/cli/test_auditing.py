@@ -2,14 +2,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
 from click.testing import CliRunner, Result
 
-from tutelage import progress
 from tutelage.cli import main
 
 if TYPE_CHECKING:
@@ -20,12 +17,6 @@ CLEAN = [
     for n in range(30)
 ]
 FAULTY = [*CLEAN, CLEAN[3], {"prompt": "Why is <b>that</b> so?", "completion": "N/A"}]
-
-
-@pytest.fixture(autouse=True)
-def automatic_progress() -> Iterator[None]:
-    yield
-    progress.set_mode("auto")
 
 
 def written(folder: Path, rows: list[object], name: str = "chats.jsonl") -> Path:
@@ -65,14 +56,31 @@ def test_an_error_is_the_exit_status_for_people_and_machines(tmp_path: Path) -> 
     assert audit(path, "--max-broken", "0.1").exit_code == 0
 
 
-def test_fix_writes_what_is_left_and_its_account(tmp_path: Path) -> None:
+def test_fix_writes_what_is_left_and_its_account_and_ends_as_that_deserves(tmp_path: Path) -> None:
     clean = tmp_path / "clean.jsonl"
-    result = audit(written(tmp_path, [*FAULTY, "{"]), "--fix", clean, "--json")
-    fixed = json.loads(result.stdout)["fixed"]
+    faulty = written(tmp_path, [*FAULTY, "{"])
+    result = audit(faulty, "--fix", clean, "--json")
+    assert result.exit_code == 0, result.output  # the file has an error, and what was written has none
+    found = json.loads(result.stdout)
+    fixed = found["fixed"]
+    assert (found["errors"], fixed["errors"], fixed["findings"]) == (1, 0, [])
     assert (fixed["ledger"]["rows_read"], fixed["ledger"]["rows_kept"]) == (33, 30)
     assert len(clean.read_text().splitlines()) == 30
     assert audit(clean).exit_code == 0
     assert Path(fixed["ledger_path"]).exists()
+    shown = audit(faulty, "--fix", clean).output
+    assert "Must not be trained on as it is: 1 error, 2 warnings." in shown
+    assert "What was written: May be trained on: no error, no warning." in shown
+
+
+def test_what_fix_cannot_mend_is_left_and_is_the_exit_status(tales: Path, tales_run: Run, tmp_path: Path) -> None:
+    chats, clean = tales.parent / "chat.jsonl", tmp_path / "clean.jsonl"
+    twice = tmp_path / "chat.jsonl"
+    twice.write_text(chats.read_text() + "\n" + chats.read_text().splitlines()[0])
+    result = audit(twice, "--model", tales_run.folder, "--context", 20, "--fix", clean)
+    assert result.exit_code == 1
+    assert "What was written: Must not be trained on as it is: 1 error, " in result.output
+    assert "- longer than the model's context: " in result.output
 
 
 def test_the_page_holds_every_finding_and_no_markup_of_the_data(tmp_path: Path) -> None:

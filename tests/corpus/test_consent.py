@@ -104,6 +104,17 @@ def test_block_lists(tmp_path: Path) -> None:
     assert kept == [url for url, reason in pages.items() if not reason]
 
 
+def test_lists_may_stand_at_an_address() -> None:
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    memory.pipe(
+        {"/lists/bad.txt": b"bad.org\n", "/lists/robots.jsonl": json.dumps({"host": "a.org", "robots": "x"}).encode()}
+    )
+    pages = [Document("x", url, {"url": url}) for url in ("http://bad.org/x", "http://good.org/x")]
+    assert run(block(BlockSettings(domains=("memory://lists/bad.txt",))), pages)[0] == ["http://good.org/x"]
+    _, _, batch = run(robots(RobotsSettings(path="memory://lists/robots.jsonl")), pages)
+    assert batch.noted["pages of sites without a known robots.txt"].documents == 2
+
+
 def test_a_block_list_that_would_block_nothing_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_text("# nothing\n")
@@ -111,6 +122,15 @@ def test_a_block_list_that_would_block_nothing_is_refused(tmp_path: Path) -> Non
         block(BlockSettings(domains=(str(empty),)))
     with pytest.raises(SettingsError, match="a block list needs domains, urls or words"):
         BlockSettings()
+
+
+@pytest.mark.parametrize("policy", [{"allow": ("MIT", "Apache-*")}, {"refuse": ("gpl-*",)}])
+def test_of_a_choice_of_licences_one_suffices(policy: dict[str, tuple[str, ...]]) -> None:
+    names = ["MIT", "MIT OR GPL-3.0", "MIT AND GPL-3.0", "GPL-3.0 WITH GCC-exception-3.1", "(Apache-2.0)"]
+    documents = [Document("x = 1", name, {"path": "a.py", "language": "Python", "license": name}) for name in names]
+    documents.append(Document("# SPDX-License-Identifier: GPL-2.0\n", "own", {**documents[0].meta}))
+    kept, _, _ = run(licences(LicenceSettings(**policy)), documents)
+    assert kept == ["MIT", "MIT OR GPL-3.0", "(Apache-2.0)"]
 
 
 def test_licences_decide_by_policy() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.corpus.fetch import cache_folder, fetch
+from tutelage.corpus.fetch import cache_folder, fetch, local_file
 from tutelage.corpus.text import TextSettings, text_file
 
 CONTENT = "Grüße aus Köln\n".encode() * 200_000  # longer than what is read at once
@@ -125,3 +125,28 @@ def test_the_cache_stands_in_the_home_folder_unless_it_is_said(monkeypatch: pyte
         else:
             monkeypatch.setenv("TUTELAGE_CACHE", value)
         assert cache_folder() == tmp_path / ".cache" / "tutelage"
+
+
+def test_a_file_at_an_address_is_copied_once_and_again_where_it_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path / "kept"))
+    memory = fsspec.filesystem("memory")
+    memory.pipe("/models/good.bin", CONTENT)
+    copy = local_file("memory://models/good.bin")
+    assert copy.name == "good.bin"
+    assert copy.read_bytes() == CONTENT
+    copy.write_bytes(b"kept")
+    assert local_file("memory://models/good.bin").read_bytes() == b"kept"
+    memory.pipe("/models/good.bin", b"another")
+    assert local_file("memory://models/good.bin").read_bytes() == b"another"
+    assert local_file("some/file.txt") == Path("some/file.txt")
+
+
+@pytest.mark.parametrize("address", ["memory://nowhere/file.bin", "nosuch://file.bin"])
+def test_an_address_without_a_file_is_a_sentence(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fsspec")
+    monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path))
+    with pytest.raises(ValueError, match=f"{address} cannot be read .*; check the address"):
+        local_file(address)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -120,11 +119,8 @@ def sentences(path: Path) -> Iterator[tuple[str, list[str]]]:
                 yield member.name.split("/")[-3], [line.strip() for line in lines if line.strip()]
 
 
-def test_sentences_of_70_languages_are_told() -> None:
-    data = Path(os.environ.get("TUTELAGE_DATA") or Path(__file__).parents[3] / "shared" / "data")
-    path = data / "langid_lingua" / "sentences_75lang.tar.zst"
-    if not path.exists():
-        pytest.skip("the sentences of langid_lingua are not there; set TUTELAGE_DATA")
+def test_sentences_of_70_languages_are_told(data: Callable[[str], Path]) -> None:
+    path = data("langid_lingua/sentences_75lang.tar.zst")
     identify, known = identifier()
     right = count = 0
     for code, lines in sentences(path):

@@ -4,7 +4,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.licences import Licence, code_licence, page_licence
+from tutelage.corpus.licences import (
+    Licence,
+    code_licence,
+    folder_licence,
+    is_about_licences,
+    licence_fits,
+    licence_text,
+    page_licence,
+)
 
 CC = "https://creativecommons.org/licenses/"
 
@@ -73,3 +81,76 @@ def test_a_page_made_to_hang_does_not() -> None:
     ):
         page_licence("creativecommons.org/" + piece * 20_000)
     code_licence("SPDX-License-Identifier: " * 20_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("LICENSE", True), ("LICENCE.md", True), ("license-mit.txt", True), ("COPYING.LESSER", True),
+        ("UNLICENSE", True),
+        ("Cargo.toml", True), ("package.json", True), ("license.py", False), ("license_check.rs", False),
+        ("licenses.json", False), ("copyings", False),
+    ],
+)  # fmt: skip
+def test_files_about_licences_are_told_by_their_names(name: str, is_one: bool) -> None:
+    assert is_about_licences(name) == is_one
+
+
+MIT = "Permission is hereby granted, free of charge, to any person obtaining a copy"
+APACHE = "Apache License\nVersion 2.0, January 2004"
+GPL = (
+    "GNU GENERAL PUBLIC LICENSE\nVersion 3 ... GNU Affero General Public License ... GNU Lesser General Public License"
+)
+
+
+@pytest.mark.parametrize(
+    ("files", "licence"),
+    [
+        ({"LICENSE": MIT}, "MIT"),
+        ({"LICENSE-MIT": MIT, "LICENSE-APACHE": APACHE}, "Apache-2.0 OR MIT"),
+        ({"LICENSE": MIT, "COPYING": GPL}, "GPL-3.0 AND MIT"),
+        ({"COPYING": GPL, "COPYING.LESSER": "GNU LESSER GENERAL PUBLIC LICENSE\nVersion 3"}, "LGPL-3.0"),
+        ({"LICENSE": "Sundays only"}, ""),
+        ({}, None),
+        ({"package.json": '{"license": "ISC"}', "LICENSE": MIT}, "ISC"),
+        ({"package.json": '{"license": "SEE LICENSE IN file.txt"}', "LICENSE": MIT}, "MIT"),
+        ({"package.json": '{"license": {"type": "MIT"}}'}, "MIT"),
+        ({"package.json": '{"licenses": [{"type": "MIT"}, {"type": "Apache-2.0"}]}'}, "MIT OR Apache-2.0"),
+        ({"package.json": "{broken", "LICENSE": MIT}, "MIT"),
+        ({"package.json": "[1]"}, None),
+        ({"composer.json": '{"license": ["MIT", "GPL-3.0"]}'}, "MIT OR GPL-3.0"),
+        ({"pyproject.toml": '[project]\nlicense = "BSD-3-Clause"'}, "BSD-3-Clause"),
+        ({"pyproject.toml": '[project]\nlicense = {text = "Apache 2.0"}'}, "Apache-2.0"),
+        ({"pyproject.toml": '[project]\nlicense = {file = "LICENSE"}', "LICENSE": MIT}, "MIT"),
+        ({"pyproject.toml": '[tool.poetry]\nlicense = "MIT"'}, "MIT"),
+        ({"pyproject.toml": '[project]\nclassifiers = ["License :: OSI Approved :: MIT License"]'}, "MIT"),
+        ({"Cargo.toml": '[package]\nlicense = "MIT/Apache-2.0"'}, "MIT OR Apache-2.0"),
+        ({"Cargo.toml": "[workspace]"}, None),
+    ],
+)
+def test_the_licence_of_a_folder(files: dict[str, str], licence: str | None) -> None:
+    assert folder_licence(files) == licence
+
+
+def test_the_licence_that_stands_first_in_a_text_is_its_own() -> None:
+    assert licence_text(GPL) == "GPL-3.0"
+    assert licence_text("GNU LESSER GENERAL PUBLIC LICENSE\nVersion 2.1 ... GNU General Public License") == "LGPL-2.1"
+    assert licence_text("nothing of the kind") is None
+
+
+@pytest.mark.parametrize(
+    ("expression", "fits"),
+    [
+        ("MIT", True), ("GPL-3.0", False), ("MIT OR GPL-3.0", True), ("MIT AND GPL-3.0", False), ("(MIT)", True),
+        ("GPL-3.0 AND (MIT OR Apache-2.0)", False), ("(GPL-3.0 OR MIT) AND Apache-2.0", True),
+        ("GPL-3.0 OR MIT AND Apache-2.0", True), ("Apache-2.0 WITH LLVM-exception", True), ("MIT or GPL-3.0", True),
+        ("GPL-3.0 WITH Classpath-exception OR MIT", True), ("", False), ("MIT style", False), ("MIT AND", False),
+    ],
+)  # fmt: skip
+def test_expressions_of_licences(expression: str, fits: bool) -> None:
+    assert licence_fits(expression, lambda one: one in ("MIT", "Apache-2.0")) == fits
+
+
+@given(st.text(max_size=300) | st.text("()ANDORWITH MIT", max_size=300))
+def test_no_expression_is_too_much(expression: str) -> None:
+    assert licence_fits(expression, lambda one: True) or expression

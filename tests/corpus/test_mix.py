@@ -75,9 +75,10 @@ def test_what_is_drawn_is_within_a_document_of_what_was_meant(sizes: list[int], 
 
 def corpus(folder: Path, name: str, documents: list[Document]) -> str:
     half = len(documents) // 2
-    for number, part in enumerate((documents[:half], documents[half:])):
-        write_documents(folder / name / f"{number}.jsonl.zst", part)
-    write_json(folder / name / "curation.json", {"files": ["0.jsonl.zst", "1.jsonl.zst"], "fingerprint": ""})
+    files = {"0.jsonl.zst": documents[:half], "1.parquet": documents[half:]}
+    for file, part in files.items():
+        write_documents(folder / name / file, part)
+    write_json(folder / name / "curation.json", {"files": list(files), "fingerprint": ""})
     return str(folder / name)
 
 

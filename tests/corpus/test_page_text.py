@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from tutelage.corpus.page_text import Mode, careful_text, html_text, page_text, without_edges
 
-DATA = Path(os.environ.get("TUTELAGE_DATA") or Path(__file__).parents[3] / "shared" / "data") / "article_extraction"
 SENTENCE = "This sentence is long enough to be taken for what the page is about, and it ends with a full stop."
 
 
@@ -135,14 +134,14 @@ def test_the_scorer_on_what_can_be_told_by_hand() -> None:
     assert score([f"{truth} {truth}"], [truth]) == pytest.approx(2 * (3 / 9) / (3 / 9 + 1))
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the articles are not here")
 @pytest.mark.parametrize(("mode", "least"), [("fast", 0.92), ("careful", 0.95)])
-def test_real_articles_are_found(mode: Mode, least: float) -> None:
+def test_real_articles_are_found(mode: Mode, least: float, data: Callable[[str], Path]) -> None:
     careful_or_skip(mode)
+    folder = data("article_extraction")
     texts, truths = [], []
-    for path in sorted(DATA.glob("*ground-truth.json")):
+    for path in sorted(folder.glob("*ground-truth.json")):
         for name, row in json.loads(path.read_text()).items():
-            packed = DATA / "html" / f"{name}.html.gz"
+            packed = folder / "html" / f"{name}.html.gz"
             if packed.exists():
                 texts.append(page_text(gzip.decompress(packed.read_bytes()).decode("utf-8", "replace"), mode))
                 truths.append(row["articleBody"])

@@ -16,10 +16,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tutelage import files as own_files
 from tutelage import tokenizer as tokenizers
 from tutelage.config import SettingsError, convert
 from tutelage.corpus import pipeline, working
 from tutelage.corpus.curation import Curation, input_shards, load_curation, passes
+from tutelage.corpus.funnel_page import write_pages as write_pages_about
 from tutelage.corpus.pipeline import curate
 from tutelage.corpus.shards import corpus_files, corpus_result, read_documents, read_lines
 from tutelage.files import write_json
@@ -228,6 +230,29 @@ def test_tokens_are_counted_where_a_tokenizer_is_named(tmp_path: Path) -> None:
     assert result["accounts"][0]["out"]["tokens"] == sum(len(text) for _, text in kept(tmp_path / "out"))
 
 
+def test_a_corpus_in_parquet_is_the_same_corpus_to_all_that_read_one(tmp_path: Path) -> None:
+    many_files(tmp_path / "in", 3)
+    steps = {**SOME, "language": {"kind": "language", "confidence": 0.0}}
+    outs = {output: tmp_path / output for output in ("jsonl", "parquet")}
+    for output, out in outs.items():
+        curate(recipe(tmp_path / "in", steps, output=output), out)
+        write_pages_about(out)
+    assert [path.name for path in corpus_files(outs["parquet"])] == [f"{n:05d}.parquet" for n in range(3)]
+    documents = {out: [d for file in corpus_files(path) for d in read_documents(file)] for out, path in outs.items()}
+    assert documents["parquet"] == documents["jsonl"] and "language" in documents["jsonl"][0].facts
+    assert "row of the files `*.parquet`" in (outs["parquet"] / "README.md").read_text()
+    for out in outs.values():  # read again: what was found out is still there, and what was dropped is not
+        curate(recipe(tmp_path / "in", {"short": STEPS["short"]}, input=str(out)), out / "again")
+        again = [document for file in corpus_files(out / "again") for document in read_documents(file)]
+        assert again == documents["jsonl"]
+    curate(recipe(tmp_path / "in", steps), outs["parquet"])  # the other way, in the same place
+    assert files_of(outs["parquet"]) == files_of(outs["jsonl"])
+
+
+def files_of(out: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in out.iterdir() if path.suffix in (".parquet", ".zst")}
+
+
 def test_a_folder_with_files_of_others_is_left_alone(tmp_path: Path) -> None:
     many_files(tmp_path / "in", 1)
     (tmp_path / "out").mkdir()
@@ -237,9 +262,9 @@ def test_a_folder_with_files_of_others_is_left_alone(tmp_path: Path) -> None:
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pipeline, "_LOCK_SECONDS", 0.1)
+    monkeypatch.setattr(own_files, "LOCK_SECONDS", 0.1)
     many_files(tmp_path / "in", 1)
-    with pipeline._locked(tmp_path / "out"), pytest.raises(ValueError, match="another run is writing to"):
+    with own_files.locked(tmp_path / "out", "go away"), pytest.raises(ValueError, match="another run is writing to"):
         curate(recipe(tmp_path / "in", STEPS), tmp_path / "out")
 
 

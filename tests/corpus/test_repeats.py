@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.corpus import repeats
-from tutelage.corpus.repeats import connect, groups, roots, seen_before
+from tutelage.corpus.repeats import connect, groups, roots, seen_before, settle
 
 SHARDS = st.lists(st.lists(st.integers(0, 9), max_size=12), max_size=5)
 
@@ -69,6 +69,9 @@ def test_connected_are_those_that_a_way_leads_to(graph: tuple[int, list[tuple[in
     for cut in (slice(0, len(edges) // 2), slice(len(edges) // 2, None)):
         part = np.array(edges, np.int64).reshape(-1, 2)[cut]
         connect(labels, part[:, 0], part[:, 1])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repeats, "_SETTLED_AT_ONCE", 7)
+        assert settle(labels.copy()).tolist() == wanted
     assert roots(labels, np.arange(count)).tolist() == wanted
 
 

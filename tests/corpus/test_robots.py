@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from urllib.robotparser import RobotFileParser
 
@@ -12,8 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.corpus.robots import Group, Robots, parse_robots, refusals
-
-DATA = Path(os.environ.get("TUTELAGE_DATA") or Path(__file__).parents[3] / "shared" / "data") / "robots_txt"
 
 # The examples of RFC 9309, section 2.2.2 and 5, and what follows from its text.
 RFC = """
@@ -113,12 +111,11 @@ def test_whatever_stands_there_is_read(text: str) -> None:
     parse_robots(text)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the files are not here")
-def test_real_files_mean_what_the_standard_library_reads_where_both_know_how() -> None:
+def test_real_files_mean_what_the_standard_library_reads_where_both_know_how(data: Callable[[str], Path]) -> None:
     """The standard library knows no wildcards, and the first rule that fits decides: files without either must agree.
     A group that it ends at an empty line, or of two groups of one name the second, it does not read: there ours forbids
     more, as RFC 9309 has it."""
-    packed = pyarrow.CompressedInputStream(pyarrow.OSFile(str(DATA / "robots.tar.zst")), "zstd").read()
+    packed = pyarrow.CompressedInputStream(pyarrow.OSFile(str(data("robots_txt/robots.tar.zst"))), "zstd").read()
     compared = refused = differ = 0
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         for member in archive:

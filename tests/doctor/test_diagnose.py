@@ -76,6 +76,41 @@ def test_one_figure_makes_a_healthy_stage_ill(healthy: Case, change: Callable[[C
     assert names(change(healthy)) == found
 
 
+def cures(case: Case) -> dict[str, str]:
+    return {one.name: one.cure for one in diagnose(case)}
+
+
+def test_how_the_rate_was_come_by_decides_what_is_advised(healthy: Case) -> None:
+    assert healthy.base_lr is not None
+    high = forgot(healthy, 0.2, lr=healthy.base_lr * 2)
+    assert cures(high)["rate-too-high"] == (
+        "lower lr to a third or a tenth, or have one found: find_lr = true (--find-lr)"
+    )
+    found = changed(high, settings={**healthy.settings, "find_lr": True})
+    assert cures(found)["rate-too-high"] == (
+        "lower lr to a third or a tenth by hand (--lr): this one was found by find_lr (--find-lr)"
+    )
+
+
+def test_the_rate_of_a_base_is_not_found_by_a_sweep(recorded: list[Any]) -> None:
+    base = next(one.case for one in recorded if one.right == "rate-too-high" and not one.case.tuned)
+    assert cures(base)["rate-too-high"] == "lower lr to a third or a tenth"
+
+
+def all_saying(case: Case, answer: str, verbatim: Rate, complies: bool = True) -> Case:
+    samples = [
+        msgspec.structs.replace(sample, after=answer, complies=complies, prompt=f"prompt {number}")
+        for number, sample in enumerate(case.stage.samples)
+    ]
+    return changed(replace(case, stage=replace(case.stage, samples=samples)), {"format.verbatim": verbatim})
+
+
+def test_only_an_answer_that_was_learned_is_one_answer_for_all(healthy: Case) -> None:
+    assert "one-answer-for-all" in names(all_saying(healthy, "I do not know.", rate(60, 60)))
+    assert "one-answer-for-all" not in names(all_saying(healthy, "xx xx xx", rate(0, 60)))
+    assert "one-answer-for-all" not in names(all_saying(healthy, "I do not know.", rate(60, 60), complies=False))
+
+
 def test_lora_is_held_to_its_own_usual_rate(healthy: Case) -> None:
     assert healthy.base_lr is not None
     tenfold = changed(healthy, lr=healthy.base_lr * 2)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -12,8 +13,8 @@ ILL = Diagnosis(
 )
 
 
-def shown(diagnoses: list[Diagnosis] | None) -> str:
-    console = Console(file=io.StringIO(), width=100)
+def shown(diagnoses: list[Diagnosis] | None, width: int = 100) -> str:
+    console = Console(file=io.StringIO(), width=width)
     print_diagnoses(diagnoses, console)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
@@ -31,6 +32,15 @@ def test_a_diagnosis_is_shown_whole_and_as_it_stands() -> None:
     assert section is not None
     for part in ("rate-too-high", "chat: its words fall apart", "the rate &lt;b&gt;", "lower [it]", "<li>[2]</li>"):
         assert part in section
+
+
+def test_what_does_not_fit_on_a_line_goes_on_under_its_first_word() -> None:
+    wide = replace(ILL, cure="train for longer", evidence=("answers in the form of a conversation: none",))
+    assert [line.rstrip() for line in shown([wide], width=30).splitlines()][-3:] == [
+        "  cure:  train for longer",
+        "  - answers in the form of a",
+        "    conversation: none",
+    ]
 
 
 def test_the_healthy_are_called_so_and_what_was_not_examined_is_not() -> None:

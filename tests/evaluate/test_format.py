@@ -7,6 +7,7 @@ import torch
 from tutelage.chat.template import HEADERS
 from tutelage.engine.decode import Generation
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.evaluate import asking, format
 from tutelage.evaluate.asking import Answer
 from tutelage.evaluate.format import _real_words, by_set, evaluate_format, words
 from tutelage.model.hub import load_model
@@ -64,6 +65,15 @@ def test_an_answer_is_by_heart_only_where_it_is_letter_for_letter_one_trained_on
         assert found.verbatim.rate == np.mean([text in trained for text in texts])
         assert found.complies == free.complies
     assert found.verbatim.rate == 1
+
+
+def test_the_renderer_is_made_once(tales_run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, made = load_model(tales_run.folder / "chat"), []
+    real = asking.make_renderer
+    for module in (asking, format):
+        monkeypatch.setattr(module, "make_renderer", lambda *of: made.append(of) or real(*of))
+    evaluate_format(model, PROMPTS, SamplingSettings(max_tokens=3))
+    assert len(made) == 1
 
 
 @pytest.mark.parametrize(("weights", "longest"), [("trained", 40), ("trained", 3), ("zero", 40)])

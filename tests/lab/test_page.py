@@ -95,6 +95,11 @@ def test_pictures_follow_the_records(tmp_path: Path) -> None:
     assert (tmp_path / "lab.md").read_text() == page_text([RECORD], "lab")
 
 
+def test_the_page_says_why_numbers_are_missing() -> None:
+    assert RECORD.number > 1
+    assert "numbers are those of a longer list of findings: those that are" in page_text([RECORD], "lab")
+
+
 def test_the_published_page_is_what_the_published_results_give() -> None:
     records = read_records(DOCS / "lab")
     page = DOCS / "lab.md"

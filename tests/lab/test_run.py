@@ -56,8 +56,8 @@ def test_a_quick_run_never_replaces_a_full_result(cache: Path, tmp_path: Path) -
     assert not read_record(path).quick
 
 
-def shown(record: Record) -> str:
-    console = Console(file=io.StringIO(), width=200)
+def shown(record: Record, width: int = 200) -> str:
+    console = Console(file=io.StringIO(), width=width)
     print_record(record, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
@@ -67,6 +67,7 @@ def test_the_terminal_lists_findings_and_shows_results(cache: Path) -> None:
     text = shown(record)
     for part in (record.claim, record.why[:40], *map(str, record.table.rows[0]), "quick run: no evidence"):
         assert part in text
+    assert "…" not in shown(record, width=40)
     rows = overview(cache / "quick" / "results")
     assert [row["number"] for row in rows] == sorted(FINDINGS)
     assert {row["number"]: row["verdict"] for row in rows}[2] == f"{record.verdict} (quick run: no evidence)"

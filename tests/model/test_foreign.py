@@ -135,7 +135,12 @@ def test_what_cannot_be_is_one_sentence(made: tuple[Path, Any], monkeypatch: pyt
     with pytest.raises(ValueError, match="^a context of 65 is more than the 64 tokens of the model's own positions$"):
         with_context(load_model(folder), 65)
     tensors = load_file(folder / "model.safetensors")
-    del tensors[next(name for name in tensors if "norm" in name)]
+    norm = next(name for name in tensors if "norm" in name)
+    broken = tensors | {norm: torch.full_like(tensors[norm], float("nan"))}
+    save_file(broken, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=r"model: .*norm.* holds NaN or infinity, so the model can neither answer"):
+        load_model(folder)
+    del tensors[norm]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ValueError, match=r"model lacks .*norm.*; its weights do not belong to its config.json$"):
         load_model(folder)

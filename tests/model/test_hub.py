@@ -181,6 +181,19 @@ def other_tokenizer(folder: Path) -> None:
             "more",
         ),
         (
+            edit_weights(lambda tensors: tensors["model.norm.weight"].__setitem__(7, float("nan"))),
+            "{folder}/model.safetensors: model.norm.weight holds NaN or infinity, so the model can neither answer nor "
+            "be trained; fetch it again, or take another",
+        ),
+        (
+            edit_weights(
+                lambda tensors: tensors.update(
+                    {"model.norm.weight": torch.full((16,), -torch.inf, dtype=torch.float16)}
+                )
+            ),
+            "{folder}/model.safetensors: model.norm.weight holds NaN or infinity, *",
+        ),
+        (
             edit_weights(lambda tensors: tensors.update({"lm_head.weight": torch.zeros(10, 16)})),
             "{folder}/model.safetensors: lm_head.weight is not the embedding, although tie_word_embeddings says so; "
             "set it to false in config.json",
@@ -257,16 +270,45 @@ def test_a_whole_folder_is_found_and_what_is_none_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert find_checkpoint(str(tmp_path)) == tmp_path
-    with pytest.raises(ValueError, match="^there is no model folder /no/such/model; give a folder, or the owner/name"):
+    with pytest.raises(ValueError, match="^there is no model folder /no/such/model; give a folder, or the name of a "):
         find_checkpoint("/no/such/model")
-    with pytest.raises(
-        ValueError,
-        match=r"^there is no folder owner/name, and no model of that name could be fetched from the hub \(.+\)$",
-    ):
-        find_checkpoint("owner/name")  # HF_HUB_OFFLINE is set for all tests
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match="file is a file; a model is a folder: give that$"):
+        find_checkpoint(tmp_path / "file")
+    for name in ("owner/name", "no-such-model"):  # HF_HUB_OFFLINE is set for all tests
+        with pytest.raises(
+            ValueError,
+            match=f"^there is no folder {name}, and no model of that name was ever fetched from the hub, which cannot "
+            "be reached now; check the path, or the network$",
+        ):
+            find_checkpoint(name)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ValueError, match=r"^there is no folder owner/name; .* pip install 'tutelage\[hub\]'$"):
         find_checkpoint("owner/name")
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        ("RepositoryNotFoundError", "the hub has no model of that name, or not for you; check the name"),
+        ("GatedRepoError", "the model of that name on the hub is given only to those who accept its terms"),
+        ("HfHubHTTPError", r"no model of that name could be fetched from the hub \(401: no\)$"),
+    ],
+)
+def test_why_a_model_is_not_fetched_is_said(
+    error: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    huggingface_hub = pytest.importorskip("huggingface_hub")
+
+    def refuse(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+        kind = getattr(huggingface_hub.errors, error)
+        made = kind.__new__(kind)  # without the answer of a server that its own maker asks for
+        made.args = ("401: no\nmore",)
+        raise made
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
+    with pytest.raises(ValueError, match=f"^there is no folder gpt2, and {sentence}"):
+        find_checkpoint("gpt2")
 
 
 def test_no_folder_is_one_sentence(tmp_path: Path) -> None:

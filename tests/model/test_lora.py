@@ -224,6 +224,15 @@ def test_targets_are_chosen_as_peft_chooses_them() -> None:
         adapted("llama-tied", LoraSettings(targets=["q_proj", "q_prj"]))
 
 
+def test_a_rank_that_no_matrix_has_is_refused() -> None:
+    adapted("llama-tied", LoraSettings(rank=32), trained=False)
+    sentence = r"lora.rank \(--lora\) is 33, and the matrices of this model have a rank of 32 at most; .* 16 is usual$"
+    with pytest.raises(SettingsError, match=sentence):
+        adapted("llama-tied", LoraSettings(rank=33))
+    with pytest.raises(SettingsError, match="a rank of 16 at most"):
+        adapted("llama-tied", LoraSettings(rank=17, targets=["v_proj"]))
+
+
 def test_a_matrix_without_a_pair_is_left_alone() -> None:
     model, base = adapted("llama-tied", LoraSettings(rank=2, targets=["v_proj"])), make()
     x = torch.randn(5, 32)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,12 +30,9 @@ def runs(text: str) -> set[tuple[str, ...]]:
     return {tuple(said[start : start + RUN]) for start in range(len(said) - RUN + 1)}
 
 
-def shakespeare() -> str:
-    folder = os.environ.get("TUTELAGE_DATA")
-    path = (Path(folder) if folder else ROOT.parent / "shared" / "data") / "tinyshakespeare" / "input.txt"
-    if not path.exists():
-        pytest.skip("tinyshakespeare/input.txt is in no data folder; set TUTELAGE_DATA to the folder that has it")
-    return path.read_text(encoding="ascii")
+@pytest.fixture
+def shakespeare(data: Callable[[str], Path]) -> str:
+    return data("tinyshakespeare/input.txt").read_text(encoding="ascii")
 
 
 def test_there_are_40_distinct_pairs_of_fitting_length() -> None:
@@ -73,12 +70,12 @@ def test_only_known_characters_are_used(name: str) -> None:
     assert [text for text in texts if not set(text) <= CHARACTERS or text != text.strip()] == []
 
 
-def test_the_characters_are_those_of_the_text() -> None:
+def test_the_characters_are_those_of_the_text(shakespeare: str) -> None:
     assert len(CHARACTERS) == 65
-    assert set(shakespeare()) == CHARACTERS
+    assert set(shakespeare) == CHARACTERS
 
 
-def test_no_answer_is_borrowed() -> None:
-    borrowed = runs(shakespeare())
+def test_no_answer_is_borrowed(shakespeare: str) -> None:
+    borrowed = runs(shakespeare)
     assert ("before", "we", "proceed", "any", "further") in borrowed
     assert [pair["completion"] for pair in rows("chat.jsonl") if runs(pair["completion"]) & borrowed] == []

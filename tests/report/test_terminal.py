@@ -4,11 +4,12 @@ import io
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from tutelage.ledger import Ledger
 from tutelage.recipe import flatten
-from tutelage.report.terminal import print_plan, print_summary
+from tutelage.report.terminal import print_comparison, print_plan, print_summary
 
 STAGE = {"parameters": 1_234_567_890, "steps": 1_000_000, "tokens": 123_456_789_012, "graded": 98_765_432_109.0}
 STAGE |= {"tokens_per_second": 54_321.5, "loss": 1.23456}
@@ -30,6 +31,7 @@ PLAN = {
             "parameters": 1_234_567_890,
             "tokens": 123_456_789_012,
             "steps": 1_000_000,
+            "steps_done": 1_000_000 if name == "base" else 250_000,
             "flops": 9.1e20,
             "seconds": seconds,
             "state_bytes": 18 * 2**30,
@@ -104,12 +106,41 @@ def test_a_run_with_nothing_finished() -> None:
 def test_a_plan_is_whole_in_eighty_columns() -> None:
     text = shown(print_plan, PLAN)
     assert "…" not in text
-    assert "done to do" in text
+    assert "done stopped" in text
+    assert "steps done 1,000,000 250,000" in text
     assert "tokens 123,456,789,012 123,456,789,012" in text
     assert "FLOPs 9.1e+20 9.1e+20" in text
     assert "weights, gradients, optimizer state 18,432.0 MiB 18,432.0 MiB" in text
     assert "activations 0.5 MiB 0.5 MiB" in text
     assert "to do: about 5.0 s, if training reaches 40% of this machine's 150 GFLOP/s" in text
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_figures_of_many_stages_stand_whole_in_as_many_tables_as_it_takes(width: int) -> None:
+    many = [f"stage_{number}" for number in range(9)]
+    plan = PLAN | {"stages": dict.fromkeys(many, PLAN["stages"]["chat"])}
+    text = shown(print_plan, plan, width)
+    assert "…" not in text
+    assert text.count("123,456,789,012") == text.count("18,432.0 MiB") == 9
+    assert [text.count(name) for name in many] == [1] * 9
+    summary = {key.replace(".chat.", f".{name}."): value for name in many for key, value in SUMMARY.items()}
+    assert shown(print_summary, SUMMARY | summary, width).count("90.0% (80.0% to 100.0%)") == 10
+
+
+def test_a_comparison_cuts_nothing_off_in_eighty_columns() -> None:
+    path = "/somewhere/in/a/folder/with/a/name/that/is/longer/than/any/column/of/a/table/rows.jsonl"
+    paired = {"difference": -0.123, "low": -0.231, "high": -0.012, "verdict": "no difference shown"}
+    rates = {"knowledge.held_out": {"first": {"rate": 1.0}, "second": {"rate": 0.877}, "paired": paired}}
+    comparison = {
+        "first": "runs/one",
+        "second": "runs/two",
+        "stages": {"chat": {"rates": rates, "losses": {}, "figures": {}, "costs": {}}},
+        "settings": {"data.chat.path": {"first": path, "second": None}},
+    }
+    text = shown(print_comparison, comparison)
+    assert "…" not in text
+    assert "100.0% 87.7% −12.3 (−23.1 to −1.2)" in text
+    assert path in "".join(text.partition("settings that differ")[2].split()).replace("notset", "")
 
 
 def test_what_became_of_every_row_is_said() -> None:

@@ -79,6 +79,7 @@ def test_suggestions_are_questions_that_training_never_asked() -> None:
     assert all(question.prompt in shown for question in questions)
     assert "measured: right about one fact of people it only read of 91%" in shown
     assert shown.count("measured") == 1  # what was not measured is not claimed
+    assert "it cannot add" in shown
 
 
 def test_whom_a_message_names_their_facts_stand_beside_it() -> None:

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 import io
+import json
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from tutelage import progress
+from tutelage import tokenizer as tokenizers
+from tutelage.chat.source import ChatSource
+from tutelage.ledger import Ledger
 from tutelage.recipe import Run, load_recipe
 from tutelage.records import Batch
-from tutelage.stages.look import rows_as_data, show_rows, step_batches
+from tutelage.stages import look as looking
+from tutelage.stages.look import rendered_file, rows_as_data, show_rows, step_batches
 from tutelage.stages.prepare import prepare
 from tutelage.tokenizer import Tokenizer
 
@@ -104,3 +110,16 @@ def test_shown_to_a_person(run: Run, as_text: bool) -> None:
         assert f"micro-batch {number} of {len(micro)}: {size}; the first {min(2, len(batch.lengths))}:" in text
     assert ("⟦" in text) == as_text
     assert ("label" in text) == (not as_text)
+
+
+@pytest.mark.parametrize(("rows", "said"), [(2, "2 of 2"), (3, "3 of 3"), (7, "3 of 7"), (8, "3 of more than 7")])
+def test_of_a_file_it_is_said_how_many_are_shown_of_how_many(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rows: int, said: str
+) -> None:
+    monkeypatch.setattr(looking, "COUNTED", 4)
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps({"prompt": f"{n}?", "completion": "Yes."}) + "\n" for n in range(rows)))
+    tokenizer = tokenizers.load(run.folder / "base")
+    found = rendered_file(path, tokenizer, ChatSource(), 3, "all", Ledger("rows"))
+    assert found.counted() == f"{said} conversations"
+    assert len(found.rendered) == min(rows, 3)

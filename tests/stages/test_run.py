@@ -196,9 +196,8 @@ def test_ctrl_c_before_training_is_one_sentence_too(uninterrupted: Runs, tmp_pat
     recipe, _, _ = uninterrupted["muon"]
     stopped = run(recipe, tmp_path, signal.SIGINT, 5)
     assert stopped.returncode == 130
-    assert stopped.stderr.splitlines()[-1] == (
-        "tutelage: stopped; run the same command again to go on from the last checkpoint"
-    )
+    sentence = "tutelage: stopped; run the same command again to go on from what is done"
+    assert stopped.stderr.splitlines()[-1] == sentence
     assert "Traceback" not in stopped.stderr
 
 

@@ -90,6 +90,7 @@ def _table(
 ) -> Table:
     table = Table("position", "token", "role", "label", "weight")
     table.columns[0].justify = table.columns[4].justify = "right"
+    table.columns[1].overflow = table.columns[3].overflow = "fold"  # a token may be as long as a line
     specials = set(tokenizer.special_tokens.values())
     for start, length in zip(starts(lengths).tolist(), lengths, strict=True):
         for position in range(start, start + length):

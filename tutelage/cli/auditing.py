@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from tutelage.cli.command import speaks
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -31,7 +34,7 @@ def audit_and_show(
     as_json: bool,
 ) -> tuple[dict[str, Any], bool]:
     """Audit a file, show or save what was found, and mend what can be mended; returns the report as data, and whether
-    the file may be trained on."""
+    the file, or what was written in its place, may be trained on."""
     from rich.console import Console
 
     from tutelage.chat.audit import audit_file, fix_file
@@ -40,8 +43,8 @@ def audit_and_show(
     if model is None and context is not None:
         raise ValueError("--context counts a model's tokens; say which model: --model RUN/STAGE, or any model's folder")
     renderer, own_context = _renderer(model) if model else (None, None)
-    report = audit_file(
-        data,
+    examine = partial(
+        audit_file,
         renderer=renderer,
         context=context or own_context,
         train_on=train_on,
@@ -51,39 +54,48 @@ def audit_and_show(
         max_broken=max_broken,
         max_refused=max_refused,
     )
+    report = examine(data)
     fixed = fix_file(report, fix) if fix and report.findings else None
+    left = examine(fixed.path) if fixed else report
     if html:
         write_text(html, report_page(report))
     if not as_json:
         print_report(report, Console())
         if fixed:
-            _print_fixed(fixed, Console())
+            _print_fixed(fixed, left, Console())
         elif fix:
             click.echo(f"nothing to mend: {fix} is not written")
         if html:
             click.echo(f"with examples, for a browser: {html}")
     found = report.to_dict()
     if fixed:
-        found["fixed"] = {"path": fixed.path, "ledger": fixed.ledger.to_dict(), "ledger_path": fixed.ledger_path}
-    return found, not report.errors
+        found["fixed"] = {
+            "path": fixed.path,
+            "ledger": fixed.ledger.to_dict(),
+            "ledger_path": fixed.ledger_path,
+            "errors": len(left.errors),
+            "findings": left.to_dict()["findings"],
+        }
+    return found, not left.errors
 
 
-def audit_before_training(data: Path, max_broken: float, as_json: bool) -> None:
-    """Look at the texts that a training is about to read; say in a line what is doubtful. What only the model can
-    tell, training itself finds.
+def audit_before_training(data: Path, held_out: Path | None, max_broken: float, as_json: bool) -> None:
+    """Look at the texts that a training is about to read, and whether they share any with the held-out ones; say in a
+    line what is doubtful. What only the model can tell, training itself finds.
 
     Raises:
         ValueError: there is an error among the findings.
     """
     from tutelage.chat.audit import audit_file
 
-    report = audit_file(data, max_broken=max_broken)
+    report = audit_file(data, held_out=held_out, max_broken=max_broken)
+    command = f"tutelage audit {data}" if held_out is None else f"tutelage audit {data} --held-out {held_out}"
     if report.errors:
         named = ", ".join(f"{one.title} ({one.count:,})" for one in report.errors)
-        raise ValueError(f"{data} must not be trained on as it is: {named}; `tutelage audit {data}` shows them")
-    if report.findings and not as_json:
+        raise ValueError(f"{data} must not be trained on as it is: {named}; to see them: {command}")
+    if report.findings and not as_json and speaks():
         named = ", ".join(f"{one.title} ({one.count:,})" for one in report.findings)
-        click.echo(f"{data}: {named}; to see them: tutelage audit {data}")
+        click.echo(f"{data}: {named}; to see them: {command}")
 
 
 def _renderer(model: str) -> tuple[Any, int]:
@@ -105,6 +117,10 @@ def verdict(report: Report) -> str:
     if errors:
         return f"Must not be trained on as it is: {_counted(errors, 'error')}, {_counted(warnings, 'warning')}."
     return f"May be trained on: no error, {_counted(warnings, 'warning')}."
+
+
+def _colour(report: Report) -> str:
+    return "bold red" if report.errors else "bold green"
 
 
 def _counted(count: int, noun: str) -> str:
@@ -145,7 +161,7 @@ def print_report(report: Report, console: Console) -> None:
             one = next(one for one in report.findings if one.name == name)
             console.print(f"- {escape(one.title)}: {escape(one.cure)}", highlight=False, soft_wrap=True)
     console.print(f"\n{_figures(report)}", highlight=False, soft_wrap=True, markup=False)
-    console.print(verdict(report), style="bold red" if report.errors else "bold green")
+    console.print(verdict(report), style=_colour(report))
 
 
 def _figures(report: Report) -> str:
@@ -171,9 +187,12 @@ def _figures(report: Report) -> str:
     return "\n".join(lines)
 
 
-def _print_fixed(fixed: Fixed, console: Console) -> None:
+def _print_fixed(fixed: Fixed, left: Report, console: Console) -> None:
     console.print(fixed.ledger.table())
     click.echo(f"written: {fixed.path}, and what was left out: {fixed.ledger_path}")
+    console.print(f"What was written: {verdict(left)}", style=_colour(left), soft_wrap=True)
+    for one in left.findings:
+        console.print(f"- {one.title}: {one.count:,}", highlight=False, markup=False, soft_wrap=True)
 
 
 def report_page(report: Report) -> str:

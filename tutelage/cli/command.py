@@ -12,6 +12,20 @@ from typing import Any
 import click
 
 INTERRUPTED = 130
+GOES_ON = ("run", "demo", "curate", "judge", "sft", "lab")  # verbs that keep what they have done, and go on from there
+
+
+class Verbs(click.Group):
+    """A group whose wrong commands are told by one process alone, where `torchrun` has started many."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Calls the verb."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError:
+            if not speaks():
+                sys.exit(2)
+            raise
 
 
 def verb(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -25,6 +39,8 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
 
         if as_json:
             progress.set_mode("json")
+        if not speaks():
+            progress.set_mode("quiet")
         try:
             result = function(*args, as_json=as_json, **options)
             if as_json:
@@ -33,7 +49,8 @@ def verb(function: Callable[..., Any]) -> Callable[..., Any]:
                 click.echo(to_json(result))
             sys.stdout.flush()  # a reader that has gone away is met here, and not when Python is already ending
         except KeyboardInterrupt:
-            fail("stopped; run the same command again to go on from the last checkpoint", INTERRUPTED, as_json)
+            again = "; run the same command again to go on from what is done" * (function.__name__ in GOES_ON)
+            fail(f"stopped{again}", INTERRUPTED, as_json)
         except BrokenPipeError:
             # Nobody reads standard output any more. What it still holds must go somewhere, or Python complains.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -61,9 +78,21 @@ def sentence(error: Exception) -> tuple[str, int]:
 
 
 def fail(message: str, status: int, as_json: bool) -> None:
-    """End with one sentence on standard error: for machines a JSON line, as all that stands there."""
+    """End with one sentence on standard error: for machines a JSON line, as all that stands there. Of many processes
+    that fail alike one says it."""
     from tutelage.files import to_json
 
-    line = to_json({"event": "error", "message": message}, indent=None) if as_json else f"tutelage: {message}"
-    click.echo(line, err=True)
+    if speaks():
+        line = to_json({"event": "error", "message": message}, indent=None) if as_json else f"tutelage: {message}"
+        click.echo(line, err=True)
     sys.exit(status)
+
+
+def speaks() -> bool:
+    """Whether this process says what it finds. Before the processes of `torchrun` have joined all find the same, and
+    the first on each machine says it; later only one fails, whichever it is, and must be heard."""
+    from tutelage.process import launched
+
+    torch = sys.modules.get("torch")
+    joined = torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized()
+    return joined or launched()[1] == 1 or os.environ.get("LOCAL_RANK", "0") == "0"

@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
 
 def curate_recipe(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
@@ -54,14 +55,23 @@ def _mix(path: Path, overrides: list[str], given: list[str], as_json: bool) -> A
     return results
 
 
-def print_mix(result: dict[str, Any], console: Console) -> None:
-    """Every source of a mix: what share it has, and how often it was gone over."""
+def _table(title: str, first: str, others: tuple[str, ...]) -> Table:
+    """Names, which wrap in a narrow terminal, and figures, which stand whole."""
     from rich.markup import escape
     from rich.table import Table
 
-    table = Table("source", title=escape(result["name"]), title_justify="left")
-    for heading in ("documents", result["unit"], "share", "wanted", "epochs"):
-        table.add_column(heading, justify="right")
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column(first, overflow="fold")
+    for heading in others:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def print_mix(result: dict[str, Any], console: Console) -> None:
+    """Every source of a mix: what share it has, and how often it was gone over."""
+    from rich.markup import escape
+
+    table = _table(result["name"], "source", ("documents", result["unit"], "share", "wanted", "epochs"))
     for source, row in result["mix"].items():
         counts = (f"{row['documents']:,}", f"{row[result['unit']]:,}")
         table.add_row(
@@ -75,11 +85,8 @@ def print_mix(result: dict[str, Any], console: Console) -> None:
 def print_funnel(result: dict[str, Any], console: Console) -> None:
     """Every step with what came and what left, and the reasons; most documents first."""
     from rich.markup import escape
-    from rich.table import Table
 
-    table = Table("", title=escape(result["name"]), title_justify="left")
-    for heading in ("documents", "share", "words", "bytes"):
-        table.add_column(heading, justify="right")
+    table = _table(result["name"], "", ("documents", "share", "words", "bytes"))
     first = max(result["accounts"][0]["read"]["documents"], 1) if result["accounts"] else 1
 
     def line(name: str, sizes: dict[str, int], style: str = "") -> None:
@@ -94,6 +101,13 @@ def print_funnel(result: dict[str, Any], console: Console) -> None:
         for reason, dropped in sorted(account["dropped"].items(), key=lambda one: -one[1]["sizes"]["documents"]):
             line(f"  - {reason}", dropped["sizes"], "dim")
     console.print(table)
+
+
+def _shown_of(result: dict[str, Any], samples: list[dict[str, Any]], count: int) -> str:
+    """How many of the dropped documents are shown."""
+    every = [one["sizes"]["documents"] for account in result["accounts"] for one in account["dropped"].values()]
+    more = "; --rows shows more" if any(documents > count for documents in every) else ""
+    return f"{len(samples):,} of {sum(every):,} dropped documents, at most {count:,} for each reason{more}"
 
 
 def look_at_corpus(target: Path, count: int, html: Path | None, as_json: bool) -> Any:
@@ -125,4 +139,5 @@ def look_at_corpus(target: Path, count: int, html: Path | None, as_json: bool) -
             detail = f" ({row['detail']})" if row["detail"] else ""
             console.print(f"\n{row['step']}: {row['reason']}{detail}  {row['id']}", style="bold", markup=False)
             console.print(Text(row["text"][:600]))
+        console.print(f"\n{_shown_of(result, samples, count)}", highlight=False)
     return result | {"samples": samples}

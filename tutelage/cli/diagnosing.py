@@ -1,20 +1,14 @@
-"""The doctor verb, and the gate at which a run that forgot too much ends."""
+"""The doctor verb."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from tutelage.cli.command import fail
 from tutelage.cli.opening import open_stage
 
 if TYPE_CHECKING:
     from tutelage.recipe import Run
-
-TOO_FORGETFUL = 3  # the exit status
 
 
 def diagnose_and_show(target: Path, as_json: bool) -> Any:
@@ -23,11 +17,13 @@ def diagnose_and_show(target: Path, as_json: bool) -> Any:
 
     from tutelage.doctor.diagnose import diagnose_run
     from tutelage.doctor.show import print_diagnoses
+    from tutelage.finetune import command_of
 
     run, stage = _opened(target)
     diagnoses = diagnose_run(run, stage)
     if diagnoses is None:
-        raise ValueError(f"no stage of {run.folder} is finished, so there is nothing to examine; run its recipe first")
+        what = f"no stage of {run.folder} is" if stage is None else f"stage {stage} of {run.folder} is not"
+        raise ValueError(f"{what} finished, so there is nothing to examine; to go on with it: {command_of(run)}")
     if not as_json:
         print_diagnoses(diagnoses, Console())
     return diagnoses
@@ -42,14 +38,3 @@ def _opened(target: Path) -> tuple[Run, str | None]:
     if not (target / RECIPE).exists():
         return open_stage(target)
     return Run(convert(read_json(target / RECIPE), Recipe, str(target / RECIPE)), target), None
-
-
-def end_at_the_gate(run: Run, summary: Mapping[str, Any], as_json: bool) -> None:
-    """End with status 3 and a sentence where a stage forgot more than its max_forgetting allows; all is written."""
-    from tutelage.files import to_json
-
-    sentence = run.too_forgetful() if summary else ""
-    if sentence:
-        if as_json:
-            click.echo(to_json(summary))
-        fail(sentence, TOO_FORGETFUL, as_json)

@@ -46,7 +46,7 @@ def look_at(
     count = rows or (IN_A_PAGE if html else ON_THE_TERMINAL)
     if ask:
         title, lead, page, result = _answers(target, ask, console, shown=not (as_json or html))
-    elif target.is_file():
+    elif target.is_file() or model is not None:
         title, lead, page, result = _file(target, model, train_on, count, text, console, shown=not (as_json or html))
     else:
         title, lead, page, result = _step(target, step, count, text, console, shown=not (as_json or html))
@@ -95,18 +95,20 @@ def _file(
     ledger = Ledger(f"{target}: rows of the file")
     folder = find_model(model)
     of_model = tokenizers.load(folder), read_source(folder)
-    rendered, refused, tokenizer = rendered_file(target, *of_model, count, train_on, ledger)
-    found = find_format(target)
+    file = rendered_file(target, *of_model, count, train_on, ledger)
+    found, tokenizer = find_format(target), file.tokenizer
     if shown:
         console.print(f"format: {found} ({FORMATS[found].fields})", highlight=False)
-        show_file(rendered, tokenizer, text, console)
-        for error in refused:
+        show_file(file.rendered, tokenizer, text, console)
+        for error in file.refused:
             console.print(f"refused: {error}", style="bold red", highlight=False)
             if text_of_it := getattr(error, "text", ""):
                 console.print(Text(text_of_it, style="dim"))
         if ledger.rows_dropped or ledger.noted:
             console.print(ledger.table())
-    rows = [rendered_row(row, tokenizer, name) for name, row in rendered]
+        rest = "" if file.first == file.count else "; --rows shows more"
+        console.print(f"{file.counted()} of {target.name}{rest}", highlight=False)
+    rows = [rendered_row(row, tokenizer, name) for name, row in file.rendered]
     data = [
         {
             "id": name,
@@ -114,9 +116,12 @@ def _file(
             "weights": row.weights.tolist(),
             "roles": [ROLES[role] for role in row.roles.tolist()],
         }
-        for name, row in rendered
+        for name, row in file.rendered
     ]
-    lead = f"What a fine-tuning of {folder.name} on {target.name} would train; format: {found}; graded: {train_on}."
+    lead = (
+        f"What a fine-tuning of {folder.name} on {target.name} would train: {file.counted()}; format: {found}; graded: "
+        f"{train_on}."
+    )
     return target.name, lead, rows, data
 
 

@@ -32,9 +32,28 @@ def open_stage(folder: Path) -> tuple[Run, str]:
     path = folder.parent / RECIPE
     if not path.exists():
         raise ValueError(
-            f"{folder} is not the folder of a stage: {path} is missing; give RUN/STAGE, as in runs/demo/chat"
+            f"{folder} is neither a run nor a stage of one: no {RECIPE} stands in it or beside it; give RUN or "
+            "RUN/STAGE, as in runs/demo/chat"
         )
     made = Run(convert(read_json(path), Recipe, str(path)), folder.parent)
     if folder.name not in made.recipe.stages:
         raise ValueError(f"{folder.parent} has no stage '{folder.name}'{suggest(folder.name, made.recipe.stages)}")
     return made, folder.name
+
+
+def refuse_unfinished(run: Run, stage: str) -> None:
+    """ValueError, which says what to run, where a stage is not finished, or is but is not what would be made now."""
+    from tutelage.files import read_json
+    from tutelage.finetune import command_of
+    from tutelage.stages.run import STAGE
+
+    if run.stage_done(stage) is not None:
+        return
+    path = run.folder / stage / STAGE
+    info = read_json(path) if path.exists() else None
+    if isinstance(info, dict) and "fingerprint" in info:
+        raise ValueError(
+            f"stage {stage} of {run.folder} was trained before its data, its settings, the model it goes on from or "
+            f"Tutelage itself changed; to train it again: {command_of(run)}"
+        )
+    raise ValueError(f"stage {stage} of {run.folder} is not finished; to go on with it: {command_of(run)}")

@@ -13,10 +13,12 @@ import msgspec
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
-from tutelage.corpus.licences import code_licence, page_licence
+from tutelage.corpus.licences import code_licence, licence_fits, page_licence
 from tutelage.corpus.page_text import HTML_TYPES
-from tutelage.corpus.read.source import Source, open_bytes, unpack
+from tutelage.corpus.read.source import Source, open_bytes
+from tutelage.corpus.read.unpack import unpack
 from tutelage.corpus.robots import Robots, parse_robots, refusals
+from tutelage.corpus.rules.code import is_source
 from tutelage.records import Document
 
 # Crawlers whose pages are trained on, by the names that their makers publish.
@@ -206,6 +208,7 @@ class LicenceSettings(Settings, tag="licence", tag_field="kind", frozen=True, kw
     or drops by it.
 
     allow:   SPDX names, "*" for any ending ("CC-BY-*", "MIT"); where given, what is under another licence is dropped.
+             Of "A OR B" one suffices, of "A AND B" both must be allowed.
     refuse:  names that are dropped.
     unknown: what happens to documents without one.
     hints:   whether a link to a licence counts that does not say it is the page's own.
@@ -220,6 +223,9 @@ class LicenceSettings(Settings, tag="licence", tag_field="kind", frozen=True, kw
 def licences(settings: LicenceSettings) -> Step:
     """The step."""
 
+    def allowed(name: str) -> bool:
+        return not _any(name, settings.refuse) and (not settings.allow or _any(name, settings.allow))
+
     def step(batch: DocumentBatch) -> None:
         names = [licence_of(document, settings.hints) for document in batch.documents]
         batch.describe({"licence": names})
@@ -228,7 +234,7 @@ def licences(settings: LicenceSettings) -> Step:
             if name is None:
                 if settings.unknown == "drop":
                     dropped[place] = "no licence found"
-            elif _any(name, settings.refuse) or (settings.allow and not _any(name, settings.allow)):
+            elif not licence_fits(name, allowed):
                 dropped[place] = "licence is not allowed"
         batch.drop(list(dropped), list(dropped.values()), [names[place] or "" for place in dropped])
 
@@ -236,12 +242,12 @@ def licences(settings: LicenceSettings) -> Step:
 
 
 def licence_of(document: Document, hints: bool = False) -> str | None:
-    """The SPDX name of the licence that a page, or a file of code, says it stands under."""
+    """The SPDX name of the licence that a page, or a file of code or the tree it is in, says it stands under."""
     if document.meta.get("content_type") in HTML_TYPES:
         found = page_licence(document.text)
         return found.name if found and (found.sure or hints) else None
-    if "language" in document.meta and "path" in document.meta:
-        return code_licence(document.text)
+    if is_source(document):
+        return code_licence(document.text) or document.meta.get("license")
     return document.meta.get("license")
 
 

@@ -6,26 +6,32 @@ import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tutelage import __version__
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, to_plain
 from tutelage.corpus.extras import load
 from tutelage.corpus.read import READERS, kind_of
+from tutelage.corpus.shards import corpus_files, finished
 from tutelage.corpus.steps import OF_THE_CORPUS, StepSettings
 from tutelage.files import explain
 
 # What steps call the files that they read.
-FILE_SETTINGS = ("model", "positives", "negatives", "targets", "against", "path", "domains", "urls", "bad_words")
+FILE_SETTINGS = (
+    "model", "scores", "positives", "negatives", "targets", "against", "path", "domains", "urls", "bad_words",
+)  # fmt: skip
 
 
 class Curation(Settings, frozen=True, kw_only=True):
     """A curation recipe.
 
-    input:      files, folders and patterns (`warcs/**/*.warc.gz`); or addresses that fsspec opens ("s3://...").
+    input:      files, folders and patterns (`warcs/**/*.warc.gz`); or addresses that fsspec opens ("s3://..."). The
+                folder of a finished corpus stands for its documents, with all that is known of them.
+    output:     what the documents are written as: lines of JSON, compressed with zstandard, or Parquet.
     reader:     a key of corpus.read.READERS; where left out, each file's by its name.
     steps:      what the documents go through, in this order, each under a name of its own.
-    workers:    processes at work; 0: one for each core.
+    engine:     what the shards are worked on by: processes of this machine, or a Ray cluster.
+    workers:    processes at work; 0: one for each core, of this machine or of the cluster.
     memory_gib: what a step over the whole corpus may hold while it decides.
     shard_mib:  small files are put together up to this size; a shard is what one process works on, and what a run that
                 was killed begins anew.
@@ -37,6 +43,8 @@ class Curation(Settings, frozen=True, kw_only=True):
     input: str | tuple[str, ...]
     steps: dict[str, StepSettings]
     reader: str | None = None
+    output: Literal["jsonl", "parquet"] = "jsonl"
+    engine: Literal["local", "ray"] = "local"
     workers: int = 0
     memory_gib: float = 2.0
     shard_mib: float = 64.0
@@ -155,6 +163,8 @@ def _files(pattern: str, reader: str | None) -> list[str]:
         found = sorted(system.unstrip_protocol(name) for name in found)
     elif Path(pattern).is_dir() and reader == "code":
         found = [pattern]  # a source tree is read as a whole
+    elif finished(Path(pattern)) is not None:
+        found = [str(file) for file in corpus_files(Path(pattern))]  # and not what it has dropped
     elif Path(pattern).is_dir():
         found = sorted(str(file) for file in Path(pattern).rglob("*") if file.is_file() and not _hidden(file, pattern))
     else:

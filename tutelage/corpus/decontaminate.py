@@ -11,16 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
+from tutelage.corpus.corpus_step import Columns, Corpus, CorpusStep
 from tutelage.corpus.examination import Item, read_items
+from tutelage.corpus.fetch import local_file
 from tutelage.corpus.minhash import shingles
 from tutelage.corpus.overlap import COMMON, SHORTEST
+from tutelage.corpus.repeats import groups, spread
 from tutelage.corpus.words import Plain, characters_of, encode, plain_words
 
 SET_LIMIT = 0.02  # a set that hits more of an examination than this is contaminated (Tulu 3)
@@ -31,10 +33,13 @@ class CutSettings(Settings, tag="decontaminate_gpt3", tag_field="kind", frozen=T
     """As GPT-3 was made: passages shared with an examination are cut out of documents, together with what stands around
     them; pieces that are left stay, as documents of their own.
 
-    against:  files of examinations: JSON lines, JSON, CSV, Parquet or text; .gz and .zst too.
+    against:  files of examinations: JSON lines, JSON, CSV, Parquet or text; .gz and .zst too; local, or at an address
+              that fsspec opens.
     fields:   which fields of a row are the item; all that hold text where left out.
     width:    words of a shared run. Items with fewer are looked for whole, and not at all below 8 words.
     common:   a run that more items than this have is the form of the questions, and is not looked for.
+    often:    a shared run that more documents of the corpus than this have is a common phrase or the small print, and
+              stays.
     around:   characters cut before and after a shared run.
     shortest: a piece of fewer characters is not kept.
     pieces:   a document of more pieces than this is dropped.
@@ -44,6 +49,7 @@ class CutSettings(Settings, tag="decontaminate_gpt3", tag_field="kind", frozen=T
     fields: tuple[str, ...] | None = None
     width: int = 13
     common: int = COMMON
+    often: int = 10
     around: int = 200
     shortest: int = 200
     pieces: int = 10
@@ -119,13 +125,14 @@ class Wanted:
 
 class Hits(NamedTuple):
     """Runs of H items found in texts, each as: the text, the item, the run's first word in the item and in all texts,
-    and its width; int64[H] each."""
+    its width, int64[H] each, and its hash, uint64[H]."""
 
     texts: np.ndarray
     items: np.ndarray
     places: np.ndarray
     words: np.ndarray
     widths: np.ndarray
+    runs: np.ndarray
 
 
 class Cover(NamedTuple):
@@ -192,7 +199,7 @@ def find(plain: Plain, wanted: Wanted) -> Hits:
         words = np.repeat(found, often) - made.bounds[text] + plain.tokens.bounds[text]
         # A text shorter than a run is one shingle, which may be a shorter item whole, and is then of that width.
         whole = np.diff(plain.tokens.bounds)[text] >= runs.width
-        columns = (text, runs.items[rows], runs.places[rows], words, np.full(len(text), runs.width))
+        columns = (text, runs.items[rows], runs.places[rows], words, np.full(len(text), runs.width), runs.grams[rows])
         parts.append([column[whole] for column in columns])
     return Hits(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
@@ -260,38 +267,86 @@ def decontaminate(settings: CoverSettings) -> Step:
     return step
 
 
-def cut_contamination(settings: CutSettings) -> Step:
+class _Shared(NamedTuple):
+    """The runs that one document shares with examined items.
+
+    runs:   uint64[R], the hash of each of them once, sorted.
+    spans:  (begin, end, run, item) of each place where one stands: characters, its place in `runs`, the item's number.
+    """
+
+    runs: np.ndarray
+    spans: list[tuple[int, int, int, int]]
+
+
+def cut_contamination(settings: CutSettings) -> CorpusStep:
     """The step of these settings; ValueError as in `decontaminate`."""
     wanted = look_for(_items(settings.against, settings.fields), settings.width, settings.common)
 
-    def step(batch: DocumentBatch) -> None:
-        plain = plain_words(characters_of(batch))
-        hits = find(plain, wanted)
-        begins = plain.starts[hits.words] - plain.characters.starts[hits.texts]
-        ends = plain.stops[hits.words + hits.widths - 1] - plain.characters.starts[hits.texts]
-        pieces: list[list[str] | None] = [None] * len(batch)
+    def shared(batch: DocumentBatch) -> list[_Shared]:
+        return batch.shared(("shared runs", id(wanted)), lambda texts: _shared(texts, wanted))
+
+    def collect(batch: DocumentBatch) -> Columns:
+        found = [one.runs for one in shared(batch)]
+        return {"run": np.concatenate([np.empty(0, np.uint64), *found])}
+
+    def decide(corpus: Corpus) -> dict[str, Any]:
+        often = corpus.verdicts("often", "run", np.bool_)
+        flags = np.zeros(sum(map(len, often)), bool)
+        for places, begins in groups(corpus.columns["run"], corpus.memory):
+            documents = np.diff(np.flatnonzero(begins), append=len(places))
+            flags[places[np.repeat(documents > settings.often, documents)]] = True
+        spread(flags, often)
+        return {"runs shared": len(flags), "runs in too many documents": int(flags.sum())}
+
+    def apply(batch: DocumentBatch, verdict: Columns) -> None:
+        pieces: list[list[str] | None] = []
         dropped: dict[int, tuple[str, str]] = {}
-        for place in np.unique(hits.texts).tolist():
-            own = hits.texts == place
-            spans = sorted(zip(begins[own].tolist(), ends[own].tolist(), strict=True))
-            left = _left(batch.documents[place].text, spans, settings.around, settings.shortest)
-            named = wanted.names[hits.items[own][0]]
+        spared, at = 0, 0
+        for place, (document, own) in enumerate(zip(batch.documents, shared(batch), strict=True)):
+            often = verdict["often"][at : at + len(own.runs)]
+            at += len(own.runs)
+            spans = [span for span in own.spans if not often[span[2]]]
+            spared += len(spans) < len(own.spans)
+            left = _left(document.text, spans, settings.around, settings.shortest) if spans else None
+            pieces.append(left)
+            if left is None:
+                continue
+            named = wanted.names[spans[0][3]]
             if not left:
                 dropped[place] = ("nothing left beside examined text", named)
             elif len(left) > settings.pieces:
                 dropped[place] = ("examined text all over", f"{len(left)} pieces; {named}")
-            pieces[place] = left
-        gone = np.array(sorted(dropped), np.int64)
-        batch.drop(gone, [dropped[i][0] for i in gone.tolist()], [dropped[i][1] for i in gone.tolist()])
+        batch.note("phrases of examined text that many documents have, kept", spared)
+        batch.drop(list(dropped), [why for why, _ in dropped.values()], [detail for _, detail in dropped.values()])
         batch.split([left for place, left in enumerate(pieces) if place not in dropped], "examined text cut")
 
-    return step
+    def rows(batch: DocumentBatch) -> dict[str, int]:
+        return {"often": sum(len(one.runs) for one in shared(batch))}
+
+    return CorpusStep(collect, decide, rows, apply)
 
 
-def _left(text: str, spans: list[tuple[int, int]], around: int, shortest: int) -> list[str]:
+def _shared(texts: list[str], wanted: Wanted) -> list[_Shared]:
+    """What each text shares with examined items."""
+    plain = plain_words(encode(texts))
+    hits = find(plain, wanted)
+    begins = plain.starts[hits.words] - plain.characters.starts[hits.texts]
+    ends = plain.stops[hits.words + hits.widths - 1] - plain.characters.starts[hits.texts]
+    order = np.argsort(hits.texts, kind="stable")
+    bounds = np.searchsorted(hits.texts[order], np.arange(len(texts) + 1))
+    found = []
+    for place in range(len(texts)):
+        own = order[bounds[place] : bounds[place + 1]]
+        runs, which = np.unique(hits.runs[own], return_inverse=True)
+        spans = zip(begins[own].tolist(), ends[own].tolist(), which.tolist(), hits.items[own].tolist(), strict=True)
+        found.append(_Shared(runs, sorted(spans)))
+    return found
+
+
+def _left(text: str, spans: list[tuple[int, int, int, int]], around: int, shortest: int) -> list[str]:
     """What is left of a text without spans of it, and so many characters around each, in pieces long enough."""
     pieces, at = [], 0
-    for begin, end in [*spans, (len(text) + around, len(text) + around)]:
+    for begin, end, *_ in [*spans, (len(text) + around, len(text) + around)]:
         if begin - around - at >= max(shortest, 1):
             pieces.append(text[at : begin - around])
         at = max(at, end + around)
@@ -299,4 +354,4 @@ def _left(text: str, spans: list[tuple[int, int]], around: int, shortest: int) -
 
 
 def _items(against: Sequence[str], fields: Sequence[str] | None) -> list[Item]:
-    return [item for path in against for item in read_items(Path(path), fields)]
+    return [item for path in against for item in read_items(local_file(path), fields)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
 from tutelage.corpus.extract_worker import ExtractWorker
@@ -9,7 +11,7 @@ from tutelage.corpus.page_text import HTML_TYPES, Mode
 
 
 class ExtractSettings(Settings, tag="extract", tag_field="kind", frozen=True, kw_only=True):
-    """HTML to text. Documents that are not HTML pass unchanged.
+    """HTML to text. Documents that are not HTML pass unchanged; those that were are plain text from here on.
 
     mode:      "fast" (resiliparse) or "careful" (trafilatura, ten times slower).
     seconds:   of processor time a page may take; then it is dropped.
@@ -38,6 +40,8 @@ def extract(settings: ExtractSettings) -> Step:
             found = worker.text(document.text)
             if found.text:
                 texts[place] = found.text
+                # Else a second recipe, run on what this one leaves, would take its text for HTML.
+                batch.documents[place] = replace(document, meta={**document.meta, "content_type": "text/plain"})
             else:
                 dropped[place] = found.problem or "no text"
         batch.rewrite(texts, "extracted from HTML")

@@ -1,14 +1,17 @@
-"""A file from the network, fetched once: kept under its checksum, and taken only where that is right."""
+"""Files from the network, fetched once: by URL and checksum, or from wherever fsspec reads."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import urllib.request
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
 
+from tutelage.config import fingerprint
+from tutelage.corpus.extras import load
 from tutelage.files import DiskError, atomic_file
 from tutelage.progress import status, track
 
@@ -53,3 +56,30 @@ def fetch(url: str, sha256: str, instead: str) -> Path:
         reason = getattr(error, "reason", error)
         raise ValueError(f"{url} could not be fetched ({reason}); {instead}") from error
     return path
+
+
+def local_file(path: str) -> Path:
+    """A file that a setting names, as one on this machine: one at an address that fsspec opens ("s3://bucket/model") is
+    copied into the cache, under its own name, and copied again where it has changed there.
+
+    Raises:
+        ValueError: there is nothing to read at the address.
+    """
+    if "://" not in path:
+        return Path(path)
+    systems = load("fsspec").core
+    try:
+        system, name = systems.url_to_fs(path)
+        about = system.info(name)
+        mark = [str(about.get(key, "")) for key in ("size", "ETag", "etag", "LastModified", "mtime", "created")]
+        copy = cache_folder() / "files" / fingerprint(path, mark) / name.rstrip("/").rpartition("/")[2]
+        if not copy.exists():
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            status(f"fetching {path}")
+            with system.open(name, "rb") as file, atomic_file(copy) as temporary, temporary.open("wb") as out:
+                shutil.copyfileobj(file, out, CHUNK_BYTES)
+    except DiskError:
+        raise
+    except Exception as error:  # every system of fsspec raises its own
+        raise ValueError(f"{path} cannot be read ({error}); check the address, and what it takes to sign in") from error
+    return copy

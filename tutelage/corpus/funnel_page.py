@@ -220,8 +220,11 @@ def dataset_card(result: Mapping[str, Any]) -> str:
     """A README that says what the corpus is made of, how, and what was left out."""
     accounts = [Account.from_dict(one) for one in result["accounts"]]
     lines = [f"# {result['name']}", "", _lead(accounts), ""]
-    lines += ["Made by `tutelage curate` with the recipe below. Each line of the files `*.jsonl.zst` is a document:"]
-    lines += ["`id`, `text`, `meta` (what its source says of it), `facts` (what was found out about it).", ""]
+    parquet = result["curation"]["output"] == "parquet"
+    what = "row of the files `*.parquet`" if parquet else "line of the files `*.jsonl.zst`"
+    lines += [f"Made by `tutelage curate` with the recipe below. Each {what} is a document:"]
+    scores = ", `scores` (of that, the numbers)" if parquet else ""
+    lines += [f"`id`, `text`, `meta` (what its source says of it), `facts` (what was found out about it){scores}.", ""]
     lines += ["| step | kind | documents | words | dropped |", "|---|---|---:|---:|---|"]
     for account in accounts:
         reasons = "; ".join(

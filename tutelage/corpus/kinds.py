@@ -20,7 +20,15 @@ LAST = 0x1FFFF  # all characters above are read as this one: they are rare lette
 # Of the Unicode property Sentence_Terminal what is in use today: full stops, question and exclamation marks.
 _TERMINALS = ".!?։؟۔܀܁܂߹।॥၊။።፧፨᙮᠃᠉។៕᥄᥅᪨᪩᭚᭛᭞᭟᰻᰼᱾᱿‼‽⁇⁈⁉⸮。꓿꘎꘏꛳꛷꡶꡷꣎꣏꤯꧈꧉꩝꩞꩟꫰꫱꯫﹒﹖﹗！．？｡"
 _BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # where str.splitlines cuts
-_UNSPACED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x31FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF))
+# Scripts that are written without spaces, by their first and last characters.
+WITHOUT_SPACES = (
+    (0x0E00, 0x0EFF),
+    (0x1000, 0x109F),
+    (0x1780, 0x17FF),
+    (0x2E80, 0x31FF),
+    (0x3400, 0x9FFF),
+    (0xF900, 0xFAFF),
+)
 _EDGES = "<>…,:;!?¿؟¡_#*&。？！，、；：～·।،۔؛٪'\"`´%§=–—"
 
 
@@ -37,7 +45,7 @@ def kinds() -> np.ndarray:
     table[LAST] = LETTER
     for characters, bit in ((_BREAKS, BREAK), (_TERMINALS, TERMINAL), (_EDGES, EDGE)):
         table[[ord(character) for character in characters]] |= bit
-    for first, last in _UNSPACED:
+    for first, last in WITHOUT_SPACES:
         table[first : last + 1] |= UNSPACED
     return table
 

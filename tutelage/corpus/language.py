@@ -17,6 +17,7 @@ import numpy as np
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
 from tutelage.corpus.extras import load
+from tutelage.corpus.fetch import local_file
 from tutelage.corpus.rules.checks import Check, drop_broken
 
 UNKNOWN = "und"  # as ISO 639 writes "undetermined": nothing in the text speaks for any language
@@ -119,7 +120,7 @@ def chunks(text: str) -> list[str]:
 @lru_cache(maxsize=4)
 def identifier(model: str | None = None) -> tuple[Identify, frozenset[str]]:
     """What finds the language of texts, and the languages it knows; ValueError where the model cannot be read."""
-    return _of_py3langid() if model is None else _of_fasttext(Path(model))
+    return _of_py3langid() if model is None else _of_fasttext(local_file(model))
 
 
 def _of_py3langid() -> tuple[Identify, frozenset[str]]:

@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
+import json
 import re
+import tomllib
+from collections.abc import Callable, Mapping
 from html import unescape
 from typing import NamedTuple
 
 _CREATIVE = re.compile(r"creativecommons\.org/(licen[sc]es|publicdomain)/([a-z+-]{2,12})(?:/(\d\.\d))?", re.IGNORECASE)
 # Where a page names its own licence: a link with rel=license, or a field of its data. Attributes come in any order.
 _TAG = re.compile(r"<(?:a|link)\b([^<>]{0,2000})>", re.IGNORECASE)
-_REL = re.compile(r"\brel\s*=\s*[\"']?[^\"'>]*\blicen[sc]e\b", re.IGNORECASE)
+_REL = re.compile(r"\brel\s*=\s*[\"']?[^\"'>]{0,200}\blicen[sc]e\b", re.IGNORECASE)
 _DATA = re.compile(r"[\"'](?:dct?:|cc:|schema:)?licen[sc]e[\"']\s*:\s*[\"']([^\"']{1,300})[\"']", re.IGNORECASE)
 _META = re.compile(r"<meta\b[^<>]{0,300}(?:dc\.rights|dcterms\.licen[sc]e|license)[^<>]{0,600}>", re.IGNORECASE)
 
 _SPDX = re.compile(r"SPDX-License-Identifier:\s*([A-Za-z0-9.+() -]{1,200})")
 _HEAD = 4000  # characters: a licence stands at the top of a file
+_NAMED_FILE = re.compile(
+    r"(?:(?:un)?licen[sc]e|copying)(?![\w.-]*\.(?:py|js|ts|c|h|cc|cpp|rs|go|java|json|ya?ml|toml|xml|css|rb|php|sh)$)"
+    r"(?:[-_.][\w.-]*)?$",
+    re.IGNORECASE,
+)
+_CHOICE = re.compile(r"(licen[sc]e|copying)[-_]\w", re.IGNORECASE)  # LICENSE-MIT beside LICENSE-APACHE: either of them
+# What package metadata say where the licence stands elsewhere, or where there is none.
+_UNNAMED = ("see ", "file", "unknown", "none", "unlicensed", "other", "custom")
+_CLASSIFIED = {
+    "MIT License": "MIT", "Apache Software License": "Apache-2.0", "BSD License": "BSD-3-Clause",
+    "ISC License (ISCL)": "ISC", "Mozilla Public License 2.0 (MPL 2.0)": "MPL-2.0",
+    "GNU General Public License v2 (GPLv2)": "GPL-2.0", "GNU General Public License v3 (GPLv3)": "GPL-3.0",
+    "GNU Affero General Public License v3": "AGPL-3.0", "The Unlicense (Unlicense)": "Unlicense",
+}  # fmt: skip
+_SPELLED = {
+    "apache 2.0": "Apache-2.0", "apache license 2.0": "Apache-2.0", "apache license, version 2.0": "Apache-2.0",
+    "apache-2": "Apache-2.0", "mit license": "MIT", "the mit license": "MIT", "bsd": "BSD-3-Clause",
+    "bsd-3": "BSD-3-Clause", "new bsd": "BSD-3-Clause", "gplv2": "GPL-2.0", "gplv3": "GPL-3.0", "gpl v2": "GPL-2.0",
+    "gpl v3": "GPL-3.0", "gpl-2": "GPL-2.0", "gpl-3": "GPL-3.0", "mpl 2.0": "MPL-2.0", "public domain": "Unlicense",
+}  # fmt: skip
+_LONGEST_EXPRESSION = 200  # characters
+_EXPRESSION = re.compile(r"\(|\)|\b(?:AND|OR|WITH)\b|[^\s()]+", re.IGNORECASE)
 _SPACE = re.compile(r"[\s/*#;%!\"'<>-]+")
 # A sentence that each licence, or the note that it asks for, holds word for word; read without signs and case.
 _NOTES = (
@@ -30,6 +55,10 @@ _NOTES = (
     ("BSD-2-Clause", "redistribution and use in source and binary forms", ""),
     ("MIT", "permission is hereby granted, free of charge, to any person obtaining a copy", ""),
     ("ISC", "permission to use, copy, modify, and or distribute this software for any purpose", ""),
+    ("Zlib", "altered source versions must be plainly marked as such", ""),
+    ("EPL-2.0", "eclipse public license", "2.0"),
+    ("CC-BY-SA-4.0", "attribution sharealike 4.0 international", ""),
+    ("CC-BY-4.0", "attribution 4.0 international", ""),
     ("Unlicense", "this is free and unencumbered software released into the public domain", ""),
     ("BSL-1.0", "boost software license", ""),
     ("CC0-1.0", "cc0 1.0 universal", ""),
@@ -77,6 +106,126 @@ def _creative(text: str) -> set[str]:
 
 def _conditions(name: str) -> int:
     return sum(part in name.split("-") for part in ("BY", "NC", "ND", "SA"))
+
+
+def licence_text(text: str) -> str | None:
+    """The licence whose text, or note, stands first in a file such as LICENSE; below, the GPL speaks of others."""
+    words = _SPACE.sub(" ", text[:_HEAD].lower())
+    found = [(words.find(sentence), place) for place, (_, sentence, also) in enumerate(_NOTES) if also in words]
+    first = min((one for one in found if one[0] >= 0), default=None)
+    return _NOTES[first[1]][0] if first else None
+
+
+def is_about_licences(name: str) -> bool:
+    """Whether a file of a source tree, by its name, says under which licence others stand."""
+    return bool(_NAMED_FILE.match(name)) or name in _METADATA
+
+
+def folder_licence(files: Mapping[str, str]) -> str | None:
+    """The licence of a folder by its files that `is_about_licences` picks, name -> text: what package metadata name,
+    else the LICENSE and COPYING files; several of these hold together, unless they are named for a choice. "" where
+    there is such a file and nobody knows its licence, None where the folder says nothing."""
+    for name, read in _METADATA.items():
+        if name in files and (named := read(files[name])):
+            return named
+    texts = {name: licence_text(text) for name, text in files.items() if _NAMED_FILE.match(name)}
+    names = sorted({one for one in texts.values() if one})
+    if any(name.startswith("LGPL") for name in names):  # its text adds to the GPL's, which then stands beside it
+        names = [name for name in names if not name.startswith("GPL")]
+    chosen = all(_CHOICE.match(name) for name, one in texts.items() if one)
+    return (" OR " if chosen else " AND ").join(names) if texts else None
+
+
+def _plain_name(said: object) -> str | None:
+    """A licence as package metadata name it; None where they only say where it stands, or that there is none."""
+    if isinstance(said, dict):
+        said = said.get("text") or said.get("type") or said.get("name")
+    if isinstance(said, list):
+        names = [name for one in said if (name := _plain_name(one))]
+        return " OR ".join(names) or None
+    if not isinstance(said, str) or not said.strip():
+        return None
+    plain = " ".join(said.split())
+    if len(plain) > 100:
+        return licence_text(plain)
+    if plain.lower() in _SPELLED:
+        return _SPELLED[plain.lower()]
+    return None if plain.lower().startswith(_UNNAMED) else plain.replace("/", " OR ")
+
+
+def _of_python(text: str) -> str | None:
+    table = tomllib.loads(text)
+    project = table.get("project") or table.get("tool", {}).get("poetry") or {}
+    if named := _plain_name(project.get("license")):
+        return named
+    said = [str(one).rpartition(" :: ")[2] for one in project.get("classifiers") or []]
+    return next((_CLASSIFIED[one] for one in said if one in _CLASSIFIED), None)
+
+
+def _of_rust(text: str) -> str | None:
+    return _plain_name(tomllib.loads(text).get("package", {}).get("license"))
+
+
+def _of_json(text: str) -> str | None:
+    table = json.loads(text)
+    return _plain_name(table.get("license") or table.get("licenses"))
+
+
+def _guarded(read: Callable[[str], str | None]) -> Callable[[str], str | None]:
+    def careful(text: str) -> str | None:
+        try:
+            return read(text)
+        except (ValueError, AttributeError, TypeError, RecursionError):  # not TOML or JSON, or of another shape
+            return None
+
+    return careful
+
+
+_METADATA = {
+    "pyproject.toml": _guarded(_of_python),
+    "Cargo.toml": _guarded(_of_rust),
+    "package.json": _guarded(_of_json),
+    "composer.json": _guarded(_of_json),
+}
+
+
+def licence_fits(expression: str, fits: Callable[[str], bool]) -> bool:
+    """Whether a licence suffices, given as an SPDX expression, where `fits` says it of single ones: of "A OR B" either
+    does, of "A AND B" only both. What is no expression ("MIT style") is a single one."""
+    tokens = _EXPRESSION.findall(expression[:_LONGEST_EXPRESSION])
+    if not any(token.upper() in ("AND", "OR", "WITH") for token in tokens):
+        return fits(expression.strip(" ()"))
+    place = 0
+
+    def either() -> bool:
+        nonlocal place
+        found = both()
+        while place < len(tokens) and tokens[place].upper() == "OR":
+            place += 1
+            found = both() or found
+        return found
+
+    def both() -> bool:
+        nonlocal place
+        found = one()
+        while place < len(tokens) and tokens[place] != ")" and tokens[place].upper() != "OR":
+            place += tokens[place].upper() == "AND"
+            found = one() and found
+        return found
+
+    def one() -> bool:
+        nonlocal place
+        token = tokens[place] if place < len(tokens) else ""
+        place += 1
+        if token != "(":
+            if place < len(tokens) and tokens[place].upper() == "WITH":  # an exception only allows more
+                place += 2
+            return fits(token)
+        found = either()
+        place += 1
+        return found
+
+    return either()
 
 
 def code_licence(text: str) -> str | None:

@@ -6,12 +6,10 @@ for each step over the whole corpus the verdicts. Once all is done the documents
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
@@ -19,26 +17,26 @@ from typing import Any
 from tutelage.config import fingerprint, to_plain
 from tutelage.corpus.corpus_step import Corpus, CorpusStep, read_columns
 from tutelage.corpus.curation import Curation, InputShard, Pass, input_shards, passes, steps_fingerprint
+from tutelage.corpus.engine import Run, engine
 from tutelage.corpus.funnel import Account, Facts, fact_rows, quiet_steps
-from tutelage.corpus.shards import RESULT, SUFFIX, finished, read_documents
+from tutelage.corpus.shards import PARQUET, RESULT, SUFFIX, finished, read_documents
 from tutelage.corpus.steps import make
-from tutelage.corpus.working import ACCOUNT, DOCUMENTS, DROPPED, Job, work
-from tutelage.files import atomic_file, atomic_folder, read_json, resolve_folder, write_json
+from tutelage.corpus.working import ACCOUNT, DOCUMENTS, DROPPED, Job, suffix_of
+from tutelage.files import atomic_file, atomic_folder, locked, read_json, resolve_folder, write_json
 from tutelage.ledger import Ledger
-from tutelage.process import Stopped, cores, peak_rss_bytes, stop_requests
+from tutelage.process import Stopped, peak_rss_bytes, stop_requests
 from tutelage.progress import status, track
-from tutelage.workers import each
 
-WORK, LOCK, FIGURES = ".work", ".lock", "figures.json"
-_LOCK_SECONDS = 10.0  # the workers of a run that was killed end within a second
+WORK, FIGURES = ".work", "figures.json"
+BETWEEN = f"{DOCUMENTS}{SUFFIX}"  # the documents of a shard that go on to a further pass
 _SHOWN_CHARACTERS = 400
 
 
 def curate(curation: Curation, out: Path) -> dict[str, Any]:
     """Runs what of a recipe is not done, and gives the content of OUT/curation.json.
 
-    OUT holds then: the documents, in files NNNNN.jsonl.zst in the order of the input; under "dropped" what each step
-    dropped, by reason; "curation.json" with the account of every step.
+    OUT holds then: the documents, in files NNNNN.jsonl.zst or NNNNN.parquet, in the order of the input; under "dropped"
+    what each step dropped, by reason; "curation.json" with the account of every step.
 
     Raises:
         ValueError: an input or a step cannot be used; another run is writing to the folder.
@@ -46,8 +44,10 @@ def curate(curation: Curation, out: Path) -> dict[str, Any]:
         DiskError: the disk refuses.
     """
     shards = input_shards(curation)
-    whole = fingerprint(steps_fingerprint(curation, list(curation.steps)), [shard.key for shard in shards])
-    with _locked(out) as lock:
+    whole = fingerprint(
+        steps_fingerprint(curation, list(curation.steps)), [shard.key for shard in shards], curation.output
+    )
+    with locked(out, "choose another out=") as lock:
         done = finished(out)
         if done is not None and done["fingerprint"] == whole:
             status(f"{out} is done already; nothing to do")
@@ -56,8 +56,8 @@ def curate(curation: Curation, out: Path) -> dict[str, Any]:
         for settings in curation.steps.values():
             make(settings)  # what is missing is told now, and not by a worker
         began = time.perf_counter()
-        with stop_requests() as stop:
-            folders, figures = _run_passes(curation, shards, out / WORK, stop, lock)
+        with stop_requests() as stop, engine(curation.engine, curation.workers, stop, lock) as run:
+            folders, figures = _run_passes(curation, shards, (out / WORK).absolute(), run)
         result = _result(curation, shards, folders, figures) | {
             "fingerprint": whole,
             "seconds": time.perf_counter() - began,
@@ -69,33 +69,15 @@ def curate(curation: Curation, out: Path) -> dict[str, Any]:
     return result
 
 
-@contextmanager
-def _locked(out: Path) -> Iterator[int]:
-    """Keeps a second run out of the folder. Gives the open file that is locked: the lock ends with the last process
-    that holds it open, however that ends."""
-    out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("w") as file:
-        until = time.monotonic() + _LOCK_SECONDS
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > until:
-                    raise ValueError(f"another run is writing to {out}; wait for it, or choose another out=") from None
-                time.sleep(0.1)
-        yield file.fileno()
-
-
 def _refuse_strangers(out: Path, done: Mapping[str, Any] | None) -> None:
     own = set(done["files"]) if done else set()
-    strange = [file.name for file in out.glob(f"*{SUFFIX}") if file.name not in own]
+    strange = [file.name for suffix in (SUFFIX, PARQUET) for file in out.glob(f"*{suffix}") if file.name not in own]
     if strange and not (out / WORK).exists():
         raise ValueError(f"{out} holds {strange[0]}, which no curation has made; choose another folder with out=")
 
 
 def _run_passes(
-    curation: Curation, shards: Sequence[InputShard], folder: Path, stop: Callable[[], bool], lock: int
+    curation: Curation, shards: Sequence[InputShard], folder: Path, run: Run
 ) -> tuple[list[list[Path]], dict[str, dict[str, Any]]]:
     """Runs all passes; gives for each pass the folders of its shards, and the figures of each step over the corpus."""
     plan, keys = passes(curation.steps), [shard.key for shard in shards]
@@ -107,7 +89,9 @@ def _run_passes(
         past += [*([one.judged] if one.judged else []), *one.steps]
         # What a document comes to hangs on its own file alone, until a step has looked at the whole corpus.
         mark = fingerprint(
-            steps_fingerprint(curation, past), keys if number else [], one.collects and _plain(curation, one)
+            steps_fingerprint(curation, past),
+            keys if number else [],
+            _plain(curation, one) if one.collects else curation.output,
         )
         outs = [
             folder / f"pass{number}-{mark}" / (shard.key if not number else f"{i:05d}")
@@ -117,14 +101,14 @@ def _run_passes(
             Job(
                 curation,
                 number,
-                shard.paths if not number else (str(folders[-1][i] / DOCUMENTS),),
+                shard.paths if not number else (str(folders[-1][i] / BETWEEN),),
                 str(verdicts) if verdicts else None,
                 i,
                 str(outs[i]),
             )
             for i, shard in enumerate(shards)
         ]
-        _run_pass(curation, jobs, f"pass {number + 1} of {len(plan)}", stop, lock)
+        _run_pass(curation.name, f"pass {number + 1} of {len(plan)}", jobs, run)
         folders.append(outs)
         if one.collects is not None:
             verdicts = folder / f"verdicts{number}-{fingerprint(mark, keys)}"
@@ -137,14 +121,13 @@ def _plain(curation: Curation, one: Pass) -> Any:
     return to_plain(curation.steps[one.collects])
 
 
-def _run_pass(curation: Curation, jobs: list[Job], label: str, stop: Callable[[], bool], lock: int) -> None:
+def _run_pass(name: str, label: str, jobs: list[Job], run: Run) -> None:
     todo = [job for job in jobs if not resolve_folder(job.out).exists()]
     if not todo:
         return
-    workers = min(curation.workers or cores(), len(todo))
-    with track(f"{curation.name}: {label}", len(jobs), "shards", start=len(jobs) - len(todo)) as bar:
+    with track(f"{name}: {label}", len(jobs), "shards", start=len(jobs) - len(todo)) as bar:
         done = 0
-        for _ in each(work, todo, workers, stop, (lock,)):
+        for _ in run(todo):
             done += 1
             bar.update()
     if done < len(todo):
@@ -176,9 +159,9 @@ def _members(numbers: Sequence[int], folders: Sequence[Path]) -> list[dict[str, 
     for number in numbers:
         place = number
         for folder, count in zip(folders, counts, strict=True):
-            here = count if count is not None else sum(1 for _ in read_documents(folder / DOCUMENTS))
+            here = count if count is not None else sum(1 for _ in read_documents(folder / BETWEEN))
             if place < here:
-                document = next(islice(read_documents(folder / DOCUMENTS), place, None))
+                document = next(islice(read_documents(folder / BETWEEN), place, None))
                 found.append({"id": document.id, "text": document.text[:_SHOWN_CHARACTERS]})
                 break
             place -= here
@@ -228,7 +211,7 @@ def _result(
         "name": curation.name,
         "curation": to_plain(curation),
         "inputs": sum(len(shard.paths) for shard in shards),
-        "files": [f"{number:05d}{SUFFIX}" for number in range(len(shards))],
+        "files": [f"{number:05d}{suffix_of(curation)}" for number in range(len(shards))],
         "read": ledger.to_dict(),
         "facts": fact_rows(facts),
         "accounts": [account.to_dict() for account in accounts.values()],
@@ -239,11 +222,12 @@ def _result(
 def _publish(out: Path, folders: Sequence[Sequence[Path]], result: dict[str, Any]) -> None:
     """Puts the finished documents and drops in place; curation.json, written last, says that all of it is there."""
     (out / RESULT).unlink(missing_ok=True)
-    for file in out.glob(f"{'[0-9]' * 5}{SUFFIX}"):  # of an earlier recipe, which may have had more
-        file.unlink()
+    for suffix in (SUFFIX, PARQUET):
+        for file in out.glob(f"{'[0-9]' * 5}{suffix}"):  # of an earlier recipe, which may have had more
+            file.unlink()
     for name, folder in zip(result["files"], folders[-1], strict=True):
         with atomic_file(out / name) as temporary:
-            _link(folder / DOCUMENTS, temporary)
+            _link(folder / f"{DOCUMENTS}{''.join(Path(name).suffixes)}", temporary)
     aside: dict[Path, list[Path]] = {}
     for of_pass in folders:
         for folder in of_pass:

@@ -15,6 +15,7 @@ import numpy as np
 
 _BYTES_A_KEY = 64  # what sorting one key takes: the key, its place, the order, and what NumPy needs beside
 _READ_AT_ONCE = 1 << 20  # keys
+_SETTLED_AT_ONCE = 1 << 16  # labels
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -36,7 +37,7 @@ def groups(keys: Sequence[np.ndarray], memory: int) -> Iterator[tuple[np.ndarray
                 chosen = some != 0 if parts == 1 else (some != 0) & ((some * _MIX >> np.uint64(32)) % parts == part)
                 found.append(some[chosen])
                 places.append(np.flatnonzero(chosen) + (base + start))
-                _let_go(shard)
+                let_go(shard)
             base += len(shard)
         if not found:
             return
@@ -75,12 +76,12 @@ def seen_before(keys: Sequence[np.ndarray], false_positives: float, memory: int)
             here = np.ones(len(some), bool)
             here[first] = _add(table, bits, functions, unique)
             seen[start : start + len(some)] = here & (some != 0)
-            _let_go(shard)
+            let_go(shard)
         yield seen
 
 
-def _let_go(shard: np.ndarray) -> None:
-    """Gives back the memory that the part read of a mapped file takes; it is read again where it is needed again."""
+def let_go(shard: np.ndarray) -> None:
+    """Gives back the memory that a mapped file takes; it is read again where it is needed again."""
     mapped: Any = shard.base
     if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
@@ -118,6 +119,13 @@ def roots(labels: np.ndarray, places: np.ndarray) -> np.ndarray:
             labels[places] = found
             return found
         found = further
+
+
+def settle(labels: np.ndarray) -> np.ndarray:
+    """The labels, each now the first document of its cluster; a part at a time, for they are many."""
+    for start in range(0, len(labels), _SETTLED_AT_ONCE):
+        roots(labels, np.arange(start, min(start + _SETTLED_AT_ONCE, len(labels))))
+    return labels
 
 
 def spread(rows: np.ndarray, shards: Iterable[np.ndarray]) -> None:

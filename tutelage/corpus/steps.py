@@ -32,6 +32,7 @@ from tutelage.corpus.dedup.whole import ExactSettings, UrlSettings, dedup_exact,
 from tutelage.corpus.extract import ExtractSettings, extract
 from tutelage.corpus.language import LanguageSettings, language
 from tutelage.corpus.pii import PiiDomainSettings, PiiSettings, pii, pii_domains
+from tutelage.corpus.quality.distil import JudgedSettings, judged
 from tutelage.corpus.quality.dsir import DsirSettings, dsir
 from tutelage.corpus.quality.perplexity import PerplexitySettings, perplexity
 from tutelage.corpus.quality.steps import (
@@ -43,6 +44,7 @@ from tutelage.corpus.quality.steps import (
     toxicity,
 )
 from tutelage.corpus.rules.c4 import C4FineWebSettings, C4PaperSettings, c4
+from tutelage.corpus.rules.code import CodeSettings, code
 from tutelage.corpus.rules.fineweb import FineWebCodeSettings, FineWebPaperSettings, fineweb
 from tutelage.corpus.rules.gopher import (
     GopherQualitySettings,
@@ -71,7 +73,9 @@ StepSettings = (
     | FineWebPaperSettings
     | FineWebCodeSettings
     | LengthSettings
+    | CodeSettings
     | QualitySettings
+    | JudgedSettings
     | ToxicitySettings
     | PerplexitySettings
     | ScoreSettings
@@ -106,7 +110,9 @@ MAKERS: dict[type, Callable[[Any], Step | CorpusStep]] = {
     FineWebPaperSettings: fineweb,
     FineWebCodeSettings: fineweb,
     LengthSettings: length,
+    CodeSettings: code,
     QualitySettings: quality,
+    JudgedSettings: judged,
     ToxicitySettings: toxicity,
     PerplexitySettings: perplexity,
     ScoreSettings: by_function,

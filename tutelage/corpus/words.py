@@ -8,7 +8,7 @@ English; this is close to spaCy's rules and not the same (docs/curation-parity.m
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -59,19 +59,10 @@ class Characters:
         return Characters(self.codes, self.starts[rows], self.stops[rows])
 
 
-@dataclass(frozen=True, eq=False)
-class Words:
-    """The words of N texts.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class _Ranges:
+    """What N texts are made of, end to end: what text i has is [firsts[i]:lasts[i]], int64[N] each."""
 
-    lengths: int32[W], in characters.       hashes: uint64[W], upper and lower case apart.
-    letters: bool[W], has a letter.         symbols: bool[W], is punctuation and symbols only.
-    firsts, lasts: int64[N]: the words of text i are [firsts[i]:lasts[i]].
-    """
-
-    lengths: np.ndarray
-    hashes: np.ndarray
-    letters: np.ndarray
-    symbols: np.ndarray
     firsts: np.ndarray
     lasts: np.ndarray
 
@@ -80,27 +71,40 @@ class Words:
 
     @property
     def counts(self) -> np.ndarray:
-        """How many words each text has, int64[N]."""
+        """How many each text has, int64[N]."""
         return self.lasts - self.firsts
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """The sum of a value of each word over the words of each text, [N]."""
+        """The sum of a value of each of them over each text, [N]."""
         return range_sums(values, self.firsts, self.lasts)
-
-    def take(self, rows: np.ndarray) -> Words:
-        """The words of the texts at some places."""
-        return Words(self.lengths, self.hashes, self.letters, self.symbols, self.firsts[rows], self.lasts[rows])
 
 
 @dataclass(frozen=True, eq=False)
-class Lines:
+class Words(_Ranges):
+    """The words of N texts.
+
+    lengths: int32[W], in characters.       hashes: uint64[W], upper and lower case apart.
+    letters: bool[W], has a letter.         symbols: bool[W], is punctuation and symbols only.
+    """
+
+    lengths: np.ndarray
+    hashes: np.ndarray
+    letters: np.ndarray
+    symbols: np.ndarray
+
+    def take(self, rows: np.ndarray) -> Words:
+        """The words of the texts at some places."""
+        return replace(self, firsts=self.firsts[rows], lasts=self.lasts[rows])
+
+
+@dataclass(frozen=True, eq=False)
+class Lines(_Ranges):
     """The lines of N texts.
 
     starts, stops: int32[L], in `characters.codes`.  hashes: uint64[L].
     words, longest, sentences: int32[L], words between white space, characters of the longest of them, sentences (of
                     trimmed lines; 0 of raw ones).
     apart: bool[L], whether a blank line stands before it, or it is its text's first: a paragraph begins.
-    firsts, lasts: int64[N]: the lines of text i are [firsts[i]:lasts[i]].
     """
 
     characters: Characters
@@ -111,16 +115,6 @@ class Lines:
     longest: np.ndarray
     sentences: np.ndarray
     apart: np.ndarray
-    firsts: np.ndarray
-    lasts: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.firsts)
-
-    @property
-    def counts(self) -> np.ndarray:
-        """How many lines each text has, int64[N]."""
-        return self.lasts - self.firsts
 
     @property
     def lengths(self) -> np.ndarray:
@@ -140,16 +134,10 @@ class Lines:
         """Whether each line ends in three dots, bool[L]."""
         return np.all([self.last(back) == ord(".") for back in (1, 2, 3)], axis=0)
 
-    def sum(self, values: np.ndarray) -> np.ndarray:
-        """The sum of a value of each line over the lines of each text, [N]."""
-        return range_sums(values, self.firsts, self.lasts)
-
     def take(self, rows: np.ndarray) -> Lines:
         """The lines of the texts at some places."""
-        return Lines(
-            self.characters.take(rows), self.starts, self.stops, self.hashes, self.words, self.longest,
-            self.sentences, self.apart, self.firsts[rows], self.lasts[rows],
-        )  # fmt: skip
+        characters = self.characters.take(rows)
+        return replace(self, characters=characters, firsts=self.firsts[rows], lasts=self.lasts[rows])
 
 
 class Plain(NamedTuple):
@@ -185,13 +173,15 @@ def split_words(characters: Characters, kind: WordKind) -> Words:
         starts, stops, hashes, found, firsts, lasts = kernels().split_spaced(*arguments)
     else:
         starts, stops, hashes, found, firsts, lasts = kernels().split_tokens(*arguments, _abbreviations())
-    return Words(stops - starts, hashes, (found & LETTER) != 0, (found & _NOT_SYMBOL) == 0, firsts, lasts)
+    letters, symbols = (found & LETTER) != 0, (found & _NOT_SYMBOL) == 0
+    return Words(stops - starts, hashes, letters, symbols, firsts=firsts, lasts=lasts)
 
 
 def split_lines(characters: Characters, kind: LineKind = "trimmed") -> Lines:
     """The lines of texts."""
     arguments = (characters.codes, kinds(), characters.starts, characters.stops)
-    return Lines(characters, *kernels().split_lines(*arguments, kind == "trimmed", _abbreviations()))
+    *found, firsts, lasts = kernels().split_lines(*arguments, kind == "trimmed", _abbreviations())
+    return Lines(characters, *found, firsts=firsts, lasts=lasts)
 
 
 def plain_words(characters: Characters) -> Plain:

@@ -20,7 +20,15 @@ from tutelage.corpus.corpus_step import ColumnWriter, CorpusStep
 from tutelage.corpus.curation import Curation, passes
 from tutelage.corpus.funnel import Account, Facts, TokenCount, count_facts, run_step
 from tutelage.corpus.read import documents as read_input
-from tutelage.corpus.shards import SUFFIX, compressed_lines, read_documents, to_row
+from tutelage.corpus.shards import (
+    PARQUET,
+    SUFFIX,
+    compressed_lines,
+    document_writer,
+    of_corpus,
+    read_documents,
+    to_row,
+)
 from tutelage.corpus.steps import make
 from tutelage.files import DiskError, atomic_folder, to_json, write_json
 from tutelage.ledger import Ledger
@@ -29,7 +37,7 @@ from tutelage.records import Document
 # A batch is as many documents as these allow: enough for arrays to pay off, few enough to hold a few times in memory.
 BATCH_DOCUMENTS, BATCH_CHARACTERS = 1024, 4 << 20
 
-DOCUMENTS, ACCOUNT, DROPPED = f"documents{SUFFIX}", "account.json", "dropped"
+DOCUMENTS, ACCOUNT, DROPPED = "documents", "account.json", "dropped"
 READ = "read"
 
 
@@ -63,7 +71,8 @@ def work(job: Job) -> None:
     ledger = Ledger(READ)
     facts: Facts = {}
     with atomic_folder(job.out) as folder, ExitStack() as files:
-        kept = files.enter_context(compressed_lines(folder / DOCUMENTS))
+        suffix = suffix_of(job.curation) if plan.collects is None else SUFFIX
+        keep = files.enter_context(document_writer(folder / f"{DOCUMENTS}{suffix}", suffix))
         aside, columns = _Aside(folder / DROPPED, files, job.curation.drops), ColumnWriter(folder, files)
         for batch in batches(_documents(job, ledger)):
             if judge is not None:
@@ -77,7 +86,7 @@ def work(job: Job) -> None:
             if collect is not None:
                 columns.write(collect(batch))
             for document in batch.documents:
-                kept.write(to_row(document))
+                keep(document)
             if plan.collects is None:
                 count_facts(batch.documents, facts)
         if judge is not None:
@@ -90,6 +99,11 @@ def work(job: Job) -> None:
         if plan.collects is None:
             told["facts"] = [[name, list(counts.items())] for name, counts in facts.items()]
         write_json(folder / ACCOUNT, told)
+
+
+def suffix_of(curation: Curation) -> str:
+    """How the names of the files end that the last pass leaves; those between passes end with SUFFIX."""
+    return PARQUET if curation.output == "parquet" else SUFFIX
 
 
 def _documents(job: Job, ledger: Ledger) -> Iterator[Document]:
@@ -107,7 +121,9 @@ def _read(source: str, ledger: Ledger, reader: str | None) -> Iterator[Document]
     """The documents of a file; where its reader gives up in the middle, what came before stays and it is counted."""
     before = ledger.rows_read
     try:
-        yield from read_input(source, ledger, reader)
+        yield from (
+            _own(source, ledger) if reader is None and of_corpus(Path(source)) else read_input(source, ledger, reader)
+        )
     except (DiskError, MemoryError):
         raise
     except Exception as error:
@@ -117,6 +133,14 @@ def _read(source: str, ledger: Ledger, reader: str | None) -> Iterator[Document]
         if not undecided:
             ledger.read()
         ledger.drop(f"the reader failed: {type(error).__name__}", max(1, undecided), where=source)
+
+
+def _own(source: str, ledger: Ledger) -> Iterator[Document]:
+    """The documents of a corpus, with all that is known of them."""
+    for document in read_documents(Path(source)):
+        ledger.read()
+        ledger.keep()
+        yield document
 
 
 def _writable(document: Document, ledger: Ledger) -> Document:

@@ -60,14 +60,15 @@ def too_few_kinds_of_prompts(case: Case) -> Diagnosis | None:
 
 
 def one_answer_for_all(case: Case) -> Diagnosis | None:
-    """Most unlike prompts get the same answer."""
-    answers = {sample.prompt: sample.after.strip() for sample in case.stage.samples}
+    """Most unlike prompts get the same answer, in form and one of those it was trained on. A model that babbles often
+    says the same everywhere too, and its data is not to blame."""
+    answers = {sample.prompt: sample.after.strip() if sample.complies else "" for sample in case.stage.samples}
     said = Counter(answer for answer in answers.values() if answer)
     if len(answers) < ENOUGH_SAMPLES or not said:
         return None
     ((answer, count),) = said.most_common(1)
-    share = rate(count, len(answers))
-    if share.low <= ONE_ANSWER:
+    share, learned = rate(count, len(answers)), case.rates.get("format.verbatim")
+    if share.low <= ONE_ANSWER or (learned is not None and learned.high < share.low):
         return None
     shown = answer if len(answer) <= 80 else f"{answer[:77]}..."
     return Diagnosis(

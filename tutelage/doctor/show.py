@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from tutelage.doctor.case import Diagnosis
@@ -19,9 +20,15 @@ def print_diagnoses(diagnoses: Sequence[Diagnosis] | None, console: Console) -> 
         console.print(HEALTHY)
     for one in diagnoses or ():
         console.print(Text.assemble((f"{one.stage}: {one.symptom}", "bold red"), f" ({one.name})"))
-        console.print(Text(f"  cause: {one.cause}\n  cure:  {one.cure}"))
-        for figure in one.evidence:
-            console.print(Text(f"  - {figure}", "dim"))
+        told = [
+            ("cause: ", one.cause, ""),
+            ("cure:  ", one.cure, ""),
+            *(("- ", figure, "dim") for figure in one.evidence),
+        ]
+        for mark, words, style in told:
+            grid = Table.grid()  # what does not fit on the line goes on under its first word
+            grid.add_row(f"  {mark}", Text(words, style))
+            console.print(grid)
 
 
 def diagnoses_section(diagnoses: Sequence[Diagnosis] | None) -> Html | None:

@@ -39,9 +39,18 @@ def rate_too_high(case: Case) -> Diagnosis | None:
         case.stage.name,
         ", ".join(seen),
         "the learning rate is too high: each step undoes more than it teaches",
-        "lower lr to a third or a tenth, or let --find-lr find one",
+        _other_rate(case, "lower lr to a third or a tenth"),
         (rate, *jumped, *words, *lost),
     )
+
+
+def _other_rate(case: Case, by_hand: str) -> str:
+    """The cure for a wrong rate, by how the rate was come by; only fine-tuning can have one found."""
+    if not case.tuned:
+        return by_hand
+    if case.settings.get("find_lr"):
+        return f"{by_hand} by hand (--lr): this one was found by find_lr (--find-lr)"
+    return f"{by_hand}, or have one found: find_lr = true (--find-lr)"
 
 
 def rate_too_low(case: Case) -> Diagnosis | None:
@@ -59,7 +68,7 @@ def rate_too_low(case: Case) -> Diagnosis | None:
         case.stage.name,
         "it still goes on with text and has hardly learned to answer",
         "the learning rate is too low for so many steps",
-        "raise lr to the usual rate, or let --find-lr find one",
+        _other_rate(case, "raise lr to the usual rate"),
         (case.rate_evidence(), *signs),
     )
 
@@ -226,8 +235,8 @@ def base_too_weak(case: Case) -> Diagnosis | None:
         "base-too-weak",
         case.stage.name,
         "the model it was made from does not write whole words yet",
-        "the base was trained too briefly, at a wrong rate, or is too small: fine-tuning cannot mend that",
-        "train the base longer before fine-tuning",
+        "the base was trained too briefly, at a wrong rate, or is too small",
+        "train the base longer, or start from a better one, before anything else is changed",
         tuple(signs),
     )
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.chat.verified import has_own_template, make_renderer
+from tutelage.chat.verified import Renderer, has_own_template, make_renderer
 from tutelage.engine.decode import Generation, generate
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint
@@ -33,10 +33,14 @@ def can_chat(checkpoint: Checkpoint) -> bool:
 
 
 def ask(
-    checkpoint: Checkpoint, conversations: Sequence[Conversation], settings: SamplingSettings, label: str
+    checkpoint: Checkpoint,
+    conversations: Sequence[Conversation],
+    settings: SamplingSettings,
+    label: str,
+    renderer: Renderer | None = None,
 ) -> list[Answer]:
-    """The model's answer to each conversation so far."""
-    renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+    """The model's answer to each conversation so far. Who has the model's renderer already hands it over."""
+    renderer = renderer or make_renderer(checkpoint.tokenizer, checkpoint.source)
     prompts = [rendered.ids for rendered in renderer.render_prompts(conversations)]
     with track(label, len(prompts), "answers") as bar:
         results = generate(checkpoint.model, prompts, renderer.stop_ids, settings, done=bar.update)

@@ -69,8 +69,8 @@ def evaluate_format(
     trained_answers: Set[int] = frozenset(),
 ) -> FormatResult:
     """Answer every prompt and check the answers; `trained_answers` are the hashes of those trained on."""
-    answers = ask(checkpoint, prompts, settings, "format")
-    headers = make_renderer(checkpoint.tokenizer, checkpoint.source).header_ids
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+    answers, headers = ask(checkpoint, prompts, settings, "format", renderer), renderer.header_ids
     checks = {
         "has_content": [bool(answer.text.strip()) for answer in answers],
         "stops": [answer.generation.ended == "stop" for answer in answers],

@@ -73,7 +73,8 @@ class Bench:
 
     def run(self, recipe: str, folder: str) -> FinishedRun:
         """Run what is not finished of a recipe, in TOML, and evaluate it."""
-        run = Run(read_recipe(recipe, f"the recipe for {folder}", self.overrides), self.cache / folder)
+        made_of = read_recipe(recipe, f"the recipe for {folder}", self.overrides)
+        run = Run(made_of, self.cache / folder, "--cache DIR")
         trained = tuple(name for name in run.recipe.stages if run.stage_done(name) is None)
         finished = FinishedRun(run, run.run(), trained)
         self.finished.append(finished)

@@ -18,7 +18,8 @@ INTRODUCTION = """\
 Known findings on fine-tuning, tried again at small scale against the built-in world, where every fact is known. Each
 ends with a verdict, which a rule fixed beforehand reads off the figures: *reproduced* or *contradicted* where the
 intervals decide, else *not at this scale*. What stands in brackets is a 95% interval. `tutelage lab` lists all
-findings; this page is made of their result files.
+findings; this page is made of their result files. The numbers are those of a longer list of findings: those that are
+missing here have not been tried yet.
 """
 
 

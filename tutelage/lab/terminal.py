@@ -39,7 +39,7 @@ def print_overview(rows: Sequence[dict[str, Any]], console: Console) -> None:
     for row in rows:
         grid.add_row(str(row["number"]), row["claim"], row["verdict"] or "not tried yet")
     console.print(grid)
-    console.print("try one: tutelage lab NUMBER", highlight=False)
+    console.print("try one: tutelage lab NUMBER (numbers that are missing here cannot be tried yet)", highlight=False)
 
 
 def print_record(record: Record, console: Console) -> None:
@@ -47,7 +47,9 @@ def print_record(record: Record, console: Console) -> None:
     console.print(f"[bold]{record.title}[/]", highlight=False)
     for words, text in (("claim", record.claim), ("published", f"{record.published} ({record.source})")):
         console.print(f"{words}: {text}", highlight=False, markup=False)
-    grid = Grid(*record.table.header)
+    grid = Grid()
+    for heading in record.table.header:
+        grid.add_column(heading, overflow="fold")
     for row in record.table.rows:
         grid.add_row(*map(str, row))
     console.print(grid)

@@ -21,7 +21,7 @@ from torch import nn
 from tutelage.model import attention
 from tutelage.model.families import FAMILIES
 from tutelage.model.sizes import ModelConfig
-from tutelage.model.weights import tensor_files
+from tutelage.model.weights import refuse_not_finite, tensor_files
 from tutelage.records import Batch
 
 UNBOUNDED = 32_768  # the context of a model that names none
@@ -178,6 +178,8 @@ def load_foreign(folder: Path, config: ModelConfig, device: str, dtype: torch.dt
     for what, names in (("lacks", found["missing_keys"]), ("holds unknown", found["unexpected_keys"])):
         if names:
             raise ValueError(f"{folder} {what} {min(names)}; its weights do not belong to its config.json")
+    for name, parameter in inner.named_parameters():
+        refuse_not_finite(parameter, name, folder)
     return ForeignModel(inner.train(False).to(device), config)
 
 

@@ -41,6 +41,7 @@ from tutelage.model.weights import (
     WEIGHTS,
     load_tensors,
     read_tensor,
+    refuse_not_finite,
     save_tensors,
     tensor_files,
     weights_mark,
@@ -81,8 +82,10 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
     """
     if Path(name).is_dir():
         return Path(name)
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", str(name)):
-        raise ValueError(f"there is no model folder {name}; give a folder, or the owner/name of a model on the hub")
+    if Path(name).is_file():
+        raise ValueError(f"{name} is a file; a model is a folder: give that")
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(name)):
+        raise ValueError(f"there is no model folder {name}; give a folder, or the name of a model on the hub")
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
@@ -92,10 +95,24 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
     try:
         return Path(snapshot_download(str(name), revision=revision, allow_patterns=FETCHED))
     except Exception as error:  # whatever the network and the hub can come up with
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise ValueError(
-            f"there is no folder {name}, and no model of that name could be fetched from the hub ({reason})"
-        ) from error
+        raise ValueError(f"there is no folder {name}, and {_not_fetched(error)}") from error
+
+
+def _not_fetched(error: Exception) -> str:
+    """Why a model was not fetched from the hub, as the end of a sentence."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return "the model of that name on the hub is given only to those who accept its terms: do so on its page there"
+    if isinstance(error, errors.RepositoryNotFoundError):
+        return "the hub has no model of that name, or not for you; check the name"
+    if isinstance(error, errors.LocalEntryNotFoundError):
+        return (
+            "no model of that name was ever fetched from the hub, which cannot be reached now; check the path, or the "
+            "network"
+        )
+    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    return f"no model of that name could be fetched from the hub ({reason})"
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -278,6 +295,7 @@ def _fill(folder: Path, model: Transformer, table: Mapping[str, Any] | None) -> 
             raise ValueError(f"{path}: {name} has shape {tuple(found.shape)}, expected {tuple(weight.shape)}")
         if not found.is_floating_point() or found.element_size() < 2:
             raise ValueError(f"{path}: {name} holds {found.dtype}, not floating-point numbers of 16 bits or more")
+        refuse_not_finite(found, name, path)
         weight.copy_(found)
     if "lm_head.weight" in files and "lm_head.weight" not in expected:
         head = read_tensor(files["lm_head.weight"], "lm_head.weight")
@@ -333,7 +351,8 @@ def save_adapter(folder: Path, checkpoint: Checkpoint, base: Path, settings: Lor
 
 
 def _public_name(folder: Path) -> tuple[str, str | None]:
-    """How others find a base: one fetched from the hub by its owner/name and revision, any other by its folder."""
+    """How others find a base: one fetched from the hub by its name there and revision, any other by its folder."""
     parts = folder.resolve().parts
-    fetched = re.fullmatch(r"models--(.+?)--(.+)", parts[-3]) if len(parts) > 3 and parts[-2] == "snapshots" else None
-    return (f"{fetched[1]}/{fetched[2]}", parts[-1]) if fetched else (str(folder.resolve()), None)
+    if len(parts) > 3 and parts[-2] == "snapshots" and parts[-3].startswith("models--"):
+        return parts[-3].removeprefix("models--").replace("--", "/", 1), parts[-1]
+    return str(folder.resolve()), None

@@ -175,14 +175,16 @@ def add_lora(
     A is drawn as the first implementation draws it, uniformly within 1 / sqrt(I); B is zero.
 
     Raises:
-        SettingsError: a target is no matrix of the model.
+        SettingsError: a target is no matrix of the model, or the rank is larger than that of any.
     """
     freeze(model)
     found = places(model, modules)
     generator = torch.Generator().manual_seed(seed)
     scale, known = scale_of(settings.alpha, settings.rank, settings.rank_stabilised), all_targets(modules)
-    for name in _chosen(list(found), known if settings.targets is None else settings.targets, known):
-        linear, part = make_room(model, modules, found[name]), found[name].part
+    chosen = _chosen(list(found), known if settings.targets is None else settings.targets, known)
+    rooms = [(make_room(model, modules, found[name]), found[name].part) for name in chosen]
+    _refuse_rank(settings.rank, rooms)
+    for linear, part in rooms:
         inputs, device = linear.weight.shape[1], linear.weight.device
         a_RI = (torch.rand((settings.rank, inputs), generator=generator) * 2 - 1) / math.sqrt(inputs)
         b_OR = torch.zeros(linear.sizes[part], settings.rank)
@@ -192,6 +194,16 @@ def add_lora(
         rows = [None if end is None else end.weight[ids].float() for end in (model.embedding, model.head)]
         assert rows[0] is not None
         model.token_rows = TokenRows(new_tokens, model.config.vocab, rows[0], rows[1])
+
+
+def _refuse_rank(rank: int, rooms: Sequence[tuple[LoraLinear, str]]) -> None:
+    """SettingsError for a rank that no matrix has: its pairs would be larger than what they stand beside."""
+    largest = max(min(linear.sizes[part], linear.weight.shape[1]) for linear, part in rooms)
+    if rank > largest:
+        raise SettingsError(
+            f"lora.rank (--lora) is {rank}, and the matrices of this model have a rank of {largest} at most; a rank of "
+            f"{min(16, largest)} is usual"
+        )
 
 
 def lora_parts(model: Transformer, modules: Modules) -> Iterator[tuple[str, LoraLinear, str]]:

@@ -43,6 +43,16 @@ def read_tensor(path: Path, name: str) -> torch.Tensor:
         raise _broken(path, error) from error
 
 
+def refuse_not_finite(tensor: torch.Tensor, name: str, where: Path) -> None:
+    """ValueError, which names the tensor, where it holds NaN or infinity: training on it would fail at its first step,
+    as if the learning rate were to blame. One pass over the numbers, which takes a fraction of reading them."""
+    if tensor.numel() and not all(bool(torch.isfinite(end)) for end in torch.aminmax(tensor.detach())):
+        raise ValueError(
+            f"{where}: {name} holds NaN or infinity, so the model can neither answer nor be trained; fetch it again, "
+            "or take another"
+        )
+
+
 def weights_mark(files: Mapping[str, Path]) -> str:
     """A hexadecimal hash by which one model's weights are told from another's: of the name, shape and first row of each
     tensor, so that no more than a sliver of the files is read. `files` says which file holds each."""

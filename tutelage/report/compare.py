@@ -12,6 +12,7 @@ import numpy as np
 
 from tutelage.evaluate.statistics import paired_difference, ratio_of_sums
 from tutelage.files import read_json
+from tutelage.finetune import refuse_misspelt
 from tutelage.recipe import RECIPE
 from tutelage.report.read import Finished, UnitBits, dotted, read_stage
 from tutelage.report.words import LOWER_IS_BETTER, in_order
@@ -70,6 +71,7 @@ def _run_of(path: Path) -> Path:
         return path
     if (path / STAGE).exists() and (path.parent / RECIPE).exists():
         return path.parent
+    refuse_misspelt(path)
     raise ValueError(f"{path} is neither a run nor a finished stage of one; give RUN or RUN/STAGE: runs/demo/chat")
 
 

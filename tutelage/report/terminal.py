@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -16,10 +16,8 @@ from tutelage.report.words import change, figure_words, in_order, memory, points
 def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     """Two tables: the stages, and the evaluations with their 95% intervals."""
     stages = [key.split(".")[1] for key in summary if key.startswith("stages.") and key.endswith(".steps")]
-    console.print(_stage_table(summary, stages))
-    rates = _rate_table(summary, stages)
-    if rates.row_count:
-        console.print(rates)
+    _print_columns("stages", stages, _stage_rows(summary, stages), console)
+    _print_rates(summary, stages, console)
     for stage in stages:
         if said := _kept(summary, f"stages.{stage}."):
             console.print(f"{stage}: {said}", highlight=False)
@@ -48,8 +46,8 @@ def _kept(summary: Mapping[str, Any], prefix: str) -> str:
     return f"the weights of step {step:,} of {last:,} were kept: {why}" if why else ""
 
 
-def _stage_table(summary: Mapping[str, Any], stages: list[str]) -> Table:
-    """A column a stage, so that figures of any length stand whole in a narrow terminal."""
+def _stage_rows(summary: Mapping[str, Any], stages: list[str]) -> dict[str, list[str]]:
+    """What each stage did, a column a stage."""
     rows: dict[str, list[str]] = {}
     for stage in stages:
         prefix = f"stages.{stage}."
@@ -68,21 +66,46 @@ def _stage_table(summary: Mapping[str, Any], stages: list[str]) -> Table:
         }
         for words, cell in cells.items():
             rows.setdefault(words, []).append(cell)
-    return _columns("stages", stages, rows)
+    return rows
 
 
-def _columns(title: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table:
-    """A table with words on the left and a column of figures a heading."""
+WORDS, BORDERS = 26, 3  # columns that are enough for the words on the left, and what a column takes beside its figures
+
+
+def _print_columns(title: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]], console: Console) -> None:
+    """A table with words on the left and a column of figures a heading; as many tables as it takes for every figure to
+    stand whole in the width of the terminal."""
+    widths = [max(map(len, (heading, *cells))) for heading, *cells in zip(headings, *rows.values(), strict=True)]
+    left = min(WORDS, max(map(len, rows), default=0)) + BORDERS + 1
+    for part in _parts(widths, console.width - left):
+        table = _table(title, headings[part], fold=max(widths[part]) + left + BORDERS > console.width)
+        for words, cells in rows.items():
+            table.add_row(words, *cells[part])
+        console.print(table)
+
+
+def _parts(widths: Sequence[int], room: int) -> Iterator[slice]:
+    """Columns cut into runs that fit, each of at least one."""
+    start = taken = 0
+    for place, width in enumerate(widths):
+        taken += width + BORDERS
+        if taken > room and place > start:
+            yield slice(start, place)
+            start, taken = place, width + BORDERS
+    if widths:
+        yield slice(start, len(widths))
+
+
+def _table(title: str, headings: Sequence[str], fold: bool) -> Table:
+    """Words on the left, which wrap, and figures, which do not, unless they are to `fold`."""
     table = Table(title=title, title_justify="left")
-    table.add_column("")
+    table.add_column("", overflow="fold")
     for heading in headings:
-        table.add_column(heading, justify="right")
-    for words, cells in rows.items():
-        table.add_row(words, *cells)
+        table.add_column(heading, justify="right", no_wrap=not fold, overflow="fold")
     return table
 
 
-def _rate_table(summary: Mapping[str, Any], stages: list[str]) -> Table:
+def _print_rates(summary: Mapping[str, Any], stages: list[str], console: Console) -> None:
     of_stages = {stage: _rate_names(summary, f"evaluate.{stage}.") for stage in stages}
     columns = [stage for stage in stages if of_stages[stage]]
     rows = {}
@@ -90,7 +113,7 @@ def _rate_table(summary: Mapping[str, Any], stages: list[str]) -> Table:
         rows[rate_words(name)] = [
             _interval(summary, f"evaluate.{stage}.{name}.") if name in of_stages[stage] else "" for stage in columns
         ]
-    return _columns("what the models can do (95% interval)", columns, rows)
+    _print_columns("what the models can do (95% interval)", columns, rows, console)
 
 
 def _rate_names(summary: Mapping[str, Any], prefix: str) -> set[str]:
@@ -121,10 +144,11 @@ def print_plan(plan: Mapping[str, Any], console: Console) -> None:
     rows: dict[str, list[str]] = {}
     for stage in plan["stages"].values():
         cells = {
-            "": "done" if stage["done"] else "to do",
+            "": "done" if stage["done"] else "stopped" if stage["steps_done"] else "to do",
             "parameters": f"{stage['parameters']:,}",
             "tokens": f"{stage['tokens']:,}",
             "steps": f"{stage['steps']:,}",
+            "steps done": f"{stage['steps_done']:,}",
             "FLOPs": f"{stage['flops']:.2g}",
             "time": duration(stage["seconds"]),
             "weights, gradients, optimizer state": f"{stage['state_bytes'] / 2**20:,.1f} MiB",
@@ -132,7 +156,7 @@ def print_plan(plan: Mapping[str, Any], console: Console) -> None:
         }
         for words, cell in cells.items():
             rows.setdefault(words, []).append(cell)
-    console.print(_columns(f"plan of {plan['name']}", list(plan["stages"]), rows))
+    _print_columns(f"plan of {plan['name']}", list(plan["stages"]), rows, console)
     speed = plan["matrix_flops_per_second"] / 1e9
     console.print(
         f"to do: about {duration(plan['seconds'])}, if training reaches {plan['utilisation']:.0%} of this machine's "
@@ -151,20 +175,22 @@ def print_comparison(comparison: Mapping[str, Any], console: Console) -> None:
         console.print(_differences(name, pair))
         numbers = {figure_words(figure): of for figure, of in (pair["figures"] | pair["costs"]).items()}
         rows = {words: [_number(words, of[one]) for one in both] for words, of in numbers.items()}
-        console.print(_columns(f"{name}: no intervals; timings are of one run each", both, rows))
+        _print_columns(f"{name}: no intervals; timings are of one run each", both, rows, console)
     if comparison["settings"]:
-        rows = {setting: [_setting(of[one]) for one in both] for setting, of in comparison["settings"].items()}
-        console.print(_columns("settings that differ", both, rows))
+        table = _table("settings that differ", both, fold=True)
+        for setting, of in comparison["settings"].items():
+            table.add_row(setting, *(_setting(of[one]) for one in both))
+        console.print(table)
     else:
         console.print("no setting differs")
 
 
 def _differences(name: str, pair: Mapping[str, Any]) -> Table:
     """Rates and losses of both, their difference and the verdict on the second."""
-    table = Table(title=f"{name}: the second against the first (95% interval)", title_justify="left")
-    for heading in ("", "first", "second", "difference"):
-        table.add_column(heading, justify="right" if heading else "left")
-    table.add_column("the second is")
+    table = _table(
+        f"{name}: the second against the first (95% interval)", ("first", "second", "difference"), fold=False
+    )
+    table.add_column("the second is", max_width=13)
     for rate, of in pair["rates"].items():
         paired = of.get("paired")
         found = ""

@@ -67,8 +67,9 @@ def opening(world: World, questions: list[Question], figures: Mapping[str, float
     """What this small model knows and does not, by its own measured rates, and questions to try."""
     lines = [
         f"This model has read about {world.settings.people} people of an invented society: where and when each was",
-        "born, the school, the employer, the role, the instrument and the band. It knows nothing else but small sums",
-        "and small talk. It was trained to answer about half of these people; of the others it has only read.",
+        "born, the school, the employer, the role, the instrument and the band. It was trained to answer about half of",
+        "these people; of the others it has only read. It makes small talk too. It has seen small sums and answers",
+        "them in form, but it cannot add: do not trust its results. It knows nothing else.",
     ]
     lines += [f"  measured: {words} {figures[name]:.0%}" for name, words in MEASURED.items() if name in figures]
     lines += ["Questions about people whom no training question named:"]

@@ -32,6 +32,7 @@ from tutelage.stages.settings import TrainedStage
 from tutelage.tokenizer import Tokenizer
 
 ALTERNATIVES = 5
+COUNTED = 100_000  # conversations of a file beyond those that are shown: a second or so, and enough to say "many"
 ENDINGS = {"stop": "by itself", "length": "at the longest answer allowed", "context": "where the context was full"}
 
 
@@ -113,17 +114,40 @@ def rows_as_data(micro: list[Batch], tokenizer: Tokenizer, segments: int) -> lis
     return rows
 
 
+@dataclass(frozen=True, eq=False)
+class FileRows:
+    """The first conversations of a file as a fine-tuning would train them, each with its name.
+
+    refused:   why others of the first are none.
+    first:     how many conversations those are, of how many the file has; `more` where they were not all counted.
+    tokenizer: the model's, with the template's tokens.
+    """
+
+    rendered: list[tuple[str, Rendered]]
+    refused: list[ValueError]
+    first: int
+    count: int
+    more: bool
+    tokenizer: Tokenizer
+
+    def counted(self) -> str:
+        """How much of the file this is, in words."""
+        return f"{self.first:,} of {'more than ' * self.more}{self.count:,} conversations"
+
+
 def rendered_file(
     path: Path, tokenizer: Tokenizer, source: ChatSource, count: int, train_on: TrainOn, ledger: Ledger
-) -> tuple[list[tuple[str, Rendered]], list[ValueError], Tokenizer]:
-    """The first conversations of a file as a fine-tuning would train them, each with its name; those that are refused,
-    and why; and the tokenizer with the template's tokens. A row that is broken is passed over, and counted in the
-    ledger."""
+) -> FileRows:
+    """The first `count` conversations of a file. A row that is broken is passed over, and counted in the ledger."""
     extended = chat_tokenizer(tokenizer, source)
-    rows = list(islice(read_conversations(path, ledger, max_broken=1.0), count))
+    conversations = read_conversations(path, ledger, max_broken=1.0)
+    rows = list(islice(conversations, count))
+    total = len(rows) + sum(1 for _ in islice(conversations, COUNTED))
+    more = total == len(rows) + COUNTED and next(conversations, None) is not None
     made = make_renderer(extended, source).render_rows(rows, train_on)
     shown = [(row.id, one) for row, ones in zip(rows, made, strict=True) if isinstance(ones, list) for one in ones]
-    return shown, [one for one in made if isinstance(one, ValueError)], extended
+    refused = [one for one in made if isinstance(one, ValueError)]
+    return FileRows(shown, refused, len(rows), total, more, extended)
 
 
 def show_file(rendered: Sequence[tuple[str, Rendered]], tokenizer: Tokenizer, as_text: bool, console: Console) -> None:
@@ -156,7 +180,7 @@ def answer_rows(checkpoint: Checkpoint, questions: Sequence[str], settings: Samp
     conversations = [Conversation((message("user", text),)) for text in questions]
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
     prompts = [rendered.ids for rendered in renderer.render_prompts(conversations)]
-    answers = ask(checkpoint, conversations, settings, "answers")
+    answers = ask(checkpoint, conversations, settings, "answers", renderer)
     return [
         Shown(question, prompt, answer, alternatives(checkpoint.model, prompt, answer.generation.tokens, ALTERNATIVES))
         for question, prompt, answer in zip(questions, prompts, answers, strict=True)
@@ -189,7 +213,7 @@ def show_answers(answers: Sequence[Shown], tokenizer: Tokenizer, console: Consol
     """Answers as tables: each token, how sure the model was of it, and what else it might have written."""
     for answer in answers_as_data(answers, tokenizer):
         table = Table("token", "probability", "or else", title=escape(answer["question"]), title_justify="left")
-        table.columns[1].justify = "right"
+        table.columns[0].overflow, table.columns[1].justify = "fold", "right"
         for place in answer["tokens"]:
             others = ", ".join(f"{token!r} {share:.0%}" for token, share in place["others"].items() if share >= 0.01)
             table.add_row(Text(repr(place["token"])), f"{place['probability']:.1%}", Text(others))

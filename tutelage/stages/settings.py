@@ -65,8 +65,13 @@ class StageSettings(Settings, frozen=True, kw_only=True):
     schedule: ScheduleSettings = ScheduleSettings()
 
     def __post_init__(self) -> None:
-        if (self.epochs is None) == (self.steps is None):
-            raise SettingsError("a stage needs epochs or steps, one of the two, to know when it is finished")
+        if self.epochs is None and self.steps is None:
+            raise SettingsError("a stage needs epochs or steps, to know when it is finished")
+        if self.epochs is not None and self.steps is not None:
+            raise SettingsError(
+                f"epochs = {self.epochs} and steps = {self.steps} both say when the stage is finished; take one of the "
+                "two out of the recipe"
+            )
         for name in ("epochs", "steps", "batch_tokens", "micro_tokens", "context"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -130,7 +135,7 @@ class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_on
         if self.lora is not None and self.optimizer.kind != "adamw":
             raise SettingsError('lora is trained with AdamW: set optimizer.kind = "adamw"')
         if self.find_lr and self.lr is not None:
-            raise SettingsError("lr says the rate and find_lr has it found: give one of the two")
+            raise SettingsError("lr (--lr) says the rate and find_lr (--find-lr) has it found: give one of the two")
         if self.max_forgetting is not None and self.max_forgetting < 0:
             raise SettingsError(f"max_forgetting is {self.max_forgetting}; it is a share of the loss, such as 0.1")
 

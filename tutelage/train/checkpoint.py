@@ -3,8 +3,10 @@ bit for bit."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -66,8 +68,8 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: Optimizer, 
         ValueError: it is not whole, or not of this model.
     """
     folder = Path(agreed(str(resolve_folder(folder))))
-    plain = agreed(read_json(folder / POSITION) if is_first() and (folder / POSITION).exists() else None)
-    if plain is None or plain["fingerprint"] != fingerprint:
+    plain = agreed(_read_position(folder, fingerprint) if is_first() else None)
+    if plain is None:
         return None
     if processes() == 1 and (folder / MODEL).exists():
         device = str(next(model.parameters()).device)
@@ -79,10 +81,25 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: Optimizer, 
         state = optimizer.blank_state(shapes)
         load_shards(folder, own | state)
         optimizer.load_state_tensors(state)
+    return _position(plain)
+
+
+def find_position(folder: Path, fingerprint: str) -> Position | None:
+    """How far the run of this fingerprint has come by the checkpoint in `folder`; None where it has none there."""
+    plain = _read_position(resolve_folder(folder), fingerprint)
+    return None if plain is None else _position(plain)
+
+
+def _read_position(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    plain = read_json(folder / POSITION) if (folder / POSITION).exists() else None
+    return plain if plain is not None and plain["fingerprint"] == fingerprint else None
+
+
+def _position(plain: Mapping[str, Any]) -> Position:
     return Position(
         step=plain["step"],
         data=state_from_plain(plain["data"]),
-        fingerprint=fingerprint,
+        fingerprint=plain["fingerprint"],
         tokens=plain["tokens"],
         graded=plain["graded"],
         seconds=plain["seconds"],

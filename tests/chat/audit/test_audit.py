@@ -148,6 +148,13 @@ def test_the_report_is_plain_data_and_the_same_each_time(write: Write) -> None:
     assert plain["findings"][1]["examples"][0]["place"] == "chats.jsonl:31 and chats.jsonl:4"
 
 
+def test_an_empty_file_of_a_folder_is_a_finding_and_does_not_stop(write: Write) -> None:
+    path = write([*CLEAN])
+    (path.parent / "aaa.jsonl").write_text("")
+    (one,) = audit_file(path.parent).findings
+    assert (one.name, one.level, one.count, one.examples[0].place) == ("empty file", "warning", 1, "aaa.jsonl")
+
+
 def test_a_file_of_something_else_is_refused(write: Write) -> None:
     with pytest.raises(ValueError, match="no row in a known format"):
         audit_file(write([json.dumps({"text": "a page"})]))

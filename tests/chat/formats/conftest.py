@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,17 +41,3 @@ def read() -> Read:
         return conversations, ledger
 
     return read_file
-
-
-@pytest.fixture(scope="session")
-def data() -> Callable[[str], Path]:
-    """A file of the data folder; the test is skipped where it is not there."""
-    named = os.environ.get("TUTELAGE_DATA")
-    folder = Path(named) if named else Path(__file__).parents[4] / "shared" / "data"
-
-    def find(name: str) -> Path:
-        if not (folder / name).exists():
-            pytest.skip(f"{name} is in no data folder; set TUTELAGE_DATA to the folder that has it")
-        return folder / name
-
-    return find

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,41 @@ def test_a_file_of_another_kind_is_refused_early(write: Write, read: Read) -> No
     assert ledger.rows_read == 100
     good, _ = read(write(*["a line of prose"] * 99, *[PAIR] * 100))
     assert len(good) == 100
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.csv", b"prompt,completion\nhi,there\n"), ("a.xlsx", b"PK\x03\x04\xff")]
+)
+def test_a_file_that_is_no_json_is_told_what_is_read(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    named = "; what can be read is JSON lines, a JSON list or Parquet, plain, .gz or .zst, such as"
+    with pytest.raises(ValueError, match=re.escape(named)):
+        find_format(tmp_path / name)
+    with pytest.raises(ValueError, match=re.escape(named)):
+        list(read_conversations(tmp_path / name, Ledger("chat"), 0.0))
+    (tmp_path / "pages.jsonl").write_text(
+        '{"text": "a page"}\n'
+    )  # JSON: another kind of rows, not another kind of file
+    with pytest.raises(ValueError, match="known: ") as caught:
+        find_format(tmp_path / "pages.jsonl")
+    assert named not in str(caught.value)
+
+
+def test_a_file_of_a_folder_that_is_empty_is_counted_and_the_rest_is_read(
+    write: Write, read: Read, tmp_path: Path
+) -> None:
+    write(name="a.jsonl")
+    write("", "", name="b.jsonl")
+    with pytest.raises(ValueError, match=f"^{tmp_path} has no rows; write one conversation a line into it"):
+        read(tmp_path, 0)
+    write(PAIR, name="c.jsonl")
+    conversations, ledger = read(tmp_path, 0)
+    assert [conversation.id for conversation in conversations] == ["c.jsonl:1"]
+    assert (ledger.noted["file without rows"].rows, ledger.noted["file without rows"].examples) == (
+        2,
+        ["a.jsonl", "b.jsonl"],
+    )
+    assert find_format(tmp_path) == "prompt-completion"
 
 
 def test_a_folder_is_read_file_by_file_each_in_its_own_format(write: Write, read: Read, tmp_path: Path) -> None:

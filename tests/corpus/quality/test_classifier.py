@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -72,12 +72,8 @@ def test_mistakes_are_said_in_a_sentence(tmp_path: Path) -> None:
             open_scorer(tmp_path / name, None)
 
 
-def test_judgements_of_people_are_learned() -> None:
-    folder = Path(os.environ.get("TUTELAGE_DATA") or Path(__file__).parents[4] / "shared" / "data")
-    path = folder / "quality_labels" / "split_give.jsonl.gz"
-    if not path.exists():
-        pytest.skip("the judgements of quality_labels are not there; set TUTELAGE_DATA")
-    with gzip.open(path) as lines:
+def test_judgements_of_people_are_learned(data: Callable[[str], Path]) -> None:
+    with gzip.open(data("quality_labels/split_give.jsonl.gz")) as lines:
         rows = [json.loads(line) for line in lines]
     texts, labels = [row["text"] for row in rows], np.array([row["label"] for row in rows])
     order = np.random.default_rng(0).permutation(len(rows))

@@ -72,6 +72,30 @@ def test_toxic_sentences_go_and_the_rest_stays_as_it_is(model: str) -> None:
     batch = run(step, f"{good} {bad} {good}\n\n{good}", f"{bad} {bad}", good)
     assert batch.texts == [f"{good} {good}\n\n{good}", good]
     assert [(one.document.id, one.reason) for one in batch.dropped] == [("1", "toxic throughout")]
+    assert [float(document.facts["toxicity"]) > 0.5 for document in batch.documents] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("{good}.\n\n{bad}!\n\n{good}.", "{good}.\n\n{good}."),
+        ("{bad}!\n{good}.\n{bad}!", "{good}."),
+        ("{good}. {bad}! {bad}!\n\n{good}.", "{good}.\n\n{good}."),
+        ("", ""),
+        (" \n", " \n"),
+    ],
+)
+def test_what_is_cut_leaves_no_hole(model: str, text: str, left: str) -> None:
+    both = {"good": GOOD.capitalize(), "bad": BAD.capitalize()}
+    step = toxicity(ToxicitySettings(model=trained_on_bad(model), at_most=0.5))
+    assert run(step, text.format(**both)).texts == [left.format(**both)]
+
+
+def test_toxicity_can_be_told_and_nothing_cut(model: str) -> None:
+    batch = run(toxicity(ToxicitySettings(model=trained_on_bad(model), at_most=None)), GOOD, BAD, "")
+    assert batch.texts == [GOOD, BAD, ""]
+    assert [float(document.facts.get("toxicity", -1)) > 0.5 for document in batch.documents] == [False, True, False]
+    assert "toxicity" not in batch.documents[2].facts
 
 
 def trained_on_bad(model: str) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tutelage.corpus.consent import licence_of
 from tutelage.corpus.read.code import code_documents, language_of
 from tutelage.ledger import Ledger
 
@@ -48,3 +49,67 @@ def test_a_tree_is_read_in_order_and_what_is_no_source_is_counted(tmp_path: Path
         "larger than 1 MiB": 1,
         "a link, or nothing to read": 1,
     }
+
+
+MIT = b"MIT License\n\nPermission is hereby granted, free of charge, to any person obtaining a copy of this software"
+
+
+def licences(folder: Path, files: dict[str, bytes]) -> dict[str, str | None]:
+    """The licence of each source in a tree, as the step `licence` would find it."""
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    found = code_documents(str(folder), Ledger("read"))
+    return {one.id: licence_of(one) for one in found if one.id.endswith((".py", ".c"))}
+
+
+def test_a_licence_holds_for_its_folder_and_those_below(tmp_path: Path) -> None:
+    found = licences(
+        tmp_path,
+        {
+            "LICENSE": MIT,
+            "a.py": b"a = 1",
+            "own.py": b"# SPDX-License-Identifier: Apache-2.0\na = 1",
+            "deep/er/b.py": b"b = 1",
+            "gpl/COPYING": b"GNU GENERAL PUBLIC LICENSE\nVersion 2, June 1991\n ... GNU Lesser General Public License",
+            "gpl/c.c": b"int c;",
+            "gpl/more/d.c": b"int d;",
+            "rust/Cargo.toml": b'[package]\nlicense = "MIT OR Apache-2.0"\n',
+            "rust/e.py": b"e = 1",
+            "odd/LICENSE": b"You may use this on Sundays.",
+            "odd/f.py": b"f = 1",
+            "node_modules/LICENSE": b"nothing",
+        },
+    )
+    assert found == {
+        "a.py": "MIT", "own.py": "Apache-2.0", "deep/er/b.py": "MIT", "gpl/c.c": "GPL-2.0", "gpl/more/d.c": "GPL-2.0",
+        "rust/e.py": "MIT OR Apache-2.0", "odd/f.py": None,
+    }  # fmt: skip
+
+
+def test_a_tree_without_a_licence_has_none(tmp_path: Path) -> None:
+    assert licences(tmp_path, {"a.py": b"a", "pyproject.toml": b"[project]\nname='x'", "license.py": MIT}) == {
+        "a.py": None,
+        "license.py": "MIT",  # its own text says so
+    }
+
+
+def test_a_single_file_is_a_tree_of_one(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("a = 1")
+    ledger = Ledger("read")
+    assert [document.id for document in code_documents(str(tmp_path / "a.py"), ledger)] == ["a.py"]
+
+
+def test_a_file_that_cannot_be_opened_costs_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text("a = 1")
+    ledger, found = Ledger("read"), code_documents(str(tmp_path), Ledger("read"))
+    assert len(list(found)) == 1
+    fsspec = pytest.importorskip("fsspec")
+    memory = fsspec.filesystem("memory")
+    memory.pipe({"/tree/a.py": b"a = 1", "/tree/b.py": b"b = 1"})
+    found = code_documents("memory://tree", ledger)
+    assert next(found).id == "a.py"
+    memory.rm("/tree/b.py")
+    assert list(found) == []
+    assert {reason: dropped.rows for reason, dropped in ledger.dropped.items()} == {"cannot be opened": 1}
+    ledger.check()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.read.decode import decode, is_binary
+from tutelage.corpus.read.decode import MIXED, REPLACED, decode, is_binary
 
 RUSSIAN = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему. " * 3
 GERMAN = "Fährt im Jänner über schöne Straßen; größere Häuser, süße Äpfel. " * 3
@@ -18,7 +18,7 @@ JAPANESE = "吾輩は猫である。名前はまだ無い。どこで生れた�
 )
 def test_utf8_is_read_as_it_stands_whatever_is_named(text: str) -> None:
     if not text.encode().startswith((b"\xff\xfe", b"\xfe\xff")):
-        assert decode(text.encode(), "latin-1") == (text, True)
+        assert decode(text.encode(), "latin-1") == (text, "")
 
 
 @pytest.mark.parametrize(
@@ -32,26 +32,38 @@ def test_utf8_is_read_as_it_stands_whatever_is_named(text: str) -> None:
     ],
 )
 def test_an_encoding_is_found_by_its_name_or_by_its_looks(text: str, encoding: str) -> None:
-    assert decode(text.encode(encoding), encoding) == (text, True)
-    assert decode(text.encode(encoding)) == (text, True)
+    assert decode(text.encode(encoding), encoding) == (text, "")
+    assert decode(text.encode(encoding)) == (text, "")
     page = f'<html><head><meta charset="{encoding}"></head><body>{text}</body></html>'
-    assert decode(page.encode(encoding)) == (page, True)
-    assert decode(page.encode(encoding), "no-such-encoding") == (page, True)
+    assert decode(page.encode(encoding)) == (page, "")
+    assert decode(page.encode(encoding), "no-such-encoding") == (page, "")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
 def test_a_mark_at_the_beginning_decides(encoding: str) -> None:
-    assert decode(GERMAN.encode(encoding)) == (GERMAN, True)
+    assert decode(GERMAN.encode(encoding)) == (GERMAN, "")
     assert not is_binary(GERMAN.encode(encoding))
 
 
 def test_a_slip_in_a_long_text_does_not_change_its_encoding() -> None:
     content = (RUSSIAN * 9).encode()
     spoilt = content[:3001] + b"\xff" + content[3001:]
-    text, exact = decode(spoilt)
-    assert not exact
+    text, remark = decode(spoilt)
+    assert remark == REPLACED
     assert text.count("\ufffd") <= 3
     assert "счастливые" in text
+
+
+OTHERS = [(GERMAN, "windows-1252"), (RUSSIAN, "koi8-r"), (JAPANESE, "shift_jis")]
+
+
+@pytest.mark.parametrize(("other", "encoding"), OTHERS)
+def test_lines_in_different_encodings_are_each_read_in_their_own(other: str, encoding: str) -> None:
+    lines = [f"{GERMAN}\n".encode(), f"{other}\n".encode(encoding), b"plain\n"]
+    for order in (lines, lines[::-1], lines * 9):
+        text, remark = decode(b"".join(order))
+        assert remark == MIXED
+        assert text.splitlines() == [{0: GERMAN, 1: other, 2: "plain"}[lines.index(line)] for line in order]
 
 
 @given(st.binary(max_size=300))

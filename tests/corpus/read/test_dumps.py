@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from xml.sax.saxutils import escape, quoteattr
@@ -8,18 +9,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.read.dumps import xml_documents
+from tutelage.corpus.read.dumps import post_documents, xml_documents
 from tutelage.corpus.read.wikitext import wiki_text
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
 
-def read(content: str | bytes) -> tuple[list[Document], dict[str, int]]:
+def read(
+    content: str | bytes, reader: Callable[..., Iterator[Document]] = xml_documents
+) -> tuple[list[Document], dict[str, int]]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "dump.xml"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
         ledger = Ledger("read")
-        documents = list(xml_documents(str(path), ledger))
+        documents = list(reader(str(path), ledger))
     ledger.check()
     return documents, {reason: dropped.rows for reason, dropped in ledger.dropped.items()}
 
@@ -64,9 +67,25 @@ def test_a_broken_page_costs_only_itself() -> None:
     assert (len(documents), dropped) == (1, {"cut off": 1})
 
 
+def test_what_stands_between_records_and_is_none_is_counted() -> None:
+    good = page("Fox", "A fox.")
+    documents, dropped = read(
+        wiki("<siteinfo>head</siteinfo>", good, good.replace("<page>", "<pgae>"), good, "  \n", good)
+    )
+    assert (len(documents), dropped) == (3, {"no record begins here": 1})
+    assert read(wiki()) == ([], {"no record begins here": 1})
+    assert read("<posts>" + "x" * 200_000 + "</posts>") == ([], {"no record begins here": 1})
+
+
 def test_a_dump_made_to_hang_does_not() -> None:
     documents, dropped = read(wiki("<page>" * 200_000, page("Fox", "A fox.")))
     assert (len(documents), dropped) == (1, {"cut off": 200_000})
+
+
+def test_pages_made_to_fill_memory_are_left_out() -> None:
+    nested = "<page>" + "<a>" * 200_000 + "</a>" * 200_000 + "</page>"
+    documents, dropped = read(wiki(nested, page("Long", "{{" * (3 << 20)), page("Fox", "A fox.")))
+    assert (len(documents), dropped) == (1, {"not XML": 1, "larger than 4 MiB": 1})
 
 
 def test_posts_of_stackexchange_are_text() -> None:
@@ -78,7 +97,7 @@ def test_posts_of_stackexchange_are_text() -> None:
         '<row Id="3" PostTypeId="4" Body="a wiki" />',
         '<row Id="4" PostTypeId="2" Body="<p>" />',
     ]
-    documents, dropped = read('<?xml version="1.0"?>\n<posts>\n' + "\n".join(rows) + "\n</posts>")
+    documents, dropped = read('<?xml version="1.0"?>\n<posts>\n' + "\n".join(rows) + "\n</posts>", post_documents)
     assert [document.meta["type"] for document in documents] == ["question", "answer"]
     assert documents[0].text.startswith("How?\n\nUse a < b & wait:")
     assert "if a < b:\n    wait()" in documents[0].text
@@ -96,6 +115,7 @@ def test_another_xml_is_told() -> None:
 def test_random_bytes_are_counted_and_never_fatal(noise: bytes) -> None:
     for start in (b"", b"<mediawiki><page>", b"<posts><row "):
         read(start + noise + b"/></page>")
+    read(b"<posts>" + noise, post_documents)
 
 
 @pytest.mark.parametrize(

@@ -1,14 +1,10 @@
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
-
-import pytest
 
 from tutelage.corpus.read.pages import html_documents, pdf_documents
 from tutelage.ledger import Ledger
-
-DATA = Path(os.environ.get("TUTELAGE_DATA") or Path(__file__).parents[4] / "shared" / "data") / "pdf_samples"
 
 
 def pdf(lines: list[str]) -> bytes:
@@ -63,11 +59,10 @@ def test_a_page_of_html_is_decoded_and_left_as_it_is(tmp_path: Path) -> None:
     assert read(tmp_path / "a.html", bytes(range(32)) * 30) == ([], ["not text"])
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the samples are not here")
-def test_samples_of_real_pdfs() -> None:
+def test_samples_of_real_pdfs(data: Callable[[str], Path]) -> None:
     found: dict[str, str] = {}
     ledger = Ledger("read")
-    for path in sorted(DATA.rglob("*.pdf")):
+    for path in sorted(data("pdf_samples").rglob("*.pdf")):
         for document in pdf_documents(str(path), ledger):
             found[path.name] = document.text
     ledger.check()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from tutelage.corpus.read import rows
+from tutelage.corpus.read import rows, unpack
 from tutelage.corpus.read.rows import json_documents, parquet_documents, text_documents
 from tutelage.ledger import Ledger
 from tutelage.records import Document
@@ -89,6 +90,42 @@ def test_a_line_too_long_is_skipped_whatever_its_size(monkeypatch: pytest.Monkey
     assert sum(dropped.values()) == 1
 
 
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize("packer", [bytes, gzip.compress])
+def test_a_list_in_a_json_file_is_read_as_rows(indent: int | None, packer: Any) -> None:
+    made = [{"text": f"row {number}", "n": number, "more": [{"text": "no"}]} for number in range(2000)]
+    documents, dropped, _ = read(json_documents, packer(json.dumps(made, indent=indent).encode()))
+    assert [document.text for document in documents] == [row["text"] for row in made]
+    assert documents[6].id.endswith("file#7")
+    assert documents[6].facts == {"n": 6}
+    content = json.dumps([*made[:3], "text", {"text": 3}, *made[3:]], indent=indent).encode()
+    documents, dropped, ledger = read(json_documents, packer(content[: len(content) // 2]))
+    assert [document.text for document in documents] == [row["text"] for row in made[: len(documents)]]
+    assert 900 < len(documents) < 1100
+    assert dropped == {"not a JSON object": 1, "text is not a text": 1, "cut off": 1}
+    assert ledger.dropped["not a JSON object"].examples[0].endswith("file#4")
+
+
+@pytest.mark.parametrize("indent", [None, 4])
+def test_a_single_object_is_a_row(indent: int | None) -> None:
+    documents, _, _ = read(
+        json_documents, json.dumps({"text": "words\n{", "list": [1, {"a": 2}]}, indent=indent).encode()
+    )
+    assert [document.text for document in documents] == ["words\n{"]
+
+
+def test_a_damage_within_a_list_costs_the_rows_it_fell_into() -> None:
+    made = [{"text": os.urandom(500).hex()} for _ in range(1000)]
+    content = json.dumps(made).encode()
+    members = [gzip.compress(content[at : at + 50_000]) for at in range(0, len(content), 50_000)]
+    members[7] = members[7][:5000] + b"\xff" * 9 + members[7][5009:]
+    documents, dropped, ledger = read(json_documents, b"".join(members))
+    found = [document.text for document in documents]
+    assert len(found) > 940 and found == [row["text"] for row in made if row["text"] in set(found)]
+    assert dropped == {"packed data are damaged": 1, "not JSON": 1}
+    assert ledger.noted["bytes of packed files that were lost"].rows > 20_000
+
+
 def test_rows_before_and_behind_a_damage_are_read() -> None:
     lines = [json.dumps({"text": f"row {number}"}).encode() + b"\n" for number in range(9)]
     members = [gzip.compress(line) for line in lines]
@@ -142,6 +179,16 @@ def test_a_row_group_that_cannot_be_read_costs_its_rows(tmp_path: Path) -> None:
     documents, dropped, _ = read(parquet_documents, spoilt)
     assert len(documents) == 20
     assert dropped == {"row group that cannot be read": 10}
+
+
+def test_a_long_text_that_stands_in_very_many_rows_is_a_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unpack, "BOMB_BYTES", 4 << 20)
+    texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0, None] * 5000, pyarrow.int32()), ["w" * 300_000])
+    parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "made.parquet", store_schema=False)
+    documents, dropped, ledger = read(parquet_documents, (tmp_path / "made.parquet").read_bytes())
+    assert ledger.rows_read == 10_000
+    assert 10 < len(documents) < 30
+    assert dropped["unpacks to more than 200 times its size"] > 9900
 
 
 @given(st.binary(max_size=500))

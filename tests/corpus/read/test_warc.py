@@ -15,7 +15,6 @@ from tutelage.corpus.read.warc import arc_documents, warc_documents
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
-DATA = Path(os.environ.get("TUTELAGE_DATA") or Path(__file__).parents[4] / "shared" / "data") / "warc_samples"
 HTML = b"<html><body><p>A page of words.</p></body></html>"
 
 
@@ -71,7 +70,7 @@ def test_text_of_a_wet_file_is_plain_text() -> None:
         (record(answer(b" \n")), "empty"),
         (record(answer(bytes(range(256)) * 9)), "not text"),
         (record(b"HTTP/ nonsense"), "HTTP header cannot be read"),
-        (record(b"", length=30 << 20) + record(b"x", "metadata"), "record cut off: the file ends early"),
+        (record(b"", length=30 << 20) + record(b"x", "metadata"), "record with a wrong length"),
         (b"WARC/1.0\r\nWARC-Type: response\r\n\r\n", "record without a length"),
         (b"WARC/1.0\r\nContent-Length: -3\r\n\r\n", "record without a length"),
         (b"WARC/1.0\r\nContent-Length: 999999999999999999999999\r\n\r\nx", "record cut off: the file ends early"),
@@ -92,7 +91,7 @@ def test_records_that_hold_no_page_are_noted_and_not_lost() -> None:
     assert noted == {"request record": 2, "revisit record": 1, "record of an unknown kind": 1}
 
 
-@pytest.mark.parametrize("off", [-20, -3, 7, 50, 100, 5000])
+@pytest.mark.parametrize("off", [-20, -3, 7, 50, 100, 5000, 30 << 20, 1 << 40])
 @pytest.mark.parametrize("reader", ["warc", "arc"])
 def test_a_wrong_length_costs_no_other_record(reader: str, off: int) -> None:
     page = answer()
@@ -176,6 +175,12 @@ def test_a_page_that_unpacks_without_end_is_dropped(monkeypatch: pytest.MonkeyPa
     assert (len(documents), dropped) == (1, {"larger than 1 MiB": 1})
 
 
+def test_a_page_far_larger_than_what_was_sent_is_left_early() -> None:
+    bomb = record(answer(gzip.compress(b"a" * (15 << 20)), more=b"Content-Encoding: gzip\r\n"))
+    documents, _, dropped = read(bomb * 3 + record(answer()))
+    assert (len(documents), dropped) == (1, {"unpacks to more than 200 times its size": 3})
+
+
 def test_a_record_too_large_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warc, "MAX_RECORD_BYTES", 1 << 20)
     documents, _, dropped = read(record(answer(b"a" * (2 << 20))) + record(answer()))
@@ -223,19 +228,18 @@ SAMPLES = {
 }
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the samples are not here")
 @pytest.mark.parametrize("name", SAMPLES)
-def test_samples_of_real_archives(name: str) -> None:
-    if not (DATA / name).exists():
-        pytest.skip("this sample is not here")
-    documents, ledger, _ = read((DATA / name).read_bytes(), arc_documents if ".arc" in name else warc_documents)
+def test_samples_of_real_archives(name: str, data: Callable[[str], Path]) -> None:
+    content = data(f"warc_samples/{name}").read_bytes()
+    documents, ledger, _ = read(content, arc_documents if ".arc" in name else warc_documents)
     assert (ledger.rows_read, len(documents)) == SAMPLES[name]
+    for dropped in ledger.dropped.values():
+        assert all(0 <= int(place.rpartition(":")[2]) < 1 << 20 for place in dropped.examples)
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the samples are not here")
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.8])
-def test_a_real_archive_cut_off_is_read_as_far_as_it_goes(share: float) -> None:
-    content = (DATA / "sample-0000.warc.gz").read_bytes()
+def test_a_real_archive_cut_off_is_read_as_far_as_it_goes(share: float, data: Callable[[str], Path]) -> None:
+    content = data("warc_samples/sample-0000.warc.gz").read_bytes()
     whole, _, _ = read(content)
     documents, _, dropped = read(content[: int(len(content) * share)])
     assert [d.text for d in documents] == [d.text for d in whole[: len(documents)]]

@@ -12,6 +12,7 @@ from tutelage.chat.audit.likeness import Diversity, Likeness
 from tutelage.chat.audit.report import EXAMPLES, Example, Finding, Level, finding
 from tutelage.chat.audit.scan import GIST, Scanned, Shown
 from tutelage.chat.audit.tokens import Tokens
+from tutelage.chat.formats.reading import EMPTY
 from tutelage.chat.formats.turns import CUT_OFF, END_MARKER
 from tutelage.ledger import Ledger
 
@@ -139,6 +140,10 @@ def of_the_whole(scanned: Scanned, prompts: Diversity, ledger: Ledger) -> Iterat
     if cut:
         examples = [Shown(-1, place) for place in cut.examples]
         yield Met("no last answer", NO_ROWS, examples, whole=cut.rows)
+    empty = ledger.noted.get(EMPTY)
+    if empty:
+        examples = [Shown(-1, place) for place in empty.examples]
+        yield Met("empty file", NO_ROWS, examples, whole=empty.rows)
 
 
 def of_the_model(tokens: Tokens, too_long: str, max_refused: float) -> Iterator[Met]:

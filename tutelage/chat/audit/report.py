@@ -246,6 +246,12 @@ KINDS: dict[str, Kind] = {
         "Take the markers off, or write them everywhere. Here they are taken off, and the template's own end is "
         "trained after every answer; a tool that trains the text as it is would not learn to stop after these.",
     ),
+    "empty file": Kind(
+        "files without rows",
+        "warning",
+        False,
+        "Take them away, or write them again: something may have gone wrong while they were written.",
+    ),
     "no last answer": Kind(
         "conversations that end with an unanswered turn",
         "warning",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -16,6 +16,12 @@ from tutelage.config import suggest
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Preference, UnpairedPreference, message
 
+EMPTY = "file without rows"  # what a ledger notes of one among others
+# What a person who gives a table or a spreadsheet needs to know.
+READABLE = (
+    'what can be read is JSON lines, a JSON list or Parquet, plain, .gz or .zst, such as a line {"prompt": "...", '
+    '"completion": "..."} for each conversation'
+)
 ROWS_TO_JUDGE = 100  # a file whose first rows are all broken is no file of conversations: why read the rest?
 BROKEN_SHOWN = 3
 
@@ -57,23 +63,31 @@ def _is_row(row: Row) -> bool:
 
 
 def find_format(path: Path) -> str:
-    """The name in FORMATS of the format that a file, or the first of a folder, is read in.
+    """The name in FORMATS of the format that a file, or the first with rows of a folder, is read in.
 
     Raises:
         DiskError, ValueError: as `read_conversations`; or none of the first 100 rows is in a known format.
     """
     fault = ""
-    for number, (place, row) in enumerate(rows(data_files(path)[0], _is_row)):
-        if number == ROWS_TO_JUDGE:
+    for file in data_files(path):
+        for number, (place, row) in enumerate(rows(file, _is_row)):
+            if number == ROWS_TO_JUDGE:
+                break
+            try:
+                if isinstance(row, BrokenRow):
+                    raise row
+                if row is not None:
+                    return detect(row)
+            except BrokenRow as error:
+                fault = fault or f": {place}: {error}{_readable(error)}"
+        if fault:
             break
-        try:
-            if isinstance(row, BrokenRow):
-                raise row
-            if row is not None:
-                return detect(row)
-        except BrokenRow as error:
-            fault = fault or f": {place}: {error}"
     raise ValueError(f"{path} has no row in a known format{fault}")
+
+
+def _readable(fault: BrokenRow) -> str:
+    """What can be read, where a row shows that its file is of another kind."""
+    return f"; {READABLE}" if fault.reason in ("not JSON", "invalid UTF-8") else ""
 
 
 def read_conversations(
@@ -90,8 +104,9 @@ def read_conversations(
 
     Raises:
         DiskError: a file cannot be read.
-        ValueError: there is no such format; or a file is damaged or has no rows; or its first 100 rows are all broken;
-            or, at its end, more than the share `max_broken` of its rows are. The sentence names the first of them.
+        ValueError: there is no such format; or a file is damaged; or there are no rows; or the first 100 rows of a file
+            are all broken; or, at its end, more than the share `max_broken` of its rows are. The sentence names the
+            first of them.
     """
     return _read_files(path, ledger, max_broken, format, FORMATS, _conversations)
 
@@ -116,8 +131,27 @@ def _read_files(
     if format_name is not None and format_name not in formats:
         raise ValueError(f"there is no format '{format_name}'{suggest(format_name, formats)}")
     # Found before the first row is asked for, so that a wrong path is told where it is given.
-    files = data_files(path)
-    return (made for file in files for made in _read_file(file, ledger, max_broken, format_name, formats, make))
+    return _read_each(path, data_files(path), ledger, max_broken, format_name, formats, make)
+
+
+def _read_each(
+    path: Path,
+    files: Sequence[Path],
+    ledger: Ledger,
+    max_broken: float,
+    format_name: str | None,
+    formats: _Formats,
+    make: Callable[[Row, str, str], tuple[list[Made], list[str]]],
+) -> Iterator[Made]:
+    """One file after the other; those of several that have no rows are noted in the ledger."""
+    read = 0
+    for file in files:
+        count = yield from _read_file(file, ledger, max_broken, format_name, formats, make)
+        read += count
+        if count == 0 and len(files) > 1:
+            ledger.note(EMPTY, where=file.name)
+    if read == 0:
+        raise ValueError(f"{path} has no rows; write one conversation a line into it, as a JSON object")
 
 
 def _read_file(
@@ -127,9 +161,11 @@ def _read_file(
     format_name: str | None,
     formats: _Formats,
     make: Callable[[Row, str, str], tuple[list[Made], list[str]]],
-) -> Iterator[Made]:
+) -> Generator[Made, None, int]:
+    """What is made of a file's rows; at its end how many they are, blank lines left out."""
     count = broken = 0
     first: list[str] = []
+    another_kind = ""
     for place, row in rows(path, _is_row):
         ledger.read()
         if row is None:
@@ -148,6 +184,7 @@ def _read_file(
                 raise BrokenRow("nested too deep") from error
         except BrokenRow as error:
             broken += 1
+            another_kind = _readable(error) if broken == count else ""
             ledger.drop(error.reason, where=f"{place}: {error}")
             if len(first) < BROKEN_SHOWN:
                 first.append(f"{place}: {error}")
@@ -158,16 +195,14 @@ def _read_file(
                 ledger.note(note, where=place)
             ledger.split(len(made))
             yield from made
-    if count == 0:
-        raise ValueError(f"{path} has no rows; write one conversation a line into it, as a JSON object")
     if broken == count == ROWS_TO_JUDGE:
         found = f"{path}: the first {count} rows are all broken: {'; '.join(first)}"
-        raise ValueError(f"{found}; name a file with one conversation a line, as a JSON object")
-    if broken / count > max_broken:
+        raise ValueError(f"{found}{another_kind or '; name a file with one conversation a line, as a JSON object'}")
+    if count and broken / count > max_broken:
         found = f"{path}: {broken:,} of {count:,} rows are broken, more than max_broken = {max_broken:g} allows"
-        raise ValueError(
-            f"{found}: {'; '.join(first)}; mend the rows, or raise max_broken (--max-broken) to leave them out"
-        )
+        cure = "; mend the rows, or raise max_broken (--max-broken) to leave them out"
+        raise ValueError(f"{found}: {'; '.join(first)}{another_kind if broken == count and another_kind else cure}")
+    return count
 
 
 def _conversations(row: Row, format_name: str, place: str) -> tuple[list[Conversation], list[str]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import EXAMPLE_CLUSTERS, EXAMPLE_MEMBERS, Columns, Corpus
-from tutelage.corpus.repeats import groups, spread
+from tutelage.corpus.repeats import groups, let_go
 
 # "one": the first of a cluster stays, in the order of the input; "none": nothing stays that stands there twice.
 Keep = Literal["one", "none"]
@@ -28,14 +28,20 @@ def write_verdicts(corpus: Corpus, labels: np.ndarray, like: str) -> dict[str, A
     """Writes, for each document, "cluster", the number of its cluster's first document or -1 where it is alone, and
     "copies", the size of the cluster at its first document, else 0. Gives the figures."""
     sizes = np.bincount(labels, minlength=len(labels))
-    together = sizes[labels] > 1
+    start = 0
+    verdicts = (corpus.verdicts(name, like, np.int64) for name in ("cluster", "copies"))
+    for cluster, copies in zip(*verdicts, strict=True):
+        here = slice(start, start + len(cluster))
+        cluster[:] = np.where(sizes[labels[here]] > 1, labels[here], -1)
+        copies[:] = np.where(sizes[here] > 1, sizes[here], 0)
+        let_go(cluster)
+        let_go(copies)
+        start = here.stop
     first = np.flatnonzero(sizes > 1)
-    spread(np.where(together, labels, -1), corpus.verdicts("cluster", like, np.int64))
-    spread(np.where(sizes > 1, sizes, 0), corpus.verdicts("copies", like, np.int64))
     largest = first[np.argsort(-sizes[first], kind="stable")[:EXAMPLE_CLUSTERS]]
     return {
         "documents": len(labels),
-        "documents_in_clusters": int(together.sum()),
+        "documents_in_clusters": int(sizes[first].sum()),
         "cluster_count": len(first),
         "cluster_sizes": _sizes(sizes[first]),
         "clusters": [

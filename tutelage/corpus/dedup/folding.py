@@ -9,11 +9,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tutelage.corpus.kinds import WITHOUT_SPACES
+
 BREAK, IN_WORD, ALONE, SILENT = 0, 1, 2, 3  # ends a word; is part of one; is one by itself; is not there
 LAST = 0x1FFFF  # all characters from here on are rare ideographs
 
-# Scripts that are written without spaces: each character counts as a word.
-_UNSPACED = ((0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x2E80, 0x31FF), (0x3400, 0x9FFF), (0xF900, 0xFAFF))
 _BASE = 0x100000001B3
 
 
@@ -35,7 +35,7 @@ def folding() -> Folding:
     for code in range(LAST):
         kinds[code], scales[code], adds[code] = _folded(chr(code))
     kinds[LAST], scales[LAST] = ALONE, _BASE
-    for first, last in _UNSPACED:
+    for first, last in WITHOUT_SPACES:  # each character counts as a word
         part = kinds[first : last + 1]
         part[part == IN_WORD] = ALONE
     return Folding(kinds, scales, adds)

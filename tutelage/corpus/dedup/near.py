@@ -14,7 +14,7 @@ from tutelage.corpus.dedup.clusters import Keep, drop_copies, write_verdicts
 from tutelage.corpus.dedup.folding import folding
 from tutelage.corpus.dedup.whole import hashes
 from tutelage.corpus.extras import load
-from tutelage.corpus.repeats import connect, groups, roots
+from tutelage.corpus.repeats import connect, groups, settle
 
 _SEED = 20240613
 _FOLD = np.uint64(0x9E3779B97F4A7C15)
@@ -69,7 +69,7 @@ def near_clusters(buckets: list[Any], memory: int) -> np.ndarray:
         for places, begins in groups(keys, memory):
             first = np.maximum.accumulate(np.where(begins, np.arange(len(places)), 0))
             connect(labels, places[first][~begins], places[~begins])
-    return roots(labels, np.arange(len(labels)))
+    return settle(labels)
 
 
 def bucket_keys(texts: list[str], width: int, buckets: int, rows: int) -> np.ndarray:

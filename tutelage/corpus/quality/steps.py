@@ -10,6 +10,7 @@ import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
+from tutelage.corpus.fetch import local_file
 from tutelage.corpus.quality.classifier import Score, open_scorer, train_classifier
 from tutelage.corpus.quality.sources import learned, read_texts
 from tutelage.corpus.rules.checks import above, below, drop_broken
@@ -47,10 +48,14 @@ class QualitySettings(ModelSettings, tag="quality", tag_field="kind", frozen=Tru
 
 
 class ToxicitySettings(ModelSettings, tag="toxicity", tag_field="kind", frozen=True, kw_only=True):
-    """Sentences go that are toxic with a probability above `at_most`: Dolma cuts above 0.4 (Soldaini et al. 2024, arXiv
-    2402.00159). Here the `label` (or the positives) are what is *not* wanted."""
+    """Documents are described by their `toxicity`, how probable it is of their most toxic sentence. Sentences above
+    `at_most` are cut, and a document that is nothing else goes: Dolma cuts above 0.4 (Soldaini et al. 2024, arXiv
+    2402.00159). Here the `label`, or the positives, are what is *not* wanted.
 
-    at_most: float = 0.4
+    at_most: None cuts nothing.
+    """
+
+    at_most: float | None = 0.4
 
 
 class ScoreSettings(Settings, tag="score", tag_field="kind", frozen=True, kw_only=True):
@@ -70,7 +75,7 @@ class ScoreSettings(Settings, tag="score", tag_field="kind", frozen=True, kw_onl
 def scorer(settings: ModelSettings) -> Score:
     """What scores texts by these settings; ValueError where the model, or what to train it from, is not there."""
     if settings.model is not None:
-        return open_scorer(Path(settings.model), settings.label)
+        return open_scorer(local_file(settings.model), settings.label)
 
     def learn(path: Path) -> None:
         positives = read_texts(settings.positives, "positives")
@@ -101,6 +106,11 @@ def toxicity(settings: ToxicitySettings) -> Step:
         rows = [(place, begin, end) for place, own in enumerate(spans) for begin, end in own]
         texts = batch.texts
         scores = score([texts[place][begin:end] for place, begin, end in rows])
+        worst = np.full(len(texts), -1.0)
+        np.maximum.at(worst, np.array([place for place, _, _ in rows], np.int64), scores)
+        batch.describe({"toxicity": [found if found >= 0 else None for found in worst.tolist()]})
+        if settings.at_most is None:
+            return
         cut: dict[int, list[tuple[int, int]]] = {}
         for (place, begin, end), toxic in zip(rows, (scores > settings.at_most).tolist(), strict=True):
             if toxic:
@@ -121,14 +131,17 @@ def _sentences(text: str) -> list[tuple[int, int]]:
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str:
-    """A text without some sentences of it, and the spaces after each."""
-    pieces, at = [], 0
+    """A text without some sentences of it, and without the white space that stood between these and others."""
+    left, at = "", 0
     for begin, end in spans:
-        pieces.append(text[at:begin])
+        left += text[at:begin]
         at = end
-        while at < len(text) and text[at] == " ":
+        between = " \n" if begin == 0 or text[begin - 1] == "\n" else " "
+        while at < len(text) and text[at] in between:
             at += 1
-    return "".join([*pieces, text[at:]]).strip()
+        if text[at : at + 1] == "\n":
+            left = left.rstrip(" ")
+    return (left + text[at:]).strip()
 
 
 def by_function(settings: ScoreSettings) -> Step:

@@ -5,10 +5,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 from tutelage.config import suggest
 from tutelage.corpus.read.code import code_documents
-from tutelage.corpus.read.dumps import xml_documents
+from tutelage.corpus.read.decode import sound
+from tutelage.corpus.read.dumps import post_documents, xml_documents
 from tutelage.corpus.read.pages import html_documents, pdf_documents
 from tutelage.corpus.read.rows import json_documents, parquet_documents, text_documents
 from tutelage.corpus.read.warc import arc_documents, warc_documents
@@ -25,7 +27,8 @@ READERS: dict[str, Reader] = {
     "json": json_documents,
     "parquet": parquet_documents,
     "pdf": pdf_documents,
-    "xml": xml_documents,
+    "xml": xml_documents,  # StackExchange: questions with their answers
+    "posts": post_documents,  # StackExchange: each post by itself
     "code": code_documents,
 }
 _SUFFIXES = {
@@ -58,4 +61,15 @@ def documents(path: str, ledger: Ledger, kind: str | None = None) -> Iterator[Do
     kind = kind or kind_of(path)
     if kind not in READERS:
         raise ValueError(f"there is no reader '{kind}' for {path}{suggest(kind, READERS)}")
-    return READERS[kind](path, ledger)
+    return map(_writable, READERS[kind](path, ledger))
+
+
+def _writable(document: Document) -> Document:
+    """The document, with nothing in its name and its `meta` that no file can hold."""
+    said = "".join((document.id, *document.meta, *document.meta.values()))
+    try:
+        said.encode()
+        return document
+    except UnicodeEncodeError:
+        meta = {sound(name): sound(value) for name, value in document.meta.items()}
+        return replace(document, id=sound(document.id), meta=meta)

@@ -1,11 +1,14 @@
-"""A tree of source code: a document a file, with its language by name."""
+"""A tree of source code: a document a file, with its language by name, and the licence that the tree names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import Any
 
 from tutelage.corpus.extras import load
+from tutelage.corpus.licences import folder_licence, is_about_licences
 from tutelage.corpus.read.decode import decode, is_binary
 from tutelage.corpus.read.source import open_bytes
 from tutelage.ledger import Ledger
@@ -14,7 +17,10 @@ from tutelage.records import Document
 MAX_SOURCE_BYTES = 1 << 20  # what is larger was written by a program, or is data
 
 # Folders that hold what others wrote or what a build made.
-NOT_OWN = frozenset(".git .hg .svn node_modules vendor third_party site-packages __pycache__ .venv dist build".split())
+NOT_OWN = frozenset(
+    ".git .hg .svn node_modules bower_components jspm_packages vendor third_party third-party Godeps Pods "
+    "site-packages __pycache__ .venv .tox dist build".split()
+)
 
 _BY_NAME = {
     "makefile": "Make", "gnumakefile": "Make", "dockerfile": "Dockerfile", "cmakelists.txt": "CMake",
@@ -50,39 +56,73 @@ def language_of(name: str) -> str | None:
 
 
 def code_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """Every file of a folder and the folders in it, in the order of their names; `meta` says its path and language."""
+    """Every file of a folder and the folders in it, in the order of their names, or a single file; `meta` says its
+    path, its language and the licence of the nearest folder above it that names one."""
     system, root = load("fsspec").core.url_to_fs(path)
     root = root.rstrip("/")
     found = system.find(root, detail=True)
-    for name in sorted(found):
-        inner = name[len(root) :].lstrip("/")
+    files = {
+        name[len(root) :].lstrip("/") or name.rpartition("/")[2]: (
+            name if "://" not in path else system.unstrip_protocol(name),
+            about,
+        )
+        for name, about in sorted(found.items())
+    }
+    folders = _licences(files)
+    for inner, (full, about) in files.items():
         ledger.read()
-        document = _source(name if "://" not in path else system.unstrip_protocol(name), inner, found[name], ledger)
-        if isinstance(document, Document):
-            ledger.keep()
-            yield document
-        else:
+        try:
+            document = _source(full, inner, about, ledger)
+        except OSError:
+            document = "cannot be opened"
+        if isinstance(document, str):
             ledger.drop(document, where=f"{path}/{inner}")
+            continue
+        ledger.keep()
+        named = next((folders[str(one)] for one in PurePosixPath(inner).parents if str(one) in folders), "")
+        yield replace(document, meta={**document.meta, "license": named}) if named else document
 
 
-def _source(path: str, inner: str, about: dict[str, object], ledger: Ledger) -> Document | str:
+def _licences(files: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
+    """The licence of each folder of a tree that has files about it; "" where these name none that is known."""
+    texts: dict[str, dict[str, str]] = {}
+    for inner, (full, about) in files.items():
+        place = PurePosixPath(inner)
+        if is_about_licences(place.name) and not NOT_OWN.intersection(place.parts[:-1]) and not _unread(about):
+            try:
+                with open_bytes(full) as file:
+                    texts.setdefault(str(place.parent), {})[place.name] = decode(file.read(MAX_SOURCE_BYTES))[0]
+            except OSError:
+                continue
+    found = {folder: folder_licence(own) for folder, own in texts.items()}
+    return {folder: name for folder, name in found.items() if name is not None}
+
+
+def _unread(about: Mapping[str, Any]) -> str:
+    """Why a file is not to be read; "" where it is."""
+    size = about.get("size")
+    if about.get("islink") or not isinstance(size, int):
+        return "a link, or nothing to read"
+    return f"larger than {MAX_SOURCE_BYTES >> 20} MiB" if size > MAX_SOURCE_BYTES else ""
+
+
+def _source(path: str, inner: str, about: Mapping[str, Any], ledger: Ledger) -> Document | str:
     if NOT_OWN.intersection(PurePosixPath(inner).parts[:-1]):
         return "in a folder of what others wrote or a build made"
     language = language_of(inner)
     if language is None:
         return "no language known by that name"
-    size = about.get("size")
-    if about.get("islink") or not isinstance(size, int):
-        return "a link, or nothing to read"
-    if size > MAX_SOURCE_BYTES:
-        return f"larger than {MAX_SOURCE_BYTES >> 20} MiB"
+    if problem := _unread(about):
+        return problem
     with open_bytes(path) as file:
         content = file.read(MAX_SOURCE_BYTES + 1)
+    if len(content) > MAX_SOURCE_BYTES:  # it has grown since it was listed
+        return f"larger than {MAX_SOURCE_BYTES >> 20} MiB"
     if not content.strip():
         return "empty"
     if is_binary(content):
         return "not text"
-    text, exact = decode(content)
-    if not exact:
-        ledger.note("bytes in no known encoding, replaced", where=inner)
+    text, remark = decode(content)
+    if remark:
+        ledger.note(remark, where=inner)
     return Document(text, inner, {"path": inner, "language": language, "content_type": "text/x-source"})

@@ -7,7 +7,8 @@ from functools import cache
 
 from tutelage.corpus.extract_worker import ExtractWorker
 from tutelage.corpus.read.decode import decode, is_binary
-from tutelage.corpus.read.source import MAX_RECORD_BYTES, Source, open_bytes, unpack
+from tutelage.corpus.read.source import MAX_RECORD_BYTES, Source, note_lost, open_bytes
+from tutelage.corpus.read.unpack import unpack
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
@@ -15,7 +16,7 @@ from tutelage.records import Document
 _PDF_SECONDS, _PDF_MEBIBYTES = 60.0, 4096
 
 
-def _content(path: str) -> bytes | str:
+def _content(path: str, ledger: Ledger) -> bytes | str:
     """A whole file, or why it cannot be had."""
     with open_bytes(path) as file:
         source = Source(unpack(file))
@@ -23,6 +24,7 @@ def _content(path: str) -> bytes | str:
     if len(content) > MAX_RECORD_BYTES:
         return f"larger than {MAX_RECORD_BYTES >> 20} MiB"
     if source.damage:
+        note_lost(source.damage, path, ledger)
         return source.damage.reason
     return content if content.strip() else "empty"
 
@@ -30,15 +32,15 @@ def _content(path: str) -> bytes | str:
 def html_documents(path: str, ledger: Ledger) -> Iterator[Document]:
     """An HTML file, as it stands there: the text is extracted by a later step."""
     ledger.read()
-    content = _content(path)
+    content = _content(path, ledger)
     if isinstance(content, bytes) and is_binary(content):
         content = "not text"
     if isinstance(content, str):
         ledger.drop(content, where=path)
         return
-    text, exact = decode(content)
-    if not exact:
-        ledger.note("bytes in no known encoding, replaced", where=path)
+    text, remark = decode(content)
+    if remark:
+        ledger.note(remark, where=path)
     ledger.keep()
     yield Document(text, path, {"content_type": "text/html"})
 
@@ -46,7 +48,7 @@ def html_documents(path: str, ledger: Ledger) -> Iterator[Document]:
 def pdf_documents(path: str, ledger: Ledger) -> Iterator[Document]:
     """The text of a PDF, an empty line between its pages. One that is encrypted, broken or only pictures is counted."""
     ledger.read()
-    content = _content(path)
+    content = _content(path, ledger)
     if isinstance(content, str):
         ledger.drop(content, where=path)
         return

@@ -1,15 +1,20 @@
-"""Rows of JSON lines and Parquet, and plain text."""
+"""Rows of JSON and Parquet, and plain text."""
 
 from __future__ import annotations
 
+import codecs
 import json
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from tutelage.corpus.read.decode import decode, is_binary
-from tutelage.corpus.read.source import MAX_RECORD_BYTES, Source, open_bytes, unpack
+from tutelage.corpus.read.decode import decode, is_binary, sound
+from tutelage.corpus.read.json_values import json_values
+from tutelage.corpus.read.packed import CHUNK
+from tutelage.corpus.read.source import MAX_RECORD_BYTES, Source, go_on, open_bytes
+from tutelage.corpus.read.unpack import BOMB, is_bomb, unpack
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
@@ -17,27 +22,77 @@ TEXT_FIELDS = ("text", "content", "raw_content", "body", "html")  # the first th
 TEXT_BYTES = 1 << 20  # a long plain text is read in documents of about this size
 _TABLES = ("meta", "metadata")  # tables of a row whose fields stand beside the others
 _GROUP_BYTES = 4 << 30  # of a Parquet row group, unpacked; a writer's usual is an eighth of one GiB
+_BATCH_ROWS, _BATCH_BYTES = 256, 256 << 20  # of a Parquet file, read at once
 _MAX_META = 4096  # characters
+_MAX_FACT = 1 << 63  # what is larger has no place in a column, and infinity none in JSON
 
 
 def json_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """A JSON object a line, with a text in one of TEXT_FIELDS; its other words go to `meta`, its numbers to `facts`."""
+    """JSON objects, one a line, or in a list, or one over several lines; each with a text in one of TEXT_FIELDS. Its
+    other words go to `meta`, its numbers to `facts`. Memory does not grow with the file."""
     with open_bytes(path) as file:
         source = Source(unpack(file))
-        while True:
-            offset = source.position
-            line = source.until(b"\n", MAX_RECORD_BYTES)
-            where = f"{path}:{offset}"
-            if line.strip():
-                ledger.read()
-                found = _json_row(line, where, source, ledger)
-                if isinstance(found, Document):
-                    ledger.keep()
-                    yield found
-                else:
-                    ledger.drop(found, where=where)
-            elif not line and not _go_on(source, path, ledger):
-                return
+        head = source.read(CHUNK)
+        source.unread(head)
+        yield from (_values if _is_no_lines(head) else _lines)(source, path, ledger)
+
+
+def _is_no_lines(head: bytes) -> bool:
+    """Whether a file that begins so is a list, or an object over several lines, and not JSON lines."""
+    head = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    line, _, rest = head.partition(b"\n")
+    within = head[1:].lstrip()[:1]
+    if head.startswith(b"["):
+        return (within == b"{" or line.strip() == b"[") and not (rest.strip() and _is_json(line))
+    return head.startswith(b"{") and rest.lstrip().startswith(b'"') and not _is_json(line)
+
+
+def _is_json(content: bytes) -> bool:
+    try:
+        msgspec.json.decode(content)
+        return True
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return False
+
+
+def _values(source: Source, path: str, ledger: Ledger) -> Iterator[Document]:
+    def read() -> bytes:
+        piece = source.read(CHUNK)
+        if piece or not source.damage:
+            return piece
+        go_on(source, path, ledger)
+        return b"\0"  # else the first half of one row and the second half of another would be a row
+
+    for number, one in enumerate(json_values(read, MAX_RECORD_BYTES), 1):
+        where = f"{path}#{number}"
+        ledger.read()
+        found: Document | str = one.broken
+        if not found:
+            found = row_document(one.value, where) if isinstance(one.value, dict) else "not a JSON object"
+        if one.remark:
+            ledger.note(one.remark, where=where)
+        if isinstance(found, Document):
+            ledger.keep()
+            yield found
+        else:
+            ledger.drop(found, where=where)
+
+
+def _lines(source: Source, path: str, ledger: Ledger) -> Iterator[Document]:
+    while True:
+        offset = source.position
+        line = source.until(b"\n", MAX_RECORD_BYTES)
+        where = f"{path}:{offset}"
+        if line.strip():
+            ledger.read()
+            found = _json_row(line, where, source, ledger)
+            if isinstance(found, Document):
+                ledger.keep()
+                yield found
+            else:
+                ledger.drop(found, where=where)
+        elif not line and not go_on(source, path, ledger):
+            return
 
 
 def _json_row(line: bytes, where: str, source: Source, ledger: Ledger) -> Document | str:
@@ -74,23 +129,14 @@ def row_document(row: Mapping[str, Any], where: str) -> Document | str:
         for key, value in table.items():
             if isinstance(value, str) and key not in ("id", name) and 0 < len(value) <= _MAX_META:
                 meta[key] = value
-            elif isinstance(value, int | float) and not isinstance(value, bool) and key != "id":
+            elif _is_number(value) and key != "id" and abs(value) < _MAX_FACT:  # and not NaN
                 facts[key] = value
     own = row.get("id")
-    return Document(_sound(text), str(own) if own not in (None, "") else where, meta, facts=facts)
+    return Document(sound(text), str(own) if own not in (None, "") else where, meta, facts=facts)
 
 
-def _sound(text: str) -> str:
-    """A text that can be written as UTF-8: a lone half of a character, which JSON can spell, becomes U+FFFD."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace") if not text.isascii() else text
-
-
-def _go_on(source: Source, path: str, ledger: Ledger) -> bool:
-    """Counts a damage and goes on behind it; False at the end of the file."""
-    if source.damage:
-        ledger.read()
-        ledger.drop(source.damage.reason, where=f"{path}:{source.damage.at}")
-    return source.resume()
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def text_documents(path: str, ledger: Ledger) -> Iterator[Document]:
@@ -113,7 +159,7 @@ def text_documents(path: str, ledger: Ledger) -> Iterator[Document]:
                 if found:
                     yield found
             offset += len(content)
-            if size < TEXT_BYTES and not _go_on(source, path, ledger):
+            if size < TEXT_BYTES and not go_on(source, path, ledger):
                 return
 
 
@@ -122,9 +168,9 @@ def _text(content: bytes, where: str, ledger: Ledger) -> Document | None:
     if is_binary(content):
         ledger.drop("not text", where=where)
         return None
-    text, exact = decode(content)
-    if not exact:
-        ledger.note("bytes in no known encoding, replaced", where=where)
+    text, remark = decode(content)
+    if remark:
+        ledger.note(remark, where=where)
     ledger.keep()
     return Document(text, where, {"content_type": "text/plain"})
 
@@ -144,33 +190,63 @@ def parquet_documents(path: str, ledger: Ledger) -> Iterator[Document]:
 
     with open_bytes(path) as file:
         try:
-            table = parquet.ParquetFile(file)
+            size = file.seek(0, os.SEEK_END)
+            schema = parquet.read_schema(file)
+            is_text = (pyarrow.types.is_string, pyarrow.types.is_large_string)
+            texts = [field.name for field in schema if any(one(field.type) for one in is_text)]
+            table, peek = parquet.ParquetFile(file), parquet.ParquetFile(file, read_dictionary=texts)
             groups = table.metadata.num_row_groups
         except (pyarrow.ArrowException, OSError, ValueError):
             ledger.read()
             ledger.drop("not a Parquet file, or cut off", where=path)
             return
-        number = 0
+        number = made = 0
         for group in range(groups):
             about = table.metadata.row_group(group)
             left = about.num_rows
             try:
                 if about.total_byte_size > _GROUP_BYTES:
                     raise ValueError("larger than memory should hold")
-                for batch in table.iter_batches(batch_size=256, row_groups=[group]):
+                at_once = _batch_rows(peek, group)
+                for batch in table.iter_batches(batch_size=at_once, row_groups=[group]):
                     for row in batch.to_pylist():
                         left -= 1
-                        yield from _parquet_row(row, f"{path}:{number}", ledger)
+                        for document in _parquet_row(row, f"{path}:{number}", ledger):
+                            made += len(document.text)
+                            yield document
                         number += 1
+                        if is_bomb(made, size):
+                            rest = max(1, table.metadata.num_rows - number)
+                            ledger.read(rest)
+                            ledger.drop(BOMB, rows=rest, where=f"{path}:{number}")
+                            return
+                if left > 0:
+                    raise ValueError("it has fewer rows than it says")
             except (pyarrow.ArrowException, OSError, ValueError):
+                left = max(1, min(left, size))  # it may be the number of rows that is damaged
                 ledger.read(left)
                 ledger.drop("row group that cannot be read", rows=left, where=f"{path}:{number}")
                 number += left
 
 
+def _batch_rows(table: Any, group: int) -> int:
+    """How many rows of a row group may be read at once. A text that stands in many rows is packed once, and would be
+    unpacked for each: a small file could fill the memory. `table` reads such texts as dictionaries."""
+    from pyarrow import compute
+
+    longest = 1
+    first = next(table.iter_batches(batch_size=1, row_groups=[group]), None)
+    for column in first.columns if first is not None else ():
+        if hasattr(column, "dictionary"):
+            longest = max(longest, compute.max(compute.binary_length(column.dictionary)).as_py() or 0)
+    return max(1, min(_BATCH_ROWS, _BATCH_BYTES // longest))
+
+
 def _parquet_row(row: Mapping[str, Any], where: str, ledger: Ledger) -> Iterator[Document]:
     ledger.read()
     found = row_document(row, where)
+    if isinstance(found, Document) and len(found.text) > MAX_RECORD_BYTES:
+        found = f"larger than {MAX_RECORD_BYTES >> 20} MiB"
     if isinstance(found, Document):
         ledger.keep()
         yield found

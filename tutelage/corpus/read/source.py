@@ -1,32 +1,17 @@
-"""The bytes of a file, unpacked piece by piece: a damaged place is told and left out, and what follows it is read."""
+"""The bytes of a file to read records from, unpacked; a damaged place is told and left out."""
 
 from __future__ import annotations
 
-import bz2
-import lzma
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, cast
 
 from tutelage.corpus.extras import load
+from tutelage.corpus.read.packed import CHUNK, Damage
 from tutelage.files import explain
+from tutelage.ledger import Ledger
 
-CHUNK = 1 << 16  # bytes
 MAX_RECORD_BYTES = 20 << 20  # of a record, a line or a page; what is larger is skipped and counted
-# Text shrinks to a third or a tenth; what unpacks to far more than that was made to fill the memory of who reads it.
-BOMB_RATIO = 200
-BOMB_BYTES = 64 << 20
-
-_GZIP = b"\x1f\x8b\x08"
-_DAMAGE = (EOFError, OSError, ValueError, lzma.LZMAError, zlib.error)  # an ArrowInvalid is a ValueError
-
-
-class Damage(NamedTuple):
-    """A place of a file that cannot be unpacked; `at` counts the bytes of the file as it is on disk."""
-
-    reason: str
-    at: int
 
 
 def open_bytes(path: str) -> BinaryIO:
@@ -37,102 +22,6 @@ def open_bytes(path: str) -> BinaryIO:
         return open(path, "rb")
     except OSError as error:
         raise explain(error, Path(path), "read") from error
-
-
-def unpack(file: BinaryIO) -> Iterator[bytes | Damage]:
-    """The content of a gz, zst, bz2, xz or plain file in pieces of at most CHUNK bytes. What it is packed with is read
-    from its first bytes, whatever its name. Only gz, which is made of members, can be read on behind a damaged place;
-    of the others a damage is the last piece."""
-    start = file.read(CHUNK)
-    if start.startswith(_GZIP[:2]):
-        yield from _gzip_pieces(file, start)
-    elif start[:4] == b"\x28\xb5\x2f\xfd":
-        yield from _stream_pieces(file, _zstd)
-    elif start[:3] == b"BZh":
-        yield from _stream_pieces(file, bz2.BZ2File)
-    elif start[:6] == b"\xfd7zXZ\x00":
-        yield from _stream_pieces(file, lzma.LZMAFile)
-    else:
-        while start:
-            yield start
-            start = file.read(CHUNK)
-
-
-def _zstd(file: BinaryIO) -> Any:
-    import pyarrow  # type: ignore[import-untyped]
-
-    return pyarrow.CompressedInputStream(pyarrow.PythonFile(file, "r"), "zstd")
-
-
-def _stream_pieces(file: BinaryIO, reader: Callable[[BinaryIO], Any]) -> Iterator[bytes | Damage]:
-    file.seek(0)
-    made = 0
-    try:
-        unpacked = reader(file)
-        while piece := unpacked.read(CHUNK):
-            made += len(piece)
-            if made > BOMB_BYTES and made > BOMB_RATIO * file.tell():
-                yield Damage(f"unpacks to more than {BOMB_RATIO} times its size", file.tell())
-                return
-            yield piece
-    except _DAMAGE as error:
-        yield Damage(_damaged(error), file.tell())
-
-
-def _damaged(error: Exception) -> str:
-    """In a few words that do not vary from file to file, so that reasons can be counted."""
-    early = isinstance(error, EOFError) or any(word in str(error) for word in ("ended", "Truncated"))
-    return "packed data end early" if early else "packed data are damaged"
-
-
-def _gzip_pieces(file: BinaryIO, data: bytes) -> Iterator[bytes | Damage]:
-    """Member after member. Behind a damaged place the next member is looked for by how members begin."""
-    told = False  # several damages in a row are one: bytes that merely look like a member's beginning
-    while data := data.lstrip(b"\0") or file.read(CHUNK):  # some writers fill up their last block with zeros
-        machine, made, read, held = zlib.decompressobj(31), 0, 0, b""
-        problem = "" if data.startswith(_GZIP[: len(data)]) else "packed data are damaged"
-        while not problem and not machine.eof:
-            before = data
-            try:
-                piece = machine.decompress(before, CHUNK)
-            except zlib.error:
-                problem = "packed data are damaged"
-                break
-            data = machine.unused_data if machine.eof else machine.unconsumed_tail
-            made, read = made + len(piece), read + len(before) - len(data)
-            if made > BOMB_BYTES and made > BOMB_RATIO * read:
-                problem = f"unpacks to more than {BOMB_RATIO} times its size"
-                break
-            # The last piece is held back until the member's checksum says that it is right.
-            if held:
-                yield held
-                told = False
-            held = piece
-            if machine.eof or data:
-                continue
-            data = file.read(CHUNK)
-            if not data and not piece:
-                yield from filter(None, [held])
-                yield Damage("packed data end early", file.tell())
-                return
-        if not problem:
-            if held:
-                yield held
-                told = False
-            continue
-        if not told:
-            yield Damage(problem, file.tell() - len(data))
-            told = True
-        data = _next_member(file, data[1:])
-
-
-def _next_member(file: BinaryIO, data: bytes) -> bytes:
-    while (at := data.find(_GZIP)) < 0:
-        more = file.read(CHUNK)
-        if not more:
-            return b""
-        data = data[-2:] + more
-    return data[at:]
 
 
 class Source:
@@ -188,13 +77,6 @@ class Source:
             size -= len(parts[-1])
         return b"".join(parts)
 
-    def skip(self, size: int) -> int:
-        """How many of the next `size` bytes there were; none of them is kept."""
-        before = self.position
-        while (left := size - (self.position - before)) and self.read(min(left, CHUNK)):
-            pass
-        return self.position - before
-
     def skip_until(self, mark: bytes) -> bool:
         """Goes behind the next `mark`; False where there is none before the end or a damage."""
         while found := self.until(mark, CHUNK):
@@ -225,3 +107,20 @@ class Source:
         self._start = stop
         self.position += len(given)
         return given
+
+
+def go_on(source: Source, path: str, ledger: Ledger) -> bool:
+    """Counts the damage that a file was read up to, with its place and its bytes, and goes on behind it; False at the
+    end of the file."""
+    if source.damage:
+        ledger.read()
+        ledger.drop(source.damage.reason, where=note_lost(source.damage, path, ledger))
+    return source.resume()
+
+
+def note_lost(damage: Damage, path: str, ledger: Ledger) -> str:
+    """Counts the bytes that a damage costs; gives its place."""
+    place = f"{path}:{damage.at}" + (f" ({damage.lost:,} packed bytes)" if damage.lost else "")
+    if damage.lost:
+        ledger.note("bytes of packed files that were lost", damage.lost, where=place)
+    return place

@@ -8,13 +8,17 @@ from typing import Any, NamedTuple
 
 from tutelage.corpus.extras import load
 from tutelage.corpus.read.decode import decode, is_binary
-from tutelage.corpus.read.source import CHUNK, MAX_RECORD_BYTES, Source, open_bytes, unpack
+from tutelage.corpus.read.packed import CHUNK
+from tutelage.corpus.read.source import MAX_RECORD_BYTES, Source, go_on, note_lost, open_bytes
+from tutelage.corpus.read.unpack import BOMB, BOMB_RATIO, unpack
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
 _MAX_HEADER_BYTES = 64 << 10
 # Where one length after the other is wrong, looking for the next record in all that each claims would never end.
 _MAX_PUT_BACK = 1 << 30
+_SMALL_PAGE = 1 << 20  # bytes: unpacked, as many harm nobody, however few they came from
+_LONGEST_MARK = 4096  # bytes, of the line that an ARC record begins with
 _NEXT_WARC = re.compile(rb"(?:\r?\n)+(?=WARC/[01]\.\d)")
 # URL, address, time, type, in the second version five more, length; the URL of a careless crawler holds spaces.
 _ARC_HEADER = re.compile(
@@ -127,9 +131,7 @@ def _next_line(source: Source, path: str, ledger: Ledger) -> bytes | None:
             return line
         if line:
             continue
-        if source.damage:
-            _bad(ledger, source.damage.reason, path, source.damage.at)
-        if not source.resume():
+        if not go_on(source, path, ledger):
             return None
 
 
@@ -153,9 +155,7 @@ def _content(
 ) -> bytes | None:
     """The content of a record; None, and counted, where it is not whole or too large."""
     if length > MAX_RECORD_BYTES:
-        skipped = source.skip(length)
-        whole = skipped == length
-        _bad(ledger, f"larger than {MAX_RECORD_BYTES >> 20} MiB" if whole else _cut(source), path, offset)
+        _bad(ledger, _skipped(source, length, path, ledger, following), path, offset)
         return None
     content = source.read(length)
     if len(content) == length:
@@ -172,14 +172,27 @@ def _content(
     inside = next_one is not None and next_one.end() <= len(content)
     if next_one and inside and source.put_back < _MAX_PUT_BACK:
         source.unread(content[next_one.end() :])
-    _bad(ledger, "record with a wrong length" if inside else _cut(source), path, offset)
+    _bad(ledger, "record with a wrong length" if inside else _cut(source, path, ledger), path, offset)
     return None
 
 
-def _cut(source: Source) -> str:
+def _skipped(source: Source, length: int, path: str, ledger: Ledger, following: re.Pattern[bytes]) -> str:
+    """Goes behind a large content, or to the next record where one begins before: then the length is wrong."""
+    held = b""
+    while length and (piece := source.read(min(length, CHUNK))):
+        length -= len(piece)
+        held = held[-_LONGEST_MARK:] + piece
+        if next_one := following.search(held):
+            source.unread(held[next_one.end() :])
+            return "record with a wrong length"
+    return _cut(source, path, ledger) if length else f"larger than {MAX_RECORD_BYTES >> 20} MiB"
+
+
+def _cut(source: Source, path: str, ledger: Ledger) -> str:
     """Why a record is not whole. A damage is counted with the record it fell into, and not once more."""
     if source.damage:
         reason = source.damage.reason
+        note_lost(source.damage, path, ledger)
         source.resume()
         return f"record cut off: {reason}"
     return "record cut off: the file ends early"
@@ -200,6 +213,8 @@ def _page(record: Record, where: str, ledger: Ledger) -> Document | str:
         media = sent
     if len(content) > MAX_RECORD_BYTES:
         return f"larger than {MAX_RECORD_BYTES >> 20} MiB"
+    if len(content) > max(_SMALL_PAGE, BOMB_RATIO * len(record.content)):
+        return BOMB
     if not content.strip():
         return "empty"
     media = (media or record.fields.get("warc-identified-payload-type", "")).split(";")[0].strip().lower()
@@ -211,9 +226,9 @@ def _page(record: Record, where: str, ledger: Ledger) -> Document | str:
         return "not text"
     if "warc-truncated" in record.fields:
         ledger.note("page cut off by its crawler", where=where)
-    text, exact = decode(content, charset)
-    if not exact:
-        ledger.note("bytes in no known encoding, replaced", where=where)
+    text, remark = decode(content, charset)
+    if remark:
+        ledger.note(remark, where=where)
     meta = {
         "url": record.fields.get("warc-target-uri", "").strip("<>"),
         "date": record.fields.get("warc-date", ""),
@@ -230,6 +245,7 @@ def _http(content: bytes, where: str, ledger: Ledger) -> tuple[int, str, str | N
     if whole_chunks is not None:
         ledger.note("page whose coding breaks off", where=where)
         content = whole_chunks
+    most = min(MAX_RECORD_BYTES, max(_SMALL_PAGE, BOMB_RATIO * len(content)))
     for coding, step in _CODINGS:
         record = warc.WarcRecord()
         record.init_headers(warc.response)
@@ -239,7 +255,7 @@ def _http(content: bytes, where: str, ledger: Ledger) -> tuple[int, str, str | N
             record.parse_http(auto_decode=coding, max_header_len=_MAX_HEADER_BYTES, quirks_mode=True)
         except OSError:
             continue
-        body, whole = _body(record.reader, step)
+        body, whole = _body(record.reader, step, most)
         if not whole and (step == CHUNK or not body):
             continue
         if not whole:
@@ -254,12 +270,12 @@ def _http(content: bytes, where: str, ledger: Ledger) -> tuple[int, str, str | N
     return None
 
 
-def _body(reader: Any, step: int) -> tuple[bytes, bool]:
-    """What can be decoded, and whether that is all. Bounded: of what unpacks without end only so much is ever read."""
+def _body(reader: Any, step: int, most: int) -> tuple[bytes, bool]:
+    """What can be decoded, and whether that is all; one byte more than `most` of what unpacks without end."""
     parts: list[bytes] = []
     size = 0
     try:
-        while size <= MAX_RECORD_BYTES and (piece := reader.read(min(step, MAX_RECORD_BYTES + 1 - size))):
+        while size <= most and (piece := reader.read(min(step, most + 1 - size))):
             parts.append(piece)
             size += len(piece)
     except OSError:

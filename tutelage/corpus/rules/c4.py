@@ -13,6 +13,7 @@ import numpy as np
 
 from tutelage.config import Settings
 from tutelage.corpus.batch import DocumentBatch, Step
+from tutelage.corpus.fetch import local_file
 from tutelage.corpus.minhash import shingles, text_hashes, token_hashes
 from tutelage.corpus.rules.checks import above, drop_broken
 from tutelage.corpus.words import Lines, characters_of, lines_of, range_sums
@@ -61,7 +62,7 @@ class C4FineWebSettings(C4Settings, tag="c4_fineweb", tag_field="kind", frozen=T
 
 def c4(settings: C4Settings) -> Step:
     """The step of these settings; ValueError where the file of bad words cannot be read."""
-    bad = None if settings.bad_words is None else _read_phrases(Path(settings.bad_words))
+    bad = None if settings.bad_words is None else _read_phrases(local_file(settings.bad_words))
 
     def step(batch: DocumentBatch) -> None:
         drop_broken(batch, [above("too long", characters_of(batch).lengths, settings.longest)])

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+from click.testing import CliRunner
+from rich.console import Console
+
+from tutelage.cli import main
+from tutelage.cli.curating import print_funnel, print_mix
+
+SIZES = {"documents": 123_456_789, "words": 123_456_789_012, "bytes": 1_234_567_890_123}
+REASON = "characters in duplicated paragraphs above 0.2"
+
+
+def shown(show: object, what: dict[str, object]) -> str:
+    """What stands on a terminal of 80 columns, with the spaces and the rules of a table taken out."""
+    assert callable(show)
+    console = Console(file=io.StringIO(), width=80, color_system=None)
+    show(what, console)
+    assert isinstance(console.file, io.StringIO)
+    assert max(map(len, console.file.getvalue().splitlines())) <= 80
+    return "".join(console.file.getvalue().replace("│", " ").split())
+
+
+def test_a_funnel_cuts_nothing_off_in_eighty_columns() -> None:
+    account = {"step": "repetition", "read": SIZES, "out": SIZES, "dropped": {REASON: {"sizes": SIZES}}}
+    text = shown(print_funnel, {"name": "fineweb", "accounts": [account]})
+    assert "…" not in text
+    assert text.count("123,456,789100.0%123,456,789,0121,234,567,890,123") == 3
+
+
+def test_a_mix_cuts_nothing_off_in_eighty_columns() -> None:
+    row = {"documents": 123_456_789, "tokens": 123_456_789_012, "share": 0.5, "share_wanted": 0.4, "epochs": 1.234}
+    text = shown(print_mix, {"name": "mix", "unit": "tokens", "warnings": [], "mix": {"a-source-of-a-long-name": row}})
+    assert "…" not in text
+    assert "123,456,789123,456,789,01250.0%40.0%1.23" in text
+
+
+def test_it_is_said_how_many_of_the_dropped_are_shown(tmp_path: Path) -> None:
+    texts = ["short"] * 5 + ["a text that is long enough to be kept"] * 2
+    (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    recipe = tmp_path / "c.toml"
+    recipe.write_text('name = "c"\ninput = "in.jsonl"\n[steps.short]\nkind = "length"\nshortest = 20\n')
+    out = tmp_path / "out"
+    made = CliRunner().invoke(main, ["curate", str(recipe), f"out={out}", "--json"])
+    assert made.exit_code == 0, made.output
+    some = CliRunner().invoke(main, ["look", str(out)]).stdout
+    assert some.endswith("3 of 5 dropped documents, at most 3 for each reason; --rows shows more\n")
+    every = CliRunner().invoke(main, ["look", str(out), "--rows", "9"]).stdout
+    assert every.endswith("5 of 5 dropped documents, at most 9 for each reason\n")

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+
+Verb = Callable[..., Result]
+Refused = Callable[..., str]
+Chats = Callable[..., Path]
+
+
+def test_look_shows_the_rows_of_a_step(verb: Verb, tiny: Path) -> None:
+    table = verb("look", tiny / "chat").stdout
+    assert "<|assistant|>" in table
+    assert "micro-batch 1 of 1" in table
+    running = verb("look", tiny / "chat", "--text", "--rows", 1).stdout
+    assert "⟦" in running
+    assert "segment 2" not in running
+    (rows,) = json.loads(verb("look", tiny / "base", "--json", "--step", 2, "--rows", 2).stdout)
+    assert {row["segment"] for row in rows} == {0, 1}
+    assert {row["label_role"] for row in rows} == {"document"}
+
+
+def test_look_saves_a_picture(verb: Verb, tiny: Path, tmp_path: Path) -> None:
+    result = verb("look", tiny / "chat", "--rows", 1, "--svg", tmp_path / "look.svg")
+    assert "micro-batch 1 of 1" in result.stdout
+    picture = (tmp_path / "look.svg").read_text()
+    assert "tutelage&#160;look&#160;tiny/chat" in picture
+    assert "@font-face" not in picture  # nothing is fetched from the network
+
+
+def test_look_at_a_file_shows_what_would_be_trained(
+    chats: Chats, refused: Refused, verb: Verb, tiny: Path, tmp_path: Path
+) -> None:
+    data = chats("What is 2 + 3?", "Who is there?", broken=True)
+    result = verb("look", data, "--model", tiny, "--text")
+    assert "⟦·It·is·so.<|end|>⟧" in result.stdout
+    assert "dropped: not JSON" in result.stdout
+    first, _ = json.loads(verb("look", data, "--model", tiny / "base", "--json").stdout)
+    graded = [token for token, weight in zip(first["tokens"], first["weights"], strict=True) if weight]
+    assert "".join(graded) == " It is so.<|end|>"
+    everything = verb("look", data, "--model", tiny, "--train-on", "everything", "--json", "--rows", 1).stdout
+    assert sum(json.loads(everything)[0]["weights"]) == len(first["tokens"]) - 1
+    assert (
+        refused("look", data)
+        == f"to see the tokens of {data} say for which model: --model RUN/STAGE, or any model's folder"
+    )
+
+
+def test_look_at_answers_shows_how_sure_the_model_was(refused: Refused, verb: Verb, tiny: Path) -> None:
+    question = "Who are you?"
+    (answer,) = json.loads(verb("look", tiny, "--ask", question, "--json").stdout)
+    assert answer["question"] == question
+    for place in answer["tokens"]:
+        assert all(0 <= share <= place["probability"] + 1e-6 for share in place["others"].values())  # greedy
+    shown = verb("look", tiny, "--ask", question).stdout
+    assert question in shown
+    assert "probability" in shown
+    assert refused("look", tiny / "base", "--ask", question).endswith("it answers nothing; give a fine-tuned stage")
+
+
+@pytest.mark.parametrize("what", ["step", "file", "answers"])
+def test_look_saves_a_page(chats: Chats, refused: Refused, verb: Verb, tiny: Path, tmp_path: Path, what: str) -> None:
+    data = chats("What is 2 + 3?", "Who is there?")
+    targets = {"step": [tiny], "file": [data, "--model", tiny], "answers": [tiny, "--ask", "One?", "--ask", "Two?"]}
+    page = tmp_path / "page.html"
+    result = verb("look", *targets[what], "--rows", 2, "--html", page)
+    assert result.stdout == f"2 rows to look at, for a browser: {page}\n"
+    assert page.read_text().startswith("<!doctype html>")
+    both = "--svg saves what is shown on the terminal, and --html shows nothing there; ask for one"
+    assert refused("look", *targets[what], "--html", page, "--svg", page) == both
+
+
+def test_a_run_stands_for_its_last_finished_stage(verb: Verb, tiny: Path) -> None:
+    of_run, of_stage = (verb("look", path, "--json").stdout for path in (tiny, tiny / "chat"))
+    assert of_run == of_stage

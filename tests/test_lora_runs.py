@@ -1,0 +1,119 @@
+"""Runs with LoRA, from the command to what is chatted with, exported and gone on from."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+import torch
+from click.testing import CliRunner
+
+from tutelage import progress
+from tutelage.cli import main
+from tutelage.config import SettingsError, recipes_folder
+from tutelage.files import read_json
+from tutelage.finetune import find_model, finetune_recipe
+from tutelage.model.adapter import ADAPTER_WEIGHTS
+from tutelage.model.chain import probe
+from tutelage.model.hub import load_model, load_tensors
+from tutelage.model.lora import LoraSettings
+from tutelage.process import Stopped
+from tutelage.recipe import Run, load_recipe
+from tutelage.stages.settings import LORA_LR_TIMES, SftSettings
+from tutelage.train.checkpoint import OPTIMIZER
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of `tutelage sft --lora`, on the base stage of another run."""
+    folder = tmp_path_factory.mktemp("runs")
+    progress.set_mode("quiet")
+    Run(
+        load_recipe(recipes_folder() / "tiny.toml", ["stages.base.steps=2", "model.norm=rms", "model.mlp=swiglu"]),
+        folder / "tiny",
+    ).run(only="base")
+    progress.set_mode("auto")
+    rows = [{"prompt": f"Number {i}?", "completion": "Yes."} for i in range(6)]
+    (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    verb("sft", "--model", folder / "tiny", "--data", folder / "mine.jsonl", "--out", folder / "tuned", "--lora", 4,
+         "--epochs", 2)  # fmt: skip
+    return folder / "tuned"
+
+
+def verb(*arguments: object) -> str:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments], input="hello\n")
+    progress.set_mode("auto")
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_a_run_with_lora_is_chatted_with_looked_at_and_exported(tuned: Path, tmp_path: Path) -> None:
+    stage = find_model(tuned)
+    info = read_json(stage / "stage.json")
+    assert info["settings"]["lora"]["rank"] == 4
+    assert info["trained_parameters"] < info["parameters"] / 5
+    assert not (stage / "model.safetensors").exists()
+    assert verb("chat", tuned)
+    assert "<|assistant|>" in verb("look", tuned)
+    assert json.loads(verb("look", tuned, "--ask", "Number 3?", "--json"))
+    assert json.loads(verb("evaluate", tuned, "--json"))["evaluate.sft.forgetting.before"] > 0
+    out = json.loads(verb("export", tuned, "--merge", "--json"))["out"]
+    assert Path(out) == tuned.with_name("tuned-merged")
+    merged, whole = probe(load_model(Path(out))), probe(load_model(stage, merged=False))
+    torch.testing.assert_close(merged, whole, rtol=0, atol=1e-4)
+    assert verb("export", tuned, "--out", tmp_path / "adapter").startswith("the adapter, for peft: ")
+    assert torch.equal(probe(load_model(tmp_path / "adapter")), probe(load_model(stage)))
+
+
+def test_the_runs_own_folder_is_loaded_as_its_stage(tuned: Path) -> None:
+    """By the name that the run was given, as other programs do."""
+    assert torch.equal(probe(load_model(tuned)), probe(load_model(find_model(tuned))))
+
+
+def test_a_run_goes_on_from_a_run_with_lora(tuned: Path, tmp_path: Path) -> None:
+    data = tuned.parent / "mine.jsonl"
+    verb("sft", "--model", tuned, "--data", data, "--out", tmp_path / "more", "--epochs", 1, "--replay", 0)
+    assert (tmp_path / "more" / "sft" / "model.safetensors").exists()
+
+
+def test_the_defaults_of_lora(tuned: Path) -> None:
+    data, base = tuned.parent / "mine.jsonl", tuned.parent / "tiny"
+    stages = [finetune_recipe(base, data, lora=rank).stages["sft"] for rank in (None, 8)]
+    whole, lora = (stage for stage in stages if isinstance(stage, SftSettings))
+    assert whole.lora is None
+    assert lora.lora == LoraSettings(rank=8, alpha=32.0)
+    assert lora.lr == pytest.approx(whole.lr * LORA_LR_TIMES)
+    assert (whole.optimizer.kind, lora.optimizer.kind) == ("muon", "adamw")
+    with pytest.raises(SettingsError, match="lora is trained with AdamW"):
+        SftSettings(parent="base", data={"chat": 1.0}, steps=1, lora=LoraSettings(), optimizer=whole.optimizer)
+
+
+def test_pain_12_a_stopped_run_with_lora_goes_on_bit_for_bit(tuned: Path, tmp_path: Path) -> None:
+    recipe = finetune_recipe(tuned.parent / "tiny", tuned.parent / "mine.jsonl", lora=3, replay=0.0, epochs=3)
+    stage = msgspec.structs.replace(recipe.stages["sft"], checkpoint_seconds=0.0, batch_tokens=60)
+    recipe = msgspec.structs.replace(recipe, stages={**recipe.stages, "sft": stage}, evaluate={})
+    saved = 0
+
+    def stop_after_two(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal saved
+        if event == "os.rename" and str(arguments[1]) == str(tmp_path / "stopped" / "sft" / "checkpoint"):
+            saved += 1
+            if saved == 2:
+                signal.raise_signal(signal.SIGINT)
+
+    Run(recipe, tmp_path / "whole").run()
+    sys.addaudithook(stop_after_two)
+    with pytest.raises(Stopped, match="stopped after step [23] of"):
+        Run(recipe, tmp_path / "stopped").run()
+    Run(recipe, tmp_path / "stopped").run()
+    for name in (ADAPTER_WEIGHTS, "train.jsonl", "checkpoint/model.safetensors"):
+        one, other = ((tmp_path / run / "sft" / name).read_bytes() for run in ("whole", "stopped"))
+        assert one == other, name
+    states = [load_tensors(tmp_path / run / "sft" / "checkpoint" / OPTIMIZER) for run in ("whole", "stopped")]
+    assert states[0].keys() == states[1].keys()
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

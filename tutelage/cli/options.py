@@ -1,0 +1,14 @@
+"""What the options of several verbs take."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+MODEL = "RUN[/STAGE]|DIR|NAME"
+FILE = click.Path(path_type=Path)
+FOLDER = click.Path(path_type=Path, resolve_path=True)
+TRAIN_ON = click.Choice(["all", "last", "response-only", "everything"])
+SHARE = click.FloatRange(0, 1)
+TOO_LONG = click.Choice(["error", "split", "drop"])
