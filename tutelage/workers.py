@@ -67,13 +67,19 @@ def each(
 
     threads, all_done = ThreadPoolExecutor(len(processes)), False
 
+    def prepare(worker: subprocess.Popen[bytes], told: bytes) -> None:
+        try:
+            _send(worker, told)
+        finally:
+            free.put(worker)  # one that has died is told of by its first job
+
     def submit(job: Job) -> Future[Result]:
         return threads.submit(work, job)
 
     try:
-        for process in processes:
-            _send(process, sys.path, function)
-            free.put(process)
+        told = _pickled(sys.path) + _pickled(function)
+        for process in processes:  # by a thread, for a process reads only once it has started
+            threads.submit(prepare, process, told)
         if in_order:
             yield from _in_order(function, jobs, stop, submit, 2 * len(processes))
         else:
@@ -141,11 +147,14 @@ def _start(held: Sequence[int]) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, pass_fds=held)
 
 
-def _send(worker: subprocess.Popen[bytes], *values: object) -> None:
+def _pickled(value: object) -> bytes:
+    return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+
+
+def _send(worker: subprocess.Popen[bytes], pickled: bytes) -> None:
     assert worker.stdin is not None
     try:
-        for value in values:
-            pickle.dump(value, worker.stdin, pickle.HIGHEST_PROTOCOL)
+        worker.stdin.write(pickled)
         worker.stdin.flush()
     except BrokenPipeError as error:
         raise died(f"exit status {worker.wait()}") from error
@@ -153,7 +162,7 @@ def _send(worker: subprocess.Popen[bytes], *values: object) -> None:
 
 def _ask(worker: subprocess.Popen[bytes], job: object) -> Any:
     assert worker.stdout is not None
-    _send(worker, job)
+    _send(worker, _pickled(job))
     try:
         raised, answer = pickle.load(worker.stdout)
     except (EOFError, pickle.UnpicklingError) as error:
