@@ -59,6 +59,23 @@ def test_a_parser_that_dies_costs_only_its_page() -> None:
         worker.close()
 
 
+def test_pages_on_their_way_are_lost_with_nobody() -> None:
+    worker = ExtractWorker("fast", 0.05, 4096)
+    # Answers and pages larger than what a pipe holds, one that takes too long among them.
+    large = [f"<p>{number} {SENTENCE * 2000}</p>" for number in range(6)]
+    try:
+        found = [one.text or one.problem for one in worker.texts([*large[:3], SLOW, *large[3:], SLOW])]
+        begins = [text[:1] for text in found]
+        assert begins == ["0", "1", "2", "t", "3", "4", "5", "t"]
+        asked = worker.texts(large)
+        assert next(asked).text[:1] == "0"
+        asked.close()
+        assert worker.text("<p>x.</p>").text == "x."
+        assert list(worker.texts([])) == []
+    finally:
+        worker.close()
+
+
 def test_a_forked_process_asks_one_of_its_own() -> None:
     worker = ExtractWorker("fast", 10, 4096)
     assert worker.text("<p>mine.</p>").text == "mine."

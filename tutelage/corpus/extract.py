@@ -34,10 +34,9 @@ def extract(settings: ExtractSettings) -> Step:
     def step(batch: DocumentBatch) -> None:
         texts: list[str | None] = [None] * len(batch)
         dropped: dict[int, str] = {}
-        for place, document in enumerate(batch.documents):
-            if document.meta.get("content_type") not in HTML_TYPES:
-                continue
-            found = worker.text(document.text)
+        pages = [(p, one) for p, one in enumerate(batch.documents) if one.meta.get("content_type") in HTML_TYPES]
+        extracted = worker.texts([document.text for _, document in pages])
+        for (place, document), found in zip(pages, extracted, strict=True):
             if found.text:
                 texts[place] = found.text
                 # Else a second recipe, run on what this one leaves, would take its text for HTML.

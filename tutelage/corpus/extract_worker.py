@@ -3,12 +3,15 @@ fills the memory costs only itself. The process ends itself: its clock runs on w
 
 from __future__ import annotations
 
+import fcntl
 import os
 import resource
 import signal
 import struct
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import IO, Literal, NamedTuple
 
@@ -20,6 +23,7 @@ from tutelage.corpus.pdf import pdf_text
 Kind = Literal["fast", "careful", "pdf"]  # HTML in one of two ways, or PDF
 
 _LENGTH = struct.Struct("<q")
+_PIPE_BYTES = 1 << 20  # room for a few pages, so that neither end waits for the other to read
 _GAVE_UP = "the parser gave up"
 
 
@@ -46,20 +50,38 @@ class ExtractWorker:
         Raises:
             ValueError: the process cannot even start; with what to install.
         """
+        return next(self.texts([page]))
+
+    def texts(self, pages: Sequence[str | bytes]) -> Iterator[Extracted]:
+        """`text` of each page in order, which is faster: while one is worked on, the next are on their way."""
+        done = 0
+        while done < len(pages):
+            for found in self._answers(pages[done:]):
+                done += 1
+                yield found
+
+    def _answers(self, pages: Sequence[str | bytes]) -> Iterator[Extracted]:
+        """Those of one process, as far as it comes: to the page that ends it, or to the last."""
         if self._owner != os.getpid():  # forked since: the process at the other end answers somebody else
             self._process = None
         process = self._process or self._start()
         assert process.stdin is not None and process.stdout is not None
+        sender = threading.Thread(target=_send, args=(process.stdin, pages), daemon=True)
+        sender.start()
+        left = len(pages)
         try:
-            _write(process.stdin, page.encode("utf-8", "replace") if isinstance(page, str) else page)
-            return msgspec.json.decode(_read(process.stdout), type=Extracted)
-        except (BrokenPipeError, EOFError):
-            if self._end() == -signal.SIGPROF:
-                return Extracted("", f"took longer than {self._seconds:g} s")
-            return Extracted("", _GAVE_UP)
-        except BaseException:
-            self.close()  # the answer to this page would be taken for the next one's
-            raise
+            while left:
+                found = msgspec.json.decode(_read(process.stdout), type=Extracted)
+                left -= 1
+                yield found
+        except EOFError:
+            sender.join()
+            late = self._end() == -signal.SIGPROF
+            yield Extracted("", f"took longer than {self._seconds:g} s" if late else _GAVE_UP)
+        finally:
+            if left and self._process is process:
+                self.close()  # the answers to the pages on their way would be taken for the next ones'
+            sender.join()
 
     def _start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "tutelage.corpus.extract_worker", *self._asked]
@@ -67,7 +89,8 @@ class ExtractWorker:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         )
         self._owner = os.getpid()
-        assert self._process.stdout is not None
+        assert self._process.stdin is not None and self._process.stdout is not None
+        _widen(self._process.stdin, self._process.stdout)
         try:
             problem = _read(self._process.stdout).decode()
         except EOFError:
@@ -94,6 +117,19 @@ class ExtractWorker:
 
     def __del__(self) -> None:
         self.close()
+
+
+def _widen(*pipes: IO[bytes]) -> None:
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        with suppress(OSError):  # a user may have only so much of it
+            for pipe in pipes:
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+
+
+def _send(pipe: IO[bytes], pages: Sequence[str | bytes]) -> None:
+    with suppress(BrokenPipeError):  # whoever reads the answers finds out
+        for page in pages:
+            _write(pipe, page.encode("utf-8", "replace") if isinstance(page, str) else page)
 
 
 def _write(pipe: IO[bytes], content: bytes) -> None:
