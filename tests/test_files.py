@@ -212,5 +212,7 @@ def test_a_lock_ends_with_the_process_that_holds_it(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_cannot_be_locked(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(DiskError, match=r"cannot write .*file/\.lock: "), locked(tmp_path / "file", ""):
+    with pytest.raises(ValueError, match="file is a file; name a folder"), locked(tmp_path / "file", ""):
+        pass
+    with pytest.raises(DiskError, match=r"cannot write .*run/\.lock: "), locked(tmp_path / "file" / "run", ""):
         pass

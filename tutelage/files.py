@@ -200,6 +200,8 @@ def locked(folder: str | Path, otherwise: str) -> Iterator[int]:
         DiskError: the folder cannot be made or written.
     """
     path = Path(folder) / LOCK
+    if path.parent.is_file():
+        raise ValueError(f"{folder} is a file; name a folder")
     with _own_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("w")

@@ -102,8 +102,9 @@ def test_broken_files_are_named(refused: Refused, copy: Path) -> None:
 
 def test_a_file_where_the_run_should_be(refused: Refused, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
-    for out in (tmp_path / "file", tmp_path / "file" / "run"):
-        assert refused("run", TINY, f"out={out}").startswith(f"cannot write {out / '.lock'}: ")
+    assert refused("run", TINY, f"out={tmp_path / 'file'}") == f"{tmp_path / 'file'} is a file; name a folder"
+    within = tmp_path / "file" / "run"
+    assert refused("run", TINY, f"out={within}").startswith(f"cannot write {within / '.lock'}: ")
     assert (tmp_path / "file").read_text() == "mine"
 
 

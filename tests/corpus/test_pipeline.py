@@ -259,6 +259,32 @@ def test_a_folder_with_files_of_others_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "out" / "mine.jsonl.zst").write_bytes(b"")
     with pytest.raises(ValueError, match="holds mine.jsonl.zst, which no curation has made"):
         curate(recipe(tmp_path / "in", STEPS), tmp_path / "out")
+    for name in ("README.md", "dropped", "anything"):
+        (tmp_path / name / name).mkdir(parents=True)
+        with pytest.raises(ValueError, match=f"holds {name}, which no curation has made; choose another folder"):
+            curate(recipe(tmp_path / "in", STEPS), tmp_path / name)
+        assert (tmp_path / name / name).is_dir()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(ValueError, match="file is a file; name a folder"):
+        curate(recipe(tmp_path / "in", STEPS), tmp_path / "file")
+
+
+def test_a_corpus_does_not_go_where_its_input_stands(tmp_path: Path) -> None:
+    many_files(tmp_path / "in", 1)
+    for out in (tmp_path / "in", tmp_path):
+        with pytest.raises(ValueError, match="the input .* stands in .*, where the corpus goes"):
+            curate(recipe(tmp_path / "in", STEPS), out)
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["000.jsonl"]
+
+
+def test_a_recipe_that_replaces_anothers_corpus_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    many_files(tmp_path / "in", 1)
+    curate(recipe(tmp_path / "in", STEPS), tmp_path / "out")
+    assert "is replaced" not in capsys.readouterr().err
+    (tmp_path / "out" / "notes.txt").write_text("mine")
+    curate(recipe(tmp_path / "in", {}), tmp_path / "out")
+    assert "what test has made there before is replaced" in capsys.readouterr().err
+    assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
 def test_two_runs_do_not_write_to_one_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +309,8 @@ def test_pain_15_what_no_reader_can_read_is_counted(tmp_path: Path) -> None:
     ledger = result["read"]
     assert ledger["rows_kept"] == 1
     assert ledger["rows_read"] == 1 + sum(entry["rows"] for entry in ledger["dropped"].values()) == 4
-    assert "records that were not taken: 3" in result["warnings"]
+    (said,) = [one for one in result["warnings"] if one.startswith("records that were not taken: 3: ")]
+    assert all(f"{reason} ({entry['rows']})" in said for reason, entry in ledger["dropped"].items())
 
 
 def test_a_reader_that_gives_up_in_the_middle_loses_only_the_rest(

@@ -69,6 +69,7 @@ def load_curation(path: Path, overrides: Sequence[str] = ()) -> Curation:
     table = apply_overrides(table, overrides)
     _find_files(table, Path.cwd())
     if "input" not in table:
+        convert({**table, "input": ""}, Curation, str(path))  # it may be there, misspelt
         raise SettingsError(f"{path} does not say what to read; say it with input=FILES")
     return convert(table, Curation, str(path))
 

@@ -29,7 +29,7 @@ from tutelage.progress import status, track
 
 WORK, FIGURES = ".work", "figures.json"
 BETWEEN = f"{DOCUMENTS}{SUFFIX}"  # the documents of a shard that go on to a further pass
-_SHOWN_CHARACTERS = 400
+_SHOWN_CHARACTERS, _REASONS_SHOWN = 400, 3
 
 
 def curate(curation: Curation, out: Path) -> dict[str, Any]:
@@ -44,6 +44,7 @@ def curate(curation: Curation, out: Path) -> dict[str, Any]:
         DiskError: the disk refuses.
     """
     shards = input_shards(curation)
+    _refuse_inputs_within(out, shards)
     whole = fingerprint(
         steps_fingerprint(curation, list(curation.steps)), [shard.key for shard in shards], curation.output
     )
@@ -70,10 +71,24 @@ def curate(curation: Curation, out: Path) -> dict[str, Any]:
 
 
 def _refuse_strangers(out: Path, done: Mapping[str, Any] | None) -> None:
-    own = set(done["files"]) if done else set()
-    strange = [file.name for suffix in (SUFFIX, PARQUET) for file in out.glob(f"*{suffix}") if file.name not in own]
-    if strange and not (out / WORK).exists():
-        raise ValueError(f"{out} holds {strange[0]}, which no curation has made; choose another folder with out=")
+    """Refuses a folder with files that no curation has made, which would be replaced, or taken for its own."""
+    if (out / WORK).exists():
+        return
+    names = sorted(file.name for file in out.iterdir() if not file.name.startswith("."))
+    if done is not None:
+        names = [name for name in names if name.endswith((SUFFIX, PARQUET)) and name not in done["files"]]
+    if names:
+        raise ValueError(f"{out} holds {names[0]}, which no curation has made; choose another folder with out=")
+    if done is not None:
+        status(f"{out}: what {done['name']} has made there before is replaced")
+
+
+def _refuse_inputs_within(out: Path, shards: Sequence[InputShard]) -> None:
+    for path in (path for shard in shards for path in shard.paths if "://" not in path):
+        if Path(path).resolve().is_relative_to(out.resolve()):
+            raise ValueError(
+                f"the input {path} stands in {out}, where the corpus goes; choose another folder with out="
+            )
 
 
 def _run_passes(
@@ -205,7 +220,11 @@ def _result(
             raise AssertionError(
                 f"between {before.step} and {after.step} documents were lost: {before.out}, {after.read}"
             )
-    unread = [f"records that were not taken: {ledger.rows_dropped:,}"] if ledger.rows_dropped else []
+    unread = []
+    if ledger.rows_dropped:
+        reasons = sorted(ledger.dropped.items(), key=lambda entry: -entry[1].rows)[:_REASONS_SHOWN]
+        why = ", ".join(f"{reason} ({entry.rows:,})" for reason, entry in reasons)
+        unread = [f"records that were not taken: {ledger.rows_dropped:,}: {why}"]
     nothing = [] if ledger.rows_read else ["the input holds no documents"]
     return {
         "name": curation.name,

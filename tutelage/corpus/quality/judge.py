@@ -159,7 +159,8 @@ def _ask(
             if answers >= ENOUGH_TO_TELL and not scored:
                 raise _NoScoresError(
                     f"of {answers} answers none gives a score, the last one because: {one.found}; read what the judge "
-                    "says in .aside.jsonl: it may need more tokens (--request max_tokens=...), or be no judge"
+                    "says in the .aside.jsonl beside --out: it may need more tokens (--request max_tokens=...), or be "
+                    "no judge"
                 )
 
 
