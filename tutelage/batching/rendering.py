@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from itertools import chain, islice
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from tutelage.workers import each
 ROWS_AT_ONCE = 256  # enough to keep a tokenizer busy, few enough to hold in memory
 CHUNKS_FOR_WORKERS = 16  # fewer are rendered before another process has started
 
+Row = TypeVar("Row")
 Made = list[Rendered] | ValueError
 # Of each row how many examples it has, or its error; the lengths of the examples; and each of their columns laid end to
 # end, for many small arrays would take longer to send than to make.
@@ -38,16 +39,17 @@ def render_all(
     first = list(islice(rows, CHUNKS_FOR_WORKERS * ROWS_AT_ONCE))
     enough = len(first) == CHUNKS_FOR_WORKERS * ROWS_AT_ONCE
     workers = processes or (cores() if enough else 1)
-    chunks = _chunks(chain(first, rows))
+    some = chunks(chain(first, rows))
     if workers == 1:
-        for chunk in chunks:
+        for chunk in some:
             yield from zip(chunk, renderer.render_rows(chunk, train_on), strict=True)
         return
-    for chunk, packed in each(_RenderChunk(renderer, train_on), chunks, workers, in_order=True):
+    for chunk, packed in each(_RenderChunk(renderer, train_on), some, workers, in_order=True):
         yield from zip(chunk, _unpacked(*packed), strict=True)
 
 
-def _chunks(rows: Iterator[Conversation]) -> Iterator[list[Conversation]]:
+def chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    """Rows, so many at a time as are rendered together."""
     while chunk := list(islice(rows, ROWS_AT_ONCE)):
         yield chunk
 

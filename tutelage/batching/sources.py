@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from hashlib import blake2b
-from itertools import islice
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from tutelage.batching.rendering import ROWS_AT_ONCE, render_all
+from tutelage.batching.rendering import chunks, render_all
 from tutelage.batching.store import META, Store, write_store
 from tutelage.chat.renderer import Rendered, TrainOn, example, render_documents
 from tutelage.chat.template import exchanges
@@ -43,7 +42,7 @@ def document_units(
     A later piece opens with the last token of the piece before, read but not graded there, so that every token but the
     document's first is graded exactly once.
     """
-    for rows in _chunks(documents):
+    for rows in chunks(iter(documents)):
         for document, rendered in zip(rows, render_documents([d.text for d in rows], tokenizer), strict=True):
             tokens = len(rendered.ids)
             ledger.read(tokens=tokens)
@@ -161,12 +160,6 @@ def split_by_turns(conversation: Conversation, renderer: Renderer, context: int,
 
 def _longest(made: Sequence[Rendered]) -> int:
     return max(len(one.ids) for one in made)
-
-
-def _chunks(rows: Iterable) -> Iterator[list]:
-    iterator = iter(rows)
-    while chunk := list(islice(iterator, ROWS_AT_ONCE)):
-        yield chunk
 
 
 def open_or_write(folder: Path, identity: Sequence[object], units: Iterable[Unit], ledger: Ledger) -> Store:
