@@ -134,8 +134,9 @@ def scorer(
         found = train_from_kinds([str(path) for path in positives], [str(path) for path in negatives], out)
     if not as_json:
         print_scorer(found, Console())
-        step = f'kind = "judged", model = "{out}"' if scores else f'kind = "quality", model = "{out}"'
-        click.echo(f"to use it, in a recipe: quality = {{ {step} }}")
+        if not found["warnings"]:
+            step = f'kind = "judged", model = "{out}"' if scores else f'kind = "quality", model = "{out}"'
+            click.echo(f"to use it, in a recipe: quality = {{ {step} }}")
     return found
 
 
