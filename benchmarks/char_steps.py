@@ -55,7 +55,7 @@ def measure_ours(quick: bool) -> Measured:
     from tutelage.ledger import Ledger
     from tutelage.model.sizes import ModelSettings, parameter_count, resolve
     from tutelage.model.transformer import Transformer, initialise
-    from tutelage.records import Example, Unit
+    from tutelage.records import Example, ExampleGroup
     from tutelage.train.loop import train
     from tutelage.train.losses import cross_entropy
     from tutelage.train.optimizers import Optimizer, OptimizerSettings
@@ -64,7 +64,7 @@ def measure_ours(quick: bool) -> Measured:
     ids = character_ids()
     ledger = Ledger("crops")
 
-    def crops() -> Iterator[Unit]:
+    def crops() -> Iterator[ExampleGroup]:
         # With targets every one of the 64 positions is graded, as in the peers' loops.
         for start in range(0, len(ids) - CONTEXT, CONTEXT):
             ledger.read(tokens=CONTEXT)

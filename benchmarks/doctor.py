@@ -203,7 +203,7 @@ PLANTED = [
     Planted("4 steps", "too-few-steps", "main", "few-steps"),
     Planted("98% replayed text", "replay-crowds-out", "main", "crowded"),
     Planted("12 rows, hundreds of passes", "too-many-passes", "main", "passes"),
-    Planted("users' words graded", "users-words-graded", "main", "unmasked"),
+    Planted("users' words trained", "users-words-trained", "main", "unmasked"),
     Planted("weights that decay by a hundredth each step, the last kept", "trained-past-its-best", "main", "past-best"),
     Planted("a third of the rows too long", "rows-lost", "main", "long"),
     Planted("one answer in eleven of twelve rows", "one-answer-for-all", "main", "dull"),

@@ -112,21 +112,21 @@ def measure_ours(quick: bool) -> Measured:
     """A fine-tuning stage as `tutelage sft` makes it: prepared, loaded, packed and trained by its own code."""
     from tutelage.model.sizes import ModelSettings
     from tutelage.stages.data import ChatData
-    from tutelage.stages.prepare import Setting, prepare
+    from tutelage.stages.prepare import StageContext, prepare
     from tutelage.stages.run import precision_of
-    from tutelage.stages.settings import ModelFolder, SftSettings
+    from tutelage.stages.settings import PretrainedModel, Sft
     from tutelage.train.loop import StepReport, train
     from tutelage.train.optimizers import Optimizer, OptimizerSettings
     from tutelage.train.schedule import ScheduleSettings, make_schedule
 
     inputs = Path(os.environ[FOLDER])
     warmup, steps = steps_to_run(quick)
-    stage = SftSettings(
+    stage = Sft(
         parent="base", data={"chat": 1.0}, steps=steps, batch_tokens=BATCH_TOKENS, held_out=0.0, lr=LR, keep="last",
         precision="bfloat16" if os.environ[PRECISION] == "bfloat16" else "float32",
         optimizer=OptimizerSettings(betas=BETAS, clip=CLIP), schedule=ScheduleSettings(kind="constant", warmup=0.0),
     )  # fmt: skip
-    base = ModelFolder(path=str(inputs / "model"))
+    base = PretrainedModel(path=str(inputs / "model"))
     stamps: list[float] = []
     tokens: list[int] = []
     losses: list[float] = []
@@ -137,7 +137,7 @@ def measure_ours(quick: bool) -> Measured:
         losses.append(report.metrics.means()["loss"])
 
     with tempfile.TemporaryDirectory() as folder:
-        at = Setting(
+        at = StageContext(
             name="sft", folder=Path(folder), cache=Path(folder), seed=0, model=ModelSettings(),
             data={"chat": ChatData(path=str(inputs / "chats.jsonl"))}, stages={"base": base, "sft": stage},
             folders={"base": inputs / "model"}, tokenizer=inputs / "model",

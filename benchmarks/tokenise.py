@@ -24,7 +24,7 @@ from common import Measured, measure_in_turn, print_lines
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from tutelage import tokenizer as ours
-from tutelage.batching.sources import conversation_units, open_or_write
+from tutelage.batching.sources import conversation_groups, open_or_write
 from tutelage.chat.source import ChatSource
 from tutelage.chat.verified import VerifiedRenderer
 from tutelage.ledger import Ledger
@@ -98,7 +98,7 @@ def digest(examples: Iterable[tuple[np.ndarray, np.ndarray]]) -> str:
 
 
 def measure_ours(quick: bool) -> Measured:
-    """`conversation_units`, each conversation proven, into a store on disk, as a training run has it."""
+    """`conversation_groups`, each conversation proven, into a store on disk, as a training run has it."""
     rows = conversations(quick)
     backend = make_tokenizer(rows)
     source = ChatSource(TEMPLATE, {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
@@ -107,10 +107,10 @@ def measure_ours(quick: bool) -> Measured:
         began = time.perf_counter()
         renderer = VerifiedRenderer(ours.Tokenizer(backend), source)
         ledger = Ledger("chats")
-        units = conversation_units(chats, renderer, CONTEXT, "train", 0.0, "all", "error", 0.0, ledger)
+        units = conversation_groups(chats, renderer, CONTEXT, "train", 0.0, "all", "error", 0.0, ledger)
         store = open_or_write(Path(folder), ["chats"], units, ledger)
         seconds = time.perf_counter() - began
-        examples = [store.unit(number)[0] for number in range(len(store))]
+        examples = [store.group(number)[0] for number in range(len(store))]
         found = digest((one.tokens, np.asarray(one.weights) > 0) for one in examples)
     return {"figure": len(rows) / seconds, "tokens": found}
 

@@ -13,7 +13,7 @@ from tutelage.model.hub import load_config
 from tutelage.model.sizes import parameter_count
 from tutelage.recipe import Run, load_recipe
 from tutelage.stages.data import ChatData, DocumentData, TextData
-from tutelage.stages.settings import ModelFolder, SftSettings
+from tutelage.stages.settings import PretrainedModel, Sft
 from tutelage.train.find_lr import default_rate
 
 
@@ -33,15 +33,17 @@ def rows(folder: Path, count: int) -> Path:
     return path
 
 
-def tuned(base: Path, data: Path, **options: object) -> SftSettings:
+def tuned(base: Path, data: Path, **options: object) -> Sft:
     stage = finetune_recipe(base, data, **options).stages["sft"]  # type: ignore[arg-type]
-    assert isinstance(stage, SftSettings)
+    assert isinstance(stage, Sft)
     return stage
 
 
 def test_of_a_runs_stage_its_text_rate_and_optimizer_are_known(base: Path) -> None:
     found = find_base(base)
-    assert found.stage == ModelFolder(path=str(base), data={"world": 1.0}, held_out=0.02, lr=6e-3, batch_tokens=1024)
+    assert found.stage == PretrainedModel(
+        path=str(base), data={"world": 1.0}, held_out=0.02, lr=6e-3, batch_tokens=1024
+    )
     assert found.optimizer.kind == "muon"
     assert list(found.data) == ["world"]
 
@@ -124,7 +126,7 @@ def test_text_of_another_file_is_replayed_where_it_is_named(base: Path, tmp_path
     data = rows(tmp_path, 10)
     recipe = finetune_recipe(base, data, replay=0.05, replay_file=docs)
     stage = recipe.stages["sft"]
-    assert isinstance(stage, SftSettings)
+    assert isinstance(stage, Sft)
     assert (stage.replay, stage.replay_data, recipe.data["documents"]) == (
         0.05,
         {"documents": 1.0},

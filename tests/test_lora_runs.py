@@ -24,7 +24,7 @@ from tutelage.model.hub import load_model, load_tensors
 from tutelage.model.lora import LoraSettings
 from tutelage.process import Stopped
 from tutelage.recipe import Run, load_recipe
-from tutelage.stages.settings import LORA_LR_TIMES, SftSettings
+from tutelage.stages.settings import LORA_LR_TIMES, Sft
 from tutelage.train.checkpoint import OPTIMIZER
 
 
@@ -84,13 +84,13 @@ def test_a_run_goes_on_from_a_run_with_lora(tuned: Path, tmp_path: Path) -> None
 def test_the_defaults_of_lora(tuned: Path) -> None:
     data, base = tuned.parent / "mine.jsonl", tuned.parent / "tiny"
     stages = [finetune_recipe(base, data, lora=rank).stages["sft"] for rank in (None, 8)]
-    whole, lora = (stage for stage in stages if isinstance(stage, SftSettings))
+    whole, lora = (stage for stage in stages if isinstance(stage, Sft))
     assert whole.lora is None
     assert lora.lora == LoraSettings(rank=8, alpha=32.0)
     assert lora.lr == pytest.approx(whole.lr * LORA_LR_TIMES)
     assert (whole.optimizer.kind, lora.optimizer.kind) == ("muon", "adamw")
     with pytest.raises(SettingsError, match="lora is trained with AdamW"):
-        SftSettings(parent="base", data={"chat": 1.0}, steps=1, lora=LoraSettings(), optimizer=whole.optimizer)
+        Sft(parent="base", data={"chat": 1.0}, steps=1, lora=LoraSettings(), optimizer=whole.optimizer)
 
 
 def test_pain_12_a_stopped_run_with_lora_goes_on_bit_for_bit(tuned: Path, tmp_path: Path) -> None:

@@ -89,9 +89,9 @@ def test_passes_replay_and_shares_are_counted(run: Run) -> None:
 
     bare = tokens("stages.chat.replay=0.0")
     assert tokens("stages.chat.replay=0.0", "stages.chat.epochs=3") == pytest.approx(3 * bare, abs=3)
-    graded = tokens("stages.chat.replay=0.5") - bare  # as much again is replayed as is graded
-    assert 0 < graded < bare
-    assert tokens("stages.chat.replay=0.75") - bare == pytest.approx(3 * graded, abs=3)
+    trained = tokens("stages.chat.replay=0.5") - bare  # as much again is replayed as is trained
+    assert 0 < trained < bare
+    assert tokens("stages.chat.replay=0.75") - bare == pytest.approx(3 * trained, abs=3)
     assert tokens("stages.chat.held_out=0.5", "stages.chat.replay=0.0") == pytest.approx(bare * 0.5 / 0.98, abs=2)
 
 

@@ -117,7 +117,7 @@ def test_a_stage_may_lengthen_the_context(recipe: Path, tmp_path: Path) -> None:
         ),
         (
             "stages.chat.replay=1.0",
-            ": stages.chat cannot be used: replay is 1.0; it is a share of the graded tokens: at least 0, below 1",
+            ": stages.chat cannot be used: replay is 1.0; it is a share of the trained tokens: at least 0, below 1",
         ),
         (
             "stages.chat={kind='sft',data={chat=1},steps=1}",
@@ -290,7 +290,7 @@ def test_the_summary_holds_the_figures_that_others_build_on(
     summary = run.run()
     assert json.loads((tmp_path / "run" / "summary.json").read_text()) == summary
     for stage in ("base", "chat"):
-        names = ("steps", "tokens", "tokens_per_second", "seconds", "loss", "parameters", "graded")
+        names = ("steps", "tokens", "tokens_per_second", "seconds", "loss", "parameters", "trained_tokens")
         assert all(summary[f"stages.{stage}.{name}"] > 0 for name in names)
     for rate in (
         "evaluate.base.knowledge.cloze.held_out",

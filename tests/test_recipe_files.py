@@ -62,7 +62,7 @@ def test_a_stage_from_a_folder_is_the_stage_of_one_recipe(
         assert (run.folder / "chat" / file).read_bytes() == (tales_run.folder / "chat" / file).read_bytes(), file
     info = run.stage_done("chat")
     assert info is not None
-    assert info["graded_by_source"]["replay.tales"] == pytest.approx(0.3 * info["graded"], rel=0.1)
+    assert info["trained_by_dataset"]["replay.tales"] == pytest.approx(0.3 * info["trained_tokens"], rel=0.1)
     for suite in ("format", "forgetting"):
         assert results(run, suite) == results(tales_run, suite)
     assert not (run.folder / "base").exists()
@@ -74,7 +74,7 @@ def test_rate_and_replay_follow_from_what_is_said_of_the_model(own: Path, base: 
     head, chat = own.read_text().split("[stages.chat]")
     own.write_text(head + "[stages.chat]" + chat.replace("lr = 1e-2\n", ""))
     told = Run(load_recipe(own, [from_folder(base, "data={tales=1},lr=0.06")]), tmp_path / "told")
-    prepared = prepare(told.recipe.stages["chat"], told.setting("chat"))  # type: ignore[arg-type]
+    prepared = prepare(told.recipe.stages["chat"], told.context("chat"))  # type: ignore[arg-type]
     assert prepared.lr == pytest.approx(0.02)
     assert {name: source.share for name, source in prepared.sources.items()} == {"chat": 0.7, "replay.tales": 0.3}
     untold = Run(load_recipe(own, [from_folder(base, "data={tales=1}")]), tmp_path / "untold")

@@ -28,7 +28,7 @@ from tutelage.recipe import RECIPE, SUMMARY, Recipe, Run, check_recipe
 from tutelage.stages.data import ChatData, DataSettings, DocumentData, ProbeText, TextData
 from tutelage.stages.evaluate import Suite
 from tutelage.stages.run import RATES, STAGE
-from tutelage.stages.settings import LORA_LR_TIMES, ModelFolder, PretrainSettings, SftSettings
+from tutelage.stages.settings import LORA_LR_TIMES, Pretrain, PretrainedModel, Sft
 from tutelage.train.find_lr import default_rate
 from tutelage.train.optimizers import OptimizerSettings
 from tutelage.train.schedule import ScheduleSettings
@@ -54,7 +54,7 @@ class Base:
     forgetting on, and to replay where it is `known` to be what the model was trained on."""
 
     known: bool
-    stage: ModelFolder
+    stage: PretrainedModel
     data: dict[str, DataSettings]
     optimizer: OptimizerSettings
 
@@ -89,7 +89,7 @@ def command_of(run: Run) -> str:
     """The command that makes a run, and goes on with one that was stopped, as far as its folder tells."""
     stages = run.recipe.stages
     base, data = stages.get("base"), run.recipe.data.get("chat")
-    if list(stages) == ["base", "sft"] and isinstance(base, ModelFolder) and isinstance(data, ChatData):
+    if list(stages) == ["base", "sft"] and isinstance(base, PretrainedModel) and isinstance(data, ChatData):
         command = f"tutelage sft --model {base.path} --data {data.path} --out {run.folder}"
     else:
         command = f"tutelage run RECIPE out={run.folder}"
@@ -100,17 +100,19 @@ def find_base(folder: Path) -> Base:
     """What is known of a model: where it is a stage of a run, the text, rate and optimizer of its pre-training too."""
     recipe_path = folder.parent / RECIPE
     texts: dict[str, DataSettings] = {"probe": ProbeText()} if _can_say_probe(folder) else {}
-    elsewhere = Base(False, ModelFolder(path=str(folder), data=dict.fromkeys(texts, 1.0)), texts, OptimizerSettings())
+    elsewhere = Base(
+        False, PretrainedModel(path=str(folder), data=dict.fromkeys(texts, 1.0)), texts, OptimizerSettings()
+    )
     if not recipe_path.exists():
         return elsewhere
     recipe = convert(read_json(recipe_path), Recipe, str(recipe_path))
     name: str | None = folder.name
-    while name is not None and not isinstance(stage := recipe.stages[name], PretrainSettings):
-        if isinstance(stage, ModelFolder):
+    while name is not None and not isinstance(stage := recipe.stages[name], Pretrain):
+        if isinstance(stage, PretrainedModel):
             return elsewhere
         name = stage.parent
-    assert isinstance(stage, PretrainSettings)
-    made = ModelFolder(
+    assert isinstance(stage, Pretrain)
+    made = PretrainedModel(
         path=str(folder), data=stage.data, held_out=stage.held_out, lr=stage.lr, batch_tokens=stage.batch_tokens
     )
     return Base(True, made, {name: recipe.data[name] for name in stage.data}, stage.optimizer)
@@ -193,7 +195,7 @@ def replay_of(said: str) -> tuple[Path | None, float]:
         share = math.nan
     if not 0 <= share < 1:
         raise SettingsError(
-            f"--replay is '{said}'; give the share of the graded tokens that is replayed text, at least 0 and below 1, "
+            f"--replay is '{said}'; give the share of trained tokens that is replayed text, at least 0 and below 1, "
             "or a file of text and the share, as in docs.parquet=0.05"
         )
     if file and not share:
@@ -231,7 +233,7 @@ def finetune_recipe(
     """The recipe of one fine-tuning stage. What is None follows from the data and from what is known of the model.
 
     `lora` is the rank of matrices to train in place of the weights; all of the weights are trained where it is None.
-    `replay` is a share of the graded tokens: of the text in `replay_file`, or of the text the model was trained on.
+    `replay` is a share of the trained tokens: of the text in `replay_file`, or of the text the model was trained on.
     `batch_tokens` are those of a step with all that is replayed in it.
     `held_out` is a file of other conversations; a share of the rows is held out where it is None.
 
@@ -256,7 +258,7 @@ def finetune_recipe(
     spared = SPARED if held_out is None and rows.count >= SPARE_FROM else 0.0
     looks = looks_of(rows, _held_out_rows(rows, spared, held_out, max_broken), own_tokens, steps, epochs)
     replayed = {"documents": text_of(replay_file)} if replay_file is not None else {}
-    stage = SftSettings(
+    stage = Sft(
         parent="base",
         data={"chat": 1.0},
         train_on=train_on,
@@ -302,7 +304,7 @@ def finetune_recipe(
 
 
 def _replayed(base: Base, folder: Path, replay: float | None, file: Path | None) -> float:
-    """The share of the graded tokens that is replayed text."""
+    """The share of the trained tokens that is replayed text."""
     share = (REPLAY if base.known else 0.0) if replay is None else replay
     if share and not base.known and file is None:
         raise SettingsError(
@@ -310,7 +312,7 @@ def _replayed(base: Base, folder: Path, replay: float | None, file: Path | None)
             "FILE=SHARE"
         )
     if share >= 1:
-        raise SettingsError(f"--replay is {share}; it is a share of the graded tokens: at least 0, below 1")
+        raise SettingsError(f"--replay is {share}; it is a share of the trained tokens: at least 0, below 1")
     return share
 
 

@@ -31,9 +31,9 @@ from tutelage.recipe import TOKENIZER, Run
 from tutelage.records import Conversation, Document
 from tutelage.stages.data import conversations, documents, holds, plain_texts
 from tutelage.stages.run import CHECKPOINT
-from tutelage.stages.settings import MICRO_TOKENS, AnyStage, ModelFolder, SftSettings, TrainedStage, chats, parent_of
+from tutelage.stages.settings import MICRO_TOKENS, AnyStage, PretrainedModel, Sft, TrainedStage, chats, parent_of
 from tutelage.tokenizer import Tokenizer
-from tutelage.train.checkpoint import find_position
+from tutelage.train.checkpoint import find_train_state
 
 # The share of the speed of a plain matrix product that training reaches; what small models on few cores came to.
 UTILISATION = 0.4
@@ -66,14 +66,14 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class DataSize:
-    """How much of one data there is to train on: rows and tokens, graded and not.
+    """How much of one data there is to train on: rows and tokens, trained and not.
 
     unfilled: the tokens that a step stays below `batch_tokens` by, because the next row would not fit.
     """
 
     rows: float
     tokens: float
-    graded: float
+    trained_tokens: float
     unfilled: float
 
 
@@ -84,7 +84,7 @@ def plan(run: Run) -> dict[str, Any]:
     chat = chat_tokenizer(base, source)
     stages = {}
     for name, stage in run.recipe.stages.items():
-        if isinstance(stage, ModelFolder):
+        if isinstance(stage, PretrainedModel):
             continue
         tokenizer = chat if chats(run.recipe.stages, name) else base
         stages[name] = asdict(_plan_stage(run, name, stage, tokenizer, source, speed))
@@ -115,13 +115,13 @@ def _plan_stage(
     run: Run, name: str, stage: TrainedStage, tokenizer: Tokenizer, source: ChatSource, speed: float
 ) -> StagePlan:
     root = _root(run, name)
-    if isinstance(root, ModelFolder):
+    if isinstance(root, PretrainedModel):
         config = load_config(Path(root.path))
         config = msgspec.structs.replace(config, vocab=max(config.vocab, tokenizer.vocab_size))
     else:
         config = resolve(run.recipe.model, tokenizer.vocab_size)
     context = stage.context or config.context
-    train_on = stage.train_on if isinstance(stage, SftSettings) else "all"
+    train_on = stage.train_on if isinstance(stage, Sft) else "all"
     of = tokenizer, source, context, train_on
     sizes = {data: _measure(run, data, *of, stage.held_out) for data in stage.data}
     info = run.stage_done(name)
@@ -136,7 +136,7 @@ def _plan_stage(
         steps = math.ceil(tokens / _tokens_of_a_step(stage, sizes))
     segment = sum(size.tokens for size in sizes.values()) / sum(size.rows for size in sizes.values())
     flops = tokens * flops_per_token(config, min(segment, context))
-    position = None if info else find_position(run.folder / name / CHECKPOINT, run.fingerprint(name))
+    position = None if info else find_train_state(run.folder / name / CHECKPOINT, run.fingerprint(name))
     left = 0.0 if info else 1.0 if position is None else max(0.0, 1 - position.tokens / max(tokens, 1))
     spent = position.seconds if position else 0.0
     micro = min(stage.micro_tokens or max(MICRO_TOKENS, round(segment)), stage.batch_tokens, max(tokens, 1))
@@ -156,20 +156,22 @@ def _plan_stage(
 
 
 def _state_bytes(stage: TrainedStage, config: ModelConfig) -> int:
-    lora = stage.lora if isinstance(stage, SftSettings) else None
+    lora = stage.lora if isinstance(stage, Sft) else None
     if lora is None:
         return training_bytes(config, stage.optimizer.kind == "muon")
     return lora_training_bytes(config, lora.rank, 2 if lora.base_dtype == "bfloat16" else 4)
 
 
 def _tokens_of_a_pass(stage: TrainedStage, sizes: dict[str, DataSize]) -> float:
-    """Tokens read while the first data is passed once; other data, and the replay, keep their shares of the graded."""
+    """Tokens read while the first data is passed once; other data, and the replay, keep their shares of the trained."""
     total = sum(stage.data.values())
     first = next(iter(stage.data))
-    graded = sizes[first].graded / (stage.data[first] / total)
-    tokens = sum(graded * share / total * sizes[data].tokens / sizes[data].graded for data, share in stage.data.items())
-    replay = stage.replay if isinstance(stage, SftSettings) else 0.0
-    return tokens + graded * replay / (1 - replay)  # every token of replayed text is graded
+    trained = sizes[first].trained_tokens / (stage.data[first] / total)
+    tokens = sum(
+        trained * share / total * sizes[data].tokens / sizes[data].trained_tokens for data, share in stage.data.items()
+    )
+    replay = stage.replay if isinstance(stage, Sft) else 0.0
+    return tokens + trained * replay / (1 - replay)  # every token of replayed text is trained
 
 
 def _tokens_of_a_step(stage: TrainedStage, sizes: dict[str, DataSize]) -> float:
@@ -201,12 +203,12 @@ def _measure(
     if not sample:
         raise ValueError(f"data '{name}' holds nothing to train on")
     tokens = sum(len(rendered.ids) for rendered in sample) / len(sample)
-    graded = sum(float(rendered.weights.sum()) for rendered in sample) / len(sample)
+    trained = sum(float(rendered.weights.sum()) for rendered in sample) / len(sample)
     # A row that would cross a step's end waits for the next step. Long rows cross more often, and on average half of
     # such a row would have fitted.
     lengths = [min(len(rendered.ids), context) for rendered in sample]
     unfilled = sum(length * length for length in lengths) / (2 * sum(lengths))
-    return DataSize(rows, rows * tokens, rows * graded, unfilled)
+    return DataSize(rows, rows * tokens, rows * trained, unfilled)
 
 
 def _trained(rows: Iterator[Row]) -> Iterator[Row]:
@@ -228,7 +230,7 @@ def _root(run: Run, name: str) -> AnyStage:
 
 def _tokenizer(run: Run) -> tuple[Tokenizer, ChatSource]:
     """The run's tokenizer, or one trained on the first rows where there is none yet; what its model says of chats."""
-    folders = [Path(stage.path) for stage in run.recipe.stages.values() if isinstance(stage, ModelFolder)]
+    folders = [Path(stage.path) for stage in run.recipe.stages.values() if isinstance(stage, PretrainedModel)]
     if folders:
         return tokenizers.load(folders[0]), read_source(folders[0])
     if run.tokenizer_done():

@@ -23,11 +23,11 @@ from tutelage.process import peak_rss_bytes
 from tutelage.progress import status
 from tutelage.stages.data import DataSettings, WorldChat, find_data, find_world, holds, identity, plain_texts, world_of
 from tutelage.stages.evaluate import Suite, run_suite
-from tutelage.stages.prepare import Setting
+from tutelage.stages.prepare import StageContext
 from tutelage.stages.run import RATES, STAGE, finished, run_stage
-from tutelage.stages.settings import AnyStage, ModelFolder, PretrainSettings, SftSettings, chooses, parent_of
+from tutelage.stages.settings import AnyStage, Pretrain, PretrainedModel, Sft, chooses, parent_of
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings
-from tutelage.train.distributed import agreed, is_first, joined, meet
+from tutelage.train.distributed import barrier, broadcast_object, init_distributed, is_main_process
 
 SUMMARY, RECIPE, TOKENIZER, EVALUATION = "summary.json", "recipe.json", "tokenizer", "evaluate"
 MADE_OF = "made_of.json"
@@ -112,7 +112,7 @@ def check_recipe(recipe: Recipe, where: str) -> None:
 def _check_stage(recipe: Recipe, name: str, stage: AnyStage, above: list[str], here: str) -> None:
     if name in (TOKENIZER, "data") or not name.replace("-", "").replace("_", "").isalnum():
         raise SettingsError(f"{here}: '{name}' cannot be a stage's name; use letters, digits, - and _")
-    if isinstance(stage, ModelFolder):
+    if isinstance(stage, PretrainedModel):
         _check_data(recipe, stage.data, "documents", "model trains on", f"{here}.data")
         try:
             load_config(Path(stage.path))
@@ -131,9 +131,9 @@ def _check_stage(recipe: Recipe, name: str, stage: AnyStage, above: list[str], h
             f"{here}.context is {stage.context}, but the model has learned positions for {recipe.model.context} tokens "
             'only; use model.position = "rotary" to lengthen the context'
         )
-    wanted = "documents" if isinstance(stage, PretrainSettings) else "conversations"
+    wanted = "documents" if isinstance(stage, Pretrain) else "conversations"
     _check_data(recipe, stage.data, wanted, f"{stage.__struct_config__.tag} trains on", f"{here}.data")
-    if not isinstance(stage, SftSettings):
+    if not isinstance(stage, Sft):
         return
     _check_data(recipe, stage.replay_data, "documents", "sft replays", f"{here}.replay_data")
     if stage.max_forgetting is not None and "forgetting" not in recipe.evaluate.get(name, []):
@@ -150,14 +150,14 @@ def _check_suites(recipe: Recipe, name: str, suites: list[Suite], where: str) ->
         known = suggest(name, recipe.stages)
         raise SettingsError(f"{where}: evaluate names stage '{name}', which is not there{known}")
     stage, here = recipe.stages[name], f"{where}: evaluate.{name}"
-    if isinstance(stage, ModelFolder):
+    if isinstance(stage, PretrainedModel):
         raise SettingsError(f"{where}: evaluate names stage '{name}', but that is a model trained elsewhere")
-    if not isinstance(stage, SftSettings) and {"format", "forgetting", "before"}.intersection(suites):
+    if not isinstance(stage, Sft) and {"format", "forgetting", "before"}.intersection(suites):
         raise SettingsError(
             f"{here}: 'format', 'forgetting' and 'before' are asked of a stage of kind 'sft', and '{name}' is "
             "pre-trained; ask 'knowledge' of it"
         )
-    replayed = isinstance(stage, SftSettings) and stage.replay_data
+    replayed = isinstance(stage, Sft) and stage.replay_data
     if "forgetting" in suites and not _base(recipe, stage).data and not replayed:
         raise SettingsError(
             f"{here}: 'forgetting' needs the text that the model was trained on; name it as the data of its stage"
@@ -169,7 +169,7 @@ def _check_suites(recipe: Recipe, name: str, suites: list[Suite], where: str) ->
 
 
 def _base(recipe: Recipe, stage: AnyStage) -> AnyStage:
-    while isinstance(stage, SftSettings):
+    while isinstance(stage, Sft):
         assert stage.parent is not None
         stage = recipe.stages[stage.parent]
     return stage
@@ -202,15 +202,15 @@ class Run:
         """The data that the tokenizer learns from."""
         if self.recipe.tokenizer.data is not None:
             return self.recipe.tokenizer.data
-        reading = [stage for stage in self.recipe.stages.values() if isinstance(stage, PretrainSettings)]
+        reading = [stage for stage in self.recipe.stages.values() if isinstance(stage, Pretrain)]
         return list(dict.fromkeys(name for stage in reading for name in stage.data))
 
     def fingerprint(self, name: str) -> str:
         """hash(resolved settings + the parent's fingerprint + the data's fingerprint)."""
         recipe, stage = self.recipe, self.recipe.stages[name]
-        replayed = stage.replay_data if isinstance(stage, SftSettings) else {}
+        replayed = stage.replay_data if isinstance(stage, Sft) else {}
         data = [identity(data_name, recipe.data) for data_name in (*stage.data, *replayed)]
-        if isinstance(stage, ModelFolder):
+        if isinstance(stage, PretrainedModel):
             files = [path for path in sorted(Path(stage.path).iterdir()) if path.suffix in MODEL_FILES]
             files = [path for path in files if path.name not in (STAGE, RATES, SUMMARY, RECIPE)]
             said = {key: value for key, value in to_plain(stage).items() if key not in ("path", "batch_tokens")}
@@ -225,9 +225,9 @@ class Run:
         # The order of the data counts: a pass is one over the first.
         return fingerprint(__version__, recipe.seed, settings, list(stage.data), parent, data)
 
-    def setting(self, name: str) -> Setting:
+    def context(self, name: str) -> StageContext:
         recipe = self.recipe
-        return Setting(
+        return StageContext(
             name=name,
             folder=self.folder / name,
             cache=self.folder / "data",
@@ -236,7 +236,7 @@ class Run:
             data=recipe.data,
             stages=recipe.stages,
             folders={
-                name: Path(stage.path) if isinstance(stage, ModelFolder) else self.folder / name
+                name: Path(stage.path) if isinstance(stage, PretrainedModel) else self.folder / name
                 for name, stage in recipe.stages.items()
             },
             tokenizer=self.folder / TOKENIZER,
@@ -244,7 +244,7 @@ class Run:
 
     def stage_done(self, name: str) -> dict[str, Any] | None:
         """What the stage wrote of itself, if it is finished and unchanged; of a model made elsewhere what is known."""
-        if isinstance(stage := self.recipe.stages[name], ModelFolder):
+        if isinstance(stage := self.recipe.stages[name], PretrainedModel):
             return {"path": stage.path}
         return finished(self.folder / name, self.fingerprint(name))
 
@@ -255,7 +255,7 @@ class Run:
 
     def make_tokenizer(self) -> None:
         """Train the tokenizer, unless it is there or no stage begins from nothing."""
-        if all(parent_of(stage) or isinstance(stage, ModelFolder) for stage in self.recipe.stages.values()):
+        if all(parent_of(stage) or isinstance(stage, PretrainedModel) for stage in self.recipe.stages.values()):
             return
         if self.tokenizer_done():
             return
@@ -276,8 +276,8 @@ class Run:
             mark = fingerprint(__version__, self.fingerprint(name), suite, data)
             if again or not path.exists() or (stored := read_json(path))["fingerprint"] != mark:
                 stage = self.recipe.stages[name]
-                assert not isinstance(stage, ModelFolder)
-                stored = {"fingerprint": mark, "results": run_suite(suite, stage, self.setting(name))}
+                assert not isinstance(stage, PretrainedModel)
+                stored = {"fingerprint": mark, "results": run_suite(suite, stage, self.context(name))}
                 write_json(path, stored)
             results[suite] = stored["results"]
         return results
@@ -293,7 +293,10 @@ class Run:
             Stopped: by Ctrl-C or SIGTERM; the same command goes on from there.
         """
         self._refuse(only)
-        with joined(), locked(self.folder, f"name another folder: {self.out}") if is_first() else nullcontext():
+        with (
+            init_distributed(),
+            locked(self.folder, f"name another folder: {self.out}") if is_main_process() else nullcontext(),
+        ):
             summary = self._run(only)
         if summary is None:
             sys.exit(0)
@@ -311,24 +314,26 @@ class Run:
         """The summary; None on all processes but the first."""
         began = time.monotonic()
         recipe = self.recipe
-        if only is not None and isinstance(recipe.stages[only], ModelFolder):
+        if only is not None and isinstance(recipe.stages[only], PretrainedModel):
             status(f"{only}: a model made elsewhere; there is nothing to run")
-        if is_first():
+        if is_main_process():
             self._set_up()
-        meet()
+        barrier()
         trained = False
         for name, stage in recipe.stages.items():
-            if only not in (None, name) or isinstance(stage, ModelFolder):
+            if only not in (None, name) or isinstance(stage, PretrainedModel):
                 continue
-            done = agreed(is_first() and self.stage_done(name) is not None)
+            done = broadcast_object(is_main_process() and self.stage_done(name) is not None)
             if only and stage.parent and not self.stage_done(stage.parent):
                 raise SettingsError(f"stage '{only}' builds on '{stage.parent}', which is not finished; run that first")
             if done:
                 status(f"{name}: finished before, skipped")
             else:
-                run_stage(stage, self.setting(name), agreed(self.fingerprint(name) if is_first() else None))
+                run_stage(
+                    stage, self.context(name), broadcast_object(self.fingerprint(name) if is_main_process() else None)
+                )
                 trained = True
-        return self.summarise(began if trained else None) if is_first() else None
+        return self.summarise(began if trained else None) if is_main_process() else None
 
     def _set_up(self) -> None:
         """Check and write what stands before the first stage."""
@@ -345,7 +350,7 @@ class Run:
         Only what is sure counts: the lower end of the 95% interval must be above the limit, for one of the texts.
         """
         for name, stage in self.recipe.stages.items():
-            if not isinstance(stage, SftSettings) or stage.max_forgetting is None or not self.stage_done(name):
+            if not isinstance(stage, Sft) or stage.max_forgetting is None or not self.stage_done(name):
                 continue
             found = self.evaluate(name)["forgetting"]
             texts = found.get("by_data") or {next(iter(found["outcomes"])): found}
@@ -364,8 +369,8 @@ class Run:
         if not (self.folder / RECIPE).exists():
             return
         other = convert(read_json(self.folder / RECIPE), Recipe, str(self.folder / RECIPE))
-        here = {name: one.path for name, one in self.recipe.stages.items() if isinstance(one, ModelFolder)}
-        there = {name: one.path for name, one in other.stages.items() if isinstance(one, ModelFolder)}
+        here = {name: one.path for name, one in self.recipe.stages.items() if isinstance(one, PretrainedModel)}
+        there = {name: one.path for name, one in other.stages.items() if isinstance(one, PretrainedModel)}
         trained = self.recipe.stages.keys() - here.keys()
         begun = [name for name in other.stages.keys() - there.keys() if (self.folder / name).exists()]
         if not begun:
@@ -387,7 +392,7 @@ class Run:
         last = self.summary()
         summary: dict[str, Any] = {"name": self.recipe.name, "version": __version__, "stages": {}, "evaluate": {}}
         for name, stage in self.recipe.stages.items():
-            if not isinstance(stage, ModelFolder) and (info := self.stage_done(name)):
+            if not isinstance(stage, PretrainedModel) and (info := self.stage_done(name)):
                 summary["stages"][name] = {k: v for k, v in info.items() if k not in ("settings", "stores")}
                 summary["evaluate"][name] = self.evaluate(name, again=name == again)
         seconds = None if began is None else time.monotonic() - began

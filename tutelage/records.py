@@ -126,7 +126,7 @@ class Example:
     """One segment of tokens to learn from. Tokens of different examples never see each other.
 
     tokens:  int32[T].
-    weights: float32[T], the weight on predicting tokens[t]; 0 means read but not graded. None means all ones.
+    weights: float32[T], the weight on predicting tokens[t]; 0 means read but not trained. None means all ones.
              The first token has nothing before it to be predicted from, so its weight never counts.
     targets: int32[T], only where the label of position t is not the next token (masked LM, tagging); then
              weights[t] is the weight on predicting targets[t] from position t.
@@ -142,7 +142,7 @@ class Example:
 
 
 # Examples that must stay in one micro-batch: one conversation, a chosen/rejected pair, all answers of a ranking.
-Unit = tuple[Example, ...]
+ExampleGroup = tuple[Example, ...]
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -151,10 +151,10 @@ class Batch:
 
     tokens_N:    int64, the input tokens.
     labels_N:    int64, what each position is to predict: the next token of its segment, or the example's target.
-    weights_N:   float32, the weight of each prediction; 0 at ungraded positions and at the last one of a segment.
+    weights_N:   float32, the weight of each prediction; 0 at context-only positions and at the last one of a segment.
     positions_N: int64, counts from 0 within each segment.
     lengths:     the length of each segment, in order; their sum is N.
-    units_S:     int64, which unit each segment belongs to, counted from 0 within the batch.
+    groups_S:     int64, which group each segment belongs to, counted from 0 within the batch.
     streams:     [N] tensors, shifted as the labels are.
     scalars:     float32 [S] tensors.
     """
@@ -164,7 +164,7 @@ class Batch:
     weights_N: torch.Tensor
     positions_N: torch.Tensor
     lengths: tuple[int, ...]
-    units_S: torch.Tensor
+    groups_S: torch.Tensor
     streams: Mapping[str, torch.Tensor] = field(default_factory=dict)
     scalars: Mapping[str, torch.Tensor] = field(default_factory=dict)
     count: float = 0.0  # the sum of weights_N, summed in float64 on the host so that no device has to be asked

@@ -21,26 +21,26 @@ from tutelage.batching.loader import (
 )
 from tutelage.batching.store import Store, write_store
 from tutelage.ledger import Ledger
-from tutelage.records import Batch, Example, Unit
+from tutelage.records import Batch, Example, ExampleGroup
 
-# (tokens, graded tokens) of each unit of a source
+# (tokens, trained tokens) of each group of a source
 SIZES = st.integers(2, 30).flatmap(lambda tokens: st.tuples(st.just(tokens), st.integers(1, tokens - 1)))
 UNITS = st.lists(SIZES, min_size=1, max_size=25)
 SHARES = st.floats(0.05, 1)
 
 
-def unit(number: int, tokens: int, graded: int) -> Unit:
-    """A unit whose every token tells its number."""
+def group(number: int, tokens: int, trained: int) -> ExampleGroup:
+    """A group whose every token tells its number."""
     weights = np.zeros(tokens, np.float32)
-    weights[tokens - graded :] = 1
+    weights[tokens - trained :] = 1
     return (Example(np.full(tokens, number, np.int32), weights),)
 
 
-def store(folder: Path, units: list[tuple[int, int]], first: int = 0) -> Store:
+def store(folder: Path, groups: list[tuple[int, int]], first: int = 0) -> Store:
     ledger = Ledger("test")
-    ledger.read(len(units))
-    ledger.keep(len(units))
-    return write_store(folder, (unit(first + i, *sizes) for i, sizes in enumerate(units)), ledger)
+    ledger.read(len(groups))
+    ledger.keep(len(groups))
+    return write_store(folder, (group(first + i, *sizes) for i, sizes in enumerate(groups)), ledger)
 
 
 def sources(folder: str, main: list[tuple[int, int]], other: list[tuple[int, int]], share: float) -> dict[str, Source]:
@@ -66,7 +66,7 @@ def test_a_run_draws_every_unit_as_often_as_it_says(
         sizes = [sum(tokens[pair] for pair in draw) for draw in steps]
         assert all(size <= batch_tokens or len(draw) == 1 for size, draw in zip(sizes, steps, strict=True))
         assert all(steps)
-        # A step ends only where the next unit would not have fitted.
+        # A step ends only where the next group would not have fitted.
         for size, following in zip(sizes, steps[1:], strict=False):
             assert size + tokens[following[0]] > batch_tokens
 
@@ -77,15 +77,15 @@ def test_shares_of_graded_tokens_hold_to_one_unit_in_every_prefix(
 ) -> None:
     with TemporaryDirectory() as folder:
         both = sources(folder, main, other, share)
-        graded = {"main": 0, "other": 0}
+        trained = {"main": 0, "other": 0}
         largest = {"main": max(g for _, g in main), "other": max(g for _, g in other)}
         for draw, state in islice(draw_steps(both, batch_tokens, seed, 3), 40):
             for name, number in draw:
-                graded[name] += (main if name == "main" else other)[number][1]
+                trained[name] += (main if name == "main" else other)[number][1]
             wanted = {"main": 1 / (1 + share), "other": share / (1 + share)}
-            for name in graded:
-                assert abs(graded[name] - wanted[name] * sum(graded.values())) <= max(largest.values())
-                assert state[name].graded == graded[name]
+            for name in trained:
+                assert abs(trained[name] - wanted[name] * sum(trained.values())) <= max(largest.values())
+                assert state[name].trained_tokens == trained[name]
 
 
 @given(UNITS, UNITS, SHARES, st.integers(1, 120), st.integers(0, 9))
@@ -103,17 +103,17 @@ def test_pain_12_the_state_of_every_step_resumes_the_very_rest(
 
 @given(UNITS, st.integers(30, 120), st.integers(1, 4), st.integers(30, 60))
 def test_ranks_share_a_step_and_compute_equally_many_micro_batches(
-    units: list[tuple[int, int]], batch_tokens: int, ranks: int, micro_tokens: int
+    groups: list[tuple[int, int]], batch_tokens: int, ranks: int, micro_tokens: int
 ) -> None:
     with TemporaryDirectory() as folder:
-        one = {"main": Source(store(Path(folder) / "main", units, first=1), 1.0)}
+        one = {"main": Source(store(Path(folder) / "main", groups, first=1), 1.0)}
 
         def stream(rank: int, ranks: int) -> list[list[Batch]]:
             options = {"batch_tokens": batch_tokens, "micro_tokens": micro_tokens, "seed": 0, "epochs": 2}
             return [micro for micro, _ in batches(one, **options, rank=rank, ranks=ranks)]  # type: ignore[arg-type]
 
         def numbers(micro: list[Batch]) -> Counter[int]:
-            """The units of some micro-batches, by the number that their tokens tell; fillers tell 0."""
+            """The groups of some micro-batches, by the number that their tokens tell; fillers tell 0."""
             starts = [batch.tokens_N[batch.positions_N == 0] for batch in micro]
             return Counter(int(token) for start in starts for token in start if int(token))
 
@@ -150,10 +150,10 @@ def test_without_epochs_the_stream_goes_on(tmp_path: Path) -> None:
 
 @settings(max_examples=20)
 @given(UNITS, st.integers(30, 90))
-def test_a_step_holds_the_same_units_however_it_is_cut(units: list[tuple[int, int]], micro_tokens: int) -> None:
-    made = [unit(number + 1, *sizes) for number, sizes in enumerate(units)]
+def test_a_step_holds_the_same_units_however_it_is_cut(groups: list[tuple[int, int]], micro_tokens: int) -> None:
+    made = [group(number + 1, *sizes) for number, sizes in enumerate(groups)]
     starts = [batch.tokens_N[batch.positions_N == 0].tolist() for batch in micro_batches(made, micro_tokens)]
-    assert sorted(token for start in starts for token in start) == list(range(1, len(units) + 1))
+    assert sorted(token for start in starts for token in start) == list(range(1, len(groups) + 1))
 
 
 def test_a_pair_is_never_cut() -> None:
@@ -161,12 +161,12 @@ def test_a_pair_is_never_cut() -> None:
     pair = (Example(np.ones(20, np.int32)), Example(np.full(25, 2, np.int32)))
     micro = micro_batches([pair, (Example(np.full(30, 3, np.int32)), Example(np.full(15, 4, np.int32)))], 50)
     assert sorted(batch.lengths for batch in micro) == [(20, 25), (30, 15)]
-    assert all(batch.units_S.tolist() == [0, 0] for batch in micro)
+    assert all(batch.groups_S.tolist() == [0, 0] for batch in micro)
 
 
 def test_a_unit_that_fits_no_micro_batch_is_one_sentence() -> None:
-    with pytest.raises(ValueError, match="^a unit") as error:
-        micro_batches([unit(0, 5, 1), unit(1, 70, 1)], 64)
+    with pytest.raises(ValueError, match="^a group") as error:
+        micro_batches([group(0, 5, 1), group(1, 70, 1)], 64)
     assert str(error.value) == (
-        "a unit of 70 tokens does not fit in a micro-batch of micro_tokens = 64; raise micro_tokens to at least 70"
+        "a group of 70 tokens does not fit in a micro-batch of micro_tokens = 64; raise micro_tokens to at least 70"
     )

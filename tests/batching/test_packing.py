@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.batching.packing import FILLER, collate, pack
+from tutelage.batching.packing import PADDING, collate, pack
 from tutelage.records import Example
 
 LENGTHS = st.lists(st.integers(1, 100), max_size=40)
@@ -15,8 +15,8 @@ LENGTHS = st.lists(st.integers(1, 100), max_size=40)
 @given(LENGTHS, st.integers(100, 300))
 def test_packing_places_every_unit_once_within_the_capacity(lengths: list[int], capacity: int) -> None:
     rows = pack(lengths, capacity)
-    assert sorted(unit for row in rows for unit in row) == list(range(len(lengths)))
-    assert all(0 < sum(lengths[unit] for unit in row) <= capacity for row in rows)
+    assert sorted(group for row in rows for group in row) == list(range(len(lengths)))
+    assert all(0 < sum(lengths[group] for group in row) <= capacity for row in rows)
     assert all(row == sorted(row) for row in rows)
     fewest = -(-sum(lengths) // capacity)
     assert len(rows) <= max(1, 2 * fewest)  # two rows of which both are half empty would have been one
@@ -41,7 +41,7 @@ def test_the_shift_by_one_happens_here() -> None:
     assert batch.streams["advantage"].tolist() == [5, 6, 0, 8, 0, 5, 6, 0]
     assert batch.positions_N.tolist() == [0, 1, 2, 0, 1, 0, 1, 2]
     assert batch.lengths == (3, 2, 3)
-    assert batch.units_S.tolist() == [0, 0, 1]
+    assert batch.groups_S.tolist() == [0, 0, 1]
     assert batch.scalars["reward"].tolist() == [2, 0, 2]
     assert batch.count == 2.0
     assert batch.tokens_N.dtype == batch.labels_N.dtype == batch.positions_N.dtype == torch.int64
@@ -64,14 +64,14 @@ def test_own_targets_are_not_shifted() -> None:
 
 
 def test_a_filler_reads_one_token_and_grades_none() -> None:
-    batch = collate([FILLER])
+    batch = collate([PADDING])
     assert (batch.lengths, batch.count, batch.weights_N.tolist()) == ((1,), 0.0, [0.0])
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=10), st.integers(0, 99))
 def test_the_count_is_the_sum_of_the_weights(lengths: list[int], seed: int) -> None:
     random = np.random.default_rng(seed)
-    units = [(Example(np.zeros(n, np.int32), random.random(n).astype(np.float32)),) for n in lengths]
-    batch = collate(units)
+    groups = [(Example(np.zeros(n, np.int32), random.random(n).astype(np.float32)),) for n in lengths]
+    batch = collate(groups)
     assert batch.count == pytest.approx(float(batch.weights_N.double().sum()), rel=1e-12)
-    assert batch.count == pytest.approx(sum(float(u[0].weights[1:].sum()) for u in units), rel=1e-5, abs=1e-6)
+    assert batch.count == pytest.approx(sum(float(u[0].weights[1:].sum()) for u in groups), rel=1e-5, abs=1e-6)

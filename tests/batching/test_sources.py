@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.batching.sources import TooLong, conversation_units, document_units, falls_in, split_by_turns
+from tutelage.batching.sources import TooLong, conversation_groups, document_groups, falls_in, split_by_turns
 from tutelage.chat.renderer import NativeRenderer
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
@@ -23,9 +23,9 @@ WORDS = st.text("abcdef ", min_size=1, max_size=30).filter(str.strip)
 def document_pieces(texts: Sequence[str], context: int, held_out: float = 0.0, part: str = "train") -> tuple:
     ledger = Ledger("documents")
     rows = [Document(text, str(number)) for number, text in enumerate(texts)]
-    units = list(document_units(rows, TOKENIZER, context, part, held_out, ledger))  # type: ignore[arg-type]
+    groups = list(document_groups(rows, TOKENIZER, context, part, held_out, ledger))  # type: ignore[arg-type]
     ledger.check()
-    return [unit[0] for unit in units], ledger
+    return [group[0] for group in groups], ledger
 
 
 def chat(*texts: str, system: str = "", name: str = "c") -> Conversation:
@@ -39,9 +39,9 @@ def chat_pieces(
 ) -> tuple[list[Example], Ledger]:
     ledger = Ledger("conversations")
     options = (context, part, held_out, "all", too_long, 0.0, ledger)
-    units = list(conversation_units(rows, RENDERER, *options))  # type: ignore[arg-type]
+    groups = list(conversation_groups(rows, RENDERER, *options))  # type: ignore[arg-type]
     ledger.check()
-    return [unit[0] for unit in units], ledger
+    return [group[0] for group in groups], ledger
 
 
 @given(st.lists(st.text("abc ", max_size=60), max_size=8), st.integers(2, 20))
@@ -50,14 +50,14 @@ def test_pain_11_every_token_but_the_first_is_graded_once_however_long_the_docum
 ) -> None:
     pieces, ledger = document_pieces(texts, context)
     assert all(2 <= len(piece.tokens) <= context for piece in pieces)
-    graded: list[int] = []
+    trained: list[int] = []
     for piece in pieces:
         weights = piece.weights
         assert weights is not None
         # A piece's first token is read only, whatever its weight: nothing before it is in the segment.
-        graded += piece.tokens[1:][weights[1:] == 1].tolist()
+        trained += piece.tokens[1:][weights[1:] == 1].tolist()
     end = TOKENIZER.special(END_OF_TEXT)
-    assert graded == [token for text in texts for token in [*TOKENIZER.encode(text).tolist(), end]]
+    assert trained == [token for text in texts for token in [*TOKENIZER.encode(text).tolist(), end]]
     assert ledger.rows_kept == len(texts)
     assert ledger.rows_out == len(pieces)
     assert ledger.tokens_out == sum(len(piece.tokens) for piece in pieces)
@@ -90,9 +90,9 @@ def test_pain_15_a_document_with_nothing_to_predict_is_counted() -> None:
     bare = train(["abc"], TokenizerSettings(kind="char"), special_tokens=())
     ledger = Ledger("documents")
     rows = [Document("abc", "one"), Document("", "two"), Document("a", "three")]
-    units = list(document_units(rows, bare, 8, "train", 0.0, ledger))
+    groups = list(document_groups(rows, bare, 8, "train", 0.0, ledger))
     ledger.check()
-    assert len(units) == 1
+    assert len(groups) == 1
     assert ledger.dropped["empty document"].rows == 2
     assert ledger.dropped["empty document"].examples == ["two", "three"]
 
@@ -128,7 +128,7 @@ def test_pain_11_split_never_parts_an_answer_from_its_question(
     read = [TOKENIZER.decode(piece.tokens) for piece in pieces]
     assert all(text.startswith(opening + "<|user|>") for text in read)
     assert "".join(text.removeprefix(opening) for text in read) == "".join(told)
-    # What is graded is what would be graded uncut: nothing is lost and nothing twice.
+    # What is trained is what would be trained uncut: nothing is lost and nothing twice.
     assert sum(float(piece.weights[1:].sum()) for piece in pieces if piece.weights is not None) == sum(
         len(answer) + 1 for _, answer in exchanges
     )

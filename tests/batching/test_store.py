@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from tutelage.batching.sources import open_or_write
-from tutelage.batching.store import Store, graded_weight, write_store
+from tutelage.batching.store import Store, loss_weight, write_store
 from tutelage.ledger import Ledger
-from tutelage.records import Example, Unit
+from tutelage.records import Example, ExampleGroup
 
 
 def example(length: int, seed: int = 0, targets: bool = False) -> Example:
@@ -44,29 +44,29 @@ def assert_same(found: Example, expected: Example) -> None:
 
 @pytest.mark.parametrize("targets", [False, True])
 def test_what_is_written_is_read_back(tmp_path: Path, targets: bool) -> None:
-    units = [
+    groups = [
         (example(5, 1, targets),),
         (example(3, 2, targets), example(1, 3, targets), example(8, 4, targets)),
         (example(2, 5, targets),),
     ]
-    write_store(tmp_path / "store", iter(units), kept(3))
+    write_store(tmp_path / "store", iter(groups), kept(3))
     store = Store(tmp_path / "store")
     assert len(store) == 3
-    assert store.tokens_U.tolist() == [5, 12, 2]
+    assert store.tokens_G.tolist() == [5, 12, 2]
     assert store.longest == 12
-    assert store.graded_U.tolist() == pytest.approx([sum(map(graded_weight, unit)) for unit in units])
-    for index, unit in enumerate(units):
-        assert len(store.unit(index)) == len(unit)
-        for found, expected in zip(store.unit(index), unit, strict=True):
+    assert store.weight_G.tolist() == pytest.approx([sum(map(loss_weight, group)) for group in groups])
+    for index, group in enumerate(groups):
+        assert len(store.group(index)) == len(group)
+        for found, expected in zip(store.group(index), group, strict=True):
             assert_same(found, expected)
 
 
 def test_no_weights_mean_all_ones(tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", [(Example(np.arange(4, dtype=np.int32)),)], kept(1))
-    [found] = store.unit(0)
+    [found] = store.group(0)
     assert found.weights is not None
     assert found.weights.tolist() == [1, 1, 1, 1]
-    assert store.graded_U.tolist() == [3]
+    assert store.weight_G.tolist() == [3]
 
 
 def test_the_ledger_is_kept_with_the_store(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ def test_a_ledger_that_does_not_add_up_leaves_no_store(tmp_path: Path) -> None:
 
 
 def test_a_writer_that_fails_leaves_nothing_and_an_old_store_as_it_was(tmp_path: Path) -> None:
-    def failing() -> Iterator[Unit]:
+    def failing() -> Iterator[ExampleGroup]:
         yield (example(5),)
         raise ValueError("row 2 is broken")
 
@@ -99,12 +99,12 @@ def test_a_writer_that_fails_leaves_nothing_and_an_old_store_as_it_was(tmp_path:
     with pytest.raises(ValueError, match="row 2 is broken"):
         write_store(tmp_path / "store", failing(), kept(1))
     assert [path.name for path in tmp_path.iterdir()] == ["store"]
-    assert Store(tmp_path / "store").tokens_U.tolist() == [7]
+    assert Store(tmp_path / "store").tokens_G.tolist() == [7]
 
 
 def test_an_empty_store_can_be_opened(tmp_path: Path) -> None:
     store = write_store(tmp_path / "store", [], Ledger("nothing"))
-    assert (len(store), store.longest, store.tokens_U.tolist()) == (0, 0, [])
+    assert (len(store), store.longest, store.tokens_G.tolist()) == (0, 0, [])
 
 
 @pytest.mark.parametrize("second", [Example(np.zeros(3, np.int32)), Example(np.zeros(3, np.int32), scalars={"a": 1.0})])
@@ -116,15 +116,15 @@ def test_examples_of_unlike_kinds_are_our_own_mistake(tmp_path: Path, second: Ex
 def test_a_store_of_the_same_identity_is_opened_and_not_written_again(tmp_path: Path) -> None:
     asked = []
 
-    def units() -> Iterator[Unit]:
+    def groups() -> Iterator[ExampleGroup]:
         asked.append(1)
         yield (Example(np.arange(4, dtype=np.int32)),)
 
-    first = open_or_write(tmp_path, ["tokens", 4], units(), kept(1))
-    again = open_or_write(tmp_path, ["tokens", 4], units(), Ledger("test"))
+    first = open_or_write(tmp_path, ["tokens", 4], groups(), kept(1))
+    again = open_or_write(tmp_path, ["tokens", 4], groups(), Ledger("test"))
     assert asked == [1]
     assert again.folder == first.folder
     assert again.ledger.rows_kept == 1
-    other = open_or_write(tmp_path, ["tokens", 5], units(), kept(1))
+    other = open_or_write(tmp_path, ["tokens", 5], groups(), kept(1))
     assert asked == [1, 1]
     assert other.folder != first.folder

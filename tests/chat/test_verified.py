@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers.processors import TemplateProcessing
 
-from tutelage.batching.sources import conversation_units, open_or_write
+from tutelage.batching.sources import conversation_groups, open_or_write
 from tutelage.chat.layout import Unproven
 from tutelage.chat.renderer import NativeRenderer, Rendered
 from tutelage.chat.renderer import prove as prove_native
@@ -156,7 +156,7 @@ def test_pain_08_a_conversation_in_which_nothing_is_graded_says_why(make: Make) 
 
 def units(renderer: VerifiedRenderer, rows: list[Conversation], max_refused: float) -> tuple[list[Any], Ledger]:
     ledger = Ledger("chat")
-    found = list(conversation_units(rows, renderer, 512, "train", 0.0, "all", "error", max_refused, ledger))
+    found = list(conversation_groups(rows, renderer, 512, "train", 0.0, "all", "error", max_refused, ledger))
     ledger.check()
     return found, ledger
 
@@ -214,7 +214,7 @@ def test_pain_18_the_second_run_opens_what_the_first_has_tokenised(make: Make, t
 
     def opened(rows: Iterator[Conversation]) -> Any:
         ledger = Ledger("chat")
-        found = conversation_units(rows, renderer, 512, "train", 0.0, "all", "error", 0.0, ledger)
+        found = conversation_groups(rows, renderer, 512, "train", 0.0, "all", "error", 0.0, ledger)
         return open_or_write(tmp_path, [renderer.fingerprint(), "rows"], found, ledger)
 
     def nothing() -> Iterator[Conversation]:
@@ -223,7 +223,7 @@ def test_pain_18_the_second_run_opens_what_the_first_has_tokenised(make: Make, t
 
     first, second = opened(iter([TALK] * 3)), opened(nothing())
     assert len(second) == 3
-    assert second.unit(2)[0].tokens.tolist() == first.unit(2)[0].tokens.tolist()
+    assert second.group(2)[0].tokens.tolist() == first.group(2)[0].tokens.tolist()
 
 
 def test_every_mutation_is_caught_by_the_native_proof() -> None:

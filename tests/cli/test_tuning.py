@@ -125,7 +125,7 @@ def test_a_few_own_lines(chats: Chats, refused: Refused, verb: Verb, tiny: Path,
     assert summary["stages.sft.ledgers.chat.rows_kept"] == 9
     assert summary["stages.sft.steps"] >= 100
     assert summary["evaluate.sft.format.rate"] == 1
-    assert summary["stages.sft.graded_by_source.replay.world"] > 0  # the text of the base is known, and replayed
+    assert summary["stages.sft.trained_by_dataset.replay.world"] > 0  # the text of the base is known, and replayed
     assert summary["evaluate.sft.forgetting.before"] > 0
     talked = verb("chat", tmp_path / "tuned", stdin="Is it true?\n").stdout
     assert "It is so." in talked

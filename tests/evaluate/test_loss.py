@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from tutelage.batching.packing import collate
-from tutelage.batching.sources import document_units
+from tutelage.batching.sources import document_groups
 from tutelage.batching.store import Store, write_store
-from tutelage.evaluate.loss import FORGETTING_ALARM, Forgetting, forgetting, mean_loss, unit_losses
+from tutelage.evaluate.loss import FORGETTING_ALARM, Forgetting, forgetting, group_losses, mean_loss
 from tutelage.ledger import Ledger
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
@@ -30,32 +30,32 @@ def make(seed: int) -> Transformer:
 def documents(folder: Path) -> Store:
     ledger = Ledger("documents")
     rows = [Document(text, str(number)) for number, text in enumerate(TEXTS)]
-    return write_store(folder / "store", document_units(rows, TOKENIZER, 24, "train", 0.0, ledger), ledger)
+    return write_store(folder / "store", document_groups(rows, TOKENIZER, 24, "train", 0.0, ledger), ledger)
 
 
 def test_unit_losses_sum_to_the_cross_entropy(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     ledger = Ledger("pairs")
-    units = []
+    groups = []
     for lengths in ((5, 9), (3,), (20, 2, 4), (24,)):
         ledger.read()
         ledger.keep()
-        units.append(
+        groups.append(
             tuple(
                 Example(random.integers(0, 200, n).astype(np.int32), random.choice([0, 0.5, 1], n).astype(np.float32))
                 for n in lengths
             )
         )
-    store = write_store(tmp_path / "store", units, ledger)
+    store = write_store(tmp_path / "store", groups, ledger)
     model = make(0)
     for micro_tokens in (1, 30, 1000):
-        losses = unit_losses(model, store, micro_tokens)
+        losses = group_losses(model, store, micro_tokens)
         with torch.no_grad():
-            for index, unit in enumerate(units):
-                assert losses[index] == pytest.approx(float(cross_entropy(model, collate([unit]))[0]), rel=1e-5)
-            whole = float(cross_entropy(model, collate(units))[0])
+            for index, group in enumerate(groups):
+                assert losses[index] == pytest.approx(float(cross_entropy(model, collate([group]))[0]), rel=1e-5)
+            whole = float(cross_entropy(model, collate(groups))[0])
         assert losses.sum() == pytest.approx(whole, rel=1e-5)
-        assert mean_loss(losses, store) == pytest.approx(whole / collate(units).count, rel=1e-5)
+        assert mean_loss(losses, store) == pytest.approx(whole / collate(groups).count, rel=1e-5)
 
 
 def test_bits_per_byte_by_hand(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_forgetting_compares_two_models_on_the_same_text(tmp_path: Path) -> None
     assert found.increase == pytest.approx(found.after / found.before - 1)
     assert found.low <= found.increase <= found.high
     assert found.alarm
-    bits_before, bits_after, sizes = (sum(column) for column in zip(*found.units, strict=True))
+    bits_before, bits_after, sizes = (sum(column) for column in zip(*found.groups, strict=True))
     assert (bits_before / sizes, bits_after / sizes) == pytest.approx((found.before, found.after))
 
 

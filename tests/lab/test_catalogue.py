@@ -9,7 +9,7 @@ from tutelage.config import to_plain
 from tutelage.lab.bench import read_recipe
 from tutelage.lab.catalogue import FINDINGS, find
 from tutelage.lab.finding import Finding
-from tutelage.stages.settings import SftSettings
+from tutelage.stages.settings import Sft
 
 
 @pytest.mark.parametrize("finding", FINDINGS.values(), ids=lambda finding: finding.name)
@@ -18,7 +18,7 @@ def test_recipes_can_be_read_and_fine_tune_for_a_fixed_number_of_steps(finding: 
     quick = read_recipe(finding.recipe, finding.name, finding.quick)
     assert recipe.stages.keys() == quick.stages.keys()
     assert recipe != quick
-    stages = [stage for stage in recipe.stages.values() if isinstance(stage, SftSettings)]
+    stages = [stage for stage in recipe.stages.values() if isinstance(stage, Sft)]
     assert stages
     assert all(stage.keep == "last" and stage.evaluate_every == 0 for stage in stages)
 

@@ -21,7 +21,7 @@ from tutelage.model.hub import extend_vocabulary, load_config, load_model, save_
 from tutelage.model.sizes import parameter_count
 from tutelage.records import Example
 from tutelage.tokenizer import TokenizerSettings, train
-from tutelage.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from tutelage.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from tutelage.train.losses import cross_entropy
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
 
@@ -122,7 +122,7 @@ def test_a_checkpoint_of_its_training_is_taken_up_though_matrices_are_tied(
     loss, _ = cross_entropy(model, collate([(Example(row),) for row in rows([9, 4])]))
     loss.backward()
     optimizer.step(1.0, optimizer.gradient_norm())
-    save_checkpoint(tmp_path / "checkpoint", model, optimizer, Position(1, {}, "this"))
+    save_checkpoint(tmp_path / "checkpoint", model, optimizer, TrainState(1, {}, "this"))
     again = load_model(made[0]).model
     assert load_checkpoint(tmp_path / "checkpoint", again, Optimizer(again, OptimizerSettings(), lr=0.01), "this")
     trained, found = dict(model.named_parameters()), dict(again.named_parameters())

@@ -17,7 +17,7 @@ from tutelage.model.sizes import ModelSettings, lora_training_bytes, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.model.weights import trained_state
 from tutelage.records import Batch, Example
-from tutelage.train.checkpoint import OPTIMIZER, Position, load_checkpoint, save_checkpoint
+from tutelage.train.checkpoint import OPTIMIZER, TrainState, load_checkpoint, save_checkpoint
 from tutelage.train.losses import cross_entropy
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
 
@@ -139,7 +139,7 @@ def test_only_pairs_and_the_rows_of_new_tokens_have_gradients_state_and_room_on_
     inputs_and_outputs = [(width, 32), (width, 16), (width, 16), (32, width), (width, 96), (width, 96), (96, width)]
     assert trained == layers * rank * sum(map(sum, inputs_and_outputs)) + 2 * len(NEW) * width
     assert all(len(NEW) == len(rows) for name, rows in trained_state(model).items() if "token_rows" in name)
-    save_checkpoint(tmp_path / "checkpoint", model, optimizer, Position(1, {}, "abc"))
+    save_checkpoint(tmp_path / "checkpoint", model, optimizer, TrainState(1, {}, "abc"))
     written = sum(path.stat().st_size for path in (tmp_path / "checkpoint").glob("*.safetensors"))
     assert written < 3 * 4 * trained + 20_000
 
@@ -176,7 +176,7 @@ def test_taken_up_after_a_step_goes_on_bit_for_bit(tmp_path: Path) -> None:
     of_whole, of_halves, of_later = (Optimizer(m, OptimizerSettings(), lr=0.01) for m in (whole, halves, later))
     steps(whole, of_whole, batches)
     steps(halves, of_halves, batches[:3])
-    position = Position(3, {"chat": Cursor(0, 3, 1.0)}, "abc")
+    position = TrainState(3, {"chat": Cursor(0, 3, 1.0)}, "abc")
     save_checkpoint(tmp_path / "checkpoint", halves, of_halves, position)
     stir(later)
     assert load_checkpoint(tmp_path / "checkpoint", later, of_later, "abc") == position
@@ -188,7 +188,7 @@ def test_taken_up_after_a_step_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_whole_weights_is_not_taken_for_one_of_pairs(tmp_path: Path) -> None:
     whole, model = make(), adapted()
-    save_checkpoint(tmp_path / "c", whole, Optimizer(whole, OptimizerSettings(), lr=0.1), Position(1, {}, "abc"))
+    save_checkpoint(tmp_path / "c", whole, Optimizer(whole, OptimizerSettings(), lr=0.1), TrainState(1, {}, "abc"))
     with pytest.raises(ValueError, match="is trained in one of the two and not in the other"):
         load_checkpoint(tmp_path / "c", model, Optimizer(model, OptimizerSettings(), lr=0.1), "abc")
 

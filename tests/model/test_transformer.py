@@ -12,7 +12,7 @@ from tutelage.batching.packing import collate
 from tutelage.model.rotary import rotate, rotation_table
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
-from tutelage.records import Batch, Example, Unit
+from tutelage.records import Batch, Example, ExampleGroup
 from tutelage.train.losses import cross_entropy
 
 VOCAB, CONTEXT = 29, 48
@@ -48,7 +48,7 @@ def make(settings: ModelSettings) -> Transformer:
     return model
 
 
-def units(lengths: list[int], seed: int = 0) -> list[Unit]:
+def units(lengths: list[int], seed: int = 0) -> list[ExampleGroup]:
     random = np.random.default_rng(seed)
     return [
         (

@@ -56,14 +56,14 @@ def stage_file(run: Run, name: str) -> dict[str, Any]:
         "vocab": 2048,
         "steps": steps,
         "tokens": 3_386_335,
-        "graded": 3_346_170.0,
+        "trained_tokens": 3_346_170.0,
         "seconds": 288.3,
         "tokens_per_second": 11745.6,
         "loss": 0.25,
         "loss_start": 7.5,
         "held_out": {"world": 0.75},
         "passes": {"world": 5.0},
-        "graded_by_source": {"world": 3_346_170.0},
+        "trained_by_dataset": {"world": 3_346_170.0},
         "ledgers": {"world": ledger.to_dict()},
         "stores": {"world": "abc"},
         "peak_rss_bytes": 3 * 2**30,
@@ -76,7 +76,14 @@ def log_lines(run: Run, name: str) -> list[dict[str, Any]]:
     """A log: a line a step, and two looks."""
     steps = run.recipe.stages[name].steps
     lines: list[dict[str, Any]] = [
-        {"step": step, "loss": 7.0 / step, "lr": 0.001 * step, "gradient_norm": 1.5, "tokens": step, "graded": step}
+        {
+            "step": step,
+            "loss": 7.0 / step,
+            "lr": 0.001 * step,
+            "gradient_norm": 1.5,
+            "tokens": step,
+            "trained_tokens": step,
+        }
         for step in range(1, steps + 1)
     ]
     for line in (lines[steps // 2 - 1], lines[-1]):

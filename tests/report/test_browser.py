@@ -42,7 +42,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     run = Run(load_recipe(recipes_folder() / "tiny.toml", quick), folder)
     run.run()
     report = write_report(run).read_text()
-    micro, tokenizer = step_batches(run.recipe.stages["chat"], run.setting("chat"), 1)
+    micro, tokenizer = step_batches(run.recipe.stages["chat"], run.context("chat"), 1)
     rows = rows_page("Rows", "What is trained.", page_rows(micro, tokenizer, 3))
     progress.set_mode("auto")
     return {"report": report, "comparison": compare_page(compare(folder, folder)), "rows": rows}

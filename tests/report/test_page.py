@@ -135,11 +135,11 @@ def test_a_real_run_shows_the_row_it_was_trained_on(trained: Run) -> None:
     page = write_report(trained).read_text()
     assert headings(page) == ["Training", "What was trained", "Ledger", "Cost", "Recipe"]
     row = page.split("What was trained<a")[1].split("<section")[0]
-    conversation, text = row.split("A text, every token graded")
+    conversation, text = row.split("A text, every token trained")
     turns = dict(re.findall(r'<div class="turn (\w+)">(.*?)</div>', conversation, re.DOTALL))
     assert "graded" in turns["assistant"]
-    assert 'class="graded' not in turns["user"]
-    assert text.count('class="graded') > text.count("<span") * 0.9
+    assert 'class="trained' not in turns["user"]
+    assert text.count('class="trained') > text.count("<span") * 0.9
 
 
 def test_without_the_model_it_started_from_there_is_no_row(trained: Run) -> None:

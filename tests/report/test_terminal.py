@@ -11,7 +11,7 @@ from tutelage.ledger import Ledger
 from tutelage.recipe import flatten
 from tutelage.report.terminal import print_comparison, print_plan, print_summary
 
-STAGE = {"parameters": 1_234_567_890, "steps": 1_000_000, "tokens": 123_456_789_012, "graded": 98_765_432_109.0}
+STAGE = {"parameters": 1_234_567_890, "steps": 1_000_000, "tokens": 123_456_789_012, "trained_tokens": 98_765_432_109.0}
 STAGE |= {"tokens_per_second": 54_321.5, "loss": 1.23456}
 STAGES = {"base": {**STAGE, "seconds": 7261.0}, "chat": {**STAGE, "seconds": 5.0, "held_out.chat": 0.5}}
 SUMMARY = {
@@ -61,7 +61,7 @@ def test_every_stage_has_its_own_figures_whole_in_eighty_columns() -> None:
     text = shown(print_summary, SUMMARY)
     assert "…" not in text
     assert "parameters 1,234,567,890 1,234,567,890" in text
-    assert "graded tokens 98,765,432,109 98,765,432,109" in text
+    assert "trained tokens 98,765,432,109 98,765,432,109" in text
     assert "time 2 h 01 min 5.0 s" in text
     assert "held-out loss 0.500" in text
     assert "took 2 h 13 min, at most 3.00 GiB of memory" in text

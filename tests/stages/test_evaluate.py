@@ -16,9 +16,9 @@ from tutelage.model.hub import load_model
 from tutelage.recipe import Run, load_recipe
 from tutelage.records import Conversation, message
 from tutelage.stages.evaluate import ANSWER, Trial, behaviour, make_trial, run_suite
-from tutelage.stages.prepare import Setting
+from tutelage.stages.prepare import StageContext
 from tutelage.stages.prompts import known_words, prompt_sets, trained_answers
-from tutelage.stages.settings import SftSettings
+from tutelage.stages.settings import Sft
 
 
 @pytest.fixture(autouse=True)
@@ -28,10 +28,10 @@ def quiet() -> Any:
     progress.set_mode("auto")
 
 
-def chat(run: Run) -> tuple[SftSettings, Setting]:
+def chat(run: Run) -> tuple[Sft, StageContext]:
     stage = run.recipe.stages["chat"]
-    assert isinstance(stage, SftSettings)
-    return stage, run.setting("chat")
+    assert isinstance(stage, Sft)
+    return stage, run.context("chat")
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +172,7 @@ def test_before_is_what_the_model_could_do_that_a_stage_goes_on_from(
     run = Run(load_recipe(tales, [model, "stages.chat.steps=2", "evaluate.chat=['before','format']"]), tmp_path / "run")
     summary = run.run()
     own, _ = chat(run)
-    assert run_suite("before", own, run.setting("chat"))["format"]["near"]["count"] == 2
+    assert run_suite("before", own, run.context("chat"))["format"]["near"]["count"] == 2
     # The model it goes on from was tried on the very same prompts in its own run.
     for name in ("rate", "near.rate", "seen.rate", "stops.rate", "real_words.rate"):
         assert summary[f"evaluate.chat.before.format.{name}"] == tales_run.summary()[f"evaluate.chat.format.{name}"]

@@ -56,12 +56,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def look(run: Run, name: str, step: int) -> tuple[list[Batch], Tokenizer]:
-    return step_batches(run.recipe.stages[name], run.setting(name), step)
+    return step_batches(run.recipe.stages[name], run.context(name), step)
 
 
 def test_it_is_the_step_that_the_loop_gets(run: Run) -> None:
     stage = run.recipe.stages["chat"]
-    stream = prepare(stage, run.setting("chat")).batches(stage)
+    stream = prepare(stage, run.context("chat")).batches(stage)
     expected = [micro for micro, _ in stream]
     for step in (1, 2, len(expected)):
         found, _ = look(run, "chat", step)
@@ -106,7 +106,7 @@ def test_shown_to_a_person(run: Run, as_text: bool) -> None:
     assert isinstance(console.file, io.StringIO)
     text = console.file.getvalue()
     for number, batch in enumerate(micro, 1):
-        size = f"{len(batch.tokens_N):,} tokens in {len(batch.lengths)} segments, {batch.count:,.0f} graded"
+        size = f"{len(batch.tokens_N):,} tokens in {len(batch.lengths)} segments, {batch.count:,.0f} trained"
         assert f"micro-batch {number} of {len(micro)}: {size}; the first {min(2, len(batch.lengths))}:" in text
     assert ("⟦" in text) == as_text
     assert ("label" in text) == (not as_text)

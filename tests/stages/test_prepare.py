@@ -10,8 +10,8 @@ from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.model.hub import load_model
 from tutelage.recipe import Run, load_recipe
 from tutelage.records import ROLES
-from tutelage.stages.prepare import Prepared, prepare
-from tutelage.stages.settings import MICRO_TOKENS, SftSettings
+from tutelage.stages.prepare import TrainSetup, prepare
+from tutelage.stages.settings import MICRO_TOKENS, Sft
 
 RECIPE = """
 name      = "tiny"
@@ -53,8 +53,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return made
 
 
-def prepared(run: Run, name: str) -> Prepared:
-    return prepare(run.recipe.stages[name], run.setting(name))
+def prepared(run: Run, name: str) -> TrainSetup:
+    return prepare(run.recipe.stages[name], run.context(name))
 
 
 def test_a_stage_goes_on_from_the_weights_of_the_one_it_names(run: Run) -> None:
@@ -88,7 +88,7 @@ def test_the_mask_decides_whose_tokens_are_graded(run: Run) -> None:
         store = prepared(run, name).sources["chat"].store
         found = set()
         for index in range(len(store)):
-            for example in store.unit(index):
+            for example in store.group(index):
                 assert example.weights is not None
                 found |= {ROLES[role] for role in example.streams["roles"][1:][example.weights[1:] > 0]}
         return found
@@ -98,8 +98,8 @@ def test_the_mask_decides_whose_tokens_are_graded(run: Run) -> None:
 
 
 def full_pieces(store: Store) -> set[bytes]:
-    """The tokens of every unit that fills the context: long enough that no two documents have it in common."""
-    return {store.unit(i)[0].tokens.tobytes() for i in range(len(store)) if store.tokens_U[i] == 128}
+    """The tokens of every group that fills the context: long enough that no two documents have it in common."""
+    return {store.group(i)[0].tokens.tobytes() for i in range(len(store)) if store.tokens_G[i] == 128}
 
 
 def test_training_and_held_out_parts_share_no_row(run: Run) -> None:
@@ -123,7 +123,7 @@ def test_training_and_held_out_parts_share_no_row(run: Run) -> None:
 
 
 def test_replayed_text_is_the_training_part_alone(run: Run) -> None:
-    at = run.setting("mixed")
+    at = run.context("mixed")
     name, pretraining = at.ancestor(run.recipe.stages["mixed"])
     assert name == "mid"
     stage = prepared(run, "mixed")
@@ -138,17 +138,17 @@ def test_replayed_text_is_the_training_part_alone(run: Run) -> None:
 def test_a_stage_reads_segments_as_long_as_its_context(run: Run) -> None:
     override = load_recipe(run.folder.parent / "tiny.toml", ["stages.mid.context=40"])
     stage = prepared(Run(override, run.folder), "mid")
-    assert stage.longest_unit == 40
+    assert stage.longest_group == 40
 
 
 def test_recompute_and_micro_batches_are_as_the_stage_says(run: Run) -> None:
     stage = run.recipe.stages["mixed"]
-    assert isinstance(stage, SftSettings)
-    ready = prepare(stage, run.setting("mixed"))
+    assert isinstance(stage, Sft)
+    ready = prepare(stage, run.context("mixed"))
     assert not ready.checkpoint.model.recompute
     assert ready.micro_tokens(stage) == MICRO_TOKENS
     assert max(len(batch.tokens_N) for batch in next(ready.batches(stage))[0]) <= MICRO_TOKENS
     frugal = msgspec.structs.replace(stage, recompute=True, micro_tokens=256)
-    ready = prepare(frugal, run.setting("mixed"))
+    ready = prepare(frugal, run.context("mixed"))
     assert ready.checkpoint.model.recompute
     assert max(len(batch.tokens_N) for batch in next(ready.batches(frugal))[0]) <= 256

@@ -11,9 +11,9 @@ from tutelage.ledger import Ledger
 from tutelage.recipe import Run, load_recipe
 from tutelage.records import Conversation, message
 from tutelage.stages import prompts
-from tutelage.stages.prepare import Setting
+from tutelage.stages.prepare import StageContext
 from tutelage.stages.prompts import known_words, opening, prompt_sets, talked_of, trained_answers, trial_prompts
-from tutelage.stages.settings import SftSettings
+from tutelage.stages.settings import Sft
 from tutelage.world.society import World, WorldSettings
 
 WORLD = """
@@ -39,12 +39,12 @@ def asked(conversations: list[Conversation]) -> list[str]:
     return [row.messages[-1].text for row in conversations]
 
 
-def chat(recipe: Path, *overrides: str) -> tuple[SftSettings, Setting]:
+def chat(recipe: Path, *overrides: str) -> tuple[Sft, StageContext]:
     """The chat stage of a recipe, which need not have been run."""
     run = Run(load_recipe(recipe, overrides), recipe.parent / "run")
     stage = run.recipe.stages["chat"]
-    assert isinstance(stage, SftSettings)
-    return stage, run.setting("chat")
+    assert isinstance(stage, Sft)
+    return stage, run.context("chat")
 
 
 @pytest.fixture

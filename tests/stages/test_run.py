@@ -21,7 +21,7 @@ from tutelage.recipe import Run, load_recipe
 from tutelage.stages import evaluate
 from tutelage.stages.prepare import prepare
 from tutelage.stages.run import CHOSEN, RATES, _choose, _cut_log, _recent_loss
-from tutelage.stages.settings import SftSettings
+from tutelage.stages.settings import Sft
 
 RECIPE = """
 name      = "tiny"
@@ -166,7 +166,7 @@ def test_pain_12_the_run_is_one_that_could_show_a_mistake(uninterrupted: Runs) -
             assert steps(whole, stage) == list(range(1, info["steps"] + 1))
             assert info["steps"] >= 10
             assert next(iter(info["passes"].values())) == 2
-        assert info["graded_by_source"]["replay.world"] == pytest.approx(0.4 * info["graded"], rel=0.1)
+        assert info["trained_by_dataset"]["replay.world"] == pytest.approx(0.4 * info["trained_tokens"], rel=0.1)
         log = [json.loads(line) for line in (whole / "base" / "train.jsonl").read_text().splitlines()]
         assert log[-1]["loss"] < log[0]["loss"] - 0.5
         assert "held_out.world" in log[-1]
@@ -215,7 +215,11 @@ def test_a_finished_stage_is_a_model_that_knows_where_it_comes_from(uninterrupte
 
 
 def test_the_reported_loss_weighs_recent_steps_by_what_they_graded() -> None:
-    log = [{"loss": 9.0, "graded": 10.0}, {"loss": 2.0, "graded": 40.0}, {"loss": 5.0, "graded": 50.0}]
+    log = [
+        {"loss": 9.0, "trained_tokens": 10.0},
+        {"loss": 2.0, "trained_tokens": 40.0},
+        {"loss": 5.0, "trained_tokens": 50.0},
+    ]
     assert _recent_loss(log) == pytest.approx((2.0 * 30 + 5.0 * 10) / 40)
     assert _recent_loss(log[:1]) == 9.0
 
@@ -339,7 +343,7 @@ def look(step: int, score: float, loss: float) -> dict[str, Any]:
 )
 def test_behaviour_comes_first_then_loss_then_the_earliest(looks: list[dict[str, Any]], step: int, lowest: int) -> None:
     log = [line for one in looks for line in ({"step": one["step"] - 0.5, "loss": 0.1}, one)]
-    stage = SftSettings(parent="base", data={"chat": 1.0}, steps=1, evaluate_every=1)
+    stage = Sft(parent="base", data={"chat": 1.0}, steps=1, evaluate_every=1)
     found = _choose([*log, {"step": 9, "loss": 0.1}], stage)
     assert (found["step"], found["best_behaviour_step"], found["lowest_loss_step"], found["last"]) == (
         step,
@@ -350,7 +354,7 @@ def test_behaviour_comes_first_then_loss_then_the_earliest(looks: list[dict[str,
 
 
 def test_the_loss_alone_may_choose_and_needs_no_behaviour() -> None:
-    stage = SftSettings(parent="base", data={"chat": 1.0}, steps=1, evaluate_every=1, keep="loss")
+    stage = Sft(parent="base", data={"chat": 1.0}, steps=1, evaluate_every=1, keep="loss")
     log = [
         {"step": step, "loss": 0.1, "held_out.chat": loss} for step, loss in ((1, 2.0), (2, 1.0), (3, 1.0), (4, 1.5))
     ]
@@ -360,7 +364,7 @@ def test_the_loss_alone_may_choose_and_needs_no_behaviour() -> None:
 
 
 def test_a_stage_that_never_looks_keeps_its_last_weights() -> None:
-    stage = SftSettings(parent="base", data={"chat": 1.0}, steps=1)
+    stage = Sft(parent="base", data={"chat": 1.0}, steps=1)
     assert _choose([{"step": 7, "loss": 0.1, "held_out.chat": 1.0}], stage) == {"step": 7, "by": "last", "last": 7}
 
 
@@ -416,8 +420,8 @@ def test_a_look_comes_at_the_end_of_every_pass(tales: Path, tmp_path: Path) -> N
     made = Run(load_recipe(tales, ["evaluate={}", "stages.chat.evaluate_every=epoch"]), tmp_path)
     made.run()
     stage = made.recipe.stages["chat"]
-    assert isinstance(stage, SftSettings)
-    sources = prepare(stage, made.setting("chat")).sources
+    assert isinstance(stage, Sft)
+    sources = prepare(stage, made.context("chat")).sources
     passes = json.loads((tmp_path / "chat" / "stage.json").read_text())["passes"]["chat"]
     assert passes > 3
     ends = [count_steps(sources, stage.batch_tokens, stage.seed, number + 1) for number in range(int(passes))]
@@ -442,10 +446,10 @@ def test_a_stage_replays_the_text_it_names_and_is_measured_on_what_is_held_out_o
     named = [f"data.docs={{kind='documents',path='{docs}'}}", "stages.chat.replay_data={docs=1}"]
     made = Run(load_recipe(tales, [*named, "stages.chat.keep=last", "evaluate.chat=['forgetting']"]), tmp_path / "run")
     summary = made.run()
-    assert summary["stages.chat.graded_by_source.replay.docs"] == pytest.approx(
-        0.3 * summary["stages.chat.graded"], rel=0.1
+    assert summary["stages.chat.trained_by_dataset.replay.docs"] == pytest.approx(
+        0.3 * summary["stages.chat.trained_tokens"], rel=0.1
     )
-    assert "stages.chat.graded_by_source.replay.tales" not in summary
+    assert "stages.chat.trained_by_dataset.replay.tales" not in summary
     assert summary["stages.chat.ledgers.replay.docs.rows_kept"] == 18
     last = log_of(made.folder, "chat")[-1]
     assert {"base_held_out.tales", "base_held_out.docs"} <= last.keys()

@@ -8,15 +8,15 @@ import torch
 from tutelage.batching.loader import Cursor
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
-from tutelage.train.checkpoint import Position, load_checkpoint, save_checkpoint
+from tutelage.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
 
-POSITION = Position(
+POSITION = TrainState(
     step=7,
     data={"world": Cursor(1, 12, 345.25), "replay of world": Cursor(0, 3, 0.1)},
     fingerprint="abc",
     tokens=1000,
-    graded=345.35,
+    trained_tokens=345.35,
     seconds=1.5,
 )
 
@@ -72,7 +72,7 @@ def test_a_save_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     model, optimizer = make()
     save_checkpoint(tmp_path / "checkpoint", model, optimizer, POSITION)
     kept = {path.name: path.read_bytes() for path in (tmp_path / "checkpoint").iterdir()}
-    broken = Position(step=8, data={}, fingerprint=object())  # type: ignore[arg-type]
+    broken = TrainState(step=8, data={}, fingerprint=object())  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         save_checkpoint(tmp_path / "checkpoint", model, optimizer, broken)
     assert {path.name: path.read_bytes() for path in (tmp_path / "checkpoint").iterdir()} == kept

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import tutelage
-from tutelage.batching.packing import is_filler
+from tutelage.batching.packing import is_padding
 from tutelage.model.hub import load_tensors
 from tutelage.process import launched
 from tutelage.recipe import Run, load_recipe
@@ -145,8 +145,8 @@ def test_pain_10_two_processes_are_one(name: str, both: Both, alone: ModuleType)
 
 
 def test_the_cases_have_a_process_that_idles(alone: ModuleType) -> None:
-    own = [alone.micro_batches(alone.units(), alone.MICRO_TOKENS, rank, 2) for rank in range(2)]
-    assert [[is_filler(batch) for batch in micro] for micro in own] == [[False, False], [False, True]]
+    own = [alone.micro_batches(alone.groups(), alone.MICRO_TOKENS, rank, 2) for rank in range(2)]
+    assert [[is_padding(batch) for batch in micro] for micro in own] == [[False, False], [False, True]]
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
@@ -197,9 +197,9 @@ def test_who_was_started_alone_is_alone(monkeypatch: pytest.MonkeyPatch) -> None
     assert launched() == (0, 1)
     monkeypatch.setenv("WORLD_SIZE", "2")  # what a cluster's own scheduler may leave behind
     assert launched() == (0, 1)
-    with distributed.joined():
-        assert (distributed.rank(), distributed.processes()) == (0, 1)
-        assert distributed.gather("word") == ["word"]
+    with distributed.init_distributed():
+        assert (distributed.rank(), distributed.world_size()) == (0, 1)
+        assert distributed.all_gather_object("word") == ["word"]
 
 
 def steps(out: Path, stage: str) -> list[dict[str, Any]]:
@@ -222,7 +222,7 @@ def assert_close_runs(found: Path, wanted: Path) -> None:
         assert mine[name] == (pytest.approx(value, rel=2e-3, abs=2e-3) if isinstance(value, float) else value), name
     for stage in ("base", "chat"):
         for one, other in zip(steps(found, stage), steps(wanted, stage), strict=True):
-            for name in ("step", "tokens", "graded", "lr"):
+            for name in ("step", "tokens", "trained_tokens", "lr"):
                 assert one[name] == pytest.approx(other[name], rel=1e-9)
             assert one["loss"] == pytest.approx(other["loss"], rel=1e-3)
             assert one["gradient_norm"] == pytest.approx(other["gradient_norm"], rel=1e-2)

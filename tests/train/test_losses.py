@@ -25,12 +25,12 @@ from tutelage.train.metrics import Metrics
 MODEL = initialise(Transformer(resolve(ModelSettings(depth=1, width=16, context=32), vocab=60)), 0)
 
 
-def store(folder: Path, units: int, first: int, last: int) -> Store:
-    """Units of one or two examples whose tokens lie from `first` to before `last`, so that they tell their source."""
+def store(folder: Path, groups: int, first: int, last: int) -> Store:
+    """Groups of one or two examples whose tokens lie from `first` to before `last`, so that they tell their source."""
     draw = np.random.default_rng(first)
     ledger = Ledger("test")
-    ledger.read(units)
-    ledger.keep(units)
+    ledger.read(groups)
+    ledger.keep(groups)
 
     def example() -> Example:
         length = int(draw.integers(2, 20))
@@ -38,7 +38,7 @@ def store(folder: Path, units: int, first: int, last: int) -> Store:
         weights[-1] = 1
         return Example(draw.integers(first, last, length).astype(np.int32), weights)
 
-    return write_store(folder, (tuple(example() for _ in range(1 + i % 2)) for i in range(units)), ledger)
+    return write_store(folder, (tuple(example() for _ in range(1 + i % 2)) for i in range(groups)), ledger)
 
 
 def sources(folder: Path, count: int) -> dict[str, Source]:
@@ -48,9 +48,9 @@ def sources(folder: Path, count: int) -> dict[str, Source]:
 def loss_of(batch: Batch, of: Callable[[int], bool]) -> tuple[float, float]:
     """The summed loss and weight at the positions whose token passes."""
     logprobs = MODEL(batch)
-    graded = batch.weights_N != 0
-    here = torch.tensor([of(token) for token in batch.tokens_N[graded].tolist()])
-    weights = batch.weights_N[graded] * here
+    trained = batch.weights_N != 0
+    here = torch.tensor([of(token) for token in batch.tokens_N[trained].tolist()])
+    weights = batch.weights_N[trained] * here
     return float(-(logprobs * weights).sum()), float(weights.sum())
 
 

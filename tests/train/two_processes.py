@@ -23,9 +23,19 @@ from tutelage.model.hub import save_tensors
 from tutelage.model.lora import LoraSettings, add_lora
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
-from tutelage.records import Batch, Example, Unit
-from tutelage.train.checkpoint import Position, load_checkpoint, save_checkpoint
-from tutelage.train.distributed import agreed, gather, is_first, joined, meet, processes, rank, shard, whole_tensor
+from tutelage.records import Batch, Example, ExampleGroup
+from tutelage.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from tutelage.train.distributed import (
+    all_gather_object,
+    barrier,
+    broadcast_object,
+    full_tensor,
+    init_distributed,
+    is_main_process,
+    rank,
+    shard,
+    world_size,
+)
 from tutelage.train.loop import StepReport, train
 from tutelage.train.losses import cross_entropy
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
@@ -75,28 +85,28 @@ def make(case: Case) -> Transformer:
     return model.double()
 
 
-def units() -> list[Unit]:
-    """Of very unequal lengths and graded shares; one alone is of the second source."""
+def groups() -> list[ExampleGroup]:
+    """Of very unequal lengths and trained shares; one alone is of the second source."""
     random = np.random.default_rng(4)
-    made: list[Unit] = []
+    made: list[ExampleGroup] = []
     for number, (length, share) in enumerate(zip(LENGTHS, SHARES, strict=True)):
         weights = np.zeros(length, np.float32)
-        graded = max(int(share > 0), round(share * (length - 1)))
-        weights[length - graded :] = random.choice([0.5, 1.0, 2.0], graded)
+        trained = max(int(share > 0), round(share * (length - 1)))
+        weights[length - trained :] = random.choice([0.5, 1.0, 2.0], trained)
         tokens = random.integers(0, VOCAB, length).astype(np.int32)
         made.append((Example(tokens, weights, scalars={"source": float(number == 2)}),))
     return made
 
 
 def steps() -> Iterator[tuple[list[Batch], State]]:
-    return repeat((micro_batches(units(), MICRO_TOKENS, rank(), processes()), {"all": Cursor(1, 2, 3.0)}))
+    return repeat((micro_batches(groups(), MICRO_TOKENS, rank(), world_size()), {"all": Cursor(1, 2, 3.0)}))
 
 
 class Remembering(Optimizer):
     """Keeps the gradients it should step on, whole, and takes no step."""
 
     def step(self, factor: float, norm: float) -> None:
-        self.gradients = {name: whole_tensor(p.grad) for name, p in self.named.items() if p.grad is not None}
+        self.gradients = {name: full_tensor(p.grad) for name, p in self.named.items() if p.grad is not None}
 
 
 def part_here(parameter: torch.Tensor) -> torch.Tensor:
@@ -110,7 +120,7 @@ def work_out(case: Case) -> dict[str, torch.Tensor]:
     untouched = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     whole = shard(model)
     here = sum(part_here(parameter).numel() for parameter in model.parameters())
-    assert here < 1.1 / processes() * sum(parameter.numel() for parameter in model.parameters())
+    assert here < 1.1 / world_size() * sum(parameter.numel() for parameter in model.parameters())
     remembering = Remembering(model, OptimizerSettings(clip=None), 1e-3)
     reports: list[StepReport] = []
     train(model, remembering, steps(), cross_entropy, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
@@ -122,7 +132,12 @@ def work_out(case: Case) -> dict[str, torch.Tensor]:
     if after is None:
         return {}
     report = reports[0]
-    figures = {**report.metrics.means(), "norm": report.gradient_norm, "tokens": report.tokens, "graded": report.graded}
+    figures = {
+        **report.metrics.means(),
+        "norm": report.gradient_norm,
+        "tokens": report.tokens,
+        "trained_tokens": report.trained_tokens,
+    }
     return {
         **{f"gradient/{name}": gradient for name, gradient in remembering.gradients.items()},
         **{f"figure/{name}": torch.tensor(value, dtype=torch.float64) for name, value in figures.items()},
@@ -130,7 +145,7 @@ def work_out(case: Case) -> dict[str, torch.Tensor]:
     }
 
 
-POSITION = Position(7, {"all": Cursor(1, 2, 3.0)}, "the same run", 10, 20.0, 30.0)
+POSITION = TrainState(7, {"all": Cursor(1, 2, 3.0)}, "the same run", 10, 20.0, 30.0)
 
 
 def trained(kind: str, taken: int) -> tuple[Transformer, Optimizer]:
@@ -154,7 +169,7 @@ def load(kind: str, folder: str) -> dict[str, torch.Tensor]:
     assert load_checkpoint(Path(folder), model, optimizer, "another run") is None
     assert load_checkpoint(Path(folder), model, optimizer, "the same run") == POSITION
     train(model, optimizer, steps(), cross_entropy, start=0, steps=1, lr=lambda step: 1.0)
-    return {name: whole_tensor(tensor) for name, tensor in (model.state_dict() | optimizer.state_tensors()).items()}
+    return {name: full_tensor(tensor) for name, tensor in (model.state_dict() | optimizer.state_tensors()).items()}
 
 
 def everything(out: str) -> None:
@@ -162,23 +177,23 @@ def everything(out: str) -> None:
     process (`alone.KIND`); at last the second process fails while the first waits for it."""
     heads.CHUNK_NUMBERS = 0  # heads make their logits in several chunks
     heads.ROWS = 16
-    with joined():
-        said = gather({"rank": rank(), "long" * (1 + rank()): math.inf})
+    with init_distributed():
+        said = all_gather_object({"rank": rank(), "long" * (1 + rank()): math.inf})
         assert said == [{"rank": 0, "long": math.inf}, {"rank": 1, "longlong": math.inf}]
-        assert agreed(rank()) == 0
+        assert broadcast_object(rank()) == 0
         with pytest.raises(ValueError, match="^a model of an architecture that is not built in cannot be"):
             shard(torch.nn.Linear(1, 1))
         written = {name: work_out(case) for name, case in CASES.items()}
         for kind in ("adamw", "muon"):
             save(kind, f"{out}/both.{kind}")
             written |= {f"{by}.{kind}": load(kind, f"{out}/{by}.{kind}") for by in ("both", "alone")}
-        if is_first():
+        if is_main_process():
             for name, tensors in written.items():
                 save_tensors(Path(out) / f"{name}.safetensors", tensors)
-        meet()
+        barrier()
         if rank() == 1:
             raise ValueError("the second process has no room")
-        meet()
+        barrier()
 
 
 def run(recipe: str, out: str, moment: str) -> None:

@@ -1,4 +1,4 @@
-"""Which units an optimizer step trains on, in what order, and in which micro-batches.
+"""Which groups an optimizer step trains on, in what order, and in which micro-batches.
 
 What a step holds depends on the seed, the sources and the step size alone: not on how it is cut into micro-batches and
 not on the number of processes. So gradients are the same however a step is cut, and a run resumes on another number of
@@ -12,18 +12,18 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tutelage.batching.packing import FILLER, collate, pack
+from tutelage.batching.packing import PADDING, collate, pack
 from tutelage.batching.store import Store
-from tutelage.records import Batch, Unit
+from tutelage.records import Batch, ExampleGroup
 
 
 @dataclass(frozen=True)
 class Cursor:
-    """How far a source has been read: `position` units into pass `epoch`, `graded` weight drawn so far."""
+    """How far a source has been read: `position` groups into pass `epoch`, `trained` weight drawn so far."""
 
     epoch: int = 0
     position: int = 0
-    graded: float = 0.0
+    trained_tokens: float = 0.0
 
 
 State = Mapping[str, Cursor]
@@ -32,7 +32,7 @@ Draw = list[tuple[str, int]]
 
 @dataclass(frozen=True)
 class Source:
-    """A store and its share of the graded tokens."""
+    """A store and its share of the trained tokens."""
 
     store: Store
     share: float
@@ -41,10 +41,10 @@ class Source:
 def draw_steps(
     sources: Mapping[str, Source], batch_tokens: int, seed: int, epochs: int | None, state: State | None = None
 ) -> Iterator[tuple[Draw, State]]:
-    """Yield, a step at a time, the (source, unit) pairs it trains on and the state after it.
+    """Yield, a step at a time, the (source, group) pairs it trains on and the state after it.
 
-    Each next unit comes from the source that lags most behind its share of graded tokens, until the next one would
-    take the step over `batch_tokens` tokens; so shares hold within every step to about one unit, and the small debt is
+    Each next group comes from the source that lags most behind its share of trained tokens, until the next one would
+    take the step over `batch_tokens` tokens; so shares hold within every step to about one group, and the small debt is
     carried over. Every pass over a source is a new permutation by (seed, pass). The stream ends when the first source
     has been passed `epochs` times, with a last step that may be short; never if `epochs` is None.
     """
@@ -56,25 +56,25 @@ def draw_steps(
         draw: Draw = []
         room = batch_tokens
         while epochs is None or cursors[main].epoch < epochs:
-            name = min(sources, key=lambda n: cursors[n].graded / sources[n].share)
+            name = min(sources, key=lambda n: cursors[n].trained_tokens / sources[n].share)
             store, cursor = sources[name].store, cursors[name]
-            unit = int(orders[name][cursor.position])
-            tokens = int(store.tokens_U[unit])
+            group = int(orders[name][cursor.position])
+            tokens = int(store.tokens_G[group])
             if draw and tokens > room:
                 break
-            draw.append((name, unit))
+            draw.append((name, group))
             room -= tokens
-            graded = cursor.graded + float(store.graded_U[unit])
+            trained = cursor.trained_tokens + float(store.weight_G[group])
             if cursor.position + 1 < len(store):
-                cursors[name] = Cursor(cursor.epoch, cursor.position + 1, graded)
+                cursors[name] = Cursor(cursor.epoch, cursor.position + 1, trained)
             else:
-                cursors[name] = Cursor(cursor.epoch + 1, 0, graded)
+                cursors[name] = Cursor(cursor.epoch + 1, 0, trained)
                 orders[name] = _order(len(store), seed, cursor.epoch + 1)
         yield draw, dict(cursors)
 
 
-def _order(units: int, seed: int, epoch: int) -> np.ndarray:
-    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(units)
+def _order(groups: int, seed: int, epoch: int) -> np.ndarray:
+    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(groups)
 
 
 def count_steps(sources: Mapping[str, Source], batch_tokens: int, seed: int, epochs: int) -> int:
@@ -82,21 +82,21 @@ def count_steps(sources: Mapping[str, Source], batch_tokens: int, seed: int, epo
     return sum(1 for _ in draw_steps(sources, batch_tokens, seed, epochs))
 
 
-def micro_batches(units: Sequence[Unit], micro_tokens: int, rank: int = 0, ranks: int = 1) -> list[Batch]:
+def micro_batches(groups: Sequence[ExampleGroup], micro_tokens: int, rank: int = 0, ranks: int = 1) -> list[Batch]:
     """The micro-batches of one step that this rank computes; every rank gets equally many.
 
     Raises:
-        ValueError: a unit is longer than `micro_tokens`.
+        ValueError: a group is longer than `micro_tokens`.
     """
-    lengths = [sum(len(example.tokens) for example in unit) for unit in units]
+    lengths = [sum(len(example.tokens) for example in group) for group in groups]
     if max(lengths) > micro_tokens:
         raise ValueError(
-            f"a unit of {max(lengths)} tokens does not fit in a micro-batch of micro_tokens = {micro_tokens}; "
+            f"a group of {max(lengths)} tokens does not fit in a micro-batch of micro_tokens = {micro_tokens}; "
             f"raise micro_tokens to at least {max(lengths)}"
         )
-    rows = [[units[i] for i in row] for row in pack(lengths, micro_tokens)]
+    rows = [[groups[i] for i in row] for row in pack(lengths, micro_tokens)]
     while len(rows) % ranks:
-        rows.append([FILLER])
+        rows.append([PADDING])
     return [collate(row) for row in rows[rank::ranks]]
 
 
@@ -118,21 +118,24 @@ def batches(
     """
     place = {name: float(number) for number, name in enumerate(sources)}
     for draw, after in draw_steps(sources, batch_tokens, seed, epochs, state):
-        units = [sources[name].store.unit(index) for name, index in draw]
+        groups = [sources[name].store.group(index) for name, index in draw]
         if len(sources) > 1:
-            units = [_of_source(unit, place[name]) for unit, (name, _) in zip(units, draw, strict=True)]
-        yield micro_batches(units, micro_tokens, rank, ranks), after
+            groups = [_of_source(group, place[name]) for group, (name, _) in zip(groups, draw, strict=True)]
+        yield micro_batches(groups, micro_tokens, rank, ranks), after
 
 
-def _of_source(unit: Unit, number: float) -> Unit:
-    return tuple(replace(example, scalars={**example.scalars, "source": number}) for example in unit)
+def _of_source(group: ExampleGroup, number: float) -> ExampleGroup:
+    return tuple(replace(example, scalars={**example.scalars, "source": number}) for example in group)
 
 
 def state_to_plain(state: State) -> dict[str, dict[str, float]]:
     """The state as JSON values."""
-    return {name: {"epoch": c.epoch, "position": c.position, "graded": c.graded} for name, c in state.items()}
+    return {
+        name: {"epoch": c.epoch, "position": c.position, "trained_tokens": c.trained_tokens}
+        for name, c in state.items()
+    }
 
 
 def state_from_plain(plain: Mapping[str, Mapping[str, float]]) -> dict[str, Cursor]:
     """The state back from JSON values."""
-    return {n: Cursor(int(c["epoch"]), int(c["position"]), float(c["graded"])) for n, c in plain.items()}
+    return {n: Cursor(int(c["epoch"]), int(c["position"]), float(c["trained_tokens"])) for n, c in plain.items()}

@@ -1,4 +1,4 @@
-"""Units to batches: which units share a forward pass, and how their examples are laid end to end."""
+"""Groups to batches: which groups share a forward pass, and how their examples are laid end to end."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from tutelage.records import Batch, Example, Unit
+from tutelage.records import Batch, Example, ExampleGroup
 
-# Reads one token and grades nothing: keeps a process in step when there are fewer micro-batches than processes.
-FILLER: Unit = (Example(tokens=np.zeros(1, np.int32), weights=np.zeros(1, np.float32)),)
+# Reads one token and trains nothing: keeps a process in step when there are fewer micro-batches than processes.
+PADDING: ExampleGroup = (Example(tokens=np.zeros(1, np.int32), weights=np.zeros(1, np.float32)),)
 
 
-def is_filler(batch: Batch) -> bool:
+def is_padding(batch: Batch) -> bool:
     """Whether a batch is there for its process to keep in step, and no part of the data."""
     return batch.lengths == (1,) and batch.count == 0
 
 
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
-    """Spread units over as few rows as best-fit-decreasing finds, none longer than `capacity` tokens, none split.
+    """Spread groups over as few rows as best-fit-decreasing finds, none longer than `capacity` tokens, none split.
 
-    Returns the units of each row in ascending order. Best-fit-decreasing needs at most 11/9 of the fewest rows possible
-    (Johnson 1974).
+    Returns the groups of each row in ascending order. Best-fit-decreasing needs at most 11/9 of the fewest rows
+    possible (Johnson 1974).
     """
     order = np.argsort(-np.asarray(lengths), kind="stable")
     rows: list[list[int]] = []
     room: list[int] = []
-    for unit in order.tolist():
-        length = lengths[unit]
-        assert length <= capacity, "a unit longer than a row must be refused before it is packed"
+    for group in order.tolist():
+        length = lengths[group]
+        assert length <= capacity, "a group longer than a row must be refused before it is packed"
         fitting = [(left, row) for row, left in enumerate(room) if left >= length]
         if fitting:
             _, row = min(fitting)
@@ -37,15 +37,15 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
             row = len(rows)
             rows.append([])
             room.append(capacity)
-        rows[row].append(unit)
+        rows[row].append(group)
         room[row] -= length
     return [sorted(row) for row in rows]
 
 
-def collate(units: Sequence[Unit]) -> Batch:
-    """Lay the examples of some units end to end. The shift by one, from a token to what the position before it must
+def collate(groups: Sequence[ExampleGroup]) -> Batch:
+    """Lay the examples of some groups end to end. The shift by one, from a token to what the position before it must
     predict, happens here and nowhere else."""
-    examples = [example for unit in units for example in unit]
+    examples = [example for group in groups for example in group]
     lengths = tuple(len(example.tokens) for example in examples)
     total = sum(lengths)
     tokens_N, labels_N = np.empty(total, np.int64), np.zeros(total, np.int64)
@@ -63,7 +63,7 @@ def collate(units: Sequence[Unit]) -> Batch:
         for name, column in example.streams.items():
             streams[name][here] = column[shift:]
         start += length
-    unit_of_segment = [index for index, unit in enumerate(units) for _ in unit]
+    unit_of_segment = [index for index, group in enumerate(groups) for _ in group]
     scalar_names = sorted({name for example in examples for name in example.scalars})
     return Batch(
         tokens_N=torch.from_numpy(tokens_N),
@@ -71,7 +71,7 @@ def collate(units: Sequence[Unit]) -> Batch:
         weights_N=torch.from_numpy(weights_N),
         positions_N=torch.from_numpy(positions_N),
         lengths=lengths,
-        units_S=torch.tensor(unit_of_segment, dtype=torch.int64),
+        groups_S=torch.tensor(unit_of_segment, dtype=torch.int64),
         streams={name: torch.from_numpy(column) for name, column in streams.items()},
         scalars={name: torch.tensor([e.scalars.get(name, 0.0) for e in examples]) for name in scalar_names},
         count=float(weights_N.sum(dtype=np.float64)),
@@ -88,7 +88,7 @@ def to_device(batch: Batch, device: torch.device) -> Batch:
         weights_N=batch.weights_N.to(device, non_blocking=True),
         positions_N=batch.positions_N.to(device, non_blocking=True),
         lengths=batch.lengths,
-        units_S=batch.units_S.to(device, non_blocking=True),
+        groups_S=batch.groups_S.to(device, non_blocking=True),
         streams={name: stream.to(device, non_blocking=True) for name, stream in batch.streams.items()},
         scalars={name: scalar.to(device, non_blocking=True) for name, scalar in batch.scalars.items()},
         count=batch.count,

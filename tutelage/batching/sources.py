@@ -1,4 +1,4 @@
-"""Documents and conversations to units of examples: tokenised once, kept on disk under a name made of their content."""
+"""Documents and conversations to example groups: tokenised once, kept on disk under a name made of their content."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tutelage.chat.verified import Renderer
 from tutelage.config import fingerprint
 from tutelage.files import resolve_folder
 from tutelage.ledger import Ledger
-from tutelage.records import Conversation, Document, Example, Message, Split, Unit
+from tutelage.records import Conversation, Document, Example, ExampleGroup, Message, Split
 from tutelage.tokenizer import Tokenizer
 
 TooLong = Literal["error", "drop", "split"]
@@ -34,13 +34,13 @@ def is_held_out(row: Document | Conversation, share: float) -> bool:
     return falls_in(row.id, share) if row.split is None else row.split == "held_out"
 
 
-def document_units(
+def document_groups(
     documents: Iterable[Document], tokenizer: Tokenizer, context: int, part: Split, held_out: float, ledger: Ledger
-) -> Iterator[Unit]:
-    """Documents as units of one example each; one longer than the context becomes several.
+) -> Iterator[ExampleGroup]:
+    """Documents as groups of one example each; one longer than the context becomes several.
 
-    A later piece opens with the last token of the piece before, read but not graded there, so that every token but the
-    document's first is graded exactly once.
+    A later piece opens with the last token of the piece before, read but not trained there, so that every token but the
+    document's first is trained exactly once.
     """
     for rows in chunks(iter(documents)):
         for document, rendered in zip(rows, render_documents([d.text for d in rows], tokenizer), strict=True):
@@ -69,7 +69,7 @@ def _cut(whole: Example, start: int, stop: int) -> Example:
     return Example(whole.tokens[start:stop], weights, streams=streams)
 
 
-def conversation_units(
+def conversation_groups(
     conversations: Iterable[Conversation],
     renderer: Renderer,
     context: int,
@@ -79,8 +79,8 @@ def conversation_units(
     too_long: TooLong,
     max_refused: float,
     ledger: Ledger,
-) -> Iterator[Unit]:
-    """Conversations as units of one example each, every one proven to grade the assistant's own words and ends and
+) -> Iterator[ExampleGroup]:
+    """Conversations as groups of one example each, every one proven to grade the assistant's own words and ends and
     nothing else. A conversation becomes several where each turn must be trained by itself.
 
     Raises:
@@ -162,8 +162,8 @@ def _longest(made: Sequence[Rendered]) -> int:
     return max(len(one.ids) for one in made)
 
 
-def open_or_write(folder: Path, identity: Sequence[object], units: Iterable[Unit], ledger: Ledger) -> Store:
-    """The store of these units: opened where one of the same identity stands in `folder`, else tokenised and written.
+def open_or_write(folder: Path, identity: Sequence[object], groups: Iterable[ExampleGroup], ledger: Ledger) -> Store:
+    """The store of these groups: opened where one of the same identity stands in `folder`, else tokenised and written.
 
     Raises:
         ValueError: nothing is left to train on; the sentence says where the rows went.
@@ -171,19 +171,19 @@ def open_or_write(folder: Path, identity: Sequence[object], units: Iterable[Unit
     place = folder / fingerprint(*identity)[:16]
     if (resolve_folder(place) / META).exists():
         return Store(resolve_folder(place))
-    return write_store(place, units, ledger)
+    return write_store(place, groups, ledger)
 
 
 def text_bytes(store: Store, tokenizer: Tokenizer) -> np.ndarray:
-    """Bytes of text that the graded tokens of each unit stand for, int64 [units]; special tokens stand for none."""
+    """Bytes of text that the trained tokens of each group stand for, int64 [groups]; special tokens stand for none."""
     special = np.array(list(tokenizer.special_tokens.values()), np.int32)
     sizes = np.array([len(tokenizer.token_bytes(token)) for token in range(tokenizer.vocab_size)])
     sizes[special] = 0
-    bytes_U = np.zeros(len(store), np.int64)
+    bytes_G = np.zeros(len(store), np.int64)
     for index in range(len(store)):
-        for segment in store.unit(index):
+        for segment in store.group(index):
             own = sizes[segment.tokens[1:]]
             if tokenizer.opens_with_space:  # the space put before a text, right after a special token, is not of it
                 own = own - (np.isin(segment.tokens[:-1], special) & (own > 0))
-            bytes_U[index] += own[np.asarray(segment.weights)[1:] > 0].sum()
-    return bytes_U
+            bytes_G[index] += own[np.asarray(segment.weights)[1:] > 0].sum()
+    return bytes_G

@@ -1,7 +1,7 @@
 """Tokenised examples on disk: written once, memory-mapped ever after, so that memory does not grow with the data.
 
-A store is a folder of flat arrays. Segment i holds tokens[segments[i]:segments[i+1]], unit u holds segments
-units[u]:units[u+1]; every stream stands beside the tokens, every scalar beside the segments.
+A store is a folder of flat arrays. Segment i holds tokens[segments[i]:segments[i+1]], group u holds segments
+groups[u]:groups[u+1]; every stream stands beside the tokens, every scalar beside the segments.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 
 from tutelage.files import atomic_folder, write_json
 from tutelage.ledger import Ledger
-from tutelage.records import Example, Unit
+from tutelage.records import Example, ExampleGroup
 
 META = "store.json"
-_UNITS_AT_ONCE = 512  # written together: small writes cost more than what they write
+_GROUPS_AT_ONCE = 512  # written together: small writes cost more than what they write
 
 
 class Store:
-    """Units of a store, by index. `tokens_U` and `graded_U` give each unit's tokens and graded weight."""
+    """Groups of a store, by index. `tokens_G` and `weight_G` give each group's tokens and loss weight."""
 
     def __init__(self, folder: Path) -> None:
         meta = json.loads((folder / META).read_text())
@@ -34,19 +34,19 @@ class Store:
         self._columns = {name: _map(folder / f"{name}.bin", dtype) for name, dtype in self.dtypes.items()}
         self._scalars = {name: _map(folder / f"scalar.{name}.bin", "float32") for name in self.scalar_names}
         self._segments = np.concatenate([[0], np.cumsum(_map(folder / "segments.bin", "int32"), dtype=np.int64)])
-        self._units = np.concatenate([[0], np.cumsum(_map(folder / "units.bin", "int32"), dtype=np.int64)])
-        self.tokens_U = np.diff(self._segments[self._units])
-        self.graded_U = np.asarray(_map(folder / "graded.bin", "float32"))
+        self._units = np.concatenate([[0], np.cumsum(_map(folder / "groups.bin", "int32"), dtype=np.int64)])
+        self.tokens_G = np.diff(self._segments[self._units])
+        self.weight_G = np.asarray(_map(folder / "group_weights.bin", "float32"))
 
     def __len__(self) -> int:
         return len(self._units) - 1
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest unit."""
-        return int(self.tokens_U.max(initial=0))
+        """Tokens of the longest group."""
+        return int(self.tokens_G.max(initial=0))
 
-    def unit(self, index: int) -> Unit:
+    def group(self, index: int) -> ExampleGroup:
         return tuple(self._example(i) for i in range(self._units[index], self._units[index + 1]))
 
     def _example(self, index: int) -> Example:
@@ -61,17 +61,17 @@ class Store:
         )
 
 
-def write_store(folder: Path, units: Iterable[Unit], ledger: Ledger) -> Store:
-    """Write units as a store, whole or not at all, and open it. `ledger` is filled by whoever makes the units and is
+def write_store(folder: Path, groups: Iterable[ExampleGroup], ledger: Ledger) -> Store:
+    """Write groups as a store, whole or not at all, and open it. `ledger` is filled by whoever makes the groups and is
     checked and stored with them, so that what was dropped can be read beside what was kept."""
     with atomic_folder(folder) as temporary:
-        columns = _write_units(temporary, units)
+        columns = _write_units(temporary, groups)
         ledger.check()
         write_json(temporary / META, {**columns, "ledger": ledger.to_dict()})
     return Store(folder)
 
 
-def _write_units(folder: Path, units: Iterable[Unit]) -> dict[str, object]:
+def _write_units(folder: Path, groups: Iterable[ExampleGroup]) -> dict[str, object]:
     files: dict[str, BinaryIO] = {}
     dtypes: dict[str, np.dtype] = {}
     scalars: list[str] = []
@@ -82,9 +82,9 @@ def _write_units(folder: Path, units: Iterable[Unit]) -> dict[str, object]:
         files[name].write(np.concatenate(parts).data)
 
     try:
-        rows = iter(units)
-        while some := list(islice(rows, _UNITS_AT_ONCE)):
-            examples = [example for unit in some for example in unit]
+        rows = iter(groups)
+        while some := list(islice(rows, _GROUPS_AT_ONCE)):
+            examples = [example for group in some for example in group]
             columns = [dict(_columns(example)) for example in examples]
             if not dtypes:
                 dtypes, scalars = {name: c.dtype for name, c in columns[0].items()}, sorted(examples[0].scalars)
@@ -92,10 +92,10 @@ def _write_units(folder: Path, units: Iterable[Unit]) -> dict[str, object]:
                 "examples carry unlike streams"
             )
             assert all(scalars == sorted(example.scalars) for example in examples), "examples carry unlike scalars"
-            graded_U = np.array([sum(map(graded_weight, unit)) for unit in some], np.float32)
-            assert (graded_U > 0).all(), "a unit without a graded token"
-            write("units", np.array([len(unit) for unit in some], np.int32))
-            write("graded", graded_U)
+            weight_G = np.array([sum(map(loss_weight, group)) for group in some], np.float32)
+            assert (weight_G > 0).all(), "a group without a trained token"
+            write("groups", np.array([len(group) for group in some], np.int32))
+            write("group_weights", weight_G)
             write("segments", np.array([len(example.tokens) for example in examples], np.int32))
             for name in dtypes:
                 write(name, *(own[name] for own in columns))
@@ -117,7 +117,7 @@ def _columns(example: Example) -> Iterator[tuple[str, np.ndarray]]:
     yield from example.streams.items()
 
 
-def graded_weight(example: Example) -> float:
+def loss_weight(example: Example) -> float:
     """The summed weight of the predictions this example grades; its first token is predicted by nothing."""
     if example.targets is None:
         return float(len(example.tokens) - 1 if example.weights is None else example.weights[1:].sum(dtype=np.float64))
@@ -125,7 +125,7 @@ def graded_weight(example: Example) -> float:
 
 
 def _map(path: Path, dtype: str) -> np.ndarray:
-    # np.memmap refuses empty files, and a store of no units has no files at all.
+    # np.memmap refuses empty files, and a store of no groups has no files at all.
     if not path.exists() or path.stat().st_size == 0:
         return np.zeros(0, dtype)
     return np.memmap(path, dtype=dtype, mode="r")

@@ -62,13 +62,13 @@ View = tuple[str, str, list["Row"], Any]
 
 def _step(target: Path, step: int, count: int, text: bool, console: Console, shown: bool) -> View:
     from tutelage.stages.look import page_rows, rows_as_data, show_rows, step_batches
-    from tutelage.stages.settings import ModelFolder
+    from tutelage.stages.settings import PretrainedModel
 
     opened, name = open_stage(target.resolve())
     stage = opened.recipe.stages[name]
-    if isinstance(stage, ModelFolder):
+    if isinstance(stage, PretrainedModel):
         raise ValueError(f"stage {name} is a model made elsewhere: nothing was trained here to look at")
-    micro, tokenizer = step_batches(stage, opened.setting(name), step)
+    micro, tokenizer = step_batches(stage, opened.context(name), step)
     if shown:
         show_rows(micro, tokenizer, count, text, console)
     title = f"{opened.folder.name}/{name}, step {step}"

@@ -23,7 +23,7 @@ def talk(model: str, temperature: float, seed: int, as_json: bool = False) -> An
     from tutelage.recipe import RECIPE
     from tutelage.serve.terminal import chat as converse
     from tutelage.stages.data import WorldChat, world_of
-    from tutelage.stages.settings import SftSettings
+    from tutelage.stages.settings import Sft
 
     folder = find_model(model)
     checkpoint = load_model(folder)
@@ -33,7 +33,7 @@ def talk(model: str, temperature: float, seed: int, as_json: bool = False) -> An
     if (folder.parent / RECIPE).exists():
         opened, name = open_stage(folder)
         stage = opened.recipe.stages[name]
-        asks = isinstance(stage, SftSettings) and any(isinstance(opened.recipe.data[d], WorldChat) for d in stage.data)
+        asks = isinstance(stage, Sft) and any(isinstance(opened.recipe.data[d], WorldChat) for d in stage.data)
         world, prefix = world_of(opened.recipe.data) if asks else None, f"evaluate.{name}.knowledge."
         figures = {key.removeprefix(prefix): value for key, value in opened.summary().items() if key.startswith(prefix)}
     room = checkpoint.model.config.context // 2

@@ -33,7 +33,7 @@ def base_forgotten(case: Case) -> Diagnosis | None:
         "the base's text got worse",
         cause,
         f"{cure}; LoRA and a lower rate help too",
-        (*lost, f"{case.replayed():.0%} of the graded tokens replayed", f"{passes:.3g} passes over '{source}'"),
+        (*lost, f"{case.replayed():.0%} of the trained tokens replayed", f"{passes:.3g} passes over '{source}'"),
     )
 
 

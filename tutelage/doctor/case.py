@@ -54,22 +54,22 @@ class Case:
         return [name for name in self.stage.info.passes if not name.startswith("replay.")]
 
     def replayed(self) -> float:
-        """The share of the graded tokens that was replayed text."""
-        graded = self.stage.info.graded_by_source
-        text = sum(weight for name, weight in graded.items() if name.startswith("replay."))
-        return text / max(sum(graded.values()), 1.0)
+        """The share of the trained tokens that was replayed text."""
+        trained = self.stage.info.trained_by_dataset
+        text = sum(weight for name, weight in trained.items() if name.startswith("replay."))
+        return text / max(sum(trained.values()), 1.0)
 
-    def graded_tokens(self) -> float:
+    def trained_tokens_per_row(self) -> float:
         """Graded tokens of an average conversation, of the data in which they are most."""
         info = self.stage.info
         rows = {name: info.passes[name] * info.ledgers[name].rows_out for name in self.own()}
-        return max(info.graded_by_source[name] / max(rows[name], 1.0) for name in rows)
+        return max(info.trained_by_dataset[name] / max(rows[name], 1.0) for name in rows)
 
-    def graded_share(self) -> float:
-        """The share of the tokens of its own rows that are graded."""
+    def trained_share(self) -> float:
+        """The share of the tokens of its own rows that are trained."""
         info = self.stage.info
         read = sum(info.passes[name] * info.ledgers[name].tokens_out for name in self.own())
-        return sum(info.graded_by_source[name] for name in self.own()) / max(read, 1.0)
+        return sum(info.trained_by_dataset[name] for name in self.own()) / max(read, 1.0)
 
     def passes(self) -> tuple[str, float]:
         """The source of its own that was passed most often, and how often."""

@@ -8,7 +8,7 @@ from tutelage.doctor.training import TRAINING
 from tutelage.recipe import Run
 from tutelage.report.read import read_stage
 from tutelage.stages.run import STAGE
-from tutelage.stages.settings import ModelFolder, SftSettings
+from tutelage.stages.settings import PretrainedModel, Sft
 
 # What went wrong in training comes first: it is the cause of much else.
 DIAGNOSES = (*TRAINING, *ANSWERS)
@@ -29,9 +29,9 @@ def cases_of(run: Run, only: str | None = None) -> list[Case]:
     """The finished stages of a run, or one of them, each with what is known of its base."""
     found = []
     for name, stage in run.recipe.stages.items():
-        if isinstance(stage, ModelFolder) or only not in (None, name) or not (run.folder / name / STAGE).exists():
+        if isinstance(stage, PretrainedModel) or only not in (None, name) or not (run.folder / name / STAGE).exists():
             continue
-        base_lr = run.setting(name).ancestor(stage)[1].lr if isinstance(stage, SftSettings) else None
+        base_lr = run.context(name).ancestor(stage)[1].lr if isinstance(stage, Sft) else None
         found.append(Case(read_stage(run.folder / name), base_lr))
     return found
 

@@ -21,7 +21,7 @@ JUMP, RISE, LEAST_RISE = 1.15, 1.2, 0.1
 def form_missing(case: Case) -> list[str]:
     """Evidence that the form of a conversation was not learned."""
     name, words = "format", "answers in the form of a conversation"
-    if case.graded_tokens() > LONGEST_JUDGED:
+    if case.trained_tokens_per_row() > LONGEST_JUDGED:
         name, words = "format.has_content", "answers that say something"
     form, seen = case.rates.get(name), case.rates.get("format.seen")
     if form is None or form.high >= FORM_LEARNED or (seen is not None and seen.low > FORM_LEARNED):

@@ -74,7 +74,7 @@ def rate_too_low(case: Case) -> Diagnosis | None:
 
 
 def replay_crowds_out(case: Case) -> Diagnosis | None:
-    """Form not learned, where nearly all that was graded is replayed text."""
+    """Form not learned, where nearly all that was trained is replayed text."""
     form = form_missing(case) if case.tuned else []
     if not form or case.replayed() <= CROWDED or case.rate_against_usual() < LOW or unstable(case):
         return None
@@ -84,7 +84,7 @@ def replay_crowds_out(case: Case) -> Diagnosis | None:
         "it still goes on with text and has hardly learned to answer",
         "nearly all it was trained on is replayed text",
         "lower replay to a half or less",
-        (f"{case.replayed():.0%} of the graded tokens are replayed text", *form),
+        (f"{case.replayed():.0%} of the trained tokens are replayed text", *form),
     )
 
 
@@ -137,13 +137,13 @@ def users_words_graded(case: Case) -> Diagnosis | None:
     if case.settings.get("train_on") != "everything":
         return None
     turns = case.rates.get("format.keeps_its_turn")
-    signs = [f"{case.graded_share():.0%} of the tokens of its conversations are graded"]
+    signs = [f"{case.trained_share():.0%} of the tokens of its conversations are trained"]
     return Diagnosis(
-        "users-words-graded",
+        "users-words-trained",
         case.stage.name,
         "it is taught to write the user's words",
         "nothing of the conversations is masked (train_on = everything)",
-        "train_on = all: only the assistant's words are graded",
+        "train_on = all: only the assistant's words are trained",
         (*signs, *([rate_words_of("answers that never speak for the user", turns)] if turns else [])),
     )
 

@@ -16,7 +16,7 @@ OPENING = 12  # tokens of a document that are given, where nothing in it is a pr
 
 
 def prompt_of(example: Example) -> np.ndarray:
-    """What stands before the first graded token: the question of a conversation. A document, graded from its first
+    """What stands before the first trained token: the question of a conversation. A document, trained from its first
     token on, gives its opening."""
     weights = np.ones(len(example.tokens)) if example.weights is None else np.asarray(example.weights)
     first = 1 + int(np.argmax(weights[1:] > 0))
@@ -26,10 +26,10 @@ def prompt_of(example: Example) -> np.ndarray:
 def held_out_samples(
     checkpoint: Checkpoint, store: Store, count: int, settings: SamplingSettings
 ) -> list[dict[str, str]]:
-    """How the model goes on from the prompts of the first `count` held-out units: prompt, what was written, and what
+    """How the model goes on from the prompts of the first `count` held-out groups: prompt, what was written, and what
     stands there in truth."""
     tokenizer, context = checkpoint.tokenizer, checkpoint.model.config.context
-    examples = [store.unit(index)[0] for index in range(min(count, len(store)))]
+    examples = [store.group(index)[0] for index in range(min(count, len(store)))]
     prompts = [prompt_of(example) for example in examples]
     known = tokenizer.special_tokens
     stop_ids = frozenset(known[name] for name in (END, END_OF_TEXT) if name in known)

@@ -102,12 +102,12 @@ def stage_table(record: Record) -> Table:
             f"{of.lr:.2g}",
             f"{of.steps:,}",
             short(of.tokens),
-            short(of.graded),
+            short(of.trained_tokens),
             duration(of.seconds),
         ]
         for of in record.stages
     ]
-    return Table(["stage", "rate", "steps", "tokens read", "tokens graded", "time"], rows)
+    return Table(["stage", "rate", "steps", "tokens read", "trained tokens", "time"], rows)
 
 
 def _made_by(record: Record) -> str:

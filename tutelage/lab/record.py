@@ -20,7 +20,7 @@ class StageFacts(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lr: float
     steps: int
     tokens: int
-    graded: float
+    trained_tokens: float
     parameters: int
     seconds: float
 

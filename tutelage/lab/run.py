@@ -76,5 +76,5 @@ def _record(finding: Finding, bench: Bench, result: Result, quick: bool, seconds
 def _facts(run: Run, name: str) -> StageFacts:
     done = run.stage_done(name)
     assert done is not None, "a run that came to its end has finished all its stages"
-    figures = {field: done[field] for field in ("lr", "steps", "tokens", "graded", "parameters", "seconds")}
+    figures = {field: done[field] for field in ("lr", "steps", "tokens", "trained_tokens", "parameters", "seconds")}
     return msgspec.convert({"folder": run.folder.name, "name": name, **figures}, StageFacts)

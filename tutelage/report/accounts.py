@@ -70,7 +70,7 @@ def costs(stages: Sequence[Finished]) -> Html | None:
             f"{info.parameters:,}",
             f"{info.steps:,}",
             f"{info.tokens:,}",
-            f"{info.graded:,.0f}",
+            f"{info.trained_tokens:,.0f}",
             f"{info.tokens_per_second:,.0f}",
             duration(info.seconds),
             memory(info.peak_rss_bytes),
@@ -78,7 +78,7 @@ def costs(stages: Sequence[Finished]) -> Html | None:
         for stage in stages
         for info in [stage.info]
     ]
-    header = ["stage", "parameters", "steps", "tokens", "graded", "tokens a second", "time", "peak memory"]
+    header = ["stage", "parameters", "steps", "tokens", "trained_tokens", "tokens a second", "time", "peak memory"]
     return section(
         "Cost",
         table(header, rows, numeric=range(1, len(header))),

@@ -22,7 +22,7 @@ Verdict = Literal["better", "worse", "no difference shown"]
 # A bootstrap over fewer units of text knows too little of how they differ.
 FEWEST_UNITS = 10
 PARTS = ("data", "stages", "evaluate")
-COSTS = ("parameters", "steps", "tokens", "graded", "tokens_per_second", "seconds", "peak_rss_bytes")
+COSTS = ("parameters", "steps", "tokens", "trained_tokens", "tokens_per_second", "seconds", "peak_rss_bytes")
 
 
 def compare(first: Path, second: Path) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from tutelage.recipe import Run
 from tutelage.report.accounts import environment
 from tutelage.report.read import Finished, dotted
 from tutelage.report.words import short
-from tutelage.stages.settings import AnyStage, ModelFolder, SftSettings, parent_of
+from tutelage.stages.settings import AnyStage, PretrainedModel, Sft, parent_of
 
 
 def recipe(run: Run, stages: Mapping[str, Finished]) -> Html:
@@ -36,14 +36,14 @@ def _branch(name: str, run: Run, stages: Mapping[str, Finished]) -> Html:
 
 
 def _node(name: str, stage: AnyStage, finished: Finished | None) -> Html:
-    if isinstance(stage, ModelFolder):
+    if isinstance(stage, PretrainedModel):
         kind, state = "a model made elsewhere", None
     else:
-        kind = "fine-tuning" if isinstance(stage, SftSettings) else "pre-training"
+        kind = "fine-tuning" if isinstance(stage, Sft) else "pre-training"
         state = None if finished else badge("not finished", "warn")
     first = tag("p", join([tag("strong", name), f" · {kind} ", state]))
     total = sum(stage.data.values())
-    replay = stage.replay if isinstance(stage, SftSettings) else 0.0
+    replay = stage.replay if isinstance(stage, Sft) else 0.0
     said = [f"{data} {share / total * (1 - replay):.0%}" for data, share in stage.data.items()]
     said += [f"replayed text {replay:.0%}"] if replay else []
     if finished:

@@ -16,7 +16,7 @@ from tutelage.report.read import Finished, read_run
 from tutelage.report.row import trained_row
 from tutelage.report.samples import before_and_after
 from tutelage.report.training import training
-from tutelage.stages.settings import SftSettings
+from tutelage.stages.settings import Sft
 
 REPORT = "report.html"
 
@@ -38,9 +38,9 @@ def report_page(run: Run, stages: Mapping[str, Finished], more: Sequence[Html | 
     """The page, from the finished stages of a run; `more` as in `write_report`."""
     listed = list(stages.values())
     bases = {
-        name: run.setting(name).ancestor(stage)[0]
+        name: run.context(name).ancestor(stage)[0]
         for name, stage in run.recipe.stages.items()
-        if isinstance(stage, SftSettings)
+        if isinstance(stage, Sft)
     }
     parts = [
         style(),

@@ -16,7 +16,7 @@ from tutelage.files import explain, read_json
 from tutelage.ledger import Ledger
 from tutelage.recipe import EVALUATION, Run
 from tutelage.stages.run import LOG, STAGE
-from tutelage.stages.settings import ModelFolder
+from tutelage.stages.settings import PretrainedModel
 from tutelage.train.find_lr import RateSearch
 
 T = TypeVar("T")
@@ -42,13 +42,13 @@ class StageFile(msgspec.Struct, frozen=True):
     vocab: int
     steps: int
     tokens: int
-    graded: float
+    trained_tokens: float
     seconds: float
     tokens_per_second: float
     loss: float | None
     held_out: dict[str, float | None]
     passes: dict[str, float]
-    graded_by_source: dict[str, float]
+    trained_by_dataset: dict[str, float]
     ledgers: dict[str, Ledger]
     peak_rss_bytes: int
     loss_start: float | None = None
@@ -136,7 +136,7 @@ def read_run(run: Run) -> dict[str, Finished]:
     Raises:
         ValueError: a file is broken.
     """
-    trained = [name for name, stage in run.recipe.stages.items() if not isinstance(stage, ModelFolder)]
+    trained = [name for name, stage in run.recipe.stages.items() if not isinstance(stage, PretrainedModel)]
     return {name: read_stage(run.folder / name) for name in trained if run.stage_done(name)}
 
 

@@ -15,7 +15,7 @@ from tutelage.records import Batch
 from tutelage.report.abilities import last_of
 from tutelage.report.read import Finished
 from tutelage.stages.look import step_batches
-from tutelage.stages.settings import ModelFolder, parent_of
+from tutelage.stages.settings import PretrainedModel, parent_of
 from tutelage.tokenizer import Tokenizer
 
 LONGEST = 400  # tokens of a segment that are shown
@@ -27,8 +27,8 @@ def trained_row(run: Run, stages: Mapping[str, Finished]) -> Html | None:
     if not stages:
         return None
     name = last_of(stages).name
-    stage, at = run.recipe.stages[name], run.setting(name)
-    assert not isinstance(stage, ModelFolder), "nothing was trained there, so it has not finished"
+    stage, at = run.recipe.stages[name], run.context(name)
+    assert not isinstance(stage, PretrainedModel), "nothing was trained there, so it has not finished"
     parent = parent_of(stage)
     if not ((at.tokenizer if parent is None else at.folders[parent] / CONFIG).exists()):
         return None
@@ -43,11 +43,11 @@ def trained_row(run: Run, stages: Mapping[str, Finished]) -> Html | None:
 
 
 def _segments(micro: list[Batch], tokenizer: Tokenizer) -> dict[str, Html]:
-    """The longest conversation, and the longest text of which every token is graded, that are short enough to show."""
+    """The longest conversation, and the longest text of which every token is trained, that are short enough to show."""
     found: dict[str, tuple[Batch, slice]] = {}
     for batch in micro:
         for start, end in pairwise(np.cumsum([0, *batch.lengths]).tolist()):
-            title = "A conversation" if batch.streams["roles"][start] else "A text, every token graded"
+            title = "A conversation" if batch.streams["roles"][start] else "A text, every token trained"
             best = found[title][1] if title in found else slice(0, 0)
             if title not in found or best.stop - best.start < end - start <= LONGEST:
                 found[title] = batch, slice(start, end)

@@ -58,7 +58,7 @@ def _stage_rows(summary: Mapping[str, Any], stages: list[str]) -> dict[str, list
             "steps": f"{of['steps']:,}",
             "weights of step": f"{of.get('chosen.step', of['steps']):,}",
             "tokens": f"{of['tokens']:,}",
-            "graded tokens": f"{of['graded']:,.0f}",
+            "trained tokens": f"{of['trained_tokens']:,.0f}",
             "tokens a second": f"{of['tokens_per_second']:,.0f}",
             "time": duration(of["seconds"]),
             "loss": f"{of['loss']:.3f}",

@@ -51,7 +51,7 @@ def _stage(stage: Finished, base: Finished | None) -> list[Html]:
         f"{name} {count:,.1f}×" if count >= 1 else f"{name} {count:.2g}×" for name, count in info.passes.items()
     )
     cards: dict[str, str | Html] = {
-        "steps": with_small(f"{info.steps:,}", f"{short(info.tokens)} tokens, {short(info.graded)} graded"),
+        "steps": with_small(f"{info.steps:,}", f"{short(info.tokens)} tokens, {short(info.trained_tokens)} trained"),
         "passes over the data": with_small(passes.partition(",")[0], passes.partition(", ")[2]),
         "peak learning rate": f"{info.lr:.2g}",
     }

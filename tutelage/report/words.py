@@ -52,7 +52,7 @@ def set_words(name: str) -> str:
 
 _FIGURES = {
     "loss": "training loss",
-    "graded": "graded tokens",
+    "trained_tokens": "trained tokens",
     "tokens_per_second": "tokens a second",
     "seconds": "time",
     "peak_rss_bytes": "peak memory",

@@ -1,4 +1,4 @@
-"""What a recipe can name as data, and how a stage gets it as stores of tokenised units."""
+"""What a recipe can name as data, and how a stage gets it as stores of tokenised groups."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Literal
 
 from tutelage import __version__
-from tutelage.batching.sources import TooLong, conversation_units, document_units, open_or_write
+from tutelage.batching.sources import TooLong, conversation_groups, document_groups, open_or_write
 from tutelage.batching.store import Store
 from tutelage.chat.formats import BrokenRow, data_files, read_conversations
 from tutelage.chat.formats.rows import rows
@@ -21,7 +21,7 @@ from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.shards import corpus_files, read_documents
 from tutelage.corpus.text import TextSettings, file_hash, text_documents, text_file
 from tutelage.ledger import Ledger
-from tutelage.records import Conversation, Document, Split, Unit
+from tutelage.records import Conversation, Document, ExampleGroup, Split
 from tutelage.tokenizer import Tokenizer
 from tutelage.world.society import World, WorldSettings
 
@@ -238,9 +238,9 @@ class Stores:
     def text(self, name: str, tokenizer: Tokenizer, context: int, part: Split) -> Store:
         """The documents of data `name` as a store."""
         ledger = Ledger(f"{name}: documents to tokens, {part}")
-        units = document_units(documents(name, self.table), tokenizer, context, part, self.held_out, ledger)
+        groups = document_groups(documents(name, self.table), tokenizer, context, part, self.held_out, ledger)
         key = [identity(name, self.table), tokenizer.fingerprint(), context, part, self.held_out]
-        return open_or_write(self.folder, key, units, ledger)
+        return open_or_write(self.folder, key, groups, ledger)
 
     def chat(
         self,
@@ -257,12 +257,12 @@ class Stores:
         files = Ledger(ledger.step)
         rows = conversations(name, self.table, files)
         options = context, part, self.held_out, train_on, too_long, max_refused
-        units = conversation_units(rows, renderer, *options, ledger)
+        groups = conversation_groups(rows, renderer, *options, ledger)
         key = [identity(name, self.table), renderer.fingerprint(), *options]
-        return open_or_write(self.folder, key, _accounted(units, files, ledger), ledger)
+        return open_or_write(self.folder, key, _accounted(groups, files, ledger), ledger)
 
 
-def _accounted(units: Iterator[Unit], files: Ledger, ledger: Ledger) -> Iterator[Unit]:
-    """The units; at their end, the rows that never became conversations stand in the ledger beside the others."""
-    yield from units
+def _accounted(groups: Iterator[ExampleGroup], files: Ledger, ledger: Ledger) -> Iterator[ExampleGroup]:
+    """The groups; at their end, the rows that never became conversations stand in the ledger beside the others."""
+    yield from groups
     ledger.merge(Ledger(ledger.step, rows_read=files.rows_dropped, dropped=files.dropped, noted=files.noted))

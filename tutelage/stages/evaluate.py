@@ -20,9 +20,9 @@ from tutelage.model.hub import Checkpoint, load_config, load_model, with_context
 from tutelage.progress import status
 from tutelage.records import Conversation
 from tutelage.stages.data import world_of
-from tutelage.stages.prepare import Setting, text_context
+from tutelage.stages.prepare import StageContext, text_context
 from tutelage.stages.prompts import known_words, prompt_sets, talked_of, trained_answers, trial_prompts
-from tutelage.stages.settings import SftSettings, TrainedStage
+from tutelage.stages.settings import Sft, TrainedStage
 from tutelage.tokenizer import EncodingError, Tokenizer
 from tutelage.world.grading import Question
 from tutelage.world.society import World
@@ -33,20 +33,20 @@ ANSWER = SamplingSettings(max_tokens=128)
 SAMPLES_OF_A_SET = 8
 
 
-def run_suite(suite: Suite, stage: TrainedStage, at: Setting) -> dict[str, Any]:
+def run_suite(suite: Suite, stage: TrainedStage, at: StageContext) -> dict[str, Any]:
     """Every figure of one suite on one stage, as plain nested data."""
     checkpoint = load_model(at.folder)
     if suite == "knowledge":
         result = evaluate_knowledge(checkpoint, _world(at), ANSWER)
         figures = nested({name: asdict(rate) for name, rate in result.rates.items()})
         return figures | {"samples": result.samples, "outcomes": result.outcomes}
-    assert isinstance(stage, SftSettings), "a recipe that asks this of a base model is refused when it is read"
+    assert isinstance(stage, Sft), "a recipe that asks this of a base model is refused when it is read"
     if suite == "before":
         return _before(stage, at)
     return _format(checkpoint, stage, at) if suite == "format" else _forgetting(checkpoint, stage, at)
 
 
-def _before(stage: SftSettings, at: Setting) -> dict[str, Any]:
+def _before(stage: Sft, at: StageContext) -> dict[str, Any]:
     """What the model could do that a stage goes on from: the suites on form and knowledge, as far as they apply. A base
     model has no turns to keep, and of knowledge it is asked by unfinished sentences."""
     assert stage.parent is not None
@@ -63,9 +63,7 @@ def _before(stage: SftSettings, at: Setting) -> dict[str, Any]:
 Sets = dict[str, dict[str, list[Conversation]]]
 
 
-def _form(
-    checkpoint: Checkpoint, stage: SftSettings, at: Setting
-) -> tuple[dict[str, Any], Sets, dict[str, FormatResult]]:
+def _form(checkpoint: Checkpoint, stage: Sft, at: StageContext) -> tuple[dict[str, Any], Sets, dict[str, FormatResult]]:
     """The rates of the format suite; the sets of prompts they are about, in groups, and each group's result."""
     all_sets = prompt_sets(stage, at)
     sets = {name: _askable(checkpoint, prompts) for name, prompts in all_sets.items()}
@@ -97,7 +95,7 @@ def _form(
     return {**asdict(result.compliant), **figures, **rates}, of_sets, results
 
 
-def _format(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str, Any]:
+def _format(checkpoint: Checkpoint, stage: Sft, at: StageContext) -> dict[str, Any]:
     figures, of_sets, results = _form(checkpoint, stage, at)
     known, asked = known_words(stage, at), _all(of_sets["main"])
     samples = _before_and_after(of_sets, results, at, stage)
@@ -156,8 +154,8 @@ def _all(sets: Mapping[str, Sequence[Conversation]]) -> list[Conversation]:
 def _before_and_after(
     groups: Mapping[str, Mapping[str, Sequence[Conversation]]],
     results: Mapping[str, FormatResult],
-    at: Setting,
-    stage: SftSettings,
+    at: StageContext,
+    stage: Sft,
 ) -> list[dict[str, Any]]:
     """The first prompts of each set, how the base model goes on with them, and what this one answers."""
     rows: list[dict[str, Any]] = []
@@ -176,7 +174,7 @@ def _before_and_after(
     return [row | {"before": answer.text} for row, answer in zip(rows, continued, strict=True)]
 
 
-def _forgetting(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict[str, Any]:
+def _forgetting(checkpoint: Checkpoint, stage: Sft, at: StageContext) -> dict[str, Any]:
     name, base_stage = at.ancestor(stage)
     base = load_model(at.folders[name])
     parts, outcomes = {}, {}
@@ -186,7 +184,7 @@ def _forgetting(checkpoint: Checkpoint, stage: SftSettings, at: Setting) -> dict
         if len(store):
             result = forgetting(base.model, checkpoint.model, store, base.tokenizer, base_stage.batch_tokens)
             figures = asdict(result)
-            outcomes[data] = [(str(unit), *row) for unit, row in enumerate(figures.pop("units"))]
+            outcomes[data] = [(str(group), *row) for group, row in enumerate(figures.pop("groups"))]
             parts[data] = figures | {"alarm": result.alarm}
     if not parts:
         raise SettingsError(f"evaluate.{at.name}: 'forgetting' needs held-out text; set stages.{name}.held_out above 0")
@@ -203,7 +201,7 @@ class Trial:
     known_words: frozenset[str]
 
 
-def make_trial(stage: SftSettings, at: Setting) -> Trial:
+def make_trial(stage: Sft, at: StageContext) -> Trial:
     """The trial of a stage: the openings of its held-out rows and, in the built-in world, questions about people of
     whom it only read."""
     world = talked_of(stage, at)
@@ -225,7 +223,7 @@ def behaviour(checkpoint: Checkpoint, trial: Trial) -> dict[str, Any]:
     return figures
 
 
-def _world(at: Setting) -> World:
+def _world(at: StageContext) -> World:
     world = world_of(at.data)
     if world is None:
         raise SettingsError("this suite asks about the built-in world, but [data] has none of kind 'world'")

@@ -27,7 +27,7 @@ from tutelage.evaluate.asking import Answer, ask
 from tutelage.ledger import Ledger
 from tutelage.model.hub import Checkpoint
 from tutelage.records import ROLES, Batch, Conversation, message
-from tutelage.stages.prepare import Setting, prepare
+from tutelage.stages.prepare import StageContext, prepare
 from tutelage.stages.settings import TrainedStage
 from tutelage.tokenizer import Tokenizer
 
@@ -36,7 +36,7 @@ COUNTED = 100_000  # conversations of a file beyond those that are shown: a seco
 ENDINGS = {"stop": "by itself", "length": "at the longest answer allowed", "context": "where the context was full"}
 
 
-def step_batches(stage: TrainedStage, at: Setting, step: int) -> tuple[list[Batch], Tokenizer]:
+def step_batches(stage: TrainedStage, at: StageContext, step: int) -> tuple[list[Batch], Tokenizer]:
     """The micro-batches of step `step`, counted from 1, and the tokenizer to read them with.
 
     Raises:
@@ -64,7 +64,7 @@ def show_rows(micro: list[Batch], tokenizer: Tokenizer, segments: int, as_text: 
         )
         console.print(
             f"micro-batch {number} of {len(micro)}: {len(batch.tokens_N):,} tokens in {len(batch.lengths)} segments, "
-            f"{batch.count:,.0f} graded; the first {len(lengths)}:"
+            f"{batch.count:,.0f} trained; the first {len(lengths)}:"
         )
         if as_text:
             console.print(packed_text_view(tokens, weights, roles, lengths, tokenizer))
@@ -153,7 +153,7 @@ def rendered_file(
 def show_file(rendered: Sequence[tuple[str, Rendered]], tokenizer: Tokenizer, as_text: bool, console: Console) -> None:
     """Conversations as coloured tables, or as running text."""
     for name, row in rendered:
-        console.print(f"{name}: {len(row.ids):,} tokens, {float(row.weights.sum()):,.0f} graded", highlight=False)
+        console.print(f"{name}: {len(row.ids):,} tokens, {float(row.weights.sum()):,.0f} trained", highlight=False)
         console.print(token_text_view(row, tokenizer) if as_text else token_table(row, tokenizer))
 
 

@@ -25,19 +25,19 @@ from tutelage.stages.settings import (
     MICRO_TOKENS,
     SFT_LR_SHARE,
     AnyStage,
-    ModelFolder,
-    PretrainSettings,
-    SftSettings,
+    Pretrain,
+    PretrainedModel,
+    Sft,
     TrainedStage,
     parent_of,
 )
-from tutelage.train.distributed import processes, rank
+from tutelage.train.distributed import rank, world_size
 from tutelage.train.find_lr import default_rate
 from tutelage.train.losses import LossFunction, cross_entropy
 
 
 @dataclass(frozen=True)
-class Setting:
+class StageContext:
     """Where a stage stands in its recipe: everything it may build on."""
 
     name: str
@@ -50,11 +50,11 @@ class Setting:
     folders: Mapping[str, Path]
     tokenizer: Path
 
-    def ancestor(self, stage: AnyStage) -> tuple[str, PretrainSettings | ModelFolder]:
+    def ancestor(self, stage: AnyStage) -> tuple[str, Pretrain | PretrainedModel]:
         """The base model that a stage builds on, through any number of stages between."""
         name = parent_of(stage)
         assert name is not None, "asked of stages that go on from others"
-        while isinstance(above := self.stages[name], SftSettings):
+        while isinstance(above := self.stages[name], Sft):
             assert above.parent is not None
             name = above.parent
         return name, above
@@ -64,8 +64,8 @@ class Setting:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A stage ready to run: the model as it starts, its sources by share of graded tokens, the loss and the rate.
+class TrainSetup:
+    """A stage ready to run: the model as it starts, its sources by share of trained tokens, the loss and the rate.
 
     held_out:      the rows of its own data that it is kept from.
     base_held_out: the text that its base model was kept from; nothing for a base model.
@@ -78,18 +78,18 @@ class Prepared:
     loss: LossFunction
     lr: float
 
-    def with_model(self, model: Transformer) -> Prepared:
+    def with_model(self, model: Transformer) -> TrainSetup:
         """The same stage with other weights."""
         return replace(self, checkpoint=replace(self.checkpoint, model=model))
 
     @property
-    def longest_unit(self) -> int:
-        """Tokens of the longest unit of any source."""
-        return max(int(source.store.tokens_U.max()) for source in self.sources.values())
+    def longest_group(self) -> int:
+        """Tokens of the longest group of any source."""
+        return max(int(source.store.tokens_G.max()) for source in self.sources.values())
 
     def micro_tokens(self, stage: TrainedStage) -> int:
         """Tokens of one forward pass, at most."""
-        return stage.micro_tokens or max(MICRO_TOKENS, self.longest_unit)
+        return stage.micro_tokens or max(MICRO_TOKENS, self.longest_group)
 
     def batches(self, stage: TrainedStage, state: State | None = None) -> Iterator[tuple[list[Batch], State]]:
         """The micro-batches of this process, step after step, from the start or from a saved state."""
@@ -101,12 +101,12 @@ class Prepared:
             epochs=stage.epochs,
             state=state,
             rank=rank(),
-            ranks=processes(),
+            ranks=world_size(),
         )
 
 
-def prepare_pretrain(stage: PretrainSettings, at: Setting) -> Prepared:
-    """Documents, every token graded, from random weights or from an earlier stage."""
+def prepare_pretrain(stage: Pretrain, at: StageContext) -> TrainSetup:
+    """Documents, every token trained, from random weights or from an earlier stage."""
     if stage.parent is None:
         tokenizer = tokenizers.load(at.tokenizer)
         config = resolve(at.model, tokenizer.vocab_size)
@@ -120,11 +120,11 @@ def prepare_pretrain(stage: PretrainSettings, at: Setting) -> Prepared:
     for name, share in stage.data.items():
         sources[name] = Source(stores.text(name, checkpoint.tokenizer, context, "train"), share)
         held_out[name] = stores.text(name, checkpoint.tokenizer, context, "held_out")
-    return Prepared(checkpoint, sources, held_out, {}, cross_entropy, stage.lr)
+    return TrainSetup(checkpoint, sources, held_out, {}, cross_entropy, stage.lr)
 
 
-def prepare_sft(stage: SftSettings, at: Setting) -> Prepared:
-    """Conversations, the assistant's tokens graded, with documents of the pre-training replayed beside them."""
+def prepare_sft(stage: Sft, at: StageContext) -> TrainSetup:
+    """Conversations, the assistant's tokens trained, with documents of the pre-training replayed beside them."""
     assert stage.parent is not None
     narrow = stage.lora is not None and stage.lora.base_dtype == "bfloat16"
     checkpoint = load_model(at.folders[stage.parent], dtype=torch.bfloat16 if narrow else None)
@@ -163,18 +163,18 @@ def prepare_sft(stage: SftSettings, at: Setting) -> Prepared:
         rate = default_rate(parameter_count(checkpoint.model.config)) * times
     if rate is None:
         raise SettingsError(f"stages.{base_name} does not say the rate it was trained with; set stages.{at.name}.lr")
-    return Prepared(checkpoint, sources, held_out, base_held_out, cross_entropy, rate)
+    return TrainSetup(checkpoint, sources, held_out, base_held_out, cross_entropy, rate)
 
 
-def text_context(stage: SftSettings, name: str, context: int) -> int:
+def text_context(stage: Sft, name: str, context: int) -> int:
     """The longest piece of text `name` that a stage replays or is measured on, in tokens. Documents given for a model
     made elsewhere may be books, and its context may hold one: a single piece would then be more than a step."""
     return min(context, MICRO_TOKENS, max(2, stage.batch_tokens // 2)) if name in stage.replay_data else context
 
 
-def prepare(stage: TrainedStage, at: Setting) -> Prepared:
+def prepare(stage: TrainedStage, at: StageContext) -> TrainSetup:
     """Everything a stage needs to run; tokenises its data where that has not been done yet."""
-    prepared = prepare_sft(stage, at) if isinstance(stage, SftSettings) else prepare_pretrain(stage, at)
+    prepared = prepare_sft(stage, at) if isinstance(stage, Sft) else prepare_pretrain(stage, at)
     for name, source in prepared.sources.items():
         if not len(source.store):
             raise ValueError(f"stage {at.name}: nothing is left to train on in '{name}'; see its ledger")
@@ -182,9 +182,9 @@ def prepare(stage: TrainedStage, at: Setting) -> Prepared:
     if stage.recompute and model.config.foreign_parameters is not None:
         raise SettingsError(f"stage {at.name}: recompute is for the built-in architectures, and its model is another")
     model.recompute = stage.recompute
-    if stage.micro_tokens and stage.micro_tokens < prepared.longest_unit:
+    if stage.micro_tokens and stage.micro_tokens < prepared.longest_group:
         raise SettingsError(
             f"stage {at.name}: micro_tokens = {stage.micro_tokens}, but its longest conversation or piece of text has "
-            f"{prepared.longest_unit} tokens; raise micro_tokens to at least that"
+            f"{prepared.longest_group} tokens; raise micro_tokens to at least that"
         )
     return prepared

@@ -11,8 +11,8 @@ from tutelage.chat.formats import read_prompts
 from tutelage.evaluate.format import words
 from tutelage.records import Conversation
 from tutelage.stages.data import ProbeText, Prompts, WorldChat, conversations, find_world, plain_texts
-from tutelage.stages.prepare import Setting
-from tutelage.stages.settings import SftSettings
+from tutelage.stages.prepare import StageContext
+from tutelage.stages.settings import Sft
 from tutelage.world.prompts import prompt_sets as world_prompts
 from tutelage.world.society import World
 
@@ -34,7 +34,7 @@ def opening(conversation: Conversation) -> Conversation:
     return Conversation(conversation.messages[: first + 1], conversation.id)
 
 
-def rows(stage: SftSettings, at: Setting, held_out: bool) -> Iterator[Conversation]:
+def rows(stage: Sft, at: StageContext, held_out: bool) -> Iterator[Conversation]:
     """The conversations that a stage trains on, or those that it is kept from."""
     for name in stage.data:
         for row in conversations(name, at.data):
@@ -42,13 +42,13 @@ def rows(stage: SftSettings, at: Setting, held_out: bool) -> Iterator[Conversati
                 yield row
 
 
-def talked_of(stage: SftSettings, at: Setting) -> World | None:
+def talked_of(stage: Sft, at: StageContext) -> World | None:
     """The built-in world, where a stage's conversations are about it."""
     chats = (data for name in stage.data if isinstance(data := at.data[name], WorldChat))
     return next((World(find_world(data, at.data)) for data in chats), None)
 
 
-def spared(stage: SftSettings, at: Setting) -> Iterator[Conversation]:
+def spared(stage: Sft, at: StageContext) -> Iterator[Conversation]:
     """The openings of held-out rows, without those that a row trained on has too."""
     # Their hashes, which take a hundredth of the memory.
     trained = {hash(opening(row).messages) for row in rows(stage, at, held_out=False)}
@@ -56,14 +56,14 @@ def spared(stage: SftSettings, at: Setting) -> Iterator[Conversation]:
     return (prompt for prompt in held_out if hash(prompt.messages) not in trained)
 
 
-def trial_prompts(stage: SftSettings, at: Setting) -> list[Conversation]:
+def trial_prompts(stage: Sft, at: StageContext) -> list[Conversation]:
     """What a stage is tried on while it trains, to choose among its checkpoints: the openings of held-out rows that are
     not reported on."""
     reported = {prompt.messages for prompts in prompt_sets(stage, at).values() for prompt in prompts}
     return list(islice((prompt for prompt in spared(stage, at) if prompt.messages not in reported), TRIED))
 
 
-def prompt_sets(stage: SftSettings, at: Setting) -> dict[str, list[Conversation]]:
+def prompt_sets(stage: Sft, at: StageContext) -> dict[str, list[Conversation]]:
     """Named sets: `seen` in training, then those of the recipe's prompts, else of its world, else held-out rows."""
     seen = list(islice(distinct(map(opening, rows(stage, at, held_out=False))), SEEN))
     sets: dict[str, list[Conversation]] = {"seen": seen}
@@ -91,7 +91,7 @@ def distinct(prompts: Iterable[Conversation]) -> Iterator[Conversation]:
             yield prompt
 
 
-def known_words(stage: SftSettings, at: Setting) -> frozenset[str]:
+def known_words(stage: Sft, at: StageContext) -> frozenset[str]:
     """The words of the text that a stage and its base were trained on; none where that text is not known."""
     _, base = at.ancestor(stage)
     known: set[str] = set()
@@ -109,7 +109,7 @@ def known_words(stage: SftSettings, at: Setting) -> frozenset[str]:
     return frozenset(known)
 
 
-def trained_answers(stage: SftSettings, at: Setting) -> frozenset[int]:
+def trained_answers(stage: Sft, at: StageContext) -> frozenset[int]:
     """The hash of every answer that a stage is trained to give."""
     return frozenset(
         hash(message.text.strip())

@@ -17,7 +17,7 @@ from tutelage.batching.loader import Cursor, State, count_steps
 from tutelage.batching.store import Store
 from tutelage.config import convert, to_plain
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.evaluate.loss import mean_loss, unit_losses
+from tutelage.evaluate.loss import group_losses, mean_loss
 from tutelage.evaluate.samples import held_out_samples
 from tutelage.files import read_json, write_json, write_text
 from tutelage.model.chain import publish_adapter
@@ -28,10 +28,17 @@ from tutelage.model.weights import load_trained_state, trained_state
 from tutelage.process import Stopped, environment, peak_rss_bytes, stop_requests
 from tutelage.progress import Bar, status, track
 from tutelage.stages.evaluate import Trial, behaviour, make_trial
-from tutelage.stages.prepare import Prepared, Setting, prepare
-from tutelage.stages.settings import SftSettings, TrainedStage, chooses
-from tutelage.train.checkpoint import Position, load_checkpoint, save_checkpoint
-from tutelage.train.distributed import agreed, first_leads, gather, is_first, meet, shard
+from tutelage.stages.prepare import StageContext, TrainSetup, prepare
+from tutelage.stages.settings import Sft, TrainedStage, chooses
+from tutelage.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
+from tutelage.train.distributed import (
+    all_gather_object,
+    barrier,
+    broadcast_object,
+    is_main_process,
+    main_process_first,
+    shard,
+)
 from tutelage.train.find_lr import ABOVE, BELOW, SWEEP_STEPS, RateSearch, find_rate
 from tutelage.train.loop import Precision, StepReport, train
 from tutelage.train.optimizers import Optimizer
@@ -47,11 +54,11 @@ class Journal:
     """What a stage's hooks write while it trains: the log, the checkpoints, the weights that behaved best so far, and
     the bar on the screen. Of many processes the first alone writes and looks; `whole` gives it the model for that."""
 
-    at: Setting
+    at: StageContext
     stage: TrainedStage
-    prepared: Prepared
+    prepared: TrainSetup
     optimizer: Optimizer
-    position: Position
+    position: TrainState
     steps: int
     bar: Bar
     stop: Callable[[], bool]
@@ -71,7 +78,7 @@ class Journal:
             step=report.done,
             data=report.state,
             tokens=before.tokens + report.tokens,
-            graded=before.graded + report.graded,
+            trained_tokens=before.trained_tokens + report.trained_tokens,
             seconds=seconds,
         )
         means = named_by_source(report.metrics.means(), list(self.prepared.sources))
@@ -81,7 +88,7 @@ class Journal:
             "lr": self.optimizer.lr * report.lr_factor,
             "gradient_norm": report.gradient_norm,
             "tokens": self.position.tokens,
-            "graded": self.position.graded,
+            "trained_tokens": self.position.trained_tokens,
         }
         last = report.done == self.steps
         if last or self.looks_after(report.done, before.data):
@@ -89,7 +96,7 @@ class Journal:
         self.lines.append(json.dumps(line))
         self.bar.update(1, {**means, "lr": line["lr"], "tokens/s": self.position.tokens / max(seconds, 1e-9)})
         # One clock decides, and any process may be the one that is asked to stop.
-        said = gather([self.stop(), now - self.saved >= self.stage.checkpoint_seconds])
+        said = all_gather_object([self.stop(), now - self.saved >= self.stage.checkpoint_seconds])
         stopping = any(asked for asked, _ in said) and not last
         if last or stopping or said[0][1]:
             self.save()
@@ -124,7 +131,7 @@ class Journal:
 
     def save(self) -> None:
         # The log goes first: lines past the checkpoint are cut when it is taken up again.
-        if is_first():
+        if is_main_process():
             with (self.at.folder / LOG).open("a") as log:
                 log.writelines(line + "\n" for line in self.lines)
         self.lines.clear()
@@ -138,10 +145,10 @@ def named_by_source(means: Mapping[str, float], sources: list[str]) -> dict[str,
     return {numbered.get(name, name): value for name, value in means.items()}
 
 
-def held_out_losses(prepared: Prepared, stores: Mapping[str, Store], stage: TrainedStage) -> dict[str, float]:
-    """Mean loss in nats per graded token on each held-out part that has rows."""
+def held_out_losses(prepared: TrainSetup, stores: Mapping[str, Store], stage: TrainedStage) -> dict[str, float]:
+    """Mean loss in nats per trained token on each held-out part that has rows."""
     model, micro = prepared.checkpoint.model, prepared.micro_tokens(stage)
-    return {name: mean_loss(unit_losses(model, store, micro), store) for name, store in stores.items() if len(store)}
+    return {name: mean_loss(group_losses(model, store, micro), store) for name, store in stores.items() if len(store)}
 
 
 def own_loss(line: Mapping[str, Any]) -> float:
@@ -156,7 +163,7 @@ Merit = tuple[float, float]
 def merit_of(line: Mapping[str, Any], stage: TrainedStage) -> Merit | None:
     """What a look's weights are chosen by, the higher the better; None where the line has nothing of it. Behaviour and,
     where it is equal, the lower held-out loss; or the loss alone."""
-    if isinstance(stage, SftSettings) and stage.keep == "loss":
+    if isinstance(stage, Sft) and stage.keep == "loss":
         return (-own_loss(line), 0.0) if own_loss(line) < math.inf else None
     return by_behaviour(line) if "behaviour" in line else None
 
@@ -166,20 +173,20 @@ def by_behaviour(line: Mapping[str, Any]) -> Merit:
     return round(line["behaviour"]["score"], 6), -own_loss(line)
 
 
-def samples(prepared: Prepared) -> list[dict[str, str]]:
+def samples(prepared: TrainSetup) -> list[dict[str, str]]:
     """What the model writes after a few held-out prompts."""
     stores = [store for store in prepared.held_out.values() if len(store)]
     return [row for store in stores for row in held_out_samples(prepared.checkpoint, store, SAMPLES, SAMPLING)]
 
 
-def run_stage(stage: TrainedStage, at: Setting, fingerprint: str) -> None:
+def run_stage(stage: TrainedStage, at: StageContext, fingerprint: str) -> None:
     """Train a stage and write its folder; takes up a checkpoint of the same fingerprint where one stands.
 
     Raises:
         Stopped: Ctrl-C or SIGTERM came; a checkpoint was saved and the same command goes on from it.
         ValueError: the data cannot be trained on.
     """
-    with first_leads():  # it tokenises the data, which the others then find
+    with main_process_first():  # it tokenises the data, which the others then find
         prepared = prepare(stage, at)
     checkpoint = prepared.checkpoint
     whole = shard(checkpoint.model)
@@ -189,7 +196,7 @@ def run_stage(stage: TrainedStage, at: Setting, fingerprint: str) -> None:
     if steps is None:
         assert stage.epochs is not None
         steps = count_steps(prepared.sources, stage.batch_tokens, stage.seed, stage.epochs)
-    search = search_rate(stage, at, prepared, fingerprint) if isinstance(stage, SftSettings) and stage.find_lr else None
+    search = search_rate(stage, at, prepared, fingerprint) if isinstance(stage, Sft) and stage.find_lr else None
     if search is not None:
         prepared = replace(prepared, lr=search.chosen)
     optimizer = Optimizer(checkpoint.model, stage.optimizer, prepared.lr)
@@ -198,13 +205,13 @@ def run_stage(stage: TrainedStage, at: Setting, fingerprint: str) -> None:
     if position is None:
         if (at.folder / CHECKPOINT).exists():
             status(f"{at.name}: its settings or what it builds on changed, so it starts again and replaces the old one")
-        position = Position(0, {}, fingerprint)
+        position = TrainState(0, {}, fingerprint)
     else:
         status(f"{at.name}: going on after step {position.step} of {steps}")
-    lines = _cut_log(at.folder / LOG, position.step) if is_first() else []
+    lines = _cut_log(at.folder / LOG, position.step) if is_main_process() else []
     merits = [merit_of(line, stage) for line in lines]
     best = max((merit for merit in merits if merit is not None), default=(-math.inf, -math.inf))
-    trial = make_trial(stage, at) if is_first() and isinstance(stage, SftSettings) and stage.evaluate_every else None
+    trial = make_trial(stage, at) if is_main_process() and isinstance(stage, Sft) and stage.evaluate_every else None
     stream = prepared.batches(stage, position.data or None)
     with stop_requests() as stop, track(at.name, steps, "steps", position.step) as bar:
         journal = Journal(at, stage, prepared, optimizer, position, steps, bar, stop, trial, best, whole)
@@ -217,13 +224,13 @@ def run_stage(stage: TrainedStage, at: Setting, fingerprint: str) -> None:
     model = whole()
     if model is not None:
         _finish(stage, at, fingerprint, prepared.with_model(model), journal.position, search)
-    meet()
+    barrier()
 
 
-def search_rate(stage: SftSettings, at: Setting, prepared: Prepared, fingerprint: str) -> RateSearch:
+def search_rate(stage: Sft, at: StageContext, prepared: TrainSetup, fingerprint: str) -> RateSearch:
     """The rate found by a sweep over the stage's own first steps; read where it was made before for the same stage."""
     path = at.folder / RATES
-    stored = agreed(read_json(path) if is_first() and path.exists() else None)
+    stored = broadcast_object(read_json(path) if is_main_process() and path.exists() else None)
     if stored is not None and stored["fingerprint"] == fingerprint:
         return convert(stored["search"], RateSearch, str(path))
     model = prepared.checkpoint.model
@@ -233,7 +240,7 @@ def search_rate(stage: SftSettings, at: Setting, prepared: Prepared, fingerprint
             model, stage.optimizer, stream, prepared.loss, lowest=prepared.lr * BELOW, highest=prepared.lr * ABOVE,
             precision=precision_of(stage, model), bar=bar,
         )  # fmt: skip
-    if is_first():
+    if is_main_process():
         write_json(path, {"fingerprint": fingerprint, "search": asdict(search)})
     status(f"{at.name}: the peak rate is {search.chosen:g}, found by {search.by}")
     return search
@@ -247,25 +254,25 @@ def precision_of(stage: TrainedStage, model: torch.nn.Module) -> Precision:
 
 def _finish(
     stage: TrainedStage,
-    at: Setting,
+    at: StageContext,
     fingerprint: str,
-    prepared: Prepared,
-    position: Position,
+    prepared: TrainSetup,
+    position: TrainState,
     search: RateSearch | None,
 ) -> None:
     log = [json.loads(line) for line in (at.folder / LOG).read_text().splitlines()]
     chosen = _choose(log, stage)
     if chosen["by"] != "last" and chosen["step"] != position.step:
         load_trained_state(prepared.checkpoint.model, load_tensors(at.folder / CHOSEN))
-    if isinstance(stage, SftSettings) and stage.lora is not None:
+    if isinstance(stage, Sft) and stage.lora is not None:
         assert stage.parent is not None
         publish_adapter(at.folder, prepared.checkpoint, at.folders[stage.parent], stage.lora)
     else:
         save_model(at.folder, prepared.checkpoint)
     look = next(line for line in log if line["step"] == chosen["step"])
     held_out = {name.removeprefix("held_out."): loss for name, loss in look.items() if name.startswith("held_out.")}
-    units = {name: len(source.store) for name, source in prepared.sources.items()}
-    passes = {name: round(cursor.epoch + cursor.position / units[name], 4) for name, cursor in position.data.items()}
+    groups = {name: len(source.store) for name, source in prepared.sources.items()}
+    passes = {name: round(cursor.epoch + cursor.position / groups[name], 4) for name, cursor in position.data.items()}
     write_json(
         at.folder / STAGE,
         {
@@ -279,7 +286,7 @@ def _finish(
             "vocab": prepared.checkpoint.tokenizer.vocab_size,
             "steps": position.step,
             "tokens": position.tokens,
-            "graded": position.graded,
+            "trained_tokens": position.trained_tokens,
             "seconds": position.seconds,
             "tokens_per_second": position.tokens / max(position.seconds, 1e-9),
             "loss": _recent_loss(log),
@@ -287,7 +294,7 @@ def _finish(
             "held_out": held_out,
             "chosen": chosen,
             "passes": passes,
-            "graded_by_source": {name: cursor.graded for name, cursor in position.data.items()},
+            "trained_by_dataset": {name: cursor.trained_tokens for name, cursor in position.data.items()},
             "ledgers": {name: source.store.ledger.to_dict() for name, source in prepared.sources.items()},
             "stores": {name: source.store.folder.name for name, source in prepared.sources.items()},
             "peak_rss_bytes": peak_rss_bytes(),
@@ -308,7 +315,7 @@ def _choose(log: list[dict[str, Any]], stage: TrainedStage) -> dict[str, Any]:
         chosen |= {"best_behaviour_step": best["step"], "score": best["behaviour"]["score"]}
     rated = [(merit, line) for line in log if (merit := merit_of(line, stage)) is not None] if chooses(stage) else []
     if rated:
-        assert isinstance(stage, SftSettings)
+        assert isinstance(stage, Sft)
         _, kept = max(rated, key=lambda one: one[0])  # the first of equals, as the weights were kept
         chosen |= {"step": kept["step"], "by": stage.keep}
     with_loss = [line for line in looks or [line for _, line in rated] if own_loss(line) < math.inf]
@@ -318,8 +325,8 @@ def _choose(log: list[dict[str, Any]], stage: TrainedStage) -> dict[str, Any]:
 def _recent_loss(log: list[dict[str, Any]]) -> float:
     """The training loss over the last twentieth of the steps; the last alone may hold only a few leftover tokens."""
     recent = log[-max(2, len(log) // 20) :]
-    before = [0.0, *(line["graded"] for line in log)][-len(recent) - 1 : -1]
-    weights = [line["graded"] - done for line, done in zip(recent, before, strict=True)]
+    before = [0.0, *(line["trained_tokens"] for line in log)][-len(recent) - 1 : -1]
+    weights = [line["trained_tokens"] - done for line, done in zip(recent, before, strict=True)]
     return sum(line["loss"] * weight for line, weight in zip(recent, weights, strict=True)) / sum(weights)
 
 

@@ -27,10 +27,10 @@ LORA_LR_TIMES = 10
 MICRO_TOKENS = 1536
 
 
-class StageSettings(Settings, frozen=True, kw_only=True):
+class TrainStage(Settings, frozen=True, kw_only=True):
     """What every stage has.
 
-    data:            name of the data -> its share of the graded tokens.
+    data:            name of the data -> its share of the trained tokens.
     parent:          the stage whose model this one goes on from; written `from` in a recipe.
     epochs, steps:   how long: passes over the first data named, or optimizer steps. Exactly one of the two.
     batch_tokens:    tokens an optimizer step reads, at most.
@@ -84,13 +84,13 @@ class StageSettings(Settings, frozen=True, kw_only=True):
             raise SettingsError("evaluate_every and checkpoint_seconds must not be negative")
 
 
-class PretrainSettings(StageSettings, tag="pretrain", tag_field="kind", frozen=True, kw_only=True):
+class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_only=True):
     """Learn to predict every token of documents. Mid-training is this too, from an earlier stage on other data."""
 
     lr: float = 3e-3
 
 
-class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_only=True):
+class Sft(TrainStage, tag="sft", tag_field="kind", frozen=True, kw_only=True):
     """Learn to answer: supervised fine-tuning on conversations.
 
     lr:       peak learning rate; a third of the rate of the pre-training it builds on where left out, and
@@ -99,7 +99,7 @@ class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_on
     find_lr:  the rate is found by a short sweep over rates before training (train.find_lr), on the stage's own data.
     train_on: "all" grades every turn of the assistant, "last" its last one; "response-only" grades every turn and
               leaves out what it answers (response tuning, arXiv 2410.02465); "everything" grades users' words too.
-    replay:   share of the graded tokens of every step that is text of the pre-training, against forgetting.
+    replay:   share of the trained tokens of every step that is text of the pre-training, against forgetting.
     replay_data: the text that is replayed, with shares; what the model was trained on where left out. What is held out
               of it measures forgetting too.
     max_forgetting: the run fails, after all is written, where the loss on held-out text of the pre-training has risen
@@ -129,7 +129,7 @@ class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_on
         if not 0 <= self.max_refused <= 1:
             raise SettingsError(f"max_refused is {self.max_refused}; it is a share of the rows, from 0 to 1")
         if not 0 <= self.replay < 1:
-            raise SettingsError(f"replay is {self.replay}; it is a share of the graded tokens: at least 0, below 1")
+            raise SettingsError(f"replay is {self.replay}; it is a share of the trained tokens: at least 0, below 1")
         if self.replay_data and (not self.replay or min(self.replay_data.values()) <= 0):
             raise SettingsError("replay_data names text to replay: give each a share above 0, and replay above 0")
         if self.lora is not None and self.optimizer.kind != "adamw":
@@ -140,7 +140,7 @@ class SftSettings(StageSettings, tag="sft", tag_field="kind", frozen=True, kw_on
             raise SettingsError(f"max_forgetting is {self.max_forgetting}; it is a share of the loss, such as 0.1")
 
 
-class ModelFolder(Settings, tag="model", tag_field="kind", frozen=True, kw_only=True):
+class PretrainedModel(Settings, tag="model", tag_field="kind", frozen=True, kw_only=True):
     """A model that is there already, for other stages to go on from; nothing is trained.
 
     path:         its folder; a relative one in a recipe is looked for beside the recipe.
@@ -158,24 +158,24 @@ class ModelFolder(Settings, tag="model", tag_field="kind", frozen=True, kw_only=
     batch_tokens: int = 8192
 
 
-TrainedStage = PretrainSettings | SftSettings
-AnyStage = PretrainSettings | SftSettings | ModelFolder
+TrainedStage = Pretrain | Sft
+AnyStage = Pretrain | Sft | PretrainedModel
 
 
 def parent_of(stage: AnyStage) -> str | None:
     """The stage that one goes on from."""
-    return None if isinstance(stage, ModelFolder) else stage.parent
+    return None if isinstance(stage, PretrainedModel) else stage.parent
 
 
 def chooses(stage: TrainedStage) -> bool:
     """Whether a stage keeps its best look at held-out data, so that when it looks decides what it becomes."""
-    return isinstance(stage, SftSettings) and stage.keep != "last" and stage.evaluate_every != 0
+    return isinstance(stage, Sft) and stage.keep != "last" and stage.evaluate_every != 0
 
 
 def chats(stages: Mapping[str, AnyStage], name: str | None) -> bool:
     """Whether a stage's model has the chat tokens: it, or a stage it goes on from, is fine-tuned."""
     while name is not None:
-        if isinstance(stages[name], SftSettings):
+        if isinstance(stages[name], Sft):
             return True
         name = parent_of(stages[name])
     return False

@@ -42,7 +42,7 @@ class ProcessLost(ConnectionError):
     """Another process of the run ended without a word: it was killed, or its machine is gone."""
 
 
-def processes() -> int:
+def world_size() -> int:
     """How many processes work on this run."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
@@ -52,13 +52,13 @@ def rank() -> int:
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def is_first() -> bool:
+def is_main_process() -> bool:
     """Whether this is the process that prints, writes and evaluates."""
     return rank() == 0
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def init_distributed() -> Iterator[None]:
     """Within the block this process works on one run with all that `torchrun` started beside it, over gloo on
     processors and NCCL on GPUs, one GPU a process; only the first shows its progress. Started alone it stays alone.
 
@@ -122,12 +122,12 @@ def _end_with_the_others(store: dist.Store, done: threading.Event) -> None:
             os._exit(1)
 
 
-def gather(value: Any) -> list[Any]:
+def all_gather_object(value: Any) -> list[Any]:
     """What every process says, by rank; for figures, names and other plain data. All must call it."""
-    if processes() == 1:
+    if world_size() == 1:
         return [value]
     said = torch.frombuffer(bytearray(msgspec.msgpack.encode(value)), dtype=torch.uint8)
-    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(processes())]
+    sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
     dist.all_gather(sizes, torch.tensor([len(said)]))
     longest = max(int(size) for size in sizes)
     rows = [torch.empty(longest, dtype=torch.uint8) for _ in sizes]
@@ -135,34 +135,34 @@ def gather(value: Any) -> list[Any]:
     return [msgspec.msgpack.decode(row[: int(size)].numpy().tobytes()) for row, size in zip(rows, sizes, strict=True)]
 
 
-def agreed(value: Any) -> Any:
+def broadcast_object(value: Any) -> Any:
     """What the first process says, on every process. All must call it."""
-    return gather(value if is_first() else None)[0]
+    return all_gather_object(value if is_main_process() else None)[0]
 
 
-def meet() -> None:
+def barrier() -> None:
     """Wait until every process is here."""
-    gather(None)
+    all_gather_object(None)
 
 
 @contextmanager
-def first_leads() -> Iterator[None]:
+def main_process_first() -> Iterator[None]:
     """Within the block the first process goes ahead: what it writes, the others find."""
-    if not is_first():
-        meet()
+    if not is_main_process():
+        barrier()
     yield
-    if is_first():
-        meet()
+    if is_main_process():
+        barrier()
 
 
 @contextmanager
 def shared_folder(path: Path) -> Iterator[Path]:
     """`atomic_folder` for all processes together: all write into it, and when all have it takes its place."""
     with ExitStack() as stack:
-        temporary = stack.enter_context(atomic_folder(path)) if is_first() else None
-        yield Path(agreed(str(temporary)))
-        meet()
-    meet()
+        temporary = stack.enter_context(atomic_folder(path)) if is_main_process() else None
+        yield Path(broadcast_object(str(temporary)))
+        barrier()
+    barrier()
 
 
 def shard(model: Model) -> Callable[[], Model | None]:
@@ -175,7 +175,7 @@ def shard(model: Model) -> Callable[[], Model | None]:
     Raises:
         ValueError: the model is not made of our blocks.
     """
-    if processes() == 1:
+    if world_size() == 1:
         return lambda: model
     blocks = getattr(model, "blocks", None)
     if blocks is None:
@@ -191,7 +191,7 @@ def shard(model: Model) -> Callable[[], Model | None]:
     # Deep copies cannot be made of a model once it is spread. This one holds no numbers, and so no memory.
     outlines = {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()}
     outline = copy.deepcopy(model, dict(outlines))
-    mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (processes(),))
+    mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (world_size(),))
     modules: list[nn.Module] = [*blocks, model]
     for module in modules:
         spread = fully_shard(module, mesh=mesh)
@@ -205,28 +205,28 @@ def shard(model: Model) -> Callable[[], Model | None]:
 def _gathered(model: Model, outline: Model) -> Model | None:
     tensors = {}
     for name, tensor in model.state_dict().items():
-        whole = whole_tensor(tensor)
-        if is_first():
+        whole = full_tensor(tensor)
+        if is_main_process():
             tensors[name] = whole
-    if not is_first():
+    if not is_main_process():
         return None
     plain = copy.deepcopy(outline)
     plain.load_state_dict(tensors, assign=True)
     return plain.to(next(iter(tensors.values())).device)  # the tables that are worked out and never saved
 
 
-def whole_tensor(tensor: torch.Tensor) -> torch.Tensor:
+def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
     """A tensor that may be spread over all processes, whole on each of them."""
-    if processes() == 1:
+    if world_size() == 1:
         return tensor
     from torch.distributed.tensor import DTensor
 
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
-def spread_like(whole: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+def distribute_like(whole: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """A tensor of which each process has all, spread over them as `other` is; nothing is sent."""
-    if processes() == 1:
+    if world_size() == 1:
         return whole
     from torch.distributed.tensor import DTensor, Replicate
 
@@ -275,7 +275,7 @@ def load_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
-            checkpoint.load(dict(tensors), storage_reader=reader, no_dist=processes() == 1)
+            checkpoint.load(dict(tensors), storage_reader=reader, no_dist=world_size() == 1)
     except checkpoint.CheckpointException as error:
         raise _not_whole(folder, next(iter(error.failures.values()))[0]) from error
 

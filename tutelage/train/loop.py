@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from tutelage.batching.loader import State
-from tutelage.batching.packing import is_filler, to_device
+from tutelage.batching.packing import is_padding, to_device
 from tutelage.process import keep_freed_memory
 from tutelage.records import Batch
-from tutelage.train.distributed import gather
+from tutelage.train.distributed import all_gather_object
 from tutelage.train.losses import LossFunction
 from tutelage.train.metrics import Metrics
 from tutelage.train.optimizers import Optimizer
@@ -27,7 +27,7 @@ class StepReport:
     state: State
     metrics: Metrics
     tokens: int
-    graded: float
+    trained_tokens: float
     gradient_norm: float
     lr_factor: float
 
@@ -36,7 +36,7 @@ Hook = Callable[[StepReport], None]
 Precision = Literal["float32", "bfloat16"]
 
 
-class NothingGraded(ValueError):
+class NothingToTrain(ValueError):
     """A step in which no token has any weight: training on it would teach nothing and show a loss of 0."""
 
 
@@ -57,23 +57,23 @@ def train(
     precision: Precision = "float32",
 ) -> None:
     """Run optimizer steps `start` to `steps`. Every gradient is the sum of all micro-batches' losses over the step's
-    total graded weight, so it does not depend on how the step was cut, nor among how many processes.
+    total loss weight, so it does not depend on how the step was cut, nor among how many processes.
 
     With `precision` "bfloat16" matrix products and what flows between them are in it; weights, their gradients and the
     optimizer's state stay as they are, and sums over a vocabulary and the loss are in float32.
 
     Raises:
-        NothingGraded: a step's graded weight is 0.
+        NothingToTrain: a step's loss weight is 0.
         LossNotFinite: a loss is not finite; the model still holds the weights from before that step.
     """
     keep_freed_memory()
     device = next(model.parameters()).device
     for step in range(start, steps):
         micro, state = next(batches)
-        mine = sum(b.count for b in micro), sum(len(b.tokens_N) for b in micro if not is_filler(b))
-        total, tokens = (sum(column) for column in zip(*gather(mine), strict=True))
+        mine = sum(b.count for b in micro), sum(len(b.tokens_N) for b in micro if not is_padding(b))
+        total, tokens = (sum(column) for column in zip(*all_gather_object(mine), strict=True))
         if total == 0:
-            raise NothingGraded(f"step {step + 1}: no token of it is graded; look at the data with `tutelage look`")
+            raise NothingToTrain(f"step {step + 1}: all loss weights are 0; inspect the data with `tutelage look`")
         metrics = Metrics()
         for batch in micro:
             with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
@@ -98,6 +98,6 @@ def train(
 def _of_all(own: Metrics) -> Metrics:
     """The metrics of all processes together."""
     together = Metrics()
-    for pairs in gather(own.pairs):
+    for pairs in all_gather_object(own.pairs):
         together.add(Metrics(pairs))
     return together

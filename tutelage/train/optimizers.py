@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from tutelage.config import Settings
-from tutelage.train.distributed import processes, spread_like, whole_tensor
+from tutelage.train.distributed import distribute_like, full_tensor, world_size
 
 
 class OptimizerSettings(Settings, frozen=True, kw_only=True):
@@ -64,7 +64,7 @@ class Optimizer:
             )  # fmt: skip
             self.optimizers.append(adam)
         # Spread over processes, no more than one matrix is gathered at a time.
-        for matrices in [[p] for p in muon] if processes() > 1 else [muon] if muon else []:
+        for matrices in [[p] for p in muon] if world_size() > 1 else [muon] if muon else []:
             orthogonal = torch.optim.Muon(
                 matrices, lr=lr, momentum=settings.momentum, weight_decay=settings.weight_decay,
                 adjust_lr_fn="match_rms_adamw",
@@ -74,7 +74,7 @@ class Optimizer:
     def gradient_norm(self) -> float:
         """The norm of all gradients together."""
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        return float(whole_tensor(norm))
+        return float(full_tensor(norm))
 
     def step(self, factor: float, norm: float) -> None:
         """Clip gradients of norm `norm`, then take one step at `factor` of the peak rate."""
@@ -84,7 +84,7 @@ class Optimizer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * factor
-            if processes() > 1 and isinstance(optimizer, torch.optim.Muon):
+            if world_size() > 1 and isinstance(optimizer, torch.optim.Muon):
                 _step_whole(optimizer)
             else:
                 optimizer.step()
@@ -139,11 +139,11 @@ def _step_whole(optimizer: torch.optim.Optimizer) -> None:
     (parameter,) = group["params"]
     if parameter.grad is None:
         return
-    whole = nn.Parameter(whole_tensor(parameter))
-    whole.grad = whole_tensor(parameter.grad)
-    optimizer.state[whole] = {slot: whole_tensor(tensor) for slot, tensor in optimizer.state.pop(parameter, {}).items()}
+    whole = nn.Parameter(full_tensor(parameter))
+    whole.grad = full_tensor(parameter.grad)
+    optimizer.state[whole] = {slot: full_tensor(tensor) for slot, tensor in optimizer.state.pop(parameter, {}).items()}
     group["params"] = [whole]
     optimizer.step()
     group["params"] = [parameter]
-    optimizer.state[parameter] = {slot: spread_like(t, parameter) for slot, t in optimizer.state.pop(whole).items()}
-    parameter.copy_(spread_like(whole, parameter))
+    optimizer.state[parameter] = {slot: distribute_like(t, parameter) for slot, t in optimizer.state.pop(whole).items()}
+    parameter.copy_(distribute_like(whole, parameter))

@@ -15,7 +15,7 @@ from tutelage.lab.finding import Bar, Finding, IntervalPlot, Result, Table, Verd
 SEEDS = (0, 1, 2)
 MASKED = [PLAIN, "plain_seed_1", "plain_seed_2"]
 UNMASKED = [f"unmasked_seed_{seed}" for seed in SEEDS]
-GRADED = {"the assistant's tokens": MASKED, "all tokens": UNMASKED}
+TRAINED_ON = {"the assistant's tokens": MASKED, "all tokens": UNMASKED}
 STAGES = [fine_tuning(PLAIN), *(fine_tuning(MASKED[seed], f"seed = {seed}") for seed in SEEDS[1:])]
 STAGES += [fine_tuning(UNMASKED[seed], f'seed = {seed}, train_on = "everything"') for seed in SEEDS]
 RECIPE = recipe(DEMO, STAGES, {name: ["format", "knowledge"] for name in [*MASKED, *UNMASKED]})
@@ -68,16 +68,16 @@ def measure(bench: Bench) -> Result:
     run = bench.run(RECIPE, "demo")
     rows: list[list[str | Estimate]] = []
     rates = {}
-    for graded, stages in GRADED.items():
-        rates[graded] = {name: pooled([run.outcomes(stage, name) for stage in stages]) for name in MEASURES}
+    for trained, stages in TRAINED_ON.items():
+        rates[trained] = {name: pooled([run.outcomes(stage, name) for stage in stages]) for name in MEASURES}
         seeds = ", ".join(f"{run.rate(stage, 'knowledge.held_out').value:.1%}" for stage in stages)
         spoke = sum(1 - run.rate(stage, "format.keeps_its_turn").value for stage in stages) / len(stages)
-        questions, *form = rates[graded].values()
-        rows.append([graded, questions, seeds, *form, f"{spoke:.1%}"])
+        questions, *form = rates[trained].values()
+        rows.append([trained, questions, seeds, *form, f"{spoke:.1%}"])
     questions_words, *form_words = MEASURES.values()
-    header = ["graded", questions_words, "by seed", *form_words, "speaks for the user"]
-    bars = [Bar(words, graded, rates[graded][name]) for name, words in MEASURES.items() for graded in GRADED]
-    plot = IntervalPlot(f"What is graded, over {len(SEEDS)} seeds", "share of answers", bars)
+    header = ["trained_tokens", questions_words, "by seed", *form_words, "speaks for the user"]
+    bars = [Bar(words, trained, rates[trained][name]) for name, words in MEASURES.items() for trained in TRAINED_ON]
+    plot = IntervalPlot(f"What is trained, over {len(SEEDS)} seeds", "share of answers", bars)
     gains = {words: gain(run, name) for name, words in MEASURES.items()}
     return Result(Table(header, rows), [plot], *verdict(gains))
 
