@@ -1,9 +1,9 @@
-"""The doctor on trial: faults are planted in small real runs, and its diagnoses are laid beside them.
+"""Plants faults in small real runs, and compares them with the doctor's diagnoses.
 
     python benchmarks/doctor.py [--folder DIR] [--record FILE] [--seed N]
 
-Prints the confusion table of docs/doctor.md and one JSON line. `--record` writes the runs' own numbers, a run a line,
-from which tests/doctor/test_diagnose.py diagnoses them again without training. A few minutes on one core.
+Prints the confusion table of docs/doctor.md and one JSON line. `--record` writes the runs' own numbers, a run a line;
+tests/doctor/test_diagnose.py diagnoses them again without training. A few minutes on one core.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from tutelage import progress
 from tutelage.config import convert
 from tutelage.doctor.case import Case
 from tutelage.doctor.diagnose import DIAGNOSES, cases_of, diagnose
-from tutelage.recipe import Recipe, Run, check_recipe
+from tutelage.recipe import Recipe, check_recipe
+from tutelage.runner import Run
 
 ANIMALS = (
     "ant bat bear bee bird boar bull calf cat clam cod cow crab crane crow deer dog dove duck eel elk emu ewe fawn "
@@ -34,13 +35,13 @@ ANIMALS = (
 COLOURS = "black blue brown green grey pink red white yellow".split()
 PLACES = "barn cave field garden lake marsh river sea tree wood".split()
 FOODS = "bread corn grass honey leaves milk moss nuts roots seeds".split()
-UNSEEN = 25  # animals of whom no conversation speaks
-KEPT_ROWS = 100  # of a log; what the doctor reads of it are means over tenths
+UNSEEN = 25  # animals that no conversation is about
+KEPT_ROWS = 100  # of a log; the doctor reads means over tenths of it
 
 
 @dataclass(frozen=True)
 class Planted:
-    """A fault: what it is, the diagnosis that is right ("" for a healthy run), and the stage of which run it is in."""
+    """A fault: what it is, the right diagnosis ("" for a healthy run), and the run and stage it is planted in."""
 
     what: str
     right: str
@@ -49,7 +50,7 @@ class Planted:
 
 
 def facts() -> dict[str, tuple[str, str, str]]:
-    """Of each animal its colour, place and food."""
+    """The colour, place and food of each animal."""
     draw = random.Random(1)
     return {animal: (draw.choice(COLOURS), draw.choice(PLACES), draw.choice(FOODS)) for animal in ANIMALS}
 
@@ -85,7 +86,7 @@ def rows(pairs: list[tuple[str, str]]) -> str:
 
 
 def write_data(folder: Path) -> None:
-    """Texts and conversations, right ones and such as faults are made of."""
+    """Texts and conversations, good ones and those that faults are made of."""
     folder.mkdir(parents=True, exist_ok=True)
     seen = [pair for animal in ANIMALS[UNSEEN:] for pair in asked(animal)]
     unseen = [pair for animal in ANIMALS[:UNSEEN] for pair in asked(animal)]
@@ -156,19 +157,19 @@ def recipe(name: str, folder: Path, stages: dict[str, Any], seed: int) -> Recipe
     return made
 
 
-# Each differs from a healthy stage in what is said of it.
+# Each differs from a healthy stage in the listed settings.
 MAIN: dict[str, dict[str, Any]] = {
     "base": BASE,
     "healthy": TUNED,
     "healthy-seed": {**TUNED, "seed": 5, "epochs": 8},
     "healthy-low": {**TUNED, "lr": 5e-4, "epochs": 12},
-    "rate-high": {**TUNED, "lr": 6e-2},
-    "rate-low": {**TUNED, "lr": 1e-5},
+    "lr-high": {**TUNED, "lr": 6e-2},
+    "lr-low": {**TUNED, "lr": 1e-5},
     "few-steps": {**TUNED, "epochs": None, "steps": 4},
-    "crowded": {**TUNED, "replay": 0.98, "epochs": None, "steps": 120},
-    "passes": {**TUNED, "data": {"few": 1.0}, "epochs": None, "steps": 250},
+    "much-replay": {**TUNED, "replay": 0.98, "epochs": None, "steps": 120},
+    "many-epochs": {**TUNED, "data": {"few": 1.0}, "epochs": None, "steps": 250},
     "unmasked": {**TUNED, "train_on": "everything"},
-    "past-best": {
+    "overtrained": {
         **TUNED,
         "data": {"few": 1.0},
         "replay": 0.0,
@@ -185,7 +186,7 @@ MAIN: dict[str, dict[str, Any]] = {
 }
 OTHERS: dict[str, dict[str, dict[str, Any]]] = {
     "weak": {"base": {**BASE, "steps": 12}, "chat": TUNED},
-    "fallen": {"base": {**BASE, "lr": 0.2, "steps": 60}},
+    "diverged": {"base": {**BASE, "lr": 0.2, "steps": 60}},
     "world": {
         "base": {**BASE, "data": {"world": 1.0}, "steps": None, "epochs": 30, "batch_tokens": 1024},
         "chat": {**TUNED, "data": {"talk": 1.0}, "epochs": 16, "lr": 2e-3, "too_long": "drop"},
@@ -196,27 +197,27 @@ PLANTED = [
     Planted("nothing", "", "main", "base"),
     Planted("nothing", "", "main", "healthy"),
     Planted("nothing, another seed", "", "main", "healthy-seed"),
-    Planted("nothing, half the rate and twice the passes", "", "main", "healthy-low"),
-    Planted("15 times the base's rate", "rate-too-high", "main", "rate-high"),
-    Planted("a pre-training rate 50 times the right one", "rate-too-high", "fallen", "base"),
-    Planted("a hundredth of the usual rate", "rate-too-low", "main", "rate-low"),
+    Planted("nothing, half the learning rate and twice the epochs", "", "main", "healthy-low"),
+    Planted("15 times the base model's learning rate", "lr-too-high", "main", "lr-high"),
+    Planted("a pre-training learning rate 50 times the right one", "lr-too-high", "diverged", "base"),
+    Planted("a hundredth of the usual learning rate", "lr-too-low", "main", "lr-low"),
     Planted("4 steps", "too-few-steps", "main", "few-steps"),
-    Planted("98% replayed text", "replay-crowds-out", "main", "crowded"),
-    Planted("12 rows, hundreds of passes", "too-many-passes", "main", "passes"),
-    Planted("users' words trained", "users-words-trained", "main", "unmasked"),
-    Planted("weights that decay by a hundredth each step, the last kept", "trained-past-its-best", "main", "past-best"),
+    Planted("98% replayed text", "replay-share-too-high", "main", "much-replay"),
+    Planted("12 rows, hundreds of epochs", "too-many-epochs", "main", "many-epochs"),
+    Planted("user tokens trained", "user-tokens-trained", "main", "unmasked"),
+    Planted("weight decay of a hundredth each step, the last weights kept", "overtrained", "main", "overtrained"),
     Planted("a third of the rows too long", "rows-lost", "main", "long"),
-    Planted("one answer in eleven of twelve rows", "one-answer-for-all", "main", "dull"),
+    Planted("the same answer in eleven of twelve rows", "one-answer-for-all", "main", "dull"),
     Planted("180 prompts of one kind", "too-few-kinds-of-prompts", "main", "alike"),
-    Planted("each fact told once", "facts-not-extractable", "world", "chat"),
+    Planted("each fact written once", "facts-not-extractable", "world", "chat"),
     Planted("no replay", "base-forgotten", "main", "no-replay"),
-    Planted("a base of 12 steps", "base-too-weak", "weak", "chat"),
-    Planted("150 lines passed again and again", "text-repeated", "repeated", "base"),
+    Planted("a base model of 12 steps", "base-too-weak", "weak", "chat"),
+    Planted("150 lines, 100 epochs", "data-repetition-overfitting", "repeated", "base"),
 ]
 
 
 def cases(folder: Path, seed: int) -> dict[tuple[str, str], Case]:
-    """Every stage of every run, trained where it is not finished."""
+    """Every stage of every run; trains those that are not finished."""
     write_data(folder)
     found: dict[tuple[str, str], Case] = {}
     for name, stages in {"main": MAIN, **OTHERS}.items():
@@ -227,20 +228,20 @@ def cases(folder: Path, seed: int) -> dict[tuple[str, str], Case]:
 
 
 def thin(case: Case) -> Case:
-    """What the doctor reads of a case, without what is long and not needed."""
+    """A case without the long parts that the doctor does not read."""
     log = case.stage.log
     every = -(-len(log) // KEPT_ROWS)
     rows_kept = [row for place, row in enumerate(log) if place % every == 0 or any("held_out." in name for name in row)]
     thinned = [{name: short(row[name]) for name in row if is_read(name)} for row in rows_kept]
-    looks = [msgspec.structs.replace(look, samples=[]) for look in case.stage.looks]
+    evals = [msgspec.structs.replace(eval_step, samples=[]) for eval_step in case.stage.evals]
     samples = [msgspec.structs.replace(sample, before="") for sample in case.stage.samples]
     info = msgspec.structs.replace(case.stage.info, environment={})
-    stage = replace(case.stage, folder=Path("."), log=thinned, looks=looks, samples=samples, info=info)
+    stage = replace(case.stage, folder=Path("."), log=thinned, evals=evals, samples=samples, info=info)
     return replace(case, stage=replace(stage, outcomes={}, bits={}))
 
 
 def is_read(name: str) -> bool:
-    """Whether the doctor reads a figure of the log."""
+    """Whether the doctor reads this figure of the log."""
     return (
         name in ("step", "loss") or name.startswith("held_out.") or (name.startswith("loss.") and "replay" not in name)
     )
@@ -252,18 +253,18 @@ def short(value: Any) -> Any:
 
 @dataclass
 class Table:
-    """What was said of each planted fault, first and besides."""
+    """The first and the other diagnoses of each planted fault."""
 
     lines: list[str] = field(default_factory=list)
     right: int = 0
-    besides: int = 0
+    others: int = 0
 
-    def add(self, planted: Planted, said: list[str]) -> None:
-        first, others = (said[0] if said else ""), said[1:]
+    def add(self, planted: Planted, diagnoses: list[str]) -> None:
+        first, others = (diagnoses[0] if diagnoses else ""), diagnoses[1:]
         self.right += first == planted.right
-        self.besides += len(others)
-        words = ", ".join(others) or "–"
-        self.lines.append(f"| {planted.what} | {planted.right or 'healthy'} | {first or 'healthy'} | {words} |")
+        self.others += len(others)
+        listed = ", ".join(others) or "–"
+        self.lines.append(f"| {planted.what} | {planted.right or 'healthy'} | {first or 'healthy'} | {listed} |")
 
 
 def main() -> None:
@@ -278,12 +279,12 @@ def main() -> None:
     table, lines = Table(), []
     for planted in PLANTED:
         case = found[planted.run, planted.stage]
-        table.add(planted, [one.name for one in diagnose(case)])
+        table.add(planted, [diagnosis.name for diagnosis in diagnose(case)])
         lines.append(msgspec.json.encode({"right": planted.right, "what": planted.what, "case": case}, enc_hook=str))
     if arguments.record:
         arguments.record.write_bytes(b"\n".join(lines) + b"\n")
-    print("| planted | right | said first | also said |\n|---|---|---|---|", *table.lines, sep="\n")
-    figures = {"name": "doctor", "right": table.right, "planted": len(PLANTED), "besides": table.besides}
+    print("| planted | right | first diagnosis | others |\n|---|---|---|---|", *table.lines, sep="\n")
+    figures = {"name": "doctor", "right": table.right, "planted": len(PLANTED), "others": table.others}
     print(json.dumps(figures | {"checks": len(DIAGNOSES)}))
 
 

@@ -110,11 +110,12 @@ def summary(stamps: list[float], tokens: list[int], losses: list[float], warmup:
 
 def measure_ours(quick: bool) -> Measured:
     """A fine-tuning stage as `tutelage sft` makes it: prepared, loaded, packed and trained by its own code."""
+    from tutelage.stages.prepare import StageContext, prepare
+    from tutelage.stages.settings import PretrainedModel, Sft
+
     from tutelage.model.sizes import ModelSettings
     from tutelage.stages.data import ChatData
-    from tutelage.stages.prepare import StageContext, prepare
     from tutelage.stages.run import precision_of
-    from tutelage.stages.settings import PretrainedModel, Sft
     from tutelage.train.loop import StepReport, train
     from tutelage.train.optimizers import Optimizer, OptimizerSettings
     from tutelage.train.schedule import ScheduleSettings, make_schedule

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 from common import Measured, measure_in_turn, print_lines
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tutelage.batching.sources import conversation_groups, open_or_write
 
 from tutelage import tokenizer as ours
-from tutelage.batching.sources import conversation_groups, open_or_write
 from tutelage.chat.source import ChatSource
 from tutelage.chat.verified import VerifiedRenderer
 from tutelage.ledger import Ledger

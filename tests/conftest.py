@@ -3,15 +3,19 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
 
 if TYPE_CHECKING:  # what follows must be set before torch is imported
-    from tutelage.recipe import Run
+    from tutelage.batching.loader import WeightedStore
+    from tutelage.batching.store import Store
+    from tutelage.runner import Run
+    from tutelage.stages.base import TrainSetup
 
 # Set before any test imports a library that would look for models or data on the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -76,7 +80,7 @@ def data() -> Callable[[str], Path]:
 @pytest.fixture(scope="session")
 def tales(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe whose data are files beside it: a text, conversations with others held out, and prompts. So little is
-    learned so fast that the looks of its chat stage differ in how the model behaves. To be copied before it is changed.
+    learned so fast that the evaluations of its chat stage differ. To be copied before it is changed.
     """
     folder = tmp_path_factory.mktemp("tales")
     draw = random.Random(0)
@@ -102,10 +106,44 @@ def tales(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tales_run(tales: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """That recipe, run; to be read only."""
     from tutelage import progress
-    from tutelage.recipe import Run, load_recipe
+    from tutelage.recipe import load_recipe
+    from tutelage.runner import Run
 
     run = Run(load_recipe(tales), tmp_path_factory.mktemp("tales-run"))
     progress.set_mode("quiet")
     run.run()
     progress.set_mode("auto")
     return run
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A stage that is set up, with the stores that went into its stream of data and into its evaluation."""
+
+    setup: TrainSetup
+    datasets: Mapping[str, WeightedStore]
+    held_out: Mapping[str, Store]
+    base_held_out: Mapping[str, Store]
+
+
+@pytest.fixture
+def parts_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run, str], Parts]:
+    """Sets up a stage of a run, by its name."""
+    from tutelage.stages import pretrain, sft
+    from tutelage.stages.base import set_up
+
+    given: dict[str, Any] = {}
+    for module in (pretrain, sft):
+        store_stream, evaluate_stores = module.store_stream, module.evaluate_stores
+
+        def stream(stage: Any, label: Any, datasets: Any, real: Any = store_stream) -> Any:
+            given["datasets"] = datasets
+            return real(stage, label, datasets)
+
+        def evaluate(stage: Any, made: Any, held_out: Any, base_held_out: Any, real: Any = evaluate_stores) -> Any:
+            given.update(held_out=held_out, base_held_out=base_held_out)
+            return real(stage, made, held_out, base_held_out)
+
+        monkeypatch.setattr(module, "store_stream", stream)
+        monkeypatch.setattr(module, "evaluate_stores", evaluate)
+    return lambda run, name: Parts(set_up(run.trained_stage(name), run.context(name)), **given)

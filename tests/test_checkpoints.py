@@ -102,6 +102,23 @@ def test_what_was_tuned_loads_in_transformers_and_answers_there_as_here(tuned: P
         assert tokenizer.decode(there) == f"{answer}<|im_end|>"
 
 
+def test_samples_during_training_stop_at_the_templates_own_end_of_turn(published: Path, tmp_path: Path) -> None:
+    """A model whose turns do not end as Tutelage's do would write turn after turn otherwise."""
+    data = written(tmp_path, [one_turn(*row) for row in ROWS])
+    options = "--lr", 0.01, "--epochs", 30, "stages.sft.held_out=0.3", "stages.sft.evaluate_every=8"
+    verb("sft", "--model", published, "--data", data, "--out", tmp_path / "out", *options)
+    lines = map(json.loads, (tmp_path / "out" / "sft" / "train.jsonl").read_text().splitlines())
+    samples = [line["samples"] for line in lines if "samples" in line]
+    assert len(samples) > 1
+    answers = {answer for _, answer in ROWS}
+    for sample in samples[-1]:
+        assert sample["prompt"].endswith("<|im_start|>assistant\n")
+        assert sample["written"] in answers
+        assert sample["truth"].startswith(tuple(f"{answer}<|im_end|>" for answer in answers))
+    for row in samples:
+        assert not any("<|im_" in sample["written"] for sample in row)
+
+
 def test_a_published_layout_comes_back_with_all_that_was_not_trained(published: Path, tuned: Path) -> None:
     before, after = ({p.name for p in folder.iterdir() if p.is_file()} for folder in (published, tuned))
     assert before <= after

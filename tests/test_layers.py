@@ -1,4 +1,4 @@
-"""Imports only go up the list of the house, and never in a circle."""
+"""Imports only go up the list of layers, and never in a circle; and only stages/ knows the kinds of stages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 # A file may import from what stands above its own name, and from inside its own folder.
 ORDER = """
 __init__ records files ledger config progress process workers html client world tokenizer corpus chat batching model
-train engine evaluate rl synth stages recipe finetune plan report doctor lab serve cli __main__
+train engine evaluate rl synth stages recipe runner find_model sft_recipe plan report doctor lab serve cli __main__
 """.split()
 
 
@@ -90,3 +90,52 @@ def test_what_is_forbidden_is_found(tmp_path: Path) -> None:
 
     (root / "model/cache.py").write_text("", encoding="utf-8")
     assert violations(root) == []
+
+
+STAGE_KINDS = {"Stage", "TrainStage", "FineTune", "Pretrain", "Sft", "PretrainedModel", "AnyStage"}
+
+
+def kind_checks(root: Path) -> list[str]:
+    """Where a file outside stages/ asks which kind a stage is, by isinstance, issubclass, match or type()."""
+    found = []
+    for path in sorted(root.rglob("*.py")):
+        if path.relative_to(root).parts[0] == "stages":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            asked: list[ast.AST] = []
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in ("isinstance", "issubclass"):
+                asked = [*node.args[1:]]
+            elif isinstance(node, ast.MatchClass):
+                asked = [node.cls]
+            elif isinstance(node, ast.Compare):  # type(stage) is Sft
+                sides = [node.left, *node.comparators]
+                calls = [
+                    side for side in sides if isinstance(side, ast.Call) and getattr(side.func, "id", "") == "type"
+                ]
+                asked = [*sides] if calls else []
+            inner = [name for part in asked for name in ast.walk(part)]
+            names = {getattr(name, "attr", getattr(name, "id", "")) for name in inner}
+            if kinds := sorted(names & STAGE_KINDS):
+                found.append(f"{path.relative_to(root)}:{node.lineno}: {', '.join(kinds)}")  # type: ignore[attr-defined]
+    return found
+
+
+def test_no_kind_of_stage_is_asked_for_outside_stages() -> None:
+    """What differs from kind to kind is a method of the stage, so that a new kind is one file."""
+    assert kind_checks(Path(__file__).parents[1] / "tutelage") == []
+
+
+def test_a_check_of_a_kind_is_found(tmp_path: Path) -> None:
+    (tmp_path / "stages").mkdir()
+    (tmp_path / "stages" / "base.py").write_text("isinstance(stage, TrainStage)")
+    (tmp_path / "plan.py").write_text(
+        "isinstance(stage, Sft)\n"
+        "isinstance(stage, int | settings.Pretrain)\n"
+        "isinstance(stage, (str, PretrainedModel))\n"
+        "isinstance(Sft, type)\n"
+        "type(stage) is Sft\n"
+        "issubclass(kind, FineTune)\n"
+        "match stage:\n    case Sft():\n        pass\n"
+    )
+    lines = [sentence.split(":")[1] for sentence in kind_checks(tmp_path)]
+    assert sorted(lines) == ["1", "2", "3", "5", "6", "8"]

@@ -1,4 +1,4 @@
-"""Runs with LoRA, from the command to what is chatted with, exported and gone on from."""
+"""Runs with LoRA, from the command to what is chatted with, exported and trained further."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 import torch
 from click.testing import CliRunner
@@ -17,14 +16,17 @@ from tutelage import progress
 from tutelage.cli import main
 from tutelage.config import SettingsError, recipes_folder
 from tutelage.files import read_json
-from tutelage.finetune import find_model, finetune_recipe
+from tutelage.find_model import find_model
 from tutelage.model.adapter import ADAPTER_WEIGHTS
 from tutelage.model.chain import probe
 from tutelage.model.hub import load_model, load_tensors
 from tutelage.model.lora import LoraSettings
 from tutelage.process import Stopped
-from tutelage.recipe import Run, load_recipe
-from tutelage.stages.settings import LORA_LR_TIMES, Sft
+from tutelage.recipe import load_recipe
+from tutelage.runner import Run
+from tutelage.sft_recipe import sft_recipe
+from tutelage.stages.fine_tune import LORA_LR_FACTOR
+from tutelage.stages.sft import Sft
 from tutelage.train.checkpoint import OPTIMIZER
 
 
@@ -75,28 +77,38 @@ def test_the_runs_own_folder_is_loaded_as_its_stage(tuned: Path) -> None:
     assert torch.equal(probe(load_model(tuned)), probe(load_model(find_model(tuned))))
 
 
-def test_a_run_goes_on_from_a_run_with_lora(tuned: Path, tmp_path: Path) -> None:
+def test_a_run_starts_from_a_run_with_lora(tuned: Path, tmp_path: Path) -> None:
     data = tuned.parent / "mine.jsonl"
     verb("sft", "--model", tuned, "--data", data, "--out", tmp_path / "more", "--epochs", 1, "--replay", 0)
     assert (tmp_path / "more" / "sft" / "model.safetensors").exists()
 
 
+def test_adapters_of_steps_that_are_kept_are_models(tuned: Path, tmp_path: Path) -> None:
+    data, out = tuned.parent / "mine.jsonl", tmp_path / "kept"
+    settings = ["stages.sft.steps=3", "stages.sft.save_every=1", "stages.sft.keep_checkpoints=2"]
+    verb("sft", "--model", tuned.parent / "tiny", "--data", data, "--out", out, "--lora", 4, *settings)
+    assert sorted(path.name for path in out.glob("sft@*")) == ["sft@2", "sft@3"]
+    second, third = (probe(load_model(out / f"sft@{step}")) for step in (2, 3))
+    assert not torch.equal(second, third)
+    assert torch.equal(third, probe(load_model(find_model(out))))
+
+
 def test_the_defaults_of_lora(tuned: Path) -> None:
     data, base = tuned.parent / "mine.jsonl", tuned.parent / "tiny"
-    stages = [finetune_recipe(base, data, lora=rank).stages["sft"] for rank in (None, 8)]
+    stages = [sft_recipe(base, data, overrides=given).stages["sft"] for given in ([], ["stages.sft.lora.rank=8"])]
     whole, lora = (stage for stage in stages if isinstance(stage, Sft))
     assert whole.lora is None
     assert lora.lora == LoraSettings(rank=8, alpha=32.0)
-    assert lora.lr == pytest.approx(whole.lr * LORA_LR_TIMES)
+    assert lora.lr == pytest.approx(whole.lr * LORA_LR_FACTOR)
     assert (whole.optimizer.kind, lora.optimizer.kind) == ("muon", "adamw")
     with pytest.raises(SettingsError, match="lora is trained with AdamW"):
         Sft(parent="base", data={"chat": 1.0}, steps=1, lora=LoraSettings(), optimizer=whole.optimizer)
 
 
-def test_pain_12_a_stopped_run_with_lora_goes_on_bit_for_bit(tuned: Path, tmp_path: Path) -> None:
-    recipe = finetune_recipe(tuned.parent / "tiny", tuned.parent / "mine.jsonl", lora=3, replay=0.0, epochs=3)
-    stage = msgspec.structs.replace(recipe.stages["sft"], checkpoint_seconds=0.0, batch_tokens=60)
-    recipe = msgspec.structs.replace(recipe, stages={**recipe.stages, "sft": stage}, evaluate={})
+def test_pain_12_a_stopped_run_with_lora_resumes_bit_for_bit(tuned: Path, tmp_path: Path) -> None:
+    settings = ["lora.rank=3", "replay=0.0", "epochs=3", "checkpoint_seconds=0", "batch_tokens=60"]
+    overrides = [f"stages.sft.{setting}" for setting in settings]
+    recipe = sft_recipe(tuned.parent / "tiny", tuned.parent / "mine.jsonl", overrides=[*overrides, "evaluate.sft=[]"])
     saved = 0
 
     def stop_after_two(event: str, arguments: tuple[Any, ...]) -> None:

@@ -16,11 +16,12 @@ from tutelage.model.hub import load_model
 from tutelage.model.sizes import ModelConfig, ModelSettings, activation_bytes, resolve, training_bytes
 from tutelage.model.transformer import Transformer
 from tutelage.plan import plan
-from tutelage.recipe import Run, load_recipe
+from tutelage.recipe import load_recipe
 from tutelage.records import Example
-from tutelage.stages.run import CHECKPOINT, STAGE
-from tutelage.train.checkpoint import POSITION
-from tutelage.train.losses import cross_entropy
+from tutelage.runner import Run
+from tutelage.stages.base import CHECKPOINT, STAGE
+from tutelage.train.checkpoint import STATE
+from tutelage.train.losses import CROSS_ENTROPY
 
 OVERRIDES = ["stages.base.steps=20", "evaluate={}"]
 
@@ -63,7 +64,7 @@ def test_what_is_done_costs_nothing_more(run: Run) -> None:
 def test_of_a_run_that_was_stopped_what_is_left_is_planned(run: Run, tmp_path: Path) -> None:
     stopped = Run(run.recipe, Path(shutil.copytree(run.folder, tmp_path / "stopped")))
     (stopped.folder / "base" / STAGE).unlink()
-    path = stopped.folder / "base" / CHECKPOINT / POSITION
+    path = stopped.folder / "base" / CHECKPOINT / STATE
     position = read_json(path)
     assert position["step"] == 20
     write_json(path, position | {"step": 15, "tokens": round(position["tokens"] * 0.75)})
@@ -82,7 +83,7 @@ def test_another_tokenizer_is_planned_with_and_not_the_one_that_is_there(run: Ru
     assert difference == (1024 - 500) * 64
 
 
-def test_passes_replay_and_shares_are_counted(run: Run) -> None:
+def test_epochs_replay_and_shares_are_counted(run: Run) -> None:
     def tokens(*overrides: str) -> int:
         recipe = load_recipe(recipes_folder() / "tiny.toml", [*OVERRIDES, "stages.chat.seed=9", *overrides])  # not done
         return plan(Run(recipe, run.folder))["stages"]["chat"]["tokens"]
@@ -110,7 +111,7 @@ def saved_bytes(config: ModelConfig, segments: int, recompute: bool = False) -> 
 
     example = Example(torch.arange(config.context).int().numpy() % config.vocab)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        cross_entropy(model, collate([(example,)] * segments))
+        CROSS_ENTROPY.function(model, collate([(example,)] * segments))
     return sum(storage.nbytes() for storage in saved.values())
 
 

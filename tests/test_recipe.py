@@ -10,9 +10,10 @@ from tutelage import files, progress
 from tutelage.cli.opening import open_stage
 from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.evaluate.suites import format, knowledge
 from tutelage.model.hub import load_model
-from tutelage.recipe import Run, load_recipe
-from tutelage.stages import evaluate
+from tutelage.recipe import load_recipe
+from tutelage.runner import Run
 
 RECIPE = """
 name      = "tiny"
@@ -73,24 +74,24 @@ def test_a_stage_may_lengthen_the_context(recipe: Path, tmp_path: Path) -> None:
         ("stages.base.kind=pretrian", ": stages.base.kind cannot be 'pretrian'; did you mean 'pretrain'?"),
         ("stages.chat.too_long=cut", ": stages.chat.too_long cannot be 'cut'; choose one of error, drop, split"),
         ("stages={}", ": [stages] is empty; a recipe needs at least one stage"),
-        ("stages.chat.from=bas", ": stages.chat.from names stage 'bas', which is not there; did you mean 'base'?"),
-        ("stages.base.from=chat", ": stages.base.from: 'chat' stands below 'base'; put it above"),
+        ("stages.chat.from=bas", ": stages.chat.from names stage 'bas', which does not exist; did you mean 'base'?"),
+        ("stages.base.from=chat", ": stages.base.from: 'chat' is below 'base'; put it above"),
         (
             "stages.chat.data={caht=1}",
             ": stages.chat.data names data 'caht', which [data] does not have; did you mean 'chat'?",
         ),
         (
             "stages.chat.data={world=1}",
-            ": stages.chat.data: 'world' holds documents, but sft trains on conversations",
+            ": stages.chat.data: 'world' holds documents, but a fine-tuning stage trains on conversations",
         ),
         (
             "stages.base.data={chat=1}",
-            ": stages.base.data: 'chat' holds conversations, but pretrain trains on documents",
+            ": stages.base.data: 'chat' holds conversations, but a pre-training stage trains on documents",
         ),
-        ("evaluate.chat=['fromat']", ": evaluate.chat[0] cannot be 'fromat'; did you mean 'format'?"),
+        ("evaluate.chat=['fromat']", ": evaluate.chat: there is no suite 'fromat'; did you mean 'format'?"),
         (
             "evaluate.caht=['format']",
-            ": evaluate names stage 'caht', which is not there; did you mean 'chat'?",
+            ": evaluate names stage 'caht', which does not exist; did you mean 'chat'?",
         ),
         (
             "stages.data={kind='pretrain',steps=1,data={world=1}}",
@@ -142,12 +143,12 @@ def test_a_stage_may_lengthen_the_context(recipe: Path, tmp_path: Path) -> None:
         ),
         (
             "stages.chat.replay_data={chat=1}",
-            ": stages.chat.replay_data: 'chat' holds conversations, but sft replays documents",
+            ": stages.chat.replay_data: 'chat' holds conversations, but a fine-tuning stage replays documents",
         ),
         (
             "stages.chat={kind='sft',from='base',data={chat=1},steps=1,lr=1e-3,find_lr=true}",
-            ": stages.chat cannot be used: lr (--lr) says the rate and find_lr (--find-lr) has it found: give one of "
-            "the two",
+            ": stages.chat cannot be used: lr (--lr) sets the rate and find_lr (--find-lr) searches for it: give one "
+            "of the two",
         ),
         (
             "stages.chat={kind='sft',from='base',data={chat=1},steps=1,replay_data={world=1}}",
@@ -223,8 +224,9 @@ def test_finished_stages_are_skipped_and_a_changed_one_and_all_below_run_again(r
     folder = tmp_path / "run"
     assert ran() == {"base", "chat", "tokenizer"}
     assert ran() == set()
-    # How a run looks at itself, and how it cuts its steps, does not change what it becomes.
+    # How a run is evaluated and saved, and how it cuts its steps, does not change what it becomes.
     quiet = "stages.base.micro_tokens=500", "stages.base.checkpoint_seconds=3", "stages.base.evaluate_every=1"
+    quiet += "stages.base.save_every=1", "stages.base.keep_checkpoints=1", "stages.base.activation_checkpointing=true"
     assert ran(*quiet) == set()
     assert ran("name=other") == set()
     assert ran("stages.chat.lr=1e-4") == {"chat"}
@@ -272,10 +274,10 @@ def test_fingerprints_hang_on_everything_above(recipe: Path, tmp_path: Path) -> 
         assert changed_base != base
         assert changed_chat != chat
     assert marks("data.chat.split=held_out")[1] != chat
-    # A stage that keeps its best look at held-out data becomes another where it looks at other times.
-    looks = "stages.chat.evaluate_every=3"
-    assert marks("stages.chat.keep=last") == marks("stages.chat.keep=last", looks)
-    for override in ("stages.chat.context=100", "stages.chat.replay=0.4", "stages.chat.train_on=everything", looks):
+    # A stage that keeps its best evaluation becomes another where it is evaluated at other times.
+    evals = "stages.chat.evaluate_every=3"
+    assert marks("stages.chat.keep=last") == marks("stages.chat.keep=last", evals)
+    for override in ("stages.chat.context=100", "stages.chat.replay=0.4", "stages.chat.train_on=everything", evals):
         changed_base, changed_chat = marks(override)
         assert changed_base == base
         assert changed_chat != chat
@@ -284,7 +286,8 @@ def test_fingerprints_hang_on_everything_above(recipe: Path, tmp_path: Path) -> 
 def test_the_summary_holds_the_figures_that_others_build_on(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(evaluate, "ANSWER", SamplingSettings(max_tokens=2))
+    for module in (format, knowledge):
+        monkeypatch.setattr(module, "ANSWER", SamplingSettings(max_tokens=2))
     overrides = ["evaluate.base=['knowledge']", "evaluate.chat=['format','knowledge','forgetting']"]
     run = Run(load_recipe(recipe, overrides), tmp_path / "run")
     summary = run.run()
@@ -296,10 +299,10 @@ def test_the_summary_holds_the_figures_that_others_build_on(
         "evaluate.base.knowledge.cloze.held_out",
         "evaluate.chat.knowledge.held_out",
         "evaluate.chat.knowledge.trained",
-        "evaluate.chat.knowledge.held_out.reverse",
-        "evaluate.chat.knowledge.held_out.two_step",
-        "evaluate.chat.knowledge.unknown.made_up",
-        "evaluate.chat.format",
+        "evaluate.chat.knowledge.held_out.reversal",
+        "evaluate.chat.knowledge.held_out.multi_hop",
+        "evaluate.chat.knowledge.unknown.hallucinated",
+        "evaluate.chat.format.compliant",
     ):
         low, middle, high = (summary[f"{rate}.{name}"] for name in ("low", "rate", "high"))
         assert 0 <= low <= middle <= high <= 1
@@ -344,7 +347,7 @@ def test_a_run_opened_again_has_its_stages_and_data_in_the_order_of_the_recipe(t
 def test_a_folder_that_is_no_run_is_left_alone(recipe: Path, tmp_path: Path) -> None:
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(SettingsError, match=r"mine holds files that are no run; name a new or empty folder: out=DIR"):
+    with pytest.raises(SettingsError, match=r"holds files that are not a run; name a new or empty folder: out=DIR$"):
         Run(load_recipe(recipe), tmp_path / "mine").run()
     with pytest.raises(SettingsError, match=r"name a new or empty folder: --out DIR$"):
         Run(load_recipe(recipe), tmp_path / "mine", "--out DIR").run()
@@ -367,7 +370,7 @@ def test_a_new_stage_may_be_given_in_parts(recipe: Path) -> None:
     assert list(made.stages) == ["base", "chat", "more"]
 
 
-def test_only_a_model_made_elsewhere_has_nothing_to_run(
+def test_only_an_external_checkpoint_has_nothing_to_run(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Run(load_recipe(recipe), tmp_path / "made").run(only="base")
@@ -375,7 +378,7 @@ def test_only_a_model_made_elsewhere_has_nothing_to_run(
     run = Run(load_recipe(recipe, [f"stages.base={{kind='model',path='{folder}',data={{world=1}}}}"]), tmp_path / "run")
     progress.set_mode("plain")
     run.run(only="base")
-    assert "base: a model made elsewhere; there is nothing to run\n" in capsys.readouterr().err
+    assert "base: an external checkpoint; there is nothing to run\n" in capsys.readouterr().err
 
 
 def test_pain_17_a_run_that_surely_forgot_more_than_it_may_is_told_so(tales: Path, tmp_path: Path) -> None:
@@ -389,9 +392,10 @@ def test_pain_17_a_run_that_surely_forgot_more_than_it_may_is_told_so(tales: Pat
     assert 0 < low < increase < high
 
     def said(limit: float) -> str:
-        return Run(load_recipe(tales, [*planted, f"stages.chat.max_forgetting={limit}"]), tmp_path).too_forgetful()
+        recipe = load_recipe(tales, [*planted, f"stages.chat.max_forgetting={limit}"])
+        return Run(recipe, tmp_path).forgetting_exceeds_limit()
 
-    assert planted_run.too_forgetful() == ""  # none was asked for
+    assert planted_run.forgetting_exceeds_limit() == ""  # none was asked for
     assert said((low + increase) / 2) == said(high + 0.1) == ""
     sentence = said(low / 2)
     assert sentence.startswith(

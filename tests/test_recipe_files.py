@@ -15,8 +15,8 @@ from tutelage import progress
 from tutelage.config import SettingsError
 from tutelage.model.hub import load_tensors, save_tensors
 from tutelage.plan import plan
-from tutelage.recipe import Run, load_recipe
-from tutelage.stages.prepare import prepare
+from tutelage.recipe import load_recipe
+from tutelage.runner import Run
 
 SHORT = ["stages.base.steps=2", "stages.chat.steps=2", "stages.chat.evaluate_every=0", "evaluate.chat=['forgetting']"]
 
@@ -70,18 +70,20 @@ def test_a_stage_from_a_folder_is_the_stage_of_one_recipe(
     assert sorted(path.name for path in base.iterdir()) == ["config.json", "model.safetensors", "tokenizer.json"]
 
 
-def test_rate_and_replay_follow_from_what_is_said_of_the_model(own: Path, base: Path, tmp_path: Path) -> None:
+def test_rate_and_replay_follow_from_what_is_said_of_the_model(
+    own: Path, base: Path, tmp_path: Path, parts_of: Callable[[Run, str], Any]
+) -> None:
     head, chat = own.read_text().split("[stages.chat]")
     own.write_text(head + "[stages.chat]" + chat.replace("lr = 1e-2\n", ""))
     told = Run(load_recipe(own, [from_folder(base, "data={tales=1},lr=0.06")]), tmp_path / "told")
-    prepared = prepare(told.recipe.stages["chat"], told.context("chat"))  # type: ignore[arg-type]
-    assert prepared.lr == pytest.approx(0.02)
-    assert {name: source.share for name, source in prepared.sources.items()} == {"chat": 0.7, "replay.tales": 0.3}
+    parts = parts_of(told, "chat")
+    assert parts.setup.lr == pytest.approx(0.02)
+    assert {name: dataset.share for name, dataset in parts.datasets.items()} == {"chat": 0.7, "replay.tales": 0.3}
     untold = Run(load_recipe(own, [from_folder(base, "data={tales=1}")]), tmp_path / "untold")
     with pytest.raises(SettingsError) as error:
         untold.run()
     assert str(error.value) == "stages.base does not say the rate it was trained with; set stages.chat.lr"
-    with pytest.raises(SettingsError, match="stages.chat.replay is 0.3, but no text stands above it"):
+    with pytest.raises(SettingsError, match="stages.chat.replay is 0.3, but no stage above it has text"):
         load_recipe(own, [from_folder(base, "lr=0.06")])
 
 
@@ -147,8 +149,8 @@ def test_a_stage_on_a_folder_is_planned_as_it_then_runs(tales: Path, base: Path,
     assert (after["tokens"], after["steps"]) == (info["tokens"], 12)
 
 
-def test_passes_over_files_are_planned_without_what_they_hold_out(own: Path, tmp_path: Path) -> None:
-    """The tail of a text, and a file of conversations kept from training, are no part of a pass."""
+def test_epochs_of_files_are_planned_without_what_they_hold_out(own: Path, tmp_path: Path) -> None:
+    """The tail of a text, and a file of conversations kept from training, are no part of an epoch."""
     own.write_text(own.read_text().replace("steps = 30", "epochs = 2").replace("steps = 24", "epochs = 3"))
     overrides = ["evaluate={}", "data.tales.tail=0.4", "stages.chat.evaluate_every=0", "stages.base.held_out=0.5"]
     run = Run(load_recipe(own, overrides), tmp_path / "run")
@@ -291,8 +293,7 @@ def test_a_file_that_is_not_there_is_one_sentence_before_anything_runs(
     [
         (
             ["stages.mid={kind='pretrain',from='chat',data={tales=1},steps=1}", "evaluate.mid=['format']"],
-            "evaluate.mid: 'format', 'forgetting' and 'before' are asked of a stage of kind 'sft', and 'mid' is "
-            "pre-trained; ask 'knowledge' of it",
+            "evaluate.mid: 'format' needs a model that answers in turns; ask it of a stage of kind 'sft'",
         ),
         (
             ["stages.base={kind='model',path='BASE',lr=0.1}", "stages.chat.replay=0.0"],
@@ -301,8 +302,7 @@ def test_a_file_that_is_not_there_is_one_sentence_before_anything_runs(
         ),
         (
             ["evaluate.chat=['knowledge']"],
-            "evaluate.chat: 'knowledge' asks about the built-in world, but [data] has none of kind 'world'; leave it "
-            "out",
+            "evaluate.chat: 'knowledge' needs the built-in world, but [data] has none of kind 'world'; leave it out",
         ),
         (
             [
@@ -310,7 +310,7 @@ def test_a_file_that_is_not_there_is_one_sentence_before_anything_runs(
                 "stages.chat.replay=0.0",
                 "evaluate={base=['knowledge']}",
             ],
-            "evaluate names stage 'base', but that is a model trained elsewhere",
+            "evaluate.base: 'base' is a pretrained model, and only stages that are trained here are evaluated",
         ),
     ],
 )

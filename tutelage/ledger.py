@@ -1,4 +1,4 @@
-"""Nothing is lost in silence: what a step read is what it kept plus what it dropped, reason by reason."""
+"""Nothing is lost silently: rows read = kept + held out + dropped, by reason."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ EXAMPLES_PER_REASON = 3
 
 @dataclass(slots=True)
 class Dropped:
-    """What one reason took away, with the places (file and row) of the first few."""
+    """The rows dropped for one reason, with the places (file and row) of the first few."""
 
     rows: int = 0
     tokens: int = 0
@@ -25,7 +25,7 @@ class Dropped:
 
 @dataclass(slots=True)
 class Noted:
-    """What was changed in rows that are kept, with the places of the first few."""
+    """A change made in rows that are kept, with the places of the first few."""
 
     rows: int = 0
     examples: list[str] = field(default_factory=list)
@@ -33,10 +33,10 @@ class Noted:
 
 @dataclass(slots=True)
 class Ledger:
-    """The account of one step. The law, for rows and for tokens: read = kept + dropped over all reasons.
+    """The account of one step. The invariant, for rows and for tokens: read = kept + held out + dropped.
 
-    A step calls `read` where rows come in, and `keep`, `split` or `drop` where their fate is decided; the two are
-    counted apart, so that a row forgotten between them is found by `check`.
+    A step calls `read` where rows come in, and `keep`, `split`, `hold_out` or `drop` where it decides about them; the
+    two are counted apart, so that `check` finds a row that was forgotten between them.
     """
 
     step: str
@@ -46,6 +46,8 @@ class Ledger:
     tokens_kept: int = 0
     rows_out: int = 0
     tokens_out: int = 0
+    rows_held_out: int = 0
+    tokens_held_out: int = 0
     dropped: dict[str, Dropped] = field(default_factory=dict)
     noted: dict[str, Noted] = field(default_factory=dict)
 
@@ -80,6 +82,12 @@ class Ledger:
         self.rows_kept += rows
         self.rows_out += 1
 
+    def hold_out(self, rows: int = 1, tokens: int = 0) -> None:
+        """Counts rows that are kept from training, to measure on; another ledger says what happens to them."""
+        assert rows >= 0 and tokens >= 0, f"ledger of {self.step}: cannot hold out {rows} rows, {tokens} tokens"
+        self.rows_held_out += rows
+        self.tokens_held_out += tokens
+
     def drop(self, reason: str, rows: int = 1, tokens: int = 0, where: str = "") -> None:
         """Counts rows that do not leave, or with `rows=0` tokens cut from a row that does.
 
@@ -93,7 +101,7 @@ class Ledger:
             entry.examples.append(_writable(where))
 
     def note(self, what: str, rows: int = 1, where: str = "") -> None:
-        """Counts rows in which something was changed; the law does not know of it. `where` as in `drop`."""
+        """Counts rows in which something was changed, outside the invariant. `where` as in `drop`."""
         entry = self.noted.setdefault(what, Noted())
         entry.rows += rows
         if where and len(entry.examples) < EXAMPLES_PER_REASON:
@@ -110,16 +118,17 @@ class Ledger:
         return sum(entry.tokens for entry in self.dropped.values())
 
     def check(self) -> None:
-        """Raises AssertionError, in one sentence, if read = kept + dropped does not hold for rows and for tokens."""
+        """Raises AssertionError if read = kept + held out + dropped does not hold for rows and for tokens."""
         counts = [
-            ("rows", self.rows_read, self.rows_kept, self.rows_dropped),
-            ("tokens", self.tokens_read, self.tokens_kept, self.tokens_dropped),
+            ("rows", self.rows_read, self.rows_kept, self.rows_held_out, self.rows_dropped),
+            ("tokens", self.tokens_read, self.tokens_kept, self.tokens_held_out, self.tokens_dropped),
         ]
-        for noun, read, kept, dropped in counts:
-            if read != kept + dropped:  # not `assert`, which -O would switch off
+        for noun, read, kept, held_out, dropped in counts:
+            if read != kept + held_out + dropped:  # not `assert`, which -O would switch off
+                parts = [f"{kept:,} kept", *([f"{held_out:,} held out"] if held_out else []), f"{dropped:,} dropped"]
                 raise AssertionError(
-                    f"the ledger of {self.step} does not add up: {read:,} {noun} were read, but {kept:,} kept and "
-                    f"{dropped:,} dropped make {kept + dropped:,}"
+                    f"the ledger of {self.step} does not add up: {read:,} {noun} were read, but {' and '.join(parts)} "
+                    f"make {kept + held_out + dropped:,}"
                 )
 
     def merge(self, other: Ledger) -> None:
@@ -131,6 +140,8 @@ class Ledger:
         self.tokens_kept += other.tokens_kept
         self.rows_out += other.rows_out
         self.tokens_out += other.tokens_out
+        self.rows_held_out += other.rows_held_out
+        self.tokens_held_out += other.tokens_held_out
         for reason, theirs in other.dropped.items():
             ours = self.dropped.setdefault(reason, Dropped())
             ours.rows += theirs.rows
@@ -151,7 +162,7 @@ class Ledger:
         return msgspec.convert(plain, cls)
 
     def table(self) -> Table:
-        """The account for a screen: one line for what was read, dropped for each reason (most rows first), and kept."""
+        """The account for a terminal: rows read, dropped for each reason (most rows first), held out, kept."""
         from rich.markup import escape
         from rich.table import Table
 
@@ -168,6 +179,8 @@ class Ledger:
         line("read", self.rows_read, self.tokens_read, [])
         for reason, entry in sorted(self.dropped.items(), key=lambda item: (-item[1].rows, item[0])):
             line(f"dropped: {reason}", entry.rows, entry.tokens, entry.examples)
+        if self.rows_held_out:
+            line("held out", self.rows_held_out, self.tokens_held_out, [])
         line("kept", self.rows_kept, self.tokens_kept, [])
         if (self.rows_out, self.tokens_out) != (self.rows_kept, self.tokens_kept):
             table.add_row("out, after splitting", f"{self.rows_out:,}", "", f"{self.tokens_out:,}", "")

@@ -7,31 +7,25 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import torch
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.renderer import TrainOn, render_documents
 from tutelage.chat.source import ChatSource, read_source
-from tutelage.chat.verified import chat_tokenizer, make_renderer
+from tutelage.chat.verified import chat_tokenizer
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import (
-    ModelConfig,
     activation_bytes,
     flops_per_token,
-    lora_training_bytes,
     parameter_count,
     resolve,
-    training_bytes,
 )
-from tutelage.recipe import TOKENIZER, Run
 from tutelage.records import Conversation, Document
-from tutelage.stages.data import conversations, documents, holds, plain_texts
-from tutelage.stages.run import CHECKPOINT
-from tutelage.stages.settings import MICRO_TOKENS, AnyStage, PretrainedModel, Sft, TrainedStage, chats, parent_of
+from tutelage.runner import Run
+from tutelage.stages.base import CHECKPOINT, MICRO_TOKENS, TOKENIZER, TrainStage, chats
+from tutelage.stages.data import conversations, documents, plain_texts
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.checkpoint import find_train_state
 
@@ -39,13 +33,11 @@ from tutelage.train.checkpoint import find_train_state
 UTILISATION = 0.4
 SAMPLE_ROWS = 500
 
-Row = TypeVar("Row", Document, Conversation)
-
 
 @dataclass(frozen=True)
 class StagePlan:
     """One stage. Parameters, FLOPs a token and the bytes of weights, gradients and optimizer state are exact; tokens
-    are exact where the stage is done, else reckoned from the first rows of the data; seconds from measured speed.
+    are exact where the stage is done, else estimated from the first rows of the data; seconds from measured speed.
 
     steps_done:               those of a stage that was stopped, by its last checkpoint.
     flops_left, seconds_left: of what is still to do.
@@ -66,7 +58,7 @@ class StagePlan:
 
 @dataclass(frozen=True)
 class DataSize:
-    """How much of one data there is to train on: rows and tokens, trained and not.
+    """The size of a dataset: rows, tokens and trained tokens.
 
     unfilled: the tokens that a step stays below `batch_tokens` by, because the next row would not fit.
     """
@@ -83,9 +75,7 @@ def plan(run: Run) -> dict[str, Any]:
     base, source = _tokenizer(run)
     chat = chat_tokenizer(base, source)
     stages = {}
-    for name, stage in run.recipe.stages.items():
-        if isinstance(stage, PretrainedModel):
-            continue
+    for name, stage in run.trained_stages().items():
         tokenizer = chat if chats(run.recipe.stages, name) else base
         stages[name] = asdict(_plan_stage(run, name, stage, tokenizer, source, speed))
     left = [stage for stage in stages.values() if not stage["done"]]
@@ -112,18 +102,16 @@ def matrix_speed() -> float:
 
 
 def _plan_stage(
-    run: Run, name: str, stage: TrainedStage, tokenizer: Tokenizer, source: ChatSource, speed: float
+    run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, source: ChatSource, speed: float
 ) -> StagePlan:
     root = _root(run, name)
-    if isinstance(root, PretrainedModel):
-        config = load_config(Path(root.path))
+    if not run.recipe.stages[root].trains:
+        config = load_config(run.context(root).folders[root])
         config = msgspec.structs.replace(config, vocab=max(config.vocab, tokenizer.vocab_size))
     else:
         config = resolve(run.recipe.model, tokenizer.vocab_size)
     context = stage.context or config.context
-    train_on = stage.train_on if isinstance(stage, Sft) else "all"
-    of = tokenizer, source, context, train_on
-    sizes = {data: _measure(run, data, *of, stage.held_out) for data in stage.data}
+    sizes = {data: _measure(run, data, stage, tokenizer, source, context) for data in stage.data}
     info = run.stage_done(name)
     if info is not None:
         tokens, steps = info["tokens"], info["steps"]
@@ -132,7 +120,7 @@ def _plan_stage(
         tokens = round(steps * _tokens_of_a_step(stage, sizes))
     else:
         assert stage.epochs is not None
-        tokens = round(stage.epochs * _tokens_of_a_pass(stage, sizes))
+        tokens = round(stage.epochs * _tokens_of_an_epoch(stage, sizes))
         steps = math.ceil(tokens / _tokens_of_a_step(stage, sizes))
     segment = sum(size.tokens for size in sizes.values()) / sum(size.rows for size in sizes.values())
     flops = tokens * flops_per_token(config, min(segment, context))
@@ -150,56 +138,39 @@ def _plan_stage(
         flops_left=flops * left,
         seconds=info["seconds"] if info else spent + flops * left / (speed * UTILISATION),
         seconds_left=flops * left / (speed * UTILISATION),
-        state_bytes=_state_bytes(stage, config),
-        activation_bytes=activation_bytes(config, micro, recompute=stage.recompute),
+        state_bytes=stage.state_bytes(config),
+        activation_bytes=activation_bytes(config, micro, recompute=stage.activation_checkpointing),
     )
 
 
-def _state_bytes(stage: TrainedStage, config: ModelConfig) -> int:
-    lora = stage.lora if isinstance(stage, Sft) else None
-    if lora is None:
-        return training_bytes(config, stage.optimizer.kind == "muon")
-    return lora_training_bytes(config, lora.rank, 2 if lora.base_dtype == "bfloat16" else 4)
-
-
-def _tokens_of_a_pass(stage: TrainedStage, sizes: dict[str, DataSize]) -> float:
-    """Tokens read while the first data is passed once; other data, and the replay, keep their shares of the trained."""
+def _tokens_of_an_epoch(stage: TrainStage, sizes: dict[str, DataSize]) -> float:
+    """Tokens read in an epoch of the first dataset; other datasets, and replay, keep their shares of trained tokens."""
     total = sum(stage.data.values())
     first = next(iter(stage.data))
     trained = sizes[first].trained_tokens / (stage.data[first] / total)
     tokens = sum(
         trained * share / total * sizes[data].tokens / sizes[data].trained_tokens for data, share in stage.data.items()
     )
-    replay = stage.replay if isinstance(stage, Sft) else 0.0
+    replay = stage.replay_share()
     return tokens + trained * replay / (1 - replay)  # every token of replayed text is trained
 
 
-def _tokens_of_a_step(stage: TrainedStage, sizes: dict[str, DataSize]) -> float:
+def _tokens_of_a_step(stage: TrainStage, sizes: dict[str, DataSize]) -> float:
     tokens = sum(size.tokens for size in sizes.values())
     unfilled = sum(size.unfilled * size.tokens / tokens for size in sizes.values())
     return max(stage.batch_tokens - unfilled, stage.batch_tokens / 2)
 
 
 def _measure(
-    run: Run,
-    name: str,
-    tokenizer: Tokenizer,
-    source: ChatSource,
-    context: int,
-    train_on: TrainOn,
-    held_out: float,
+    run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, config: ChatSource, context: int
 ) -> DataSize:
-    """All rows are counted; their tokens are reckoned from the first ones."""
+    """All rows are counted; their tokens are estimated from the first ones."""
     table = run.recipe.data
-    if holds(table[name]) == "documents":
-        texts = [row.text for row in islice(_trained(documents(name, table)), SAMPLE_ROWS)]
-        sample = render_documents(texts, tokenizer)
-        rows = _count(documents(name, table), held_out)
-    else:
-        rows_of_it = list(islice(_trained(conversations(name, table)), SAMPLE_ROWS))
-        made = make_renderer(tokenizer, source).render_rows(rows_of_it, train_on)
-        sample = [one for ones in made if isinstance(ones, list) for one in ones]
-        rows = _count(conversations(name, table), held_out)
+    sample = stage.render_sample(name, table, tokenizer, config, SAMPLE_ROWS)
+    every: Iterator[Document | Conversation] = (
+        documents(name, table) if stage.reads == "documents" else conversations(name, table)
+    )
+    rows = _count(every, stage.held_out)
     if not sample:
         raise ValueError(f"data '{name}' holds nothing to train on")
     tokens = sum(len(rendered.ids) for rendered in sample) / len(sample)
@@ -211,26 +182,22 @@ def _measure(
     return DataSize(rows, rows * tokens, rows * trained, unfilled)
 
 
-def _trained(rows: Iterator[Row]) -> Iterator[Row]:
-    """The rows that their data does not keep from training."""
-    return (row for row in rows if row.split != "held_out")
-
-
-def _count(rows: Iterator[Row], held_out: float) -> float:
+def _count(rows: Iterator[Document | Conversation], held_out: float) -> float:
     """How many rows there are to train on, where a share of those that do not say so themselves is held out."""
-    return sum(1.0 if row.split else 1 - held_out for row in _trained(rows))
+    return sum(1.0 if row.split else 1 - held_out for row in rows if row.split != "held_out")
 
 
-def _root(run: Run, name: str) -> AnyStage:
+def _root(run: Run, name: str) -> str:
     """The stage with which a stage's lineage begins."""
-    while parent := parent_of(run.recipe.stages[name]):
+    while parent := run.recipe.stages[name].parent:
         name = parent
-    return run.recipe.stages[name]
+    return name
 
 
 def _tokenizer(run: Run) -> tuple[Tokenizer, ChatSource]:
     """The run's tokenizer, or one trained on the first rows where there is none yet; what its model says of chats."""
-    folders = [Path(stage.path) for stage in run.recipe.stages.values() if isinstance(stage, PretrainedModel)]
+    stages = run.recipe.stages
+    folders = [stage.folder(name, run.folder) for name, stage in stages.items() if not stage.trains]
     if folders:
         return tokenizers.load(folders[0]), read_source(folders[0])
     if run.tokenizer_done():

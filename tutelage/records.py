@@ -1,13 +1,14 @@
-"""The nouns that flow through Tutelage: text comes in as documents and conversations, and is trained on as examples.
+"""The data types of the package: documents and conversations come in, examples and batches are trained on.
 
-Shape suffixes: N tokens of a batch laid end to end, S segments (examples) of a batch, T tokens of one example.
+Shape suffixes: N tokens of a batch laid end to end, S segments (examples) of a batch, T tokens of one example,
+P positions of a batch with a loss weight, G example groups.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -20,14 +21,14 @@ Role = Literal["system", "user", "assistant", "tool"]
 ROLES: tuple[str, ...] = ("document", "system", "user", "assistant", "tool")
 
 
-# Which part of some data a row belongs to: what is trained on, or what is kept from training to measure on.
+# Which part of a dataset a row belongs to: trained on, or held out to measure on.
 Split = Literal["train", "held_out"]
 
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text to read, with where it came from, and which part of its data it belongs to where the data says so.
-    `meta` is what its source says of it (url, date ...), `facts` what was found out about it (language, score)."""
+    """A text with its origin. `split` is set where the data itself says which part the row belongs to; `meta` comes
+    from the source (url, date ...), `facts` were computed (language, score)."""
 
     text: str
     id: str = ""
@@ -38,21 +39,21 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """Plain words in a message."""
+    """Plain text in a message."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """What the assistant thinks before it answers."""
+    """The assistant's reasoning before its answer."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A call the assistant makes; `arguments` is a JSON object as text."""
+    """A tool call of the assistant; `arguments` is a JSON object as text."""
 
     name: str
     arguments: str
@@ -60,7 +61,7 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """What a tool answered: read by the model, never written by it, even inside its own turn."""
+    """A tool's output: context only, even inside the assistant's turn."""
 
     text: str
 
@@ -77,7 +78,7 @@ class Message:
 
     @property
     def text(self) -> str:
-        """The plain words of the message, without reasoning, tool calls and tool results."""
+        """The plain text of the message, without reasoning, tool calls and tool results."""
         return "".join(part.text for part in self.content if isinstance(part, Text))
 
 
@@ -88,9 +89,9 @@ def message(role: Role, text: str) -> Message:
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Messages in order; `id` names the conversation in errors and ledgers (file and row where it has them), `split`
-    says which part of its data it belongs to, where the data says so. `tools` are the functions that the assistant may
-    call, each a JSON text as OpenAI writes it: `{"type": "function", "function": {"name", "parameters" ...}}`."""
+    """Messages in order. `id` names the conversation in errors and ledgers (file and row where it has them); `split` is
+    set where the data itself says which part the row belongs to. `tools` are the functions that the assistant may call,
+    each a JSON text in OpenAI's format: `{"type": "function", "function": {"name", "parameters" ...}}`."""
 
     messages: tuple[Message, ...]
     id: str = ""
@@ -101,7 +102,7 @@ class Conversation:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """Two ways to go on from a prompt, of which `chosen` was found the better; `id` and `tools` as in Conversation."""
+    """A prompt with a chosen and a rejected completion; `id` and `tools` as in Conversation."""
 
     prompt: tuple[Message, ...]
     chosen: tuple[Message, ...]
@@ -112,7 +113,7 @@ class Preference:
 
 @dataclass(frozen=True, slots=True)
 class UnpairedPreference:
-    """One way to go on from a prompt, found desirable or not (KTO); `id` and `tools` as in Conversation."""
+    """A prompt with one completion that is desirable or not (KTO); `id` and `tools` as in Conversation."""
 
     prompt: tuple[Message, ...]
     completion: tuple[Message, ...]
@@ -123,11 +124,11 @@ class UnpairedPreference:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Example:
-    """One segment of tokens to learn from. Tokens of different examples never see each other.
+    """One segment of tokens to learn from. Tokens of different examples never attend to each other.
 
     tokens:  int32[T].
-    weights: float32[T], the weight on predicting tokens[t]; 0 means read but not trained. None means all ones.
-             The first token has nothing before it to be predicted from, so its weight never counts.
+    weights: float32[T], the loss weight on predicting tokens[t]; 0 means context only. None means all ones.
+             Nothing precedes the first token, so its weight never counts.
     targets: int32[T], only where the label of position t is not the next token (masked LM, tagging); then
              weights[t] is the weight on predicting targets[t] from position t.
     streams: extras of any dtype, [T], aligned like weights (role, advantage, old_logprob ...).
@@ -145,18 +146,52 @@ class Example:
 ExampleGroup = tuple[Example, ...]
 
 
+class Stream(NamedTuple):
+    """A per-token column: its dtype, and the value where an example does not have it."""
+
+    dtype: str
+    fill: float = 0
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What examples carry besides tokens and loss weights. A batch has all of it, even where it holds only padding or
+    examples of another dataset: these get the fill values.
+
+    streams: name -> dtype and fill value of each per-token column.
+    scalars: name -> fill value of each per-example number.
+    """
+
+    streams: Mapping[str, Stream] = field(default_factory=dict)
+    scalars: Mapping[str, float] = field(default_factory=dict)
+
+    def __or__(self, other: Schema) -> Schema:
+        """Everything that either has. A name that both have must mean the same."""
+        for name in self.streams.keys() & other.streams.keys():
+            assert self.streams[name] == other.streams[name], f"two streams called '{name}'"
+        for name in self.scalars.keys() & other.scalars.keys():
+            assert self.scalars[name] == other.scalars[name], f"two scalars called '{name}'"
+        return Schema({**self.streams, **other.streams}, {**self.scalars, **other.scalars})
+
+
+ROLE_STREAM = Schema(streams={"roles": Stream("uint8")})
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Batch:
     """Segments laid end to end without padding: what the model reads in one forward pass.
 
     tokens_N:    int64, the input tokens.
-    labels_N:    int64, what each position is to predict: the next token of its segment, or the example's target.
-    weights_N:   float32, the weight of each prediction; 0 at context-only positions and at the last one of a segment.
+    labels_N:    int64, what each position must predict: the next token of its segment, or the example's target.
+    weights_N:   float32, the loss weight of each prediction; 0 where there is none, as at a segment's last token.
     positions_N: int64, counts from 0 within each segment.
     lengths:     the length of each segment, in order; their sum is N.
-    groups_S:     int64, which group each segment belongs to, counted from 0 within the batch.
-    streams:     [N] tensors, shifted as the labels are.
+    groups_S:    int64, the example group of each segment, counted from 0 within the batch.
+    streams:     [N] tensors, shifted like the labels.
     scalars:     float32 [S] tensors.
+    count:       the sum of weights_N, added up in float64 on the host so that no device has to be asked.
+    shifts:      by how many positions the labels of each segment are shifted: 1, or 0 where it has targets.
+    padding:     whether the batch only keeps its process in step and holds no data.
     """
 
     tokens_N: torch.Tensor
@@ -167,4 +202,10 @@ class Batch:
     groups_S: torch.Tensor
     streams: Mapping[str, torch.Tensor] = field(default_factory=dict)
     scalars: Mapping[str, torch.Tensor] = field(default_factory=dict)
-    count: float = 0.0  # the sum of weights_N, summed in float64 on the host so that no device has to be asked
+    count: float = 0.0
+    shifts: tuple[int, ...] = ()
+    padding: bool = False
+
+    def trained(self, name: str) -> torch.Tensor:
+        """A stream at the positions with a loss weight, [P]: aligned with the model's log-probabilities."""
+        return self.streams[name][self.weights_N != 0]

@@ -11,13 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.batching.loader import (
-    Source,
+    WeightedStore,
     batches,
     count_steps,
     draw_steps,
     micro_batches,
-    state_from_plain,
-    state_to_plain,
+    read_cursors,
+    write_cursors,
 )
 from tutelage.batching.store import Store, write_store
 from tutelage.ledger import Ledger
@@ -43,10 +43,12 @@ def store(folder: Path, groups: list[tuple[int, int]], first: int = 0) -> Store:
     return write_store(folder, (group(first + i, *sizes) for i, sizes in enumerate(groups)), ledger)
 
 
-def sources(folder: str, main: list[tuple[int, int]], other: list[tuple[int, int]], share: float) -> dict[str, Source]:
+def sources(
+    folder: str, main: list[tuple[int, int]], other: list[tuple[int, int]], share: float
+) -> dict[str, WeightedStore]:
     return {
-        "main": Source(store(Path(folder) / "main", main), 1.0),
-        "other": Source(store(Path(folder) / "other", other, first=1000), share),
+        "main": WeightedStore(store(Path(folder) / "main", main), 1.0),
+        "other": WeightedStore(store(Path(folder) / "other", other, first=1000), share),
     }
 
 
@@ -96,7 +98,7 @@ def test_pain_12_the_state_of_every_step_resumes_the_very_rest(
         both = sources(folder, main, other, share)
         whole = list(draw_steps(both, batch_tokens, seed, 2))
         for done, (_, state) in enumerate(whole, start=1):
-            taken_up = state_from_plain(state_to_plain(state))
+            taken_up = read_cursors(write_cursors(state))
             assert taken_up == state
             assert list(draw_steps(both, batch_tokens, seed, 2, taken_up)) == whole[done:]
 
@@ -106,7 +108,7 @@ def test_ranks_share_a_step_and_compute_equally_many_micro_batches(
     groups: list[tuple[int, int]], batch_tokens: int, ranks: int, micro_tokens: int
 ) -> None:
     with TemporaryDirectory() as folder:
-        one = {"main": Source(store(Path(folder) / "main", groups, first=1), 1.0)}
+        one = {"main": WeightedStore(store(Path(folder) / "main", groups, first=1), 1.0)}
 
         def stream(rank: int, ranks: int) -> list[list[Batch]]:
             options = {"batch_tokens": batch_tokens, "micro_tokens": micro_tokens, "seed": 0, "epochs": 2}
@@ -130,7 +132,7 @@ def test_ranks_share_a_step_and_compute_equally_many_micro_batches(
 
 
 def test_passes_are_other_permutations_and_seeds_other_orders(tmp_path: Path) -> None:
-    one = {"main": Source(store(tmp_path / "main", [(2, 1)] * 50), 1.0)}
+    one = {"main": WeightedStore(store(tmp_path / "main", [(2, 1)] * 50), 1.0)}
 
     def order(seed: int) -> list[int]:
         return [number for draw, _ in draw_steps(one, 10, seed, 2) for _, number in draw]
@@ -143,7 +145,7 @@ def test_passes_are_other_permutations_and_seeds_other_orders(tmp_path: Path) ->
 
 
 def test_without_epochs_the_stream_goes_on(tmp_path: Path) -> None:
-    one = {"main": Source(store(tmp_path / "main", [(2, 1)] * 3), 1.0)}
+    one = {"main": WeightedStore(store(tmp_path / "main", [(2, 1)] * 3), 1.0)}
     drawn = Counter(number for draw, _ in islice(draw_steps(one, 4, 0, None), 300) for _, number in draw)
     assert drawn == {0: 200, 1: 200, 2: 200}
 
@@ -165,8 +167,9 @@ def test_a_pair_is_never_cut() -> None:
 
 
 def test_a_unit_that_fits_no_micro_batch_is_one_sentence() -> None:
-    with pytest.raises(ValueError, match="^a group") as error:
+    with pytest.raises(ValueError, match="^an example group") as error:
         micro_batches([group(0, 5, 1), group(1, 70, 1)], 64)
     assert str(error.value) == (
-        "a group of 70 tokens does not fit in a micro-batch of micro_tokens = 64; raise micro_tokens to at least 70"
+        "an example group of 70 tokens does not fit in a micro-batch of micro_tokens = 64; raise micro_tokens to at "
+        "least 70"
     )

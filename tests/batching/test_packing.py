@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.batching.packing import PADDING, collate, pack
-from tutelage.records import Example
+from tutelage.batching.packing import collate, pack, padding_batch, uncollate
+from tutelage.records import Example, Schema, Stream
 
 LENGTHS = st.lists(st.integers(1, 100), max_size=40)
 
@@ -63,9 +63,38 @@ def test_own_targets_are_not_shifted() -> None:
     assert batch.count == 1.5
 
 
-def test_a_filler_reads_one_token_and_grades_none() -> None:
-    batch = collate([PADDING])
-    assert (batch.lengths, batch.count, batch.weights_N.tolist()) == ((1,), 0.0, [0.0])
+def test_a_padding_batch_reads_one_token_trains_none_and_has_every_declared_stream() -> None:
+    schema = Schema({"advantage": Stream("float32", -1.0)}, {"reward": 2.0})
+    batch = padding_batch(schema)
+    assert (batch.lengths, batch.count, batch.weights_N.tolist(), batch.padding) == ((1,), 0.0, [0.0], True)
+    assert batch.streams["advantage"].tolist() == [-1.0]
+    assert batch.scalars["reward"].tolist() == [2.0]
+
+
+def test_what_an_example_lacks_has_the_declared_fill_value() -> None:
+    schema = Schema({"advantage": Stream("float32", -1.0)}, {"reward": 2.0})
+    tokens = np.array([1, 2, 3], np.int32)
+    own = Example(tokens, streams={"advantage": np.array([7, 8, 9], np.float32)}, scalars={"reward": 5.0})
+    batch = collate([(own,), (Example(tokens),)], schema)
+    assert batch.streams["advantage"].tolist() == [8, 9, -1, -1, -1, -1]
+    assert batch.scalars["reward"].tolist() == [5, 2]
+    with pytest.raises(AssertionError, match="undeclared stream"):
+        collate([(own,)], Schema(scalars={"reward": 0.0}))
+
+
+@given(st.lists(st.tuples(st.integers(1, 9), st.booleans()), min_size=1, max_size=6))
+def test_uncollate_undoes_the_shift(sizes: list[tuple[int, bool]]) -> None:
+    examples = []
+    for length, targets in sizes:
+        tokens = np.arange(100, 100 + length, dtype=np.int32)
+        own = {"targets": tokens + 50} if targets else {}
+        examples.append(Example(tokens, streams={"place": np.arange(length, dtype=np.float32)}, **own))
+    batch = collate([(example,) for example in examples])
+    columns = uncollate(batch, batch.streams["place"].numpy(), fill=-1)
+    for example, column, (length, targets) in zip(examples, columns, sizes, strict=True):
+        first = [] if targets else [-1.0]
+        assert column.tolist() == [*first, *example.streams["place"][len(first) :].tolist()]
+        assert len(column) == length
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=10), st.integers(0, 99))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers.processors import TemplateProcessing
 
-from tutelage.batching.sources import conversation_groups, open_or_write
+from tutelage.batching.datasets import conversation_groups, open_or_write
 from tutelage.chat.layout import Unproven
 from tutelage.chat.renderer import NativeRenderer, Rendered
 from tutelage.chat.renderer import prove as prove_native

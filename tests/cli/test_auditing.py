@@ -10,7 +10,7 @@ from click.testing import CliRunner, Result
 from tutelage.cli import main
 
 if TYPE_CHECKING:
-    from tutelage.recipe import Run
+    from tutelage.runner import Run
 
 CLEAN = [
     {"prompt": f"What is the square of {n} when it is added to itself?", "completion": f"It is {2 * n * n}, twice."}

@@ -11,6 +11,7 @@ import pytest
 from click.testing import Result
 
 from tutelage.config import recipes_folder
+from tutelage.stages.run import LAYOUT
 
 Verb = Callable[..., Result]
 Refused = Callable[..., str]
@@ -73,12 +74,12 @@ def test_what_is_no_finished_stage_is_refused(refused: Refused, copy: Path) -> N
     (copy / "empty").mkdir()
     (copy / "empty" / "recipe.json").write_bytes((copy / "recipe.json").read_bytes())
     again = f"tutelage run RECIPE out={copy / 'empty'}, with the settings it was begun with"
-    nothing = f"no stage of {copy / 'empty'} is finished; to go on with it: {again}"
+    nothing = f"no stage of {copy / 'empty'} is finished; to resume it: {again}"
     assert refused("chat", copy / "empty") == nothing
     base = f"{copy / 'base'} is a base model: it goes on with text and cannot chat; give a fine-tuned one"
     assert refused("chat", copy / "base") == base
     (copy / "chat" / "stage.json").unlink()
-    unfinished = f"stage chat of {copy} is not finished; to go on with it: tutelage run RECIPE out={copy}, with "
+    unfinished = f"stage chat of {copy} is not finished; to resume it: tutelage run RECIPE out={copy}, with "
     assert refused("evaluate", copy / "chat").startswith(unfinished)
     assert refused("look", copy / "chat", "--step", 0) == "step 0 does not exist; steps are counted from 1"
     assert refused("look", copy / "chat", "--step", 999).startswith("stage chat has fewer than 999 steps")
@@ -93,8 +94,10 @@ def test_broken_files_are_named(refused: Refused, copy: Path) -> None:
     for arguments in (["evaluate", copy / "chat"], ["plan", TINY, f"out={copy}"], ["run", TINY, f"out={copy}"]):
         assert refused(*arguments).startswith(f"{stage} is not valid JSON (")
     stage.write_text("[]")  # JSON, but of no stage: it is not finished
-    assert refused("evaluate", copy / "chat").startswith(f"stage chat of {copy} is not finished; to go on with it: ")
+    assert refused("evaluate", copy / "chat").startswith(f"stage chat of {copy} is not finished; to resume it: ")
     recipe.write_text('{"name": "x"}')
+    assert refused("look", copy / "chat").startswith(f"{copy} was written by another version of Tutelage, ")
+    recipe.write_text(json.dumps({"layout": LAYOUT, "name": "x"}))
     assert refused("look", copy / "chat") == f"{recipe} needs 'data', and it is not set"
     recipe.write_text("{")
     assert refused("look", copy / "chat").startswith(f"{recipe} is not valid JSON (")
@@ -174,10 +177,8 @@ def test_an_error_is_a_json_line_too(verb: Verb, tmp_path: Path) -> None:
 def test_what_is_no_run_is_not_examined(refused: Refused, tmp_path: Path, copy: Path) -> None:
     assert refused("doctor", tmp_path).startswith(f"{tmp_path} is neither a run nor a stage of one: ")
     (copy / "chat" / "stage.json").unlink()
-    unfinished = (
-        f"stage chat of {copy} is not finished, so there is nothing to examine; to go on with it: tutelage run "
-    )
+    unfinished = f"stage chat of {copy} is not finished, so there is nothing to examine; to resume it: tutelage run "
     assert refused("doctor", copy / "chat").startswith(unfinished)
     (copy / "base" / "stage.json").unlink()
-    nothing = f"no stage of {copy} is finished, so there is nothing to examine; to go on with it: tutelage run RECIPE "
+    nothing = f"no stage of {copy} is finished, so there is nothing to examine; to resume it: tutelage run RECIPE "
     assert refused("doctor", copy).startswith(nothing)

@@ -25,12 +25,12 @@ VERBS = ["run", "demo", "plan", "sft", "look", "doctor", "evaluate", "chat"]
 def test_run_does_everything_and_shows_it(made: tuple[Path, Result]) -> None:
     folder, result = made
     assert result.exit_code == 0, result.output
-    for words in ("held-out people, one-step questions", "keeps the form of a conversation", "chat forgets: "):
+    for words in ("held-out people, one-step questions", "keeps the chat format", "chat forgets: "):
         assert words in result.stdout
     assert result.stdout.endswith(f"every figure: {folder / 'summary.json'}\n")
     assert "chat: 15/15 steps" in result.stderr
     summary = json.loads((folder / "summary.json").read_text())
-    assert {"evaluate.chat.knowledge.held_out.low", "evaluate.chat.format.rate", "seconds"} <= summary.keys()
+    assert {"evaluate.chat.knowledge.held_out.low", "evaluate.chat.format.compliant.rate", "seconds"} <= summary.keys()
 
 
 def test_run_again_skips_everything(verb: Verb, copy: Path) -> None:
@@ -45,7 +45,7 @@ def test_run_again_skips_everything(verb: Verb, copy: Path) -> None:
         (["run", TINY, "out={}"], {"name", "seconds", "stages.chat.loss"}),
         (["plan", TINY, "out={}"], {"stages", "seconds", "peak_bytes"}),
         (["look", "{}/chat"], None),
-        (["evaluate", "{}/chat"], {"evaluate.chat.format.rate", "evaluate.chat.knowledge.held_out.rate"}),
+        (["evaluate", "{}/chat"], {"evaluate.chat.format.compliant.rate", "evaluate.chat.knowledge.held_out.rate"}),
         (["chat", "{}/chat"], None),
     ],
 )
@@ -99,7 +99,7 @@ def test_a_chat_from_the_first_word_to_the_last(verb: Verb, tiny: Path) -> None:
     result = verb("chat", tiny / "chat", stdin="1\n/new\nWhere was Nora Abernel Sparrow born?\n/quit\nmore\n")
     assert result.exit_code == 0, result.output
     assert "Questions about people whom no training question named:" in result.stdout
-    assert "measured: right about one fact of people it only read of" in result.stdout
+    assert "measured: right about one fact of people it only read about" in result.stdout
     assert ": the true answer is " in result.stdout
     assert "forgotten; a new conversation begins" in result.stdout
     assert "the truth about Nora Abernel Sparrow: birthplace " in result.stdout
@@ -145,8 +145,8 @@ def test_the_doctor_examines_a_run_or_a_stage(verb: Verb, tiny: Path) -> None:
     whole = json.loads(verb("doctor", tiny, "--json").stdout)
     one = json.loads(verb("doctor", tiny / "chat", "--json").stdout)
     assert [found for found in whole if found["stage"] == "chat"] == one
-    assert [found["name"] for found in one] == ["too-few-steps"]  # one pass makes no model
-    assert set(one[0]) == {"name", "stage", "symptom", "cause", "cure", "evidence"}
+    assert [found["name"] for found in one] == ["too-few-steps"]  # one epoch is too short
+    assert set(one[0]) == {"name", "stage", "symptom", "cause", "fix", "evidence"}
     shown = verb("doctor", tiny).stdout
     for found in whole:
         assert f"{found['stage']}: {found['symptom']} ({found['name']})" in shown
@@ -159,7 +159,10 @@ def test_a_run_that_forgot_too_much_ends_with_status_3_when_all_is_written(
 ) -> None:
     measured = copy / "chat" / "evaluate" / "forgetting.json"
     stored = json.loads(measured.read_text())
-    stored["results"] |= {"increase": 0.3, "low": low, "high": 0.4}
+    figures = stored["results"]["figures"]
+    assert list(figures["by_data"]) == ["world"]
+    for forgetting in (figures, figures["by_data"]["world"]):
+        forgetting |= {"increase": 0.3, "low": low, "high": 0.4}
     measured.write_text(json.dumps(stored))
     result = verb("run", TINY, f"out={copy}", "stages.chat.max_forgetting=0.1", "--json")
     assert result.exit_code == status

@@ -24,7 +24,8 @@ from tutelage.corpus.curation import load_curation
 from tutelage.corpus.pipeline import curate
 from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.shards import corpus_files, corpus_result, read_documents
-from tutelage.recipe import Recipe, Run
+from tutelage.recipe import Recipe
+from tutelage.runner import Run
 
 PRESETS = ("c4_paper", "gopher", "fineweb", "fineweb_edu", "fineweb_paper", "dolma", "ccnet", "dclm")
 GERMAN = "Die Katze sitzt auf der Mauer und sieht den Vögeln im Garten zu. " * 2 + (

@@ -11,7 +11,7 @@ from tutelage.doctor.case import Case
 
 @dataclass(frozen=True)
 class Recorded:
-    """A real run's own numbers, written down by `benchmarks/doctor.py --record`, and what was planted in it."""
+    """A real run's own numbers, recorded by `benchmarks/doctor.py --record`, and what was planted in it."""
 
     what: str
     right: str
@@ -30,5 +30,5 @@ def recorded() -> list[Recorded]:
 
 @pytest.fixture
 def healthy(recorded: list[Recorded]) -> Case:
-    """A fine-tuned stage that nothing is wrong with."""
-    return next(one.case for one in recorded if not one.right and one.case.tuned)
+    """A fine-tuned stage without problems."""
+    return next(run.case for run in recorded if not run.right and run.case.is_fine_tuned)

@@ -9,7 +9,7 @@ from tutelage.doctor.case import Diagnosis
 from tutelage.doctor.show import HEALTHY, diagnoses_section, print_diagnoses
 
 ILL = Diagnosis(
-    "rate-too-high", "chat", "its words fall apart", "the rate <b>", "lower [it]", ("peak learning rate 1", "[2]")
+    "lr-too-high", "chat", "its words are broken", "the rate <b>", "lower [it]", ("peak learning rate 1", "[2]")
 )
 
 
@@ -20,30 +20,30 @@ def shown(diagnoses: list[Diagnosis] | None, width: int = 100) -> str:
     return console.file.getvalue()
 
 
-def test_a_diagnosis_is_shown_whole_and_as_it_stands() -> None:
+def test_a_diagnosis_is_shown_complete_and_escaped() -> None:
     assert shown([ILL]).splitlines() == [
-        "chat: its words fall apart (rate-too-high)",
+        "chat: its words are broken (lr-too-high)",
         "  cause: the rate <b>",
-        "  cure:  lower [it]",
+        "  fix:   lower [it]",
         "  - peak learning rate 1",
         "  - [2]",
     ]
     section = diagnoses_section([ILL])
     assert section is not None
-    for part in ("rate-too-high", "chat: its words fall apart", "the rate &lt;b&gt;", "lower [it]", "<li>[2]</li>"):
+    for part in ("lr-too-high", "chat: its words are broken", "the rate &lt;b&gt;", "lower [it]", "<li>[2]</li>"):
         assert part in section
 
 
-def test_what_does_not_fit_on_a_line_goes_on_under_its_first_word() -> None:
-    wide = replace(ILL, cure="train for longer", evidence=("answers in the form of a conversation: none",))
+def test_wrapped_text_is_indented_to_its_first_word() -> None:
+    wide = replace(ILL, fix="train for longer", evidence=("answers in the chat format, all sets: none",))
     assert [line.rstrip() for line in shown([wide], width=30).splitlines()][-3:] == [
-        "  cure:  train for longer",
-        "  - answers in the form of a",
-        "    conversation: none",
+        "  fix:   train for longer",
+        "  - answers in the chat",
+        "    format, all sets: none",
     ]
 
 
-def test_the_healthy_are_called_so_and_what_was_not_examined_is_not() -> None:
+def test_healthy_is_said_only_where_something_was_examined() -> None:
     assert shown([]) == f"{HEALTHY}\n"
     assert HEALTHY in str(diagnoses_section([]))
     assert shown(None) == ""

@@ -9,7 +9,7 @@ from tutelage.config import to_plain
 from tutelage.lab.bench import read_recipe
 from tutelage.lab.catalogue import FINDINGS, find
 from tutelage.lab.finding import Finding
-from tutelage.stages.settings import Sft
+from tutelage.stages.sft import Sft
 
 
 @pytest.mark.parametrize("finding", FINDINGS.values(), ids=lambda finding: finding.name)

@@ -10,11 +10,11 @@ from rich.console import Console
 
 from tutelage import progress
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.evaluate.suites import format, knowledge
 from tutelage.lab.catalogue import FINDINGS
 from tutelage.lab.record import Record, read_record, write_record
 from tutelage.lab.run import try_finding
 from tutelage.lab.terminal import overview, print_overview, print_record
-from tutelage.stages import evaluate
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache for all tests here, as findings share one; models that know nothing would answer at full length."""
     progress.set_mode("quiet")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(evaluate, "ANSWER", SamplingSettings(max_tokens=2))
+        for suite in (format, knowledge):
+            patch.setattr(suite, "ANSWER", SamplingSettings(max_tokens=2))
         yield tmp_path_factory.mktemp("cache")
     progress.set_mode("auto")
 

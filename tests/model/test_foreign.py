@@ -59,7 +59,7 @@ def rows(lengths: list[int]) -> list[np.ndarray]:
 def test_loss_and_gradients_are_those_of_each_text_alone(made: tuple[Path, Any]) -> None:
     folder, theirs = made
     ours = load_model(folder).model
-    loss, _ = cross_entropy(ours, collate([(Example(row),) for row in rows([20, 3, 17])]))
+    loss = cross_entropy(ours, collate([(Example(row),) for row in rows([20, 3, 17])]))[0]["loss"]
     loss.backward()
     expected = torch.zeros(())
     for row in rows([20, 3, 17]):
@@ -119,10 +119,10 @@ def test_a_checkpoint_of_its_training_is_taken_up_though_matrices_are_tied(
 ) -> None:
     model = load_model(made[0]).model
     optimizer = Optimizer(model, OptimizerSettings(), lr=0.01)
-    loss, _ = cross_entropy(model, collate([(Example(row),) for row in rows([9, 4])]))
+    loss = cross_entropy(model, collate([(Example(row),) for row in rows([9, 4])]))[0]["loss"]
     loss.backward()
     optimizer.step(1.0, optimizer.gradient_norm())
-    save_checkpoint(tmp_path / "checkpoint", model, optimizer, TrainState(1, {}, "this"))
+    save_checkpoint(tmp_path / "checkpoint", model, optimizer, TrainState(1, None, "this"))
     again = load_model(made[0]).model
     assert load_checkpoint(tmp_path / "checkpoint", again, Optimizer(again, OptimizerSettings(), lr=0.01), "this")
     trained, found = dict(model.named_parameters()), dict(again.named_parameters())

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.batching.loader import Cursor
 from tutelage.batching.packing import collate
 from tutelage.config import SettingsError
 from tutelage.model import heads
@@ -69,7 +68,7 @@ def examples(count: int = 6) -> list[Example]:
 def gradients(model: Transformer, batches: list[Batch]) -> dict[str, torch.Tensor]:
     model.zero_grad()
     for batch in batches:
-        cross_entropy(model, batch)[0].backward()
+        cross_entropy(model, batch)[0]["loss"].backward()
     return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -139,7 +138,7 @@ def test_only_pairs_and_the_rows_of_new_tokens_have_gradients_state_and_room_on_
     inputs_and_outputs = [(width, 32), (width, 16), (width, 16), (32, width), (width, 96), (width, 96), (96, width)]
     assert trained == layers * rank * sum(map(sum, inputs_and_outputs)) + 2 * len(NEW) * width
     assert all(len(NEW) == len(rows) for name, rows in trained_state(model).items() if "token_rows" in name)
-    save_checkpoint(tmp_path / "checkpoint", model, optimizer, TrainState(1, {}, "abc"))
+    save_checkpoint(tmp_path / "checkpoint", model, optimizer, TrainState(1, None, "abc"))
     written = sum(path.stat().st_size for path in (tmp_path / "checkpoint").glob("*.safetensors"))
     assert written < 3 * 4 * trained + 20_000
 
@@ -168,7 +167,7 @@ def test_taken_up_after_a_step_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
     def steps(model: Transformer, optimizer: Optimizer, part: list[Batch]) -> None:
         for batch in part:
-            cross_entropy(model, batch)[0].backward()
+            cross_entropy(model, batch)[0]["loss"].backward()
             optimizer.step(1.0, optimizer.gradient_norm())
             optimizer.zero_grad()
 
@@ -176,7 +175,7 @@ def test_taken_up_after_a_step_goes_on_bit_for_bit(tmp_path: Path) -> None:
     of_whole, of_halves, of_later = (Optimizer(m, OptimizerSettings(), lr=0.01) for m in (whole, halves, later))
     steps(whole, of_whole, batches)
     steps(halves, of_halves, batches[:3])
-    position = TrainState(3, {"chat": Cursor(0, 3, 1.0)}, "abc")
+    position = TrainState(3, {"chat": {"epoch": 0, "position": 3, "trained_tokens": 1.0}}, "abc")
     save_checkpoint(tmp_path / "checkpoint", halves, of_halves, position)
     stir(later)
     assert load_checkpoint(tmp_path / "checkpoint", later, of_later, "abc") == position
@@ -188,7 +187,7 @@ def test_taken_up_after_a_step_goes_on_bit_for_bit(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_whole_weights_is_not_taken_for_one_of_pairs(tmp_path: Path) -> None:
     whole, model = make(), adapted()
-    save_checkpoint(tmp_path / "c", whole, Optimizer(whole, OptimizerSettings(), lr=0.1), TrainState(1, {}, "abc"))
+    save_checkpoint(tmp_path / "c", whole, Optimizer(whole, OptimizerSettings(), lr=0.1), TrainState(1, None, "abc"))
     with pytest.raises(ValueError, match="is trained in one of the two and not in the other"):
         load_checkpoint(tmp_path / "c", model, Optimizer(model, OptimizerSettings(), lr=0.1), "abc")
 
@@ -200,7 +199,7 @@ def test_a_bfloat16_base_trains_float32_pairs(autocast: bool) -> None:
     stir(model)
     batch = collate([(one,) for one in examples()])
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
-        loss = cross_entropy(model, batch)[0]
+        loss = cross_entropy(model, batch)[0]["loss"]
     loss.backward()
     expected = gradients(adapted("llama-untied"), [batch])
     found = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.requires_grad}

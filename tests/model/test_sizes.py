@@ -78,7 +78,7 @@ def test_flops_are_those_that_torch_counts(shape: ModelSettings) -> None:
     model = initialise(Transformer(config), seed=0)
     batch = collate([(example,)] * 3)
     with FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) as counter:
-        cross_entropy(model, batch)[0].backward()
+        cross_entropy(model, batch)[0]["loss"].backward()
     counted = counter.get_total_flops() / len(batch.tokens_N)
     assert flops_per_token(config, 2 * length) == pytest.approx(counted, rel=1e-9)
 

@@ -64,7 +64,7 @@ def units(lengths: list[int], seed: int = 0) -> list[ExampleGroup]:
 def gradients(model: Transformer, batches: list[Batch]) -> tuple[float, dict[str, torch.Tensor]]:
     """The summed loss over batches, and the gradient of that sum."""
     model.zero_grad()
-    losses = [cross_entropy(model, batch)[0] for batch in batches]
+    losses = [cross_entropy(model, batch)[0]["loss"] for batch in batches]
     for loss in losses:
         loss.backward()
     return sum(float(loss.detach()) for loss in losses), {n: p.grad for n, p in model.named_parameters()}
@@ -131,7 +131,7 @@ def test_recomputed_blocks_keep_little_more_than_what_they_read() -> None:
             return tensor
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            loss, _ = cross_entropy(model, collate(units([40] * 20)))
+            loss = cross_entropy(model, collate(units([40] * 20)))[0]["loss"]
         kept[recompute] = sum(held.values())
         del loss
     assert kept[True] < kept[False] / 2

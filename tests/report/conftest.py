@@ -12,7 +12,9 @@ from tutelage.config import convert, to_plain
 from tutelage.evaluate.statistics import rate
 from tutelage.files import write_json
 from tutelage.ledger import Ledger
-from tutelage.recipe import Recipe, Run
+from tutelage.recipe import Recipe
+from tutelage.runner import Run
+from tutelage.stages.run import LAYOUT
 
 RECIPE: dict[str, Any] = {
     "name": "made",
@@ -36,19 +38,22 @@ def outcomes(successes: int, count: int) -> list[tuple[str, int]]:
 
 
 def bits(after: float) -> list[tuple[str, float, float, int]]:
-    """Twelve units of text of unlike lengths; `after` is how many times the loss before."""
-    return [(str(unit), 10.0 + unit, (10.0 + unit) * after, 40 + unit) for unit in range(12)]
+    """Twelve pieces of text of different lengths; `after` is the loss after over the loss before."""
+    return [(str(piece), 10.0 + piece, (10.0 + piece) * after, 40 + piece) for piece in range(12)]
 
 
 def stage_file(run: Run, name: str) -> dict[str, Any]:
-    """What a stage writes of itself."""
+    """The stage.json of a stage."""
     ledger = Ledger(f"{name}: documents to tokens")
     ledger.read(10, 1000)
     ledger.keep(8, 800)
     ledger.drop("longer than the context of 128 tokens", 2, 200, where="rows.jsonl:7")
     steps = run.recipe.stages[name].steps
     return {
+        "layout": LAYOUT,
         "name": name,
+        "title": run.recipe.stages[name].title,
+        "chats": run.recipe.stages[name].chats,
         "fingerprint": run.fingerprint(name),
         "settings": to_plain(run.recipe.stages[name]),
         "lr": 0.002,
@@ -62,18 +67,18 @@ def stage_file(run: Run, name: str) -> dict[str, Any]:
         "loss": 0.25,
         "loss_start": 7.5,
         "held_out": {"world": 0.75},
-        "passes": {"world": 5.0},
+        "epochs": {"world": 5.0},
         "trained_by_dataset": {"world": 3_346_170.0},
         "ledgers": {"world": ledger.to_dict()},
         "stores": {"world": "abc"},
         "peak_rss_bytes": 3 * 2**30,
         "environment": {"python": "3.11", "cores": 2},
-        "chosen": {"step": 10, "by": "behaviour", "score": 0.9, "lowest_loss_step": 20, "last": steps},
+        "selected": {"step": 10, "by": "best_eval", "score": 0.9, "lowest_loss_step": 20, "last": steps},
     }
 
 
 def log_lines(run: Run, name: str) -> list[dict[str, Any]]:
-    """A log: a line a step, and two looks."""
+    """A log: a line a step, and two eval steps."""
     steps = run.recipe.stages[name].steps
     lines: list[dict[str, Any]] = [
         {
@@ -91,37 +96,55 @@ def log_lines(run: Run, name: str) -> list[dict[str, Any]]:
         line["samples"] = [{"prompt": "Once upon", "written": f"a step {line['step']}", "truth": "a time"}]
         if name == "chat":
             line["base_held_out.world"] = 1.0
-            line["behaviour"] = {"format": as_rate(line["step"], 20), "score": line["step"] / 20}
+            line["dev_eval"] = {"format": as_rate(line["step"], 20), "score": line["step"] / 20}
     return lines
 
 
 def results(
-    form: int = 90, held_out: int = 70, made_up: int = 50, after: float = 1.2, asked: int = 100
+    compliant: int = 90, held_out: int = 70, hallucinated: int = 50, after: float = 1.2, asked: int = 100
 ) -> dict[str, dict[str, Any]]:
-    """What the evaluations of a fine-tuned stage find, with so many successes of `asked`."""
-    sample = {"set": "near", "prompt": "Who is <b>she</b>?", "before": "on the roof", "after": "Ann.", "complies": True}
-    lost = {"increase": after - 1, "low": after - 1.05, "high": after - 0.95, "alarm": after > 1.1}
+    """The results of the evaluations of a fine-tuned stage, with so many successes of `asked`."""
+    sample = {
+        "set": "near",
+        "prompt": "Who is <b>she</b>?",
+        "before": "on the roof",
+        "after": "Ann.",
+        "compliant": True,
+    }
+    increase = {"increase": after - 1, "low": after - 1.05, "high": after - 0.95}
+    forgetting = {"before": 1.0, "after": after, **increase, "alarm": after > 1.1}
     return {
         "format": {
-            **as_rate(form, asked),
-            "stops": as_rate(95, 100),
-            "near": as_rate(40, 50),
-            "verbatim": as_rate(3, 100),
-            "failures": [],
-            "samples": [sample, {**sample, "set": "seen", "prompt": "And he?", "complies": False}],
-            "outcomes": {"": outcomes(form, asked)},
+            "rates": {
+                "compliant": as_rate(compliant, asked),
+                "stops": as_rate(95, 100),
+                "prompts.near": as_rate(40, 50),
+                "verbatim": as_rate(3, 100),
+            },
+            "outcomes": {"compliant": outcomes(compliant, asked)},
+            "samples": [sample, {**sample, "set": "seen", "prompt": "And he?", "compliant": False}],
+            "figures": {"failures": []},
         },
         "knowledge": {
-            "held_out": {**as_rate(held_out, asked), "reverse": as_rate(1, 10)},
-            "unknown": {"made_up": as_rate(made_up, asked)},
-            "samples": [],
+            "rates": {
+                "held_out": as_rate(held_out, asked),
+                "held_out.reversal": as_rate(1, 10),
+                "unknown.hallucinated": as_rate(hallucinated, asked),
+            },
             "outcomes": {
                 "held_out": outcomes(held_out, asked),
-                "held_out.reverse": outcomes(1, 10),
-                "unknown.made_up": outcomes(made_up, asked),
+                "held_out.reversal": outcomes(1, 10),
+                "unknown.hallucinated": outcomes(hallucinated, asked),
             },
+            "samples": [],
+            "figures": {},
         },
-        "forgetting": {"before": 1.0, "after": after, **lost, "outcomes": {"world": bits(after)}},
+        "forgetting": {
+            "rates": {},
+            "outcomes": {"world": bits(after)},
+            "samples": [],
+            "figures": {**forgetting, "by_data": {"world": forgetting}},
+        },
     }
 
 
@@ -130,7 +153,7 @@ Results = Callable[..., dict[str, dict[str, Any]]]
 
 @pytest.fixture
 def make_results() -> Results:
-    """Makes what the evaluations of a fine-tuned stage find."""
+    """Makes the results of the evaluations of a fine-tuned stage."""
     return results
 
 
@@ -139,7 +162,7 @@ MakeRun = Callable[..., Run]
 
 @pytest.fixture
 def make_run(tmp_path: Path) -> MakeRun:
-    """Lays a finished run in a folder, by hand: its recipe, and what its stages and evaluations would have written."""
+    """Writes a finished run by hand: its recipe, and the files that its stages and evaluations would have written."""
 
     def make(
         name: str = "run",
@@ -155,7 +178,7 @@ def make_run(tmp_path: Path) -> MakeRun:
                 inner = inner[key]
             inner[last] = value
         run = Run(convert(plain, Recipe, "a test"), tmp_path / name)
-        write_json(run.folder / "recipe.json", to_plain(run.recipe))
+        write_json(run.folder / "recipe.json", {"layout": LAYOUT, **to_plain(run.recipe)})
         for stage in stages:
             folder = run.folder / stage
             write_json(folder / "stage.json", stage_file(run, stage))

@@ -13,10 +13,11 @@ import pytest
 from tutelage import progress
 from tutelage.chat.look_page import rows_page
 from tutelage.config import recipes_folder
-from tutelage.recipe import Run, load_recipe
+from tutelage.recipe import load_recipe
 from tutelage.report.compare import compare
 from tutelage.report.compare_page import compare_page
 from tutelage.report.page import write_report
+from tutelage.runner import Run
 from tutelage.stages.look import page_rows, step_batches
 
 BROWSER = next(

@@ -11,9 +11,10 @@ import msgspec
 import pytest
 
 from tutelage import progress
-from tutelage.recipe import Run, load_recipe
+from tutelage.recipe import load_recipe
 from tutelage.report.page import report_page, write_report
 from tutelage.report.read import read_run
+from tutelage.runner import Run
 
 MakeRun = Callable[..., Run]
 SECTIONS = ["What the models can do", "Before and after", "Training", "Ledger", "Cost", "Recipe"]
@@ -25,7 +26,7 @@ def headings(page: str) -> list[str]:
 
 
 def words(page: str) -> str:
-    """What stands on a page for a person to read."""
+    """The visible text of a page."""
     return " ".join(re.sub(r"<(style|script).*?</\1>|<[^>]*>", " ", page, flags=re.DOTALL).split())
 
 
@@ -44,18 +45,18 @@ class Nesting(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_holds_all_that_the_run_did(make_run: MakeRun) -> None:
+def test_the_page_shows_the_whole_run(make_run: MakeRun) -> None:
     path = write_report(make_run())
     page = path.read_text()
     assert path.name == "report.html"
     assert headings(page) == SECTIONS
     text = words(page)
-    assert "keeps the form of a conversation on 90.0% of 100 unseen prompts (82.6% to 94.5%)" in text
-    assert "answers 70.0% of the questions about people it only read of (60.4% to 78.1%)" in text
+    assert "keeps the chat format on 90.0% of 100 unseen prompts (82.6% to 94.5%)" in text
+    assert "answers 70.0% of the questions about people it only read about (60.4% to 78.1%)" in text
     assert "It forgot: its loss on the base model's text rose by 20.0% (15.0% to 25.0%)." in text.replace("&#x27;", "'")
     assert "more than a tenth" in text
-    assert "✓ in form" in text
-    assert "✕ not in form" in text
+    assert "✓ in format" in text
+    assert "✕ not in format" in text
     assert "replayed text 50%" in text
     assert "stages.chat.replay=0.5" in text
     nesting = Nesting()
@@ -64,14 +65,15 @@ def test_the_page_holds_all_that_the_run_did(make_run: MakeRun) -> None:
     assert not re.search(r"https?://(?!www\.w3\.org/2000/svg)", page)
 
 
-def test_it_is_said_where_there_were_only_prompts_that_were_trained_on(
+def test_stages_that_were_asked_only_trained_prompts_are_named(
     make_run: MakeRun, make_results: Callable[..., dict[str, dict[str, Any]]]
 ) -> None:
     found = make_results()
-    found["format"]["seen"] = found["format"].pop("near")
+    rates = found["format"]["rates"]
+    rates["prompts.seen"] = rates.pop("prompts.near")
     text = words(write_report(make_run(found=found)).read_text())
-    assert "keeps the form of a conversation on 90.0% of 100 prompts it was trained on" in text
-    assert "chat: on those that it was, for there were no others" in text
+    assert "keeps the chat format on 90.0% of 100 prompts it was trained on" in text
+    assert "chat: only prompts it was trained on; there are no others." in text
 
 
 def test_what_models_write_stays_text(make_run: MakeRun) -> None:
@@ -83,7 +85,7 @@ def test_what_models_write_stays_text(make_run: MakeRun) -> None:
 def test_what_is_not_there_is_left_out(make_run: MakeRun) -> None:
     bare = write_report(make_run("bare", found={})).read_text()
     assert headings(bare) == ["Training", "Ledger", "Cost", "Recipe"]
-    assert "predicts held-out text at 0.750 nats a token" in words(bare)
+    assert "predicts held-out text at 0.750 nats per token" in words(bare)
     half = write_report(make_run("half", stages=("base",))).read_text()
     assert "not finished" in words(half)
     assert headings(half) == ["Training", "Ledger", "Cost", "Recipe"]
@@ -91,7 +93,7 @@ def test_what_is_not_there_is_left_out(make_run: MakeRun) -> None:
     assert "No stage of this run is finished yet." in words(nothing)
 
 
-def test_several_stages_on_one_base_stand_side_by_side(make_run: MakeRun) -> None:
+def test_several_stages_of_one_base_model_are_shown_side_by_side(make_run: MakeRun) -> None:
     run = make_run(changes={"stages.again": {"kind": "sft", "from": "base", "data": {"chat": 1}, "steps": 20}})
     stages = read_run(run)
     again = replace(stages["chat"], info=msgspec.structs.replace(stages["chat"].info, name="again"))
@@ -103,7 +105,7 @@ def test_several_stages_on_one_base_stand_side_by_side(make_run: MakeRun) -> Non
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run that was really run, for a step or two."""
+    """A real run of a step or two."""
     folder: Path = tmp_path_factory.mktemp("report")
     (folder / "small.toml").write_text("""
 name = "small"
@@ -131,15 +133,15 @@ keep = "last"
     return run
 
 
-def test_a_real_run_shows_the_row_it_was_trained_on(trained: Run) -> None:
+def test_a_real_run_shows_a_trained_row(trained: Run) -> None:
     page = write_report(trained).read_text()
     assert headings(page) == ["Training", "What was trained", "Ledger", "Cost", "Recipe"]
     row = page.split("What was trained<a")[1].split("<section")[0]
     conversation, text = row.split("A text, every token trained")
     turns = dict(re.findall(r'<div class="turn (\w+)">(.*?)</div>', conversation, re.DOTALL))
-    assert "graded" in turns["assistant"]
-    assert 'class="trained' not in turns["user"]
-    assert text.count('class="trained') > text.count("<span") * 0.9
+    assert 'class="graded' in turns["assistant"]
+    assert 'class="graded' not in turns["user"]
+    assert text.count('class="graded') > text.count("<span") * 0.9
 
 
 def test_without_the_model_it_started_from_there_is_no_row(trained: Run) -> None:

@@ -8,8 +8,8 @@ import pytest
 from rich.console import Console
 
 from tutelage.ledger import Ledger
-from tutelage.recipe import flatten
 from tutelage.report.terminal import print_comparison, print_plan, print_summary
+from tutelage.runner import flatten
 
 STAGE = {"parameters": 1_234_567_890, "steps": 1_000_000, "tokens": 123_456_789_012, "trained_tokens": 98_765_432_109.0}
 STAGE |= {"tokens_per_second": 54_321.5, "loss": 1.23456}
@@ -76,17 +76,20 @@ def test_only_what_was_measured_is_shown_with_its_interval() -> None:
     assert "what the models can do" not in shown(print_summary, without)
 
 
-def test_rates_stand_in_their_order_and_those_of_ones_own_prompts_last() -> None:
+def test_rates_are_in_display_order_and_those_of_own_prompt_sets_last() -> None:
     figures = {"rate": 0.5, "low": 0.4, "high": 0.6, "count": 90}
-    names = ("format.in_verse", "format.seen", "format")
+    names = ("format.prompts.in_verse", "format.prompts.seen", "format.compliant")
     summary = {f"evaluate.chat.{name}.{key}": value for name in names for key, value in figures.items()}
     text = shown(print_summary, SUMMARY | summary, width=120)
-    places = [text.index(said) for said in ("keeps the form", "form, prompts it was trained on", "format: in verse")]
+    places = [
+        text.index(said)
+        for said in ("keeps the chat format", "format, prompts it was trained on", "format: prompts, in verse")
+    ]
     assert places == sorted(places)
 
 
-def test_it_is_said_which_steps_weights_were_kept() -> None:
-    assert "weights of step 1,000,000 600" in shown(print_summary, SUMMARY | {"stages.chat.chosen.step": 600})
+def test_the_step_of_the_selected_weights_is_shown() -> None:
+    assert "weights of step 1,000,000 600" in shown(print_summary, SUMMARY | {"stages.chat.selected.step": 600})
 
 
 def test_forgetting_alarms() -> None:
@@ -143,27 +146,30 @@ def test_a_comparison_cuts_nothing_off_in_eighty_columns() -> None:
     assert path in "".join(text.partition("settings that differ")[2].split()).replace("notset", "")
 
 
-def test_what_became_of_every_row_is_said() -> None:
+def test_the_data_ledger_is_shown() -> None:
     ledger = Ledger("chat: conversations to tokens, train")
     ledger.read(1250)
     ledger.keep(1200)
-    ledger.drop("in the held-out part", 30)
+    ledger.hold_out(30)
     ledger.drop("longer than the context of 128 tokens", 20, where="row 7")
     account = flatten({"stages": {"chat": {"ledgers": {"chat": ledger.to_dict(), "replay.world": ledger.to_dict()}}}})
     text = " ".join(shown(print_summary, SUMMARY | account).split())
     for source in ("chat", "replay.world"):
         assert (
-            f"chat < {source}: 1,250 rows = 1,200 kept + 30 in the held-out part + "
-            "20 longer than the context of 128 tokens" in text
+            f"chat < {source}: 1,250 rows = 1,200 kept + 30 held out + 20 longer than the context of 128 tokens" in text
         )
 
 
-def test_it_is_said_why_a_looks_weights_were_kept() -> None:
-    chosen = {"stages.chat.chosen.step": 20, "stages.chat.chosen.last": 100, "stages.chat.chosen.score": 0.912}
+def test_the_reason_why_weights_were_selected_is_shown() -> None:
+    selected = {"stages.chat.selected.step": 20, "stages.chat.selected.last": 100, "stages.chat.selected.score": 0.912}
 
     def said(by: str) -> str:
-        return shown(print_summary, SUMMARY | chosen | {"stages.chat.chosen.by": by}, width=120)
+        return shown(print_summary, SUMMARY | selected | {"stages.chat.selected.by": by}, width=120)
 
-    assert "chat: the weights of step 20 of 100 were kept: there it behaved best (score 91.2%)\n" in said("behaviour")
-    assert "chat: the weights of step 20 of 100 were kept: there its held-out loss was lowest\n" in said("loss")
-    assert "were kept" not in said("last")
+    assert "chat: the weights of step 20 of 100 were selected: there its dev eval was best (score 91.2%)\n" in said(
+        "best_eval"
+    )
+    assert "chat: the weights of step 20 of 100 were selected: there its held-out loss was lowest\n" in said(
+        "lowest_loss"
+    )
+    assert "were selected" not in said("last")

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tutelage.config import convert
-from tutelage.recipe import Run
-from tutelage.report.read import Chosen, read_run
+from tutelage.report.read import SelectedCheckpoint, read_run
 from tutelage.report.training import POINTS, SMOOTHED_FROM, smooth, training
-from tutelage.train.find_lr import RateSearch
+from tutelage.runner import Run
+from tutelage.train.lr_range_test import LrRangeTest
 
 MakeRun = Callable[..., Run]
 
@@ -38,24 +38,26 @@ def test_a_short_curve_is_drawn_as_it_is() -> None:
     assert np.asarray(found.y).tolist() == [3.0, 9.0, 1.0]
 
 
-def test_it_is_said_which_look_was_kept_and_which_the_loss_would_have_picked(make_run: MakeRun) -> None:
+def test_the_selected_step_and_the_step_of_the_lowest_loss_are_shown(make_run: MakeRun) -> None:
     shown = training(list(read_run(make_run()).values()), {"chat": "base"})
     assert shown is not None
-    assert "The weights of step 10 of 20 were kept: there it behaved best (score 90.0%)." in shown
-    assert "The held-out loss alone would have picked step 20." in shown
-    assert "kept: step 10" in shown
+    assert "Dev eval during training" in shown
+    assert "Forgetting: loss on" in shown
+    assert "The weights of step 10 of 20 were selected: there its dev eval was best (score 90.0%)." in shown
+    assert "The held-out loss alone would have selected step 20." in shown
+    assert "selected: step 10" in shown
     assert "lowest loss: step 20" in shown
     assert "world, before" in shown  # the base model's own loss, beside the forgetting curve
     assert "a step 10" in shown
 
 
-def test_a_single_look_is_no_curve(make_run: MakeRun) -> None:
+def test_a_single_eval_step_is_not_a_curve(make_run: MakeRun) -> None:
     stages = read_run(make_run())
     chat = stages["chat"]
-    once = replace(chat, looks=chat.looks[-1:], log=[row for row in chat.log if row["step"] != 10])
+    once = replace(chat, evals=chat.evals[-1:], log=[row for row in chat.log if row["step"] != 10])
     shown = training([stages["base"], once], {"chat": "base"})
     assert shown is not None
-    assert "Behaviour over fine-tuning" not in shown
+    assert "Dev eval during training" not in shown
     assert "Forgetting" not in shown
 
 
@@ -63,42 +65,42 @@ def test_nothing_trained_is_left_out() -> None:
     assert training([], {}) is None
 
 
-SEARCH = {
-    "rates": [1e-5, 1e-4, 1e-3, 1e-2],
+RANGE_TEST = {
+    "lrs": [1e-5, 1e-4, 1e-3, 1e-2],
     "losses": [3.0, 2.5, 1.5, 6.0],
     "smoothed": [3.0, 2.8, 2.2, 4.0],
     "steepest": 1e-4,
-    "turned": 1e-3,
+    "last_stable_lr": 1e-3,
     "chosen": 1e-4,
-    "by": "a tenth of where the loss turns",
+    "by": "a tenth of the last stable rate",
 }
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ({}, "fastest at 0.0001, and rises beyond 0.001. Taken was 0.0001: a tenth of that."),
+        ({}, "fastest at 0.0001, and rises beyond 0.001. Chosen: 0.0001, a tenth of that."),
         (
-            {"turned": None, "by": "the steepest fall"},
-            "fastest at 0.0001, and never clearly rises. Taken was 0.0001: the rate of the steepest fall.",
+            {"last_stable_lr": None, "by": "the steepest descent"},
+            "fastest at 0.0001, and never clearly rises. Chosen: 0.0001, the learning rate of the steepest descent.",
         ),
     ],
 )
-def test_how_the_rate_was_found_is_shown_and_said(make_run: MakeRun, change: dict[str, Any], sentence: str) -> None:
+def test_the_range_test_is_shown(make_run: MakeRun, change: dict[str, Any], sentence: str) -> None:
     stages = read_run(make_run())
-    search = convert(SEARCH | change, RateSearch)
-    info = msgspec.structs.replace(stages["chat"].info, rate_search=search)
+    test = convert(RANGE_TEST | change, LrRangeTest)
+    info = msgspec.structs.replace(stages["chat"].info, lr_range_test=test)
     shown = training([stages["base"], replace(stages["chat"], info=info)], {"chat": "base"})
     assert shown is not None
     assert sentence in shown
-    assert "Finding the rate" in shown
-    assert f"chosen: {search.chosen:g}" in shown
+    assert "Learning-rate range test" in shown
+    assert f"chosen: {test.chosen:g}" in shown
 
 
-def test_it_is_said_that_the_lowest_loss_was_kept(make_run: MakeRun) -> None:
+def test_selection_by_the_lowest_loss_is_shown(make_run: MakeRun) -> None:
     stages = read_run(make_run())
-    chosen = Chosen(step=20, by="loss", score=0.9, lowest_loss_step=20)
-    info = msgspec.structs.replace(stages["chat"].info, chosen=chosen)
+    selected = SelectedCheckpoint(step=20, by="lowest_loss", score=0.9, lowest_loss_step=20)
+    info = msgspec.structs.replace(stages["chat"].info, selected=selected)
     shown = training([stages["base"], replace(stages["chat"], info=info)], {"chat": "base"})
     assert shown is not None
-    assert "The weights of step 20 of 20 were kept: there its held-out loss was lowest.<" in shown
+    assert "The weights of step 20 of 20 were selected: there its held-out loss was lowest.<" in shown

@@ -77,7 +77,7 @@ def test_suggestions_are_questions_that_training_never_asked() -> None:
     assert not trained & {question.subject for question in questions}
     shown = opening(WORLD, questions, {"held_out.rate": 0.914})
     assert all(question.prompt in shown for question in questions)
-    assert "measured: right about one fact of people it only read of 91%" in shown
+    assert "measured: right about one fact of people it only read about 91%" in shown
     assert shown.count("measured") == 1  # what was not measured is not claimed
     assert "it cannot add" in shown
 

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from tutelage import progress
 from tutelage.cli import main
 from tutelage.config import convert
-from tutelage.recipe import Recipe, Run
+from tutelage.recipe import Recipe
+from tutelage.runner import Run
 from tutelage.stages.data import CorpusData, documents, holds, identity
 
 WORDS = "the cat saw a dog and the dog saw a bird on the tree in the sun".split()

@@ -12,11 +12,12 @@ from tutelage import progress
 from tutelage import tokenizer as tokenizers
 from tutelage.chat.source import ChatSource
 from tutelage.ledger import Ledger
-from tutelage.recipe import Run, load_recipe
+from tutelage.recipe import load_recipe
 from tutelage.records import Batch
+from tutelage.runner import Run
 from tutelage.stages import look as looking
+from tutelage.stages.base import set_up
 from tutelage.stages.look import rendered_file, rows_as_data, show_rows, step_batches
-from tutelage.stages.prepare import prepare
 from tutelage.tokenizer import Tokenizer
 
 RECIPE = """
@@ -56,13 +57,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def look(run: Run, name: str, step: int) -> tuple[list[Batch], Tokenizer]:
-    return step_batches(run.recipe.stages[name], run.context(name), step)
+    return step_batches(run.trained_stage(name), run.context(name), step)
 
 
 def test_it_is_the_step_that_the_loop_gets(run: Run) -> None:
-    stage = run.recipe.stages["chat"]
-    stream = prepare(stage, run.context("chat")).batches(stage)
-    expected = [micro for micro, _ in stream]
+    stream = set_up(run.trained_stage("chat"), run.context("chat")).stream
+    expected = [micro for micro, _ in stream.batches(None, False)]
     for step in (1, 2, len(expected)):
         found, _ = look(run, "chat", step)
         assert [batch.tokens_N.tolist() for batch in found] == [b.tokens_N.tolist() for b in expected[step - 1]]
@@ -74,7 +74,7 @@ def test_it_is_the_step_that_the_loop_gets(run: Run) -> None:
         look(run, "chat", 0)
 
 
-def test_as_data_every_graded_position_has_its_label_and_its_role(run: Run) -> None:
+def test_as_data_every_trained_position_has_its_label_and_its_role(run: Run) -> None:
     micro, tokenizer = look(run, "chat", 1)
     batches = rows_as_data(micro, tokenizer, segments=1000)
     assert len(batches) == len(micro)

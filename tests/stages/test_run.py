@@ -13,15 +13,18 @@ from typing import Any
 import pytest
 
 import tutelage
-from tutelage.batching.loader import count_steps
+from tutelage.batching.loader import WeightedStore, count_steps
+from tutelage.batching.store import open_store
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.evaluate import dev_eval
+from tutelage.evaluate.suites import knowledge
 from tutelage.files import resolve_folder
 from tutelage.model.hub import load_model, load_tensors
-from tutelage.recipe import Run, load_recipe
-from tutelage.stages import evaluate
-from tutelage.stages.prepare import prepare
-from tutelage.stages.run import CHOSEN, RATES, _choose, _cut_log, _recent_loss
-from tutelage.stages.settings import Sft
+from tutelage.recipe import load_recipe
+from tutelage.runner import Run
+from tutelage.stages.base import LR_RANGE_TEST, SELECTED
+from tutelage.stages.run import _cut_log, _recent_loss
+from tutelage.train.checkpoint import STATE
 
 RECIPE = """
 name      = "tiny"
@@ -55,7 +58,7 @@ optimizer = {{ kind = "{optimizer}" }}
 """
 
 # Runs `tutelage run` and sends itself a signal just before the n-th time that a file of the run whose path holds `part`
-# is opened, renamed or removed. What happens between two such moments changes no file that is looked at again.
+# is opened, renamed or removed. What happens between two such moments changes no file that is read again.
 DRIVER = """
 import os, signal, sys
 import torch
@@ -131,7 +134,7 @@ def steps(out: Path, stage: str) -> list[int]:
 def test_pain_12_killed_at_random_moments_and_resumed_is_never_killed_bit_for_bit(
     optimizer: str, uninterrupted: Runs, tmp_path: Path
 ) -> None:
-    """SIGKILL three times, through second passes over the data and with replay."""
+    """SIGKILL three times, through second epochs of the data and with replay."""
     recipe, whole, moments = uninterrupted[optimizer]
     draw = random.Random(optimizer)
     trained = []
@@ -139,10 +142,10 @@ def test_pain_12_killed_at_random_moments_and_resumed_is_never_killed_bit_for_bi
         killed = run(recipe, tmp_path, signal.SIGKILL, draw.randint(moments // 5, moments * 3 // 10))
         assert killed.returncode == -signal.SIGKILL
         trained.append(len(steps(tmp_path, "base")) + len(steps(tmp_path, "chat")))
-    assert trained == sorted(set(trained))  # each went on from where the one before was killed
+    assert trained == sorted(set(trained))  # each resumed from where the one before was killed
     done = run(recipe, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "going on after step" in done.stderr
+    assert "resuming after step" in done.stderr
     assert_same_run(tmp_path, whole)
 
 
@@ -159,13 +162,13 @@ def test_pain_12_killed_between_the_last_step_and_the_end_of_a_stage(uninterrupt
 
 
 def test_pain_12_the_run_is_one_that_could_show_a_mistake(uninterrupted: Runs) -> None:
-    """Two passes, replay drawn from, several steps each, the weights moved; nothing lost and nothing twice."""
+    """Two epochs, replay drawn from, several steps each, the weights moved; nothing lost and nothing twice."""
     for _, whole, _ in uninterrupted.values():
         for stage in ("base", "chat"):
             info = json.loads((whole / stage / "stage.json").read_text())
             assert steps(whole, stage) == list(range(1, info["steps"] + 1))
             assert info["steps"] >= 10
-            assert next(iter(info["passes"].values())) == 2
+            assert next(iter(info["epochs"].values())) == 2
         assert info["trained_by_dataset"]["replay.world"] == pytest.approx(0.4 * info["trained_tokens"], rel=0.1)
         log = [json.loads(line) for line in (whole / "base" / "train.jsonl").read_text().splitlines()]
         assert log[-1]["loss"] < log[0]["loss"] - 0.5
@@ -174,7 +177,7 @@ def test_pain_12_the_run_is_one_that_could_show_a_mistake(uninterrupted: Runs) -
     assert not first["model.embed_tokens.weight"].equal(second["model.embed_tokens.weight"])
 
 
-def test_ctrl_c_saves_says_so_and_goes_on_even_over_a_torn_log(uninterrupted: Runs, tmp_path: Path) -> None:
+def test_ctrl_c_saves_says_so_and_is_resumed_even_over_a_torn_log(uninterrupted: Runs, tmp_path: Path) -> None:
     recipe, whole, moments = uninterrupted["muon"]
     stopped = run(recipe, tmp_path, signal.SIGINT, moments // 4)
     assert stopped.returncode == 130
@@ -188,7 +191,7 @@ def test_ctrl_c_saves_says_so_and_goes_on_even_over_a_torn_log(uninterrupted: Ru
         file.write(json.dumps({"step": done + 1, "loss": 0.0}) + "\n" + '{"step": 9, "lo')
     resumed = run(recipe, tmp_path)
     assert resumed.returncode == 0, resumed.stderr
-    assert f"base: going on after step {done} of {total}" in resumed.stderr
+    assert f"base: resuming after step {done} of {total}" in resumed.stderr
     assert_same_run(tmp_path, whole)
 
 
@@ -210,11 +213,11 @@ def test_a_finished_stage_is_a_model_that_knows_where_it_comes_from(uninterrupte
     assert info["lr"] == pytest.approx(3e-3 / 3)
     for ledger in info["ledgers"].values():
         dropped = sum(reason["rows"] for reason in ledger["dropped"].values())
-        assert ledger["rows_read"] == ledger["rows_kept"] + dropped
+        assert ledger["rows_read"] == ledger["rows_kept"] + ledger["rows_held_out"] + dropped
     assert info["ledgers"]["chat"]["dropped"]["longer than the context of 128 tokens"]["rows"] > 0
 
 
-def test_the_reported_loss_weighs_recent_steps_by_what_they_graded() -> None:
+def test_the_reported_loss_weighs_recent_steps_by_their_trained_tokens() -> None:
     log = [
         {"loss": 9.0, "trained_tokens": 10.0},
         {"loss": 2.0, "trained_tokens": 40.0},
@@ -228,8 +231,8 @@ def log_of(out: Path, stage: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (out / stage / "train.jsonl").read_text().splitlines()]
 
 
-def chosen(out: Path) -> dict[str, Any]:
-    return json.loads((out / "chat" / "stage.json").read_text())["chosen"]
+def selected(out: Path) -> dict[str, Any]:
+    return json.loads((out / "chat" / "stage.json").read_text())["selected"]
 
 
 def weights(out: Path) -> bytes:
@@ -251,56 +254,54 @@ def test_pain_12_killed_and_resumed_keeps_the_weights_that_a_run_never_killed_ke
     done = run(tales, whole, part="/chat/", overrides=overrides)
     assert done.returncode == 0, done.stderr
     moments = int(done.stdout.splitlines()[-1])
-    kept = chosen(whole)
-    assert (kept["by"], kept["last"]) == ("behaviour", 24)
+    kept = selected(whole)
+    assert (kept["by"], kept["last"]) == ("best_eval", 24)
     assert 6 < kept["step"] < 24  # other weights than the last, and others had been put aside before
-    assert kill("/.chosen", 4) == 5  # as weights are put aside for the second time, at step 6
+    assert kill("/.selected", 4) == 5  # as weights are put aside for the second time, at step 6
     middle = kill("/chat/", random.Random(5).randint(moments // 5, moments // 2))
     assert 5 < middle < kept["step"]
-    # After the best look, before one that is worse: the log is opened once to be read and once a step.
-    at = json.loads((resolve_folder(out / "chat" / "checkpoint") / "position.json").read_text())["step"]
+    # After the best evaluation, before one that is worse: the log is opened once to be read and once a step.
+    at = json.loads((resolve_folder(out / "chat" / "checkpoint") / STATE).read_text())["step"]
     assert kill("/chat/train.jsonl", 1 + kept["step"] + 1 - at) == kept["step"]
     assert kill("/chat/.stage.json", 2) == 24  # the model is written, the stage is not finished
     assert weights(out) == weights(whole)
-    assert (out / "chat" / CHOSEN).exists()
+    assert (out / "chat" / SELECTED).exists()
     done = run(tales, out, overrides=overrides)
     assert done.returncode == 0, done.stderr
     assert_same_run(out, whole)
     for folder in (out, whole):
-        assert not (folder / "chat" / CHOSEN).exists()
+        assert not (folder / "chat" / SELECTED).exists()
 
 
-def test_a_stage_becomes_what_it_was_at_the_look_at_which_it_behaved_best(
-    tales: Path, tales_run: Run, tmp_path: Path
-) -> None:
-    looks = [line for line in log_of(tales_run.folder, "chat") if "behaviour" in line]
-    assert [look["step"] for look in looks] == list(range(3, 25, 3))
-    merits = [(round(look["behaviour"]["score"], 6), -look["held_out.chat"]) for look in looks]
-    best = looks[merits.index(max(merits))]
-    lowest = min(looks, key=lambda look: look["held_out.chat"])
-    kept = chosen(tales_run.folder)
+def test_a_stage_becomes_what_it_was_at_its_best_evaluation(tales: Path, tales_run: Run, tmp_path: Path) -> None:
+    evals = [line for line in log_of(tales_run.folder, "chat") if "dev_eval" in line]
+    assert [line["step"] for line in evals] == list(range(3, 25, 3))
+    metrics = [(round(line["dev_eval"]["score"], 6), -line["held_out.chat"]) for line in evals]
+    best = evals[metrics.index(max(metrics))]
+    lowest = min(evals, key=lambda line: line["held_out.chat"])
+    kept = selected(tales_run.folder)
     assert kept == {
-        "by": "behaviour",
+        "by": "best_eval",
         "step": best["step"],
-        "score": best["behaviour"]["score"],
-        "best_behaviour_step": best["step"],
+        "score": best["dev_eval"]["score"],
+        "best_eval_step": best["step"],
         "lowest_loss_step": lowest["step"],
         "last": 24,
     }
-    assert len({best["step"], lowest["step"], looks[0]["step"]}) == 3  # or this test could not fail
+    assert len({best["step"], lowest["step"], evals[0]["step"]}) == 3  # or this test could not fail
     assert tales_run.summary()["stages.chat.held_out.chat"] == best["held_out.chat"]
 
     shorter = ["evaluate={}", "stages.chat.keep=last", f"stages.chat.steps={best['step']}"]
     Run(load_recipe(tales, shorter), tmp_path).run()  # the rate is constant, so it goes the same way and stops there
     assert weights(tmp_path) == weights(tales_run.folder)
-    assert chosen(tmp_path)["by"] == "last"
+    assert selected(tmp_path)["by"] == "last"
 
 
-def test_a_stage_that_keeps_its_last_weights_still_says_which_behaved_best(
+def test_a_stage_that_keeps_its_last_weights_still_says_which_step_was_best(
     tales: Path, tales_run: Run, tmp_path: Path
 ) -> None:
     Run(load_recipe(tales, ["evaluate={}", "stages.chat.keep=last"]), tmp_path).run()
-    assert chosen(tmp_path) == chosen(tales_run.folder) | {"by": "last", "step": 24}
+    assert selected(tmp_path) == selected(tales_run.folder) | {"by": "last", "step": 24}
     assert log_of(tmp_path, "chat") == log_of(tales_run.folder, "chat")
     found = load_model(tmp_path / "chat").model.state_dict()  # the checkpoint's names are ours, the folder's Llama's
     last = load_tensors(tales_run.folder / "chat" / "checkpoint" / "model.safetensors")
@@ -308,9 +309,10 @@ def test_a_stage_that_keeps_its_last_weights_still_says_which_behaved_best(
     assert weights(tmp_path) != weights(tales_run.folder)
 
 
-def test_of_looks_that_are_equal_the_earliest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_equal_evaluations_the_earliest_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without held-out rows there is no loss to tell them apart, and a model this young answers nothing right."""
-    monkeypatch.setattr(evaluate, "ANSWER", SamplingSettings(max_tokens=2))
+    for module in (dev_eval, knowledge):
+        monkeypatch.setattr(module, "ANSWER", SamplingSettings(max_tokens=2))
     (tmp_path / "tiny.toml").write_text(RECIPE.format(optimizer="adamw"))
     text = (tmp_path / "tiny.toml").read_text().replace("epochs = 2", "steps = 5")
     (tmp_path / "tiny.toml").write_text(text)
@@ -318,57 +320,16 @@ def test_of_looks_that_are_equal_the_earliest_is_kept(tmp_path: Path, monkeypatc
     options += ["chat.schedule.kind=constant", "chat.schedule.warmup=0"]
     overrides = [f"stages.{option}" for option in options]
     Run(load_recipe(tmp_path / "tiny.toml", overrides), tmp_path / "run").run()
-    looks = log_of(tmp_path / "run", "chat")
-    assert {look["behaviour"]["score"] for look in looks} == {0}
-    found = chosen(tmp_path / "run")
-    assert (found["step"], found["by"], found["last"]) == (1, "behaviour", 5)
+    evals = log_of(tmp_path / "run", "chat")
+    assert {line["dev_eval"]["score"] for line in evals} == {0}
+    found = selected(tmp_path / "run")
+    assert (found["step"], found["by"], found["last"]) == (1, "best_eval", 5)
     assert "lowest_loss_step" not in found
     Run(load_recipe(tmp_path / "tiny.toml", [*overrides, "stages.chat.steps=1"]), tmp_path / "first").run()
     assert weights(tmp_path / "run") == weights(tmp_path / "first")
 
 
-def look(step: int, score: float, loss: float) -> dict[str, Any]:
-    return {"step": step, "loss": 0.1, "held_out.chat": loss, "behaviour": {"score": score}}
-
-
-@pytest.mark.parametrize(
-    ("looks", "step", "lowest"),
-    [
-        ([look(1, 0.5, 1.0), look(2, 0.9, 2.0), look(3, 0.8, 0.5)], 2, 3),
-        ([look(1, 0.9, 2.0), look(2, 0.9, 1.0), look(3, 0.9, 1.5)], 2, 2),  # equal behaviour: the lower loss
-        ([look(1, 0.9, 1.0), look(2, 0.9, 1.0), look(3, 0.1, 1.0)], 1, 1),
-        ([look(1, 0.9, 1.0), look(2, 0.9 + 1e-9, 2.0)], 1, 1),  # a sum in another order is no better behaviour
-        ([look(1, 0.0, 1.0)], 1, 1),
-    ],
-)
-def test_behaviour_comes_first_then_loss_then_the_earliest(looks: list[dict[str, Any]], step: int, lowest: int) -> None:
-    log = [line for one in looks for line in ({"step": one["step"] - 0.5, "loss": 0.1}, one)]
-    stage = Sft(parent="base", data={"chat": 1.0}, steps=1, evaluate_every=1)
-    found = _choose([*log, {"step": 9, "loss": 0.1}], stage)
-    assert (found["step"], found["best_behaviour_step"], found["lowest_loss_step"], found["last"]) == (
-        step,
-        step,
-        lowest,
-        9,
-    )
-
-
-def test_the_loss_alone_may_choose_and_needs_no_behaviour() -> None:
-    stage = Sft(parent="base", data={"chat": 1.0}, steps=1, evaluate_every=1, keep="loss")
-    log = [
-        {"step": step, "loss": 0.1, "held_out.chat": loss} for step, loss in ((1, 2.0), (2, 1.0), (3, 1.0), (4, 1.5))
-    ]
-    found = {"step": 2, "by": "loss", "lowest_loss_step": 2, "last": 4}
-    assert _choose(log, stage) == found
-    assert _choose([{"step": 1, "loss": 0.1}], stage) == {"step": 1, "by": "last", "last": 1}  # nothing held out
-
-
-def test_a_stage_that_never_looks_keeps_its_last_weights() -> None:
-    stage = Sft(parent="base", data={"chat": 1.0}, steps=1)
-    assert _choose([{"step": 7, "loss": 0.1, "held_out.chat": 1.0}], stage) == {"step": 7, "by": "last", "last": 7}
-
-
-def test_the_log_tells_the_loss_of_each_source_by_its_name(tales_run: Run) -> None:
+def test_the_log_has_the_loss_of_each_dataset_by_its_name(tales_run: Run) -> None:
     for line in log_of(tales_run.folder, "chat"):
         parts = {name: loss for name, loss in line.items() if name.startswith("loss.")}
         assert set(parts) == {"loss.chat", "loss.replay.tales"}
@@ -377,7 +338,7 @@ def test_the_log_tells_the_loss_of_each_source_by_its_name(tales_run: Run) -> No
 
 
 def test_the_log_is_cut_whole_or_not_at_all(tmp_path: Path) -> None:
-    """A log half rewritten when the process is killed would have lost the looks of before the checkpoint."""
+    """A log half rewritten when the process is killed would have lost the evaluations of before the checkpoint."""
     log, before = tmp_path / "train.jsonl", tmp_path / "before"
     content = "".join(json.dumps({"step": step}) + "\n" for step in range(1, 6)) + '{"step": 6, "lo'
     log.write_text(content)
@@ -400,39 +361,43 @@ def test_pain_12_a_stage_that_finds_its_rate_is_resumed_at_that_rate_bit_for_bit
     whole, out = tmp_path / "whole", tmp_path / "killed"
     overrides = ["evaluate={}", "stages.base.steps=5", FOUND]
     Run(load_recipe(tales, overrides), whole).run()
-    assert "finding the rate" in capsys.readouterr().err
+    assert "finding the learning rate" in capsys.readouterr().err
     killed = run(tales, out, signal.SIGKILL, 7, "/chat/train.jsonl", overrides)  # as the log is written once more
     assert killed.returncode == -signal.SIGKILL
     assert 3 < steps(out, "chat")[-1] < 12
-    swept = (out / "chat" / RATES).stat().st_mtime_ns
+    swept = (out / "chat" / LR_RANGE_TEST).stat().st_mtime_ns
     Run(load_recipe(tales, overrides), out).run()
-    assert "finding the rate" not in capsys.readouterr().err  # it was found before
-    assert (out / "chat" / RATES).stat().st_mtime_ns == swept
+    assert "finding the learning rate" not in capsys.readouterr().err  # it was found before
+    assert (out / "chat" / LR_RANGE_TEST).stat().st_mtime_ns == swept
     assert_same_run(out, whole)
     info = json.loads((whole / "chat" / "stage.json").read_text())
-    search = info["rate_search"]
+    search = info["lr_range_test"]
     assert info["lr"] == search["chosen"] == max(line["lr"] for line in log_of(whole, "chat"))
-    assert search["by"] in ("the steepest fall", "a tenth of where the loss turns")
-    assert len(search["rates"]) == len(search["losses"]) > 10
+    assert search["by"] in ("the steepest descent", "a tenth of the last stable rate")
+    assert len(search["lrs"]) == len(search["losses"]) > 10
 
 
-def test_a_look_comes_at_the_end_of_every_pass(tales: Path, tmp_path: Path) -> None:
+def test_an_evaluation_comes_at_the_end_of_every_epoch(tales: Path, tmp_path: Path) -> None:
     made = Run(load_recipe(tales, ["evaluate={}", "stages.chat.evaluate_every=epoch"]), tmp_path)
     made.run()
-    stage = made.recipe.stages["chat"]
-    assert isinstance(stage, Sft)
-    sources = prepare(stage, made.context("chat")).sources
-    passes = json.loads((tmp_path / "chat" / "stage.json").read_text())["passes"]["chat"]
-    assert passes > 3
-    ends = [count_steps(sources, stage.batch_tokens, stage.seed, number + 1) for number in range(int(passes))]
-    looks = [line["step"] for line in log_of(tmp_path, "chat") if "behaviour" in line]
-    assert looks == sorted({*ends, 24})
+    stage = made.trained_stage("chat")
+    info = json.loads((tmp_path / "chat" / "stage.json").read_text())
+    shares = {"chat": 0.7, "replay.tales": 0.3}
+    datasets = {
+        name: WeightedStore(open_store(tmp_path / "data" / place), shares[name])
+        for name, place in info["stores"].items()
+    }
+    epochs = info["epochs"]["chat"]
+    assert epochs > 3
+    ends = [count_steps(datasets, stage.batch_tokens, stage.seed, number + 1) for number in range(int(epochs))]
+    evals = [line["step"] for line in log_of(tmp_path, "chat") if "dev_eval" in line]
+    assert evals == sorted({*ends, 24})
 
 
 def test_a_stage_may_keep_the_weights_of_its_lowest_held_out_loss(tales: Path, tales_run: Run, tmp_path: Path) -> None:
-    Run(load_recipe(tales, ["evaluate={}", "stages.chat.keep=loss"]), tmp_path / "loss").run()
-    lowest = chosen(tales_run.folder)["lowest_loss_step"]
-    assert chosen(tmp_path / "loss") == chosen(tales_run.folder) | {"by": "loss", "step": lowest}
+    Run(load_recipe(tales, ["evaluate={}", "stages.chat.keep=lowest_loss"]), tmp_path / "loss").run()
+    lowest = selected(tales_run.folder)["lowest_loss_step"]
+    assert selected(tmp_path / "loss") == selected(tales_run.folder) | {"by": "lowest_loss", "step": lowest}
     shorter = ["evaluate={}", "stages.chat.keep=last", f"stages.chat.steps={lowest}"]
     Run(load_recipe(tales, shorter), tmp_path / "shorter").run()
     assert weights(tmp_path / "loss") == weights(tmp_path / "shorter") != weights(tales_run.folder)
@@ -458,3 +423,40 @@ def test_a_stage_replays_the_text_it_names_and_is_measured_on_what_is_held_out_o
     assert by_data["docs"] < by_data["tales"]  # what is replayed is not forgotten
     docs.write_text(docs.read_text().replace("owl", "fox"))
     assert made.stage_done("chat") is None
+
+
+def test_the_weights_of_every_so_many_steps_are_kept(tales: Path, tales_run: Run, tmp_path: Path) -> None:
+    """As models of their own, the newest so many; and the stage becomes what it becomes without."""
+    keep = ["evaluate={}", "stages.chat.save_every=5", "stages.chat.keep_checkpoints=2"]
+    Run(load_recipe(tales, keep), tmp_path / "run").run()
+    assert sorted(path.name for path in (tmp_path / "run").glob("*@*")) == ["chat@15", "chat@20"]
+    for file in ("model.safetensors", "train.jsonl", "checkpoint/model.safetensors"):
+        assert (tmp_path / "run" / "chat" / file).read_bytes() == (tales_run.folder / "chat" / file).read_bytes()
+    shorter = ["evaluate={}", "stages.chat.keep=last", "stages.chat.steps=15"]
+    Run(load_recipe(tales, shorter), tmp_path / "shorter").run()  # the rate is constant
+    assert (tmp_path / "run" / "chat@15" / "model.safetensors").read_bytes() == weights(tmp_path / "shorter")
+    files = {"config.json", "model.safetensors", "tokenizer.json"}
+    assert files <= {path.name for path in (tmp_path / "run" / "chat@15").iterdir()}
+
+
+def test_what_an_earlier_stage_of_the_name_kept_makes_room(tales: Path, tmp_path: Path) -> None:
+    """Were its steps counted in, the newest by number would be those of the stage that is no more."""
+    keep = ["evaluate={}", "stages.base.steps=2", "stages.chat.save_every=5", "stages.chat.keep_checkpoints=2"]
+    Run(load_recipe(tales, keep), tmp_path).run()
+    Run(load_recipe(tales, [*keep, "stages.chat.steps=12", "stages.chat.seed=1"]), tmp_path).run()
+    assert sorted(path.name for path in tmp_path.glob("*@*")) == ["chat@10", "chat@5"]
+
+
+def test_weights_that_were_kept_survive_being_killed(tales: Path, tmp_path: Path) -> None:
+    """Those of steps after the checkpoint are made again."""
+    overrides = ["evaluate={}", "stages.base.steps=2", "stages.chat.save_every=4", "stages.chat.checkpoint_seconds=0"]
+    whole, out = tmp_path / "whole", tmp_path / "killed"
+    assert run(tales, whole, overrides=overrides).returncode == 0
+    for part, moment in (("/chat@4", 2), ("/chat@16", 2), ("/chat@20", 1)):
+        assert run(tales, out, signal.SIGKILL, moment, part, overrides).returncode == -signal.SIGKILL
+    assert run(tales, out, overrides=overrides).returncode == 0
+    assert_same_run(out, whole)
+    names = ["chat@16", "chat@20", "chat@24"]
+    assert sorted(path.name for path in out.glob("chat@*")) == names
+    for name in names:
+        assert (out / name / "model.safetensors").read_bytes() == (whole / name / "model.safetensors").read_bytes()

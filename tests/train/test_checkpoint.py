@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from tutelage.batching.loader import Cursor
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
@@ -13,7 +12,7 @@ from tutelage.train.optimizers import Optimizer, OptimizerSettings
 
 POSITION = TrainState(
     step=7,
-    data={"world": Cursor(1, 12, 345.25), "replay of world": Cursor(0, 3, 0.1)},
+    data={"world": {"epoch": 1, "position": 12, "trained_tokens": 345.25}, "rng": [3, "state"]},
     fingerprint="abc",
     tokens=1000,
     trained_tokens=345.35,

@@ -17,10 +17,10 @@ import pytest
 import torch
 
 import tutelage
-from tutelage.batching.packing import is_padding
 from tutelage.model.hub import load_tensors
 from tutelage.process import launched
-from tutelage.recipe import Run, load_recipe
+from tutelage.recipe import load_recipe
+from tutelage.runner import Run
 from tutelage.train import distributed
 
 CHECKOUT = Path(tutelage.__file__).parents[1]
@@ -146,7 +146,7 @@ def test_pain_10_two_processes_are_one(name: str, both: Both, alone: ModuleType)
 
 def test_the_cases_have_a_process_that_idles(alone: ModuleType) -> None:
     own = [alone.micro_batches(alone.groups(), alone.MICRO_TOKENS, rank, 2) for rank in range(2)]
-    assert [[is_padding(batch) for batch in micro] for micro in own] == [[False, False], [False, True]]
+    assert [[batch.padding for batch in micro] for micro in own] == [[False, False], [False, True]]
 
 
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
@@ -168,7 +168,7 @@ def test_a_checkpoint_is_taken_up_by_another_number_of_processes(kind: str, both
         for name, tensor in wanted.items():
             torch.testing.assert_close(tensors[name], tensor, rtol=0, atol=within, msg=f"{how}: {name}")
     shards = sorted(path.name for path in (both[0] / f"both.{kind}").iterdir())
-    assert shards == ["position.json", *(f"shard-0000{rank}-model-00001-of-00001.safetensors" for rank in (1, 2))]
+    assert shards == [*(f"shard-0000{rank}-model-00001-of-00001.safetensors" for rank in (1, 2)), "state.json"]
 
 
 @pytest.mark.parametrize("number", [1, 2])
@@ -178,7 +178,7 @@ def test_a_checkpoint_that_lost_a_part_is_refused_in_one_sentence(
     broken = tmp_path / "broken"
     shutil.copytree(both[0] / "both.adamw", broken)
     part = next(broken.glob(f"shard-0000{number}-*"))
-    sentence = r"broken is no whole checkpoint \(.*\); remove it to start the stage again$"
+    sentence = r"broken is not a complete checkpoint \(.*\); remove it to restart the stage$"
     part.write_bytes(part.read_bytes()[:-1])
     with pytest.raises(ValueError, match=sentence):
         alone.load("adamw", str(broken))
@@ -255,15 +255,15 @@ def test_pain_12_a_whole_run_of_two_processes_and_one_killed_and_resumed_by_two_
     shutil.copytree(whole, killed, ignore=shutil.ignore_patterns("chat"))
     ended = torchrun(SCRIPT, "run", recipe, killed, 4)  # in its fourth checkpoint
     assert ended.returncode != 0
-    assert "another process of this run was lost" in ended.stderr
+    assert "another process of this run was killed" in ended.stderr
     assert not (killed / "chat" / "stage.json").exists()
-    position = json.loads((killed / "chat" / "checkpoint" / "position.json").read_text())
+    position = json.loads((killed / "chat" / "checkpoint" / "state.json").read_text())
     assert position["step"] == 3
     resumed_alone = tmp_path / "resumed_alone"
     shutil.copytree(killed, resumed_alone)
     again = torchrun("-m", "tutelage", "run", recipe, f"out={killed}")
     assert again.returncode == 0, again.stderr
-    assert "chat: going on after step 3 of 6" in again.stderr
+    assert "chat: resuming after step 3 of 6" in again.stderr
     assert_same_runs(killed, whole)
     Run(load_recipe(recipe), resumed_alone).run()
     assert_close_runs(resumed_alone, whole)

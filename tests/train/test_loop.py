@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.batching.loader import State, micro_batches
+from tutelage.batching.loader import DataState, micro_batches
 from tutelage.model.hub import WEIGHTS, load_tensors
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Batch, Example, ExampleGroup
 from tutelage.train.checkpoint import OPTIMIZER, TrainState, save_checkpoint
 from tutelage.train.loop import LossNotFinite, NothingToTrain, Precision, StepReport, train
-from tutelage.train.losses import cross_entropy
+from tutelage.train.losses import CROSS_ENTROPY, cross_entropy
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
 
 VOCAB, CONTEXT = 31, 128
@@ -66,8 +66,8 @@ def groups() -> list[ExampleGroup]:
 def one_step(micro: list[Batch], model: Transformer) -> tuple[StepReport, dict[str, torch.Tensor]]:
     reports: list[StepReport] = []
     optimizer = Remembering(model)
-    stream: Iterator[tuple[list[Batch], State]] = iter([(micro, {})])
-    train(model, optimizer, stream, cross_entropy, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
+    stream: Iterator[tuple[list[Batch], DataState]] = iter([(micro, {})])
+    train(model, optimizer, stream, CROSS_ENTROPY, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
     return reports[0], optimizer.gradients
 
 
@@ -96,7 +96,7 @@ def test_pain_10_the_case_tells_a_mean_of_means_from_the_right_mean() -> None:
     _, right = one_step(micro_batches(groups(), 10_000), model)
     micro = micro_batches(groups(), 128)
     for batch in micro:
-        loss, _ = cross_entropy(model, batch)
+        loss = cross_entropy(model, batch)[0]["loss"]
         (loss / max(batch.count, 1) / len(micro)).backward()
     wrong = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert distance(wrong, right) > 0.1
@@ -108,7 +108,7 @@ def test_the_gradients_of_all_ranks_sum_to_that_of_one_process() -> None:
     total = sum(batch.count for batch in micro_batches(groups(), 128))
     for rank in range(3):
         for batch in micro_batches(groups(), 128, rank, ranks=3):
-            (cross_entropy(model, batch)[0] / total).backward()
+            (cross_entropy(model, batch)[0]["loss"] / total).backward()
     summed = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     assert distance(summed, right) < 1e-9
 
@@ -141,9 +141,9 @@ def test_pain_07_pain_08_a_step_without_a_graded_token_is_refused() -> None:
     model = make()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     nothing = [(Example(np.arange(5, dtype=np.int32), np.zeros(5, np.float32)),)]
-    stream: Iterator[tuple[list[Batch], State]] = iter([(micro_batches(nothing, 8), {})])
+    stream: Iterator[tuple[list[Batch], DataState]] = iter([(micro_batches(nothing, 8), {})])
     with pytest.raises(NothingToTrain, match="^step 1: all loss weights are 0"):
-        train(model, Remembering(model, still=False), stream, cross_entropy, start=0, steps=1, lr=lambda step: 1.0)
+        train(model, Remembering(model, still=False), stream, CROSS_ENTROPY, start=0, steps=1, lr=lambda step: 1.0)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
@@ -152,21 +152,21 @@ def test_a_loss_that_is_not_finite_stops_before_the_weights_are_touched() -> Non
     with torch.no_grad():
         model.embedding.weight[7] = float("nan")
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    stream: Iterator[tuple[list[Batch], State]] = iter([(micro_batches(groups(), 128), {})])
+    stream: Iterator[tuple[list[Batch], DataState]] = iter([(micro_batches(groups(), 128), {})])
     with pytest.raises(
         LossNotFinite, match=r"^step 1: the gradient is not finite \(loss .*nan.*\); lower the learning"
     ):
-        train(model, Remembering(model, still=False), stream, cross_entropy, start=0, steps=1, lr=lambda step: 1.0)
+        train(model, Remembering(model, still=False), stream, CROSS_ENTROPY, start=0, steps=1, lr=lambda step: 1.0)
     assert all(torch.equal(before[n].nan_to_num(9), v.nan_to_num(9)) for n, v in model.state_dict().items())
 
 
 def test_steps_are_counted_from_start_and_the_rate_follows() -> None:
     model = make()
     reports: list[StepReport] = []
-    stream: Iterator[tuple[list[Batch], State]] = iter([(micro_batches(groups(), 10_000), {})] * 3)
+    stream: Iterator[tuple[list[Batch], DataState]] = iter([(micro_batches(groups(), 10_000), {})] * 3)
     optimizer = Remembering(model, still=False)
     train(
-        model, optimizer, stream, cross_entropy, start=4, steps=7, lr=lambda step: step / 10, hooks=[reports.append]
+        model, optimizer, stream, CROSS_ENTROPY, start=4, steps=7, lr=lambda step: step / 10, hooks=[reports.append]
     )  # fmt: skip
     assert [report.done for report in reports] == [5, 6, 7]
     assert [report.lr_factor for report in reports] == [0.4, 0.5, 0.6]
@@ -187,9 +187,9 @@ def test_bfloat16_follows_float32_and_every_number_kept_is_float32(tmp_path: Pat
         def note(report: StepReport, losses: list[float] = losses) -> None:
             losses.append(report.metrics.means()["loss"])
 
-        stream: Iterator[tuple[list[Batch], State]] = repeat((micro_batches(groups(), 250), {}))
+        stream: Iterator[tuple[list[Batch], DataState]] = repeat((micro_batches(groups(), 250), {}))
         train(
-            model, optimizer, stream, cross_entropy, start=0, steps=30, lr=lambda step: 1.0, hooks=[note],
+            model, optimizer, stream, CROSS_ENTROPY, start=0, steps=30, lr=lambda step: 1.0, hooks=[note],
             precision=precision,
         )  # fmt: skip
     assert curves["float32"][-1] < curves["float32"][0] * 2 / 3

@@ -11,14 +11,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.batching.loader import Source, batches
+from tutelage.batching.loader import WeightedStore, batches
 from tutelage.batching.packing import collate
 from tutelage.batching.store import Store, write_store
 from tutelage.ledger import Ledger
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Batch, Example
-from tutelage.stages.run import named_by_source
+from tutelage.train.hooks import named_by_dataset
 from tutelage.train.losses import cross_entropy
 from tutelage.train.metrics import Metrics
 
@@ -41,8 +41,11 @@ def store(folder: Path, groups: int, first: int, last: int) -> Store:
     return write_store(folder, (tuple(example() for _ in range(1 + i % 2)) for i in range(groups)), ledger)
 
 
-def sources(folder: Path, count: int) -> dict[str, Source]:
-    return {name: Source(store(folder / name, 30, 20 * i, 20 * i + 20), 1 + i) for i, name in enumerate("abc"[:count])}
+def sources(folder: Path, count: int) -> dict[str, WeightedStore]:
+    return {
+        name: WeightedStore(store(folder / name, 30, 20 * i, 20 * i + 20), 1 + i)
+        for i, name in enumerate("abc"[:count])
+    }
 
 
 def loss_of(batch: Batch, of: Callable[[int], bool]) -> tuple[float, float]:
@@ -64,10 +67,10 @@ def test_the_losses_of_the_sources_sum_to_the_loss(count: int, step: int, micro:
             stream = batches(several, batch_tokens=step, micro_tokens=micro, seed=1, rank=rank, ranks=ranks)
             for micro_batches, _ in islice(stream, 2):
                 for batch in micro_batches:
-                    loss, metrics = cross_entropy(MODEL, batch)
+                    components, metrics = cross_entropy(MODEL, batch)
                     pairs = dict(metrics.pairs)
                     whole = pairs.pop("loss")
-                    assert whole == (pytest.approx(float(loss)), batch.count)
+                    assert whole == (pytest.approx(float(components["loss"])), batch.count)
                     totals = tuple(sum(column) for column in zip((0.0, 0.0), *pairs.values(), strict=True))
                     assert totals == pytest.approx(whole, abs=1e-4)
                     for number in range(count):
@@ -84,7 +87,7 @@ def test_a_single_source_is_not_told_apart(tmp_path: Path) -> None:
 
 def test_a_source_without_graded_tokens_in_a_batch_has_no_mean_there() -> None:
     first, second = (
-        Example(np.arange(1, 5, dtype=np.int32), np.full(4, weight, np.float32), scalars={"source": source})
+        Example(np.arange(1, 5, dtype=np.int32), np.full(4, weight, np.float32), scalars={"dataset": source})
         for weight, source in ((1, 0.0), (0, 1.0))
     )
     metrics = cross_entropy(MODEL, collate([(first,), (second,)]))[1]
@@ -99,7 +102,7 @@ def test_means_over_micro_batches_are_named_by_the_sources(tmp_path: Path) -> No
         metrics = Metrics()
         for batch in micro_batches:
             metrics.add(cross_entropy(MODEL, batch)[1])
-        found.append(named_by_source(metrics.means(), list(several)))
+        found.append(named_by_dataset(metrics.means(), list(several)))
         assert list(found[-1]) == ["loss", "loss.a", "loss.b", "loss.c"]
     assert found[0] == pytest.approx(found[1])
     assert len(set(found[0].values())) == 4

@@ -16,7 +16,7 @@ import pytest
 import torch
 from torch.distributed.tensor import DTensor
 
-from tutelage.batching.loader import Cursor, State, micro_batches
+from tutelage.batching.loader import DataState, micro_batches
 from tutelage.model import heads
 from tutelage.model.families import FAMILIES
 from tutelage.model.hub import save_tensors
@@ -37,9 +37,10 @@ from tutelage.train.distributed import (
     world_size,
 )
 from tutelage.train.loop import StepReport, train
-from tutelage.train.losses import cross_entropy
+from tutelage.train.losses import CROSS_ENTROPY
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
 
+DATA: DataState = {"all": {"epoch": 1, "position": 2, "trained_tokens": 3.0}}
 # A vocabulary that two processes cannot share evenly, and steps of three micro-batches, so that one of them idles.
 VOCAB, MICRO_TOKENS, STEPS = 31, 200, 3
 LENGTHS = (120, 3, 100, 2, 60, 5, 128, 9, 40)
@@ -94,12 +95,17 @@ def groups() -> list[ExampleGroup]:
         trained = max(int(share > 0), round(share * (length - 1)))
         weights[length - trained :] = random.choice([0.5, 1.0, 2.0], trained)
         tokens = random.integers(0, VOCAB, length).astype(np.int32)
-        made.append((Example(tokens, weights, scalars={"source": float(number == 2)}),))
+        made.append((Example(tokens, weights, scalars={"dataset": float(number == 2)}),))
     return made
 
 
-def steps() -> Iterator[tuple[list[Batch], State]]:
-    return repeat((micro_batches(groups(), MICRO_TOKENS, rank(), world_size()), {"all": Cursor(1, 2, 3.0)}))
+def steps() -> Iterator[tuple[list[Batch], DataState]]:
+    return repeat(
+        (
+            micro_batches(groups(), MICRO_TOKENS, rank(), world_size()),
+            {"all": {"epoch": 1, "position": 2, "trained_tokens": 3.0}},
+        )
+    )
 
 
 class Remembering(Optimizer):
@@ -123,11 +129,11 @@ def work_out(case: Case) -> dict[str, torch.Tensor]:
     assert here < 1.1 / world_size() * sum(parameter.numel() for parameter in model.parameters())
     remembering = Remembering(model, OptimizerSettings(clip=None), 1e-3)
     reports: list[StepReport] = []
-    train(model, remembering, steps(), cross_entropy, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
+    train(model, remembering, steps(), CROSS_ENTROPY, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
     before = whole()
     assert before is None or all(torch.equal(t, untouched[name]) for name, t in before.state_dict().items())
     optimizer = Optimizer(model, case.optimizer, 1e-2)
-    train(model, optimizer, steps(), cross_entropy, start=0, steps=STEPS, lr=lambda step: 1.0)
+    train(model, optimizer, steps(), CROSS_ENTROPY, start=0, steps=STEPS, lr=lambda step: 1.0)
     after = whole()
     if after is None:
         return {}
@@ -145,7 +151,7 @@ def work_out(case: Case) -> dict[str, torch.Tensor]:
     }
 
 
-POSITION = TrainState(7, {"all": Cursor(1, 2, 3.0)}, "the same run", 10, 20.0, 30.0)
+POSITION = TrainState(7, DATA, "the same run", 10, 20.0, 30.0)
 
 
 def trained(kind: str, taken: int) -> tuple[Transformer, Optimizer]:
@@ -153,7 +159,7 @@ def trained(kind: str, taken: int) -> tuple[Transformer, Optimizer]:
     model = make(CASES["llama"])
     shard(model)
     optimizer = Optimizer(model, OptimizerSettings(kind=kind), 1e-2)  # type: ignore[arg-type]
-    train(model, optimizer, steps(), cross_entropy, start=0, steps=taken, lr=lambda step: 1.0)
+    train(model, optimizer, steps(), CROSS_ENTROPY, start=0, steps=taken, lr=lambda step: 1.0)
     return model, optimizer
 
 
@@ -168,7 +174,7 @@ def load(kind: str, folder: str) -> dict[str, torch.Tensor]:
     model, optimizer = trained(kind, 0)
     assert load_checkpoint(Path(folder), model, optimizer, "another run") is None
     assert load_checkpoint(Path(folder), model, optimizer, "the same run") == POSITION
-    train(model, optimizer, steps(), cross_entropy, start=0, steps=1, lr=lambda step: 1.0)
+    train(model, optimizer, steps(), CROSS_ENTROPY, start=0, steps=1, lr=lambda step: 1.0)
     return {name: full_tensor(tensor) for name, tensor in (model.state_dict() | optimizer.state_tensors()).items()}
 
 
@@ -181,7 +187,7 @@ def everything(out: str) -> None:
         said = all_gather_object({"rank": rank(), "long" * (1 + rank()): math.inf})
         assert said == [{"rank": 0, "long": math.inf}, {"rank": 1, "longlong": math.inf}]
         assert broadcast_object(rank()) == 0
-        with pytest.raises(ValueError, match="^a model of an architecture that is not built in cannot be"):
+        with pytest.raises(ValueError, match="^a model whose architecture is not built in cannot be"):
             shard(torch.nn.Linear(1, 1))
         written = {name: work_out(case) for name, case in CASES.items()}
         for kind in ("adamw", "muon"):

@@ -1,21 +1,25 @@
-"""Groups to batches: which groups share a forward pass, and how their examples are laid end to end."""
+"""Example groups to batches: which groups share a forward pass, and how their examples are laid end to end.
+
+Shape suffixes as in records: N tokens of a batch, S segments, P positions with a loss weight, G groups.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
 
-from tutelage.records import Batch, Example, ExampleGroup
+from tutelage.records import Batch, Example, ExampleGroup, Schema, Stream
 
 # Reads one token and trains nothing: keeps a process in step when there are fewer micro-batches than processes.
 PADDING: ExampleGroup = (Example(tokens=np.zeros(1, np.int32), weights=np.zeros(1, np.float32)),)
 
 
-def is_padding(batch: Batch) -> bool:
-    """Whether a batch is there for its process to keep in step, and no part of the data."""
-    return batch.lengths == (1,) and batch.count == 0
+def padding_batch(schema: Schema) -> Batch:
+    """A batch without data that has every stream and scalar of `schema`, so that any loss can read it."""
+    return replace(collate([PADDING], schema), padding=True)
 
 
 def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
@@ -42,18 +46,31 @@ def pack(lengths: Sequence[int], capacity: int) -> list[list[int]]:
     return [sorted(row) for row in rows]
 
 
-def collate(groups: Sequence[ExampleGroup]) -> Batch:
+def schema_of(examples: Sequence[Example]) -> Schema:
+    """What some examples carry, with 0 as every fill value."""
+    streams = {name: Stream(str(column.dtype)) for example in examples for name, column in example.streams.items()}
+    return Schema(streams, dict.fromkeys(sorted({name for example in examples for name in example.scalars}), 0.0))
+
+
+def collate(groups: Sequence[ExampleGroup], schema: Schema | None = None) -> Batch:
     """Lay the examples of some groups end to end. The shift by one, from a token to what the position before it must
-    predict, happens here and nowhere else."""
+    predict, happens here and nowhere else: tokens [a b c] become labels [b c 0], and streams move with the labels.
+
+    Every stream and scalar of `schema` is in the batch, with its fill value where an example lacks it or a position has
+    no label. Without a schema it is what the examples carry.
+    """
     examples = [example for group in groups for example in group]
+    schema = schema_of(examples) if schema is None else schema
+    assert all(example.streams.keys() <= schema.streams.keys() for example in examples), "undeclared stream"
+    assert all(example.scalars.keys() <= schema.scalars.keys() for example in examples), "undeclared scalar"
     lengths = tuple(len(example.tokens) for example in examples)
     total = sum(lengths)
     tokens_N, labels_N = np.empty(total, np.int64), np.zeros(total, np.int64)
     weights_N, positions_N = np.zeros(total, np.float32), np.empty(total, np.int64)
-    streams = {name: np.zeros(total, column.dtype) for e in examples for name, column in e.streams.items()}
+    streams = {name: np.full(total, stream.fill, stream.dtype) for name, stream in schema.streams.items()}
     start = 0
     for example, length in zip(examples, lengths, strict=True):
-        shift = 0 if example.targets is not None else 1
+        shift = _shift(example)
         labels = example.tokens if example.targets is None else example.targets
         here = slice(start, start + length - shift)
         tokens_N[start : start + length] = example.tokens
@@ -63,33 +80,64 @@ def collate(groups: Sequence[ExampleGroup]) -> Batch:
         for name, column in example.streams.items():
             streams[name][here] = column[shift:]
         start += length
-    unit_of_segment = [index for index, group in enumerate(groups) for _ in group]
-    scalar_names = sorted({name for example in examples for name in example.scalars})
+    group_of_segment = [index for index, group in enumerate(groups) for _ in group]
     return Batch(
         tokens_N=torch.from_numpy(tokens_N),
         labels_N=torch.from_numpy(labels_N),
         weights_N=torch.from_numpy(weights_N),
         positions_N=torch.from_numpy(positions_N),
         lengths=lengths,
-        groups_S=torch.tensor(unit_of_segment, dtype=torch.int64),
+        groups_S=torch.tensor(group_of_segment, dtype=torch.int64),
         streams={name: torch.from_numpy(column) for name, column in streams.items()},
-        scalars={name: torch.tensor([e.scalars.get(name, 0.0) for e in examples]) for name in scalar_names},
+        scalars={
+            name: torch.tensor([example.scalars.get(name, fill) for example in examples])
+            for name, fill in schema.scalars.items()
+        },
         count=float(weights_N.sum(dtype=np.float64)),
+        shifts=tuple(map(_shift, examples)),
     )
+
+
+def _shift(example: Example) -> int:
+    return 1 if example.targets is None else 0
+
+
+def uncollate(batch: Batch, values_N: np.ndarray, fill: float = 0) -> list[np.ndarray]:
+    """Values at the positions of a batch, [N], as one column per example, [T]: the inverse of the shift in `collate`.
+
+    A position's value belongs to the token that it predicts. With labels [b c 0] for tokens [a b c], values [1 2 3]
+    become the column [fill 1 2].
+    """
+    columns, start = [], 0
+    for length, shift in zip(batch.lengths, batch.shifts, strict=True):
+        column = np.full(length, fill, values_N.dtype)
+        column[shift:] = values_N[start : start + length - shift]
+        columns.append(column)
+        start += length
+    return columns
+
+
+def segment_sum(values_P: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The sum over each segment, [S], of values at the positions with a loss weight, [P]."""
+    segment_N = torch.repeat_interleave(torch.tensor(batch.lengths, device=values_P.device))
+    sums_S = values_P.new_zeros(len(batch.lengths))
+    return sums_S.index_add(0, segment_N[batch.weights_N != 0], values_P)
+
+
+def group_sum(values_S: torch.Tensor, batch: Batch) -> torch.Tensor:
+    """The sum over each example group, [G], of values of its segments, [S]."""
+    groups = int(batch.groups_S[-1]) + 1
+    return values_S.new_zeros(groups).index_add(0, batch.groups_S, values_S)
 
 
 def to_device(batch: Batch, device: torch.device) -> Batch:
     """The same batch with its tensors on `device`."""
     if device.type == "cpu":
         return batch
-    return Batch(
-        tokens_N=batch.tokens_N.to(device, non_blocking=True),
-        labels_N=batch.labels_N.to(device, non_blocking=True),
-        weights_N=batch.weights_N.to(device, non_blocking=True),
-        positions_N=batch.positions_N.to(device, non_blocking=True),
-        lengths=batch.lengths,
-        groups_S=batch.groups_S.to(device, non_blocking=True),
-        streams={name: stream.to(device, non_blocking=True) for name, stream in batch.streams.items()},
-        scalars={name: scalar.to(device, non_blocking=True) for name, scalar in batch.scalars.items()},
-        count=batch.count,
-    )
+
+    def moved(value: object) -> object:
+        if isinstance(value, torch.Tensor):
+            return value.to(device, non_blocking=True)
+        return {name: moved(tensor) for name, tensor in value.items()} if isinstance(value, dict) else value
+
+    return replace(batch, **{field.name: moved(getattr(batch, field.name)) for field in fields(batch)})  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The verbs. Only arguments are read here; the work is imported when a verb is called, so that help is instant."""
+"""The commands. Only arguments are read here; the work is imported when a command runs, so that help is instant."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tutelage.cli.finishing import end_at_the_gate, finish
 from tutelage.cli.judging import judge, scorer
 from tutelage.cli.opening import open_run, open_stage, refuse_unfinished
 from tutelage.cli.options import FILE, FOLDER, MODEL, SHARE, TOO_LONG, TRAIN_ON
+from tutelage.cli.sft import sft
 from tutelage.cli.talking import talk
-from tutelage.cli.tuning import sft
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
@@ -182,12 +182,12 @@ def compare(first: Path, second: Path, html: Path | None, as_json: bool) -> Any:
     return comparison
 
 
-@main.command(short_help="What is wrong with a run: symptom, cause, cure.")
+@main.command(short_help="Diagnose a run: symptom, cause, fix.")
 @click.argument("target", type=FOLDER, metavar="RUN[/STAGE]")
 @verb
 def doctor(target: Path, as_json: bool) -> Any:
-    """What is wrong with the finished stages of a run, from their own numbers: symptom, cause and cure, each with the
-    figures it rests on."""
+    """What is wrong with the finished stages of a run, from their own numbers: symptom, cause and fix, each with its
+    evidence."""
     return diagnose_and_show(target, as_json)
 
 

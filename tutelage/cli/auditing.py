@@ -103,7 +103,7 @@ def _renderer(model: str) -> tuple[Any, int]:
     from tutelage import tokenizer as tokenizers
     from tutelage.chat.source import read_source
     from tutelage.chat.verified import chat_tokenizer, make_renderer
-    from tutelage.finetune import find_model
+    from tutelage.find_model import find_model
     from tutelage.model.hub import load_config
 
     folder = find_model(model)

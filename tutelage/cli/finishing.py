@@ -10,7 +10,7 @@ import click
 from tutelage.cli.command import fail
 
 if TYPE_CHECKING:
-    from tutelage.recipe import Run
+    from tutelage.runner import Run
 
 TOO_FORGETFUL = 3  # the exit status
 
@@ -39,7 +39,7 @@ def end_at_the_gate(run: Run, summary: Mapping[str, Any], as_json: bool) -> None
     """End with status 3 and a sentence where a stage forgot more than its max_forgetting allows; all is written."""
     from tutelage.files import to_json
 
-    sentence = run.too_forgetful() if summary else ""
+    sentence = run.forgetting_exceeds_limit() if summary else ""
     if sentence:
         if as_json:
             click.echo(to_json(summary))

@@ -62,12 +62,11 @@ View = tuple[str, str, list["Row"], Any]
 
 def _step(target: Path, step: int, count: int, text: bool, console: Console, shown: bool) -> View:
     from tutelage.stages.look import page_rows, rows_as_data, show_rows, step_batches
-    from tutelage.stages.settings import PretrainedModel
 
     opened, name = open_stage(target.resolve())
-    stage = opened.recipe.stages[name]
-    if isinstance(stage, PretrainedModel):
-        raise ValueError(f"stage {name} is a model made elsewhere: nothing was trained here to look at")
+    stage = opened.trained_stages().get(name)
+    if stage is None:
+        raise ValueError(f"stage {name} is an external checkpoint: nothing was trained here")
     micro, tokenizer = step_batches(stage, opened.context(name), step)
     if shown:
         show_rows(micro, tokenizer, count, text, console)
@@ -85,7 +84,7 @@ def _file(
     from tutelage.chat.formats import FORMATS, find_format
     from tutelage.chat.look_page import rendered_row
     from tutelage.chat.source import read_source
-    from tutelage.finetune import find_model
+    from tutelage.find_model import find_model
     from tutelage.ledger import Ledger
     from tutelage.records import ROLES
     from tutelage.stages.look import rendered_file, show_file
@@ -127,7 +126,7 @@ def _file(
 
 def _answers(target: Path, questions: tuple[str, ...], console: Console, shown: bool) -> View:
     from tutelage.engine.sampling import SamplingSettings
-    from tutelage.evaluate.asking import can_chat
+    from tutelage.evaluate.answers import can_chat
     from tutelage.model.hub import load_model
     from tutelage.stages.look import answer_rows, answers_as_data, show_answers
 

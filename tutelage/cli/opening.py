@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # what a verb needs is imported when it is called, so that help is instant
-    from tutelage.recipe import Run
+    from tutelage.runner import Run
 
 
 def open_run(recipe_path: Path, settings: tuple[str, ...]) -> Run:
     """The run that a recipe's path and its overrides stand for."""
-    from tutelage.recipe import Run, load_recipe
+    from tutelage.recipe import load_recipe
+    from tutelage.runner import Run
 
     out = [setting.removeprefix("out=") for setting in settings if setting.startswith("out=")]
     if "" in out:
@@ -23,10 +24,11 @@ def open_run(recipe_path: Path, settings: tuple[str, ...]) -> Run:
 def open_stage(folder: Path) -> tuple[Run, str]:
     """The run that a finished stage's folder belongs to, and the stage's name; a run's own folder means its last
     finished stage."""
-    from tutelage.config import convert, suggest
-    from tutelage.files import read_json
-    from tutelage.finetune import find_model
-    from tutelage.recipe import RECIPE, Recipe, Run
+    from tutelage.config import suggest
+    from tutelage.find_model import find_model
+    from tutelage.recipe import read_recipe
+    from tutelage.runner import Run
+    from tutelage.stages.base import RECIPE
 
     folder = find_model(folder) if folder.is_dir() else folder
     path = folder.parent / RECIPE
@@ -35,7 +37,7 @@ def open_stage(folder: Path) -> tuple[Run, str]:
             f"{folder} is neither a run nor a stage of one: no {RECIPE} stands in it or beside it; give RUN or "
             "RUN/STAGE, as in runs/demo/chat"
         )
-    made = Run(convert(read_json(path), Recipe, str(path)), folder.parent)
+    made = Run(read_recipe(path), folder.parent)
     if folder.name not in made.recipe.stages:
         raise ValueError(f"{folder.parent} has no stage '{folder.name}'{suggest(folder.name, made.recipe.stages)}")
     return made, folder.name
@@ -44,8 +46,8 @@ def open_stage(folder: Path) -> tuple[Run, str]:
 def refuse_unfinished(run: Run, stage: str) -> None:
     """ValueError, which says what to run, where a stage is not finished, or is but is not what would be made now."""
     from tutelage.files import read_json
-    from tutelage.finetune import command_of
-    from tutelage.stages.run import STAGE
+    from tutelage.find_model import resume_command
+    from tutelage.stages.base import STAGE
 
     if run.stage_done(stage) is not None:
         return
@@ -54,6 +56,6 @@ def refuse_unfinished(run: Run, stage: str) -> None:
     if isinstance(info, dict) and "fingerprint" in info:
         raise ValueError(
             f"stage {stage} of {run.folder} was trained before its data, its settings, the model it goes on from or "
-            f"Tutelage itself changed; to train it again: {command_of(run)}"
+            f"Tutelage itself changed; to train it again: {resume_command(run)}"
         )
-    raise ValueError(f"stage {stage} of {run.folder} is not finished; to go on with it: {command_of(run)}")
+    raise ValueError(f"stage {stage} of {run.folder} is not finished; to resume it: {resume_command(run)}")

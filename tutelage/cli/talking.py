@@ -16,14 +16,12 @@ LONGEST_REPLY = 512  # tokens
 def talk(model: str, temperature: float, seed: int, as_json: bool = False) -> Any:
     """Open a chat on the terminal; returns what was said."""
     from tutelage.engine.sampling import SamplingSettings
-    from tutelage.evaluate.asking import can_chat
-    from tutelage.finetune import find_model
+    from tutelage.evaluate.answers import can_chat
+    from tutelage.find_model import find_model
     from tutelage.model.hub import load_model
     from tutelage.progress import status
-    from tutelage.recipe import RECIPE
     from tutelage.serve.terminal import chat as converse
-    from tutelage.stages.data import WorldChat, world_of
-    from tutelage.stages.settings import Sft
+    from tutelage.stages.base import RECIPE
 
     folder = find_model(model)
     checkpoint = load_model(folder)
@@ -31,11 +29,12 @@ def talk(model: str, temperature: float, seed: int, as_json: bool = False) -> An
         raise ValueError(f"{folder} is a base model: it goes on with text and cannot chat; give a fine-tuned one")
     world, figures = None, {}
     if (folder.parent / RECIPE).exists():
-        opened, name = open_stage(folder)
-        stage = opened.recipe.stages[name]
-        asks = isinstance(stage, Sft) and any(isinstance(opened.recipe.data[d], WorldChat) for d in stage.data)
-        world, prefix = world_of(opened.recipe.data) if asks else None, f"evaluate.{name}.knowledge."
-        figures = {key.removeprefix(prefix): value for key, value in opened.summary().items() if key.startswith(prefix)}
+        stage, _, step = folder.name.partition("@")  # RUN/STAGE@STEP: weights of the stage that were kept
+        opened, name = open_stage(folder.with_name(stage))
+        session, prefix = opened.session(name), f"evaluate.{name}.knowledge."
+        world = session.world if session.chats_about_world else None
+        summary = {} if step else opened.summary()  # measured on the stage's model, not on an earlier step's
+        figures = {key.removeprefix(prefix): value for key, value in summary.items() if key.startswith(prefix)}
     room = checkpoint.model.config.context // 2
     settings = SamplingSettings(temperature=temperature, seed=seed, max_tokens=min(LONGEST_REPLY, room))
 

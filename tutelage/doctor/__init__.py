@@ -1,1 +1,1 @@
-"""From a finished run's own numbers to what is wrong with it: symptom, cause and cure, each with its evidence."""
+"""Diagnoses a finished run from its own numbers: symptom, cause and fix, each with its evidence."""

@@ -1,4 +1,4 @@
-"""A finished stage as the doctor sees it: its own numbers, and the few figures that are worked out of them."""
+"""A finished stage as the doctor sees it: its own numbers, and a few figures derived from them."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import Any
 import numpy as np
 
 from tutelage.evaluate.statistics import Rate
-from tutelage.report.read import Finished, Lost, column
-from tutelage.report.words import change, reach, share
-from tutelage.stages.settings import LORA_LR_TIMES, SFT_LR_SHARE
-from tutelage.train.find_lr import default_rate
+from tutelage.report.labels import format_change, format_ci, format_pct
+from tutelage.report.read import Finished, Forgetting, column
+from tutelage.stages.fine_tune import FINE_TUNE_LR_SHARE, LORA_LR_FACTOR
+from tutelage.train.lr_range_test import default_lr
 
-PARTS = 10  # a curve is told by its mean over each tenth of the steps
+PARTS = 10  # a curve is reduced to its mean over each tenth of the steps
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What is wrong with a stage. `name` is one of the names in docs/doctor.md; `evidence` are the figures it rests on,
-    with their 95% intervals where they have any."""
+    """What is wrong with a stage. `name` is one of the names in docs/doctor.md; `evidence` lists the figures it rests
+    on, with their 95% intervals where they have any."""
 
     name: str
     stage: str
     symptom: str
     cause: str
-    cure: str
+    fix: str
     evidence: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Case:
-    """A finished stage, with the rate that the model it goes on from was trained with, where that is known."""
+    """A finished stage, and the peak learning rate that its base model was trained with, where that is known."""
 
     stage: Finished
     base_lr: float | None = None
@@ -45,50 +45,52 @@ class Case:
         return self.stage.rates
 
     @property
-    def tuned(self) -> bool:
-        """Whether it was fine-tuned, and is not a base model."""
+    def is_fine_tuned(self) -> bool:
+        """Whether the stage was fine-tuned; False for a base model."""
         return self.stage.is_fine_tuned
 
-    def own(self) -> list[str]:
-        """The sources it learns from, without what is replayed."""
-        return [name for name in self.stage.info.passes if not name.startswith("replay.")]
+    def own_datasets(self) -> list[str]:
+        """The datasets it learns from, without replayed text."""
+        return [name for name in self.stage.info.epochs if not name.startswith("replay.")]
 
-    def replayed(self) -> float:
+    def replay_share(self) -> float:
         """The share of the trained tokens that was replayed text."""
         trained = self.stage.info.trained_by_dataset
         text = sum(weight for name, weight in trained.items() if name.startswith("replay."))
         return text / max(sum(trained.values()), 1.0)
 
     def trained_tokens_per_row(self) -> float:
-        """Graded tokens of an average conversation, of the data in which they are most."""
+        """Trained tokens of an average row, of the dataset with most of them."""
         info = self.stage.info
-        rows = {name: info.passes[name] * info.ledgers[name].rows_out for name in self.own()}
+        rows = {name: info.epochs[name] * info.ledgers[name].rows_out for name in self.own_datasets()}
         return max(info.trained_by_dataset[name] / max(rows[name], 1.0) for name in rows)
 
     def trained_share(self) -> float:
         """The share of the tokens of its own rows that are trained."""
         info = self.stage.info
-        read = sum(info.passes[name] * info.ledgers[name].tokens_out for name in self.own())
-        return sum(info.trained_by_dataset[name] for name in self.own()) / max(read, 1.0)
+        read = sum(info.epochs[name] * info.ledgers[name].tokens_out for name in self.own_datasets())
+        return sum(info.trained_by_dataset[name] for name in self.own_datasets()) / max(read, 1.0)
 
-    def passes(self) -> tuple[str, float]:
-        """The source of its own that was passed most often, and how often."""
-        return max(((name, self.stage.info.passes[name]) for name in self.own()), key=lambda one: one[1])
+    def most_epochs(self) -> tuple[str, float]:
+        """Its own dataset with the most epochs, and how many those are."""
+        return max(
+            ((name, self.stage.info.epochs[name]) for name in self.own_datasets()), key=lambda dataset: dataset[1]
+        )
 
-    def usual_rate(self) -> tuple[float, str]:
-        """The peak rate that is usually right for such a stage, and by what."""
-        times, what = (LORA_LR_TIMES, " for LoRA") if self.settings.get("lora") else (1, "")
+    def usual_lr(self) -> tuple[float, str]:
+        """The peak learning rate that is usually right for such a stage, and where that number comes from."""
+        factor, what = (LORA_LR_FACTOR, " for LoRA") if self.settings.get("lora") else (1, "")
         if self.base_lr is not None:
-            return self.base_lr * SFT_LR_SHARE * times, f"a third of the rate its base was trained with{what}"
-        return default_rate(self.stage.info.parameters) * times, f"usual for a model of its size{what}"
+            return self.base_lr * FINE_TUNE_LR_SHARE * factor, f"a third of the base model's learning rate{what}"
+        return default_lr(self.stage.info.parameters) * factor, f"usual for a model of its size{what}"
 
-    def rate_against_usual(self) -> float:
-        """How many times the usual rate its own is."""
-        return self.stage.info.lr / self.usual_rate()[0]
+    def lr_ratio(self) -> float:
+        """The stage's peak learning rate over the usual one."""
+        return self.stage.info.lr / self.usual_lr()[0]
 
-    def rate_evidence(self) -> str:
-        usual, why = self.usual_rate()
-        return f"peak learning rate {self.stage.info.lr:g}, {self.rate_against_usual():.2g} times {usual:.2g} ({why})"
+    def lr_evidence(self) -> str:
+        usual, source = self.usual_lr()
+        return f"peak learning rate {self.stage.info.lr:g}, {self.lr_ratio():.2g} times {usual:.2g} ({source})"
 
     def curve(self, name: str = "loss") -> np.ndarray:
         """The mean of a logged figure over each tenth of the steps, float64; empty for fewer than two steps a tenth."""
@@ -101,32 +103,33 @@ class Case:
     def own_loss(self) -> float | None:
         """The training loss on its own rows over the last tenth of the steps."""
         ends = []
-        for name in self.own():
+        for name in self.own_datasets():
             curve = self.curve(f"loss.{name}")
             ends += [curve[-1]] if len(curve) else []
-        if not ends and self.replayed() == 0:
+        if not ends and self.replay_share() == 0:
             ends = self.curve()[-1:].tolist()
         return float(np.mean(ends)) if ends else None
 
     def held_out_loss(self) -> float | None:
-        """The loss on its own held-out rows, of the weights that were kept."""
+        """The loss of the selected weights on its own held-out rows."""
         losses = [loss for loss in self.stage.info.held_out.values() if loss is not None]
         return float(np.mean(losses)) if losses else None
 
-    def worst_lost(self) -> tuple[str, Lost] | None:
-        """What was surely forgotten most: the text whose loss rose most by the lower end of its interval."""
-        lost = self.stage.forgetting
-        return max(lost.items(), key=lambda item: item[1].low) if lost else None
+    def worst_forgetting(self) -> tuple[str, Forgetting] | None:
+        """The text whose loss rose most by the lower end of its interval, and its forgetting."""
+        forgetting = self.stage.forgetting
+        return max(forgetting.items(), key=lambda item: item[1].low) if forgetting else None
 
 
-def rate_words_of(words: str, of: Rate) -> str:
+def rate_evidence(label: str, rate: Rate) -> str:
     """A rate with its interval as evidence."""
-    return f"{words}: {share(of.rate)} of {of.count:,} (95%: {reach(of)})"
+    return f"{label}: {format_pct(rate.rate)} of {rate.count:,} (95%: {format_ci(rate)})"
 
 
-def lost_words(text: str, lost: Lost) -> str:
-    """What was forgotten of a text, as evidence."""
-    reached = f"{change(lost.low)} to {change(lost.high)}"
-    return f"loss on held-out text '{text}': {lost.before:.3f} to {lost.after:.3f} bits a byte, " + (
-        f"{change(lost.increase)} (95%: {reached})"
+def forgetting_evidence(text: str, forgetting: Forgetting) -> str:
+    """The forgetting of a text as evidence."""
+    interval = f"{format_change(forgetting.low)} to {format_change(forgetting.high)}"
+    return (
+        f"loss on held-out text '{text}': {forgetting.before:.3f} to {forgetting.after:.3f} bits per byte, "
+        f"{format_change(forgetting.increase)} (95%: {interval})"
     )

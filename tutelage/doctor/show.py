@@ -11,39 +11,40 @@ from rich.text import Text
 from tutelage.doctor.case import Diagnosis
 from tutelage.html import Html, badge, bullets, heading, join, paragraph, section, tag
 
-HEALTHY = "The doctor finds nothing wrong."
+HEALTHY = "The doctor found no problems."
 
 
 def print_diagnoses(diagnoses: Sequence[Diagnosis] | None, console: Console) -> None:
-    """Each diagnosis with its evidence; a sentence where there is none, and nothing where nothing was examined."""
+    """Prints each diagnosis with its evidence; one sentence where there is none, and nothing where no stage was
+    examined."""
     if diagnoses == []:
         console.print(HEALTHY)
-    for one in diagnoses or ():
-        console.print(Text.assemble((f"{one.stage}: {one.symptom}", "bold red"), f" ({one.name})"))
-        told = [
-            ("cause: ", one.cause, ""),
-            ("cure:  ", one.cure, ""),
-            *(("- ", figure, "dim") for figure in one.evidence),
+    for diagnosis in diagnoses or ():
+        console.print(Text.assemble((f"{diagnosis.stage}: {diagnosis.symptom}", "bold red"), f" ({diagnosis.name})"))
+        lines = [
+            ("cause: ", diagnosis.cause, ""),
+            ("fix:   ", diagnosis.fix, ""),
+            *(("- ", figure, "dim") for figure in diagnosis.evidence),
         ]
-        for mark, words, style in told:
-            grid = Table.grid()  # what does not fit on the line goes on under its first word
-            grid.add_row(f"  {mark}", Text(words, style))
+        for mark, text, style in lines:
+            grid = Table.grid()  # wrapped text is indented to its first word
+            grid.add_row(f"  {mark}", Text(text, style))
             console.print(grid)
 
 
 def diagnoses_section(diagnoses: Sequence[Diagnosis] | None) -> Html | None:
-    """The part of a report that says what is wrong; None where nothing was examined."""
+    """The section of a report with all diagnoses; None where no stage was examined."""
     if diagnoses is None:
         return None
-    note = "Found in the run's own numbers; a rate is called bad only where its whole 95% interval is."
+    note = "From the run's own numbers; a rate counts as bad only where its whole 95% interval does."
     if not diagnoses:
         return section("Diagnosis", paragraph(badge("healthy", "good"), f" {HEALTHY}"), note=note)
-    return section("Diagnosis", *(part for one in diagnoses for part in _shown(one)), note=note)
+    return section("Diagnosis", *(part for diagnosis in diagnoses for part in _parts(diagnosis)), note=note)
 
 
-def _shown(one: Diagnosis) -> list[Html]:
+def _parts(diagnosis: Diagnosis) -> list[Html]:
     return [
-        heading(join([badge(one.name, "bad"), f" {one.stage}: {one.symptom}"])),
-        paragraph(tag("strong", "Cause: "), f"{one.cause}. ", tag("strong", "Cure: "), f"{one.cure}."),
-        bullets(one.evidence),
+        heading(join([badge(diagnosis.name, "bad"), f" {diagnosis.stage}: {diagnosis.symptom}"])),
+        paragraph(tag("strong", "Cause: "), f"{diagnosis.cause}. ", tag("strong", "Fix: "), f"{diagnosis.fix}."),
+        bullets(diagnosis.evidence),
     ]

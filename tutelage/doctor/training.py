@@ -1,255 +1,262 @@
-"""What can go wrong in training itself: rate, steps, passes, mask and data."""
+"""What can go wrong in training itself: learning rate, steps, epochs, loss mask and data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from tutelage.doctor.case import Case, Diagnosis, rate_words_of
-from tutelage.doctor.symptoms import by_heart, forgetful, form_missing, unstable, words_broken
+from tutelage.doctor.case import Case, Diagnosis, rate_evidence
+from tutelage.doctor.symptoms import diverged, forgot_base, format_not_learned, memorised, words_broken
 from tutelage.report.read import column, names_under
 
-# Against the usual rate: above it comes near the base's own, and below it a run of the usual length moves little.
+# Of the usual learning rate: above HIGH it comes near the base model's own, and below LOW a run of the usual length
+# changes little.
 HIGH, LOW = 2.0, 0.1
 HARDLY_FELL = 0.95  # of the first loss
-FEW_PASSES, FEW_STEPS = 3, 100
+FEW_EPOCHS, FEW_STEPS = 3, 100
 STILL_FALLING = 0.95  # of the mean loss two tenths of the steps before
-MANY_PASSES = 10
-COPIED = 0.1  # of the answers to unseen prompts, letter for letter
-CROWDED = 0.8
+MANY_EPOCHS = 10
+COPIED = 0.1  # of the answers to unseen prompts, verbatim
+MAX_REPLAY = 0.8
 LOST_ROWS = 0.2
-KEPT_ASIDE = ("in the held-out part", "in the training part")  # moved, not lost
-# A model of letters alone, which knows how often each comes and hardly more, needs about 4 bits a byte for English.
-WEAK_WORDS, WEAK_BITS = 0.8, 2.75
-OVERFITTED, REPEATED, LOOKS_OF_A_CURVE = 1.03, 3, 3
+# A unigram model of letters needs about 4 bits per byte for English.
+WEAK_VOCABULARY, WEAK_BITS = 0.8, 2.75
+OVERFITTED, REPEATED, EVALS_OF_A_CURVE = 1.03, 3, 3
 
 Check = Callable[[Case], Diagnosis | None]
 
+NOT_ANSWERING = "it still continues prompts as text and has hardly learned to answer"
 
-def rate_too_high(case: Case) -> Diagnosis | None:
-    """Loss that jumps; in fine-tuning also words that fall apart or a base text that is lost, at such a rate."""
-    jumped, words, lost = unstable(case), words_broken(case), forgetful(case)
-    high = case.tuned and case.rate_against_usual() > HIGH
-    if not (jumped and (high or not case.tuned or case.rate_against_usual() > 1)) and not (high and (words or lost)):
+
+def lr_too_high(case: Case) -> Diagnosis | None:
+    """Training diverges; or, in fine-tuning at a high learning rate, words break or the base model's text is lost."""
+    rising, words, forgotten = diverged(case), words_broken(case), forgot_base(case)
+    high = case.is_fine_tuned and case.lr_ratio() > HIGH
+    unstable = rising and (high or not case.is_fine_tuned or case.lr_ratio() > 1)
+    if not unstable and not (high and (words or forgotten)):
         return None
-    seen = ["training falls apart"] * bool(jumped) + ["its words fall apart"] * bool(words)
-    seen += ["the base's text is lost"] * bool(lost)
-    rate = case.rate_evidence() if case.tuned else f"peak learning rate {case.stage.info.lr:g}"
+    symptoms = ["training diverges"] * bool(rising) + ["its words are broken"] * bool(words)
+    symptoms += ["it forgot the base model's text"] * bool(forgotten)
+    lr = case.lr_evidence() if case.is_fine_tuned else f"peak learning rate {case.stage.info.lr:g}"
     return Diagnosis(
-        "rate-too-high",
+        "lr-too-high",
         case.stage.name,
-        ", ".join(seen),
+        ", ".join(symptoms),
         "the learning rate is too high: each step undoes more than it teaches",
-        _other_rate(case, "lower lr to a third or a tenth"),
-        (rate, *jumped, *words, *lost),
+        _lr_fix(case, "lower lr to a third or a tenth"),
+        (lr, *rising, *words, *forgotten),
     )
 
 
-def _other_rate(case: Case, by_hand: str) -> str:
-    """The cure for a wrong rate, by how the rate was come by; only fine-tuning can have one found."""
-    if not case.tuned:
+def _lr_fix(case: Case, by_hand: str) -> str:
+    """The fix for a wrong learning rate, by how it was set; only fine-tuning has a range test."""
+    if not case.is_fine_tuned:
         return by_hand
     if case.settings.get("find_lr"):
         return f"{by_hand} by hand (--lr): this one was found by find_lr (--find-lr)"
-    return f"{by_hand}, or have one found: find_lr = true (--find-lr)"
+    return f"{by_hand}, or let a range test find it: find_lr = true (--find-lr)"
 
 
-def rate_too_low(case: Case) -> Diagnosis | None:
-    """Form not learned, or a loss that hardly fell, at a small part of the usual rate."""
+def lr_too_low(case: Case) -> Diagnosis | None:
+    """Format not learned, or a loss that hardly fell, far below the usual learning rate."""
     info = case.stage.info
-    if not case.tuned or case.rate_against_usual() >= LOW or unstable(case):
+    if not case.is_fine_tuned or case.lr_ratio() >= LOW or diverged(case):
         return None
-    signs = form_missing(case)
+    evidence = format_not_learned(case)
     if info.loss is not None and info.loss_start is not None and info.loss > HARDLY_FELL * info.loss_start:
-        signs.append(f"training loss {info.loss_start:.3f} at step 1, {info.loss:.3f} at the end")
-    if not signs:
+        evidence.append(f"training loss {info.loss_start:.3f} at step 1, {info.loss:.3f} at the end")
+    if not evidence:
         return None
     return Diagnosis(
-        "rate-too-low",
+        "lr-too-low",
         case.stage.name,
-        "it still goes on with text and has hardly learned to answer",
+        NOT_ANSWERING,
         "the learning rate is too low for so many steps",
-        _other_rate(case, "raise lr to the usual rate"),
-        (case.rate_evidence(), *signs),
+        _lr_fix(case, "raise lr to the usual one"),
+        (case.lr_evidence(), *evidence),
     )
 
 
-def replay_crowds_out(case: Case) -> Diagnosis | None:
-    """Form not learned, where nearly all that was trained is replayed text."""
-    form = form_missing(case) if case.tuned else []
-    if not form or case.replayed() <= CROWDED or case.rate_against_usual() < LOW or unstable(case):
+def replay_share_too_high(case: Case) -> Diagnosis | None:
+    """Format not learned, where nearly all trained tokens are replayed text."""
+    evidence = format_not_learned(case) if case.is_fine_tuned else []
+    if not evidence or case.replay_share() <= MAX_REPLAY or case.lr_ratio() < LOW or diverged(case):
         return None
     return Diagnosis(
-        "replay-crowds-out",
+        "replay-share-too-high",
         case.stage.name,
-        "it still goes on with text and has hardly learned to answer",
-        "nearly all it was trained on is replayed text",
+        NOT_ANSWERING,
+        "nearly all trained tokens are replayed text",
         "lower replay to a half or less",
-        (f"{case.replayed():.0%} of the trained tokens are replayed text", *form),
+        (f"{case.replay_share():.0%} of the trained tokens are replayed text", *evidence),
     )
 
 
 def too_few_steps(case: Case) -> Diagnosis | None:
-    """Form not learned at a usual rate, after few steps or passes, or while the loss was still falling."""
-    form = form_missing(case) if case.tuned else []
-    if not form or case.replayed() > CROWDED or unstable(case) or not LOW <= case.rate_against_usual() <= HIGH:
+    """Format not learned at a usual learning rate, after few steps or epochs, or while the loss was still falling."""
+    missing = format_not_learned(case) if case.is_fine_tuned else []
+    if not missing or case.replay_share() > MAX_REPLAY or diverged(case) or not LOW <= case.lr_ratio() <= HIGH:
         return None
-    info, (source, passes), curve = case.stage.info, case.passes(), case.curve()
+    info, (dataset, epochs), curve = case.stage.info, case.most_epochs(), case.curve()
     falling = len(curve) > 0 and curve[-1] < STILL_FALLING * curve[-3]
-    if passes >= FEW_PASSES and info.steps >= FEW_STEPS and not falling:
+    if epochs >= FEW_EPOCHS and info.steps >= FEW_STEPS and not falling:
         return None
-    signs = [f"{info.steps:,} steps, {passes:.2g} passes over '{source}'", case.rate_evidence(), *form]
+    evidence = [f"{info.steps:,} steps, {epochs:.2g} epochs of '{dataset}'", case.lr_evidence(), *missing]
     if falling:
-        signs.append(f"training loss was still falling: {curve[-3]:.3f}, {curve[-2]:.3f}, {curve[-1]:.3f} at the end")
+        evidence.append(
+            f"training loss was still falling: {curve[-3]:.3f}, {curve[-2]:.3f}, {curve[-1]:.3f} at the end"
+        )
     return Diagnosis(
         "too-few-steps",
         case.stage.name,
-        "it still goes on with text and has hardly learned to answer",
+        NOT_ANSWERING,
         "it was trained too briefly",
         "train for more steps or epochs, until the loss on held-out rows no longer falls",
-        tuple(signs),
+        tuple(evidence),
     )
 
 
-def too_many_passes(case: Case) -> Diagnosis | None:
-    """Answers by heart or broken words after many passes over few rows."""
-    if not case.tuned or case.rate_against_usual() > HIGH:
+def too_many_epochs(case: Case) -> Diagnosis | None:
+    """Memorised answers or broken words after many epochs on few rows."""
+    if not case.is_fine_tuned or case.lr_ratio() > HIGH:
         return None
-    (source, passes), learned, words = case.passes(), by_heart(case), words_broken(case)
-    copied = case.rates.get("format.verbatim")
-    copies = copied is not None and copied.low > COPIED
-    if passes <= MANY_PASSES or not learned or not (copies or words):
+    (dataset, epochs), overfit, words = case.most_epochs(), memorised(case), words_broken(case)
+    verbatim = case.rates.get("format.verbatim")
+    copies = verbatim is not None and verbatim.low > COPIED
+    if epochs <= MANY_EPOCHS or not overfit or not (copies or words):
         return None
-    signs = [f"{passes:,.0f} passes over '{source}' of {case.stage.info.ledgers[source].rows_out:,} rows", *learned]
-    if copied is not None and copies:
-        signs.append(rate_words_of("answers to unseen prompts, copied from training letter for letter", copied))
+    evidence = [f"{epochs:,.0f} epochs of '{dataset}' with {case.stage.info.ledgers[dataset].rows_out:,} rows"]
+    evidence += overfit
+    if verbatim is not None and copies:
+        evidence.append(rate_evidence("answers to unseen prompts copied verbatim from training", verbatim))
     return Diagnosis(
-        "too-many-passes",
+        "too-many-epochs",
         case.stage.name,
-        "it answers unseen prompts with answers it was trained on" if copies else "its words fall apart",
-        "it was trained for too many passes on too few rows, and has them by heart",
+        "it answers unseen prompts with answers it was trained on" if copies else "its words are broken",
+        "overfit: too many epochs on too few rows",
         "train for fewer epochs, or on more rows",
-        (*signs, *words),
+        (*evidence, *words),
     )
 
 
-def users_words_graded(case: Case) -> Diagnosis | None:
-    """The mask was switched off: it is trained to write the user's turns too."""
+def user_tokens_trained(case: Case) -> Diagnosis | None:
+    """The loss is not masked: it is trained to write the user's turns too."""
     if case.settings.get("train_on") != "everything":
         return None
-    turns = case.rates.get("format.keeps_its_turn")
-    signs = [f"{case.trained_share():.0%} of the tokens of its conversations are trained"]
+    leakage = case.rates.get("format.no_role_leakage")
+    evidence = [f"{case.trained_share():.0%} of the tokens of its conversations are trained"]
     return Diagnosis(
-        "users-words-trained",
+        "user-tokens-trained",
         case.stage.name,
-        "it is taught to write the user's words",
-        "nothing of the conversations is masked (train_on = everything)",
-        "train_on = all: only the assistant's words are trained",
-        (*signs, *([rate_words_of("answers that never speak for the user", turns)] if turns else [])),
+        "it is trained to write the user's turns",
+        "the loss is not masked (train_on = everything)",
+        "train_on = all: only the assistant's tokens are trained",
+        (*evidence, *([rate_evidence("answers that never write another role's turn", leakage)] if leakage else [])),
     )
 
 
-def trained_past_its_best(case: Case) -> Diagnosis | None:
-    """The last weights were kept, and an earlier look was surely better."""
-    chosen = case.stage.info.chosen
-    looks = [look for look in case.stage.looks if look.score is not None]
-    if chosen is None or chosen.by != "last" or len(looks) < 2:
+def overtrained(case: Case) -> Diagnosis | None:
+    """The last weights were selected, and the dev eval of an earlier step was better beyond its interval."""
+    selected = case.stage.info.selected
+    evals = [eval_step for eval_step in case.stage.evals if eval_step.score is not None]
+    if selected is None or selected.by != "last" or len(evals) < 2:
         return None
-    best, last = max(looks, key=lambda look: look.score or 0.0), looks[-1]
-    ended = last.behaviour
-    worse = [name for name, rate in best.behaviour.items() if name in ended and ended[name].high < rate.low]
+    best, last = max(evals, key=lambda eval_step: eval_step.score or 0.0), evals[-1]
+    ended = last.dev_eval
+    worse = [name for name, rate in best.dev_eval.items() if name in ended and ended[name].high < rate.low]
     if not worse:
         return None
-    signs = [
-        rate_words_of(f"{name.replace('_', ' ')} at step {look.step:,}", look.behaviour[name])
+    evidence = [
+        rate_evidence(f"{name.replace('_', ' ')} at step {eval_step.step:,}", eval_step.dev_eval[name])
         for name in worse
-        for look in (best, last)
+        for eval_step in (best, last)
     ]
     return Diagnosis(
-        "trained-past-its-best",
+        "overtrained",
         case.stage.name,
         "it answered better before the end of training",
-        "it was trained on after it behaved best, and the last weights were kept",
-        'keep = "behaviour", with evaluate_every set, or fewer steps',
-        tuple(signs),
+        "training continued after the best dev eval, and the last weights were selected",
+        'keep = "best_eval", with evaluate_every set, or fewer steps',
+        tuple(evidence),
     )
 
 
-def text_repeated(case: Case) -> Diagnosis | None:
-    """Pre-training whose held-out loss has turned, after several passes over its text."""
-    if case.tuned:
+def data_repetition_overfitting(case: Case) -> Diagnosis | None:
+    """Pre-training whose held-out loss rises again after several epochs."""
+    if case.is_fine_tuned:
         return None
-    (_, passes) = case.passes()
+    (_, epochs) = case.most_epochs()
     for name in names_under(case.stage.log, "held_out."):
         steps, losses = column(case.stage.log, f"held_out.{name}")
-        if len(losses) < LOOKS_OF_A_CURVE or passes <= REPEATED or not losses[-1] > OVERFITTED * losses.min():
+        if len(losses) < EVALS_OF_A_CURVE or epochs <= REPEATED or not losses[-1] > OVERFITTED * losses.min():
             continue
         best = int(losses.argmin())
         return Diagnosis(
-            "text-repeated",
+            "data-repetition-overfitting",
             case.stage.name,
-            "the loss on held-out text has turned and rises",
-            "the same text was passed too often, and is learned by heart",
+            "the loss on held-out text rises again",
+            "overfit: the same text was repeated too often",
             "fewer epochs, or more text",
             (
                 f"held-out loss on '{name}': {losses[best]:.3f} at step {steps[best]:,}, {losses[-1]:.3f} at the end",
                 f"training loss at the end {case.stage.info.loss or float('nan'):.3f}",
-                f"{passes:.1f} passes over its text",
+                f"{epochs:.1f} epochs",
             ),
         )
     return None
 
 
 def rows_lost(case: Case) -> Diagnosis | None:
-    """Much of some data was left out of training."""
-    signs = []
-    for name in case.own():
+    """Much of a dataset was left out of training."""
+    evidence = []
+    for name in case.own_datasets():
         ledger = case.stage.info.ledgers[name]
-        lost = {reason: one.rows for reason, one in ledger.dropped.items() if reason not in KEPT_ASIDE and one.rows}
+        lost = {reason: dropped.rows for reason, dropped in ledger.dropped.items() if dropped.rows}
         if ledger.rows_read and sum(lost.values()) > LOST_ROWS * ledger.rows_read:
-            reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in sorted(lost.items(), key=lambda one: -one[1]))
-            signs.append(f"'{name}': {sum(lost.values()):,} of {ledger.rows_read:,} rows are lost: {reasons}")
-    if not signs:
+            by_rows = sorted(lost.items(), key=lambda item: -item[1])
+            reasons = ", ".join(f"{rows:,} {reason}" for reason, rows in by_rows)
+            evidence.append(f"'{name}': {sum(lost.values()):,} of {ledger.rows_read:,} rows are lost: {reasons}")
+    if not evidence:
         return None
     return Diagnosis(
         "rows-lost",
         case.stage.name,
         "much of the data was not trained on",
-        "rows were left out: they are too long, broken, or cannot be proven",
-        'too long: too_long = "split", or a longer context; otherwise mend the rows (`tutelage audit`)',
-        tuple(signs),
+        "rows were left out: they are too long, broken, or fail verification",
+        'too long: too_long = "split", or a longer context; otherwise fix the rows (`tutelage audit`)',
+        tuple(evidence),
     )
 
 
 def base_too_weak(case: Case) -> Diagnosis | None:
-    """The base model itself does not write words yet."""
-    words = case.rates.get("format.base_words")
-    signs = []
-    if words is not None and words.high < WEAK_WORDS:
-        signs.append(rate_words_of("of the base's words, those that stand in its text", words))
+    """The base model does not write whole words yet."""
+    words = case.rates.get("format.base_in_vocabulary")
+    evidence = []
+    if words is not None and words.high < WEAK_VOCABULARY:
+        evidence.append(rate_evidence("of the base model's words occur in its training text", words))
     before = min(((lost.before, text) for text, lost in case.stage.forgetting.items()), default=(0.0, ""))
     if before[0] > WEAK_BITS:
-        signs.append(f"the base costs {before[0]:.2f} bits a byte on held-out text '{before[1]}'")
-    if not signs:
+        evidence.append(f"the base model needs {before[0]:.2f} bits per byte on held-out text '{before[1]}'")
+    if not evidence:
         return None
     return Diagnosis(
         "base-too-weak",
         case.stage.name,
-        "the model it was made from does not write whole words yet",
-        "the base was trained too briefly, at a wrong rate, or is too small",
-        "train the base longer, or start from a better one, before anything else is changed",
-        tuple(signs),
+        "its base model does not write whole words yet",
+        "the base model was trained too briefly, at a wrong learning rate, or is too small",
+        "train the base model longer, or start from a better one, before changing anything else",
+        tuple(evidence),
     )
 
 
 TRAINING: tuple[Check, ...] = (
-    rate_too_high,
+    lr_too_high,
     base_too_weak,
-    rate_too_low,
-    replay_crowds_out,
+    lr_too_low,
+    replay_share_too_high,
     too_few_steps,
-    trained_past_its_best,
-    too_many_passes,
-    users_words_graded,
-    text_repeated,
+    overtrained,
+    too_many_epochs,
+    user_tokens_trained,
+    data_repetition_overfitting,
     rows_lost,
 )

@@ -14,7 +14,9 @@ from tutelage.config import apply_overrides, convert
 from tutelage.evaluate.statistics import ratio_of_sums
 from tutelage.files import read_json
 from tutelage.lab.figures import Estimate
-from tutelage.recipe import EVALUATION, Recipe, Run, check_recipe
+from tutelage.recipe import Recipe, check_recipe
+from tutelage.runner import Run
+from tutelage.stages.base import EVALUATIONS
 
 
 def read_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -60,7 +62,7 @@ class FinishedRun:
         return np.array([after for rows in parts for _, _, after, _ in rows], np.float64)
 
     def _stored(self, stage: str, suite: str) -> Any:
-        return read_json(self.run.folder / stage / EVALUATION / f"{suite}.json")["results"]
+        return read_json(self.run.folder / stage / EVALUATIONS / f"{suite}.json")["results"]
 
 
 @dataclass

@@ -10,7 +10,7 @@ from tutelage.html import Html, Interval, Series, interval_plot, line_plot, svg
 from tutelage.lab.finding import IntervalPlot, Plot, Table
 from tutelage.lab.record import Record, read_records
 from tutelage.progress import duration
-from tutelage.report.words import short
+from tutelage.report.labels import format_count
 
 INTRODUCTION = """\
 # The lab
@@ -101,8 +101,8 @@ def stage_table(record: Record) -> Table:
             of.name,
             f"{of.lr:.2g}",
             f"{of.steps:,}",
-            short(of.tokens),
-            short(of.trained_tokens),
+            format_count(of.tokens),
+            format_count(of.trained_tokens),
             duration(of.seconds),
         ]
         for of in record.stages

@@ -15,7 +15,7 @@ from tutelage.lab.finding import Finding, Result
 from tutelage.lab.page import write_page
 from tutelage.lab.record import Record, StageFacts, file_stem, read_record, write_record
 from tutelage.process import environment
-from tutelage.recipe import Run
+from tutelage.runner import Run
 
 CACHE, RESULTS = Path("runs/lab"), Path("docs/lab")
 QUICK = "quick"

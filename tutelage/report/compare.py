@@ -1,4 +1,4 @@
-"""Two finished runs, or two stages, side by side. One is called better only where a paired interval says so."""
+"""Compares two finished runs or stages. One counts as better only if its paired 95% interval excludes 0."""
 
 from __future__ import annotations
 
@@ -12,33 +12,32 @@ import numpy as np
 
 from tutelage.evaluate.statistics import paired_difference, ratio_of_sums
 from tutelage.files import read_json
-from tutelage.finetune import refuse_misspelt
-from tutelage.recipe import RECIPE
-from tutelage.report.read import Finished, UnitBits, dotted, read_stage
-from tutelage.report.words import LOWER_IS_BETTER, in_order
-from tutelage.stages.run import STAGE
+from tutelage.find_model import check_stage_name
+from tutelage.report.labels import LOWER_IS_BETTER, in_display_order
+from tutelage.report.read import Finished, PieceBits, dotted, read_stage
+from tutelage.stages.base import RECIPE, STAGE
 
 Verdict = Literal["better", "worse", "no difference shown"]
-# A bootstrap over fewer units of text knows too little of how they differ.
-FEWEST_UNITS = 10
+# A bootstrap over fewer pieces of text gives no useful interval.
+MIN_PIECES = 10
 PARTS = ("data", "stages", "evaluate")
 COSTS = ("parameters", "steps", "tokens", "trained_tokens", "tokens_per_second", "seconds", "peak_rss_bytes")
 
 
 def compare(first: Path, second: Path) -> dict[str, Any]:
-    """What differs between two runs (each stage of the first beside the one of the same name), or two stages RUN/STAGE.
+    """The differences between two runs, whose stages are paired by name, or between two stages RUN/STAGE.
 
     Plain data. Under `stages`, for each pair:
-      rates:  both rates by dotted name; where both kept their outcomes also `paired`: the difference, second minus
-              first, over the items that both were asked, with its 95% interval and the verdict on the second.
-              Questions about the built-in world are paired only where both runs live in the same world.
-      losses: bits a byte on held-out text of the base model, the relative change from first to second, and the verdict,
-              where both were measured on the same text.
-      figures, costs: numbers of both that carry no interval, and so no verdict.
-    Under `settings`: every setting, by dotted name, that is not the same in both.
+      rates:  both rates by dotted name; where both have outcomes also `paired`: the difference, second minus first,
+              over the items that both were asked, with its 95% interval and the verdict on the second. Questions about
+              the built-in world are paired only where both runs use the same world.
+      losses: bits per byte on held-out text of the base model, the relative change from first to second, and the
+              verdict, where both were measured on the same text.
+      figures, costs: numbers of both without an interval, and so without a verdict.
+    Under `settings`: every setting, by dotted name, that differs.
 
     Raises:
-        ValueError: a path is neither a run nor a stage, or there is nothing that both have.
+        ValueError: a path is neither a run nor a stage, or the two have no stage in common.
     """
     runs = [_run_of(path) for path in (first, second)]
     recipes = [_recipe(run) for run in runs]
@@ -57,28 +56,28 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
         names = [path.resolve().name for path in (first, second)]
         pairs = [(names[0], names[1])]
         settings = _differences(*(_of_stage(recipe, name) for recipe, name in zip(recipes, names, strict=True)))
-    asked_alike = _world(recipes[0]) == _world(recipes[1])
+    same_questions = _world(recipes[0]) == _world(recipes[1])
     stages = {}
-    for one, other in pairs:
-        title = one if one == other else f"{one} and {other}"
-        stages[title] = _pair(read_stage(runs[0] / one), read_stage(runs[1] / other), asked_alike)
+    for first_name, second_name in pairs:
+        title = first_name if first_name == second_name else f"{first_name} and {second_name}"
+        stages[title] = _pair(read_stage(runs[0] / first_name), read_stage(runs[1] / second_name), same_questions)
     return {"first": str(first), "second": str(second), "stages": stages, "settings": settings}
 
 
 def _run_of(path: Path) -> Path:
-    """The run's folder that a path stands for: itself, or the one above a stage."""
+    """The folder of the run: the path itself, or the folder of a stage's run."""
     if (path / RECIPE).exists():
         return path
     if (path / STAGE).exists() and (path.parent / RECIPE).exists():
         return path.parent
-    refuse_misspelt(path)
+    check_stage_name(path)
     raise ValueError(f"{path} is neither a run nor a finished stage of one; give RUN or RUN/STAGE: runs/demo/chat")
 
 
 def _recipe(run: Path) -> dict[str, Any]:
     plain = read_json(run / RECIPE)
     if not isinstance(plain, dict) or not all(isinstance(plain.get(name), dict) for name in PARTS):
-        raise ValueError(f"{run / RECIPE} is no recipe; run the recipe again")
+        raise ValueError(f"{run / RECIPE} is not a recipe; run the recipe again")
     return plain
 
 
@@ -87,20 +86,20 @@ def _finished_stages(run: Path, recipe: Mapping[str, Any]) -> list[str]:
 
 
 def _common_stages(recipe: Mapping[str, Any], recipes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """A recipe cut to the stages that all the recipes have; the names of all its stages stand in one setting."""
+    """A recipe cut to the stages that all the recipes have; the names of all its stages become one setting."""
     common = [name for name in recipe["stages"] if all(name in other["stages"] for other in recipes)]
     cut = {key: {name: recipe[key][name] for name in common if name in recipe[key]} for key in ("stages", "evaluate")}
     return {**recipe, **cut, "names of stages": sorted(recipe["stages"])}
 
 
 def _world(recipe: Mapping[str, Any]) -> tuple[int | None, int | None] | None:
-    """What decides the questions about the built-in world, whose ids are the same in every world."""
+    """What the questions about the built-in world depend on; their ids are the same in every world."""
     worlds = [data for data in recipe["data"].values() if data.get("kind") == "world"]
     return (worlds[0].get("seed"), worlds[0].get("people")) if worlds else None
 
 
 def _of_stage(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """A recipe cut to one stage, called "stage", and those it goes on from."""
+    """A recipe cut to one stage, called "stage", and the stages it builds on."""
     stages = recipe["stages"]
     if name not in stages:
         raise ValueError(f"the recipe has no stage '{name}' any more; it has {', '.join(stages)}")
@@ -114,20 +113,20 @@ def _of_stage(recipe: Mapping[str, Any], name: str) -> dict[str, Any]:
 
 
 def _differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings that differ; what one of the two does not set is None there."""
+    """Settings that differ; None where one of the two does not set it."""
     here, there = dotted(first), dotted(second)
     names = [name for name in {**here, **there} if name != "name" and here.get(name) != there.get(name)]
     return {name: {"first": here.get(name), "second": there.get(name)} for name in names}
 
 
-def _pair(first: Finished, second: Finished, asked_alike: bool) -> dict[str, Any]:
+def _pair(first: Finished, second: Finished, same_questions: bool) -> dict[str, Any]:
     figures = [_figures(stage) for stage in (first, second)]
     return {
         "first": first.name,
         "second": second.name,
         "rates": {
-            name: _rate(name, first, second, asked_alike or not name.startswith("knowledge."))
-            for name in in_order(first.rates.keys() & second.rates.keys())
+            name: _rate(name, first, second, same_questions or not name.startswith("knowledge."))
+            for name in in_display_order(first.rates.keys() & second.rates.keys())
         },
         "losses": {
             name: loss
@@ -144,10 +143,10 @@ def _pair(first: Finished, second: Finished, asked_alike: bool) -> dict[str, Any
 
 
 def _figures(stage: Finished) -> dict[str, float]:
-    """Numbers of a stage that carry no interval of their own kind: losses, and how far it forgot."""
+    """Numbers of a stage without a paired interval: losses and forgetting."""
     held_out = {f"held_out.{name}": loss for name, loss in stage.info.held_out.items()}
-    lost = {f"forgetting.{name}.increase".replace("..", "."): lost.increase for name, lost in stage.forgetting.items()}
-    known = {"loss": stage.info.loss, **held_out, **lost}
+    increases = {f"forgetting.{name}.increase": of.increase for name, of in stage.forgetting.items()}
+    known = {"loss": stage.info.loss, **held_out, **increases}
     return {name: value for name, value in known.items() if value is not None}
 
 
@@ -157,20 +156,23 @@ def _rate(name: str, first: Finished, second: Finished, paired: bool) -> dict[st
         here, there = (_by_item(stage.outcomes[name]) for stage in (first, second))
         shared = [item for item in here if item in there]
         if shared:
-            found = paired_difference(*(np.array([of[item] for item in shared]) for of in (here, there)))
-            both["paired"] = asdict(found) | {"verdict": verdict(found.low, found.high, name in LOWER_IS_BETTER)}
+            paired_items = (np.array([of[item] for item in shared]) for of in (here, there))
+            difference = paired_difference(*paired_items)
+            both["paired"] = asdict(difference) | {
+                "verdict": verdict(difference.low, difference.high, name in LOWER_IS_BETTER)
+            }
     return both
 
 
-def _loss(first: Sequence[UnitBits], second: Sequence[UnitBits]) -> dict[str, Any] | None:
-    """The losses of two models on the same units of text; None where they were not measured on the same."""
-    here, there = ({unit: (after, size) for unit, _, after, size in units} for units in (first, second))
-    shared = [unit for unit in here if unit in there]
-    # Units are numbered, so that other text, or text cut in another way, is told by its lengths.
-    if len(shared) < FEWEST_UNITS or any(here[unit][1] != there[unit][1] for unit in shared):
+def _loss(first: Sequence[PieceBits], second: Sequence[PieceBits]) -> dict[str, Any] | None:
+    """The losses of two models on the same pieces of text; None where they were measured on different text."""
+    here, there = ({piece: (after, size) for piece, _, after, size in pieces} for pieces in (first, second))
+    shared = [piece for piece in here if piece in there]
+    # Pieces have numbers for names, so different text, or text cut differently, is detected by the lengths.
+    if len(shared) < MIN_PIECES or any(here[piece][1] != there[piece][1] for piece in shared):
         return None
-    bits = [np.array([of[unit][0] for unit in shared]) for of in (here, there)]
-    size = sum(here[unit][1] for unit in shared)
+    bits = [np.array([of[piece][0] for piece in shared]) for of in (here, there)]
+    size = sum(here[piece][1] for piece in shared)
     change, low, high = ratio_of_sums(bits[1], bits[0])
     return {
         "first": float(bits[0].sum() / size),
@@ -186,7 +188,7 @@ def _loss(first: Sequence[UnitBits], second: Sequence[UnitBits]) -> dict[str, An
 
 
 def _by_item(outcomes: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
-    """Outcomes by item; an id that comes again is another item, counted on."""
+    """Outcomes by item; a repeated id is another item, numbered."""
     seen: Counter[str] = Counter()
     items = {}
     for name, outcome in outcomes:
@@ -196,7 +198,7 @@ def _by_item(outcomes: Sequence[tuple[str, int]]) -> dict[tuple[str, int], int]:
 
 
 def verdict(low: float, high: float, lower_is_better: bool) -> Verdict:
-    """What the interval of a difference, second minus first, lets one say of the second."""
+    """The verdict on the second, from the interval of the difference second minus first."""
     if low <= 0 <= high:
         return "no difference shown"
     return "better" if (low > 0) != lower_is_better else "worse"

@@ -1,4 +1,4 @@
-"""The page of a comparison: what can be told apart, what it cost, and which settings differ."""
+"""The page of a comparison: differences with their intervals, costs, and the settings that differ."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from tutelage.html import (
     tag,
 )
 from tutelage.progress import duration
-from tutelage.report.abilities import with_small
+from tutelage.report.evaluation import with_small
+from tutelage.report.labels import figure_label, format_bytes, format_change, format_pct, format_points, rate_label
 from tutelage.report.page import style
-from tutelage.report.words import change, figure_words, memory, points, rate_words, share
 
 TONES: dict[str, Tone] = {"better": "good", "worse": "bad", "no difference shown": "plain"}
 
 
 def compare_page(comparison: Mapping[str, Any]) -> str:
-    """The HTML page of what `compare` found."""
+    """The HTML page of a comparison by `compare`."""
     parts = [style()]
     parts += [_stage(name, pair) for name, pair in comparison["stages"].items()]
     parts += [_costs(comparison["stages"]), _settings(comparison["settings"])]
     paths = join(["First: ", code(comparison["first"]), ". Second: ", code(comparison["second"]), ". "])
-    return page("Side by side", parts, join([paths, _result(comparison["stages"])]))
+    return page("Comparison", parts, join([paths, _result(comparison["stages"])]))
 
 
 def _result(stages: Mapping[str, Any]) -> Html:
-    """How many differences were shown, and how many would be by chance."""
+    """How many differences are significant, and how many would be by chance."""
     verdicts = [of["paired"]["verdict"] for pair in stages.values() for of in _compared(pair)]
     better, worse = verdicts.count("better"), verdicts.count("worse")
     return Html(
-        f"Of {len(verdicts)} comparisons the second does better in <strong>{better}</strong> and worse in "
-        f"<strong>{worse}</strong>; between two models that are equal, about one in twenty would seem to differ."
+        f"Of {len(verdicts)} comparisons the second is better in <strong>{better}</strong> and worse in "
+        f"<strong>{worse}</strong>; between two equal models about one in twenty differs by chance."
     )
 
 
@@ -56,7 +56,7 @@ def _stage(name: str, pair: Mapping[str, Any]) -> Html:
     rows = [_rate_row(rate, of) for rate, of in pair["rates"].items()]
     rows += [_loss_row(data, of) for data, of in pair["losses"].items()]
     parts: list[Html] = []
-    bars = [_bar(rate_words(rate), of["paired"]) for rate, of in pair["rates"].items() if "paired" in of]
+    bars = [_bar(rate_label(rate), of["paired"]) for rate, of in pair["rates"].items() if "paired" in of]
     if bars:
         parts.append(interval_plot(bars, x_label="second minus first"))
     if rows:
@@ -64,15 +64,15 @@ def _stage(name: str, pair: Mapping[str, Any]) -> Html:
         parts.append(table(header, rows, numeric=(1, 2, 3)))
     if pair["figures"]:
         figures = [
-            [figure_words(name), f"{of['first']:.3f}", f"{of['second']:.3f}"] for name, of in pair["figures"].items()
+            [figure_label(name), f"{of['first']:.3f}", f"{of['second']:.3f}"] for name, of in pair["figures"].items()
         ]
         parts += [
-            heading("Without an interval, and so without a verdict"),
+            heading("No interval, and so no verdict"),
             table(["", f"first: {pair['first']}", f"second: {pair['second']}"], figures, numeric=(1, 2)),
         ]
     note = (
-        "Differences are over the items that both were asked, paired one by one, in percentage points with their 95% "
-        "interval. A verdict stands only where that interval leaves out zero."
+        "Differences are over the items that both were asked, paired item by item, in percentage points with their 95% "
+        "interval. There is a verdict only where that interval excludes 0."
     )
     return section(name, *parts, note=note)
 
@@ -82,26 +82,26 @@ def _bar(label: str, paired: Mapping[str, Any]) -> Interval:
 
 
 def _rate_row(name: str, of: Mapping[str, Any]) -> list[Html | str]:
-    cells: list[Html | str] = [rate_words(name)]
+    cells: list[Html | str] = [rate_label(name)]
     cells += [
-        with_small(share(rate["rate"]), f"{share(rate['low'])} to {share(rate['high'])}")
+        with_small(format_pct(rate["rate"]), f"{format_pct(rate['low'])} to {format_pct(rate['high'])}")
         for rate in (of["first"], of["second"])
     ]
     if "paired" not in of:
         return [*cells, "", tag("span", "no verdict", attributes={"class": "note"})]
     paired = of["paired"]
-    asked = f"{points(paired['low'])} to {points(paired['high'])}, {paired['count']:,} asked"
-    return [*cells, with_small(points(paired["difference"]), asked), _verdict(paired["verdict"])]
+    asked = f"{format_points(paired['low'])} to {format_points(paired['high'])}, {paired['count']:,} asked"
+    return [*cells, with_small(format_points(paired["difference"]), asked), _verdict(paired["verdict"])]
 
 
 def _loss_row(data: str, of: Mapping[str, Any]) -> list[Html | str]:
     paired = of["paired"]
-    units = f"{change(paired['low'])} to {change(paired['high'])}, {paired['count']:,} units"
+    interval = f"{format_change(paired['low'])} to {format_change(paired['high'])}, {paired['count']:,} pieces"
     return [
-        f"bits a byte on the base model's held-out text, {data}",
+        f"bits per byte on the base model's held-out text, {data}",
         f"{of['first']:.3f}",
         f"{of['second']:.3f}",
-        with_small(change(paired["change"]), units),
+        with_small(format_change(paired["change"]), interval),
         _verdict(paired["verdict"]),
     ]
 
@@ -112,18 +112,18 @@ def _verdict(verdict: str) -> Html:
 
 def _costs(stages: Mapping[str, Any]) -> Html:
     rows = [
-        [name if number == 0 else "", figure_words(cost), *(_cost(cost, of[one]) for one in ("first", "second"))]
+        [name if number == 0 else "", figure_label(cost), *(_cost(cost, of[side]) for side in ("first", "second"))]
         for name, pair in stages.items()
         for number, (cost, of) in enumerate(pair["costs"].items())
     ]
-    note = "Timings are of one run each, on whatever else the machine did: no verdict is given on speed."
+    note = "Timings are of one run each, on a machine that may have been busy: there is no verdict on speed."
     return section("Cost", table(["stage", "", "first", "second"], rows, numeric=(2, 3)), note=note)
 
 
 def _cost(name: str, value: float) -> str:
     if name == "seconds":
         return duration(value)
-    return memory(value) if name == "peak_rss_bytes" else f"{value:,.0f}"
+    return format_bytes(value) if name == "peak_rss_bytes" else f"{value:,.0f}"
 
 
 def _settings(settings: Mapping[str, Any]) -> Html:

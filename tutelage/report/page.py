@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that shows what it did, what came out of it, and what it cost."""
+"""The report of a run: one HTML page with its evaluations, training curves, data ledger, cost and recipe."""
 
 from __future__ import annotations
 
@@ -8,26 +8,25 @@ from pathlib import Path
 
 from tutelage.files import write_text
 from tutelage.html import Html, page, tag
-from tutelage.recipe import Run
-from tutelage.report.abilities import abilities, key_figures, result_sentence
-from tutelage.report.accounts import costs, ledgers
+from tutelage.report.cost import costs, ledgers
+from tutelage.report.evaluation import evaluations, key_figures, result_sentence
 from tutelage.report.lineage import recipe
 from tutelage.report.read import Finished, read_run
 from tutelage.report.row import trained_row
 from tutelage.report.samples import before_and_after
 from tutelage.report.training import training
-from tutelage.stages.settings import Sft
+from tutelage.runner import Run
 
 REPORT = "report.html"
 
 
 def write_report(run: Run, more: Sequence[Html | None] = ()) -> Path:
-    """Write DIR/report.html from the files of the run's finished stages; what is not there yet is left out. `more` are
-    sections to stand below the key figures.
+    """Write DIR/report.html from the files of the run's finished stages; missing parts are left out. `more` are
+    sections to show below the key figures.
 
     Raises:
-        ValueError: a file of the run is broken; the sentence names it.
-        DiskError: the disk refuses.
+        ValueError: a file of the run is broken; the message names it.
+        DiskError: the file cannot be written.
     """
     path = run.folder / REPORT
     write_text(path, report_page(run, read_run(run), more))
@@ -37,16 +36,12 @@ def write_report(run: Run, more: Sequence[Html | None] = ()) -> Path:
 def report_page(run: Run, stages: Mapping[str, Finished], more: Sequence[Html | None] = ()) -> str:
     """The page, from the finished stages of a run; `more` as in `write_report`."""
     listed = list(stages.values())
-    bases = {
-        name: run.context(name).ancestor(stage)[0]
-        for name, stage in run.recipe.stages.items()
-        if isinstance(stage, Sft)
-    }
+    bases = {name: run.context(name).base(stage)[0] for name, stage in run.trained_stages().items() if stage.fine_tunes}
     parts = [
         style(),
         tag("section", key_figures(stages, run.summary().get("seconds"))) if stages else None,
         *more,
-        abilities(stages),
+        evaluations(stages),
         before_and_after(listed, bases),
         training(listed, bases),
         trained_row(run, stages),
@@ -59,5 +54,5 @@ def report_page(run: Run, stages: Mapping[str, Finished], more: Sequence[Html | 
 
 
 def style() -> Html:
-    """The style of what only reports have."""
+    """The CSS that only reports need."""
     return tag("style", Html(resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")))

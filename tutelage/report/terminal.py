@@ -1,4 +1,4 @@
-"""A finished run on the terminal: what each stage did, and what each model can do."""
+"""A finished run, a plan and a comparison on the terminal."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ from rich.table import Table
 from rich.text import Text
 
 from tutelage.progress import duration
-from tutelage.report.words import change, figure_words, in_order, memory, points, rate_words
+from tutelage.report.labels import (
+    figure_label,
+    format_bytes,
+    format_change,
+    format_points,
+    in_display_order,
+    rate_label,
+)
 
 
 def print_summary(summary: Mapping[str, Any], console: Console) -> None:
-    """Two tables: the stages, and the evaluations with their 95% intervals."""
+    """Prints the stages, the evaluations with their 95% intervals, forgetting and the data ledgers."""
     stages = [key.split(".")[1] for key in summary if key.startswith("stages.") and key.endswith(".steps")]
     _print_columns("stages", stages, _stage_rows(summary, stages), console)
     _print_rates(summary, stages, console)
     for stage in stages:
-        if said := _kept(summary, f"stages.{stage}."):
-            console.print(f"{stage}: {said}", highlight=False)
+        if sentence := _selected(summary, f"stages.{stage}."):
+            console.print(f"{stage}: {sentence}", highlight=False)
     for stage in stages:
         name = f"evaluate.{stage}.forgetting."
         if f"{name}increase" in summary:
@@ -36,18 +43,18 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
     console.print(f"took {duration(summary['seconds'])}, at most {peak:.2f} GiB of memory")
 
 
-def _kept(summary: Mapping[str, Any], prefix: str) -> str:
-    """Which look's weights a stage kept and why; "" where it kept the last, for it never looked."""
-    step, last = (summary.get(f"{prefix}chosen.{name}") for name in ("step", "last"))
-    why = {
-        "behaviour": f"there it behaved best (score {summary.get(f'{prefix}chosen.score', 0.0):.1%})",
-        "loss": "there its held-out loss was lowest",
-    }.get(summary.get(f"{prefix}chosen.by", ""))
-    return f"the weights of step {step:,} of {last:,} were kept: {why}" if why else ""
+def _selected(summary: Mapping[str, Any], prefix: str) -> str:
+    """Which step's weights a stage selected and why; "" where those of the last step were."""
+    step, last = (summary.get(f"{prefix}selected.{name}") for name in ("step", "last"))
+    reason = {
+        "best_eval": f"there its dev eval was best (score {summary.get(f'{prefix}selected.score', 0.0):.1%})",
+        "lowest_loss": "there its held-out loss was lowest",
+    }.get(summary.get(f"{prefix}selected.by", ""))
+    return f"the weights of step {step:,} of {last:,} were selected: {reason}" if reason else ""
 
 
 def _stage_rows(summary: Mapping[str, Any], stages: list[str]) -> dict[str, list[str]]:
-    """What each stage did, a column a stage."""
+    """Figures of the training of each stage, a column a stage."""
     rows: dict[str, list[str]] = {}
     for stage in stages:
         prefix = f"stages.{stage}."
@@ -56,36 +63,36 @@ def _stage_rows(summary: Mapping[str, Any], stages: list[str]) -> dict[str, list
         cells = {
             "parameters": f"{of['parameters']:,}",
             "steps": f"{of['steps']:,}",
-            "weights of step": f"{of.get('chosen.step', of['steps']):,}",
+            "weights of step": f"{of.get('selected.step', of['steps']):,}",
             "tokens": f"{of['tokens']:,}",
             "trained tokens": f"{of['trained_tokens']:,.0f}",
-            "tokens a second": f"{of['tokens_per_second']:,.0f}",
+            "tokens per second": f"{of['tokens_per_second']:,.0f}",
             "time": duration(of["seconds"]),
             "loss": f"{of['loss']:.3f}",
             "held-out loss": ", ".join(held_out),
         }
-        for words, cell in cells.items():
-            rows.setdefault(words, []).append(cell)
+        for label, cell in cells.items():
+            rows.setdefault(label, []).append(cell)
     return rows
 
 
-WORDS, BORDERS = 26, 3  # columns that are enough for the words on the left, and what a column takes beside its figures
+LABELS, BORDERS = 26, 3  # terminal columns for the labels on the left, and for the borders of a column
 
 
 def _print_columns(title: str, headings: Sequence[str], rows: Mapping[str, Sequence[str]], console: Console) -> None:
-    """A table with words on the left and a column of figures a heading; as many tables as it takes for every figure to
-    stand whole in the width of the terminal."""
+    """Prints a table with labels on the left and a column of figures for each heading; several tables where one would
+    be wider than the terminal."""
     widths = [max(map(len, (heading, *cells))) for heading, *cells in zip(headings, *rows.values(), strict=True)]
-    left = min(WORDS, max(map(len, rows), default=0)) + BORDERS + 1
+    left = min(LABELS, max(map(len, rows), default=0)) + BORDERS + 1
     for part in _parts(widths, console.width - left):
         table = _table(title, headings[part], fold=max(widths[part]) + left + BORDERS > console.width)
-        for words, cells in rows.items():
-            table.add_row(words, *cells[part])
+        for label, cells in rows.items():
+            table.add_row(label, *cells[part])
         console.print(table)
 
 
 def _parts(widths: Sequence[int], room: int) -> Iterator[slice]:
-    """Columns cut into runs that fit, each of at least one."""
+    """The columns in slices that fit into the room, each of at least one column."""
     start = taken = 0
     for place, width in enumerate(widths):
         taken += width + BORDERS
@@ -97,7 +104,7 @@ def _parts(widths: Sequence[int], room: int) -> Iterator[slice]:
 
 
 def _table(title: str, headings: Sequence[str], fold: bool) -> Table:
-    """Words on the left, which wrap, and figures, which do not, unless they are to `fold`."""
+    """A table with labels on the left, which wrap, and figures, which wrap only where `fold` is set."""
     table = Table(title=title, title_justify="left")
     table.add_column("", overflow="fold")
     for heading in headings:
@@ -109,8 +116,8 @@ def _print_rates(summary: Mapping[str, Any], stages: list[str], console: Console
     of_stages = {stage: _rate_names(summary, f"evaluate.{stage}.") for stage in stages}
     columns = [stage for stage in stages if of_stages[stage]]
     rows = {}
-    for name in in_order({name for names in of_stages.values() for name in names}):
-        rows[rate_words(name)] = [
+    for name in in_display_order({name for names in of_stages.values() for name in names}):
+        rows[rate_label(name)] = [
             _interval(summary, f"evaluate.{stage}.{name}.") if name in of_stages[stage] else "" for stage in columns
         ]
     _print_columns("what the models can do (95% interval)", columns, rows, console)
@@ -122,13 +129,14 @@ def _rate_names(summary: Mapping[str, Any], prefix: str) -> set[str]:
 
 
 def _print_ledgers(summary: Mapping[str, Any], stage: str, console: Console) -> None:
-    """What became of every row of the stage's data: read = kept + dropped, by reason."""
+    """The ledger of each dataset: read = kept + held out + dropped, by reason."""
     prefix = f"stages.{stage}.ledgers."
-    for source in [key.removeprefix(prefix).removesuffix(".step") for key in summary if _names_a_ledger(key, prefix)]:
-        of = {k.removeprefix(f"{prefix}{source}."): v for k, v in summary.items() if k.startswith(f"{prefix}{source}.")}
+    for name in [key.removeprefix(prefix).removesuffix(".step") for key in summary if _names_a_ledger(key, prefix)]:
+        of = {k.removeprefix(f"{prefix}{name}."): v for k, v in summary.items() if k.startswith(f"{prefix}{name}.")}
         dropped = {key.split(".")[1]: rows for key, rows in of.items() if key.startswith("dropped.") and "rows" in key}
-        parts = [f"{of['rows_kept']:,} kept", *(f"{rows:,} {reason}" for reason, rows in dropped.items())]
-        console.print(f"{stage} < {source}: {of['rows_read']:,} rows = {' + '.join(parts)}", highlight=False)
+        held_out = [f"{of['rows_held_out']:,} held out"] if of["rows_held_out"] else []
+        parts = [f"{of['rows_kept']:,} kept", *held_out, *(f"{rows:,} {reason}" for reason, rows in dropped.items())]
+        console.print(f"{stage} < {name}: {of['rows_read']:,} rows = {' + '.join(parts)}", highlight=False)
 
 
 def _names_a_ledger(key: str, prefix: str) -> bool:
@@ -140,7 +148,7 @@ def _interval(summary: Mapping[str, Any], prefix: str) -> str:
 
 
 def print_plan(plan: Mapping[str, Any], console: Console) -> None:
-    """What each stage will cost, and on what the times rest."""
+    """Prints the cost of each stage, and the assumptions behind the times."""
     rows: dict[str, list[str]] = {}
     for stage in plan["stages"].values():
         cells = {
@@ -154,13 +162,13 @@ def print_plan(plan: Mapping[str, Any], console: Console) -> None:
             "weights, gradients, optimizer state": f"{stage['state_bytes'] / 2**20:,.1f} MiB",
             "activations": f"{stage['activation_bytes'] / 2**20:,.1f} MiB",
         }
-        for words, cell in cells.items():
-            rows.setdefault(words, []).append(cell)
+        for label, cell in cells.items():
+            rows.setdefault(label, []).append(cell)
     _print_columns(f"plan of {plan['name']}", list(plan["stages"]), rows, console)
     speed = plan["matrix_flops_per_second"] / 1e9
     console.print(
         f"to do: about {duration(plan['seconds'])}, if training reaches {plan['utilisation']:.0%} of this machine's "
-        f"{speed:,.0f} GFLOP/s; about {plan['peak_bytes'] / 2**20:,.0f} MiB above what Python and PyTorch take"
+        f"{speed:,.0f} GFLOP/s; about {plan['peak_bytes'] / 2**20:,.0f} MiB on top of Python and PyTorch"
     )
 
 
@@ -168,41 +176,42 @@ _VERDICTS = {"better": "green", "worse": "red"}
 
 
 def print_comparison(comparison: Mapping[str, Any], console: Console) -> None:
-    """What `report.compare.compare` found: what can be told apart, what each cost, which settings differ."""
+    """Prints a comparison by `report.compare.compare`: differences, costs, and the settings that differ."""
     console.print(f"first: {comparison['first']}\nsecond: {comparison['second']}", highlight=False)
     both = ["first", "second"]
     for name, pair in comparison["stages"].items():
         console.print(_differences(name, pair))
-        numbers = {figure_words(figure): of for figure, of in (pair["figures"] | pair["costs"]).items()}
-        rows = {words: [_number(words, of[one]) for one in both] for words, of in numbers.items()}
+        numbers = {figure_label(figure): of for figure, of in (pair["figures"] | pair["costs"]).items()}
+        rows = {label: [_number(label, of[side]) for side in both] for label, of in numbers.items()}
         _print_columns(f"{name}: no intervals; timings are of one run each", both, rows, console)
     if comparison["settings"]:
         table = _table("settings that differ", both, fold=True)
         for setting, of in comparison["settings"].items():
-            table.add_row(setting, *(_setting(of[one]) for one in both))
+            table.add_row(setting, *(_setting(of[side]) for side in both))
         console.print(table)
     else:
         console.print("no setting differs")
 
 
 def _differences(name: str, pair: Mapping[str, Any]) -> Table:
-    """Rates and losses of both, their difference and the verdict on the second."""
+    """A table of the rates and losses of both, their difference and the verdict on the second."""
     table = _table(
         f"{name}: the second against the first (95% interval)", ("first", "second", "difference"), fold=False
     )
     table.add_column("the second is", max_width=13)
     for rate, of in pair["rates"].items():
         paired = of.get("paired")
-        found = ""
+        change = ""
         if paired:
-            found = f"{points(paired['difference'])} ({points(paired['low'])} to {points(paired['high'])})"
-        cells = f"{of['first']['rate']:.1%}", f"{of['second']['rate']:.1%}", found
-        table.add_row(rate_words(rate), *cells, _verdict(paired))
+            difference, low, high = (format_points(paired[key]) for key in ("difference", "low", "high"))
+            change = f"{difference} ({low} to {high})"
+        cells = f"{of['first']['rate']:.1%}", f"{of['second']['rate']:.1%}", change
+        table.add_row(rate_label(rate), *cells, _verdict(paired))
     for data, of in pair["losses"].items():
         paired = of["paired"]
-        found = f"{change(paired['change'])} ({change(paired['low'])} to {change(paired['high'])})"
-        cells = f"{of['first']:.3f}", f"{of['second']:.3f}", found
-        table.add_row(f"bits a byte on held-out text '{data}'", *cells, _verdict(paired))
+        difference, low, high = (format_change(paired[key]) for key in ("change", "low", "high"))
+        cells = f"{of['first']:.3f}", f"{of['second']:.3f}", f"{difference} ({low} to {high})"
+        table.add_row(f"bits per byte on held-out text '{data}'", *cells, _verdict(paired))
     return table
 
 
@@ -211,11 +220,11 @@ def _verdict(paired: Mapping[str, Any] | None) -> Text:
     return Text(verdict, _VERDICTS.get(verdict, "dim"))
 
 
-def _number(words: str, value: float) -> str:
-    if words == "time":
+def _number(label: str, value: float) -> str:
+    if label == "time":
         return duration(value)
-    if words == "peak memory":
-        return memory(value)
+    if label == "peak memory":
+        return format_bytes(value)
     return f"{value:,.0f}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.3f}"
 
 

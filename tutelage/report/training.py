@@ -1,4 +1,4 @@
-"""How each stage was trained: curves of loss, rate and behaviour, and which checkpoint was kept."""
+"""The training of each stage: curves of losses, learning rate and dev eval, and the selected checkpoint."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from tutelage.html import (
     table,
     tag,
 )
-from tutelage.report.abilities import with_small
-from tutelage.report.read import Chosen, Finished, Look, column, names_under
-from tutelage.report.words import short
-from tutelage.train.find_lr import RateSearch
+from tutelage.report.evaluation import with_small
+from tutelage.report.labels import format_count
+from tutelage.report.read import EvalStep, Finished, SelectedCheckpoint, column, names_under
+from tutelage.train.lr_range_test import LrRangeTest
 
 POINTS = 300  # of a smoothed curve
-SMOOTHED_FROM = 60  # steps; a shorter curve is drawn as it is
-WINDOW = 40  # a smoothed point is the mean over about one part in this of the steps
-LOOKS = 12  # of those at which samples were written, so many are shown
-BEHAVIOUR = {"format": "form", "real_words": "real words", "held_out_questions": "held-out questions"}
+SMOOTHED_FROM = 60  # steps; a shorter curve is drawn unsmoothed
+WINDOW = 40  # a smoothed point is the mean over about 1/WINDOW of the steps
+EVALS = 12  # eval steps whose samples are shown, at most
+DEV_EVAL = {"format": "format", "in_vocabulary": "known words", "held_out_questions": "held-out questions"}
 
 
 def training(stages: Sequence[Finished], bases: Mapping[str, str]) -> Html | None:
@@ -38,152 +38,151 @@ def training(stages: Sequence[Finished], bases: Mapping[str, str]) -> Html | Non
     known = {stage.name: stage for stage in stages}
     parts = [part for stage in stages for part in _stage(stage, known.get(bases.get(stage.name, "")))]
     note = (
-        "Losses are in nats a token. Thick lines are means over a fortieth of the steps, the pale bands the lowest and "
-        "highest loss of a single step among them."
+        "Losses are in nats per token. Thick lines are means over a fortieth of the steps; pale bands reach from the "
+        "lowest to the highest loss of a single step among them."
     )
     return section("Training", *parts, note=note)
 
 
 def _stage(stage: Finished, base: Finished | None) -> list[Html]:
     info, log = stage.info, stage.log
-    fine_tuned = stage.is_fine_tuned
-    passes = ", ".join(
-        f"{name} {count:,.1f}×" if count >= 1 else f"{name} {count:.2g}×" for name, count in info.passes.items()
+    epochs = ", ".join(
+        f"{name} {count:,.1f}×" if count >= 1 else f"{name} {count:.2g}×" for name, count in info.epochs.items()
     )
+    trained = format_count(info.trained_tokens)
     cards: dict[str, str | Html] = {
-        "steps": with_small(f"{info.steps:,}", f"{short(info.tokens)} tokens, {short(info.trained_tokens)} trained"),
-        "passes over the data": with_small(passes.partition(",")[0], passes.partition(", ")[2]),
+        "steps": with_small(f"{info.steps:,}", f"{format_count(info.tokens)} tokens, {trained} trained"),
+        "epochs": with_small(epochs.partition(",")[0], epochs.partition(", ")[2]),
         "peak learning rate": f"{info.lr:.2g}",
     }
     if info.loss is not None:
         start = "" if info.loss_start is None else f"from {info.loss_start:.3f} at step 1"
         cards["training loss"] = with_small(f"{info.loss:.3f}", start)
-    kind = "fine-tuning" if fine_tuned else "pre-training"
-    parts = [tag("h3", stage.name, tag("span", f" · {kind}"), attributes={"class": "stage-name"}), facts(cards)]
-    parts += _chosen_sentence(stage)
-    parts.append(line_plot(_losses(log), x_label="step", y_label="loss (nats a token)", title="Loss"))
-    if info.rate_search is not None:
-        parts += _rate_search(info.rate_search)
-    if fine_tuned:
-        parts += _behaviour(stage)
-        parts += _base_text(stage, base)
+    parts = [tag("h3", stage.name, tag("span", f" · {info.title}"), attributes={"class": "stage-name"}), facts(cards)]
+    parts += _selected_sentence(stage)
+    parts.append(line_plot(_losses(log), x_label="step", y_label="loss (nats per token)", title="Loss"))
+    if info.lr_range_test is not None:
+        parts += _range_test(info.lr_range_test)
+    parts += _dev_eval(stage)
+    parts += _base_text(stage, base)
     rate_and_norm = [
         line_plot([Series(title, *column(log, name))], x_label="step", y_label=title)
         for name, title in (("lr", "learning rate"), ("gradient_norm", "gradient norm"))
     ]
     parts.append(details("Learning rate and gradient norm", columns(*rate_and_norm)))
-    parts += _written(stage.looks)
+    parts += _written(stage.evals)
     return parts
 
 
-def _rate_search(search: RateSearch) -> list[Html]:
-    """The sweep that the learning rate was found by."""
-    heights = dict(zip(search.rates, search.smoothed, strict=True))
-    nearest = min(heights, key=lambda rate: abs(np.log(rate / search.chosen)))
+def _range_test(test: LrRangeTest) -> list[Html]:
+    """The range test that found the learning rate."""
+    heights = dict(zip(test.lrs, test.smoothed, strict=True))
+    nearest = min(heights, key=lambda lr: abs(np.log(lr / test.chosen)))
     series = [
-        Series("loss of the next step", search.rates, search.losses),
-        Series("its running mean", search.rates, search.smoothed),
-        Series(f"chosen: {search.chosen:g}", [nearest], [heights[nearest]]),
+        Series("loss of the next step", test.lrs, test.losses),
+        Series("its running mean", test.lrs, test.smoothed),
+        Series(f"chosen: {test.chosen:g}", [nearest], [heights[nearest]]),
     ]
+    title = "Learning-rate range test"
     return [
-        line_plot(series, x_label="learning rate", y_label="loss (nats a token)", log_x=True, title="Finding the rate"),
-        paragraph(_search_sentence(search), muted=True),
+        line_plot(series, x_label="learning rate", y_label="loss (nats per token)", log_x=True, title=title),
+        paragraph(_range_test_sentence(test), muted=True),
     ]
 
 
-def _search_sentence(search: RateSearch) -> str:
-    apart, why = "and never clearly rises", "the rate of the steepest fall"
-    if search.turned is not None:
-        apart, why = f"and rises beyond {search.turned:g}", "a tenth of that"
+def _range_test_sentence(test: LrRangeTest) -> str:
+    end, reason = "and never clearly rises", "the learning rate of the steepest descent"
+    if test.last_stable_lr is not None:
+        end, reason = f"and rises beyond {test.last_stable_lr:g}", "a tenth of that"
     return (
-        f"Before training, the rate was raised step by step on weights that were put back afterwards. The loss falls "
-        f"fastest at {search.steepest:g}, {apart}. Taken was {search.chosen:g}: {why}."
+        "Before training, the learning rate was raised step by step; the weights were restored afterwards. The loss "
+        f"falls fastest at {test.steepest:g}, {end}. Chosen: {test.chosen:g}, {reason}."
     )
 
 
 def smooth(steps: np.ndarray, values: np.ndarray, name: str) -> Series:
-    """A curve as means over windows of its steps, with the lowest and highest value of each as its band.
+    """A curve as means over windows of its steps, with the lowest and highest value of each window as its band.
 
-    At both ends windows shrink, so that the first and the last point are the values themselves.
+    Windows shrink at both ends, so the first and the last point are the values themselves.
     """
     if len(steps) <= SMOOTHED_FROM:
         return Series(name, steps, values)
     half = max(1, len(steps) // (2 * WINDOW))
     centres = np.unique(np.linspace(0, len(steps) - 1, POINTS).round().astype(np.int64))
-    reaches = np.minimum(half, np.minimum(centres, len(steps) - 1 - centres))
-    windows = [values[c - r : c + r + 1] for c, r in zip(centres.tolist(), reaches.tolist(), strict=True)]
+    radii = np.minimum(half, np.minimum(centres, len(steps) - 1 - centres))
+    windows = [values[c - r : c + r + 1] for c, r in zip(centres.tolist(), radii.tolist(), strict=True)]
     means, lows, highs = (np.array([of(window) for window in windows]) for of in (np.mean, np.min, np.max))
     return Series(name, steps[centres], means, lows, highs)
 
 
 def _losses(log: list[dict[str, Any]]) -> list[Series]:
-    """The loss of every source, smoothed, and the held-out losses."""
-    sources = names_under(log, "loss.")
-    train = [smooth(*column(log, f"loss.{name}"), f"train, {name}") for name in sources]
+    """The smoothed training loss of every dataset, and the held-out losses."""
+    datasets = names_under(log, "loss.")
+    train = [smooth(*column(log, f"loss.{name}"), f"train, {name}") for name in datasets]
     train = train or [smooth(*column(log, "loss"), "train")]
     held_out = names_under(log, "held_out.")
     return [*train, *(Series(f"held out, {name}", *column(log, f"held_out.{name}"), dashed=True) for name in held_out)]
 
 
-def _behaviour(stage: Finished) -> list[Html]:
-    """How the answers changed over fine-tuning, with the look that was kept."""
+def _dev_eval(stage: Finished) -> list[Html]:
+    """The dev eval over training, with the selected step."""
     series = []
-    for name, words in BEHAVIOUR.items():
-        rows = [(look.step, look.behaviour[name]) for look in stage.looks if name in look.behaviour]
+    for name, label in DEV_EVAL.items():
+        rows = [(eval_step.step, eval_step.dev_eval[name]) for eval_step in stage.evals if name in eval_step.dev_eval]
         if rows:
             rates, lows, highs = (np.array([getattr(rate, key) for _, rate in rows]) for key in ("rate", "low", "high"))
             steps = [step for step, _ in rows]
-            series.append(Series(words, steps, rates, np.minimum(lows, rates), np.maximum(highs, rates)))
-    if all(len(one.x) < 2 for one in series):  # a single look is no curve
+            series.append(Series(label, steps, rates, np.minimum(lows, rates), np.maximum(highs, rates)))
+    if all(len(curve.x) < 2 for curve in series):  # a single point is not a curve
         return []
-    scores = {look.step: look.score for look in stage.looks if look.score is not None}
+    scores = {eval_step.step: eval_step.score for eval_step in stage.evals if eval_step.score is not None}
     if scores:
         series.append(Series("score, their mean", list(scores), list(scores.values()), dashed=True))
-    series += _marks(stage.info.chosen, scores)
+    series += _marks(stage.info.selected, scores)
     return [
         paragraph(
-            "At each look the model answers short trials that are never reported on elsewhere. This, and not the loss, "
-            "says when to stop.",
+            "During training the model answers a few prompts that no other evaluation uses. Their score, not the loss, "
+            "shows when to stop.",
             muted=True,
         ),
-        line_plot(series, x_label="step", y_label="share", percent=True, title="Behaviour over fine-tuning"),
+        line_plot(series, x_label="step", y_label="share", percent=True, title="Dev eval during training"),
     ]
 
 
-def _marks(chosen: Chosen | None, heights: Mapping[int, float]) -> list[Series]:
-    """Single points on a curve: the look that was kept, and the one that loss alone would have picked."""
-    if chosen is None:
+def _marks(selected: SelectedCheckpoint | None, heights: Mapping[int, float]) -> list[Series]:
+    """Single points on a curve: the selected step, and the step of the lowest loss."""
+    if selected is None:
         return []
-    marks = {chosen.step: "kept"}
-    if chosen.lowest_loss_step is not None:
-        both = chosen.lowest_loss_step == chosen.step
-        marks[chosen.lowest_loss_step] = "kept, and lowest loss" if both else "lowest loss"
+    marks = {selected.step: "selected"}
+    if selected.lowest_loss_step is not None:
+        both = selected.lowest_loss_step == selected.step
+        marks[selected.lowest_loss_step] = "selected, and lowest loss" if both else "lowest loss"
     return [
         Series(f"{name}: step {step:,}", [step], [heights[step]]) for step, name in marks.items() if step in heights
     ]
 
 
-def _chosen_sentence(stage: Finished) -> list[Html]:
-    chosen = stage.info.chosen
-    if chosen is None or (chosen.by == "last" and chosen.lowest_loss_step is None):
+def _selected_sentence(stage: Finished) -> list[Html]:
+    selected = stage.info.selected
+    if selected is None or (selected.by == "last" and selected.lowest_loss_step is None):
         return []
-    kept = f"The weights of step {chosen.step:,} of {stage.info.steps:,} were kept:"
-    if chosen.by == "last":
-        said = f"The weights after the last step, {chosen.step:,}, were kept."
-    elif chosen.by == "loss":
-        said = f"{kept} there its held-out loss was lowest."
+    sentence = f"The weights of step {selected.step:,} of {stage.info.steps:,} were selected:"
+    if selected.by == "last":
+        sentence = f"The weights after the last step, {selected.step:,}, were selected."
+    elif selected.by == "lowest_loss":
+        sentence += " there its held-out loss was lowest."
     else:
-        score = "" if chosen.score is None else f" (score {chosen.score:.1%})"
-        said = f"{kept} there it behaved best{score}."
-    if chosen.lowest_loss_step is not None and chosen.by != "loss":
-        same = chosen.lowest_loss_step == chosen.step
-        picked = "the same" if same else f"step {chosen.lowest_loss_step:,}"
-        said += f" The held-out loss alone would have picked {picked}."
-    return [paragraph(said)]
+        score = "" if selected.score is None else f" (score {selected.score:.1%})"
+        sentence += f" there its dev eval was best{score}."
+    if selected.lowest_loss_step is not None and selected.by != "lowest_loss":
+        same = selected.lowest_loss_step == selected.step
+        other = "the same" if same else f"step {selected.lowest_loss_step:,}"
+        sentence += f" The held-out loss alone would have selected {other}."
+    return [paragraph(sentence)]
 
 
 def _base_text(stage: Finished, base: Finished | None) -> list[Html]:
-    """The forgetting curve: loss on the base model's text while it is fine-tuned."""
+    """The forgetting curve: loss on the base model's text during fine-tuning."""
     series: list[Series] = []
     heights: dict[int, float] = {}
     for name in names_under(stage.log, "base_held_out."):
@@ -191,32 +190,32 @@ def _base_text(stage: Finished, base: Finished | None) -> list[Html]:
         series.append(Series(f"{name}, held-out text", steps, losses))
         heights = heights or dict(zip(steps.tolist(), losses.tolist(), strict=True))
         before = base.info.held_out.get(name) if base else None
-        # A text cut to another context has another loss.
+        # With another context length the same text has another loss.
         if base and before is not None and _context(stage) in (None, _context(base)):
             series.append(Series(f"{name}, before", [steps[0], steps[-1]], [before, before], dashed=True))
     if len(heights) < 2:
         return []
     title = "Forgetting: loss on the base model's text"
-    series += _marks(stage.info.chosen, heights)
-    return [line_plot(series, x_label="step", y_label="loss (nats a token)", title=title)]
+    series += _marks(stage.info.selected, heights)
+    return [line_plot(series, x_label="step", y_label="loss (nats per token)", title=title)]
 
 
 def _context(stage: Finished) -> int | None:
     return stage.info.settings.get("context")
 
 
-def _written(looks: Sequence[Look]) -> list[Html]:
-    """What the model wrote after the same held-out prompt, look after look."""
-    looks = [look for look in looks if look.samples]
-    if not looks:
+def _written(evals: Sequence[EvalStep]) -> list[Html]:
+    """What the model wrote after the same held-out prompt, over training."""
+    evals = [eval_step for eval_step in evals if eval_step.samples]
+    if not evals:
         return []
-    first = looks[0].samples[0]
-    places = np.unique(np.linspace(0, len(looks) - 1, LOOKS).round().astype(np.int64)).tolist()
-    rows = [[f"{looks[place].step:,}", _text(looks[place].samples[0].written)] for place in places]
+    first = evals[0].samples[0]
+    places = np.unique(np.linspace(0, len(evals) - 1, EVALS).round().astype(np.int64)).tolist()
+    rows = [[f"{evals[place].step:,}", _text(evals[place].samples[0].written)] for place in places]
     return [
         details(
-            "What it wrote, look after look",
-            paragraph("After ", tag("q", first.prompt.strip()), ", where in truth stands:", muted=True),
+            "Samples during training",
+            paragraph("After ", tag("q", first.prompt.strip()), ", with the true continuation:", muted=True),
             paragraph(_text(first.truth)),
             table(["step", "written"], rows, numeric=(0,)),
         )
@@ -224,4 +223,4 @@ def _written(looks: Sequence[Look]) -> list[Html]:
 
 
 def _text(text: str) -> Html:
-    return tag("span", text.strip(), attributes={"class": "said"})
+    return tag("span", text.strip(), attributes={"class": "text"})

@@ -24,10 +24,10 @@ HELP = (
 )
 SUGGESTIONS = 5
 MEASURED = {
-    "held_out.rate": "right about one fact of people it only read of",
-    "held_out.two_step.rate": "right where two facts must be put together",
-    "held_out.reverse.rate": "right from facts back to a name",
-    "unknown.made_up.rate": "makes up an answer about a name that does not exist",
+    "held_out.rate": "right about one fact of people it only read about",
+    "held_out.multi_hop.rate": "right where two facts must be combined",
+    "held_out.reversal.rate": "right from facts back to a name",
+    "unknown.hallucinated.rate": "hallucinates on nonexistent names",
 }
 
 

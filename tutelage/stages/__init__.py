@@ -1,0 +1,9 @@
+"""What a recipe can train: one file a kind. To add a kind, write its file and name it in AnyStage."""
+
+from __future__ import annotations
+
+from tutelage.stages.pretrain import Pretrain
+from tutelage.stages.pretrained_model import PretrainedModel
+from tutelage.stages.sft import Sft
+
+AnyStage = Pretrain | Sft | PretrainedModel

@@ -8,8 +8,16 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from tutelage import __version__
-from tutelage.batching.sources import TooLong, conversation_groups, document_groups, open_or_write
+from tutelage.batching.datasets import (
+    SplitGroups,
+    SplitLedgers,
+    SplitStore,
+    TooLong,
+    conversation_groups,
+    document_groups,
+    is_written,
+    open_or_write,
+)
 from tutelage.batching.store import Store
 from tutelage.chat.formats import BrokenRow, data_files, read_conversations
 from tutelage.chat.formats.rows import rows
@@ -21,7 +29,7 @@ from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.shards import corpus_files, read_documents
 from tutelage.corpus.text import TextSettings, file_hash, text_documents, text_file
 from tutelage.ledger import Ledger
-from tutelage.records import Conversation, Document, ExampleGroup, Split
+from tutelage.records import Conversation, Document, Split
 from tutelage.tokenizer import Tokenizer
 from tutelage.world.society import World, WorldSettings
 
@@ -98,6 +106,8 @@ DataSettings = WorldText | WorldChat | TextData | DocumentData | CorpusData | Pr
 # Enough to tell a loss by, and few enough to be measured again and again while a model is trained.
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
 DataTable = Mapping[str, DataSettings]
+# Raise it when the readers, or the built-in world, give other rows for the same data: stores are made again.
+READING = 1
 
 
 def find_data(name: str, table: DataTable, where: str) -> DataSettings:
@@ -203,18 +213,18 @@ def identity(name: str, table: DataTable) -> list[object]:
     data = table[name]
     if isinstance(data, TextData):
         return [
-            __version__,
+            READING,
             data.sha256 if data.path is None else file_hash(text_file(data, f"data.{name}")),
             data.tail,
         ]
     if isinstance(data, DocumentData):
-        return [__version__, [file_hash(file) for file in data_files(Path(data.path))], data.column]
+        return [READING, [file_hash(file) for file in data_files(Path(data.path))], data.column]
     if isinstance(data, CorpusData):
-        return [__version__, *map(file_hash, corpus_files(Path(data.path)))]
+        return [READING, *map(file_hash, corpus_files(Path(data.path)))]
     if isinstance(data, ChatData | Prompts):
         held_out = data.held_out if isinstance(data, ChatData) else None
         files = [data_files(Path(path)) for path in (data.path, held_out) if path is not None]
-        said: list[object] = [__version__, *([file_hash(file) for file in part] for part in files)]
+        said: list[object] = [READING, *([file_hash(file) for file in part] for part in files)]
         if isinstance(data, ChatData):
             said.append(data.format)
             if held_out is None:
@@ -222,47 +232,55 @@ def identity(name: str, table: DataTable) -> list[object]:
                 said.append([file.name for file in files[0]])
         return said
     if isinstance(data, ProbeText):
-        return [__version__, "probe"]
+        return [READING, "probe"]
     world = find_world(data, table) if isinstance(data, WorldChat) else data
-    return [__version__, to_plain(data), to_plain(world)]
+    return [READING, to_plain(data), to_plain(world)]
 
 
 @dataclass(frozen=True)
 class Stores:
-    """Where tokenised data is kept, and how it is cut into a training part and a held-out part."""
+    """Where tokenised data is kept, and the share of the rows that is held out."""
 
     folder: Path
     table: DataTable
     held_out: float
 
-    def text(self, name: str, tokenizer: Tokenizer, context: int, part: Split) -> Store:
-        """The documents of data `name` as a store."""
-        ledger = Ledger(f"{name}: documents to tokens, {part}")
-        groups = document_groups(documents(name, self.table), tokenizer, context, part, self.held_out, ledger)
-        key = [identity(name, self.table), tokenizer.fingerprint(), context, part, self.held_out]
-        return open_or_write(self.folder, key, groups, ledger)
+    def text(self, name: str, tokenizer: Tokenizer, context: int) -> SplitStore:
+        """The documents of data `name`, both splits."""
+        return self._text(name, tokenizer, context, ("train", "held_out"))
+
+    def held_out_text(self, name: str, tokenizer: Tokenizer, context: int) -> Store:
+        """The held-out documents of data `name`; only these are tokenised, unless all of them were before."""
+        return self._text(name, tokenizer, context, ("held_out",)).held_out
+
+    def _text(self, name: str, tokenizer: Tokenizer, context: int, splits: tuple[Split, ...]) -> SplitStore:
+        ledgers = SplitLedgers.of(f"{name}: documents to tokens")
+        key = [identity(name, self.table), tokenizer.fingerprint(), context, self.held_out]
+        if "train" not in splits and not is_written(self.folder, key):
+            key.append("held out only")
+        groups = document_groups(documents(name, self.table), tokenizer, context, self.held_out, ledgers, splits)
+        return open_or_write(self.folder, key, groups, ledgers)
 
     def chat(
         self,
         name: str,
         renderer: Renderer,
         context: int,
-        part: Split,
         train_on: TrainOn,
         too_long: TooLong,
         max_refused: float,
-    ) -> Store:
-        """The conversations of data `name` as a store."""
-        ledger = Ledger(f"{name}: conversations to tokens, {part}")
-        files = Ledger(ledger.step)
+    ) -> SplitStore:
+        """The conversations of data `name`, both splits."""
+        ledgers = SplitLedgers.of(f"{name}: conversations to tokens")
+        files = Ledger(ledgers.train.step)
         rows = conversations(name, self.table, files)
-        options = context, part, self.held_out, train_on, too_long, max_refused
-        groups = conversation_groups(rows, renderer, *options, ledger)
+        options = context, self.held_out, train_on, too_long, max_refused
+        groups = conversation_groups(rows, renderer, *options, ledgers)
         key = [identity(name, self.table), renderer.fingerprint(), *options]
-        return open_or_write(self.folder, key, _accounted(groups, files, ledger), ledger)
+        return open_or_write(self.folder, key, _with_unread_rows(groups, files, ledgers.train), ledgers)
 
 
-def _accounted(groups: Iterator[ExampleGroup], files: Ledger, ledger: Ledger) -> Iterator[ExampleGroup]:
-    """The groups; at their end, the rows that never became conversations stand in the ledger beside the others."""
+def _with_unread_rows(groups: SplitGroups, files: Ledger, ledger: Ledger) -> SplitGroups:
+    """The groups; at their end, rows that could not be read are added to the ledger as dropped."""
     yield from groups
     ledger.merge(Ledger(ledger.step, rows_read=files.rows_dropped, dropped=files.dropped, noted=files.noted))

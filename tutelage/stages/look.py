@@ -23,12 +23,11 @@ from tutelage.chat.source import ChatSource
 from tutelage.chat.verified import chat_tokenizer, make_renderer
 from tutelage.engine.alternatives import alternatives
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.evaluate.asking import Answer, ask
+from tutelage.evaluate.answers import Answer, ask
 from tutelage.ledger import Ledger
 from tutelage.model.hub import Checkpoint
 from tutelage.records import ROLES, Batch, Conversation, message
-from tutelage.stages.prepare import StageContext, prepare
-from tutelage.stages.settings import TrainedStage
+from tutelage.stages.base import StageContext, TrainStage, set_up
 from tutelage.tokenizer import Tokenizer
 
 ALTERNATIVES = 5
@@ -36,7 +35,7 @@ COUNTED = 100_000  # conversations of a file beyond those that are shown: a seco
 ENDINGS = {"stop": "by itself", "length": "at the longest answer allowed", "context": "where the context was full"}
 
 
-def step_batches(stage: TrainedStage, at: StageContext, step: int) -> tuple[list[Batch], Tokenizer]:
+def step_batches(stage: TrainStage, at: StageContext, step: int) -> tuple[list[Batch], Tokenizer]:
     """The micro-batches of step `step`, counted from 1, and the tokenizer to read them with.
 
     Raises:
@@ -44,9 +43,9 @@ def step_batches(stage: TrainedStage, at: StageContext, step: int) -> tuple[list
     """
     if step < 1:
         raise ValueError(f"step {step} does not exist; steps are counted from 1")
-    prepared = prepare(stage, at)
-    for micro, _ in islice(prepared.batches(stage), step - 1, step):
-        return micro, prepared.checkpoint.tokenizer
+    setup = set_up(stage, at)
+    for micro, _ in islice(setup.stream.batches(None, False), step - 1, step):
+        return micro, setup.checkpoint.tokenizer
     raise ValueError(f"stage {at.name} has fewer than {step} steps; choose an earlier one")
 
 

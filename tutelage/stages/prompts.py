@@ -1,119 +1,104 @@
-"""What a fine-tuned stage is tried on: prompts it was trained on, and others ever further from them."""
+"""What a chat stage is evaluated on: prompts it was trained on, and others ever further from them. One pass over the
+data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 
-from tutelage.batching.sources import is_held_out
+from tutelage.batching.datasets import split_of
 from tutelage.chat.formats import read_prompts
-from tutelage.evaluate.format import words
+from tutelage.evaluate.session import PromptData
+from tutelage.evaluate.suites.format import words
 from tutelage.records import Conversation
-from tutelage.stages.data import ProbeText, Prompts, WorldChat, conversations, find_world, plain_texts
-from tutelage.stages.prepare import StageContext
-from tutelage.stages.settings import Sft
+from tutelage.stages.base import StageContext, TrainStage
+from tutelage.stages.data import DataTable, ProbeText, Prompts, WorldChat, conversations, find_world, plain_texts
 from tutelage.world.prompts import prompt_sets as world_prompts
 from tutelage.world.society import World
 
-PROMPTS = (
-    200  # of the sets that are made or taken from rows; narrow enough an interval, and seconds rather than minutes
-)
-SEEN, TRIED = 40, 64
-# What stands beside the sets in the results of the format suite.
-FIGURES = frozenset(
-    "rate low high count has_content stops keeps_its_turn verbatim real_words base_words failures samples "
-    "outcomes".split()
-)
+# Of the sets that are made or taken from rows; narrow enough an interval, and seconds rather than minutes.
+PROMPTS = 200
+SEEN, DEV_PROMPTS = 40, 64
+# Openings of held-out rows that are remembered, so that memory does not grow with the data. Twice what the sets take
+# would do, were it not for those that trained rows open with too.
+CANDIDATES = 20 * PROMPTS
 WORDS_FROM = 20_000_000  # characters of text that count as having shown every word
 
 
 def opening(conversation: Conversation) -> Conversation:
     """A conversation up to its first user turn."""
-    first = next(i for i, m in enumerate(conversation.messages) if m.role == "user")
+    first = next(i for i, message in enumerate(conversation.messages) if message.role == "user")
     return Conversation(conversation.messages[: first + 1], conversation.id)
 
 
-def rows(stage: Sft, at: StageContext, held_out: bool) -> Iterator[Conversation]:
-    """The conversations that a stage trains on, or those that it is kept from."""
+def chat_world(names: Iterable[str], table: DataTable) -> World | None:
+    """The built-in world, where some of the data are conversations about it."""
+    chats = (data for name in names if isinstance(data := table[name], WorldChat))
+    return next((World(find_world(data, table)) for data in chats), None)
+
+
+def read_prompt_data(stage: TrainStage, at: StageContext) -> PromptData:
+    """Sets of prompts: "seen" in training, then those of the recipe's prompt files, else of its world, else openings of
+    held-out rows that no trained row shares; and what is known about the training text."""
+    seen: dict[tuple[object, ...], Conversation] = {}
+    candidates: dict[tuple[object, ...], Conversation] = {}
+    trained: set[int] = set()  # hashes of openings, which take a hundredth of their memory
+    answers: set[int] = set()
+    known = _words_of_base(stage, at)
+    wants_words = bool(known)
+    for row in rows(stage, at):
+        prompt = opening(row)
+        if split_of(row, stage.held_out) == "held_out":
+            if len(candidates) < CANDIDATES:
+                candidates.setdefault(prompt.messages, prompt)
+            continue
+        trained.add(hash(prompt.messages))
+        if len(seen) < SEEN:
+            seen.setdefault(prompt.messages, prompt)
+        for message in row.messages:
+            text = message.text
+            if message.role == "assistant" and text.strip():
+                answers.add(hash(text.strip()))
+            if wants_words:
+                known.update(words(text))
+    unseen = [prompt for prompt in candidates.values() if hash(prompt.messages) not in trained]
+    others = _other_sets(stage, at, unseen)
+    sets = {"seen": [*seen.values(), *others.get("seen", ())]} | {n: s for n, s in others.items() if n != "seen"}
+    reported = {prompt.messages for prompts in sets.values() for prompt in prompts}
+    dev_prompts = [prompt for prompt in unseen if prompt.messages not in reported][:DEV_PROMPTS]
+    return PromptData(sets, dev_prompts, frozenset(known), frozenset(answers))
+
+
+def rows(stage: TrainStage, at: StageContext) -> Iterator[Conversation]:
+    """The conversations that a stage trains on, and those that it holds out."""
     for name in stage.data:
-        for row in conversations(name, at.data):
-            if is_held_out(row, stage.held_out) == held_out:
-                yield row
+        yield from conversations(name, at.data)
 
 
-def talked_of(stage: Sft, at: StageContext) -> World | None:
-    """The built-in world, where a stage's conversations are about it."""
-    chats = (data for name in stage.data if isinstance(data := at.data[name], WorldChat))
-    return next((World(find_world(data, at.data)) for data in chats), None)
-
-
-def spared(stage: Sft, at: StageContext) -> Iterator[Conversation]:
-    """The openings of held-out rows, without those that a row trained on has too."""
-    # Their hashes, which take a hundredth of the memory.
-    trained = {hash(opening(row).messages) for row in rows(stage, at, held_out=False)}
-    held_out = distinct(map(opening, rows(stage, at, held_out=True)))
-    return (prompt for prompt in held_out if hash(prompt.messages) not in trained)
-
-
-def trial_prompts(stage: Sft, at: StageContext) -> list[Conversation]:
-    """What a stage is tried on while it trains, to choose among its checkpoints: the openings of held-out rows that are
-    not reported on."""
-    reported = {prompt.messages for prompts in prompt_sets(stage, at).values() for prompt in prompts}
-    return list(islice((prompt for prompt in spared(stage, at) if prompt.messages not in reported), TRIED))
-
-
-def prompt_sets(stage: Sft, at: StageContext) -> dict[str, list[Conversation]]:
-    """Named sets: `seen` in training, then those of the recipe's prompts, else of its world, else held-out rows."""
-    seen = list(islice(distinct(map(opening, rows(stage, at, held_out=False))), SEEN))
-    sets: dict[str, list[Conversation]] = {"seen": seen}
+def _other_sets(stage: TrainStage, at: StageContext, unseen: list[Conversation]) -> Mapping[str, list[Conversation]]:
+    sets: dict[str, list[Conversation]] = {}
     files = [data for data in at.data.values() if isinstance(data, Prompts)]
     for data in files:
         for name, prompts in read_prompts(Path(data.path)).items():
-            if name in FIGURES:
-                raise ValueError(f"{data.path}: a set cannot be called '{name}', which is a figure's name; rename it")
             sets.setdefault(name, []).extend(prompts)
-    if not files and (world := talked_of(stage, at)):
-        sets |= {name: prompts for name, prompts in world_prompts(world, PROMPTS).items() if name != "seen"}
-    elif not files:
-        every = 2 if stage.evaluate_every else 1  # the others are what it is tried on while it trains
-        own = list(islice(spared(stage, at), 0, every * PROMPTS, every))
-        sets |= {"in_domain": own} if own else {}
-    return sets
+    if files:
+        return sets
+    if world := chat_world(stage.data, at.data):
+        return {name: prompts for name, prompts in world_prompts(world, PROMPTS).items() if name != "seen"}
+    every = 2 if stage.evaluate_every else 1  # the others are for the evaluations during training
+    own = list(islice(unseen, 0, every * PROMPTS, every))
+    return {"in_domain": own} if own else {}
 
 
-def distinct(prompts: Iterable[Conversation]) -> Iterator[Conversation]:
-    """Each prompt once."""
-    asked = set()
-    for prompt in prompts:
-        if prompt.messages not in asked:
-            asked.add(prompt.messages)
-            yield prompt
-
-
-def known_words(stage: Sft, at: StageContext) -> frozenset[str]:
-    """The words of the text that a stage and its base were trained on; none where that text is not known."""
-    _, base = at.ancestor(stage)
+def _words_of_base(stage: TrainStage, at: StageContext) -> set[str]:
+    """The words of the text that the base model was trained on; none where that text is not known."""
     known: set[str] = set()
     read = 0
-    for name in (name for name in base.data if not isinstance(at.data[name], ProbeText)):
+    for name in (name for name in at.base(stage)[1].data if not isinstance(at.data[name], ProbeText)):
         for text in plain_texts(name, at.data):
             known.update(words(text))
             read += len(text)
             if read > WORDS_FROM:
                 break
-    if known:
-        for row in rows(stage, at, held_out=False):
-            for message in row.messages:
-                known.update(words(message.text))
-    return frozenset(known)
-
-
-def trained_answers(stage: Sft, at: StageContext) -> frozenset[int]:
-    """The hash of every answer that a stage is trained to give."""
-    return frozenset(
-        hash(message.text.strip())
-        for row in rows(stage, at, held_out=False)
-        for message in row.messages
-        if message.role == "assistant" and message.text.strip()
-    )
+    return known

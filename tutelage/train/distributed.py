@@ -1,8 +1,8 @@
-"""Many processes on one run, started by `torchrun`: each works out a part of every step and holds a part of the model.
+"""Several processes on one run, started by `torchrun`: each computes a part of every step and holds a part of the
+model.
 
-What a step trains on does not depend on how many processes there are (see `batching.loader`), gradients are summed and
-never averaged, and what one process says another hears as it was said: so N processes train as one does. The first
-process (rank 0) alone prints, writes the log and evaluates.
+What a step trains on does not depend on the number of processes (see `batching.loader`), and gradients are summed,
+never averaged: so N processes train as one does. Only the main process (rank 0) prints, writes the log and evaluates.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import os
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -28,27 +27,27 @@ from tutelage.files import atomic_folder
 from tutelage.process import launched
 from tutelage.progress import set_mode
 
-# The first process may tokenise or evaluate for hours while the others wait. One that died is not waited for: its
-# connections break, or what it left in the store is found.
-PATIENCE = timedelta(days=7)
-# Seconds between two looks at whether another process failed, and until this one is ended where it does not end itself.
-WATCH, GRACE = 0.5, 5.0
+# The main process may tokenise or evaluate for hours while the others wait. Nobody waits for a process that died: its
+# connections break, or its note in the store is found.
+TIMEOUT = timedelta(days=7)
+# Seconds between two checks whether another process failed, and until this one is ended where it does not end itself.
+CHECK_EVERY, GRACE = 0.5, 5.0
 FAILED = "tutelage/failed"
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
 class ProcessLost(ConnectionError):
-    """Another process of the run ended without a word: it was killed, or its machine is gone."""
+    """Another process of the run ended without an error: it was killed, or its machine is gone."""
 
 
 def world_size() -> int:
-    """How many processes work on this run."""
+    """The number of processes of this run."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this one is, counted from 0."""
+    """The number of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
@@ -59,10 +58,10 @@ def is_main_process() -> bool:
 
 @contextmanager
 def init_distributed() -> Iterator[None]:
-    """Within the block this process works on one run with all that `torchrun` started beside it, over gloo on
-    processors and NCCL on GPUs, one GPU a process; only the first shows its progress. Started alone it stays alone.
+    """Within the block this process works on one run with all that `torchrun` started beside it, over gloo on CPUs and
+    NCCL on GPUs, one GPU a process; only the main one shows its progress. A process started alone stays alone.
 
-    When one of them fails all end: the first to fail raises its error out of the block, and every other ends quietly
+    When one of them fails all end: the first to fail raises its error out of the block, and every other exits silently
     with status 1, whatever it waits for.
 
     Raises:
@@ -79,75 +78,76 @@ def init_distributed() -> Iterator[None]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, store=store, rank=own_rank, world_size=size, timeout=PATIENCE)
+    dist.init_process_group(backend, store=store, rank=own_rank, world_size=size, timeout=TIMEOUT)
     # A thread of its own on a connection of its own: the main thread may wait inside a call that no signal ends.
     done = threading.Event()
-    threading.Thread(target=_end_with_the_others, args=(store.clone(), done), daemon=True).start()
+    watcher = threading.Thread(target=_exit_with_the_others, args=(store.clone(), done), daemon=True)
+    watcher.start()
     try:
         yield
     except BaseException as error:
-        if _say_failed(store) > 1:
+        if _announce_failure(store) > 1:
             raise SystemExit(1) from None
-        if isinstance(error, RuntimeError) and _is_of_the_network(error):
+        if isinstance(error, RuntimeError) and _is_network_error(error):
             raise ProcessLost(
-                "another process of this run was lost, killed or with its machine; run the same command again to go on "
-                "from the last checkpoint"
+                "another process of this run was killed, or its machine is gone; rerun to resume from the last "
+                "checkpoint"
             ) from error
         raise
     done.set()
+    watcher.join()  # the interpreter must not end while the thread is inside a call of the store
     dist.destroy_process_group()
 
 
-def _say_failed(store: dist.Store) -> int:
-    """Let all know that this process failed; the how manyth it is to say so."""
+def _announce_failure(store: dist.Store) -> int:
+    """Tell all processes that this one failed; returns how many have, this one included."""
     try:
         return store.add(FAILED, 1)
     except RuntimeError:  # the store went with the process that failed first
         return 2
 
 
-def _is_of_the_network(error: RuntimeError) -> bool:
+def _is_network_error(error: RuntimeError) -> bool:
     return isinstance(error, dist.DistError) or "gloo" in str(error)
 
 
-def _end_with_the_others(store: dist.Store, done: threading.Event) -> None:
-    """Ends this process soon after any has failed."""
-    while not done.wait(WATCH):
+def _exit_with_the_others(store: dist.Store, done: threading.Event) -> None:
+    """Exit soon after any process has failed, unless this one is done."""
+    while not done.wait(CHECK_EVERY):
         try:
             failed = store.check([FAILED])
         except RuntimeError:
             failed = True
-        if failed:
-            time.sleep(GRACE)  # to say what happened, and to finish what is being written
+        if failed and not done.wait(GRACE):  # time to say what happened, and to finish what is being written
             os._exit(1)
 
 
 def all_gather_object(value: Any) -> list[Any]:
-    """What every process says, by rank; for figures, names and other plain data. All must call it."""
+    """The value of every process, by rank; for figures, names and other plain data. All must call it."""
     if world_size() == 1:
         return [value]
-    said = torch.frombuffer(bytearray(msgspec.msgpack.encode(value)), dtype=torch.uint8)
+    own = torch.frombuffer(bytearray(msgspec.msgpack.encode(value)), dtype=torch.uint8)
     sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
-    dist.all_gather(sizes, torch.tensor([len(said)]))
+    dist.all_gather(sizes, torch.tensor([len(own)]))
     longest = max(int(size) for size in sizes)
     rows = [torch.empty(longest, dtype=torch.uint8) for _ in sizes]
-    dist.all_gather(rows, nn.functional.pad(said, (0, longest - len(said))))
+    dist.all_gather(rows, nn.functional.pad(own, (0, longest - len(own))))
     return [msgspec.msgpack.decode(row[: int(size)].numpy().tobytes()) for row, size in zip(rows, sizes, strict=True)]
 
 
 def broadcast_object(value: Any) -> Any:
-    """What the first process says, on every process. All must call it."""
+    """The value of the main process, on every process. All must call it."""
     return all_gather_object(value if is_main_process() else None)[0]
 
 
 def barrier() -> None:
-    """Wait until every process is here."""
+    """Wait until every process gets here."""
     all_gather_object(None)
 
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
-    """Within the block the first process goes ahead: what it writes, the others find."""
+    """The main process runs the block first; what it writes, the others find."""
     if not is_main_process():
         barrier()
     yield
@@ -157,7 +157,7 @@ def main_process_first() -> Iterator[None]:
 
 @contextmanager
 def shared_folder(path: Path) -> Iterator[Path]:
-    """`atomic_folder` for all processes together: all write into it, and when all have it takes its place."""
+    """`atomic_folder` for all processes together: all write into it, and it takes its place when all have."""
     with ExitStack() as stack:
         temporary = stack.enter_context(atomic_folder(path)) if is_main_process() else None
         yield Path(broadcast_object(str(temporary)))
@@ -166,11 +166,11 @@ def shared_folder(path: Path) -> Iterator[Path]:
 
 
 def shard(model: Model) -> Callable[[], Model | None]:
-    """Spread a model's parameters over all processes, in place (FSDP2: a block's are gathered while it is worked on),
-    on this process's GPU where there is one.
+    """Shard a model's parameters over all processes, in place (FSDP2: a block's are gathered while it runs), on this
+    process's GPU where there is one.
 
-    Gives a function that all processes must call together: it gives the first the whole model, as an ordinary one, and
-    the others None. A model of one process stays as it is.
+    Returns a function that all processes must call together: it returns the whole model on the main process, as an
+    ordinary module, and None on the others. With one process the model stays as it is.
 
     Raises:
         ValueError: the model is not made of our blocks.
@@ -180,7 +180,7 @@ def shard(model: Model) -> Callable[[], Model | None]:
     blocks = getattr(model, "blocks", None)
     if blocks is None:
         raise ValueError(
-            "a model of an architecture that is not built in cannot be trained by several processes; start the command "
+            "a model whose architecture is not built in cannot be trained by several processes; start the command "
             "without torchrun"
         )
     from torch.distributed.device_mesh import init_device_mesh
@@ -188,16 +188,16 @@ def shard(model: Model) -> Callable[[], Model | None]:
 
     # The losses of a batch are a slice, and nothing is done to them in place.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
-    # Deep copies cannot be made of a model once it is spread. This one holds no numbers, and so no memory.
+    # A sharded model cannot be deep-copied. This copy holds no numbers, and so no memory.
     outlines = {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()}
     outline = copy.deepcopy(model, dict(outlines))
     mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (world_size(),))
     modules: list[nn.Module] = [*blocks, model]
     for module in modules:
-        spread = fully_shard(module, mesh=mesh)
-        # By default gradients are averaged. A loss is divided by the whole step's weight already: the sum is right.
-        spread.set_gradient_divide_factor(1.0)
-        spread.set_force_sum_reduction_for_comms(True)
+        sharded = fully_shard(module, mesh=mesh)
+        # By default gradients are averaged. A loss is already divided by the whole step's count: the sum is right.
+        sharded.set_gradient_divide_factor(1.0)
+        sharded.set_force_sum_reduction_for_comms(True)
     return lambda: _gathered(model, outline)
 
 
@@ -216,7 +216,7 @@ def _gathered(model: Model, outline: Model) -> Model | None:
 
 
 def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
-    """A tensor that may be spread over all processes, whole on each of them."""
+    """A tensor that may be sharded over all processes, whole on each of them."""
     if world_size() == 1:
         return tensor
     from torch.distributed.tensor import DTensor
@@ -225,7 +225,7 @@ def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def distribute_like(whole: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """A tensor of which each process has all, spread over them as `other` is; nothing is sent."""
+    """A tensor that each process has whole, sharded as `other` is; nothing is sent."""
     if world_size() == 1:
         return whole
     from torch.distributed.tensor import DTensor, Replicate
@@ -236,32 +236,32 @@ def distribute_like(whole: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 
 
 def save_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write what each process holds of some tensors: a safetensors file a process, whose header says which part of each
-    tensor stands in it (`torch.distributed.checkpoint`, without the pickle of its own format)."""
+    """Write what each process holds of some tensors: a safetensors file per process, whose header says which part of
+    each tensor is in it (`torch.distributed.checkpoint`, without the pickle of its own format)."""
     from torch.distributed import checkpoint
 
     writer = checkpoint.HuggingFaceStorageWriter(str(folder), save_distributed=True)
     try:
         checkpoint.save(dict(tensors), storage_writer=writer)
-    except checkpoint.CheckpointException as error:  # no Exception of Python, so nothing would clear up after it
+    except checkpoint.CheckpointException as error:  # not an Exception subclass, so nothing would clean up after it
         raise next(iter(error.failures.values()))[0] from error
 
 
 def saved_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """The tensors in the safetensors files of a folder, however many processes wrote it, and their whole shapes.
+    """The tensors in the safetensors files of a folder, however many processes wrote it, with their full shapes.
     ValueError where a file is broken or missing."""
     from torch.distributed import checkpoint
 
     try:
         saved = checkpoint.HuggingFaceStorageReader(str(folder)).read_metadata().state_dict_metadata
     except safetensors.SafetensorError as error:
-        raise _not_whole(folder, error) from error
+        raise _incomplete(folder, error) from error
     shapes = {}
     for name, one in saved.items():
         assert isinstance(one, checkpoint.TensorStorageMetadata), "safetensors files hold tensors alone"
-        # What no file holds would be left as it is, in silence.
+        # A part that no file holds would silently stay as it is.
         if sum(chunk.sizes.numel() for chunk in one.chunks) != one.size.numel():
-            raise _not_whole(folder, f"it lacks a part of {name}")
+            raise _incomplete(folder, f"it lacks a part of {name}")
         shapes[name] = tuple(one.size)
     return shapes
 
@@ -277,8 +277,8 @@ def load_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
             warnings.filterwarnings("ignore", "torch.distributed is disabled, unavailable or uninitialized")
             checkpoint.load(dict(tensors), storage_reader=reader, no_dist=world_size() == 1)
     except checkpoint.CheckpointException as error:
-        raise _not_whole(folder, next(iter(error.failures.values()))[0]) from error
+        raise _incomplete(folder, next(iter(error.failures.values()))[0]) from error
 
 
-def _not_whole(folder: Path, reason: object) -> ValueError:
-    return ValueError(f"{folder} is no whole checkpoint ({reason}); remove it to start the stage again")
+def _incomplete(folder: Path, reason: object) -> ValueError:
+    return ValueError(f"{folder} is not a complete checkpoint ({reason}); remove it to restart the stage")

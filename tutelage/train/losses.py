@@ -1,9 +1,13 @@
-"""Losses: a few lines each, to be held against their papers. Each returns the weighted SUM over a micro-batch; the loop
-divides once, by the step's total."""
+"""Losses: a few lines each, to be compared with their papers. Each returns named component SUMS over a micro-batch; the
+loop divides every component once, by its denominator counted over the whole optimizer step.
+
+Shape suffixes: N tokens of a batch, S segments, P positions with a loss weight.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -11,22 +15,47 @@ from torch import nn
 from tutelage.records import Batch
 from tutelage.train.metrics import Metrics
 
-LossFunction = Callable[[nn.Module, Batch], tuple[torch.Tensor, Metrics]]
+Components = Mapping[str, torch.Tensor]
+LossFunction = Callable[[nn.Module, Batch], tuple[Components, Metrics]]
+Count = Callable[[Batch], float]
 
 
-def cross_entropy(model: nn.Module, batch: Batch) -> tuple[torch.Tensor, Metrics]:
-    """Minus the log-probability of every trained label, times its weight; in nats. Where segments carry their source,
-    also by source, as `loss.0`, `loss.1` and so on."""
-    logprobs = model(batch)
-    trained_N = batch.weights_N != 0
-    weights = batch.weights_N[trained_N]
-    losses = -logprobs * weights
-    loss_sum = losses.sum()
+class Loss(NamedTuple):
+    """A loss function and the denominator of each of its components, counted on a batch before any forward pass."""
+
+    function: LossFunction
+    denominators: Mapping[str, Count]
+
+
+def trained_tokens(batch: Batch) -> float:
+    """The summed loss weight of a batch."""
+    return batch.count
+
+
+def segments(batch: Batch) -> float:
+    """The segments of a batch that hold data."""
+    return 0.0 if batch.padding else float(len(batch.lengths))
+
+
+def groups(batch: Batch) -> float:
+    """The example groups of a batch that hold data."""
+    return 0.0 if batch.padding else float(batch.groups_S[-1]) + 1
+
+
+def cross_entropy(model: nn.Module, batch: Batch) -> tuple[Components, Metrics]:
+    """Minus the log-probability of every label, times its loss weight; in nats. Where segments carry their dataset,
+    also by dataset, as `loss.0`, `loss.1` and so on."""
+    weights_P = batch.weights_N[batch.weights_N != 0]
+    losses_P = -model(batch) * weights_P
+    loss_sum = losses_P.sum()
     metrics = Metrics({"loss": (float(loss_sum.detach()), batch.count)})
-    if "source" in batch.scalars:
-        lengths_S = torch.tensor(batch.lengths, device=weights.device)
-        source = torch.repeat_interleave(batch.scalars["source"].long(), lengths_S)[trained_N]
-        sums = torch.bincount(source, losses.detach()).tolist()
-        counts = torch.bincount(source, weights).tolist()
+    if "dataset" in batch.scalars:
+        lengths_S = torch.tensor(batch.lengths, device=weights_P.device)
+        dataset_P = torch.repeat_interleave(batch.scalars["dataset"].long(), lengths_S)[batch.weights_N != 0]
+        sums = torch.bincount(dataset_P, losses_P.detach()).tolist()
+        counts = torch.bincount(dataset_P, weights_P).tolist()
         metrics.add(Metrics({f"loss.{number}": pair for number, pair in enumerate(zip(sums, counts, strict=True))}))
-    return loss_sum, metrics
+    return {"loss": loss_sum}, metrics
+
+
+CROSS_ENTROPY = Loss(cross_entropy, {"loss": trained_tokens})

@@ -52,7 +52,7 @@ def measure(bench: Bench) -> Result:
     for name, words in {PLAIN: "none", **CURES}.items():
         lost, can = run.forgetting(name), run.rate(name, "knowledge.held_out")
         cost = "" if name == PLAIN else difference(right[PLAIN], right[name])
-        rows.append([words, lost, can, cost, run.rate(name, "format")])
+        rows.append([words, lost, can, cost, run.rate(name, "format.compliant")])
         forgot.append(Bar(words, "", lost))
         answered.append(Bar(words, "", can))
     header = ["cure", "forgetting", "questions about held-out people", "against no cure", "form kept"]

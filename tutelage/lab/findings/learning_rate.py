@@ -56,7 +56,7 @@ def verdict(ahead: Pairs, costs: Pairs) -> tuple[Verdict, str]:
 def measure(bench: Bench) -> Result:
     run = bench.run(RECIPE, "demo")
     answered = {share: run.rate(name, "knowledge.held_out") for share, name in NAMES.items()}
-    form = {share: run.rate(name, "format") for share, name in NAMES.items()}
+    form = {share: run.rate(name, "format.compliant") for share, name in NAMES.items()}
     forgot = {share: run.forgetting(name) for share, name in NAMES.items()}
     rows: list[list[str | Estimate]] = [
         [f"{share} ({BASE_RATE * of:.2g})", answered[share], form[share], forgot[share]] for share, of in SHARES.items()

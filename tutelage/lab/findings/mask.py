@@ -21,9 +21,9 @@ STAGES += [fine_tuning(UNMASKED[seed], f'seed = {seed}, train_on = "everything"'
 RECIPE = recipe(DEMO, STAGES, {name: ["format", "knowledge"] for name in [*MASKED, *UNMASKED]})
 MEASURES = {
     "knowledge.held_out": "questions about held-out people",
-    "format": "form kept",
-    "format.near": "near the domain",
-    "format.out_of_domain": "far from it",
+    "format.compliant": "form kept",
+    "format.prompts.near": "near the domain",
+    "format.prompts.out_of_domain": "far from it",
 }
 
 
@@ -71,11 +71,11 @@ def measure(bench: Bench) -> Result:
     for trained, stages in TRAINED_ON.items():
         rates[trained] = {name: pooled([run.outcomes(stage, name) for stage in stages]) for name in MEASURES}
         seeds = ", ".join(f"{run.rate(stage, 'knowledge.held_out').value:.1%}" for stage in stages)
-        spoke = sum(1 - run.rate(stage, "format.keeps_its_turn").value for stage in stages) / len(stages)
+        spoke = sum(1 - run.rate(stage, "format.no_role_leakage").value for stage in stages) / len(stages)
         questions, *form = rates[trained].values()
         rows.append([trained, questions, seeds, *form, f"{spoke:.1%}"])
     questions_words, *form_words = MEASURES.values()
-    header = ["trained_tokens", questions_words, "by seed", *form_words, "speaks for the user"]
+    header = ["trained tokens", questions_words, "by seed", *form_words, "speaks for the user"]
     bars = [Bar(words, trained, rates[trained][name]) for name, words in MEASURES.items() for trained in TRAINED_ON]
     plot = IntervalPlot(f"What is trained, over {len(SEEDS)} seeds", "share of answers", bars)
     gains = {words: gain(run, name) for name, words in MEASURES.items()}

@@ -1,0 +1,141 @@
+"""The sft command: fine-tuning without a recipe of one's own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage.cli.command import verb
+from tutelage.cli.finishing import end_at_the_gate, finish
+from tutelage.cli.options import FILE, FOLDER, MODEL, SHARE, TOO_LONG, TRAIN_ON
+
+# What each option sets in the recipe.
+OPTIONS = {
+    "train_on": "stages.sft.train_on",
+    "max_refused": "stages.sft.max_refused",
+    "max_broken": "data.chat.max_broken",
+    "too_long": "stages.sft.too_long",
+    "lr": "stages.sft.lr",
+    "warmup": "stages.sft.schedule.warmup",
+    "find_lr": "stages.sft.find_lr",
+    "batch_tokens": "stages.sft.batch_tokens",
+    "lora": "stages.sft.lora.rank",
+    "epochs": "stages.sft.epochs",
+    "max_forgetting": "stages.sft.max_forgetting",
+    "seed": "stages.sft.seed",
+}
+
+
+@click.command(short_help="Fine-tune a model on a file of conversations.")
+@click.option("--model", required=True, metavar=MODEL, help="The model to start from: a folder, or a name on the hub.")
+@click.option("--data", required=True, type=FILE, metavar="FILE", help="Conversations: JSON lines, JSON or Parquet.")
+@click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Where the run is written.")
+@click.option(
+    "--held-out",
+    type=FILE,
+    metavar="FILE",
+    help="Conversations to measure on, never trained on; 5% of --data, where that has 100 or more.",
+)
+@click.option(
+    "--train-on",
+    type=TRAIN_ON,
+    help="Tokens to train: every assistant turn (default), the last, assistant turns without context, or all tokens.",
+)
+@click.option(
+    "--max-refused",
+    type=SHARE,
+    metavar="SHARE",
+    help="Maximum share of conversations to skip when verification fails (default 0).",
+)
+@click.option(
+    "--max-broken",
+    type=SHARE,
+    metavar="SHARE",
+    help="Maximum share of rows to skip when they cannot be read (default 0).",
+)
+@click.option(
+    "--too-long",
+    type=TOO_LONG,
+    help="A conversation longer than the context: stop (default), split it between turns, or drop it.",
+)
+@click.option(
+    "--replay",
+    metavar="[FILE=]SHARE",
+    help="Against forgetting: share of the trained tokens that is the model's training text, or text of FILE; 0.5 "
+    "where that text is known, else 0.",
+)
+@click.option(
+    "--lr",
+    type=click.FloatRange(0, min_open=True),
+    metavar="RATE",
+    help="Peak learning rate; from the model's own where that is known, else from its size.",
+)
+@click.option(
+    "--warmup",
+    type=click.FloatRange(0, 0.7),
+    metavar="SHARE",
+    help="Share of the steps over which the rate rises to its peak, at most 0.7 (default 0.02).",
+)
+@click.option("--find-lr", is_flag=True, help="Find the learning rate by a range test.")
+@click.option(
+    "--batch-tokens",
+    type=click.IntRange(min=1),
+    metavar="TOKENS",
+    help="Tokens of an optimizer step, at most, replayed text included; 8192 of conversations, fewer for few rows.",
+)
+@click.option(
+    "--lora",
+    type=click.IntRange(min=1),
+    metavar="RANK",
+    help="Train a LoRA adapter of this rank instead of all weights; 16 is usual.",
+)
+@click.option("--epochs", type=click.IntRange(min=1), metavar="EPOCHS", help="Epochs; 3, more where rows are few.")
+@click.option(
+    "--max-forgetting",
+    type=click.FloatRange(0),
+    metavar="SHARE",
+    help="Exit with status 3 if the lower 95% bound of forgetting exceeds this, such as 0.1.",
+)
+@click.option("--seed", type=int, help="Random seed (default 0).")
+@click.argument("settings", nargs=-1, metavar="[dotted.key=value ...]")
+@verb
+def sft(
+    model: str,
+    data: Path,
+    out: Path,
+    held_out: Path | None,
+    replay: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
+) -> Any:
+    """Fine-tune a model on a file of conversations. Every default is safe: only the assistant's text and turn ends are
+    trained, and nothing is cut or left out silently. Any other setting of the recipe can be given by its dotted name,
+    such as stages.sft.schedule.kind=cosine.
+
+    tutelage sft --model Qwen/Qwen3-0.6B --data chats.jsonl --out tuned
+    """
+    from tutelage.cli.auditing import audit_before_training
+    from tutelage.find_model import publish
+    from tutelage.runner import Run
+    from tutelage.sft_recipe import parse_replay, sft_recipe
+
+    given = {OPTIONS[name]: value for name, value in options.items() if value is not None and value is not False}
+    replay_file = None
+    if replay is not None:
+        replay_file, given["stages.sft.replay"] = parse_replay(replay)
+    for name in sorted({setting.partition("=")[0].strip() for setting in settings} & given.keys()):
+        option = next((option for option, own in OPTIONS.items() if own == name), "replay").replace("_", "-")
+        raise ValueError(f"--{option} and {name} set the same; give one of the two")
+    overrides = [f"{name}={str(value).lower() if value is True else value}" for name, value in given.items()]
+    recipe = sft_recipe(model, data, held_out=held_out, replay_file=replay_file, overrides=[*overrides, *settings])
+    audit_before_training(data, held_out, options["max_broken"] or 0.0, as_json)
+    run = Run(recipe, out, "--out DIR")
+    summary = finish(run, None, as_json)
+    publish(run)
+    if not as_json:
+        click.echo(f"chat with it: tutelage chat {out}")
+    end_at_the_gate(run, summary, as_json)
+    return summary

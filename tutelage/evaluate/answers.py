@@ -1,0 +1,69 @@
+"""Give prompts to a model and read its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.verified import Renderer, has_own_template, make_renderer
+from tutelage.engine.decode import Generation, generate
+from tutelage.engine.sampling import SamplingSettings
+from tutelage.model.hub import Checkpoint
+from tutelage.progress import track
+from tutelage.records import Conversation, message
+from tutelage.tokenizer import END_OF_TEXT
+
+# How evaluations decode: greedily.
+ANSWER = SamplingSettings(max_tokens=128)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model wrote: its text, the tokens as generated, and why it stopped."""
+
+    text: str
+    generation: Generation
+
+
+def can_chat(checkpoint: Checkpoint) -> bool:
+    """Whether the model has a chat template, its own or Tutelage's; a base model has none."""
+    return has_own_template(checkpoint.source) or all(
+        name in checkpoint.tokenizer.special_tokens for name in TEMPLATE_TOKENS
+    )
+
+
+def ask(
+    checkpoint: Checkpoint,
+    conversations: Sequence[Conversation],
+    settings: SamplingSettings,
+    label: str,
+    renderer: Renderer | None = None,
+) -> list[Answer]:
+    """The model's answer to each conversation so far. `renderer` is the model's, where the caller has it."""
+    renderer = renderer or make_renderer(checkpoint.tokenizer, checkpoint.source)
+    prompts = [rendered.ids for rendered in renderer.render_prompts(conversations)]
+    with track(label, len(prompts), "answers") as bar:
+        results = generate(checkpoint.model, prompts, renderer.stop_ids, settings, done=bar.update)
+    return [Answer(renderer.parse(result.tokens).text, result) for result in results]
+
+
+def ask_text(checkpoint: Checkpoint, questions: Sequence[str], settings: SamplingSettings, label: str) -> list[Answer]:
+    """The model's answer to each question of one user turn."""
+    return ask(checkpoint, [Conversation((message("user", text),)) for text in questions], settings, label)
+
+
+def continue_text(
+    checkpoint: Checkpoint, beginnings: Sequence[str], settings: SamplingSettings, label: str
+) -> list[Answer]:
+    """How a base model continues each text, as the beginning of a document."""
+    tokenizer = checkpoint.tokenizer
+    boundary = tokenizer.special_tokens.get(END_OF_TEXT)
+    opening = [] if boundary is None else [boundary]
+    prompts = [np.array([*opening, *ids], np.int32) for ids in tokenizer.encode_batch(list(beginnings))]
+    stop = frozenset(opening)
+    with track(label, len(prompts), "answers") as bar:
+        results = generate(checkpoint.model, prompts, stop, settings, done=bar.update)
+    return [Answer(tokenizer.decode(result.tokens), result) for result in results]

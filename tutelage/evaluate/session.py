@@ -1,0 +1,79 @@
+"""Everything that the evaluations of one model may read. Stages fill it in; a suite knows nothing of stages."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from tutelage.batching.store import Store
+from tutelage.model.hub import Checkpoint, load_model
+from tutelage.records import Conversation
+from tutelage.world.society import World
+
+# model: the one that is evaluated; parent: the one it was trained from; base: the pre-trained model below both.
+ModelRole = Literal["model", "parent", "base"]
+
+# What a suite can need, and what to do where a stage does not have it.
+NEEDS = {
+    "chat": "a model that answers in turns; ask it of a stage of kind 'sft'",
+    "world": "the built-in world, but [data] has none of kind 'world'; leave it out",
+    "text": "the text that the model was trained on; name it as the data of its stage",
+}
+
+
+@dataclass(frozen=True)
+class PromptData:
+    """What one pass over a chat stage's data gives for its evaluations.
+
+    sets:            prompts to answer, by the name of their set; those of "seen" were trained on.
+    dev_prompts:     prompts for the evaluations during training, never reported on.
+    known_words:     the words of the text that the model and its base were trained on; none where that is not known.
+    trained_answers: the hash of every answer that the stage trains on.
+    """
+
+    sets: Mapping[str, Sequence[Conversation]]
+    dev_prompts: Sequence[Conversation] = ()
+    known_words: frozenset[str] = frozenset()
+    trained_answers: frozenset[int] = frozenset()
+
+
+@dataclass(eq=False)
+class EvalSession:
+    """A plain record. Each model is loaded once, and the data is read once, when a suite first asks for it.
+
+    folders:           the model folder of each role.
+    has:               which of NEEDS the session holds.
+    read_prompts:      reads the stage's data; see PromptData.
+    open_texts:        the held-out pre-training text, by name, as the base model's tokenizer cuts it.
+    world:             the built-in world of the recipe, if it has one.
+    chats_about_world: whether the stage's conversations are about that world.
+    batch_tokens:      tokens of a forward pass where a loss is measured.
+    """
+
+    name: str
+    folders: Mapping[str, Path]
+    has: frozenset[str]
+    read_prompts: Callable[[], PromptData] = lambda: PromptData({})
+    open_texts: Callable[[Checkpoint], Mapping[str, Store]] = lambda base: {}
+    world: World | None = None
+    chats_about_world: bool = False
+    batch_tokens: int = 8192
+    _models: dict[Path, Checkpoint] = field(default_factory=dict)
+
+    def checkpoint(self, role: ModelRole) -> Checkpoint:
+        """The model of a role; roles that are one model share it."""
+        folder = self.folders[role]
+        if folder not in self._models:
+            self._models[folder] = load_model(folder)
+        return self._models[folder]
+
+    def release(self) -> None:
+        """Forget the models, which may be large. What was read of the data stays."""
+        self._models.clear()
+
+    @cached_property
+    def prompts(self) -> PromptData:
+        return self.read_prompts()

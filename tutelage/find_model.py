@@ -1,0 +1,127 @@
+"""From what people write for a model to its folder, and what is known about how it was made."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tutelage import tokenizer as tokenizers
+from tutelage.chat.source import read_source
+from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.verified import has_own_template
+from tutelage.config import suggest
+from tutelage.corpus.probe import probe_documents
+from tutelage.model.hub import CONFIG, find_checkpoint, holds_model
+from tutelage.recipe import read_recipe
+from tutelage.runner import Run
+from tutelage.stages.base import RECIPE, RUN_FILES, trained_stages
+from tutelage.stages.data import DataSettings, ProbeText
+from tutelage.stages.pretrained_model import MODEL_FILES, PretrainedModel
+from tutelage.stages.run import kept_steps
+from tutelage.train.optimizers import OptimizerSettings
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model to start from, as a stage, with what is known about how it was made; its `data` is text to measure
+    forgetting on, and to replay where it is `known` to be the model's training text."""
+
+    known: bool
+    stage: PretrainedModel
+    data: dict[str, DataSettings]
+    optimizer: OptimizerSettings
+
+
+def find_model(name: str | Path) -> Path:
+    """The folder of a model: the last finished stage of a run's folder, any other model's folder itself (RUN/STAGE, or
+    RUN/STAGE@STEP for weights that were kept), or what was fetched from the hub. ValueError where there is none."""
+    folder = Path(name)
+    if not (folder / RECIPE).exists():
+        check_stage_name(folder)
+        return find_checkpoint(name).resolve()
+    folder = folder.resolve()
+    recipe = read_recipe(folder / RECIPE)
+    made = [folder / name for name in recipe.stages if holds_model(folder / name)]
+    if not made:
+        raise ValueError(f"no stage of {folder} is finished; to resume it: {resume_command(Run(recipe, folder))}")
+    return made[-1]
+
+
+def check_stage_name(folder: Path) -> None:
+    """ValueError for a stage that an existing run does not have; the hub need not be asked about that."""
+    path = folder.parent / RECIPE
+    if folder.exists() or not path.exists():
+        return
+    stages = read_recipe(path).stages
+    name, _, step = folder.name.partition("@")
+    if name not in stages:
+        raise ValueError(f"{folder.parent} has no stage '{name}'{suggest(name, stages)}")
+    if step:
+        kept = kept_steps(folder.with_name(name))
+        listed = ", ".join(map(str, kept)) or "none; set save_every"
+        raise ValueError(f"{folder.parent} has no weights of step {step} of '{name}' (kept: {listed})")
+    raise ValueError(f"stage {name} of {folder.parent} is not finished, so it has no model yet")
+
+
+def resume_command(run: Run) -> str:
+    """The command that makes a run, and resumes one that was stopped, as far as its folder tells."""
+    external = [stage.folder(name, run.folder) for name, stage in run.recipe.stages.items() if not stage.trains]
+    paths = [path for data in run.recipe.data.values() if (path := getattr(data, "path", None)) is not None]
+    if list(run.recipe.stages) == ["base", "sft"] and external and paths:
+        command = f"tutelage sft --model {external[0]} --data {paths[-1]} --out {run.folder}"
+    else:
+        command = f"tutelage run RECIPE out={run.folder}"
+    return f"{command}, with the settings it was begun with"
+
+
+def find_base(folder: Path) -> Base:
+    """What is known about a model: where it is a stage of a run, the text, rate and optimizer of its pre-training."""
+    texts: dict[str, DataSettings] = {"probe": ProbeText()} if _can_encode_probe(folder) else {}
+    external = PretrainedModel(path=str(folder), data=dict.fromkeys(texts, 1.0))
+    path = folder.parent / RECIPE
+    if not path.exists():
+        return Base(False, external, texts, OptimizerSettings())
+    recipe = read_recipe(path)
+    trained = trained_stages(recipe.stages)
+    name = folder.name.partition("@")[0]
+    while name in trained and trained[name].fine_tunes:
+        name = trained[name].parent or ""
+    if name not in trained:
+        return Base(False, external, texts, OptimizerSettings())
+    stage = trained[name]
+    base = PretrainedModel(
+        path=str(folder), data=stage.data, held_out=stage.held_out, lr=stage.lr, batch_tokens=stage.batch_tokens
+    )
+    return Base(True, base, {name: recipe.data[name] for name in stage.data}, stage.optimizer)
+
+
+def _can_encode_probe(folder: Path) -> bool:
+    """Whether a model's tokenizer has all characters of the texts that come with Tutelage; one of characters alone
+    has those of its own text."""
+    try:
+        tokenizers.load(folder).encode_batch([document.text for document in probe_documents()])
+    except tokenizers.EncodingError:
+        return False
+    return True
+
+
+def has_turns(model: Path) -> bool:
+    """Whether a model has a chat template already, so that how it answers can be measured before it is fine-tuned."""
+    known = tokenizers.load(model).special_tokens
+    return has_own_template(read_source(model)) or all(name in known for name in TEMPLATE_TOKENS)
+
+
+def publish(run: Run) -> None:
+    """Let the run's own folder be its last model's too, so that other programs load it by the name it was given. The
+    files are links, where the disk has them: nothing is stored twice."""
+    made = find_model(run.folder)
+    for path in sorted(made.iterdir(), key=lambda path: path.name == CONFIG):  # the config last: then all is there
+        if path.suffix not in MODEL_FILES or path.name in RUN_FILES:
+            continue
+        target = run.folder / path.name
+        target.unlink(missing_ok=True)
+        try:
+            target.hardlink_to(path)
+        except OSError:
+            shutil.copyfile(path, target)

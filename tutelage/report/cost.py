@@ -1,0 +1,104 @@
+"""The data ledger, and the cost of training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tutelage.html import Html, badge, paragraph, section, table
+from tutelage.ledger import Ledger
+from tutelage.progress import duration
+from tutelage.report.labels import format_bytes, format_pct
+from tutelage.report.read import Finished
+
+
+def ledgers(stages: Sequence[Finished]) -> Html | None:
+    """The ledger of every dataset of every stage; None where there is none."""
+    all_ledgers = [(stage.name, dataset, ledger) for stage in stages for dataset, ledger in stage.info.ledgers.items()]
+    if not all_ledgers:
+        return None
+    rows = [row for stage, dataset, ledger in all_ledgers for row in _ledger_rows(stage, dataset, ledger)]
+    wrong = [sentence for *_, ledger in all_ledgers if (sentence := _mistake(ledger))]
+    verdict = badge("some do not add up", "bad") if wrong else badge("every ledger adds up", "good")
+    return section(
+        "Ledger",
+        paragraph("Rows read = kept + held out + dropped, by reason. ", verdict),
+        *(paragraph(f"{sentence}.") for sentence in wrong),
+        table(["stage", "dataset", "rows that were", "rows", "", "tokens", "first seen at"], rows, numeric=(3, 4, 5)),
+    )
+
+
+def _mistake(ledger: Ledger) -> str:
+    try:
+        ledger.check()
+    except AssertionError as error:
+        return str(error)
+    return ""
+
+
+def _ledger_rows(stage: str, dataset: str, ledger: Ledger) -> list[list[str | Html]]:
+    """The lines of one ledger; only the first names its stage and dataset."""
+    dropped = sorted(ledger.dropped.items(), key=lambda item: (-item[1].rows, item[0]))
+    lines = [
+        ("read", ledger.rows_read, ledger.tokens_read, ""),
+        *((f"dropped: {reason}", entry.rows, entry.tokens, ", ".join(entry.examples)) for reason, entry in dropped),
+        *([("held out", ledger.rows_held_out, ledger.tokens_held_out, "")] if ledger.rows_held_out else []),
+        ("kept", ledger.rows_kept, ledger.tokens_kept, ""),
+    ]
+    if (ledger.rows_out, ledger.tokens_out) != (ledger.rows_kept, ledger.tokens_kept):
+        lines.append(("out, after splitting", ledger.rows_out, ledger.tokens_out, ""))
+    noted = sorted(ledger.noted.items(), key=lambda item: (-item[1].rows, item[0]))
+    lines += [(f"noted: {what}", entry.rows, 0, ", ".join(entry.examples)) for what, entry in noted]
+    return [
+        [
+            *((stage, dataset) if number == 0 else ("", "")),
+            label,
+            f"{rows:,}",
+            format_pct(rows / ledger.rows_read) if _is_share(label) and ledger.rows_read else "",
+            f"{tokens:,}",
+            examples,
+        ]
+        for number, (label, rows, tokens, examples) in enumerate(lines)
+    ]
+
+
+def _is_share(label: str) -> bool:
+    """Whether a line of a ledger is a share of the rows read."""
+    return label in ("kept", "held out") or label.startswith("dropped")
+
+
+def costs(stages: Sequence[Finished]) -> Html | None:
+    """The cost of each stage; None where nothing was trained."""
+    if not stages:
+        return None
+    rows = [
+        [
+            stage.name,
+            f"{info.parameters:,}",
+            f"{info.steps:,}",
+            f"{info.tokens:,}",
+            f"{info.trained_tokens:,.0f}",
+            f"{info.tokens_per_second:,.0f}",
+            duration(info.seconds),
+            format_bytes(info.peak_rss_bytes),
+        ]
+        for stage in stages
+        for info in [stage.info]
+    ]
+    header = ["stage", "parameters", "steps", "tokens", "trained tokens", "tokens per second", "time", "peak memory"]
+    return section(
+        "Cost",
+        table(header, rows, numeric=range(1, len(header))),
+        note="Time and tokens per second are of training alone, without evaluation and checkpoints.",
+    )
+
+
+def environment(stages: Sequence[Finished]) -> list[Html]:
+    """The environment of the stages: one column where it is the same for all, else a column a stage."""
+    known = [stage for stage in stages if stage.info.environment]
+    if not known:
+        return []
+    names = list(dict.fromkeys(name for stage in known for name in stage.info.environment))
+    of = {name: [str(stage.info.environment.get(name) or "–") for stage in known] for name in names}
+    if all(len(set(values)) == 1 for values in of.values()):
+        return [table(["", "every stage"], [[name, values[0]] for name, values in of.items()])]
+    return [table(["", *(stage.name for stage in known)], [[name, *values] for name, values in of.items()])]

@@ -1,0 +1,252 @@
+"""`tutelage sft`: a recipe template for one fine-tuning stage, with safe defaults that follow from model and data.
+
+Whatever the overrides set stays; everything else is worked out here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+from tutelage import tokenizer as tokenizers
+from tutelage.chat.formats import read_conversations
+from tutelage.chat.formats.rows import SUFFIXES
+from tutelage.chat.source import read_source
+from tutelage.chat.verified import chat_tokenizer, make_renderer
+from tutelage.config import SettingsError, apply_overrides, convert, suggest, to_plain
+from tutelage.find_model import Base, find_base, find_model, has_turns
+from tutelage.ledger import Ledger
+from tutelage.model.hub import load_config
+from tutelage.model.sizes import parameter_count
+from tutelage.recipe import Recipe, check_recipe
+from tutelage.stages.data import DataSettings, DocumentData, TextData
+from tutelage.stages.fine_tune import LORA_LR_FACTOR
+from tutelage.train.lr_range_test import default_lr
+from tutelage.train.optimizers import OptimizerSettings
+
+STAGE = "sft"  # the name of the stage, and the prefix of its settings: stages.sft.lr=1e-4
+# A file of fewer rows is read for more than three epochs, until this many steps are done.
+FEW_ROWS, FEW_STEPS = 1000, 100
+HELD_OUT_FROM, HELD_OUT = 100, 0.05  # from how many rows on a share is held out
+# Fewer held-out rows are too few to select a checkpoint by; and at most so many evaluations during training: one takes
+# as long as several steps.
+EVAL_FROM, EVALS = 10, 5
+# A smaller step has no room for replayed text beside the conversations.
+STEPS_PER_EPOCH, SMALLEST_STEP, LARGEST_STEP = 8, 512, 8192
+# Of the base's rate, for few rows, which are read often: there it learns most and forgets least (the lab's finding 2).
+FEW_ROWS_LR_SHARE = 0.1
+EPOCHS = 3
+REPLAY = 0.5  # of the model's training text, where that is known
+
+
+@dataclass(frozen=True)
+class DataSize:
+    """The size of a file of conversations: exact where it has `few` rows, else of its first."""
+
+    few: bool
+    count: int
+    tokens: int
+    longest: int
+
+
+def sft_recipe(
+    model: str | Path,
+    data: Path,
+    *,
+    held_out: Path | None = None,
+    replay_file: Path | None = None,
+    overrides: Sequence[str] = (),
+) -> Recipe:
+    """The recipe of one fine-tuning stage.
+
+    held_out:    a file of other conversations to measure on; a share of the rows where it is None.
+    replay_file: text to replay, in place of what the model was trained on.
+    overrides:   dotted.key=value, such as stages.sft.epochs=2; "stages.sft.replay" is a share of the trained tokens,
+                 and "stages.sft.batch_tokens" are those of a step with everything that is replayed in it.
+
+    Raises:
+        SettingsError: a setting is wrong.
+        ValueError: the model or the data cannot be read.
+    """
+    folder = find_model(model)
+    base = find_base(folder)
+    table = apply_overrides(_template(base, data, held_out, replay_file), overrides)
+    stage = table["stages"][STAGE]
+    _check_settings(table)
+    size = measure(folder, table)
+    stage.setdefault("held_out", HELD_OUT if held_out is None and size.count >= HELD_OUT_FROM else 0.0)
+    for name, value in _defaults(stage, base, folder, size, _held_out_rows(size, table), replay_file).items():
+        given = stage.setdefault(name, value)
+        if isinstance(value, dict) and isinstance(given, dict) and name != "replay_data":
+            stage[name] = {**value, **given}
+    table["evaluate"].setdefault(STAGE, _suites(stage, base, folder, replay_file))
+    table.setdefault("seed", stage.get("seed", 0))
+    recipe = convert(table, Recipe, "tutelage sft")
+    check_recipe(recipe, "tutelage sft")
+    return recipe
+
+
+def _template(base: Base, data: Path, held_out: Path | None, replay_file: Path | None) -> dict[str, Any]:
+    """The recipe as a table, without what follows from the size of the data."""
+    chat = {"kind": "chat", "path": str(data.resolve())}
+    chat |= {} if held_out is None else {"held_out": str(held_out.resolve())}
+    replayed: dict[str, DataSettings] = {} if replay_file is None else {"documents": text_data(replay_file)}
+    texts = {name: to_plain(settings) for name, settings in {**base.data, **replayed}.items()}
+    return {
+        "name": data.stem,
+        "data": {**texts, "chat": chat},
+        "stages": {"base": to_plain(base.stage), STAGE: {"kind": "sft", "from": "base", "data": {"chat": 1.0}}},
+        "evaluate": {},
+    }
+
+
+def _check_settings(table: Mapping[str, Any]) -> None:
+    """SettingsError where an override is mistaken, before the defaults are worked out from it."""
+    stages = table["stages"]
+    unknown = [name for name in stages if name not in ("base", STAGE) and "kind" not in stages[name]]
+    if unknown:
+        raise SettingsError(f"tutelage sft: there is no stage '{unknown[0]}'{suggest(unknown[0], ('base', STAGE))}")
+    stage = dict(stages[STAGE])
+    if stage.get("epochs") is None:
+        stage.setdefault("steps", 1)
+    # Their defaults are not known yet, and what is set may fit no other.
+    for name in ("replay", "replay_data", "optimizer"):
+        stage.pop(name, None)
+    if stage.get("lora") is not None:
+        stage["optimizer"] = {"kind": "adamw"}
+    convert({**table, "stages": {**stages, STAGE: stage}}, Recipe, "tutelage sft")
+
+
+def _defaults(
+    stage: Mapping[str, Any], base: Base, folder: Path, size: DataSize, held_out_rows: int, replay_file: Path | None
+) -> dict[str, Any]:
+    """Every setting of the stage that follows from the model and the data, given those that are set."""
+    replay = _replay_share(stage, base, folder, replay_file)
+    # Replayed text comes on top, so that a step holds as many conversations with it as without.
+    own_tokens = _step_tokens(size)
+    if (batch_tokens := stage.get("batch_tokens")) is not None:
+        own_tokens = math.ceil(batch_tokens * (1 - replay))
+    found: dict[str, Any] = {"replay": replay, "batch_tokens": math.ceil(own_tokens / (1 - replay))}
+    if replay_file is not None:
+        found["replay_data"] = {"documents": 1.0}
+    lora = stage.get("lora")
+    if not stage.get("find_lr"):
+        found["lr"] = _lr(base, folder, size, lora is not None)
+    if stage.get("epochs") is None and stage.get("steps") is None:
+        steps = max(FEW_STEPS, EPOCHS * math.ceil(size.tokens / own_tokens))
+        found |= {"steps": steps} if size.few else {"epochs": EPOCHS}
+    steps, epochs = (stage.get(name, found.get(name)) for name in ("steps", "epochs"))
+    found["evaluate_every"] = evals_during_training(size, held_out_rows, own_tokens, steps, epochs)
+    found["keep"] = "best_eval" if stage.get("evaluate_every", found["evaluate_every"]) else "last"
+    found["optimizer"] = to_plain(base.optimizer if lora is None else OptimizerSettings())
+    return found
+
+
+def _suites(stage: Mapping[str, Any], base: Base, folder: Path, replay_file: Path | None) -> list[str]:
+    suites = ["format"]
+    if base.data or replay_file is not None:
+        suites.append("forgetting")
+    elif stage.get("max_forgetting") is not None:
+        raise SettingsError(
+            f"--max-forgetting needs text that the tokenizer of {folder} can encode; name some of what the model was "
+            "trained on: --replay FILE=SHARE"
+        )
+    return [*suites, "before"] if has_turns(folder) else suites
+
+
+def measure(folder: Path, table: Mapping[str, Any]) -> DataSize:
+    """Render the first rows with the model's tokenizer and template.
+
+    Raises:
+        ValueError: a row cannot be trained on, and the settings allow none of these.
+    """
+    chat, stage = table["data"]["chat"], table["stages"][STAGE]
+    config = read_source(folder)
+    renderer = make_renderer(chat_tokenizer(tokenizers.load(folder), config), config)
+    conversations = read_conversations(Path(chat["path"]), Ledger("rows"), chat.get("max_broken", 0.0))
+    rows = list(islice(conversations, FEW_ROWS))
+    made = renderer.render_rows(rows, stage.get("train_on", "all"))
+    refused = [row for row in made if isinstance(row, ValueError)]
+    if refused and (not stage.get("max_refused") or len(refused) == len(made)):
+        raise refused[0]
+    lengths = [len(rendered.ids) for row in made if not isinstance(row, ValueError) for rendered in row]
+    return DataSize(len(rows) < FEW_ROWS, len(rows), sum(lengths), max(lengths))
+
+
+def evals_during_training(
+    size: DataSize, held_out_rows: int, batch_tokens: int, steps: int | None, epochs: int | None
+) -> int | Literal["epoch"]:
+    """The stage's evaluate_every: the end of every epoch, but of many epochs EVALS times in all; never where too few
+    rows are held out to select a checkpoint by."""
+    if held_out_rows < EVAL_FROM:
+        return 0
+    steps_per_epoch = math.ceil(size.tokens / batch_tokens)
+    count = epochs if epochs is not None else (steps or 0) / steps_per_epoch
+    if count <= EVALS or not size.few:
+        return "epoch"
+    return math.ceil(count * steps_per_epoch / EVALS)
+
+
+def parse_replay(option: str) -> tuple[Path | None, float]:
+    """The file and the share of `--replay SHARE` or `--replay FILE=SHARE`; SettingsError where it is neither."""
+    file, _, number = option.rpartition("=")
+    try:
+        share = float(number)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share < 1:
+        raise SettingsError(
+            f"--replay is '{option}'; give the share of the trained tokens that is replayed text, at least 0 and below "
+            "1, or a file of text and the share, as in docs.parquet=0.05"
+        )
+    if file and not share:
+        raise SettingsError(f"--replay names {file} but replays nothing of it; give a share above 0")
+    return (Path(file) if file else None), share
+
+
+def text_data(path: Path) -> DataSettings:
+    """A file to replay text from: rows with a column "text", as its name tells, else plain text."""
+    stem = path.with_suffix("") if path.suffix in (".gz", ".zst") else path
+    whole = str(path.resolve())
+    return DocumentData(path=whole) if path.is_dir() or stem.suffix in SUFFIXES else TextData(path=whole)
+
+
+def _replay_share(stage: Mapping[str, Any], base: Base, folder: Path, replay_file: Path | None) -> float:
+    """The share of the trained tokens that is replayed text."""
+    share = stage.get("replay", REPLAY if base.known else 0.0)
+    if not isinstance(share, int | float) or not 0 <= share < 1:
+        raise SettingsError(f"--replay is {share}; it is a share of the trained tokens: at least 0, below 1")
+    if share and not base.known and replay_file is None:
+        raise SettingsError(
+            f"--replay needs the text that {folder} was trained on, and that is not known; name another: --replay "
+            "FILE=SHARE"
+        )
+    return float(share)
+
+
+def _lr(base: Base, folder: Path, size: DataSize, lora: bool) -> float | None:
+    """The peak learning rate, where it does not follow from the base's own."""
+    factor = LORA_LR_FACTOR if lora else 1
+    if base.stage.lr is None:
+        return default_lr(parameter_count(load_config(folder))) * factor
+    return float(f"{base.stage.lr * FEW_ROWS_LR_SHARE * factor:.3g}") if size.few else None
+
+
+def _step_tokens(size: DataSize) -> int:
+    """The tokens of the conversations of a step."""
+    if not size.few:
+        return LARGEST_STEP
+    return min(LARGEST_STEP, max(SMALLEST_STEP, size.longest, math.ceil(size.tokens / STEPS_PER_EPOCH)))
+
+
+def _held_out_rows(size: DataSize, table: Mapping[str, Any]) -> int:
+    """How many rows are held out; of a file, as far as it matters."""
+    chat = table["data"]["chat"]
+    if chat.get("held_out") is None:
+        return int(size.count * table["stages"][STAGE]["held_out"])
+    rows = read_conversations(Path(chat["held_out"]), Ledger("held out"), chat.get("max_broken", 0.0))
+    return sum(1 for _ in islice(rows, EVAL_FROM))

@@ -1,0 +1,213 @@
+"""What all kinds of fine-tuning share: they start from a model, and must not forget what it can do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import ClassVar
+
+import torch
+
+from tutelage.batching.loader import WeightedStore
+from tutelage.batching.store import Store
+from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.verified import has_own_template, make_renderer, taught
+from tutelage.config import SettingsError
+from tutelage.evaluate.dev_eval import DevEval
+from tutelage.evaluate.session import EvalSession, PromptData
+from tutelage.evaluate.suites.knowledge import dev_questions
+from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, with_context, with_lora
+from tutelage.model.lora import LoraSettings
+from tutelage.model.sizes import parameter_count
+from tutelage.stages.base import (
+    MICRO_TOKENS,
+    RecipeTables,
+    StageContext,
+    TrainStage,
+    base_of,
+    check_data,
+)
+from tutelage.stages.data import world_of
+from tutelage.stages.prompts import chat_world, read_prompt_data
+from tutelage.tokenizer import Tokenizer
+from tutelage.train.lr_range_test import default_lr
+from tutelage.train.selection import Selection
+
+# The share of the base model's rate that fine-tuning starts from: a half to a tenth keeps what was learned while the
+# format is picked up; a third is the usual first try.
+FINE_TUNE_LR_SHARE = 1 / 3
+# LoRA learns best at about ten times the rate that is best for all weights, whatever the model and the rank (Schulman
+# et al. 2025, "LoRA Without Regret", Thinking Machines Lab).
+LORA_LR_FACTOR = 10
+
+
+class FineTune(TrainStage, frozen=True, kw_only=True):
+    """A stage that starts from a model and must not forget what that can do.
+
+    lora:     train a low-rank adapter and the embedding rows of new tokens; all other weights stay as they are.
+    find_lr:  a range test on the stage's own data finds the learning rate before training (train.lr_range_test).
+    replay:   share of the trained tokens of every step that is pre-training text, against forgetting.
+    replay_data: the text that is replayed, with shares; the base model's own training text where left out. What is held
+              out of it measures forgetting too.
+    max_forgetting: the run fails, after everything is written, where the loss on held-out pre-training text has risen
+              by more than this share of itself: where the lower end of the 95% interval has.
+    keep:     which weights become the stage's model: those of the best dev eval, of the lowest held-out loss, or the
+              last. With evaluate_every = 0 it is the last.
+    """
+
+    fine_tunes: ClassVar[bool] = True
+
+    lora: LoraSettings | None = None
+    find_lr: bool = False
+    replay: float = 0.0
+    replay_data: dict[str, float] = {}
+    max_forgetting: float | None = None
+    keep: Selection = "best_eval"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parent is None:
+            raise SettingsError('fine-tuning needs a model to start from: say from = "STAGE"')
+        if not 0 <= self.replay < 1:
+            raise SettingsError(f"replay is {self.replay}; it is a share of the trained tokens: at least 0, below 1")
+        if self.replay_data and (not self.replay or min(self.replay_data.values()) <= 0):
+            raise SettingsError("replay_data names text to replay: give each a share above 0, and replay above 0")
+        if self.lora is not None and self.optimizer.kind != "adamw":
+            raise SettingsError('lora is trained with AdamW: set optimizer.kind = "adamw"')
+        if self.find_lr and self.lr is not None:
+            raise SettingsError("lr (--lr) sets the rate and find_lr (--find-lr) searches for it: give one of the two")
+        if self.max_forgetting is not None and self.max_forgetting < 0:
+            raise SettingsError(f"max_forgetting is {self.max_forgetting}; it is a share of the loss, such as 0.1")
+
+    def all_data(self) -> dict[str, float]:
+        return {**self.data, **self.replay_data}
+
+    def shares(self) -> dict[str, float]:
+        own = {name: share * (1 - self.replay) for name, share in super().shares().items()}
+        return own | ({"replayed text": self.replay} if self.replay else {})
+
+    def no_content(self) -> set[str]:
+        # How often a stage is evaluated does not change what it becomes, unless the evaluations select its weights.
+        return {"max_forgetting"} | (super().no_content() if self.selection() == "last" else set())
+
+    def selection(self) -> Selection:
+        return self.keep if self.evaluate_every != 0 else "last"
+
+    def adapter(self) -> LoraSettings | None:
+        return self.lora
+
+    def replay_share(self) -> float:
+        return self.replay
+
+    def forgetting_limit(self) -> float | None:
+        return self.max_forgetting
+
+    def searches_lr(self) -> bool:
+        return self.find_lr
+
+    def check(self, name: str, recipe: RecipeTables, here: str) -> None:
+        super().check(name, recipe, here)
+        check_data(recipe.data, self.replay_data, "documents", f"a {self.title} stage replays", f"{here}.replay_data")
+        if self.max_forgetting is not None and "forgetting" not in recipe.evaluate.get(name, []):
+            raise SettingsError(f'{here}.max_forgetting needs evaluate.{name} to hold "forgetting", which measures it')
+        if self.replay and not self.replay_data and not base_of(self, recipe.stages)[1].data:
+            raise SettingsError(
+                f"{here}.replay is {self.replay}, but no stage above it has text; name the text that the model was "
+                "trained on as the data of its stage"
+            )
+
+    def start(self, at: StageContext) -> Checkpoint:
+        """The parent's model with the chat template's tokens, its context, and the adapter that is trained."""
+        narrow = self.lora is not None and self.lora.base_dtype == "bfloat16"
+        checkpoint = load_model(at.parent_folder(self), dtype=torch.bfloat16 if narrow else None)
+        known = checkpoint.tokenizer.vocab_size
+        if not has_own_template(checkpoint.source):
+            checkpoint = extend_vocabulary(checkpoint, TEMPLATE_TOKENS, at.seed)
+        renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+        checkpoint = with_context(replace(checkpoint, source=taught(checkpoint.source, renderer)), self.context)
+        if self.lora is None:
+            return checkpoint
+        return with_lora(checkpoint, self.lora, range(known, checkpoint.tokenizer.vocab_size), at.seed)
+
+    def peak_lr(self, at: StageContext, checkpoint: Checkpoint) -> float:
+        """The peak learning rate, or where the range test begins."""
+        factor = 1 if self.lora is None else LORA_LR_FACTOR
+        base_name, base = at.base(self)
+        if self.lr is not None:
+            return self.lr
+        if base.lr is not None:
+            return base.lr * FINE_TUNE_LR_SHARE * factor
+        if self.find_lr:
+            return default_lr(parameter_count(checkpoint.model.config)) * factor
+        raise SettingsError(f"stages.{base_name} does not say the rate it was trained with; set stages.{at.name}.lr")
+
+    def text_context(self, name: str, context: int) -> int:
+        """The longest piece of text `name` that is replayed or measured, in tokens. Documents given for an external
+        checkpoint may be books, and its context may hold one: a single piece would then be more than a step."""
+        return min(context, MICRO_TOKENS, max(2, self.batch_tokens // 2)) if name in self.replay_data else context
+
+    def replayed(self, at: StageContext, tokenizer: Tokenizer, context: int) -> dict[str, WeightedStore]:
+        """The text that is replayed, as datasets named "replay.DATA"."""
+        base = at.base(self)[1]
+        shares = self.replay_data or base.data
+        if not self.replay:
+            return {}
+        stores = {
+            name: at.stores(base.held_out).text(name, tokenizer, self.text_context(name, context)) for name in shares
+        }
+        total = sum(shares.values())
+        return {
+            f"replay.{name}": WeightedStore(stores[name].train, share / total * self.replay)
+            for name, share in shares.items()
+        }
+
+    def base_held_out(self, at: StageContext, tokenizer: Tokenizer, context: int) -> dict[str, Store]:
+        """The held-out text of the base model and of what is replayed, for the forgetting curve."""
+        base = at.base(self)[1]
+        stores = at.stores(base.held_out)
+        return {
+            name: stores.held_out_text(name, tokenizer, self.text_context(name, context))
+            for name in {**base.data, **self.replay_data}
+        }
+
+    def read_prompts(self, at: StageContext) -> PromptData:
+        """What one pass over the stage's conversations gives for its evaluations; nothing of other data."""
+        return read_prompt_data(self, at) if self.reads == "conversations" else PromptData({})
+
+    def chats_about_world(self, at: StageContext) -> bool:
+        """Whether the stage's conversations are about the built-in world."""
+        return chat_world(self.data, at.data) is not None
+
+    def session(self, at: StageContext) -> EvalSession:
+        base_name, base = at.base(self)
+        return EvalSession(
+            name=at.name,
+            folders={"model": at.folder, "parent": at.parent_folder(self), "base": at.folders[base_name]},
+            has=self.holds(at),
+            read_prompts=partial(self.read_prompts, at),
+            open_texts=partial(self._texts, at),
+            world=world_of(at.data),
+            chats_about_world=self.chats_about_world(at),
+            batch_tokens=base.batch_tokens,
+        )
+
+    def holds(self, at: StageContext | RecipeTables) -> frozenset[str]:
+        found = super().holds(at) | ({"chat"} if self.chats else set())
+        return found | ({"text"} if base_of(self, at.stages)[1].data or self.replay_data else set())
+
+    def _texts(self, at: StageContext, base: Checkpoint) -> Mapping[str, Store]:
+        """The held-out text of the base model and of what is replayed, in pieces that both models can read."""
+        stage = at.base(self)[1]
+        context = stage.context or base.model.config.context
+        stores = at.stores(stage.held_out)
+        return {
+            name: stores.held_out_text(name, base.tokenizer, self.text_context(name, context))
+            for name in {**stage.data, **self.replay_data}
+        }
+
+    def dev_eval(self, session: EvalSession, at: StageContext) -> DevEval:
+        """Openings of held-out rows and, in the built-in world, questions about people of whom it only read."""
+        world = chat_world(self.data, at.data)
+        prompts = session.prompts
+        return DevEval(prompts.dev_prompts, dev_questions(world) if world else (), prompts.known_words)

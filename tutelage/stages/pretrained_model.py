@@ -1,0 +1,52 @@
+"""A model that exists already, for other stages to start from; nothing is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from tutelage.config import SettingsError, to_plain
+from tutelage.corpus.text import file_hash
+from tutelage.model.hub import load_config
+from tutelage.stages.base import RUN_FILES, Reads, RecipeTables, Stage
+
+MODEL_FILES = (".json", ".jinja", ".safetensors")
+
+
+class PretrainedModel(Stage, tag="model", tag_field="kind", frozen=True, kw_only=True):
+    """A model's folder.
+
+    path: the folder; a relative one in a recipe is looked for beside the recipe.
+    data: the text the model was trained on, with shares: what is replayed, and what forgetting is measured on.
+    held_out: the share of that text that the model was not trained on.
+    lr:   the peak rate it was trained with, from which later stages take theirs.
+    """
+
+    reads: ClassVar[Reads] = "documents"
+    title: ClassVar[str] = "pretrained model"
+    trains: ClassVar[bool] = False
+
+    path: str
+    data: dict[str, float] = {}
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parent is not None:
+            raise SettingsError(f"a model that exists already starts from nothing; take from = '{self.parent}' out")
+
+    def folder(self, name: str, run: Path) -> Path:
+        return Path(self.path)
+
+    def content(self) -> list[object]:
+        """The files of the model, wherever they lie."""
+        files = [path for path in sorted(Path(self.path).iterdir()) if path.suffix in MODEL_FILES]
+        hashes = [(path.name, file_hash(path)) for path in files if path.name not in RUN_FILES]
+        settings = {key: value for key, value in to_plain(self).items() if key not in ("path", "batch_tokens")}
+        return [hashes, settings]
+
+    def check(self, name: str, recipe: RecipeTables, here: str) -> None:
+        super().check(name, recipe, here)
+        try:
+            load_config(Path(self.path))
+        except ValueError as error:
+            raise SettingsError(f"{here}.path: {error}") from None

@@ -1,0 +1,71 @@
+"""Supervised fine-tuning: learn to answer, from conversations."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import ClassVar
+
+from tutelage.batching.datasets import TooLong
+from tutelage.batching.loader import WeightedStore
+from tutelage.chat.renderer import Rendered, TrainOn
+from tutelage.chat.source import ChatSource
+from tutelage.chat.verified import make_renderer
+from tutelage.config import SettingsError
+from tutelage.stages.base import Reads, StageContext, TrainSetup, store_stream
+from tutelage.stages.data import DataTable, conversations
+from tutelage.stages.fine_tune import FineTune
+from tutelage.stages.held_out import evaluate_stores
+from tutelage.tokenizer import Tokenizer
+from tutelage.train.losses import CROSS_ENTROPY
+
+
+class Sft(FineTune, tag="sft", tag_field="kind", frozen=True, kw_only=True):
+    """Learn to answer: supervised fine-tuning on conversations.
+
+    lr:       peak learning rate; where left out a third of the rate of the pre-training below it, and with lora ten
+              times that.
+    train_on: "all" trains every assistant turn, "last" the last one; "response-only" trains every assistant turn
+              without its context (response tuning, arXiv 2410.02465); "everything" trains users' tokens too.
+    too_long: what happens to a conversation longer than the context: an error, dropped and counted, or split by turns.
+    max_refused: the share of conversations that may be refused because the model's template cannot be verified on
+              them; they are counted by reason, and more are an error.
+    """
+
+    reads: ClassVar[Reads] = "conversations"
+    title: ClassVar[str] = "fine-tuning"
+    chats: ClassVar[bool] = True
+
+    train_on: TrainOn = "all"
+    too_long: TooLong = "error"
+    max_refused: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.max_refused <= 1:
+            raise SettingsError(f"max_refused is {self.max_refused}; it is a share of the rows, from 0 to 1")
+
+    def prepare(self, at: StageContext) -> TrainSetup:
+        """Conversations, the assistant's tokens trained, and replayed pre-training text beside them."""
+        checkpoint = self.start(at)
+        renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+        context = self.context or checkpoint.model.config.context
+        options = context, self.train_on, self.too_long, self.max_refused
+        stores = {name: at.stores(self.held_out).chat(name, renderer, *options) for name in self.data}
+        total = sum(self.data.values())
+        datasets = {
+            name: WeightedStore(stores[name].train, share / total * (1 - self.replay))
+            for name, share in self.data.items()
+        }
+        held_out = {name: store.held_out for name, store in stores.items()}
+        datasets |= self.replayed(at, checkpoint.tokenizer, context)
+        base_held_out = self.base_held_out(at, checkpoint.tokenizer, context)
+        stream = store_stream(self, at.name, datasets)
+        evaluate = evaluate_stores(self, stream, held_out, base_held_out)
+        return TrainSetup(checkpoint, stream, CROSS_ENTROPY, self.peak_lr(at, checkpoint), evaluate)
+
+    def render_sample(
+        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatSource, rows: int
+    ) -> list[Rendered]:
+        chats = (row for row in conversations(name, table) if row.split != "held_out")
+        made = make_renderer(tokenizer, config).render_rows(list(islice(chats, rows)), self.train_on)
+        return [rendered for row in made if not isinstance(row, ValueError) for rendered in row]
