@@ -119,7 +119,7 @@ def sft(
 
     tutelage sft --model Qwen/Qwen3-0.6B --data chats.jsonl --out tuned
     """
-    from tutelage.cli.auditing import audit_before_training
+    from tutelage.cli.audit import audit_before_training
     from tutelage.finetune import finetune_recipe, publish, replay_of
     from tutelage.recipe import Run
 

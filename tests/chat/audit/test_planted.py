@@ -1,5 +1,5 @@
-"""Faults of every kind planted in clean conversations, among traps that look like faults and are none: all that is
-found was planted, and at least 95 of 100 that were planted are found."""
+"""Faults of every kind are planted in clean conversations, among traps that resemble faults: precision must be 100%,
+recall at least 95%."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def planted() -> Planted:
 
 
 def faults(to: Planted) -> None:
-    """One of every fault; those that need an earlier row to be like take one of the clean ones."""
+    """One of every fault; duplicates repeat a clean row."""
     draw, ask, say = to.draw, to.question, to.answer
     earlier = [to.rows[n]["messages"] for n in draw.sample(range(1, CLEAN, 3), 1)]
-    copy = [one["content"] for one in earlier[0] if one["role"] != "system"]
+    copy = [message["content"] for message in earlier[0] if message["role"] != "system"]
     to.add(*copy, fault="duplicate")
     question, answer = f"{ask()} {ask()} {ask()}", f"{say()} {say()} {say()}"
     to.add(question, answer)
@@ -98,7 +98,7 @@ def faults(to: Planted) -> None:
         ["<|im_start|>", "<|endoftext|>", "[/INST]", "<end_of_turn>", "\n\nHuman: go on", "\n### Response:\n"]
     )
     to.add(f"{ask()}{mark}", say(), fault="special token")
-    to.add(ask(), draw.choice(["...", "N/A", "TODO", "null", "--"]), fault="hollow answer")
+    to.add(ask(), draw.choice(["...", "N/A", "TODO", "null", "--"]), fault="placeholder answer")
     same = f"Is it true that {to.sentence(14).lower()}"
     for settled in ("Yes, it is. " + say(), "No. " + say()):
         to.add(same, settled, fault="contradiction")
@@ -119,7 +119,7 @@ def faults(to: Planted) -> None:
 
 
 def traps(to: Planted) -> None:
-    """What looks like a fault and is none."""
+    """Rows that resemble faults."""
     draw, ask, say = to.draw, to.question, to.answer
     for _ in range(OF_EACH):
         one = draw.randrange(10**9)
@@ -182,7 +182,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Planted, Report]:
     return set_, audit_file(path)
 
 
-def test_all_that_is_found_was_planted_and_most_that_was_planted_is_found(audited: tuple[Planted, Report]) -> None:
+def test_precision_is_perfect_and_recall_high(audited: tuple[Planted, Report]) -> None:
     set_, report = audited
     wrong, recall = {}, {}
     for name in set_.faults.keys() | report.rows.keys():
@@ -193,19 +193,19 @@ def test_all_that_is_found_was_planted_and_most_that_was_planted_is_found(audite
     assert wrong == {}
     assert min(recall.values()) >= 0.95, recall
     assert set(recall) == {
-        "contradiction", "copied prompt", "duplicate", "hollow answer", "identity", "near duplicate", "other language",
-        "placeholder", "refusal", "special token", "truncated",
+        "contradiction", "copied prompt", "duplicate", "identity", "near duplicate", "other language", "placeholder",
+        "placeholder answer", "refusal", "special token", "truncated",
     }  # fmt: skip
 
 
-def test_findings_say_where_how_many_and_what_to_do(audited: tuple[Planted, Report]) -> None:
+def test_findings_have_places_counts_and_fixes(audited: tuple[Planted, Report]) -> None:
     set_, report = audited
     assert report.conversations == len(set_.rows)
-    assert not report.errors  # nothing here makes a training surely wrong
-    for one in report.findings:
-        assert one.count == len(report.rows[one.name]) > 0
-        assert one.share == one.count / len(set_.rows)
-        assert one.cure.endswith(".")
-        assert 0 < len(one.examples) <= 5
-        first = min(report.rows[one.name])
-        assert one.examples[0].place.startswith(f"chats.jsonl:{first + 1}"), one.name
+    assert not report.errors
+    for finding in report.findings:
+        assert finding.count == len(report.rows[finding.name]) > 0
+        assert finding.share == finding.count / len(set_.rows)
+        assert finding.fix.endswith(".")
+        assert 0 < len(finding.examples) <= 5
+        first = min(report.rows[finding.name])
+        assert finding.examples[0].place.startswith(f"chats.jsonl:{first + 1}"), finding.name

@@ -1,4 +1,4 @@
-"""What evaluation sets ask, in whatever fields they have it."""
+"""The texts of evaluation sets, whatever their fields are called."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 from tutelage.chat.formats.rows import BrokenRow, data_files, rows
 
-_AT_ONCE = 1024
-_SHORTEST = 24  # characters; shorter fields are labels, names and choices
+_BATCH = 1024
+_MIN_CHARS = 24  # shorter fields are labels, names and choices
 
 
-def evaluation_texts(paths: Sequence[Path]) -> tuple[Iterator[list[str]], list[str]]:
-    """Every text of the rows of evaluation files, in batches, and a list that fills with the place of each. The files
-    are JSON lines, JSON or Parquet of any fields; short texts are left out, for they are labels or choices.
+def benchmark_texts(paths: Sequence[Path]) -> tuple[Iterator[list[str]], list[str]]:
+    """Every text of the rows of benchmark files, in batches, and a list that fills with the place of each text.
+
+    The files are JSON lines, JSON or Parquet with any fields. Short texts are left out: they are labels or choices.
 
     Raises, as it is read:
         DiskError, ValueError: a file cannot be read, or holds no text.
@@ -25,24 +26,24 @@ def evaluation_texts(paths: Sequence[Path]) -> tuple[Iterator[list[str]], list[s
 
 
 def _batches(texts: Iterator[tuple[str, str]], places: list[str]) -> Iterator[list[str]]:
-    while batch := list(islice(texts, _AT_ONCE)):
+    while batch := list(islice(texts, _BATCH)):
         places += [place for place, _ in batch]
         yield [text for _, text in batch]
 
 
 def _texts(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
     for path in paths:
-        found = False
+        any_text = False
         for file in data_files(path):
             for place, row in rows(file, lambda _: True):
                 if row is None or isinstance(row, BrokenRow):
                     continue
                 for text in _leaves(row):
-                    if len(text) >= _SHORTEST:
-                        found = True
+                    if len(text) >= _MIN_CHARS:
+                        any_text = True
                         yield place, text
-        if not found:
-            raise ValueError(f"{path} has no rows with a text to look for; name a file of JSON lines, JSON or Parquet")
+        if not any_text:
+            raise ValueError(f"{path} has no rows with text to search for; use JSON lines, a JSON list or Parquet")
 
 
 def _leaves(value: Any) -> Iterator[str]:

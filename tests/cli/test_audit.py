@@ -32,14 +32,14 @@ def audit(*arguments: object) -> Result:
 def test_a_clean_file_may_be_trained_on(tmp_path: Path) -> None:
     result = audit(written(tmp_path, [*CLEAN]), "--fix", tmp_path / "clean.jsonl")
     assert result.exit_code == 0, result.output
-    assert "May be trained on: no error, no warning." in result.output
+    assert "Ready for training: no errors, no warnings." in result.output
     assert not (tmp_path / "clean.jsonl").exists()
 
 
-def test_warnings_are_shown_with_their_cures_and_do_not_stop(tmp_path: Path) -> None:
+def test_warnings_are_shown_with_their_fixes_and_do_not_stop(tmp_path: Path) -> None:
     result = audit(written(tmp_path, [*FAULTY]))
     assert result.exit_code == 0, result.output
-    assert "May be trained on: no error, 2 warnings." in result.output
+    assert "Ready for training: no errors, 2 warnings." in result.output
     assert re.search(r"warning\s+exact duplicates of an earlier row\s+1\s+3.1%", result.output)
     assert "Keep one of each" in result.output
 
@@ -47,16 +47,16 @@ def test_warnings_are_shown_with_their_cures_and_do_not_stop(tmp_path: Path) -> 
 def test_an_error_is_the_exit_status_for_people_and_machines(tmp_path: Path) -> None:
     path = written(tmp_path, [*FAULTY, "{"])
     assert audit(path).exit_code == 1
-    assert "Must not be trained on as it is: 1 error, 2 warnings." in audit(path).output
+    assert "Not ready for training: 1 error, 2 warnings." in audit(path).output
     result = audit(path, "--json")
     assert result.exit_code == 1
     found = json.loads(result.stdout)
     assert found["errors"] == 1
-    assert {one["name"] for one in found["findings"]} == {"broken row", "duplicate", "hollow answer"}
+    assert {finding["name"] for finding in found["findings"]} == {"broken row", "duplicate", "placeholder answer"}
     assert audit(path, "--max-broken", "0.1").exit_code == 0
 
 
-def test_fix_writes_what_is_left_and_its_account_and_ends_as_that_deserves(tmp_path: Path) -> None:
+def test_fix_writes_a_file_and_a_ledger_and_the_exit_status_is_that_of_the_file(tmp_path: Path) -> None:
     clean = tmp_path / "clean.jsonl"
     faulty = written(tmp_path, [*FAULTY, "{"])
     result = audit(faulty, "--fix", clean, "--json")
@@ -69,17 +69,17 @@ def test_fix_writes_what_is_left_and_its_account_and_ends_as_that_deserves(tmp_p
     assert audit(clean).exit_code == 0
     assert Path(fixed["ledger_path"]).exists()
     shown = audit(faulty, "--fix", clean).output
-    assert "Must not be trained on as it is: 1 error, 2 warnings." in shown
-    assert "What was written: May be trained on: no error, no warning." in shown
+    assert "Not ready for training: 1 error, 2 warnings." in shown
+    assert "Fixed file: Ready for training: no errors, no warnings." in shown
 
 
-def test_what_fix_cannot_mend_is_left_and_is_the_exit_status(tales: Path, tales_run: Run, tmp_path: Path) -> None:
+def test_an_error_that_fix_leaves_is_the_exit_status(tales: Path, tales_run: Run, tmp_path: Path) -> None:
     chats, clean = tales.parent / "chat.jsonl", tmp_path / "clean.jsonl"
     twice = tmp_path / "chat.jsonl"
     twice.write_text(chats.read_text() + "\n" + chats.read_text().splitlines()[0])
     result = audit(twice, "--model", tales_run.folder, "--context", 20, "--fix", clean)
     assert result.exit_code == 1
-    assert "What was written: Must not be trained on as it is: 1 error, " in result.output
+    assert "Fixed file: Not ready for training: 1 error, " in result.output
     assert "- longer than the model's context: " in result.output
 
 
@@ -92,7 +92,7 @@ def test_the_page_holds_every_finding_and_no_markup_of_the_data(tmp_path: Path) 
     assert "<b>that</b>" not in text
 
 
-def test_what_cannot_be_asked_is_one_sentence(tmp_path: Path) -> None:
+def test_invalid_options_are_one_sentence(tmp_path: Path) -> None:
     result = audit(written(tmp_path, [*CLEAN]), "--context", "100")
     assert result.exit_code == 1
     assert "--model" in result.stderr
@@ -102,12 +102,14 @@ def test_what_cannot_be_asked_is_one_sentence(tmp_path: Path) -> None:
     assert "none.jsonl: no such file" in result.stderr
 
 
-def test_a_model_proves_what_would_be_trained(tales: Path, tales_run: Run) -> None:
+def test_a_model_verifies_and_measures(tales: Path, tales_run: Run) -> None:
     chats = tales.parent / "chat.jsonl"
     found = json.loads(audit(chats, "--model", tales_run.folder, "--json").stdout)
     assert found["profile"]["context.tokens"] == 64
-    assert 0 < found["profile"]["tokens.graded"] < found["profile"]["tokens.total"]
+    assert 0 < found["profile"]["tokens.trained"] < found["profile"]["tokens.total"]
     assert found["errors"] == 0
     short = audit(chats, "--model", tales_run.folder, "--context", 20, "--json")
     assert short.exit_code == 1
-    assert {one["name"] for one in json.loads(short.stdout)["findings"] if one["level"] == "error"} == {"too long"}
+    assert {finding["name"] for finding in json.loads(short.stdout)["findings"] if finding["level"] == "error"} == {
+        "too long"
+    }
