@@ -1,4 +1,4 @@
-"""What an endpoint answered: read from its reply, and kept in a file so that nothing is paid twice."""
+"""Answers of an endpoint: parsed from its replies, and cached in a file so that nothing is paid twice."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ class Choice(msgspec.Struct, frozen=True):
 
     @property
     def text(self) -> str:
-        """What was written; "" where it is a tool call alone."""
+        """The text; "" for a tool call alone."""
         return (self.raw["message"].get("content") if "message" in self.raw else self.raw["text"]) or ""
 
     @property
-    def finish(self) -> str | None:
-        """Why it ends there: "length" where it was cut off."""
+    def finish_reason(self) -> str | None:
+        """Why it ends there: "length" where it was truncated."""
         return self.raw.get("finish_reason")
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What came back for a question: at least one choice, and how many tokens were read and written for them, None
-    where the endpoint does not say."""
+    """The answer to a question: at least one choice, and the prompt and completion tokens, None where the endpoint does
+    not report them."""
 
     choices: tuple[Choice, ...]
     prompt_tokens: int | None
@@ -43,15 +43,15 @@ class Answer(msgspec.Struct, frozen=True):
 
     @property
     def tokens(self) -> int | None:
-        """What was read and written; None where the endpoint does not say."""
+        """Prompt and completion tokens; None where the endpoint does not report them."""
         if self.prompt_tokens is None or self.completion_tokens is None:
             return None
         return self.prompt_tokens + self.completion_tokens
 
     @property
     def truncated(self) -> bool:
-        """Whether a choice was cut off where the tokens it might take ended."""
-        return any(choice.finish == "length" for choice in self.choices)
+        """Whether a choice was truncated at its token limit."""
+        return any(choice.finish_reason == "length" for choice in self.choices)
 
 
 class _Message(msgspec.Struct):
@@ -75,40 +75,40 @@ class _Reply(msgspec.Struct):
 
 
 def read_answer(content: bytes) -> Answer:
-    """The answer in the content of a reply; ValueError, which says what is wrong, where there is none."""
+    """The answer in the content of a reply; ValueError, which says what is wrong, where it is invalid."""
     try:
         reply = msgspec.json.decode(content, type=_Reply)
-        found = [msgspec.convert(choice, _RawChoice) for choice in reply.choices]
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:  # of another layout, or no JSON at all
+        choices = [msgspec.convert(choice, _RawChoice) for choice in reply.choices]
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise ValueError(str(error)) from None
-    if not found:
-        raise ValueError("it holds no choices")
-    if any(choice.message is msgspec.UNSET and choice.text is msgspec.UNSET for choice in found):
-        raise ValueError("a choice holds neither a message nor a text")
+    if not choices:
+        raise ValueError("no choices")
+    if any(choice.message is msgspec.UNSET and choice.text is msgspec.UNSET for choice in choices):
+        raise ValueError("a choice has neither a message nor a text")
     usage = reply.usage or _Usage()
     return Answer(tuple(map(Choice, reply.choices)), usage.prompt_tokens, usage.completion_tokens)
 
 
-def read_complaint(content: bytes) -> str:
-    """What an endpoint says is wrong, as it put it."""
+def read_error(content: bytes) -> str:
+    """The error message in a reply, or the reply itself where none is found."""
     text = content[:4096].decode("utf-8", "replace")
     try:
-        found = msgspec.json.decode(content)
-        inner = found.get("error", found) if isinstance(found, dict) else found
-        said = inner.get("message") if isinstance(inner, dict) else inner
-        return said if isinstance(said, str) and said else text
+        reply = msgspec.json.decode(content)
+        error = reply.get("error", reply) if isinstance(reply, dict) else reply
+        message = error.get("message") if isinstance(error, dict) else error
+        return message if isinstance(message, str) and message else text
     except (msgspec.DecodeError, UnicodeDecodeError):
         return text
 
 
-class _Kept(msgspec.Struct, frozen=True):
+class _Entry(msgspec.Struct, frozen=True):
     key: str
     answer: Answer
 
 
-class KeptAnswers:
-    """Answers in a file of JSON lines that only grows. A process that is killed leaves at most one broken line, which
-    is passed over and counted in `broken`. Where the answers stand is held in memory, and not what they say.
+class ResponseCache:
+    """Answers in an append-only file of JSON lines. A killed process leaves at most one broken line, which is skipped
+    and counted in `broken`. Memory holds the offsets of the answers, not their text.
 
     Raises:
         DiskError: the file cannot be read, or written to.
@@ -118,7 +118,7 @@ class KeptAnswers:
         self.path = path
         self.broken = 0
         self._lock = threading.Lock()
-        self._places: dict[str, tuple[int, int]] = {}
+        self._offsets: dict[str, tuple[int, int]] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = path.open("ab+", buffering=0)
@@ -127,19 +127,19 @@ class KeptAnswers:
             raise explain(error, path) from error
 
     def __len__(self) -> int:
-        return len(self._places)
+        return len(self._offsets)
 
     def get(self, key: str) -> Answer | None:
-        """The answer that was kept under a key."""
+        """The answer of a key; None where there is none."""
         with self._lock:
-            place = self._places.get(key)
-        if place is None:
+            entry = self._offsets.get(key)
+        if entry is None:
             return None
-        return msgspec.json.decode(os.pread(self._file.fileno(), place[1], place[0]), type=_Kept).answer
+        return msgspec.json.decode(os.pread(self._file.fileno(), entry[1], entry[0]), type=_Entry).answer
 
     def put(self, key: str, answer: Answer) -> None:
-        """Keeps an answer; DiskError where the disk has no room for it."""
-        line = msgspec.json.encode(_Kept(key, answer)) + b"\n"
+        """Add an answer; DiskError where the disk is full."""
+        line = msgspec.json.encode(_Entry(key, answer)) + b"\n"
         with self._lock:
             try:
                 left = line
@@ -148,10 +148,10 @@ class KeptAnswers:
                 end = self._file.tell()
             except OSError as error:
                 raise explain(error, self.path) from error
-            self._places[key] = (end - len(line), len(line))
+            self._offsets[key] = (end - len(line), len(line))
 
     def close(self) -> None:
-        """Closes the file."""
+        """Close the file."""
         self._file.close()
 
     def _read(self) -> None:
@@ -159,9 +159,9 @@ class KeptAnswers:
         with self.path.open("rb") as file:
             for line in file:
                 try:
-                    self._places[msgspec.json.decode(line, type=_Kept).key] = (offset, len(line))
+                    self._offsets[msgspec.json.decode(line, type=_Entry).key] = (offset, len(line))
                 except (msgspec.DecodeError, UnicodeDecodeError):
                     self.broken += bool(line.strip())
                 offset += len(line)
         if not line.endswith(b"\n"):
-            self._file.write(b"\n")  # what follows must not become a part of the broken line
+            self._file.write(b"\n")  # the next entry must not become part of the broken line

@@ -1,4 +1,4 @@
-"""Answers: read out of replies, and kept in a file that may be cut off anywhere."""
+"""Answers: parsed from replies, and cached in a file that may be truncated anywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.client.answers import Answer, Choice, KeptAnswers, read_answer, read_complaint
+from tutelage.client.responses import Answer, Choice, ResponseCache, read_answer, read_error
 
 
 def reply(*choices: Any, **more: Any) -> bytes:
@@ -46,13 +46,13 @@ def test_an_answer_is_what_its_choices_say() -> None:
         b'{"choices": {"message": {"content": "w"}}}',
     ],
 )
-def test_anything_else_is_no_answer(content: bytes) -> None:
+def test_anything_else_is_invalid(content: bytes) -> None:
     with pytest.raises(ValueError, match=r"\w+"):
         read_answer(content)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "message"),
     [
         (b'{"error": {"message": "busy", "code": 1}}', "busy"),
         (b'{"error": "busy"}', "busy"),
@@ -64,8 +64,8 @@ def test_anything_else_is_no_answer(content: bytes) -> None:
         (b"", ""),
     ],
 )
-def test_what_an_endpoint_complains_of_is_found(content: bytes, said: str) -> None:
-    assert read_complaint(content) == said
+def test_error_messages_are_found(content: bytes, message: str) -> None:
+    assert read_error(content) == message
 
 
 def answer(text: str) -> Answer:
@@ -73,26 +73,26 @@ def answer(text: str) -> Answer:
 
 
 @given(st.lists(st.text(max_size=20), max_size=6), st.data())
-def test_a_file_cut_off_anywhere_keeps_its_whole_lines(texts: list[str], data: st.DataObject) -> None:
+def test_a_file_truncated_anywhere_keeps_its_complete_lines(texts: list[str], data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "answers"
-        kept = KeptAnswers(path)
+        cache = ResponseCache(path)
         for number, text in enumerate(texts):
-            kept.put(str(number), answer(text))
-            assert kept.get(str(number)) == answer(text)
-        kept.close()
+            cache.put(str(number), answer(text))
+            assert cache.get(str(number)) == answer(text)
+        cache.close()
         content = path.read_bytes()
         cut = data.draw(st.integers(0, len(content)))
         path.write_bytes(content[:cut])
         whole = content[:cut].count(b"\n")
         # A line that lacks its end alone is whole too.
         almost = cut < len(content) and content[cut : cut + 1] == b"\n"
-        again = KeptAnswers(path)
+        again = ResponseCache(path)
         assert len(again) == whole + almost
         assert again.broken == (not almost and not content[:cut].endswith(b"\n") and cut > 0)
         again.put("new", answer("new"))
         again.close()
-        last = KeptAnswers(path)
+        last = ResponseCache(path)
         assert last.get("new") == answer("new")
         for number in range(whole):
             assert last.get(str(number)) == answer(texts[number])
