@@ -232,7 +232,7 @@ def test_a_later_override_wins_and_a_table_is_replaced() -> None:
         ("a=[1, 2", "'a=[1, 2' has no readable value ("),
         ('a="x', "has no readable value ("),
         ("a=", "'a=' has no readable value ("),
-        ("a=1\nb=2", "holds more than one setting; give each its own override"),
+        ("a=1\nb=2", "has more than one setting; use one override for each"),
         ("name.x=1", "'name.x=1' cannot be set, because name is 'demo' and not a table"),
     ],
 )
@@ -263,9 +263,9 @@ def test_a_syntax_error_names_the_line(tmp_path: Path) -> None:
     path.write_text('name = "x"\nmodel = { depth = }\n')
     with pytest.raises(SettingsError) as error:
         read_toml(path)
-    assert str(error.value).startswith(f"{path}, line 2, column 19: this is not TOML (")
+    assert str(error.value).startswith(f"{path}, line 2, column 19: invalid TOML (")
     path.write_text("[stages")
-    with pytest.raises(SettingsError, match="a.toml, end of document: this is not TOML"):
+    with pytest.raises(SettingsError, match="a.toml, end of document: invalid TOML"):
         read_toml(path)
     path.write_bytes(b"name = '\xff'")
     with pytest.raises(SettingsError, match=r"a.toml is not UTF-8 text \(byte 8\); save it as UTF-8"):
