@@ -12,7 +12,7 @@ GRID = 4000
 
 
 def reference(logits: np.ndarray, temperature: float, top_k: int | None, top_p: float) -> np.ndarray:
-    """The distribution by its definition: softmax, the k most likely, the fewest that hold top_p of those."""
+    """The distribution by its definition: softmax, the k most likely, the smallest set with probability top_p."""
     scaled = logits / temperature
     order = np.argsort(-scaled, kind="stable")[:top_k]
     probabilities = np.exp(scaled[order] - scaled[order].max())
@@ -81,7 +81,7 @@ def test_the_largest_random_number_still_chooses_a_kept_token() -> None:
         ({"max_tokens": 0}, "max_tokens is 0; it must be at least 1"),
     ],
 )
-def test_settings_that_cannot_be_are_one_sentence(wrong: dict[str, float], sentence: str) -> None:
+def test_invalid_settings_are_one_sentence(wrong: dict[str, float], sentence: str) -> None:
     with pytest.raises(ValueError, match="is") as error:
         SamplingSettings(**wrong)  # type: ignore[arg-type]
     assert str(error.value) == sentence

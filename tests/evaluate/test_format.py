@@ -20,7 +20,7 @@ PROMPTS = [
 
 
 def answers(*texts: str) -> list[Answer]:
-    return [Answer(text, Generation(ended="stop")) for text in texts]
+    return [Answer(text, Generation(finish_reason="stop")) for text in texts]
 
 
 def test_words_are_letters_with_apostrophes_within_in_lower_case() -> None:
@@ -88,7 +88,7 @@ def test_an_answer_complies_that_says_something_stops_and_speaks_for_nobody_else
     found = evaluate_format(model, prompts, SamplingSettings(max_tokens=longest, temperature=1.0))
     headers = {model.tokenizer.special(name) for name in HEADERS.values()}
     checks = [
-        (a.text.strip() != "", a.generation.ended == "stop", not headers & set(a.generation.tokens))
+        (a.text.strip() != "", a.generation.finish_reason == "stop", not headers & set(a.generation.tokens))
         for a in found.answers
     ]
     assert found.complies == [all(check) for check in checks]

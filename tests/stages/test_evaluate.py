@@ -90,7 +90,7 @@ def test_samples_show_each_prompt_with_what_the_base_and_this_model_write(
         (after,) = ask(model, [Conversation((message("user", row["prompt"]),))], ANSWER, "")
         (before,) = continue_text(base, [row["prompt"]], ANSWER, "")
         assert (row["after"], row["before"]) == (after.text, before.text)
-        assert row["complies"] == (bool(after.text.strip()) and after.generation.ended == "stop")
+        assert row["complies"] == (bool(after.text.strip()) and after.generation.finish_reason == "stop")
 
 
 def test_a_set_of_which_nothing_can_be_said_is_left_out(tales: Path, tales_run: Run, tmp_path: Path) -> None:

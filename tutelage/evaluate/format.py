@@ -73,7 +73,7 @@ def evaluate_format(
     answers, headers = ask(checkpoint, prompts, settings, "format", renderer), renderer.header_ids
     checks = {
         "has_content": [bool(answer.text.strip()) for answer in answers],
-        "stops": [answer.generation.ended == "stop" for answer in answers],
+        "stops": [answer.generation.finish_reason == "stop" for answer in answers],
         "keeps_its_turn": [not headers.intersection(answer.generation.tokens) for answer in answers],
     }
     form = [all(passed) for passed in zip(*checks.values(), strict=True)]

@@ -84,7 +84,7 @@ def evaluate_knowledge(checkpoint: Checkpoint, world: World, settings: SamplingS
 def answers_right(question: Question, answer: Answer, must_end: bool) -> bool:
     """Whether an answer names the right value and no wrong one and, where it must, ends by itself: a model that goes on
     and on with text about a person will name the value too, and has answered nothing."""
-    return is_correct(question, answer.text) and (answer.generation.ended == "stop" or not must_end)
+    return is_correct(question, answer.text) and (answer.generation.finish_reason == "stop" or not must_end)
 
 
 def _is_for_trials(question: Question) -> bool:

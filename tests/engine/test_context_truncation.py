@@ -4,7 +4,7 @@ import pytest
 
 from tutelage.chat.renderer import NativeRenderer
 from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.engine.history import fit_history
+from tutelage.engine.context_truncation import truncate_to_context
 from tutelage.records import Conversation, message
 from tutelage.tokenizer import TokenizerSettings, train
 
@@ -22,31 +22,31 @@ def prompt_length(*messages: object) -> int:
     return len(RENDERER.render_prompt(Conversation(messages)).ids)  # type: ignore[arg-type]
 
 
-def test_what_fits_is_left_alone() -> None:
+def test_a_conversation_that_fits_is_unchanged() -> None:
     whole = Conversation((SYSTEM, *TURNS, LAST))
-    shown, gone = fit_history(RENDERER, whole, prompt_length(*whole.messages) + 5, 5)
-    assert shown.messages == whole.messages
-    assert gone == 0
+    truncated, dropped_count = truncate_to_context(RENDERER, whole, prompt_length(*whole.messages) + 5, 5)
+    assert truncated.messages == whole.messages
+    assert dropped_count == 0
 
 
 @pytest.mark.parametrize("opening", [(), (SYSTEM,)])
-def test_the_oldest_exchanges_go_first_and_the_system_message_stays(opening: tuple) -> None:
+def test_the_oldest_exchanges_are_dropped_and_the_system_message_is_kept(opening: tuple) -> None:
     whole = Conversation((*opening, *TURNS, LAST))
     for dropped in (2, 4, 6):
         wanted = (*opening, *TURNS[dropped:], LAST)
         just = prompt_length(*wanted)
-        shown, gone = fit_history(RENDERER, whole, just + 7, 7)
-        assert shown.messages == wanted
-        assert gone == dropped
+        truncated, dropped_count = truncate_to_context(RENDERER, whole, just + 7, 7)
+        assert truncated.messages == wanted
+        assert dropped_count == dropped
         if dropped < 6:
-            assert fit_history(RENDERER, whole, just + 6, 7)[1] == dropped + 2
+            assert truncate_to_context(RENDERER, whole, just + 6, 7)[1] == dropped + 2
 
 
 def test_a_last_message_that_cannot_fit_is_one_sentence() -> None:
     whole = Conversation((SYSTEM, *TURNS, LAST))
     needed = prompt_length(SYSTEM, LAST)
     with pytest.raises(ValueError, match="^the last") as error:
-        fit_history(RENDERER, whole, needed + 4, 5)
+        truncate_to_context(RENDERER, whole, needed + 4, 5)
     assert str(error.value) == (
         f"the last message needs {needed} tokens and the answer 5, but the context holds {needed + 4}; "
         "shorten the message"
