@@ -59,14 +59,14 @@ def test_bpe_gives_every_text_back(text: str) -> None:
 def test_ids_read_their_own_text_and_no_other(text: str, more: str) -> None:
     for tokenizer in (BPE, Tokenizer(foreign_sentencepiece()), Tokenizer(foreign_byte_level())):
         ids = tokenizer.encode(text)
-        assert tokenizer.reads(ids, text)
-        assert not tokenizer.reads(ids, text + more)
-        assert not tokenizer.reads(np.append(ids, tokenizer.encode(more)), text)
+        assert tokenizer.encodes(ids, text)
+        assert not tokenizer.encodes(ids, text + more)
+        assert not tokenizer.encodes(np.append(ids, tokenizer.encode(more)), text)
     space = BPE.encode("1")[:1]
-    assert not BPE.reads(space, "")  # which decode cannot tell
-    assert not BPE.reads(BPE.encode("1")[1:], "1")
-    assert not BPE.reads([BPE.encode("ñ")[-1]], "\ufffd")
-    assert not BPE.reads([], "\ud83d")
+    assert not BPE.encodes(space, "")  # which decode cannot tell
+    assert not BPE.encodes(BPE.encode("1")[1:], "1")
+    assert not BPE.encodes([BPE.encode("ñ")[-1]], "\ufffd")
+    assert not BPE.encodes([], "\ud83d")
 
 
 def test_a_word_is_the_same_token_at_the_start_of_a_text_and_inside() -> None:
@@ -241,7 +241,7 @@ def test_vocab_counts_special_tokens() -> None:
         train(TEXTS, TokenizerSettings(vocab=256))
     with pytest.raises(ValueError, match="vocab = 100 is too small"):
         TokenizerSettings(vocab=100)
-    with pytest.raises(ValueError, match="named twice"):
+    with pytest.raises(ValueError, match="listed twice"):
         train(TEXTS, TokenizerSettings(), ("<|a|>", "<|a|>"))
     with pytest.raises(ValueError, match="no text"):
         train([], TokenizerSettings(kind="char"))

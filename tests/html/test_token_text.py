@@ -20,13 +20,13 @@ def looks(root: ElementTree.Element) -> list[tuple[str, str]]:
     return [("".join(one.itertext()), one.get("class", "")) for one in root.findall("div/p/span")]
 
 
-def test_each_turn_is_named_and_what_is_graded_or_special_is_marked() -> None:
+def test_each_turn_is_named_and_what_is_trained_or_special_is_marked() -> None:
     root = parsed(
         Token("<|user|>", "user", special=True),
         Token(" Hi", "user"),
         Token("<|assistant|>", "assistant", special=True),
-        Token(" Ho", "assistant", graded=True),
-        Token("<|end|>", "assistant", graded=True, special=True),
+        Token(" Ho", "assistant", trained=True),
+        Token("<|end|>", "assistant", trained=True, special=True),
     )
     assert [one.get("class") for one in root] == ["turn user", "turn assistant"]
     assert [one.findtext("span") for one in root] == ["user", "assistant"]
@@ -34,8 +34,8 @@ def test_each_turn_is_named_and_what_is_graded_or_special_is_marked() -> None:
         ("<|user|>", "special"),
         (" Hi", ""),
         ("<|assistant|>", "special"),
-        (" Ho", "graded"),
-        ("<|end|>", "graded special"),
+        (" Ho", "trained"),
+        ("<|end|>", "trained special"),
     ]
 
 
@@ -61,9 +61,9 @@ def test_what_cannot_be_seen_gets_a_sign() -> None:
 
 def test_the_legend_explains_what_is_there_and_no_more() -> None:
     assert "legend" not in tokens([Token("a")])
-    assert "trained on" in tokens([Token("a", graded=True)])
+    assert "carry loss" in tokens([Token("a", trained=True)])
     shaded = tokens([Token("a", probability=0.25)])
-    assert "how sure the model was" in shaded
+    assert " probability" in shaded
     assert "trained on" not in shaded
     assert 'style="--sure:0.25"' in shaded
 
