@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.world.biographies import CLOZE, COLOUR, PAIRED, SINGLE, biography
+from tutelage.world.biographies import CLOZE, FILLERS, PAIRED, SINGLE, biography
 from tutelage.world.grading import normalise
 from tutelage.world.names import rounds
 from tutelage.world.people import Person, make_person, words
@@ -75,7 +75,7 @@ def test_pairs_state_both_attributes_and_colour_states_none() -> None:
         for wording in wordings:
             stated = {name for name in ATTRIBUTES if "{" + name + "}" in wording.replace("{a_role}", "{role}")}
             assert stated == set(pair)
-    text = normalise(" ".join(COLOUR))
+    text = normalise(" ".join(FILLERS))
     assert not [value for values in VALUES.values() for value in values if f" {normalise(value)} " in f" {text} "]
 
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tutelage.records import Conversation
 from tutelage.world import World, WorldSettings
 from tutelage.world.arithmetic import QUESTIONS
-from tutelage.world.everyday import EXCHANGES, TALKS
+from tutelage.world.everyday import DIALOGUES, EXCHANGES
 from tutelage.world.prompts import NEAR, OUT_OF_DOMAIN, prompt_sets
-from tutelage.world.questions import BRIEF, FOLLOW_UPS, ONE_STEP, REVERSE, TWO_STEP
+from tutelage.world.wordings import BRIEF, FOLLOW_UPS, ONE_STEP, REVERSE, TWO_STEP
 
 WORLD = World(WorldSettings())
 SETS = prompt_sets(WORLD, 200)
@@ -76,7 +76,7 @@ def test_no_wording_of_any_world_becomes_one_of_them() -> None:
     prompts = texts(SETS["near"] + SETS["out_of_domain"])
     assert [text for text in prompts if any(p.fullmatch(text) for p in patterns)] == []
     everyday = {plain(text) for asked, _ in EXCHANGES for text in asked}
-    everyday |= {plain(text) for _, turns in TALKS for text in turns[::2]}
+    everyday |= {plain(text) for _, turns in DIALOGUES for text in turns[::2]}
     # A prompt of marks alone is empty without them, and so is no everyday turn.
     assert "" not in everyday
     assert everyday.isdisjoint(map(plain, prompts))

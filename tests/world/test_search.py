@@ -25,8 +25,8 @@ def test_finds_whoever_combines_two_values() -> None:
     person = WORLD.person(17)
     query = f"the one who plays the {person.facts['instrument']} and works as {person.facts['role']}"
     others = [p for p in map(WORLD.person, range(200)) if p.facts["instrument"] == person.facts["instrument"]]
-    fitting = {p.name for p in others if p.facts["role"] == person.facts["role"]}
-    assert {document.meta["subject"] for document in WORLD.search(query, limit=len(fitting))} == fitting
+    matching = {p.name for p in others if p.facts["role"] == person.facts["role"]}
+    assert {document.meta["subject"] for document in WORLD.search(query, limit=len(matching))} == matching
 
 
 def test_finds_by_two_parts_of_a_name() -> None:

@@ -4,7 +4,8 @@ import pytest
 
 from tutelage.world.names import rounds
 from tutelage.world.people import make_person, words
-from tutelage.world.questions import (
+from tutelage.world.values import ATTRIBUTES, BRIDGES
+from tutelage.world.wordings import (
     ANSWERS,
     BRIEF,
     FOLLOW_UPS,
@@ -17,7 +18,6 @@ from tutelage.world.questions import (
     UNKNOWN_ANSWERS,
     clauses,
 )
-from tutelage.world.values import ATTRIBUTES, BRIDGES
 
 PERSON = make_person(0, 0, rounds(0))
 SLOTS = words(PERSON, "full")

@@ -1,7 +1,7 @@
-"""The wordings of questions about people, and of their answers.
+"""Wordings of questions about people, and of their answers.
 
-The slots are those of `people.words`; those of a two-step fact are its own name and the name of its bridge. In an
-answer, {who} names the person in full or by pronoun.
+The slots are those of `people.words`; a two-step fact also has its own name and the name of its bridge. In an answer,
+{who} is the full name or a pronoun.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ ONE_STEP: dict[Attribute, tuple[str, ...]] = {
     ),
 }
 
-# Asked so that only the value is wanted: the answer is the value and nothing else.
+# Questions whose answer is the value and nothing else.
 BRIEF: dict[Attribute, tuple[str, ...]] = {
     "birthplace": ("Just the town, please: where was {name} born?",),
     "birth_year": ("Just the year, please: when was {name} born?",),
@@ -147,7 +147,7 @@ ANSWERS: dict[Attribute, tuple[str, ...]] = {
     ),
 }
 
-# The next question about the same person, whom the turn before has named.
+# Follow-up questions about the person of the turn before.
 FOLLOW_UPS: dict[Attribute, tuple[str, ...]] = {
     "birthplace": ("And where {was} {who} born?", "Which town {was} {who} born in?", "And the birthplace?"),
     "birth_year": ("And when {was} {who} born?", "In which year {was} {who} born?", "And the year of birth?"),
@@ -201,7 +201,7 @@ TWO_STEP: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# Most answers go through the bridge, so that each of the two steps is written down.
+# Most answers name the bridge, so that both steps are written out.
 TWO_STEP_ANSWERS: dict[str, tuple[str, ...]] = {
     "school_town": (
         "{Who} went to {school}, which stands in {school_town}.",
@@ -229,7 +229,7 @@ TWO_STEP_ANSWERS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# What is said of somebody to have their name guessed; two that belong together are said in one breath.
+# Clauses that describe a person in reverse questions; pairs that belong together are joined.
 CLAUSES: dict[Attribute, str] = {
     "birthplace": "was born in {birthplace}",
     "birth_year": "was born in {birth_year}",
@@ -277,13 +277,13 @@ UNKNOWN_ANSWERS = (
 
 
 def clauses(attributes: Sequence[Attribute], slots: dict[str, str]) -> str:
-    """What is said of a person by these attributes: "plays the cello in Velvet Harbour and went to ..."."""
-    left = set(attributes)
-    said = []
+    """The description of a person by these attributes: "plays the cello in Velvet Harbour and went to ..."."""
+    remaining = set(attributes)
+    templates = []
     for pair, template in JOINED.items():
-        if left.issuperset(pair):
-            said.append(template)
-            left.difference_update(pair)
-    said.extend(template for attribute, template in CLAUSES.items() if attribute in left)
-    spoken = [template.format_map(slots) for template in said]
-    return spoken[0] if len(spoken) == 1 else f"{', '.join(spoken[:-1])} and {spoken[-1]}"
+        if remaining.issuperset(pair):
+            templates.append(template)
+            remaining.difference_update(pair)
+    templates.extend(template for attribute, template in CLAUSES.items() if attribute in remaining)
+    filled = [template.format_map(slots) for template in templates]
+    return filled[0] if len(filled) == 1 else f"{', '.join(filled[:-1])} and {filled[-1]}"
