@@ -152,7 +152,7 @@ def test_what_a_guided_dialogue_looked_up_is_a_call_and_its_result() -> None:
         ({"prompt": "x", "completion": 3}, r"field that is not text \('completion'\)"),
         (
             {"prompt": "x", "completion": "y", "response": "z"},
-            r"ambiguous fields \('completion' and 'response' mean the same; leave one out\)",
+            r"ambiguous fields \('completion' and 'response' mean the same; remove one\)",
         ),
         ({"prompt": "x", "instruction": "y", "output": "z"}, "ambiguous fields"),
         ({"conversations": [{"from": "system", "value": "x"}], "system": "y"}, "ambiguous fields .*a system message"),
@@ -161,7 +161,7 @@ def test_what_a_guided_dialogue_looked_up_is_a_call_and_its_result() -> None:
         ({"instruction": "x", "instances": []}, "malformed instances"),
         ({"instruction": "x", "instances": ["y"]}, "malformed instances"),
         ({"role": "prompter", "replies": []}, r"malformed tree \(Object missing required field `text`"),
-        ({"role": "user", "text": "x", "replies": []}, r"unknown role \('user' is none of prompter, assistant\)"),
+        ({"role": "user", "text": "x", "replies": []}, r"unknown role \('user' is not one of prompter, assistant\)"),
         ({"dialogue_id": "1", "turns": ["Hi"]}, "malformed message"),
         ({"dialogue_id": "1", "turns": [{"speaker": "BOT", "utterance": "Hi"}]}, "unknown role"),
     ],

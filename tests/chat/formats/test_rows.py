@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.chat.formats.rows import LONGEST_ROW, BrokenRow, data_files, rows
+from tutelage.chat.formats.rows import MAX_ROW, BrokenRow, data_files, rows
 from tutelage.files import DiskError
 
 JSON = st.recursive(
@@ -129,7 +129,7 @@ def test_one_object_is_a_row_or_holds_a_list(tmp_path: Path) -> None:
     path.write_text(json.dumps({"version": 1}, indent=2))
     assert read(path) == [{"version": 1}]
     path.write_text(json.dumps({"rows": [{"a": 1}, 7]}))
-    assert read(path) == [{"a": 1}, "not a JSON object (a row is {...}, with named fields)"]
+    assert read(path) == [{"a": 1}, "not a JSON object (a row must be {...})"]
 
 
 def test_lines_whose_first_is_broken_are_lines_all_the_same(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_damaged_archive_gives_the_rows_before_and_an_error(
     path = tmp_path / "rows"
     path.write_bytes(packed[:half] + (b"" if damage == "cut off" else b"\0" * 4000 + packed[half + 4000 :]))
     got: list[Any] = []
-    with pytest.raises(ValueError, match=r"rows is damaged (after (line|row) \d+|before its first row) \(.+\); fetch"):
+    with pytest.raises(ValueError, match=r"is damaged (after (line|row) \d+|before its first row) \(.+\); download"):
         got.extend(row for _, row in rows(path, is_row))
     whole = [row for row in got if isinstance(row, dict)]
     # Up to the damage; what a gzip stream yields between a wrong byte and the error is not known to be wrong.
@@ -181,14 +181,14 @@ def test_a_line_too_long_is_dropped_without_being_held(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"prompt": 1}\n')
     with path.open("r+b") as file:
-        file.seek(LONGEST_ROW * 3)  # a hole in the file, which takes no room on the disk and reads as zeros
+        file.seek(MAX_ROW * 3)  # a hole in the file, which takes no room on the disk and reads as zeros
         file.write(b'\n{"prompt": 2}\n')
     tracemalloc.start()
     found = read(path)
     held = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found == [{"prompt": 1}, "longer than 64 MiB", {"prompt": 2}]
-    assert held < LONGEST_ROW * 2.5
+    assert held < MAX_ROW * 2.5
 
 
 @pytest.mark.parametrize("layout", ["lines", "list"])
