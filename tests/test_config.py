@@ -98,7 +98,7 @@ def test_an_unknown_word_names_the_nearest_right_one() -> None:
     )
 
 
-def test_a_number_in_quotes_is_refused_and_told_to_drop_them() -> None:
+def test_a_number_in_quotes_is_refused_with_a_hint() -> None:
     # Parsers of other tools disagree about 1e-4: some read text, and a run trains at the default rate in silence.
     assert mistake(stages={"base": {"lr": "1e-4"}}) == (
         "demo.toml: stages.base.lr must be a number, and '1e-4' is not; drop the quotes: 1e-4"
@@ -236,7 +236,7 @@ def test_a_later_override_wins_and_a_table_is_replaced() -> None:
         ("name.x=1", "'name.x=1' cannot be set, because name is 'demo' and not a table"),
     ],
 )
-def test_a_malformed_override_is_a_sentence(override: str, sentence: str) -> None:
+def test_a_malformed_override_is_one_sentence(override: str, sentence: str) -> None:
     with pytest.raises(SettingsError) as error:
         apply_overrides({"name": "demo"}, [override])
     assert sentence in str(error.value)

@@ -94,7 +94,7 @@ def fill(folder: Path, content: str) -> None:
         (temporary / "inner" / "weights").write_text(content)
 
 
-def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None:
+def test_a_folder_is_complete_and_replaces_the_old_one(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "step-100"
     fill(folder, "old")
     (folder / "extra").touch()
@@ -142,9 +142,9 @@ def test_a_kill_at_any_instant_leaves_a_complete_folder_and_the_next_write_clean
             (temporary / "a").write_text("old")
             (temporary / "b").write_text("old")
         code = subprocess.run([sys.executable, "-c", child, str(folder), str(instant)], check=False).returncode
-        found = {(resolve_folder(folder) / name).read_text() for name in "ab"}
-        assert len(found) == 1
-        seen |= found
+        contents = {(resolve_folder(folder) / name).read_text() for name in "ab"}
+        assert len(contents) == 1
+        seen |= contents
     assert code == 0
     assert instant > 8
     assert seen == {"old", "new"}

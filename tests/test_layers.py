@@ -1,4 +1,4 @@
-"""Imports only go up the list of the house, and never in a circle."""
+"""Imports only go up the list of layers, and never in a circle."""
 
 from __future__ import annotations
 

@@ -50,9 +50,9 @@ def test_an_error_is_the_exit_status_for_people_and_machines(tmp_path: Path) -> 
     assert "Not ready for training: 1 error, 2 warnings." in audit(path).output
     result = audit(path, "--json")
     assert result.exit_code == 1
-    found = json.loads(result.stdout)
-    assert found["errors"] == 1
-    assert {finding["name"] for finding in found["findings"]} == {"broken row", "duplicate", "placeholder answer"}
+    report = json.loads(result.stdout)
+    assert report["errors"] == 1
+    assert {finding["name"] for finding in report["findings"]} == {"broken row", "duplicate", "placeholder answer"}
     assert audit(path, "--max-broken", "0.1").exit_code == 0
 
 
@@ -61,9 +61,9 @@ def test_fix_writes_a_file_and_a_ledger_and_the_exit_status_is_that_of_the_file(
     faulty = written(tmp_path, [*FAULTY, "{"])
     result = audit(faulty, "--fix", clean, "--json")
     assert result.exit_code == 0, result.output  # the file has an error, and what was written has none
-    found = json.loads(result.stdout)
-    fixed = found["fixed"]
-    assert (found["errors"], fixed["errors"], fixed["findings"]) == (1, 0, [])
+    report = json.loads(result.stdout)
+    fixed = report["fixed"]
+    assert (report["errors"], fixed["errors"], fixed["findings"]) == (1, 0, [])
     assert (fixed["ledger"]["rows_read"], fixed["ledger"]["rows_kept"]) == (33, 30)
     assert len(clean.read_text().splitlines()) == 30
     assert audit(clean).exit_code == 0
@@ -104,10 +104,10 @@ def test_invalid_options_are_one_sentence(tmp_path: Path) -> None:
 
 def test_a_model_verifies_and_measures(tales: Path, tales_run: Run) -> None:
     chats = tales.parent / "chat.jsonl"
-    found = json.loads(audit(chats, "--model", tales_run.folder, "--json").stdout)
-    assert found["profile"]["context.tokens"] == 64
-    assert 0 < found["profile"]["tokens.trained"] < found["profile"]["tokens.total"]
-    assert found["errors"] == 0
+    report = json.loads(audit(chats, "--model", tales_run.folder, "--json").stdout)
+    assert report["profile"]["context.tokens"] == 64
+    assert 0 < report["profile"]["tokens.trained"] < report["profile"]["tokens.total"]
+    assert report["errors"] == 0
     short = audit(chats, "--model", tales_run.folder, "--context", 20, "--json")
     assert short.exit_code == 1
     assert {finding["name"] for finding in json.loads(short.stdout)["findings"] if finding["level"] == "error"} == {

@@ -118,8 +118,8 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
             elif isinstance(fault, int):
                 self._send(fault, {"error": {"message": f"trouble {fault}"}})
             elif fault == "echo":
-                said = f"wrong key {self.headers['Authorization']}"
-                self._send(400, {"error": {"message": said}})
+                echoed = f"wrong key {self.headers['Authorization']}"
+                self._send(400, {"error": {"message": echoed}})
             elif fault == "garbage":
                 self._send(200, b'{"choices": [')
             elif fault == "no choices":
@@ -133,10 +133,10 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
             text = endpoint.answer(body)
             written = {"text": text, "logprobs": {"tokens": [text]}} if "prompt" in body else {}
             choice = written or {"message": {"role": "assistant", "content": text}}
-            found: dict[str, Any] = {"id": "x", "choices": [{"index": 0, "finish_reason": finish, **choice}]}
+            reply: dict[str, Any] = {"id": "x", "choices": [{"index": 0, "finish_reason": finish, **choice}]}
             if endpoint.usage:
-                found["usage"] = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
-            return found
+                reply["usage"] = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
+            return reply
 
         def _send(self, status: int, value: Any, headers: dict[str, Any] | None = None, cut: bool = False) -> None:
             content = value if isinstance(value, bytes) else json.dumps(value).encode()

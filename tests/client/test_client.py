@@ -31,27 +31,27 @@ def settings(endpoint: Any, **more: Any) -> EndpointSettings:
     return EndpointSettings(**{"url": endpoint.url, "model": "judge", "backoff": 0.001, "parallel": 2, **more})
 
 
-def answered(found: Answer | Failure) -> Answer:
-    assert isinstance(found, Answer), found
-    return found
+def answered(result: Answer | Failure) -> Answer:
+    assert isinstance(result, Answer), result
+    return result
 
 
 def test_a_question_is_sent_as_openai_lays_it_out(endpoint: Any) -> None:
     with Client(settings(endpoint)) as client:
-        found = answered(client.ask(question("the atom and the cell", max_tokens=9)))
-    assert found.text == "It holds words I like.\nScore: 2"
-    assert (found.prompt_tokens, found.completion_tokens, found.truncated) == (10, 2, False)
+        result = answered(client.ask(question("the atom and the cell", max_tokens=9)))
+    assert result.text == "It holds words I like.\nScore: 2"
+    assert (result.prompt_tokens, result.completion_tokens, result.truncated) == (10, 2, False)
     assert endpoint.paths == ["/v1/chat/completions"]
     assert endpoint.seen == [{"model": "judge", **question("the atom and the cell", max_tokens=9)}]
     assert "Authorization" not in endpoint.headers[0]
 
 
-def test_plain_completions_and_what_comes_with_them(endpoint: Any) -> None:
+def test_plain_completions_and_their_logprobs(endpoint: Any) -> None:
     endpoint.answer = lambda body: body["prompt"].upper()
     with Client(settings(endpoint, url=endpoint.url + "/chat/completions/")) as client:
-        found = answered(client.ask({"prompt": "once", "logprobs": 1}))
+        result = answered(client.ask({"prompt": "once", "logprobs": 1}))
     assert endpoint.paths == ["/v1/completions"]
-    assert (found.text, found.choices[0].raw["logprobs"]) == ("ONCE", {"tokens": ["ONCE"]})
+    assert (result.text, result.choices[0].raw["logprobs"]) == ("ONCE", {"tokens": ["ONCE"]})
 
 
 @pytest.mark.parametrize("fault", [429, 500, 503, "drop", "half", "garbage", "no choices"])
@@ -144,8 +144,8 @@ def test_the_number_of_concurrent_requests(endpoint: Any) -> None:
 
     endpoint.answer = when_all_are_there
     with Client(settings(endpoint, parallel=3)) as client:
-        found = dict(client.ask_all((n, question(f"atom {n}")) for n in range(20)))
-    assert sorted(found) == list(range(20))
+        result = dict(client.ask_all((n, question(f"atom {n}")) for n in range(20)))
+    assert sorted(result) == list(range(20))
     assert endpoint.max_in_flight == 3
 
 
@@ -153,8 +153,8 @@ def test_answers_are_cached_and_never_paid_twice(endpoint: Any, tmp_path: Path) 
     file = tmp_path / "answers.jsonl"
     for _ in range(2):
         with Client(settings(endpoint), file) as client:
-            found = dict(client.ask_all((n, question(f"atom {n}")) for n in range(6)))
-            assert all(answered(answer).text.endswith("Score: 1") for answer in found.values())
+            result = dict(client.ask_all((n, question(f"atom {n}")) for n in range(6)))
+            assert all(answered(answer).text.endswith("Score: 1") for answer in result.values())
     assert len(endpoint.seen) == 6
     assert (client.usage.requests, client.usage.cached) == (0, 6)
     others = [
@@ -173,14 +173,14 @@ def test_a_broken_line_of_the_cache_is_skipped(endpoint: Any, tmp_path: Path) ->
     with Client(settings(endpoint), file) as client:
         client.ask(question("one"))
         client.ask(question("two"))
-    whole = file.read_bytes()
-    file.write_bytes(whole[:-20])
+    content = file.read_bytes()
+    file.write_bytes(content[:-20])
     for wanted in (1, 0):  # the second one is asked once more, and then it is there
         with Client(settings(endpoint), file) as client:
             client.ask(question("one"))
             client.ask(question("two"))
             assert client.usage.requests == wanted
-    assert [line for line in file.read_bytes().splitlines() if line in whole.splitlines()] == whole.splitlines()
+    assert [line for line in file.read_bytes().splitlines() if line in content.splitlines()] == content.splitlines()
 
 
 def test_a_budget_of_requests_is_never_exceeded(endpoint: Any, tmp_path: Path) -> None:
@@ -221,8 +221,8 @@ def test_truncated_answers_are_counted(endpoint: Any) -> None:
 def test_a_stop_request_yields_answers_in_flight(endpoint: Any) -> None:
     endpoint.delay = 0.05
     with Client(settings(endpoint)) as client:
-        found = list(client.ask_all(((n, question(str(n))) for n in range(50)), lambda: len(endpoint.seen) > 4))
-    assert len(found) == len(endpoint.seen) < 10
+        result = list(client.ask_all(((n, question(str(n))) for n in range(50)), lambda: len(endpoint.seen) > 4))
+    assert len(result) == len(endpoint.seen) < 10
 
 
 def test_a_caller_that_leaves_the_loop_does_not_wait(endpoint: Any) -> None:
@@ -258,8 +258,8 @@ def test_a_full_disk_is_one_sentence_and_the_cache_stays_valid(endpoint: Any, tm
     assert done.stdout.startswith(f"cannot write {file}: "), done.stderr
     assert file.stat().st_size == 1000
     with Client(settings(endpoint), file) as client:
-        found = list(client.ask_all((n, {"prompt": str(n)}) for n in range(20)))
-    assert len(found) == 20
+        result = list(client.ask_all((n, {"prompt": str(n)}) for n in range(20)))
+    assert len(result) == 20
     assert client.usage.cached >= 2
     with Client(settings(endpoint), file) as client:
         assert len(list(client.ask_all((n, {"prompt": str(n)}) for n in range(20)))) == client.usage.cached == 20
@@ -284,8 +284,8 @@ def test_the_key_is_sent_and_appears_nowhere_else(
     with Client(settings(endpoint, key_variable="JUDGE_KEY"), tmp_path / "answers") as client:
         assert answered(client.ask(question("a"))).text == "your key is [key]"
         endpoint.faults = ["echo"]
-        found = client.ask(question("b"))
-        assert found == Failure("refused with status 400", "wrong key Bearer [key]")
+        result = client.ask(question("b"))
+        assert result == Failure("refused with status 400", "wrong key Bearer [key]")
         endpoint.faults = [{"status": 401, "WWW-Authenticate": KEY}]
         with pytest.raises(EndpointError) as error:
             client.ask(question("c"))
@@ -345,8 +345,8 @@ def test_a_proxy_is_used_and_does_not_see_the_key(endpoint: Any, monkeypatch: py
     assert endpoint.headers[0]["Proxy-Authorization"] == "Basic bWU6c2VjcmV0"
     secret = settings(endpoint, url="https://model.invalid/v1", key_variable="JUDGE_KEY", attempts=1)
     with Client(secret) as client:
-        found = client.ask(question("a"))
-    assert isinstance(found, Failure) and found.reason == "broken connection"
+        result = client.ask(question("a"))
+    assert isinstance(result, Failure) and result.reason == "broken connection"
     assert endpoint.paths[-1] == "model.invalid:443"
     assert KEY not in json.dumps(endpoint.headers)
 

@@ -18,12 +18,12 @@ def reply(*choices: Any, **more: Any) -> bytes:
     return json.dumps({"choices": choices, **more}).encode()
 
 
-def test_an_answer_is_what_its_choices_say() -> None:
+def test_answers_are_parsed() -> None:
     call = {"message": {"role": "assistant", "tool_calls": [{"id": "1"}]}, "finish_reason": "tool_calls"}
     cut = {"message": {"content": "wor"}, "finish_reason": "length"}
-    found = read_answer(reply(cut, call, usage={"prompt_tokens": 3, "completion_tokens": 4, "cost": 1.5}))
-    assert (found.text, found.truncated, found.tokens) == ("wor", True, 7)
-    assert (found.choices[1].text, found.choices[1].raw["message"]["tool_calls"]) == ("", [{"id": "1"}])
+    parsed = read_answer(reply(cut, call, usage={"prompt_tokens": 3, "completion_tokens": 4, "cost": 1.5}))
+    assert (parsed.text, parsed.truncated, parsed.tokens) == ("wor", True, 7)
+    assert (parsed.choices[1].text, parsed.choices[1].raw["message"]["tool_calls"]) == ("", [{"id": "1"}])
     plain = read_answer(reply({"text": "word", "finish_reason": None}))
     assert (plain.text, plain.truncated, plain.tokens) == ("word", False, None)
     assert read_answer(reply({"text": "w"}, usage={"prompt_tokens": 3})).tokens is None
@@ -84,16 +84,16 @@ def test_a_file_truncated_anywhere_keeps_its_complete_lines(texts: list[str], da
         content = path.read_bytes()
         cut = data.draw(st.integers(0, len(content)))
         path.write_bytes(content[:cut])
-        whole = content[:cut].count(b"\n")
+        complete = content[:cut].count(b"\n")
         # A line that lacks its end alone is whole too.
         almost = cut < len(content) and content[cut : cut + 1] == b"\n"
         again = ResponseCache(path)
-        assert len(again) == whole + almost
+        assert len(again) == complete + almost
         assert again.broken == (not almost and not content[:cut].endswith(b"\n") and cut > 0)
         again.put("new", answer("new"))
         again.close()
         last = ResponseCache(path)
         assert last.get("new") == answer("new")
-        for number in range(whole):
+        for number in range(complete):
             assert last.get(str(number)) == answer(texts[number])
         last.close()

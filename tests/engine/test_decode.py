@@ -73,8 +73,8 @@ def slow_generate(
     return result
 
 
-def assert_same(found: list[Generation], expected: list[Generation]) -> None:
-    for ours, theirs in zip(found, expected, strict=True):
+def assert_same(results: list[Generation], expected: list[Generation]) -> None:
+    for ours, theirs in zip(results, expected, strict=True):
         assert ours.tokens == theirs.tokens
         assert ours.finish_reason == theirs.finish_reason
         assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-4)
@@ -172,9 +172,9 @@ def test_the_context_is_used_to_its_last_token() -> None:
 
 def test_answers_come_in_the_order_of_the_prompts_and_are_counted() -> None:
     counted: list[int] = []
-    found = generate(MODEL, prompts(LENGTHS), NEVER, SamplingSettings(max_tokens=3), batch=3, done=counted.append)
+    results = generate(MODEL, prompts(LENGTHS), NEVER, SamplingSettings(max_tokens=3), batch=3, done=counted.append)
     assert sum(counted) == len(LENGTHS)
-    for prompt, generation in zip(prompts(LENGTHS), found, strict=True):
+    for prompt, generation in zip(prompts(LENGTHS), results, strict=True):
         assert generation.tokens == generate(MODEL, [prompt], NEVER, SamplingSettings(max_tokens=3))[0].tokens
 
 

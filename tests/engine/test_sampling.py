@@ -54,7 +54,7 @@ def test_greedy_takes_the_most_likely() -> None:
     assert choose(logits, SamplingSettings(), None).tolist() == [1, 0]
 
 
-def test_a_row_stays_with_its_own_number_whatever_else_is_drawn() -> None:
+def test_the_stream_of_a_row_depends_only_on_its_number() -> None:
     alone, among = uniforms(5, range(3, 4), 20), uniforms(5, range(8), 20)
     assert np.array_equal(alone[0], among[3])
     assert np.array_equal(uniforms(5, range(3, 4), 7)[0], alone[0][:7])

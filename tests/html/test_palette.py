@@ -15,8 +15,8 @@ MODES = dict(zip(("light", "dark"), re.findall(r"\{(color-scheme:[^}]*)\}", both
 
 def colours(mode: str) -> dict[str, tuple[float, ...]]:
     """Name -> red, green and blue, from 0 to 1, read from the style sheet."""
-    found = re.findall(r"--([\w-]+):#(\w{2})(\w{2})(\w{2});", MODES[mode])
-    return {name: tuple(int(part, 16) / 255 for part in parts) for name, *parts in found}
+    entries = re.findall(r"--([\w-]+):#(\w{2})(\w{2})(\w{2});", MODES[mode])
+    return {name: tuple(int(part, 16) / 255 for part in parts) for name, *parts in entries}
 
 
 def mixed(over: tuple[float, ...], under: tuple[float, ...], share: float) -> tuple[float, ...]:

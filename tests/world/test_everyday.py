@@ -27,8 +27,8 @@ def test_all_come_up_before_any_comes_again() -> None:
 
 
 def test_no_everyday_answer_names_a_value_of_the_world_or_pleads_ignorance_of_a_person() -> None:
-    said = [answer for _, answers in EXCHANGES for answer in answers] + [
+    answers_of_all = [answer for _, answers in EXCHANGES for answer in answers] + [
         turn for _, turns in DIALOGUES for turn in turns[1::2]
     ]
-    assert not [text for text in said if ANY_VALUE.search(normalise(text))]
-    assert sum(map(admits_ignorance, said)) <= 2  # the time and the weather
+    assert not [text for text in answers_of_all if ANY_VALUE.search(normalise(text))]
+    assert sum(map(admits_ignorance, answers_of_all)) <= 2  # the time and the weather

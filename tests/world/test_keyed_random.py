@@ -10,9 +10,9 @@ from tutelage.world.keyed_random import KeyedRandom
 
 @given(st.integers(), st.lists(st.integers(1, 10**6), max_size=200))
 def test_the_key_fixes_every_choice(key: int, counts: list[int]) -> None:
-    one, two = KeyedRandom("test", key), KeyedRandom("test", key)
-    chosen = [one.randbelow(count) for count in counts]
-    assert chosen == [two.randbelow(count) for count in counts]
+    first, second = KeyedRandom("test", key), KeyedRandom("test", key)
+    chosen = [first.randbelow(count) for count in counts]
+    assert chosen == [second.randbelow(count) for count in counts]
     assert all(0 <= choice < count for choice, count in zip(chosen, counts, strict=True))
 
 

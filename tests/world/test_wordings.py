@@ -51,8 +51,10 @@ def test_reverse_and_unknown_have_many_wordings() -> None:
 
 def test_clauses_say_all_that_is_given_once() -> None:
     for count in range(1, len(ATTRIBUTES) + 1):
-        said = clauses(ATTRIBUTES[:count], SLOTS)
-        assert [said.count(PERSON.facts[attribute]) for attribute in ATTRIBUTES] == [1] * count + [0] * (7 - count)
+        description = clauses(ATTRIBUTES[:count], SLOTS)
+        assert [description.count(PERSON.facts[attribute]) for attribute in ATTRIBUTES] == [1] * count + [0] * (
+            7 - count
+        )
     assert clauses(("band", "instrument"), SLOTS) == JOINED["instrument", "band"].format_map(SLOTS)
     one, two = PERSON.facts["school"], PERSON.facts["band"]
     assert clauses(("band", "school"), SLOTS) == f"went to {one} and plays in {two}"

@@ -15,7 +15,7 @@ from tutelage.html.markup import Html, escape, join, tag
 from tutelage.records import ROLES
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥"}
-_PIECES = re.compile(r"([ \n\r\t])")
+_WHITE_SPACE = re.compile(r"([ \n\r\t])")
 _LONG = 24  # a token of more characters may be broken over lines
 
 
@@ -87,7 +87,7 @@ def _token(token: Token, reachable: bool) -> Html:
 
 def visible(text: str) -> Html:
     """Text with visible white space. A space is still a space when it is copied, with a dot drawn behind it."""
-    return join(_piece(piece) for piece in _PIECES.split(text) if piece)
+    return join(_piece(piece) for piece in _WHITE_SPACE.split(text) if piece)
 
 
 def _piece(piece: str) -> Html:

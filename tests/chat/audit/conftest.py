@@ -31,6 +31,6 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture(scope="session")
-def found() -> Callable[[Report], dict[str, list[int]]]:
+def found_rows() -> Callable[[Report], dict[str, list[int]]]:
     """The numbers of the conversations that each check found."""
     return lambda report: {name: rows.tolist() for name, rows in report.rows.items()}

@@ -15,7 +15,7 @@ from tutelage.files import to_json
 from tutelage.tokenizer import TokenizerSettings, train
 
 Write = Callable[..., Path]
-Found = Callable[[Report], dict[str, list[int]]]
+FoundRows = Callable[[Report], dict[str, list[int]]]
 
 WORDS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
 LONG = " ".join(WORDS)
@@ -51,7 +51,7 @@ def test_broken_rows_are_an_error_unless_allowed(write: Write) -> None:
     assert levels(audit_file(path, max_broken=0.1)) == {"broken row": "warning"}
 
 
-def test_rows_of_the_held_out_file_are_leaks(write: Write, found: Found) -> None:
+def test_rows_of_the_held_out_file_are_leaks(write: Write, found_rows: FoundRows) -> None:
     text = f"{LONG} is what the old ferry carries over the lake every morning and every night of the year"
     mine = [*CLEAN, (f"Who says that {text}?", f"They all say that {text}."), ("hello", "Hello you!")]
     other = [
@@ -62,19 +62,19 @@ def test_rows_of_the_held_out_file_are_leaks(write: Write, found: Found) -> None
         ("What is the cube of 31 when it is taken from itself?", "Nothing is left of it."),
     ]
     report = audit_file(write(mine), held_out=write(other, "other.jsonl"))
-    assert found(report) == {"leak": [3, 5, 30]}
+    assert found_rows(report) == {"leak": [3, 5, 30]}
     (leak,) = report.errors
     assert leak.detail == "2 exact, 1 near"
     assert leak.examples[0].place == "chats.jsonl:4"
     assert audit_file(write(CLEAN), held_out=write([("new " + LONG, "yes")], "other.jsonl")).findings == ()
 
 
-def test_rows_with_benchmark_texts_overlap(write: Write, found: Found) -> None:
+def test_rows_with_benchmark_texts_overlap(write: Write, found_rows: FoundRows) -> None:
     asked = f"How many words are there in {LONG}, and why?"
     path = write([*CLEAN, (f"Please tell me. {asked.upper()}", "Sixteen of them."), ("What is 2?", asked)])
     evaluation = write([json.dumps({"id": "test-1", "nested": {"question": [asked]}, "answer": "16"})], "suite.jsonl")
     report = audit_file(path, against=[evaluation])
-    assert found(report) == {"overlap": [30, 31]}
+    assert found_rows(report) == {"overlap": [30, 31]}
     assert report.errors[0].examples[0].excerpt.startswith("100% of suite.jsonl:1: Please tell me.")
     unrelated = write(
         [json.dumps({"question": "Which of these animals lays eggs and swims in the river at night?"})], "other.jsonl"
@@ -84,7 +84,7 @@ def test_rows_with_benchmark_texts_overlap(write: Write, found: Found) -> None:
         audit_file(path, against=[write([json.dumps({"label": 1})], "labels.jsonl")])
 
 
-def test_a_model_verifies_and_measures_every_row(write: Write, found: Found) -> None:
+def test_a_model_verifies_and_measures_every_row(write: Write, found_rows: FoundRows) -> None:
     tokenizer = train([LONG], TokenizerSettings(vocab=300)).extend(TEMPLATE_TOKENS)
     renderer = make_renderer(tokenizer, ChatSource())
     exchange = ("Say " + LONG, LONG + ".")
@@ -97,7 +97,7 @@ def test_a_model_verifies_and_measures_every_row(write: Write, found: Found) -> 
     assert plain.profile["tokens.total"] > longest > plain.profile["tokens.median"] > 0
     context = longest - 1
     report = audit_file(path, renderer=renderer, context=context)
-    assert found(report) == {"too long": [31]}
+    assert found_rows(report) == {"too long": [31]}
     assert levels(report) == {"too long": "error"}
     assert levels(audit_file(path, renderer=renderer, context=context, too_long="drop")) == {"too long": "warning"}
     assert levels(audit_file(path, renderer=renderer, context=context, too_long="split")) == {"too long": "error"}
@@ -126,21 +126,21 @@ def test_end_markers_that_only_some_answers_have(write: Write) -> None:
     )
 
 
-def test_a_few_rows_in_another_script_are_named(write: Write, found: Found) -> None:
+def test_a_few_rows_in_another_script_are_named(write: Write, found_rows: FoundRows) -> None:
     russian = ("Какая сегодня погода в этом городе у моря?", "Сегодня в этом городе у моря очень тепло и ясно.")
-    assert found(audit_file(write([*CLEAN, russian]))) == {"rare language": [30]}
-    assert "rare language" not in found(
+    assert found_rows(audit_file(write([*CLEAN, russian]))) == {"rare language": [30]}
+    assert "rare language" not in found_rows(
         audit_file(write([*CLEAN, *[(f"{russian[0]} {n}", f"{russian[1]} {n}") for n in range(20)]]))
     )
 
 
-def test_answers_that_all_stop_at_one_length_were_cut(write: Write, found: Found) -> None:
+def test_answers_that_all_stop_at_one_length_were_cut(write: Write, found_rows: FoundRows) -> None:
     names = [f"item{n}" for n in range(200)]
     lists = [(f"List what is in box {n}.", (" ".join(names[n:]) + " ").ljust(400)[: 150 + n]) for n in range(40)]
     cut = [(f"List what is in crate {n}.", " ".join(reversed(names[n : n + 60]))[:300]) for n in range(10)]
     assert all(len(answer) == 300 for _, answer in cut)
     report = audit_file(write([*lists, *cut]))
-    assert found(report)["truncated"] == list(range(40, 50))
+    assert found_rows(report)["truncated"] == list(range(40, 50))
 
 
 def test_the_report_is_plain_data_and_the_same_each_time(write: Write) -> None:
@@ -176,12 +176,12 @@ CHATML = (
 
 
 def test_rows_that_a_checkpoints_template_refuses_are_reported_by_reason(
-    write: Write, found: Found, make: Callable[..., VerifiedRenderer], tmp_path: Path
+    write: Write, found_rows: FoundRows, make: Callable[..., VerifiedRenderer], tmp_path: Path
 ) -> None:
     path = write([*CLEAN, ("What does <|im_end|> stand for in here?", "It ends a turn, and it is a token.")])
     renderer = make(CHATML, eos="<|im_end|>")
     report = audit_file(path, renderer=renderer, context=4096)
-    assert found(report) == {"special token": [30], "unverifiable": [30]}
+    assert found_rows(report) == {"special token": [30], "unverifiable": [30]}
     assert {finding.name: (finding.level, finding.detail) for finding in report.findings}["unverifiable"] == (
         "error",
         "a special token in a text",

@@ -54,7 +54,7 @@ def test_parts_in_any_order_survive() -> None:
     assert again == conversation
 
 
-def test_rows_in_are_kept_or_dropped_and_the_file_is_left_alone(write: Write, tmp_path: Path) -> None:
+def test_every_row_is_kept_or_dropped_and_the_file_is_not_changed(write: Write, tmp_path: Path) -> None:
     path = write([*CLEAN, CLEAN[2], "{", ("And why?", "..."), ("Who?", "I'm sorry, but I can't help with that.")])
     before = path.read_bytes()
     fixed = fix_file(audit_file(path), tmp_path / "clean.jsonl")

@@ -74,7 +74,7 @@ def test_an_answer_with_a_label(row: dict[str, Any]) -> None:
     assert read(good)[1].desirable
 
 
-def test_what_is_mended_is_noted_once() -> None:
+def test_corrections_are_noted_once() -> None:
     row = {"prompt": "Who is Ada?", "chosen": "<think>Hm.</think>A poet.", "rejected": "<think>Hm.</think>Nobody."}
     pair, notes = preference(PREFERENCE_FORMATS["chosen-rejected"].read(row), row, "f:1")
     assert pair.chosen == (Message("assistant", (Reasoning("Hm."), Text("A poet."))),)

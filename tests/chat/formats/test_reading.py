@@ -116,7 +116,7 @@ def test_a_broken_row_is_dropped_with_its_place_and_reason(row: object, reason: 
     assert len(entry.examples[0]) < 300
 
 
-def test_what_is_mended_is_kept_and_noted(write: Write, read: Read) -> None:
+def test_corrected_rows_are_kept_and_noted(write: Write, read: Read) -> None:
     asked, answered = TALK["messages"]
     path = write(
         {"messages": [asked, answered, asked]},
@@ -194,7 +194,7 @@ def test_only_too_many_broken_rows_are_fatal(
     }
 
 
-def test_what_is_fatal_says_where_and_what_to_do(write: Write, read: Read) -> None:
+def test_fatal_errors_say_where_and_what_to_do(write: Write, read: Read) -> None:
     path = write(PAIR, "{", *[PAIR] * 3, "{", "{", "{")
     with pytest.raises(ValueError, match="rows are broken") as error:
         read(path, max_broken=0.01)
@@ -218,7 +218,7 @@ def test_a_file_of_another_kind_is_refused_early(write: Write, read: Read) -> No
 @pytest.mark.parametrize(
     ("name", "content"), [("a.csv", b"prompt,completion\nhi,there\n"), ("a.xlsx", b"PK\x03\x04\xff")]
 )
-def test_a_file_that_is_no_json_is_told_what_is_read(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_file_of_another_kind_lists_what_is_supported(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
     named = "; supported are JSON lines, a JSON list or Parquet, plain, .gz or .zst, such as"
     with pytest.raises(ValueError, match=re.escape(named)):
@@ -260,7 +260,7 @@ def test_a_folder_is_read_file_by_file_each_in_its_own_format(write: Write, read
         assert {c.messages for c in conversations} == {ANSWERED}
 
 
-def test_a_wrong_path_is_told_at_once(tmp_path: Path, write: Write) -> None:
+def test_a_wrong_path_is_an_error_at_once(tmp_path: Path, write: Write) -> None:
     reads: list[Callable[[Path], Any]] = [
         lambda path: read_conversations(path, Ledger("chat")),
         lambda path: read_preferences(path, Ledger("chat")),

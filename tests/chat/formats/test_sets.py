@@ -136,13 +136,13 @@ def test_preferences(file: str, kept: int, reasons: dict[str, int], data: Data) 
 
 
 @pytest.mark.parametrize(("file", "reason"), REFUSED)
-def test_what_is_no_chat_is_refused(file: str, reason: str, data: Data) -> None:
+def test_other_files_are_refused(file: str, reason: str, data: Data) -> None:
     with pytest.raises(ValueError, match="rows are (all )?broken") as error:
         list(read_conversations(data(file), Ledger(file)))
     assert reason in str(error.value)
 
 
-def test_what_was_mended_is_noted(data: Data) -> None:
+def test_corrections_are_noted(data: Data) -> None:
     ledger = Ledger("rows")
     first = next(read_conversations(data("t0_50k/t0_train_50k_by_template.jsonl.zst"), ledger))
     assert "<|endoftext|>" not in first.messages[1].text
@@ -171,10 +171,10 @@ def test_calls_results_reasoning_and_tools_arrive(data: Data) -> None:
         assert sum(1 for row in rows if row.tools) == (48 if "reason" in file else 191)
 
 
-def test_verdicts_are_told_apart(data: Data) -> None:
+def test_binary_labels(data: Data) -> None:
     judged = list(read_preferences(data(f"{LLAMA}/kto_en_demo.json"), Ledger("kto")))
-    assert all(isinstance(one, UnpairedPreference) for one in judged)
-    assert sum(one.desirable for one in judged if isinstance(one, UnpairedPreference)) == 150
+    assert all(isinstance(row, UnpairedPreference) for row in judged)
+    assert sum(row.desirable for row in judged if isinstance(row, UnpairedPreference)) == 150
 
 
 def test_guided_dialogues(data: Data, tmp_path: Path) -> None:

@@ -83,8 +83,8 @@ def test_sharegpt_messages() -> None:
 )
 def test_parts_of_every_kind_keep_their_order(content: list[dict[str, str]]) -> None:
     called = {"type": "tool_call", "value": json.dumps(SEARCH)}
-    (found,) = read({"role": "assistant", "content": [*content, called]})
-    assert found.content == (Reasoning("Hm."), Text("A poet."), CALLED)
+    (result,) = read({"role": "assistant", "content": [*content, called]})
+    assert result.content == (Reasoning("Hm."), Text("A poet."), CALLED)
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
@@ -124,8 +124,8 @@ def test_words_about_tags_are_words() -> None:
 def test_calls_of_their_own_join_their_turn() -> None:
     calls = Message("assistant", (CALLED,))
     turns = [ASKED, said("I look."), calls, calls, Message("tool", (ToolResult("A poet."),)), said("A poet.")]
-    found, notes = clean(turns)
-    assert found == [ASKED, Message("assistant", (Text("I look."), CALLED, CALLED)), *turns[4:]]
+    result, notes = clean(turns)
+    assert result == [ASKED, Message("assistant", (Text("I look."), CALLED, CALLED)), *turns[4:]]
     assert notes == [JOINED, JOINED]
     assert clean([ASKED, calls, *turns[4:]]) == ([ASKED, calls, *turns[4:]], [])
 
@@ -135,14 +135,14 @@ def test_a_result_without_a_call_is_noted() -> None:
     assert clean(turns) == (turns, [WITHOUT_CALL])
 
 
-def test_empty_system_messages_stand_for_none() -> None:
+def test_empty_system_messages_are_left_out() -> None:
     assert clean([message("system", ""), Message("system", ()), ASKED]) == ([ASKED], [])
 
 
 @pytest.mark.parametrize(
     "after", [[ASKED], [Message("tool", (ToolResult("1"),))], [ASKED, message("system", "Be brief.")]]
 )
-def test_what_nobody_answered_is_cut_off(after: list[Message]) -> None:
+def test_unanswered_turns_are_removed(after: list[Message]) -> None:
     notes: list[str] = []
     assert until_last_answer([ASKED, said("A poet."), *after], notes) == [ASKED, said("A poet.")]
     assert notes == [CUT_OFF]
@@ -166,7 +166,7 @@ def test_what_nobody_answered_is_cut_off(after: list[Message]) -> None:
         ([Message("user", (Text("Hi"), CALLED)), said("Hi")], "ToolCall cannot stand in a user message"),
     ],
 )
-def test_what_no_chat_has_is_refused(turns: list[Message], problem: str) -> None:
+def test_unlearnable_turns_are_refused(turns: list[Message], problem: str) -> None:
     with pytest.raises(BrokenRow, match=problem):
         check_learnable(turns)
 
