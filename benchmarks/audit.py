@@ -44,7 +44,7 @@ def world_chats(folder: Path, count: int) -> Path:
 
 
 def measure(path: Path) -> tuple[int, float, float]:
-    """The conversations of a file, the seconds that its audit takes, and those that it has the processor."""
+    """The conversations of a file, and the wall-clock and processor seconds of its audit."""
     began, at_work = time.perf_counter(), time.process_time()
     report = audit_file(path)
     return report.conversations, time.perf_counter() - began, time.process_time() - at_work

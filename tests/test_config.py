@@ -98,7 +98,7 @@ def test_an_unknown_word_names_the_nearest_right_one() -> None:
     )
 
 
-def test_a_number_in_quotes_is_refused_and_told_to_drop_them() -> None:
+def test_a_number_in_quotes_is_refused_with_a_hint() -> None:
     # Parsers of other tools disagree about 1e-4: some read text, and a run trains at the default rate in silence.
     assert mistake(stages={"base": {"lr": "1e-4"}}) == (
         "demo.toml: stages.base.lr must be a number, and '1e-4' is not; drop the quotes: 1e-4"
@@ -232,11 +232,11 @@ def test_a_later_override_wins_and_a_table_is_replaced() -> None:
         ("a=[1, 2", "'a=[1, 2' has no readable value ("),
         ('a="x', "has no readable value ("),
         ("a=", "'a=' has no readable value ("),
-        ("a=1\nb=2", "holds more than one setting; give each its own override"),
+        ("a=1\nb=2", "has more than one setting; use one override for each"),
         ("name.x=1", "'name.x=1' cannot be set, because name is 'demo' and not a table"),
     ],
 )
-def test_a_malformed_override_is_a_sentence(override: str, sentence: str) -> None:
+def test_a_malformed_override_is_one_sentence(override: str, sentence: str) -> None:
     with pytest.raises(SettingsError) as error:
         apply_overrides({"name": "demo"}, [override])
     assert sentence in str(error.value)
@@ -263,9 +263,9 @@ def test_a_syntax_error_names_the_line(tmp_path: Path) -> None:
     path.write_text('name = "x"\nmodel = { depth = }\n')
     with pytest.raises(SettingsError) as error:
         read_toml(path)
-    assert str(error.value).startswith(f"{path}, line 2, column 19: this is not TOML (")
+    assert str(error.value).startswith(f"{path}, line 2, column 19: invalid TOML (")
     path.write_text("[stages")
-    with pytest.raises(SettingsError, match="a.toml, end of document: this is not TOML"):
+    with pytest.raises(SettingsError, match="a.toml, end of document: invalid TOML"):
         read_toml(path)
     path.write_bytes(b"name = '\xff'")
     with pytest.raises(SettingsError, match=r"a.toml is not UTF-8 text \(byte 8\); save it as UTF-8"):

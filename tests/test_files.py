@@ -41,7 +41,7 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_to_json_is_read_back_by_any_reader(value: object) -> None:
+def test_to_json_is_valid_json(value: object) -> None:
     assert json.loads(to_json(value)) == value
     assert json.loads(to_json(value, indent=None)) == value
     assert b"\n" not in to_json(value, indent=None)
@@ -52,14 +52,14 @@ def test_to_json_does_not_depend_on_the_order_of_keys(table: dict[str, int]) -> 
     assert to_json(dict(reversed(table.items()))) == to_json(table)
 
 
-def test_to_json_takes_numpy_and_writes_null_for_what_is_no_number() -> None:
+def test_to_json_accepts_numpy_and_writes_null_for_nan() -> None:
     value = {"loss": float("nan"), "best": np.float32("inf"), "counts": np.arange(2), "n": np.int64(3), 7: Path("a/b")}
     assert json.loads(to_json(value)) == {"loss": None, "best": None, "counts": [0, 1], "n": 3, "7": "a/b"}
     with pytest.raises(TypeError, match="object has no JSON form"):
         to_json({"x": object()})
 
 
-def test_files_are_written_whole_and_leave_nothing_else(tmp_path: Path) -> None:
+def test_files_are_written_and_no_temporary_file_is_left(tmp_path: Path) -> None:
     path = tmp_path / "new" / "a.json"
     write_json(path, {"b": 1, "a": [1.5]})
     assert path.read_text() == '{\n  "a": [\n    1.5\n  ],\n  "b": 1\n}\n'
@@ -80,7 +80,7 @@ def test_a_failed_write_leaves_the_old_content(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_unreadable_json_is_a_sentence(tmp_path: Path) -> None:
+def test_unreadable_json_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text('{"a": ')
     with pytest.raises(ValueError, match=r"a\.json is not valid JSON .*; remove it and make it again"):
         read_json(tmp_path / "a.json")
@@ -94,7 +94,7 @@ def fill(folder: Path, content: str) -> None:
         (temporary / "inner" / "weights").write_text(content)
 
 
-def test_a_folder_appears_whole_and_replaces_the_old_one(tmp_path: Path) -> None:
+def test_a_folder_is_complete_and_replaces_the_old_one(tmp_path: Path) -> None:
     folder = tmp_path / "runs" / "step-100"
     fill(folder, "old")
     (folder / "extra").touch()
@@ -114,7 +114,7 @@ def test_a_failed_folder_leaves_the_old_one(tmp_path: Path, error: BaseException
     assert (tmp_path / "model" / "inner" / "weights").read_text() == "old"
 
 
-def test_killed_at_any_instant_a_complete_folder_is_found_and_the_next_write_clears_up(tmp_path: Path) -> None:
+def test_a_kill_at_any_instant_leaves_a_complete_folder_and_the_next_write_cleans_up(tmp_path: Path) -> None:
     # The child replaces the folder and kills itself at its n-th call to the system that changes a name or a file.
     child = textwrap.dedent("""
         import os, signal, sys
@@ -142,48 +142,46 @@ def test_killed_at_any_instant_a_complete_folder_is_found_and_the_next_write_cle
             (temporary / "a").write_text("old")
             (temporary / "b").write_text("old")
         code = subprocess.run([sys.executable, "-c", child, str(folder), str(instant)], check=False).returncode
-        found = {(resolve_folder(folder) / name).read_text() for name in "ab"}
-        assert len(found) == 1
-        seen |= found
+        contents = {(resolve_folder(folder) / name).read_text() for name in "ab"}
+        assert len(contents) == 1
+        seen |= contents
     assert code == 0
     assert instant > 8
     assert seen == {"old", "new"}
     assert os.listdir(tmp_path) == ["model"]
 
 
-def test_a_file_in_the_place_of_a_folder_is_a_sentence(tmp_path: Path) -> None:
+def test_a_file_with_the_name_of_the_folder_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "model").write_text("mine")
-    with pytest.raises(DiskError, match="a file stands where the folder should be"):
+    with pytest.raises(DiskError, match="a file has the name of the folder"):
         fill(tmp_path / "model", "new")
     with pytest.raises(DiskError, match=r"cannot write .*model/inner/a: not a directory; check the path"):
         write_text(tmp_path / "model" / "inner" / "a", "new")
     assert (tmp_path / "model").read_text() == "mine"
 
 
-def test_a_full_disk_is_one_sentence_whoever_finds_it(tmp_path: Path) -> None:
+def test_a_full_disk_is_one_sentence_whichever_writer_finds_it(tmp_path: Path) -> None:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     foreign = RuntimeError(f"Error while serializing: I/O error: {os.strerror(errno.ENOSPC)} (os error 28)")
     for error in (full, foreign):
         with pytest.raises(DiskError) as caught, atomic_folder(tmp_path / "model"):
             raise error
         assert str(caught.value).startswith(f"cannot write {tmp_path / 'model'}: the disk is full (")
-        assert str(caught.value).endswith("MiB free); make room and run the same command again")
+        assert str(caught.value).endswith("MiB free); free some space and rerun")
     assert os.listdir(tmp_path) == []
 
 
-def test_other_errors_of_the_caller_stay_his_own(tmp_path: Path) -> None:
+def test_other_errors_of_the_caller_are_not_changed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "model"):
         (tmp_path / "missing").read_text()
 
 
-def test_permission_denied_is_a_sentence() -> None:
+def test_permission_denied_is_one_sentence() -> None:
     sentence = str(explain(PermissionError(errno.EACCES, "Permission denied"), Path("/data/x")))
     assert sentence == "cannot write /data/x: permission denied; choose another folder or change its permissions"
 
 
-def test_a_second_run_is_kept_out_of_a_folder_until_the_first_has_ended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_run_waits_for_the_lock_of_the_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LOCK_SECONDS", 0.05)
     out = tmp_path / "runs" / "one"
     with locked(out, "choose another folder: --out DIR"):

@@ -20,7 +20,7 @@ def _mode_is_put_back() -> Iterator[None]:
     set_mode("auto")
 
 
-def test_plain_says_one_line_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plain_prints_one_line_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     with track("base", total=2000, unit="steps", start=500) as bar:
         for step in range(1500):
             bar.update(1, {"loss": 2 - step / 1000, "lr": "warm-up"})
@@ -44,7 +44,7 @@ def test_lines_come_at_most_every_interval(capsys: pytest.CaptureFixture[str], m
     ]
 
 
-def test_stopped_work_says_where(capsys: pytest.CaptureFixture[str]) -> None:
+def test_stopped_work_reports_where(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt), track("base", total=10, unit="steps") as bar:
         bar.update(4)
         raise KeyboardInterrupt
@@ -65,7 +65,7 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str], monkeypat
     assert last["event"] == "done"
 
 
-def test_quiet_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quiet_prints_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     set_mode("quiet")
     status("hello")
     with track("base", total=1, unit="steps") as bar:
@@ -114,7 +114,7 @@ WORK = textwrap.dedent("""
 
 @pytest.mark.parametrize("mode", ["auto", "plain", "json"])
 @pytest.mark.parametrize("stderr", ["close", "none", "pipe"])
-def test_work_goes_on_where_nobody_listens(mode: str, stderr: str) -> None:
+def test_work_continues_with_standard_error_closed(mode: str, stderr: str) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
     target = write_end if stderr == "pipe" else subprocess.PIPE

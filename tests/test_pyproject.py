@@ -44,7 +44,7 @@ def test_pain_22_nothing_tells_on_its_user() -> None:
     assert len(used) > 50
     assert [path for path, packages in used.items() if packages & TELEMETRY] == []
     assert {path for path, packages in used.items() if packages & NETWORK} == {
-        "tutelage/client/wire.py",
+        "tutelage/client/http.py",
         "tutelage/corpus/engine.py",
         "tutelage/corpus/fetch.py",
         "tutelage/model/hub.py",

@@ -48,25 +48,25 @@ def test_bpe_gives_every_text_back(text: str) -> None:
     spelled = [BPE.token_bytes(token) for token in ids.tolist()]
     assert b"".join(spelled) == (b" " + text.encode() if text else b"")
     for place, (start, stop) in enumerate(offsets.tolist()):
-        own = spelled[place] if place else spelled[place][1:]  # the space put before the text is no character of it
-        assert own in text[start:stop].encode()
-        assert (start < stop) == bool(own)
-        assert own or (start, stop) == (0, 0)
+        text_bytes = spelled[place] if place else spelled[place][1:]
+        assert text_bytes in text[start:stop].encode()
+        assert (start < stop) == bool(text_bytes)
+        assert text_bytes or (start, stop) == (0, 0)
 
 
 @settings(deadline=None)
 @given(valid_text(), st.sampled_from(["\x00", " ", "a", "é", "🙂"]))
-def test_ids_read_their_own_text_and_no_other(text: str, more: str) -> None:
+def test_ids_encode_their_own_text_and_no_other(text: str, more: str) -> None:
     for tokenizer in (BPE, Tokenizer(foreign_sentencepiece()), Tokenizer(foreign_byte_level())):
         ids = tokenizer.encode(text)
-        assert tokenizer.reads(ids, text)
-        assert not tokenizer.reads(ids, text + more)
-        assert not tokenizer.reads(np.append(ids, tokenizer.encode(more)), text)
+        assert tokenizer.encodes(ids, text)
+        assert not tokenizer.encodes(ids, text + more)
+        assert not tokenizer.encodes(np.append(ids, tokenizer.encode(more)), text)
     space = BPE.encode("1")[:1]
-    assert not BPE.reads(space, "")  # which decode cannot tell
-    assert not BPE.reads(BPE.encode("1")[1:], "1")
-    assert not BPE.reads([BPE.encode("ñ")[-1]], "\ufffd")
-    assert not BPE.reads([], "\ud83d")
+    assert not BPE.encodes(space, "")  # which decode cannot tell
+    assert not BPE.encodes(BPE.encode("1")[1:], "1")
+    assert not BPE.encodes([BPE.encode("ñ")[-1]], "\ufffd")
+    assert not BPE.encodes([], "\ud83d")
 
 
 def test_a_word_is_the_same_token_at_the_start_of_a_text_and_inside() -> None:
@@ -182,7 +182,7 @@ def test_stream_decoder_holds_back_incomplete_characters() -> None:
 
 @settings(deadline=None)
 @given(st.lists(st.integers(0, BPE.vocab_size - 1)))
-def test_streaming_any_ids_shows_what_decoding_shows(ids: list[int]) -> None:
+def test_streaming_gives_the_same_text_as_decoding(ids: list[int]) -> None:
     decoder = StreamDecoder(BPE)
     assert "".join(map(decoder.push, ids)) + decoder.flush() == BPE.decode(ids)
     assert BPE.decode(np.array(ids, np.int32)) == BPE.backend.decode(ids, skip_special_tokens=False)
@@ -241,7 +241,7 @@ def test_vocab_counts_special_tokens() -> None:
         train(TEXTS, TokenizerSettings(vocab=256))
     with pytest.raises(ValueError, match="vocab = 100 is too small"):
         TokenizerSettings(vocab=100)
-    with pytest.raises(ValueError, match="named twice"):
+    with pytest.raises(ValueError, match="listed twice"):
         train(TEXTS, TokenizerSettings(), ("<|a|>", "<|a|>"))
     with pytest.raises(ValueError, match="no text"):
         train([], TokenizerSettings(kind="char"))

@@ -10,39 +10,39 @@ import time
 import pytest
 
 from tutelage.process import cores
-from tutelage.workers import each
+from tutelage.workers import parallel_map
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_every_job_is_done_once(workers: int) -> None:
-    assert sorted(each(math.factorial, range(20), workers)) == [(n, math.factorial(n)) for n in range(20)]
-    assert list(each(math.factorial, [], workers)) == []
+    assert sorted(parallel_map(math.factorial, range(20), workers)) == [(n, math.factorial(n)) for n in range(20)]
+    assert list(parallel_map(math.factorial, [], workers)) == []
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_in_order_slow_jobs_hold_up_quick_ones(workers: int) -> None:
+def test_in_order_results_wait_for_slow_jobs(workers: int) -> None:
     jobs = [0.2, 0.0, 0.0, 0.1, *[0.0] * 20]
-    assert [job for job, _ in each(time.sleep, jobs, workers, in_order=True)] == jobs
+    assert [job for job, _ in parallel_map(time.sleep, jobs, workers, in_order=True)] == jobs
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_what_a_worker_raises_is_raised_here(workers: int) -> None:
+def test_an_exception_of_a_worker_is_raised_here(workers: int) -> None:
     with pytest.raises(ValueError, match="factorial"):
-        list(each(math.factorial, [1, -1, 2], workers))
+        list(parallel_map(math.factorial, [1, -1, 2], workers))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_once_asked_to_stop_no_job_is_begun(workers: int) -> None:
+def test_no_job_starts_after_a_stop_request(workers: int) -> None:
     done: list[int] = []
-    for job, _ in each(math.factorial, range(100), workers, stop=lambda: len(done) >= 3):
+    for job, _ in parallel_map(math.factorial, range(100), workers, stop=lambda: len(done) >= 3):
         done.append(job)
     assert 3 <= len(done) <= 3 + workers
     assert sorted(done) == list(range(len(done)))
 
 
-def test_a_worker_that_dies_is_told_and_waits_for_nothing() -> None:
-    with pytest.raises(ValueError, match=r"has died \(exit status 3\); memory may have run out"):
-        list(each(os._exit, [3], 2))
+def test_a_dead_worker_is_reported_at_once() -> None:
+    with pytest.raises(ValueError, match=r"has died \(exit status 3\); it may have run out of memory"):
+        list(parallel_map(os._exit, [3], 2))
 
 
 def running(process: int) -> bool:
@@ -57,7 +57,7 @@ def running(process: int) -> bool:
 @pytest.mark.skipif(not os.path.isdir("/proc"), reason="looks at processes by /proc")
 def test_workers_end_with_a_parent_that_is_killed() -> None:
     job = "__import__('sys').stderr.write(str(__import__('os').getpid()) + chr(10)) and __import__('time').sleep(60)"
-    code = f"from tutelage.workers import each; list(each(eval, [{job!r}], 2))"
+    code = f"from tutelage.workers import parallel_map; list(parallel_map(eval, [{job!r}], 2))"
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) as parent:
         assert parent.stderr is not None
         worker = int(parent.stderr.readline())

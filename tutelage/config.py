@@ -1,7 +1,7 @@
-"""From a TOML file to typed settings: defaults < file < dotted overrides. A mistake is one clear sentence.
+"""TOML files to typed settings: defaults < file < dotted overrides. Every mistake is reported in one sentence.
 
-Settings are declared beside the thing they set, as subclasses of `Settings`. A choice of kinds is a union of settings
-that each name their kind: `class World(Settings, tag="world", tag_field="kind")`.
+Settings are subclasses of `Settings`, declared beside the code that uses them. A choice of kinds is a union of
+settings, each with a tag: `class World(Settings, tag="world", tag_field="kind")`.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ T = TypeVar("T")
 
 
 class SettingsError(ValueError):
-    """A setting that cannot be used. `str(error)` is one sentence: what is wrong, where, and what to write instead."""
+    """An invalid setting. `str(error)` is one sentence: what is wrong, where, and what to write instead."""
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What all settings share: they do not change, and they refuse a name they do not know."""
+    """Base of all settings: immutable, and unknown names are an error."""
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """The choice spelled most like `word`, or "" where none is close."""
+    """The choice with the spelling closest to `word`, or "" where none is close."""
     lowered = {choice.lower(): choice for choice in choices}
     close = difflib.get_close_matches(word.lower(), lowered, n=1, cutoff=0.65)
     return lowered[close[0]] if close else ""
 
 
 def suggest(word: str, choices: Iterable[str]) -> str:
-    """The end of a sentence about an unknown word: the nearest right one, or all of them where none is close."""
+    """The end of a sentence about an unknown word: the nearest choice, or all of them where none is close."""
     choices = list(choices)
     best = nearest(word, choices)
     if best:
@@ -51,7 +51,7 @@ def suggest(word: str, choices: Iterable[str]) -> str:
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """Reads a TOML file; raises SettingsError where there is none, and with the line where it is not TOML."""
+    """Reads a TOML file; raises SettingsError, with the line where it is not valid TOML."""
     path = Path(path)
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
@@ -64,22 +64,22 @@ def read_toml(path: str | Path) -> dict[str, Any]:
         raise SettingsError(f"{path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         reason, _, place = str(error).removesuffix(")").rpartition(" (at ")
-        raise SettingsError(f"{path}, {place}: this is not TOML ({reason}); correct it there") from error
+        raise SettingsError(f"{path}, {place}: invalid TOML ({reason}); correct it there") from error
     except OSError as error:
         raise SettingsError(str(explain(error, path, "read"))) from error
 
 
 def recipes_folder() -> Path:
-    """Where the recipes that come with tutelage stand: inside an installed package, beside it in a checkout."""
+    """The folder of the recipes that come with Tutelage: inside an installed package, beside it in a checkout."""
     installed = Path(__file__).with_name("recipes")
     return installed if installed.is_dir() else Path(__file__).parents[1] / "recipes"
 
 
 def apply_overrides(table: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
-    """A copy of the table with each `dotted.key=value` put in, in order. The value is TOML; a bare word is a string.
+    """A copy of the table with each `dotted.key=value` applied, in order. The value is TOML; a bare word is a string.
 
-    Missing tables on the way are made: whether a key exists is for `convert` to say, which knows the names.
-    Raises SettingsError on an override that cannot be read.
+    Missing tables are created; `convert` checks whether a key exists.
+    Raises SettingsError for an invalid override.
     """
     result: dict[str, Any] = copy.deepcopy(dict(table))
     for override in overrides:
@@ -101,7 +101,7 @@ def _parse_value(text: str, override: str) -> Any:
     try:
         parsed = tomllib.loads(f"value = {text}")
     except tomllib.TOMLDecodeError as error:
-        # What starts like a TOML string, list or table was meant as one, and is no bare word.
+        # A text that starts like a TOML string, list or table is not a bare word.
         if text and text[0] not in "\"'[{" and "\n" not in text:
             return text
         reason = str(error).partition(" (at ")[0].lower()
@@ -109,19 +109,19 @@ def _parse_value(text: str, override: str) -> Any:
             f"'{override}' has no readable value ({reason}); write a number, true, false, a word or a TOML list"
         ) from error
     if set(parsed) != {"value"}:
-        raise SettingsError(f"'{override}' holds more than one setting; give each its own override")
+        raise SettingsError(f"'{override}' has more than one setting; use one override for each")
     value = parsed["value"]
-    # No setting is a date; a name or a path that looks like one is text.
+    # No setting is a date; a name or a path that resembles one is text.
     return text if isinstance(value, datetime.date | datetime.time) else value
 
 
 def convert(table: Any, kind: type[T], where: str = "") -> T:
-    """Plain data as typed settings; raises SettingsError with one sentence that starts with the place of the mistake.
+    """Plain data as typed settings; raises SettingsError, whose sentence starts with the place of the mistake.
 
-    `where` is the place of the table: its file, and the dotted path in it ("recipes/demo.toml: stages.base").
+    `where` is the place of the table: its file, and its dotted path ("recipes/demo.toml: stages.base").
     """
     try:
-        settings = msgspec.convert(table, kind, str_keys=True)  # TOML has no other keys
+        settings = msgspec.convert(table, kind, str_keys=True)  # TOML keys are strings
     except msgspec.ValidationError as error:
         raise SettingsError(_find_mistake(table, kind, where) or f"{where}: {error}") from error
     _refuse_nan(table, where)
@@ -129,27 +129,27 @@ def convert(table: Any, kind: type[T], where: str = "") -> T:
 
 
 def to_plain(settings: Any) -> Any:
-    """Settings as plain data (dicts, lists, numbers, text), defaults filled in; what `convert` takes back."""
+    """Settings as plain data (dicts, lists, numbers, text) with defaults filled in; the inverse of `convert`."""
     return msgspec.to_builtins(settings)
 
 
 def fingerprint(*objects: Any) -> str:
-    """16 hexadecimal digits that are the same for the same plain data or settings on any machine, in any key order."""
+    """A hash of plain data or settings, 16 hexadecimal digits; independent of the machine and of the order of keys."""
     return hashlib.sha256(to_json(objects, indent=None)).hexdigest()[:16]
 
 
-# msgspec names neither the key of a dictionary nor the right spelling. So once it has refused a table, the parts are
-# tried one by one, down to the smallest part that is refused, and the sentence is made there.
+# msgspec reports neither the key of a dictionary nor the right spelling. So once it has refused a table, its parts are
+# converted one by one, down to the smallest part that fails, and the sentence is made there.
 
 
 def _find_mistake(value: Any, kind: Any, where: str) -> str | None:
-    """The sentence for the first mistake in `value`, or None where it is a right `kind`."""
+    """The sentence for the first mistake in `value`, or None where it is a valid `kind`."""
     try:
         msgspec.convert(value, kind)
         return None
     except msgspec.ValidationError as error:
         reason = str(error).partition(" - at `")[0]
-    if isinstance(value, str) and any(_reads_as(value, member) for member in _members(kind)):
+    if isinstance(value, str) and any(_valid_unquoted(value, member) for member in _members(kind)):
         return _wrong_type(value, kind, where, reason)
     kind = _choose_member(value, kind)
     if isinstance(kind, list):
@@ -180,7 +180,7 @@ def _find_mistake(value: Any, kind: Any, where: str) -> str | None:
 
 
 def _choose_member(value: Any, kind: Any) -> Any:
-    """The member of a union that `value` was meant to be; a list of settings where its `kind` names none of them."""
+    """The member of a union that `value` is probably meant for; a list of settings where its `kind` is none of them."""
     if not _is_union(_without_bounds(kind)):
         return kind
     members = [member for member in _members(kind) if member is not types.NoneType]
@@ -192,10 +192,10 @@ def _choose_member(value: Any, kind: Any) -> Any:
         if tagged:
             return tagged
     containers = [dict] if isinstance(value, dict) else [list, tuple, set, frozenset] if isinstance(value, list) else []
-    fitting = [member for member in members if typing.get_origin(member) in containers]
-    if not fitting and isinstance(value, str):
-        fitting = [member for member in members if typing.get_origin(member) is Literal]
-    return fitting[0] if fitting else members[0] if len(members) == 1 else kind
+    matches = [member for member in members if typing.get_origin(member) in containers]
+    if not matches and isinstance(value, str):
+        matches = [member for member in members if typing.get_origin(member) is Literal]
+    return matches[0] if matches else members[0] if len(members) == 1 else kind
 
 
 def _is_union(kind: Any) -> bool:
@@ -207,7 +207,7 @@ def _is_settings(kind: Any) -> bool:
 
 
 def _wrong_kind(value: dict[str, Any], members: list[Any], where: str) -> str:
-    """The sentence for a table whose `kind` is missing or names none of the members of a union."""
+    """The sentence for a table whose `kind` is missing or is no member of a union."""
     kinds = [str(member.__struct_config__.tag) for member in members]
     if "kind" not in value:
         return f"{_place(where)} needs a kind: one of {', '.join(kinds)}"
@@ -215,7 +215,7 @@ def _wrong_kind(value: dict[str, Any], members: list[Any], where: str) -> str:
 
 
 def _names_mistake(value: dict[str, Any], kind: Any, where: str) -> str | None:
-    """The sentence for a name that settings do not know, or for one that they need and do not have."""
+    """The sentence for an unknown name, or for a required one that is missing."""
     fields, tag = msgspec.structs.fields(kind), kind.__struct_config__.tag
     known = [field.encode_name for field in fields]
     if tag is not None and value.get("kind", tag) != tag:
@@ -229,17 +229,24 @@ def _names_mistake(value: dict[str, Any], kind: Any, where: str) -> str | None:
     return None
 
 
-_WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", dict: "a table", list: "a list"}
+_TYPE_NAMES = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    dict: "a table",
+    list: "a list",
+}
 
 
-def _words(kind: Any) -> str:
-    """What a type takes, in words a person uses."""
+def _type_name(kind: Any) -> str:
+    """A type in words."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is typing.Annotated:
-        return _words(arguments[0])
+        return _type_name(arguments[0])
     if _is_union(kind):
-        words = dict.fromkeys(_words(member) for member in arguments if member is not types.NoneType)
-        return " or ".join(words)
+        names = dict.fromkeys(_type_name(member) for member in arguments if member is not types.NoneType)
+        return " or ".join(names)
     if origin is Literal:
         return "one of " + ", ".join(map(str, arguments))
     if _is_settings(kind) or origin is dict:
@@ -247,7 +254,7 @@ def _words(kind: Any) -> str:
     if origin in (list, set, frozenset, tuple):
         fixed = origin is tuple and ... not in arguments
         return f"a list of {len(arguments)}" if fixed else "a list"
-    return _WORDS.get(kind, getattr(kind, "__name__", str(kind)))
+    return _TYPE_NAMES.get(kind, getattr(kind, "__name__", str(kind)))
 
 
 def _wrong_type(value: Any, kind: Any, where: str, reason: str) -> str:
@@ -258,13 +265,13 @@ def _wrong_type(value: Any, kind: Any, where: str, reason: str) -> str:
         wanted = re.sub(r"^Expected `\w+` ", "must be ", reason)  # e.g. "Expected `int` >= 1"
         return f"{_place(where)} {wanted}, and is {_show(value)}"
     hint = ""
-    if isinstance(value, str) and any(_reads_as(value, each) for each in _members(plain)):
+    if isinstance(value, str) and any(_valid_unquoted(value, each) for each in _members(plain)):
         hint = f"; drop the quotes: {value.strip()}"
     elif isinstance(value, float) and int in _members(plain) and value.is_integer():
         hint = f"; write {int(value)}"
     elif type(value) in (int, float) and str in _members(plain):
         hint = f'; put it in quotes: "{value}"'
-    return f"{_place(where)} must be {_words(kind)}, and {_show(value)} is not{hint}"
+    return f"{_place(where)} must be {_type_name(kind)}, and {_show(value)} is not{hint}"
 
 
 def _without_bounds(kind: Any) -> Any:
@@ -276,8 +283,8 @@ def _members(kind: Any) -> tuple[Any, ...]:
     return typing.get_args(kind) if _is_union(kind) else (kind,)
 
 
-def _reads_as(text: str, kind: Any) -> bool:
-    """Whether the text in quotes would be right without them."""
+def _valid_unquoted(text: str, kind: Any) -> bool:
+    """Whether a text in quotes would be valid without them."""
     try:
         msgspec.convert(tomllib.loads(f"value = {text}")["value"], kind)
         return True
@@ -308,7 +315,7 @@ def _place(where: str) -> str:
 
 
 def _show(value: Any) -> str:
-    """A value as the person wrote it, cut where it is long."""
+    """A value as it was written, shortened where it is long."""
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""This process: when it is asked to stop, and its memory."""
+"""This process: stop requests, rank, memory and hardware."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from typing import Any
 
 from tutelage.progress import status
 
-# mallopt's names for its dials, from glibc's malloc.h.
+# Parameters of mallopt, from glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
 
 class Stopped(Exception):
-    """The run was asked to stop and has saved where it stands."""
+    """The run was interrupted and has saved its state."""
 
 
-def launched() -> tuple[int, int]:
-    """Which of how many processes this one is, as `torchrun` says: (0, 1) where it was started alone."""
+def rank_and_world_size() -> tuple[int, int]:
+    """Rank and world size as `torchrun` sets them; (0, 1) without torchrun."""
     if not {"RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys():
         return 0, 1
     return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -40,21 +40,24 @@ def cores() -> int:
 
 @contextmanager
 def stop_requests() -> Iterator[Callable[[], bool]]:
-    """Within the block, Ctrl-C and SIGTERM wait until the step in progress is done; a second Ctrl-C ends at once."""
-    asked: list[int] = []
+    """In the block, Ctrl-C and SIGTERM take effect after the current step; a second Ctrl-C ends at once.
 
-    def remember(number: int, frame: FrameType | None) -> None:
-        if asked and number == signal.SIGINT:
+    Yields a function that says whether a stop was requested.
+    """
+    requests: list[int] = []
+
+    def record(number: int, frame: FrameType | None) -> None:
+        if requests and number == signal.SIGINT:
             raise KeyboardInterrupt
-        asked.append(number)
+        requests.append(number)
         status("stopping after this step; press Ctrl-C again to stop at once")
 
-    if threading.current_thread() is not threading.main_thread():  # only the main thread may take signals
+    if threading.current_thread() is not threading.main_thread():  # only the main thread may handle signals
         yield lambda: False
         return
-    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield lambda: bool(requests)
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -62,10 +65,10 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
 
 @cache
 def keep_freed_memory() -> None:
-    """Let the C library keep memory that is freed for the next step to take, instead of handing it back to the system.
+    """Let the C library keep freed memory for the next step instead of returning it to the system.
 
-    A training step frees and asks for the same tensors again and again; fetched anew from the system each one is
-    cleared page by page, which took a tenth of a small model's step. Peak memory is the same. Only glibc has this dial.
+    Each training step frees and allocates the same tensors. The system clears returned memory page by page, which took
+    a tenth of a small model's step. Peak memory is the same. Only glibc has this setting.
     """
     if sys.platform != "linux":
         return
@@ -76,20 +79,20 @@ def keep_freed_memory() -> None:
 
 
 def peak_rss_bytes() -> int:
-    """The most memory this process has held, in bytes."""
+    """The peak memory of this process, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
 
 
 def best_device() -> str:
-    """Where models live: the GPU of this process, where there is one, else the CPU."""
+    """The device for models: the GPU of this process, if there is one, else the CPU."""
     import torch
 
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
 
 
 def environment() -> dict[str, Any]:
-    """What this process runs on, as a report tells it."""
+    """Hardware and versions of this process, for the report."""
     import torch
 
     cpu_info = Path("/proc/cpuinfo")
@@ -102,6 +105,6 @@ def environment() -> dict[str, Any]:
         "cpu": names[0] if names else platform.processor() or platform.machine(),
         "cores": cores(),
         "threads": torch.get_num_threads(),
-        "processes": launched()[1],
+        "processes": rank_and_world_size()[1],
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
     }

@@ -1,7 +1,7 @@
-"""What a person sees while work runs: a bar on a terminal, plain lines elsewhere, JSON lines for machines.
+"""Progress display: bars on a terminal, plain lines elsewhere, JSON lines for machines.
 
-All of it goes to standard error, so that standard output holds results only. Losing standard error loses the view and
-never the work.
+Everything goes to standard error, so that standard output has results only. If standard error is closed, the work
+continues without a display.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, SupportsFloat
 
 from tutelage.files import to_json
 
-if TYPE_CHECKING:  # rich is imported when the first bar is drawn, so that a quiet command starts fast
+if TYPE_CHECKING:  # rich is imported with the first bar, so that a quiet command starts fast
     from rich.progress import Progress, TaskID
 
 Mode = Literal["auto", "plain", "json", "quiet"]
@@ -24,29 +24,29 @@ Mode = Literal["auto", "plain", "json", "quiet"]
 INTERVALS = {"terminal": 0.1, "plain": 5.0, "json": 1.0, "quiet": float("inf")}
 
 _mode: Mode = "auto"
-_screen: Progress | None = None  # the one live region of the terminal, shared by all open bars
+_screen: Progress | None = None  # the live display of the terminal, shared by all open bars
 _open_bars = 0
 
 
 def set_mode(mode: Mode) -> None:
-    """Chooses for the whole process how progress is shown; "auto" is bars on a terminal and plain lines elsewhere."""
+    """Sets how this process shows progress; "auto" is bars on a terminal and plain lines elsewhere."""
     global _mode
     _mode = mode
 
 
-def _manner() -> str:
-    """How to draw at this moment: "terminal", "plain", "json" or "quiet"."""
+def _display() -> str:
+    """How to show progress now: "terminal", "plain", "json" or "quiet"."""
     if _mode != "auto":
         return _mode
     try:
-        moves = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        return "terminal" if moves else "plain"
+        interactive = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        return "terminal" if interactive else "plain"
     except (AttributeError, ValueError):  # no standard error at all, or a closed one
         return "quiet"
 
 
 def _draw(action: Callable[[], object]) -> None:
-    """Writes to standard error; where that has gone away (a closed pipe or terminal), goes on without a view."""
+    """Writes to standard error; if that is closed (a pipe or a terminal), switches the display off."""
     try:
         action()
     except (OSError, ValueError, AttributeError):
@@ -58,13 +58,13 @@ def _write(line: str) -> None:
 
 
 def status(message: str) -> None:
-    """Says one line about what happens now."""
-    manner = _manner()
-    if manner == "json":
+    """Shows a one-line message."""
+    display = _display()
+    if display == "json":
         _write(to_json({"event": "status", "message": message}, indent=None).decode())
-    elif manner == "terminal" and _screen:
+    elif display == "terminal" and _screen:
         _print_above(message)
-    elif manner != "quiet":
+    elif display != "quiet":
         _write(message)
 
 
@@ -75,41 +75,41 @@ def _print_above(message: str) -> None:
 
 
 class Bar:
-    """The progress of one piece of work; made by `track`."""
+    """The progress of a task; created by `track`."""
 
     def __init__(self, label: str, total: int | None, unit: str, start: int) -> None:
         self.label, self.total, self.unit = label, total, unit
         self.start = self.done = start
         self.numbers: Mapping[str, SupportsFloat | str] = {}
         self._began = time.monotonic()
-        self._manner = _manner()
-        self._next_draw = self._began + INTERVALS[self._manner]
+        self._display = _display()
+        self._next_draw = self._began + INTERVALS[self._display]
         self._task: TaskID | None = None
 
     def update(self, n: int = 1, numbers: Mapping[str, SupportsFloat | str] | None = None) -> None:
-        """Counts `n` more units done, with the numbers to show beside the bar, such as {"loss": loss}.
+        """Counts `n` more units as done; `numbers` are shown beside the bar, such as {"loss": loss}.
 
-        Cheap enough to call every step: it draws only now and then, and only then are the numbers turned into text, so
-        a tensor on a GPU may be given as it is and is not waited for in between.
+        Cheap enough to call every step: numbers are converted to text only when the bar is drawn, so a tensor on a GPU
+        causes no synchronisation in between.
         """
         self.done += n
         if numbers is not None:
             self.numbers = numbers
         now = time.monotonic()
         if now >= self._next_draw:
-            self._next_draw = now + INTERVALS[self._manner]
+            self._next_draw = now + INTERVALS[self._display]
             self._show("progress", now - self._began)
 
     def _show(self, event: str, seconds: float) -> None:
         if _mode == "quiet":
             return
-        if self._manner == "json":
-            _write(to_json(self._facts(event, seconds), indent=None).decode())
-        elif self._manner == "terminal" and event == "progress":
+        if self._display == "json":
+            _write(to_json(self._record(event, seconds), indent=None).decode())
+        elif self._display == "terminal" and event == "progress":
             self._show_on_screen(seconds)
-        elif self._manner == "terminal":
+        elif self._display == "terminal":
             _print_above(self._line(event, seconds))
-        elif self._manner == "plain":
+        elif self._display == "plain":
             _write(self._line(event, seconds))
 
     def _rate(self, seconds: float) -> float:
@@ -120,7 +120,7 @@ class Bar:
             return None
         return max(self.total - self.done, 0) / self._rate(seconds)
 
-    def _facts(self, event: str, seconds: float) -> dict[str, Any]:
+    def _record(self, event: str, seconds: float) -> dict[str, Any]:
         return {
             "event": event,
             "label": self.label,
@@ -134,9 +134,9 @@ class Bar:
         }
 
     def _line(self, event: str, seconds: float) -> str:
-        of = f"/{self.total:,}" if self.total is not None else ""
+        total = f"/{self.total:,}" if self.total is not None else ""
         lead = f"{self.label}: stopped at" if event == "stopped" else f"{self.label}:"
-        parts = [f"{lead} {self.done:,}{of} {self.unit}", f"{number(self._rate(seconds))} {self.unit}/s"]
+        parts = [f"{lead} {self.done:,}{total} {self.unit}", f"{number(self._rate(seconds))} {self.unit}/s"]
         left = self._seconds_left(seconds)
         if event != "progress":
             parts.append(f"took {duration(seconds)}")
@@ -167,14 +167,14 @@ class Bar:
 
 @contextmanager
 def track(label: str, total: int | None, unit: str, start: int = 0) -> Iterator[Bar]:
-    """Shows the progress of a block of work.
+    """Shows the progress of a block.
 
-    label: what is done, e.g. "base".   total: how many units it is; None where nobody knows.
-    unit:  plural, e.g. "steps".        start: how many were done before, by a run that is now resumed.
-    The last line says what was done, and that it stopped there if the block raised.
+    label: name of the task, e.g. "base".   total: how many units; None where unknown.
+    unit:  plural, e.g. "steps".            start: how many a resumed run has done before.
+    The last line says how many units were done, and that it stopped there if the block raised.
     """
     bar = Bar(label, total, unit, start)
-    if bar._manner == "terminal":
+    if bar._display == "terminal":
         _open_screen()
         bar._show("progress", 0.0)
     event = "stopped"
@@ -183,20 +183,20 @@ def track(label: str, total: int | None, unit: str, start: int = 0) -> Iterator[
         event = "done"
     finally:
         bar._show(event, time.monotonic() - bar._began)
-        if bar._manner == "terminal":
+        if bar._display == "terminal":
             _close_screen(bar)
 
 
 def _open_screen() -> None:
-    """Starts the live region of the terminal with the first bar."""
+    """Starts the live display with the first bar."""
     global _screen, _open_bars
     _open_bars += 1
     if _screen is None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-        # Drawn from `update` and never from a thread of its own, which would compete with the work for the interpreter.
-        # Standard output is left alone: it may be a file that somebody reads.
+        # Drawn from `update`, not from a thread, which would compete with the work for the interpreter.
+        # Standard output is not redirected: it may be a file.
         _screen = Progress(
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
@@ -211,7 +211,7 @@ def _open_screen() -> None:
 
 
 def _close_screen(bar: Bar) -> None:
-    """Takes a finished bar away, and the live region with the last one."""
+    """Removes a finished bar, and the live display with the last one."""
     global _screen, _open_bars
     screen = _screen
     assert screen is not None
@@ -224,17 +224,17 @@ def _close_screen(bar: Bar) -> None:
 
 
 def number(value: float) -> str:
-    """Four digits, and no powers of ten where a person counts: "0.001234", "74.69", "12,345"."""
+    """Four digits, and no powers of ten for counts: "0.001234", "74.69", "12,345"."""
     return f"{value:,.0f}" if 1000 <= abs(value) < 1e12 else f"{value:.4g}"
 
 
 def duration(seconds: float) -> str:
-    """A span of time as a person says it: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min"."""
+    """A duration in words: "0.4 s", "12 s", "3 min 05 s", "2 h 07 min"."""
     if seconds < 10:
         return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    total = round(seconds)
+    if total < 60:
+        return f"{total} s"
+    if total < 3600:
+        return f"{total // 60} min {total % 60:02d} s"
+    return f"{total // 3600} h {total % 3600 // 60:02d} min"

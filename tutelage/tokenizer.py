@@ -1,6 +1,6 @@
-"""Text to token ids and back: tokenizers trained here (characters, byte-level BPE) or loaded from any tokenizer.json.
+"""Tokenizers: trained here (characters, byte-level BPE) or loaded from any tokenizer.json.
 
-Special tokens are ids that no text can produce: a user who types "<|assistant|>" gets its characters.
+No text encodes to a special token: a user who types "<|assistant|>" gets the tokens of its characters.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ END_OF_TEXT = "<|endoftext|>"
 FILE_NAME = "tokenizer.json"
 _SINGLE_BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # how SentencePiece names the token of one byte
 
-# Digits stand alone, so that a number is read the way it is added up; a word takes the one space before it.
-_BPE_PIECES = (
+# Pre-tokens. Each digit is one, as in arithmetic; a word includes the space before it.
+_PRETOKENS = (
     r"['’]\p{L}{1,2}(?![\p{L}\p{M}])"  # 's, 'll
     r"| ?[\p{L}\p{M}]+"
     r"|\p{N}"
@@ -36,14 +36,14 @@ _BPE_PIECES = (
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _ONE_CHARACTER = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-# A word that opens a text gets the token it has after a space, as in SentencePiece. Without it the name in "Who is Nora
-# Finch?" and in the answer "Nora Finch is ..." would be different tokens, which a model must first learn to match.
+# The first word of a text gets the token it has after a space, as in SentencePiece. Otherwise the name in "Who is Nora
+# Finch?" and in the answer "Nora Finch is ..." would be different tokens, which a model would have to learn to match.
 _OPENING_SPACE = normalizers.Prepend(" ")
 _WITHOUT_OPENING_SPACE = decoders.Sequence([decoders.ByteLevel(), decoders.Strip(" ", 1, 0)])
 
 
 class TokenizerSettings(Settings, frozen=True, kw_only=True):
-    """Which tokenizer to train. `vocab` counts special tokens too and is read by "bpe" only."""
+    """Which tokenizer to train. `vocab` includes special tokens and is used by "bpe" only."""
 
     kind: Literal["bpe", "char"] = "bpe"
     vocab: int = 2048
@@ -54,10 +54,10 @@ class TokenizerSettings(Settings, frozen=True, kw_only=True):
 
 
 class EncodingError(ValueError):
-    """A text that cannot be encoded losslessly: `row` counts the texts given, `problem` says what and where."""
+    """A text that cannot be encoded losslessly: `row` is its index, `problem` says what is wrong and where."""
 
     def __init__(self, row: int, problem: str) -> None:
-        super().__init__(row, problem)  # the very arguments, so that the error survives the way out of a worker process
+        super().__init__(row, problem)  # the same arguments, so that the error can be unpickled from a worker process
         self.row = row
         self.problem = problem
 
@@ -67,42 +67,42 @@ class EncodingError(ValueError):
 
 @dataclass(frozen=True, eq=False)
 class Tokenizer:
-    """A tokenizer; takes over `backend` and switches its truncation, padding and special-token matching off."""
+    """A tokenizer. It owns `backend` and switches its truncation, padding and special-token matching off."""
 
     backend: tokenizers.Tokenizer
 
     def __post_init__(self) -> None:
         self.backend.no_truncation()
         self.backend.no_padding()
-        # The library's name misleads: True means that special tokens found in text are encoded as plain text.
+        # Despite its name: True means that special tokens in text are encoded as plain text.
         self.backend.encode_special_tokens = True
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        # The backend's own pickle forgets encode_special_tokens: in a worker process text would yield special ids.
+        # The backend's own pickle loses encode_special_tokens: in a worker process, text would encode to special ids.
         return _from_json, (self.backend.to_str(),)
 
     def encode(self, text: str) -> np.ndarray:
-        """The ids of `text`, int32[T]; never a special id. EncodingError where that cannot be done losslessly."""
+        """The ids of `text`, int32[T], without special ids. Raises EncodingError where that would lose information."""
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The ids of each text, int32[T] each, encoded in parallel."""
         if self._character_ids is not None:
             return [self._encode_characters(text, row) for row, text in enumerate(texts)]
-        self._refuse_leaks(texts)
+        self._check_leaks(texts)
         try:
             encodings = self.backend.encode_batch_fast(texts, add_special_tokens=False)
         except TypeError:
-            _refuse_surrogates(texts)
+            _check_surrogates(texts)
             raise
         return [np.array(encoding.ids, np.int32) for encoding in encodings]
 
     def encode_with_offsets(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         """The ids, int32[T], and the characters each token covers, int32[T, 2], half-open.
 
-        A token that holds only some bytes of a character covers that whole character. The space that byte-level BPE
-        trained here puts before a text is no character of it: a first token that is this space alone, as before a
-        digit, covers nothing, from 0 to 0.
+        A token with only some bytes of a character covers that whole character. The space that byte-level BPE trained
+        here prepends to a text is not part of it: a first token that is only this space, as before a digit, covers
+        nothing, from 0 to 0.
         """
         return self.encode_batch_with_offsets([text])[0]
 
@@ -111,52 +111,57 @@ class Tokenizer:
         if self._character_ids is not None:
             rows = self.encode_batch(texts)
             return [(row, np.arange(len(row), dtype=np.int32)[:, None] + np.array([0, 1], np.int32)) for row in rows]
-        self._refuse_leaks(texts)
+        self._check_leaks(texts)
         try:
             encodings = self.backend.encode_batch(texts, add_special_tokens=False)
         except TypeError:
-            _refuse_surrogates(texts)
+            _check_surrogates(texts)
             raise
         encoded = [
-            (np.array(one.ids, np.int32), np.array(one.offsets, np.int32).reshape(len(one.ids), 2)) for one in encodings
+            (np.array(encoding.ids, np.int32), np.array(encoding.offsets, np.int32).reshape(len(encoding.ids), 2))
+            for encoding in encodings
         ]
         if self.opens_with_space:
-            for ids, offsets in encoded:  # the library says that the space covers the text's first character
+            for ids, offsets in encoded:  # the library maps the space to the first character of the text
                 if len(ids) and self.token_bytes(int(ids[0])) == b" ":
                     offsets[0] = 0
         return encoded
 
     def decode(self, ids: Sequence[int] | np.ndarray) -> str:
-        """The text of `ids`: special tokens by their name, bytes that are no valid UTF-8 as U+FFFD.
+        """The text of `ids`: special tokens by their name, invalid UTF-8 as U+FFFD.
 
-        The one space that encoding put before the text is taken away at the beginning, and only there: texts after
-        special tokens keep theirs (as in transformers), and ids from the middle of a text lose a space they open with.
+        The space that encoding prepends is removed at the beginning only: texts after special tokens keep theirs (as in
+        transformers), and ids from the middle of a text lose a leading space.
         """
         numbers = self._checked(ids)
         if self._token_bytes is None:
             return self.backend.decode(numbers, skip_special_tokens=False)
-        return self._shown(b"".join(map(self._token_bytes.__getitem__, numbers)).decode("utf-8", "replace"))
+        return self._without_prepended_space(
+            b"".join(map(self._token_bytes.__getitem__, numbers)).decode("utf-8", "replace")
+        )
 
-    def reads(self, ids: Sequence[int] | np.ndarray, text: str) -> bool:
-        """Whether `ids` are an encoding of the whole of `text`, byte for byte, however it is cut into tokens."""
+    def encodes(self, ids: Sequence[int] | np.ndarray, text: str) -> bool:
+        """Whether `ids` are an encoding of all of `text`, byte for byte, with any split into tokens."""
         if self._token_bytes is None:
             return self.decode(ids) == text
         opening = " " if text and self.opens_with_space else ""
         spelled = b"".join(map(self._token_bytes.__getitem__, self._checked(ids)))
         return spelled == (opening + text).encode("utf-8", "surrogatepass")
 
-    def _shown(self, text: str) -> str:
-        """Decoded text without the space that encoding put before it."""
+    def _without_prepended_space(self, text: str) -> str:
+        """Decoded text without the space that encoding prepends."""
         return text.removeprefix(" ") if self.opens_with_space else text
 
     @cached_property
     def opens_with_space(self) -> bool:
-        """Whether encoding puts a space before every text that is not empty, as byte-level BPE trained here does."""
-        here = (self.backend.normalizer, self.backend.decoder)
-        return repr(here) == repr((_OPENING_SPACE, _WITHOUT_OPENING_SPACE))  # they compare by identity, but show all
+        """Whether encoding prepends a space to every non-empty text, as byte-level BPE trained here does."""
+        parts = (self.backend.normalizer, self.backend.decoder)
+        return repr(parts) == repr(
+            (_OPENING_SPACE, _WITHOUT_OPENING_SPACE)
+        )  # they compare by identity, but their repr is complete
 
     def token_bytes(self, token: int) -> bytes:
-        """The bytes one token stands for (UTF-8, perhaps only a part of a character), with all its spaces."""
+        """The bytes of one token (UTF-8, possibly only a part of a character), spaces included."""
         (number,) = self._checked([token])
         if self._token_bytes is not None:
             return self._token_bytes[number]
@@ -165,22 +170,22 @@ class Tokenizer:
         return bytes([int(single[1], 16)]) if single else name.replace("▁", " ").encode()
 
     def token_text(self, token: int) -> str:
-        """One token for display; an incomplete character shows as U+FFFD."""
+        """One token for display, with U+FFFD for an incomplete character."""
         return self.token_bytes(token).decode("utf-8", "replace")
 
     @cached_property
     def vocab_size(self) -> int:
-        """One more than the highest id: the number of rows a model needs."""
+        """One more than the highest id: the number of embedding rows a model needs."""
         return max(self.backend.get_vocab(with_added_tokens=True).values(), default=-1) + 1
 
     @cached_property
     def special_tokens(self) -> Mapping[str, int]:
-        """Name -> id of every special token, in order of id."""
+        """Name -> id of every special token, sorted by id."""
         added = self.backend.get_added_tokens_decoder()
         return {token.content: number for number, token in sorted(added.items()) if token.special}
 
     def special(self, name: str) -> int:
-        """The id of a special token; ValueError names the nearest if there is none of this name."""
+        """The id of a special token; ValueError, with the nearest name, if there is none of this name."""
         if name in self.special_tokens:
             return self.special_tokens[name]
         near = difflib.get_close_matches(name, self.special_tokens, n=1)
@@ -188,9 +193,9 @@ class Tokenizer:
         raise ValueError(f"the tokenizer has no special token {name}; {known}")
 
     def extend(self, names: Sequence[str]) -> Tokenizer:
-        """A tokenizer with these special tokens too: new ones get the next ids, no id that exists changes.
+        """A tokenizer with these special tokens added: new ones get the next ids, existing ids do not change.
 
-        ValueError if a name is empty or is an ordinary token, which text could produce.
+        ValueError if a name is empty or is an ordinary token, which text could encode to.
         """
         added = {token.content for token in self.backend.get_added_tokens_decoder().values()}
         for name in names:
@@ -204,13 +209,13 @@ class Tokenizer:
         return Tokenizer(backend)
 
     def save(self, folder: str | Path) -> Path:
-        """Writes `tokenizer.json` into `folder` (made if missing), whole or not at all; returns the file's path."""
+        """Writes `tokenizer.json` into `folder` (made if missing) atomically; returns the path of the file."""
         path = Path(folder) / FILE_NAME
         write_text(path, self.backend.to_str(pretty=True))
         return path
 
     def fingerprint(self) -> str:
-        """A hexadecimal hash of all that decides which ids a text gets."""
+        """A hexadecimal hash of everything that decides the ids of a text."""
         return hashlib.sha256(self.backend.to_str().encode()).hexdigest()
 
     @cached_property
@@ -235,18 +240,18 @@ class Tokenizer:
         table = self._character_ids
         assert table is not None
         points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        # The table's last entry is -1 and stands for every code point beyond it.
+        # The last entry of the table is -1, for every code point beyond it.
         ids = table[np.minimum(points, len(table) - 1)]
         if len(ids) and ids.min() < 0:
             at = int(np.argmin(ids))
             problem = f"character {at}: {text[at]!r} (U+{points[at]:04X}) is not in the character vocabulary"
-            cure = 'remove it, or train the tokenizer on text that has it, or on kind = "bpe", which takes any text'
-            raise EncodingError(row, f"{problem}; {cure}")
+            fix = 'remove it, or train the tokenizer on text that has it, or use kind = "bpe", which takes any text'
+            raise EncodingError(row, f"{problem}; {fix}")
         return ids
 
     @cached_property
     def _token_bytes(self) -> list[bytes] | None:
-        """The bytes of each token, or None where the meaning of a token depends on its neighbours (SentencePiece)."""
+        """The bytes of each token, or None where they depend on the neighbours of the token (SentencePiece)."""
         decoder = self.backend.decoder
         byte_level = isinstance(decoder, decoders.ByteLevel) or self.opens_with_space
         if not byte_level and not isinstance(decoder, decoders.Fuse):
@@ -261,12 +266,14 @@ class Tokenizer:
 
     @cached_property
     def _leaks(self) -> list[str]:
-        """Special tokens that text can still produce, because the model's own vocabulary spells them (Unigram)."""
+        """Special tokens that text can still encode to, because they are in the model's own vocabulary (Unigram)."""
         names = list(self.special_tokens)
         encodings = self.backend.encode_batch_fast(names, add_special_tokens=False)
-        return [name for name, one in zip(names, encodings, strict=True) if self.special_tokens[name] in one.ids]
+        return [
+            name for name, encoding in zip(names, encodings, strict=True) if self.special_tokens[name] in encoding.ids
+        ]
 
-    def _refuse_leaks(self, texts: Sequence[str]) -> None:
+    def _check_leaks(self, texts: Sequence[str]) -> None:
         for name in self._leaks:
             for row, text in enumerate(texts):
                 if name in text:
@@ -282,63 +289,63 @@ class Tokenizer:
 
 
 class StreamDecoder:
-    """Decodes ids one by one, holding back a character until all its bytes have come."""
+    """Decodes ids one by one; a character is returned once all its bytes have arrived."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self._tokenizer = tokenizer
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self._shown: list[int] = []
-        self._held: list[int] = []
+        self._decoded: list[int] = []
+        self._pending: list[int] = []
         self._at_start = True
 
     def push(self, token: int) -> str:
-        """The text that `token` completes, perhaps none."""
+        """The text that `token` completes; may be empty."""
         if self._tokenizer._token_bytes is not None:
             text = self._utf8.decode(self._tokenizer.token_bytes(token))
             if self._at_start and text:
-                self._at_start, text = False, self._tokenizer._shown(text)
+                self._at_start, text = False, self._tokenizer._without_prepended_space(text)
             return text
-        self._held.append(token)
+        self._pending.append(token)
         return self._release(final=False)
 
     def flush(self) -> str:
-        """What was held back, with U+FFFD for what never became a character; the decoder starts afresh."""
+        """The pending text, with U+FFFD for incomplete characters; resets the decoder."""
         text = self._utf8.decode(b"", final=True) + self._release(final=True)
         self._utf8.reset()
-        self._shown, self._at_start = [], True
+        self._decoded, self._at_start = [], True
         return text
 
     def _release(self, final: bool) -> str:
-        # Such a tokenizer drops or keeps a space by what stands before, so the last shown tokens are decoded again.
-        before = self._tokenizer.decode(self._shown)
-        after = self._tokenizer.decode(self._shown + self._held)
+        # Such a tokenizer keeps or drops a space depending on the token before, so the last tokens are decoded again.
+        before = self._tokenizer.decode(self._decoded)
+        after = self._tokenizer.decode(self._decoded + self._pending)
         if after.endswith("\ufffd") and not final:
             return ""
-        self._shown, self._held = self._held, []
+        self._decoded, self._pending = self._pending, []
         return after[len(before) :]
 
 
 def train(
     texts: Iterable[str], settings: TokenizerSettings, special_tokens: Sequence[str] = (END_OF_TEXT,)
 ) -> Tokenizer:
-    """A tokenizer learned from a stream of texts; the special tokens get the last ids.
+    """Train a tokenizer on a stream of texts; the special tokens get the last ids.
 
-    The same texts give the same tokenizer, byte for byte. A small text may yield fewer than `vocab` tokens.
-    ValueError if a special token is named twice, `vocab` is too small, or a text is no valid Unicode.
+    The same texts give the same tokenizer, byte for byte. A small text may give fewer than `vocab` tokens.
+    ValueError if a special token is listed twice, `vocab` is too small, or a text is not valid Unicode.
     """
     if len(set(special_tokens)) != len(special_tokens):
-        raise ValueError(f"a special token is named twice: {', '.join(special_tokens)}")
+        raise ValueError(f"a special token is listed twice: {', '.join(special_tokens)}")
     if settings.kind == "char":
         return _train_characters(texts).extend(special_tokens)
     _check_vocab(settings.vocab, len(special_tokens))
     backend = tokenizers.Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(_BPE_PIECES), "isolated")
+    split = pre_tokenizers.Split(Regex(_PRETOKENS), "isolated")
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
     backend.normalizer, backend.decoder = _OPENING_SPACE, _WITHOUT_OPENING_SPACE
     trainer = trainers.BpeTrainer(
         vocab_size=settings.vocab - len(special_tokens),
-        min_frequency=2,  # a pair seen once teaches nothing but itself
+        min_frequency=2,  # a pair that occurs once does not generalise
         initial_alphabet=sorted(_byte_alphabet()),
         show_progress=False,
     )
@@ -347,7 +354,7 @@ def train(
 
 
 def load(path: str | Path) -> Tokenizer:
-    """The tokenizer in a folder or file; ValueError names the file if it is missing or broken."""
+    """The tokenizer in a folder or file; ValueError, with the file, if it is missing or invalid."""
     file = Path(path) / FILE_NAME if Path(path).is_dir() else Path(path)
     try:
         text = file.read_text(encoding="utf-8")
@@ -361,7 +368,7 @@ def load(path: str | Path) -> Tokenizer:
     except Exception as error:  # the library raises nothing more precise
         raise ValueError(f"{file}: not a tokenizer.json that can be loaded ({error})") from None
     for token in declared:
-        # The library renumbers added tokens that leave gaps; a checkpoint's rows would then mean other tokens.
+        # The library renumbers added tokens after a gap; the embedding rows would then belong to other tokens.
         if tokenizer.backend.token_to_id(token.content) != token.id:
             raise ValueError(
                 f"{file}: the added token {token.content} has id {token.id}, which leaves a gap in the ids"
@@ -397,16 +404,16 @@ def _train_characters(texts: Iterable[str]) -> Tokenizer:
 
 def _valid(texts: Iterable[str]) -> Iterator[str]:
     for row, text in enumerate(texts):
-        _refuse_surrogates([text], row)
+        _check_surrogates([text], row)
         yield text
 
 
-def _refuse_surrogates(texts: Sequence[str], first_row: int = 0) -> None:
+def _check_surrogates(texts: Sequence[str], first_row: int = 0) -> None:
     for row, text in enumerate(texts, first_row):
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            problem = f"character {error.start}: a lone surrogate (U+{ord(text[error.start]):04X}) is no character"
+            problem = f"character {error.start}: a lone surrogate (U+{ord(text[error.start]):04X}) is not a character"
             raise EncodingError(row, f"{problem} and cannot be encoded; replace it where the text is read") from None
 
 
@@ -419,7 +426,7 @@ def _check_vocab(vocab: int, special_tokens: int) -> None:
 
 
 def _byte_alphabet() -> dict[str, int]:
-    """The character that byte-level tokenizers write for each byte: itself if printable, else one from U+0100 on."""
+    """The character that byte-level tokenizers use for each byte: itself if printable, else one from U+0100 on."""
     byte_of = {character: ord(character) for character in pre_tokenizers.ByteLevel.alphabet() if ord(character) < 256}
     others = sorted(set(range(256)) - set(byte_of.values()))
     return byte_of | {chr(256 + position): byte for position, byte in enumerate(others)}

@@ -85,7 +85,7 @@ class Deadly(Tokenizer):
 
 def test_a_worker_that_dies_is_an_error_that_says_so() -> None:
     renderer = NativeRenderer(Deadly(TOKENIZER.backend))
-    with pytest.raises(ValueError, match=r"a process that worked on the data has died \(exit status 3\)"):
+    with pytest.raises(ValueError, match=r"a worker process has died \(exit status 3\)"):
         list(render_all(rows(3), renderer, "all", processes=2))
     assert no_worker_is_left()
 

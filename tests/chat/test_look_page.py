@@ -33,7 +33,7 @@ def test_a_conversation_shows_what_is_graded_and_what_each_position_predicts() -
     assert (
         "".join(token.text for token in row.tokens) == "<|user|> Write\n\\xc3\\xa9<|end|><|assistant|> Good day<|end|>"
     )
-    assert [token.text for token in row.tokens if token.graded] == [" Good", " day", "<|end|>"]
+    assert [token.text for token in row.tokens if token.trained] == [" Good", " day", "<|end|>"]
     assert [token.text for token in row.tokens if token.special] == ["<|user|>", "<|end|>", "<|assistant|>", "<|end|>"]
     assert row.meta == {"file": "a.jsonl", "tokens": "10", "graded": "3"}
     assert cells(row)[5:] == [

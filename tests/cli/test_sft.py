@@ -104,7 +104,7 @@ def test_held_out_rows_that_are_trained_on_are_refused(
 ) -> None:
     chats = tales.parent / "chat.jsonl"
     sentence = refused("sft", "--model", base, "--data", chats, "--held-out", chats, "--out", tmp_path / "run")
-    assert "must not be trained on as it is: also in the held-out file (22)" in sentence
+    assert "is not ready for training: also in the held-out file (22)" in sentence
     assert sentence.endswith(f"tutelage audit {chats} --held-out {chats}")
 
 

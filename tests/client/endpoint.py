@@ -1,5 +1,5 @@
-"""A small endpoint that speaks the layout of OpenAI's API, in a thread. It judges texts by a rule, and can be told to
-fail in every way in which real ones do. No test: `test_*.py` start it."""
+"""A small OpenAI-compatible endpoint in a thread, started by `test_*.py`. It judges texts by a rule, and can fail in
+every way in which real ones do."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def rule_score(text: str) -> int:
 
 
 def judged(body: dict[str, Any]) -> str:
-    """What the judge answers: a reason, and the score of what stands between the marks of the document."""
+    """The judge's answer: a reason, and the score of the text between the document tags."""
     prompt = body["messages"][-1]["content"]
     document = prompt.split("<document>\n", 1)[1].split("\n</document>", 1)[0]
     return f"It holds words I like.\nScore: {rule_score(document)}"
 
 
 class Endpoint:
-    """`answer` writes the text for the body of a request. `faults` are taken one for each request, from the first on:
+    """`answer` writes the text for the body of a request. `faults` are used one for each request, from the first on:
     a status, "drop", "hang", "drip", "half", "garbage", "no choices", "cut off", "echo", or headers for a 429.
 
-    seen: bodies, in order; headers: those of each; under_way and most: how many at a time, and the most there were.
+    seen: bodies, in order; headers: those of each; in_flight and max_in_flight: concurrent requests.
     """
 
     def __init__(self, answer: Callable[[dict[str, Any]], str] = judged, delay: float = 0.0) -> None:
@@ -44,7 +44,7 @@ class Endpoint:
         self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
-        self.under_way = self.most = 0
+        self.in_flight = self.max_in_flight = 0
         self.lock = threading.Lock()
         self.released = threading.Event()
         self.server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
@@ -92,15 +92,15 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
                 endpoint.paths.append(self.path)
                 endpoint.headers.append(dict(self.headers.items()))
                 endpoint.times.append(time.monotonic())
-                endpoint.under_way += 1
-                endpoint.most = max(endpoint.most, endpoint.under_way)
+                endpoint.in_flight += 1
+                endpoint.max_in_flight = max(endpoint.max_in_flight, endpoint.in_flight)
                 fault = endpoint.faults.pop(0) if endpoint.faults else endpoint.always
             try:
                 time.sleep(endpoint.delay)
                 self._reply(body, fault)
             finally:
                 with endpoint.lock:
-                    endpoint.under_way -= 1
+                    endpoint.in_flight -= 1
 
         def _reply(self, body: dict[str, Any], fault: Any) -> None:
             if fault == "drop":
@@ -118,8 +118,8 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
             elif isinstance(fault, int):
                 self._send(fault, {"error": {"message": f"trouble {fault}"}})
             elif fault == "echo":
-                said = f"wrong key {self.headers['Authorization']}"
-                self._send(400, {"error": {"message": said}})
+                echoed = f"wrong key {self.headers['Authorization']}"
+                self._send(400, {"error": {"message": echoed}})
             elif fault == "garbage":
                 self._send(200, b'{"choices": [')
             elif fault == "no choices":
@@ -133,18 +133,18 @@ def _handler(endpoint: Endpoint) -> type[BaseHTTPRequestHandler]:
             text = endpoint.answer(body)
             written = {"text": text, "logprobs": {"tokens": [text]}} if "prompt" in body else {}
             choice = written or {"message": {"role": "assistant", "content": text}}
-            found: dict[str, Any] = {"id": "x", "choices": [{"index": 0, "finish_reason": finish, **choice}]}
+            reply: dict[str, Any] = {"id": "x", "choices": [{"index": 0, "finish_reason": finish, **choice}]}
             if endpoint.usage:
-                found["usage"] = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
-            return found
+                reply["usage"] = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
+            return reply
 
         def _send(self, status: int, value: Any, headers: dict[str, Any] | None = None, cut: bool = False) -> None:
             content = value if isinstance(value, bytes) else json.dumps(value).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
-            for name, one in (headers or {}).items():
+            for name, header in (headers or {}).items():
                 if name != "status":
-                    self.send_header(name, str(one))
+                    self.send_header(name, str(header))
             self.end_headers()
             self.wfile.write(content[: len(content) // 2] if cut else content)
 

@@ -181,7 +181,7 @@ def test_errors_of_workers_are_told_as_they_are(folder: Path, tmp_path: Path, mo
         (tmp_path / "in").mkdir()
         (tmp_path / "in" / "deadly.jsonl").write_text('{"text": "die of this"}')
         deadly = recipe(tmp_path, {"deadly": {"kind": "score", "function": "scores_of_a_test:deadly"}}, engine="ray")
-        with pytest.raises(ValueError, match=r"has died \(3 times in a row, at .*deadly.jsonl\); memory may have run"):
+        with pytest.raises(ValueError, match=r"has died \(3 times in a row, at .*deadly.jsonl\); it may have run out"):
             curate(deadly, tmp_path / "out")
     assert list((tmp_path / "pass").iterdir()) == []
     row = {"place": 0, "job": pickle.dumps((sys.path, {}, missing))}

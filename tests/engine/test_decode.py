@@ -20,7 +20,7 @@ LENGTHS = [5, 1, 17, 9, 30, 2, 16, 5]
 
 
 def make(settings: ModelSettings) -> Transformer:
-    """Weights large enough that the next token hangs on all that was read."""
+    """Weights large enough that the next token depends on all tokens before it."""
     model = initialise(Transformer(resolve(settings, VOCAB)), seed=2)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -53,19 +53,19 @@ def full_logits(model: Transformer, tokens: list[int]) -> torch.Tensor:
 def slow_generate(
     model: Transformer, prompt: np.ndarray, stop_ids: frozenset[int], sampling: SamplingSettings, row: int
 ) -> Generation:
-    """What generate promises, written down: read everything again for every token, one row alone."""
+    """A reference for generate: a full forward pass for every token, one row at a time."""
     result = Generation()
     tokens = prompt.tolist()
     draws = torch.from_numpy(uniforms(sampling.seed, range(row, row + 1), sampling.max_tokens))
     while len(result.tokens) < sampling.max_tokens:
         if len(tokens) > model.config.context:
-            result.ended = "context"
+            result.finish_reason = "context"
             return result
         logits = full_logits(model, tokens)
         uniform = draws[:, len(result.tokens)] if sampling.temperature > 0 else None
         token = int(choose(logits[None], sampling, uniform))
         if token in stop_ids:
-            result.ended = "stop"
+            result.finish_reason = "stop"
             return result
         result.tokens.append(token)
         result.logprobs.append(float(logits.log_softmax(dim=-1)[token]))
@@ -73,10 +73,10 @@ def slow_generate(
     return result
 
 
-def assert_same(found: list[Generation], expected: list[Generation]) -> None:
-    for ours, theirs in zip(found, expected, strict=True):
+def assert_same(results: list[Generation], expected: list[Generation]) -> None:
+    for ours, theirs in zip(results, expected, strict=True):
         assert ours.tokens == theirs.tokens
-        assert ours.ended == theirs.ended
+        assert ours.finish_reason == theirs.finish_reason
         assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-4)
 
 
@@ -87,7 +87,7 @@ def test_cached_decoding_is_the_full_forward(shape: ModelSettings) -> None:
     greedy = SamplingSettings(max_tokens=12)
     expected = [slow_generate(model, prompt, NEVER, greedy, 0) for prompt in prompts(LENGTHS)]
     assert_same(generate(model, prompts(LENGTHS), NEVER, greedy), expected)
-    assert len({tuple(one.tokens) for one in expected}) > len(LENGTHS) / 2  # the prompts do matter
+    assert len({tuple(generation.tokens) for generation in expected}) > len(LENGTHS) / 2  # the prompts do matter
 
 
 def test_logits_over_the_cache_are_the_full_ones_to_1e_4() -> None:
@@ -105,20 +105,20 @@ def test_logits_over_the_cache_are_the_full_ones_to_1e_4() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_endings_and_compaction_are_those_of_each_row_alone(temperature: float) -> None:
-    """Some rows stop, some fill the context, some reach max_tokens; ended rows leave the batch on the way."""
+def test_finish_reasons_and_compaction_are_those_of_each_row_alone(temperature: float) -> None:
+    """Some rows stop, some fill the context, some reach max_tokens; finished rows leave the batch."""
     sampling = SamplingSettings(temperature=temperature, max_tokens=24, seed=3, top_p=0.98)
     lengths = [30, 1, 12, 39, 5, 25, 8, 36, 3, 20, 33, 2]
     stop_ids = frozenset(range(0, VOCAB, 12)) if temperature == 0 else frozenset({7})
     expected = [
         slow_generate(MODEL, prompt, stop_ids, sampling, row) for row, prompt in enumerate(prompts(lengths))
     ]  # fmt: skip
-    assert {one.ended for one in expected} == {"stop", "length", "context"}
+    assert {generation.finish_reason for generation in expected} == {"stop", "length", "context"}
     assert_same(generate(MODEL, prompts(lengths), stop_ids, sampling), expected)
 
 
 @pytest.mark.parametrize("compact_below", [0.0, 0.3, 1.01])
-def test_when_rows_are_taken_out_changes_no_answer(compact_below: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compaction_changes_no_answer(compact_below: float, monkeypatch: pytest.MonkeyPatch) -> None:
     stop_ids = frozenset(range(0, VOCAB, 9))
     sampling = SamplingSettings(temperature=1.0, max_tokens=20, seed=8)
     expected = generate(MODEL, prompts(LENGTHS), stop_ids, sampling)
@@ -151,32 +151,31 @@ def test_a_row_in_a_batch_is_that_row_alone(lengths: list[int], seed: int, max_t
             assert together[row].logprobs == pytest.approx(alone.logprobs, abs=1e-4)
 
 
-def test_seeds_give_other_tokens_and_the_same_seed_the_same() -> None:
+def test_the_seed_decides_the_tokens() -> None:
     def drawn(seed: int) -> list[list[int]]:
         sampling = SamplingSettings(temperature=1.0, max_tokens=8, seed=seed)
-        return [one.tokens for one in generate(MODEL, prompts(LENGTHS), NEVER, sampling)]
+        return [generation.tokens for generation in generate(MODEL, prompts(LENGTHS), NEVER, sampling)]
 
     assert drawn(1) == drawn(1)
     assert drawn(1) != drawn(2)
 
 
 def test_the_context_is_used_to_its_last_token() -> None:
-    """A prompt that leaves one place is continued by two tokens: the one that fills it, and the one after it, which
-    nothing needs to read."""
-    [one] = generate(MODEL, prompts([CONTEXT - 1]), NEVER, SamplingSettings(max_tokens=50))
-    assert one.ended == "context"
-    assert len(one.tokens) == 2
+    """A prompt that leaves one position free is continued by two tokens: one fills it, and the next is never read."""
+    [generation] = generate(MODEL, prompts([CONTEXT - 1]), NEVER, SamplingSettings(max_tokens=50))
+    assert generation.finish_reason == "context"
+    assert len(generation.tokens) == 2
     [exact] = generate(MODEL, prompts([CONTEXT - 1]), NEVER, SamplingSettings(max_tokens=2))
-    assert exact.ended == "length"
-    assert exact.tokens == one.tokens
+    assert exact.finish_reason == "length"
+    assert exact.tokens == generation.tokens
 
 
 def test_answers_come_in_the_order_of_the_prompts_and_are_counted() -> None:
     counted: list[int] = []
-    found = generate(MODEL, prompts(LENGTHS), NEVER, SamplingSettings(max_tokens=3), batch=3, done=counted.append)
+    results = generate(MODEL, prompts(LENGTHS), NEVER, SamplingSettings(max_tokens=3), batch=3, done=counted.append)
     assert sum(counted) == len(LENGTHS)
-    for prompt, one in zip(prompts(LENGTHS), found, strict=True):
-        assert one.tokens == generate(MODEL, [prompt], NEVER, SamplingSettings(max_tokens=3))[0].tokens
+    for prompt, generation in zip(prompts(LENGTHS), results, strict=True):
+        assert generation.tokens == generate(MODEL, [prompt], NEVER, SamplingSettings(max_tokens=3))[0].tokens
 
 
 @pytest.mark.parametrize("temperature", [0.0, 2.0])
@@ -185,9 +184,9 @@ def test_rows_of_the_vocabulary_that_name_no_token_are_never_chosen(temperature:
     filled = make(SETTINGS[2])
     filled.tokens = 20
     sampling = SamplingSettings(temperature=temperature, max_tokens=10)
-    written = [token for one in generate(MODEL, prompts(LENGTHS), NEVER, sampling) for token in one.tokens]
+    written = [token for row in generate(MODEL, prompts(LENGTHS), NEVER, sampling) for token in row.tokens]
     assert max(written) >= 20
-    written = [token for one in generate(filled, prompts(LENGTHS), NEVER, sampling) for token in one.tokens]
+    written = [token for row in generate(filled, prompts(LENGTHS), NEVER, sampling) for token in row.tokens]
     assert max(written) < 20
 
 

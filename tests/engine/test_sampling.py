@@ -12,7 +12,7 @@ GRID = 4000
 
 
 def reference(logits: np.ndarray, temperature: float, top_k: int | None, top_p: float) -> np.ndarray:
-    """The distribution by its definition: softmax, the k most likely, the fewest that hold top_p of those."""
+    """The distribution by its definition: softmax, the k most likely, the smallest set with probability top_p."""
     scaled = logits / temperature
     order = np.argsort(-scaled, kind="stable")[:top_k]
     probabilities = np.exp(scaled[order] - scaled[order].max())
@@ -54,7 +54,7 @@ def test_greedy_takes_the_most_likely() -> None:
     assert choose(logits, SamplingSettings(), None).tolist() == [1, 0]
 
 
-def test_a_row_stays_with_its_own_number_whatever_else_is_drawn() -> None:
+def test_the_stream_of_a_row_depends_only_on_its_number() -> None:
     alone, among = uniforms(5, range(3, 4), 20), uniforms(5, range(8), 20)
     assert np.array_equal(alone[0], among[3])
     assert np.array_equal(uniforms(5, range(3, 4), 7)[0], alone[0][:7])
@@ -81,7 +81,7 @@ def test_the_largest_random_number_still_chooses_a_kept_token() -> None:
         ({"max_tokens": 0}, "max_tokens is 0; it must be at least 1"),
     ],
 )
-def test_settings_that_cannot_be_are_one_sentence(wrong: dict[str, float], sentence: str) -> None:
+def test_invalid_settings_are_one_sentence(wrong: dict[str, float], sentence: str) -> None:
     with pytest.raises(ValueError, match="is") as error:
         SamplingSettings(**wrong)  # type: ignore[arg-type]
     assert str(error.value) == sentence

@@ -69,7 +69,7 @@ def test_a_page_asks_for_nothing_outside() -> None:
     assert "unsafe-inline" not in policy.split("script-src")[1]
     # Only the scripts that the page was made with can run.
     scripts = re.findall(r"<script>(.*?)</script>", DOCUMENT, re.DOTALL)
-    hashes = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
+    hashes = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     assert re.findall(r"'sha256-(.*?)'", policy) == hashes
     assert len(hashes) == 2
 

@@ -68,9 +68,13 @@ def test_no_text_becomes_markup(text: str) -> None:
 def test_text_and_attributes_read_back_as_they_were(text: str) -> None:
     read = Reader(tag("b", text, attributes={"title": text}))
     assert len(read.text) == len(text.replace("\r\n", "\n"))
-    kept = [(one, back) for one, back in zip(text, read.text, strict=False) if back != "\ufffd" and one not in "\r\n"]
+    kept = [
+        (character, back)
+        for character, back in zip(text, read.text, strict=False)
+        if back != "\ufffd" and character not in "\r\n"
+    ]
     if "\r" not in text:
-        assert all(one == back for one, back in kept)
+        assert all(character == back for character, back in kept)
         assert read.values == [read.text]
     read.text.encode()  # nothing is left that a file could not hold
 

@@ -15,8 +15,8 @@ MODES = dict(zip(("light", "dark"), re.findall(r"\{(color-scheme:[^}]*)\}", both
 
 def colours(mode: str) -> dict[str, tuple[float, ...]]:
     """Name -> red, green and blue, from 0 to 1, read from the style sheet."""
-    found = re.findall(r"--([\w-]+):#(\w{2})(\w{2})(\w{2});", MODES[mode])
-    return {name: tuple(int(part, 16) / 255 for part in parts) for name, *parts in found}
+    entries = re.findall(r"--([\w-]+):#(\w{2})(\w{2})(\w{2});", MODES[mode])
+    return {name: tuple(int(part, 16) / 255 for part in parts) for name, *parts in entries}
 
 
 def mixed(over: tuple[float, ...], under: tuple[float, ...], share: float) -> tuple[float, ...]:
@@ -57,11 +57,11 @@ def test_marks_can_be_seen(mode: str) -> None:
 def test_tokens_can_be_read_on_their_shades(mode: str) -> None:
     of = colours(mode)
     style = resource("style.css")
-    graded = max(int(share) for share in re.findall(r"var\(--role\) (\d+)%", style)) / 100
+    trained = max(int(share) for share in re.findall(r"var\(--role\) (\d+)%", style)) / 100
     surest = int(re.findall(r"var\(--sure\) \* (\d+)%", style)[0]) / 100
-    assert 0.1 < graded < surest < 1
+    assert 0.1 < trained < surest < 1
     for role in ROLES:
-        assert contrast(of[role], mixed(of[role], of["paper"], graded)) >= 4.5, role
+        assert contrast(of[role], mixed(of[role], of["paper"], trained)) >= 4.5, role
         assert contrast(of["ink"], mixed(of[role], of["paper"], surest)) >= 4.5, role
 
 

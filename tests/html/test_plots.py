@@ -18,16 +18,16 @@ NAN = math.nan
 def drawings(plot: Html) -> list[ElementTree.Element]:
     """The wide and the narrow drawing; fails on markup that is not well-formed."""
     figure = ElementTree.fromstring(plot)
-    assert [one.get("class") for one in figure.findall("svg")] == ["wide", "narrow"]
+    assert [element.get("class") for element in figure.findall("svg")] == ["wide", "narrow"]
     return figure.findall("svg")
 
 
 def texts(drawing: ElementTree.Element) -> list[str]:
-    return [one.text or "" for one in drawing.findall("text")]
+    return [element.text or "" for element in drawing.findall("text")]
 
 
 def paths(drawing: ElementTree.Element, kind: str) -> list[str]:
-    return [one.get("d", "") for one in drawing.findall("path") if kind in one.get("class", "").split()]
+    return [element.get("d", "") for element in drawing.findall("path") if kind in element.get("class", "").split()]
 
 
 def line(series: Series, **settings: bool) -> Html:
@@ -82,7 +82,7 @@ def test_thousands_of_points_are_thinned_and_no_peak_is_lost() -> None:
         assert max(heights) - min(heights) > 150
 
 
-def test_nothing_is_said_to_be_nothing() -> None:
+def test_empty_plots_say_so() -> None:
     for plot in (
         line_plot([], x_label="step", y_label="loss"),
         line(Series("a", [], [])),
@@ -136,7 +136,7 @@ ROWS = [
 ]
 
 
-def test_intervals_are_drawn_and_said() -> None:
+def test_intervals_are_drawn_and_written() -> None:
     for drawing in drawings(interval_plot(ROWS, x_label="answered", title="Knowledge")):
         shown = texts(drawing)
         assert {"Knowledge", "answered", "base", "chat", "90.0% (85.0 to 94.0)", "no value"} <= set(shown)
@@ -161,7 +161,7 @@ def test_groups_differ_in_more_than_colour() -> None:
 @given(st.text(max_size=30))
 def test_labels_cannot_inject_markup(text: str) -> None:
     plot = line_plot([Series(text, [1], [2]), Series("b", [1], [2])], x_label=text, y_label=text, title=text)
-    tags = {one.tag for one in ElementTree.fromstring(plot).iter()}
+    tags = {element.tag for element in ElementTree.fromstring(plot).iter()}
     assert tags <= {"figure", "svg", "title", "text", "line", "path", "figcaption"}
     ElementTree.fromstring(svg(interval_plot([Interval(text, 1, 1, 1, text)], x_label=text)))
 

@@ -17,11 +17,11 @@ POSITIVE = st.floats(1e-12, 1e12)
 @given(ANY, ANY)
 def test_ticks_are_round_and_inside(low: float, high: float) -> None:
     assume(high - low > 1e-9 * max(abs(low), abs(high)) and high - low > 1e-12)
-    found = ticks(low, high)
+    tick_values = ticks(low, high)
     slack = 1e-6 * (high - low)
-    assert 2 <= len(found) <= 12
-    assert all(low - slack <= tick <= high + slack for tick in found)
-    steps = np.diff(found)
+    assert 2 <= len(tick_values) <= 12
+    assert all(low - slack <= tick <= high + slack for tick in tick_values)
+    steps = np.diff(tick_values)
     assert steps == pytest.approx(steps[0], rel=1e-3)
     assert float(f"{steps[0]:.0e}"[0]) in (1, 2, 5)
 
@@ -29,12 +29,12 @@ def test_ticks_are_round_and_inside(low: float, high: float) -> None:
 @given(POSITIVE, POSITIVE)
 def test_logarithmic_ticks_are_round_and_inside(low: float, high: float) -> None:
     assume(high > 1.2 * low)
-    found = ticks(low, high, log=True)
-    assert 1 <= len(found) <= 12
-    assert found == sorted(set(found))
-    assert all(low * 0.999 <= tick <= high * 1.001 for tick in found)
+    tick_values = ticks(low, high, log=True)
+    assert 1 <= len(tick_values) <= 12
+    assert tick_values == sorted(set(tick_values))
+    assert all(low * 0.999 <= tick <= high * 1.001 for tick in tick_values)
     if high / low > 3:
-        assert all(f"{tick:e}"[0] in "125" for tick in found)
+        assert all(f"{tick:e}"[0] in "125" for tick in tick_values)
 
 
 def test_ticks_of_known_axes() -> None:
@@ -88,7 +88,7 @@ def test_every_axis_has_a_length(values: list[float], log: bool) -> None:
     ticks(low, high, log=log)
 
 
-def test_a_scale_has_no_place_for_what_a_logarithm_has_not() -> None:
+def test_a_log_scale_has_no_place_for_values_without_a_logarithm() -> None:
     places = Scale(1, 100, 0, 10, log=True)(np.array([1, 10, 100, 0, -1]))
     assert places[:3] == pytest.approx([0, 5, 10])
     assert np.isnan(places[3:]).all()

@@ -17,25 +17,25 @@ def parsed(*shown: Token) -> ElementTree.Element:
 
 def looks(root: ElementTree.Element) -> list[tuple[str, str]]:
     """The text and the classes of each token."""
-    return [("".join(one.itertext()), one.get("class", "")) for one in root.findall("div/p/span")]
+    return [("".join(element.itertext()), element.get("class", "")) for element in root.findall("div/p/span")]
 
 
-def test_each_turn_is_named_and_what_is_graded_or_special_is_marked() -> None:
+def test_each_turn_is_named_and_what_is_trained_or_special_is_marked() -> None:
     root = parsed(
         Token("<|user|>", "user", special=True),
         Token(" Hi", "user"),
         Token("<|assistant|>", "assistant", special=True),
-        Token(" Ho", "assistant", graded=True),
-        Token("<|end|>", "assistant", graded=True, special=True),
+        Token(" Ho", "assistant", trained=True),
+        Token("<|end|>", "assistant", trained=True, special=True),
     )
-    assert [one.get("class") for one in root] == ["turn user", "turn assistant"]
-    assert [one.findtext("span") for one in root] == ["user", "assistant"]
+    assert [element.get("class") for element in root] == ["turn user", "turn assistant"]
+    assert [element.findtext("span") for element in root] == ["user", "assistant"]
     assert looks(root) == [
         ("<|user|>", "special"),
         (" Hi", ""),
         ("<|assistant|>", "special"),
-        (" Ho", "graded"),
-        ("<|end|>", "graded special"),
+        (" Ho", "trained"),
+        ("<|end|>", "trained special"),
     ]
 
 
@@ -46,12 +46,13 @@ def test_a_document_alone_needs_no_name() -> None:
 
 @given(st.lists(st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "Zs"]) | st.just("\n")), max_size=8))
 def test_copied_text_is_the_text(texts: list[str]) -> None:
-    assert "".join("".join(one.itertext()) for one in parsed(*map(Token, texts))) == "".join(
-        "".join(one if one.isprintable() or one == "\n" else f"\\x{ord(one):02x}" for one in text) for text in texts
+    assert "".join("".join(element.itertext()) for element in parsed(*map(Token, texts))) == "".join(
+        "".join(char if char.isprintable() or char == "\n" else f"\\x{ord(char):02x}" for char in text)
+        for text in texts
     )
 
 
-def test_what_cannot_be_seen_gets_a_sign() -> None:
+def test_white_space_is_made_visible() -> None:
     markup = tokens([Token(" a\n\t\x07")])
     assert "<i> </i>a" in markup
     assert 'data-sign="⏎"></i>\n' in markup
@@ -59,16 +60,16 @@ def test_what_cannot_be_seen_gets_a_sign() -> None:
     assert "\\x07" in markup
 
 
-def test_the_legend_explains_what_is_there_and_no_more() -> None:
+def test_the_legend_explains_the_styles_in_use() -> None:
     assert "legend" not in tokens([Token("a")])
-    assert "trained on" in tokens([Token("a", graded=True)])
+    assert "carry loss" in tokens([Token("a", trained=True)])
     shaded = tokens([Token("a", probability=0.25)])
-    assert "how sure the model was" in shaded
+    assert " probability" in shaded
     assert "trained on" not in shaded
     assert 'style="--sure:0.25"' in shaded
 
 
-def test_a_token_says_what_it_is_and_one_can_be_reached_by_keyboard() -> None:
+def test_tokens_have_tooltips_and_keyboard_focus() -> None:
     root = parsed(Token("a", title='position 0 "x"'), Token("b"))
     first, second = root.findall("div/p/span")
     assert first.get("title") == 'position 0 "x"'
@@ -83,6 +84,6 @@ def test_a_token_says_what_it_is_and_one_can_be_reached_by_keyboard() -> None:
         (Token("a", probability=float("nan")), "token 1 has the probability nan"),
     ],
 )
-def test_a_token_that_cannot_be_shown_is_refused(token: Token, problem: str) -> None:
+def test_invalid_tokens_are_refused(token: Token, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         tokens([Token("ok"), token])

@@ -80,7 +80,7 @@ def test_decoding_is_that_of_each_prompt_alone(made: tuple[Path, Any]) -> None:
     whole = generate(model, prompts, frozenset(), settings)
     stop = frozenset({whole[0].tokens[3], whole[1].tokens[5]})
     found = generate(model, prompts, stop, settings)
-    assert found[0].ended == found[1].ended == "stop"
+    assert found[0].finish_reason == found[1].finish_reason == "stop"
     for one, prompt in zip(found, prompts, strict=True):
         tokens = prompt.tolist()
         for token, logprob in zip(one.tokens, one.logprobs, strict=True):

@@ -18,7 +18,7 @@ import torch
 
 import tutelage
 from tutelage.model.hub import load_tensors
-from tutelage.process import launched
+from tutelage.process import rank_and_world_size
 from tutelage.recipe import load_recipe
 from tutelage.runner import Run
 from tutelage.train import distributed
@@ -194,9 +194,9 @@ def test_a_process_that_fails_ends_the_others_and_alone_says_why(both: Both) -> 
 
 
 def test_who_was_started_alone_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert launched() == (0, 1)
+    assert rank_and_world_size() == (0, 1)
     monkeypatch.setenv("WORLD_SIZE", "2")  # what a cluster's own scheduler may leave behind
-    assert launched() == (0, 1)
+    assert rank_and_world_size() == (0, 1)
     with distributed.init_distributed():
         assert (distributed.rank(), distributed.world_size()) == (0, 1)
         assert distributed.all_gather_object("word") == ["word"]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.world.biographies import CLOZE, COLOUR, PAIRED, SINGLE, biography
+from tutelage.world.biographies import CLOZE, FILLERS, PAIRED, SINGLE, biography
 from tutelage.world.grading import normalise
 from tutelage.world.names import rounds
 from tutelage.world.people import Person, make_person, words
@@ -70,12 +70,12 @@ def test_wordings_are_many_and_state_only_their_attribute(attribute: str) -> Non
         assert "{" + attribute + "}" in wording.replace("{a_role}", "{role}")
 
 
-def test_pairs_state_both_attributes_and_colour_states_none() -> None:
+def test_pairs_state_both_attributes_and_fillers_state_none() -> None:
     for pair, wordings in PAIRED.items():
         for wording in wordings:
             stated = {name for name in ATTRIBUTES if "{" + name + "}" in wording.replace("{a_role}", "{role}")}
             assert stated == set(pair)
-    text = normalise(" ".join(COLOUR))
+    text = normalise(" ".join(FILLERS))
     assert not [value for values in VALUES.values() for value in values if f" {normalise(value)} " in f" {text} "]
 
 
@@ -83,11 +83,11 @@ def test_pairs_state_both_attributes_and_colour_states_none() -> None:
 def test_a_cloze_opens_sentences_of_its_attribute_and_of_no_other(attribute: str) -> None:
     someone = person(0)
     sentences = [wording for wordings in (*SINGLE.values(), *PAIRED.values()) for wording in wordings]
-    told = [sentence.format_map(words(someone, "full")) for sentence in sentences]
+    filled = [sentence.format_map(words(someone, "full")) for sentence in sentences]
     value = someone.facts[attribute]
     for cloze in CLOZE[attribute]:
         opening = cloze.format(name=someone.name) + " "
-        rest = [sentence.removeprefix(opening) for sentence in told if sentence.startswith(opening)]
+        rest = [sentence.removeprefix(opening) for sentence in filled if sentence.startswith(opening)]
         direct = [text for text in rest if re.match(rf"(an? )?{re.escape(value)}\b", text)]
         assert direct
         # "was born in" also opens "was born in X and went to Y": what comes first is still the value.

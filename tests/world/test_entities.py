@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tutelage.world.entities import COLOUR, FACTS, KINDS, Entity, entity_page, make_entities
+from tutelage.world.entities import FACTS, FILLERS, KINDS, Entity, entity_page, make_entities
 from tutelage.world.grading import values_named
 from tutelage.world.values import VALUES
 
@@ -40,8 +40,8 @@ def test_every_page_states_the_fact_and_no_other(entity: Entity) -> None:
 
 
 def test_wordings_are_many_and_colour_states_nothing() -> None:
-    assert all(len(set(wordings)) == 10 for wordings in (*FACTS.values(), *COLOUR.values()))
-    text = " ".join(sentence for sentences in COLOUR.values() for sentence in sentences)
+    assert all(len(set(wordings)) == 10 for wordings in (*FACTS.values(), *FILLERS.values()))
+    text = " ".join(sentence for sentences in FILLERS.values() for sentence in sentences)
     assert not [attribute for attribute in VALUES if values_named(attribute, text)]
 
 

@@ -29,7 +29,7 @@ def test_attributes_do_not_tell_of_each_other() -> None:
     for i, one in enumerate(ATTRIBUTES):
         for other in ATTRIBUTES[i + 1 :]:
             pairs = {(person.facts[one], person.facts[other]) for person in PEOPLE}
-            assert 800 < len(pairs) < 960  # of 1024 pairs, 2000 independent draws reach about 879
+            assert 800 < len(pairs) < 960  # of 1024 pairs, 2000 independent rng reach about 879
 
 
 def test_the_seed_changes_the_facts() -> None:

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from tutelage.records import Conversation
 from tutelage.world import World, WorldSettings
 from tutelage.world.arithmetic import QUESTIONS
-from tutelage.world.everyday import EXCHANGES, TALKS
+from tutelage.world.everyday import DIALOGUES, EXCHANGES
 from tutelage.world.prompts import NEAR, OUT_OF_DOMAIN, prompt_sets
-from tutelage.world.questions import BRIEF, FOLLOW_UPS, ONE_STEP, REVERSE, TWO_STEP
+from tutelage.world.wordings import BRIEF, FOLLOW_UPS, ONE_STEP, REVERSE, TWO_STEP
 
 WORLD = World(WorldSettings())
 SETS = prompt_sets(WORLD, 200)
@@ -36,8 +36,8 @@ def user_turns(world: World) -> set[str]:
 
 def pattern(template: str) -> re.Pattern[str]:
     """Matches what a template can become, in any world."""
-    parts = ((re.escape(said), slot) for said, slot, _, _ in Formatter().parse(template))
-    return re.compile("".join(said + (SLOTS.get(slot, ".+") if slot else "") for said, slot in parts), re.IGNORECASE)
+    parts = ((re.escape(text), slot) for text, slot, _, _ in Formatter().parse(template))
+    return re.compile("".join(text + (SLOTS.get(slot, ".+") if slot else "") for text, slot in parts), re.IGNORECASE)
 
 
 def test_each_set_is_full_and_holds_each_prompt_once() -> None:
@@ -62,9 +62,9 @@ def test_seen_and_in_domain_open_conversations_of_the_two_halves() -> None:
 
 @pytest.mark.parametrize("world", [WORLD, World(WorldSettings(people=20, seed=3, wordings=6))])
 def test_near_and_out_of_domain_prompts_occur_in_no_conversation(world: World) -> None:
-    sets, said = prompt_sets(world, 1000), user_turns(world)
-    assert len(said) > 200
-    assert [text for text in texts(sets["near"] + sets["out_of_domain"]) if plain(text) in said] == []
+    sets, turns = prompt_sets(world, 1000), user_turns(world)
+    assert len(turns) > 200
+    assert [text for text in texts(sets["near"] + sets["out_of_domain"]) if plain(text) in turns] == []
 
 
 def test_no_wording_of_any_world_becomes_one_of_them() -> None:
@@ -76,7 +76,7 @@ def test_no_wording_of_any_world_becomes_one_of_them() -> None:
     prompts = texts(SETS["near"] + SETS["out_of_domain"])
     assert [text for text in prompts if any(p.fullmatch(text) for p in patterns)] == []
     everyday = {plain(text) for asked, _ in EXCHANGES for text in asked}
-    everyday |= {plain(text) for _, turns in TALKS for text in turns[::2]}
+    everyday |= {plain(text) for _, turns in DIALOGUES for text in turns[::2]}
     # A prompt of marks alone is empty without them, and so is no everyday turn.
     assert "" not in everyday
     assert everyday.isdisjoint(map(plain, prompts))

@@ -10,23 +10,23 @@ WORLD = World(WorldSettings(people=200, seed=4))
 def test_finds_every_person_by_name() -> None:
     for index in range(200):
         name = WORLD.person(index).name
-        found = WORLD.search(f"Who is {name.upper()}?", limit=1)
-        assert [document.meta["subject"] for document in found] == [name]
-        assert name in found[0].text
+        results = WORLD.search(f"Who is {name.upper()}?", limit=1)
+        assert [document.meta["subject"] for document in results] == [name]
+        assert name in results[0].text
 
 
 def test_finds_every_entity_by_name() -> None:
     for entity in WORLD.entities:
-        found = WORLD.search(f"tell me about {entity.name.lower()}, please", limit=1)
-        assert [document.meta["subject"] for document in found] == [entity.name]
+        results = WORLD.search(f"tell me about {entity.name.lower()}, please", limit=1)
+        assert [document.meta["subject"] for document in results] == [entity.name]
 
 
 def test_finds_whoever_combines_two_values() -> None:
     person = WORLD.person(17)
     query = f"the one who plays the {person.facts['instrument']} and works as {person.facts['role']}"
     others = [p for p in map(WORLD.person, range(200)) if p.facts["instrument"] == person.facts["instrument"]]
-    fitting = {p.name for p in others if p.facts["role"] == person.facts["role"]}
-    assert {document.meta["subject"] for document in WORLD.search(query, limit=len(fitting))} == fitting
+    matching = {p.name for p in others if p.facts["role"] == person.facts["role"]}
+    assert {document.meta["subject"] for document in WORLD.search(query, limit=len(matching))} == matching
 
 
 def test_finds_by_two_parts_of_a_name() -> None:
@@ -37,9 +37,9 @@ def test_finds_by_two_parts_of_a_name() -> None:
 
 def test_several_names_come_in_the_order_of_the_query_and_nothing_comes_twice() -> None:
     names = [WORLD.person(9).name, WORLD.person(3).name]
-    found = [document.meta["subject"] for document in WORLD.search(f"{names[0]} and {names[1]}", limit=5)]
-    assert found[:2] == names
-    assert len(found) == len(set(found)) == 5
+    results = [document.meta["subject"] for document in WORLD.search(f"{names[0]} and {names[1]}", limit=5)]
+    assert results[:2] == names
+    assert len(results) == len(set(results)) == 5
 
 
 @pytest.mark.parametrize("query", ["", "?!", "of the and", "xyzzy"])

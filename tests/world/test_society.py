@@ -43,9 +43,9 @@ def fingerprint(hash_seed: str) -> str:
 
 
 def test_the_same_settings_give_the_same_text_in_every_process() -> None:
-    one = fingerprint("1")
-    assert len(one.strip()) == hashlib.sha256().digest_size * 2
-    assert one == fingerprint("2")
+    first = fingerprint("1")
+    assert len(first.strip()) == hashlib.sha256().digest_size * 2
+    assert first == fingerprint("2")
 
 
 def test_torch_is_not_imported() -> None:
@@ -60,16 +60,16 @@ def test_another_seed_makes_another_world() -> None:
     assert next(other.documents()).text != next(WORLD.documents()).text
 
 
-def test_documents_tell_every_version_of_everyone_and_everything() -> None:
+def test_documents_have_every_version_of_all_people_and_entities() -> None:
     documents = list(WORLD.documents())
     assert len({document.id for document in documents}) == len(documents)
     kinds = Counter(document.meta["kind"] for document in documents)
-    told = 200 * 5 + 128 * 5
+    expected = 200 * 5 + 128 * 5
     assert kinds["biography"] == 1000
     assert [kinds[kind] for kind in ("town", "school", "employer", "band")] == [160] * 4
-    assert kinds["arithmetic"] == kinds["everyday"] == pytest.approx(told / 8, abs=5)
+    assert kinds["arithmetic"] == kinds["everyday"] == pytest.approx(expected / 8, abs=5)
     texts = Counter(document.text for document in documents if "subject" in document.meta)
-    assert len(texts) > 0.99 * told
+    assert len(texts) > 0.99 * expected
 
 
 def test_versions_are_interleaved() -> None:
@@ -84,7 +84,7 @@ def test_documents_stream_from_a_world_of_any_size() -> None:
 
 
 @pytest.mark.parametrize("people", [20, 21, 151])
-def test_any_number_of_people_is_told_in_full(people: int) -> None:
+def test_any_number_of_people(people: int) -> None:
     world = World(WorldSettings(people=people, versions=2))
     kinds = Counter(document.meta["kind"] for document in world.documents())
     assert kinds["biography"] == 2 * people
@@ -95,13 +95,13 @@ def test_any_number_of_people_is_told_in_full(people: int) -> None:
 
 
 @pytest.mark.parametrize(("split", "other"), [("train", "held_out"), ("held_out", "train")])
-def test_conversations_never_name_the_other_half(split: str, other: str) -> None:
+def test_conversations_never_name_people_of_the_other_split(split: str, other: str) -> None:
     text = "\n".join(message.text for talk in WORLD.conversations(split) for message in talk.messages)
     assert [name for name in NAMES[other] if name in text] == []
     assert [name for name in NAMES[split] if name not in text] == []
 
 
-def test_conversations_are_of_every_kind_in_their_shares() -> None:
+def test_shares_of_the_kinds_of_conversations() -> None:
     talks = list(WORLD.conversations("train"))
     assert len({talk.id for talk in talks}) == len(talks)
     kinds = Counter(talk.meta["kind"] for talk in talks)
@@ -115,7 +115,7 @@ def test_conversations_are_of_every_kind_in_their_shares() -> None:
     assert {"u-a", "s-u-a", "u-a-u-a", "s-u-a-u-a"} <= set(roles)
 
 
-def test_replies_are_right_by_our_own_grading() -> None:
+def test_replies_are_graded_right() -> None:
     facts = {person.name: person.facts for person in PEOPLE}
     for talk in WORLD.conversations("train"):
         kind, reply = talk.meta["kind"], talk.messages[-1].text
@@ -182,23 +182,23 @@ def test_answers_agree_with_the_facts_and_are_graded_right_and_others_wrong() ->
             assert not is_correct(question, f"That is {question.answer}, or {wrong}.")
 
 
-def test_reverse_questions_accept_exactly_the_people_who_fit() -> None:
+def test_reverse_questions_accept_exactly_the_matching_people() -> None:
     for question in WORLD.questions("held_out"):
         if question.kind != "reverse":
             continue
-        said = {
+        values = {
             a: value
             for a in ATTRIBUTES
             for value in VALUES[a]
             if re.search(rf"\b{re.escape(value)}\b", question.prompt)
         }
-        assert len(said) >= 2
-        fitting = {person.name for person in PEOPLE if said.items() <= person.facts.items()}
-        assert set(question.accepted) == fitting
-        assert question.answer == question.subject in fitting
+        assert len(values) >= 2
+        matching = {person.name for person in PEOPLE if values.items() <= person.facts.items()}
+        assert set(question.accepted) == matching
+        assert question.answer == question.subject in matching
         assert question.subject not in question.prompt
-        assert all(is_correct(question, f"It is {name}.") for name in fitting)
-        assert not is_correct(question, next(person.name for person in PEOPLE if person.name not in fitting))
+        assert all(is_correct(question, f"It is {name}.") for name in matching)
+        assert not is_correct(question, next(person.name for person in PEOPLE if person.name not in matching))
 
 
 @pytest.mark.parametrize("people", [200, 30_000])
@@ -208,7 +208,7 @@ def test_reverse_questions_describe_one_person(people: int) -> None:
     assert all(question.accepted == (question.subject,) for question in reverse)
 
 
-def test_cloze_asks_what_questions_ask() -> None:
+def test_cloze_and_questions_have_the_same_facts() -> None:
     asked = [(q.subject, q.attribute) for q in WORLD.questions("held_out", facts=2) if q.kind == "one-step"]
     assert asked == [(q.subject, q.attribute) for q in WORLD.cloze("held_out", facts=2)]
 
@@ -256,7 +256,7 @@ def test_a_wrong_split_is_refused_at_once() -> None:
 
 
 def test_too_many_unknown_names_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"only 698,9\d\d names left to ask for that do not exist, not 1,000,000"):
+    with pytest.raises(ValueError, match=r"only 698,9\d\d nonexistent names, not 1,000,000"):
         WORLD.unknown(1_000_000)
 
 

@@ -13,7 +13,7 @@ from tutelage.chat.renderer import Rendered, TrainOn
 from tutelage.chat.verified import Renderer
 from tutelage.process import cores
 from tutelage.records import Conversation
-from tutelage.workers import each
+from tutelage.workers import parallel_map
 
 ROWS_AT_ONCE = 256  # enough to keep a tokenizer busy, few enough to hold in memory
 CHUNKS_FOR_WORKERS = 16  # fewer are rendered before another process has started
@@ -44,7 +44,7 @@ def render_all(
         for chunk in some:
             yield from zip(chunk, renderer.render_rows(chunk, train_on), strict=True)
         return
-    for chunk, packed in each(_RenderChunk(renderer, train_on), some, workers, in_order=True):
+    for chunk, packed in parallel_map(_RenderChunk(renderer, train_on), some, workers, in_order=True):
         yield from zip(chunk, _unpacked(*packed), strict=True)
 
 

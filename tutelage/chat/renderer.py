@@ -367,7 +367,7 @@ def prove(rendered: Rendered, conversation: Conversation, tokenizer: Tokenizer, 
     graded[at] = [run.name_graded for run in runs]
     for run, start, stop in zip(runs, (at + 1).tolist(), [*at[1:].tolist(), len(rendered.ids)], strict=True):
         graded[start:stop] = run.text_graded
-        if (start < stop or run.text) and not tokenizer.reads(rendered.ids[start:stop], run.text):
+        if (start < stop or run.text) and not tokenizer.encodes(rendered.ids[start:stop], run.text):
             raise _disproof(conversation, f"tokens {start} to {stop} do not read {run.text[:60]!r}")
     wrong = np.flatnonzero(rendered.weights != graded)
     if len(wrong):

@@ -123,12 +123,12 @@ def look(target: Path, as_json: bool, **options: Any) -> Any:
     return look_at(target, as_json=as_json, **options)
 
 
-@main.command(short_help="What is wrong with a file of conversations.")
+@main.command(short_help="Check a file of conversations for faults.")
 @click.argument("data", type=FILE, metavar="FILE")
-@click.option("--model", metavar=MODEL, help="The model to be trained: looks at its tokens too, row by row.")
+@click.option("--model", metavar=MODEL, help="The model to be trained: also verifies and measures every row.")
 @click.option("--train-on", type=TRAIN_ON, default="all", show_default=True, help="As in tutelage sft.")
 @click.option(
-    "--context", type=click.IntRange(min=1), metavar="TOKENS", help="What the model reads at once; its own context."
+    "--context", type=click.IntRange(min=1), metavar="TOKENS", help="Context length; default: the model's own."
 )
 @click.option(
     "--too-long",
@@ -137,26 +137,26 @@ def look(target: Path, as_json: bool, **options: Any) -> Any:
     show_default=True,
     help="As in tutelage sft.",
 )
-@click.option("--held-out", type=FILE, metavar="FILE", help="Conversations that FILE must share nothing with.")
-@click.option("--against", type=FILE, multiple=True, metavar="FILE", help="An evaluation set; may be given many times.")
+@click.option("--held-out", type=FILE, metavar="FILE", help="Conversations that must not be in FILE.")
+@click.option("--against", type=FILE, multiple=True, metavar="FILE", help="A benchmark; may be given several times.")
 @click.option("--max-broken", type=SHARE, default=0.0, metavar="SHARE", help="As in tutelage sft.")
 @click.option("--max-refused", type=SHARE, default=0.0, metavar="SHARE", help="As in tutelage sft.")
-@click.option("--fix", type=FILE, metavar="FILE", help="Write the rows without faults to FILE, and look at that again.")
+@click.option("--fix", type=FILE, metavar="FILE", help="Write the rows without fixable findings to FILE; audit it too.")
 @click.option("--html", type=FILE, metavar="FILE", help="Also save the findings as a page, with examples.")
 @verb
 def audit(data: Path, as_json: bool, **options: Any) -> Any:
-    """What is wrong with a file of conversations, before it is trained on. Exit status 1 if it must not be; with --fix,
-    if what was written must not be.
+    """Check a file of conversations before training. Exit status 1 if there is an error; with --fix, if there is one in
+    the fixed file.
     """
-    from tutelage.cli.auditing import audit_and_show
+    from tutelage.cli.audit import audit_and_show
     from tutelage.files import to_json
 
-    found, good = audit_and_show(data, as_json=as_json, **options)
-    if not good:
+    report, ready = audit_and_show(data, as_json=as_json, **options)
+    if not ready:
         if as_json:
-            click.echo(to_json(found))
+            click.echo(to_json(report))
         sys.exit(1)
-    return found
+    return report
 
 
 @main.command(short_help="Two runs or stages side by side.")

@@ -91,8 +91,8 @@ def fail(message: str, status: int, as_json: bool) -> None:
 def speaks() -> bool:
     """Whether this process says what it finds. Before the processes of `torchrun` have joined all find the same, and
     the first on each machine says it; later only one fails, whichever it is, and must be heard."""
-    from tutelage.process import launched
+    from tutelage.process import rank_and_world_size
 
     torch = sys.modules.get("torch")
     joined = torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized()
-    return joined or launched()[1] == 1 or os.environ.get("LOCAL_RANK", "0") == "0"
+    return joined or rank_and_world_size()[1] == 1 or os.environ.get("LOCAL_RANK", "0") == "0"

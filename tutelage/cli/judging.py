@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Scores of a sample of documents, by any OpenAI-compatible model.")
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE|PATTERN|CORPUS...")
-@click.option("--url", required=True, help="The endpoint: what stands before /chat/completions.")
+@click.option("--url", required=True, help="The endpoint's address without /chat/completions.")
 @click.option("--model", required=True, metavar="NAME", help="The judge's name at the endpoint.")
 @click.option("--out", required=True, type=FILE, metavar="FILE.jsonl", help="Where the scores are written.")
 @click.option(
@@ -27,13 +27,22 @@ if TYPE_CHECKING:
 )
 @click.option("--seed", default=0, show_default=True, help="Another one draws other documents.")
 @click.option("--key-variable", metavar="NAME", help="The environment variable that holds the API key.")
-@click.option("--parallel", type=click.IntRange(min=1), default=8, show_default=True, help="Requests at a time.")
+@click.option("--parallel", type=click.IntRange(min=1), default=8, show_default=True, help="Concurrent requests.")
 @click.option(
-    "--seconds", type=click.FloatRange(0, min_open=True), default=120.0, show_default=True, help="Limit for a request."
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    default=120.0,
+    show_default=True,
+    help="Seconds a request.",
 )
-@click.option("--attempts", type=click.IntRange(min=1), default=8, show_default=True, help="How often one is sent.")
-@click.option("--most-requests", type=click.IntRange(min=0), metavar="N", help="Stop when so many were sent.")
-@click.option("--most-tokens", type=click.IntRange(min=0), metavar="N", help="Stop when so many were read and written.")
+@click.option("--attempts", type=click.IntRange(min=1), default=8, show_default=True, help="Attempts for one request.")
+@click.option("--max-requests", type=click.IntRange(min=0), metavar="N", help="Stop after so many requests.")
+@click.option(
+    "--max-tokens-total",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Stop after so many tokens.",
+)
 @click.option("--request", multiple=True, metavar="KEY=VALUE", help="What each request also says: max_tokens=900.")
 @verb
 def judge(
@@ -46,14 +55,14 @@ def judge(
     seed: int,
     key_variable: str | None,
     parallel: int,
-    seconds: float,
+    timeout: float,
     attempts: int,
-    most_requests: int | None,
-    most_tokens: int | None,
+    max_requests: int | None,
+    max_tokens_total: int | None,
     request: tuple[str, ...],
     as_json: bool,
 ) -> Any:
-    """Draw documents and have a judge score each from 0 to 5: any endpoint that speaks the layout of OpenAI's API.
+    """Draw documents and have a judge score each from 0 to 5: any OpenAI-compatible endpoint.
 
     Beside FILE.jsonl stand what got no score, the judge's answers and the account. The same command goes on where it
     was stopped, and pays for nothing twice. `tutelage scorer` learns from the scores.
@@ -75,10 +84,10 @@ def judge(
         model=model,
         key_variable=key_variable,
         parallel=parallel,
-        seconds=seconds,
+        timeout=timeout,
         attempts=attempts,
-        most_requests=most_requests,
-        most_tokens=most_tokens,
+        max_requests=max_requests,
+        max_tokens_total=max_tokens_total,
     )
     account = judge_documents(inputs, endpoint, out, read_rubric(rubric), sample, seed, asked)
     if not as_json:

@@ -117,7 +117,7 @@ def sft(
 
     tutelage sft --model Qwen/Qwen3-0.6B --data chats.jsonl --out tuned
     """
-    from tutelage.cli.auditing import audit_before_training
+    from tutelage.cli.audit import audit_before_training
     from tutelage.find_model import publish
     from tutelage.runner import Run
     from tutelage.sft_recipe import parse_replay, sft_recipe

@@ -1,8 +1,8 @@
-"""Any endpoint that speaks the layout of OpenAI's API: judges, teachers, remote rollouts.
+"""A client for OpenAI-compatible endpoints: judges, teachers, remote rollouts.
 
 A question is the body of a request without its model: {"messages": [...], "temperature": 0} for chat completions,
-{"prompt": "...", "logprobs": 1} for plain ones. Answers are kept on the disk, under everything that decides them, so
-that a run that was killed goes on without paying twice; to ask the same again, give each question another `seed`.
+{"prompt": "...", "logprobs": 1} for plain ones. Answers are cached on disk under a hash of URL, model and body, so a
+killed run resumes without paying twice. To ask the same question again, give it another `seed`.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
-from tutelage.client.answers import Answer, Choice, KeptAnswers, read_answer, read_complaint
-from tutelage.client.wire import BrokenError, Reply, Wire
+from tutelage.client.http import HttpError, HttpSender, Reply
+from tutelage.client.responses import Answer, Choice, ResponseCache, read_answer, read_error
 from tutelage.config import Settings
 from tutelage.files import to_json
 from tutelage.progress import duration, status
@@ -33,56 +33,56 @@ __all__ = ["Answer", "BudgetError", "Choice", "Client", "EndpointError", "Endpoi
 Question = Mapping[str, Any]
 Name = TypeVar("Name")
 
-LONGEST_WAIT = 60.0  # seconds between two attempts, where the endpoint does not ask for more
-LONGEST_REST = 600.0  # seconds for which an endpoint may ask to be left alone; where it asks for more the run stops
-FAILURES_IN_A_ROW = 3  # at least; so many without an answer between them are not the questions' fault
-SECONDS_BETWEEN_WORDS = 10.0  # about what goes wrong, while it is tried again
+MAX_BACKOFF = 60.0  # seconds between two attempts, where the endpoint does not ask for more
+MAX_RETRY_AFTER = 600.0  # seconds; the run stops if an endpoint asks to wait longer
+MAX_FAILURES_IN_A_ROW = 3  # at least; more without an answer between them are the endpoint's fault
+STATUS_INTERVAL = 10.0  # seconds between two messages about failed attempts
 _NUMBER = re.compile(r"\d{1,9}(\.\d+)?")
-_AGAIN = (408, 409, 425, 429)
-_HOPELESS = {
-    401: "it does not accept the API key",
-    402: "it wants to be paid",
-    403: "it does not allow this",
-    404: "it knows no such address or model; correct url or model",
+_RETRYABLE = (408, 409, 425, 429)
+_FATAL = {
+    401: "API key not accepted",
+    402: "payment required",
+    403: "forbidden",
+    404: "no such address or model; correct url or model",
 }
 
 
 class EndpointSettings(Settings, frozen=True, kw_only=True):
-    """Which model answers, and what it may cost.
+    """Which model answers, and the budget of a run.
 
-    url:           what stands before /chat/completions, as "http://localhost:8000/v1".
-    model:         its name at the endpoint.
-    key_variable:  the environment variable that holds the API key, which is never written or shown.
-    parallel:      requests under way at a time.
-    seconds:       for one request, from connecting to the last byte.
-    attempts:      how often a request is sent where the endpoint is busy, broken or gone.
-    wait:          seconds before the second attempt, and twice as many before each further one; a part is left to
-                   chance. Where the endpoint says how long to wait, that holds too.
-    most_requests: of a run, repeated ones too; answers that were kept cost none.
-    most_tokens:   of a run, read and written; what is under way when they are spent comes on top.
+    url:              the address without /chat/completions, as "http://localhost:8000/v1".
+    model:            its name at the endpoint.
+    key_variable:     the environment variable that holds the API key. The key is never written or shown.
+    parallel:         concurrent requests.
+    timeout:          seconds for one request, from connecting to the last byte.
+    attempts:         how often a request is sent where the endpoint is busy, fails or is unreachable.
+    backoff:          seconds before the second attempt, doubled before each further one, with jitter; Retry-After of
+                      the endpoint is respected too.
+    max_requests:     of a run, retries included; cached answers cost none.
+    max_tokens_total: of a run, prompt and completion tokens; requests in flight when they are spent come on top.
     """
 
     url: str
     model: str
     key_variable: str | None = None
     parallel: Annotated[int, msgspec.Meta(ge=1)] = 8
-    seconds: Annotated[float, msgspec.Meta(gt=0)] = 120.0
+    timeout: Annotated[float, msgspec.Meta(gt=0)] = 120.0
     attempts: Annotated[int, msgspec.Meta(ge=1)] = 8
-    wait: Annotated[float, msgspec.Meta(ge=0)] = 1.0
-    most_requests: Annotated[int, msgspec.Meta(ge=0)] | None = None
-    most_tokens: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    backoff: Annotated[float, msgspec.Meta(ge=0)] = 1.0
+    max_requests: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    max_tokens_total: Annotated[int, msgspec.Meta(ge=0)] | None = None
 
 
 class EndpointError(ValueError):
-    """The endpoint cannot be asked any more; `str(error)` is one sentence. What it answered before is kept."""
+    """The endpoint cannot be used any more; `str(error)` is one sentence. Earlier answers stay in the cache."""
 
 
 class BudgetError(EndpointError):
-    """All requests or tokens that a run may take are spent."""
+    """The budget of requests or tokens is spent."""
 
 
 class Failure(NamedTuple):
-    """Why a question has no answer: `reason` in a few words that can be counted, `detail` as the endpoint put it."""
+    """Why a question has no answer: `reason` in a few words that can be counted, `detail` in the endpoint's words."""
 
     reason: str
     detail: str
@@ -90,11 +90,11 @@ class Failure(NamedTuple):
 
 @dataclass(slots=True)
 class Usage:
-    """What a run took: requests sent, those of them that were `repeated`; answers, those of them that were `truncated`;
-    `cached` answers, kept from before; questions that `failed`; tokens that were read and written."""
+    """What a run used: requests, of which `retries`; answers, of which `truncated`; `cached` answers of earlier runs;
+    questions that `failed`; prompt and completion tokens."""
 
     requests: int = 0
-    repeated: int = 0
+    retries: int = 0
     answers: int = 0
     truncated: int = 0
     cached: int = 0
@@ -108,222 +108,223 @@ class Usage:
 
 
 class Client:
-    """Asks one endpoint, from any number of threads. At the end of its `with` block what is under way is cut off.
+    """Asks one endpoint, from any number of threads. The end of its `with` block cancels requests in flight.
 
-    answers: a file in which answers are kept, and looked up before anything is asked.
+    cache: a file of answers; a question is sent only if it has none there.
 
     Raises:
-        ValueError: the address is none; or there is no key, or it would travel unprotected.
-        DiskError: the file of answers cannot be opened.
+        ValueError: the address is invalid; or there is no key, or it would be sent unencrypted.
+        DiskError: the cache cannot be opened.
     """
 
-    def __init__(self, settings: EndpointSettings, answers: Path | None = None) -> None:
+    def __init__(self, settings: EndpointSettings, cache: Path | None = None) -> None:
         self.settings = settings
         self.usage = Usage()
-        self._wire = Wire(settings.url, settings.key_variable, settings.seconds)
-        self._kept = KeptAnswers(answers) if answers is not None else None
+        self._http = HttpSender(settings.url, settings.key_variable, settings.timeout)
+        self._cache = ResponseCache(cache) if cache is not None else None
         self._lock = threading.Lock()
-        self._under_way = threading.BoundedSemaphore(settings.parallel)
-        self._over = threading.Event()
-        self._why: EndpointError | None = None
-        self._rest_until = 0.0
-        self._failed_in_a_row = 0
-        self._told_at = float("-inf")
+        self._in_flight = threading.BoundedSemaphore(settings.parallel)
+        self._stopped = threading.Event()
+        self._stop_error: EndpointError | None = None
+        self._backoff_until = 0.0
+        self._failures_in_a_row = 0
+        self._status_at = float("-inf")
 
     def ask(self, question: Question) -> Answer | Failure:
-        """The answer to a question, from those that are kept where it is among them.
+        """The answer to a question, from the cache if it is there.
 
         Raises:
-            EndpointError: the endpoint cannot be asked any more.
-            DiskError: the answer cannot be kept.
+            EndpointError: the endpoint cannot be used any more.
+            DiskError: the answer cannot be cached.
         """
         body = {"model": self.settings.model, **question}
         path = "/completions" if "prompt" in question else "/chat/completions"
-        key = hashlib.sha256(to_json([self._wire.url, path, body], indent=None)).hexdigest()[:32]
-        kept = self._kept.get(key) if self._kept is not None else None
-        if kept is not None:
+        key = hashlib.sha256(to_json([self._http.url, path, body], indent=None)).hexdigest()[:32]
+        cached = self._cache.get(key) if self._cache is not None else None
+        if cached is not None:
             with self._lock:
                 self.usage.cached += 1
-            return kept
-        with self._under_way:
-            found = self._ask(path, to_json(body, indent=None, sort=False))
-        if self._kept is not None and isinstance(found, Answer):
-            self._kept.put(key, found)
-        return found
+            return cached
+        with self._in_flight:
+            answer = self._send(path, to_json(body, indent=None, sort=False))
+        if self._cache is not None and isinstance(answer, Answer):
+            self._cache.put(key, answer)
+        return answer
 
     def ask_all(
         self, questions: Iterable[tuple[Name, Question]], stop: Callable[[], bool] = lambda: False
     ) -> Iterator[tuple[Name, Answer | Failure]]:
-        """The answer to each question, under its name, in the order in which they come. Once `stop()` is true nothing
-        more is asked; what is under way is still given.
+        """The answer to each question, with its name, in the order in which they arrive. Once `stop()` is true no more
+        questions are sent; answers in flight are still yielded.
 
         Raises:
-            EndpointError: the endpoint cannot be asked any more; what was under way has been given before.
-            DiskError: an answer cannot be kept.
+            EndpointError: the endpoint cannot be used any more; answers in flight are yielded first.
+            DiskError: an answer cannot be cached.
         """
         waiting: dict[Future[Answer | Failure], Name] = {}
 
         def finished() -> Iterator[tuple[Name, Answer | Failure]]:
             while not (done := wait(waiting, 0.2, FIRST_COMPLETED).done):
                 if stop():
-                    self._end(EndpointError("asked to stop"))
+                    self._stop(EndpointError("stop requested"))
             for future in done:
                 name = waiting.pop(future)
                 try:
-                    found = future.result()
-                except EndpointError:  # raised once the others are through
+                    answer = future.result()
+                except EndpointError:  # raised after the others are yielded
                     continue
-                yield name, found
+                yield name, answer
 
-        all_given = False
+        complete = False
         with ThreadPoolExecutor(self.settings.parallel) as threads:
             try:
                 for name, question in questions:
-                    if stop() or self._over.is_set():
+                    if stop() or self._stopped.is_set():
                         break
                     waiting[threads.submit(self.ask, question)] = name
                     if len(waiting) == self.settings.parallel:
                         yield from finished()
                 while waiting:
                     yield from finished()
-                all_given = True
+                complete = True
             finally:
-                if not all_given:  # whoever asked has gone: nobody waits for what is under way
-                    self._abandon()
-        if self._why is not None and not stop():
-            raise self._why
+                if not complete:  # the caller has left the loop: nobody waits for requests in flight
+                    self._cancel()
+        if self._stop_error is not None and not stop():
+            raise self._stop_error
 
     def __enter__(self) -> Client:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._abandon()
-        if self._kept is not None:
-            self._kept.close()
+        self._cancel()
+        if self._cache is not None:
+            self._cache.close()
 
-    def _abandon(self) -> None:
-        self._end(EndpointError("the client was closed"))
-        self._wire.cut()
+    def _cancel(self) -> None:
+        self._stop(EndpointError("the client was closed"))
+        self._http.cancel()
 
-    def _end(self, why: EndpointError) -> EndpointError:
-        """Nothing more is sent from here on; the first reason is the one that is told."""
+    def _stop(self, error: EndpointError) -> EndpointError:
+        """Send nothing more; the first error is the one that is raised."""
         with self._lock:
-            self._why = self._why or why
-            self._over.set()
-            return self._why
+            self._stop_error = self._stop_error or error
+            self._stopped.set()
+            return self._stop_error
 
-    def _hopeless(self, why: str) -> EndpointError:
-        return self._end(EndpointError(f"{self._wire.url} cannot be asked any more: {why}{self._where_kept()}"))
+    def _fatal(self, reason: str) -> EndpointError:
+        return self._stop(EndpointError(f"{self._http.url} cannot be used: {reason}{self._cache_note()}"))
 
-    def _where_kept(self) -> str:
-        return "" if self._kept is None else f"; its answers so far are in {self._kept.path}, for the next run"
+    def _cache_note(self) -> str:
+        return "" if self._cache is None else f"; answers so far are cached in {self._cache.path} for the next run"
 
-    def _ask(self, path: str, body: bytes) -> Answer | Failure:
+    def _send(self, path: str, body: bytes) -> Answer | Failure:
         failure = Failure("", "")
         for attempt in range(self.settings.attempts):
-            self._take_turn(attempt)
+            self._wait_and_count(attempt)
             try:
-                found = self._judge_reply(self._wire.post(path, body))
-            except BrokenError as error:
-                if self._over.is_set() and self._why is not None:
-                    raise self._why from None
+                answer = self._read_reply(self._http.post(path, body))
+            except HttpError as error:
+                if self._stopped.is_set() and self._stop_error is not None:
+                    raise self._stop_error from None
                 failure = Failure(error.reason, error.detail)
-                self._tell(failure)
+                self._report(failure)
                 continue
-            if isinstance(found, Failure):
-                return self._failed(found)
+            if isinstance(answer, Failure):
+                return self._failed(answer)
             with self._lock:
-                self._failed_in_a_row = 0
+                self._failures_in_a_row = 0
                 self.usage.answers += 1
-                self.usage.truncated += found.truncated
-                self.usage.prompt_tokens += found.prompt_tokens or 0
-                self.usage.completion_tokens += found.completion_tokens or 0
-            return found
+                self.usage.truncated += answer.truncated
+                self.usage.prompt_tokens += answer.prompt_tokens or 0
+                self.usage.completion_tokens += answer.completion_tokens or 0
+            return answer
         return self._failed(failure)
 
-    def _tell(self, failure: Failure) -> None:
-        """Says now and then why answers are slow to come."""
+    def _report(self, failure: Failure) -> None:
+        """Print at intervals why answers are slow."""
         with self._lock:
-            due = time.monotonic() - self._told_at >= SECONDS_BETWEEN_WORDS
-            self._told_at = time.monotonic() if due else self._told_at
+            due = time.monotonic() - self._status_at >= STATUS_INTERVAL
+            self._status_at = time.monotonic() if due else self._status_at
         if due:
-            status(f"{self._wire.url}: {failure.reason} ({failure.detail})")
+            status(f"{self._http.url}: {failure.reason} ({failure.detail})")
 
     def _failed(self, failure: Failure) -> Failure:
         with self._lock:
             self.usage.failed += 1
-            self._failed_in_a_row += 1
-            many = self._failed_in_a_row
-        if many >= max(FAILURES_IN_A_ROW, self.settings.parallel):
-            raise self._hopeless(f"{many} questions in a row failed ({failure.reason}: {failure.detail})")
+            self._failures_in_a_row += 1
+            count = self._failures_in_a_row
+        if count >= max(MAX_FAILURES_IN_A_ROW, self.settings.parallel):
+            raise self._fatal(f"{count} questions in a row failed ({failure.reason}: {failure.detail})")
         return failure
 
-    def _take_turn(self, attempt: int) -> None:
-        """Waits until the next attempt may be made, and takes it from the budget."""
+    def _wait_and_count(self, attempt: int) -> None:
+        """Wait until the next attempt may be sent, and charge it to the budget."""
         if attempt:
-            longest = min(LONGEST_WAIT, self.settings.wait * 2 ** (attempt - 1))
-            self._pause(longest * random.uniform(0.5, 1.0))  # so that not all who were sent away come back at once
-        while (rest := self._rest_until - time.monotonic()) > 0:
-            self._pause(rest)
+            longest = min(MAX_BACKOFF, self.settings.backoff * 2 ** (attempt - 1))
+            self._sleep(longest * random.uniform(0.5, 1.0))  # jitter: not all retries at once
+        while (seconds := self._backoff_until - time.monotonic()) > 0:
+            self._sleep(seconds)
         with self._lock:
-            if self._why is not None:
-                raise self._why
-            spent = self._spent()
+            if self._stop_error is not None:
+                raise self._stop_error
+            spent = self._spent_budget()
             if not spent:
                 self.usage.requests += 1
-                self.usage.repeated += attempt > 0
+                self.usage.retries += attempt > 0
                 return
-        raise self._end(BudgetError(f"the budget of {spent} is spent{self._where_kept()}"))
+        raise self._stop(BudgetError(f"the budget of {spent} is spent{self._cache_note()}"))
 
-    def _spent(self) -> str:
+    def _spent_budget(self) -> str:
         """Which budget is spent, in words; "" where none is."""
+        settings = self.settings
         tokens = self.usage.prompt_tokens + self.usage.completion_tokens
-        if self.settings.most_requests is not None and self.usage.requests >= self.settings.most_requests:
-            return f"{self.settings.most_requests:,} requests"
-        if self.settings.most_tokens is not None and tokens >= self.settings.most_tokens:
-            return f"{self.settings.most_tokens:,} tokens"
+        if settings.max_requests is not None and self.usage.requests >= settings.max_requests:
+            return f"{settings.max_requests:,} requests"
+        if settings.max_tokens_total is not None and tokens >= settings.max_tokens_total:
+            return f"{settings.max_tokens_total:,} tokens"
         return ""
 
-    def _pause(self, seconds: float) -> None:
-        if self._over.wait(seconds) and self._why is not None:
-            raise self._why
+    def _sleep(self, seconds: float) -> None:
+        if self._stopped.wait(seconds) and self._stop_error is not None:
+            raise self._stop_error
 
-    def _judge_reply(self, reply: Reply) -> Answer | Failure:
-        """What a reply comes to; BrokenError where another attempt may come to more, EndpointError where none will."""
-        told = self._wire.hidden(read_complaint(reply.content)) if reply.status != 200 else ""
-        if reply.status in _HOPELESS:
-            raise self._hopeless(f"{_HOPELESS[reply.status]} (status {reply.status}: {told})")
+    def _read_reply(self, reply: Reply) -> Answer | Failure:
+        """The answer in a reply; HttpError where another attempt may succeed, EndpointError where none will."""
+        message = self._http.redacted(read_error(reply.content)) if reply.status != 200 else ""
+        if reply.status in _FATAL:
+            raise self._fatal(f"{_FATAL[reply.status]} (status {reply.status}: {message})")
         if 300 <= reply.status < 400:
-            place = self._wire.hidden(reply.headers.get("location", "nowhere"))
-            raise self._hopeless(f"it sends on to {place}; give that as url if it is right")
+            location = self._http.redacted(reply.headers.get("location", "nowhere"))
+            raise self._fatal(f"it redirects to {location}; if that is right, use it as url")
         if reply.status == 429 and b"insufficient_quota" in reply.content:
-            raise self._hopeless(f"its quota is spent ({told})")
-        if reply.status in _AGAIN or reply.status >= 500:
-            self._rest(seconds_of(reply.headers.get("retry-after", ""), datetime.now(UTC)))
-            raise BrokenError(f"status {reply.status}", told)
+            raise self._fatal(f"quota exceeded ({message})")
+        if reply.status in _RETRYABLE or reply.status >= 500:
+            self._back_off(retry_after_seconds(reply.headers.get("retry-after", ""), datetime.now(UTC)))
+            raise HttpError(f"status {reply.status}", message)
         if reply.status != 200:
-            return Failure(f"refused with status {reply.status}", told)
+            return Failure(f"refused with status {reply.status}", message)
         try:
             answer = read_answer(reply.content)
         except ValueError as error:
             excerpt = reply.content[:200].decode("utf-8", "replace")
-            raise BrokenError("a reply of another layout", self._wire.hidden(f"{error}: {excerpt}")) from None
-        if answer.tokens is None and self.settings.most_tokens is not None:
-            raise self._hopeless("it does not say how many tokens an answer took; leave most_tokens out")
+            raise HttpError("invalid response", self._http.redacted(f"{error}: {excerpt}")) from None
+        if answer.tokens is None and self.settings.max_tokens_total is not None:
+            raise self._fatal("it reports no token counts; leave max_tokens_total out")
         return answer
 
-    def _rest(self, seconds: float) -> None:
-        """Heeds a wish to be left alone: no thread sends anything before it is over."""
-        if seconds > LONGEST_REST:
-            raise self._hopeless(f"it asks to be left alone for {duration(seconds)}; come back then")
-        if seconds > SECONDS_BETWEEN_WORDS:
-            status(f"the endpoint asks to wait {duration(seconds)}")
+    def _back_off(self, seconds: float) -> None:
+        """Respect a Retry-After: no thread sends anything before it is over."""
+        if seconds > MAX_RETRY_AFTER:
+            raise self._fatal(f"rate limited; retry in {duration(seconds)}")
+        if seconds > STATUS_INTERVAL:
+            status(f"rate limited; waiting {duration(seconds)}")
         with self._lock:
-            self._rest_until = max(self._rest_until, time.monotonic() + seconds)
+            self._backoff_until = max(self._backoff_until, time.monotonic() + seconds)
 
 
-def seconds_of(retry_after: str, now: datetime) -> float:
-    """How many seconds a Retry-After asks for, which is a number or a date; 0 where it is neither."""
+def retry_after_seconds(retry_after: str, now: datetime) -> float:
+    """The seconds of a Retry-After header, which is a number or a date; 0 where it is neither."""
     if _NUMBER.fullmatch(retry_after.strip()):
         return float(retry_after)
     try:

@@ -24,7 +24,7 @@ from typing import Any, Literal
 
 from tutelage.corpus.working import Job, work
 from tutelage.process import cores
-from tutelage.workers import died, each, packed
+from tutelage.workers import parallel_map, pickled_result, worker_died
 
 # Does jobs; gives each once its folder stands. Once the run is asked to stop none is begun; those begun are given.
 Run = Callable[[list[Job]], Iterator[Job]]
@@ -58,7 +58,7 @@ def engine(kind: Literal["local", "ray"], workers: int, stop: Callable[[], bool]
 
 
 def _here(workers: int, stop: Callable[[], bool], lock: int, jobs: list[Job]) -> Iterator[Job]:
-    for job, _ in each(work, jobs, min(workers or cores(), len(jobs)), stop, (lock,)):
+    for job, _ in parallel_map(work, jobs, min(workers or cores(), len(jobs)), stop, (lock,)):
         yield job
 
 
@@ -119,13 +119,13 @@ def _attempt(row: dict[str, Any], aside: str) -> dict[str, Any]:
             )
         if not Path(aside, _STOP).exists():
             if len(list(Path(aside).glob(f"{row['place']}-*"))) == _ATTEMPTS:
-                raise died(f"{_ATTEMPTS} times in a row, at {', '.join(job.sources)}")
+                raise worker_died(f"{_ATTEMPTS} times in a row, at {', '.join(job.sources)}")
             own.mkdir()
             work(replace(job, out=str(own / "done")))
             answer = str(own / "done")
-        return {"place": row["place"], "answer": packed(answer)}
+        return {"place": row["place"], "answer": pickled_result(answer)}
     except Exception as error:  # it is the run's to raise; raised here it would come out as a traceback of Ray's
-        return {"place": row["place"], "answer": packed(error)}
+        return {"place": row["place"], "answer": pickled_result(error)}
 
 
 def _connected(workers: int, started: ExitStack) -> Any:

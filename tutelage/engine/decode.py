@@ -1,4 +1,4 @@
-"""Decoding: prompts in, tokens out, in batches over a key-value cache.
+"""Batched generation with a key-value cache.
 
 Shape suffixes: N prompt tokens end to end, B rows, G key-value heads, H query heads, K head size, T cache columns.
 """
@@ -18,24 +18,24 @@ from tutelage.model.foreign import ForeignCache, ForeignModel, foreign_prefill
 from tutelage.model.transformer import Transformer
 from tutelage.process import keep_freed_memory
 
-# Ended rows are taken out of the batch once fewer than this share goes on: copying the cache costs about as much as
-# the steps it saves when it is done at every end.
+# Finished rows are removed from the batch once less than this share is unfinished: copying the cache whenever a row
+# finishes costs about as much as the steps it saves.
 COMPACT_BELOW = 0.75
 
 
 @dataclass
 class Generation:
-    """What was written after one prompt: token ids (without the stop token), the log-probability of each under the
-    model at temperature 1, and why it ended: at a stop token, at `max_tokens`, or where the context was full."""
+    """The answer to one prompt: token ids without the stop token, their log-probabilities at temperature 1, and why it
+    ended: at a stop token, at `max_tokens` ("length"), or at the end of the context."""
 
     tokens: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
-    ended: Literal["stop", "length", "context"] = "length"
+    finish_reason: Literal["stop", "length", "context"] = "length"
 
 
 class Cache:
     """Keys and values of every layer for B rows, filled column by column. Prompts end in the same column, so shorter
-    ones start later; `mask_B1T`, 0 or minus infinity, hides the columns before their start."""
+    ones start later; `mask_B1T`, 0 or minus infinity, masks the columns before their start."""
 
     def __init__(self, model: Transformer, lengths: Sequence[int], columns: int) -> None:
         c = model.config
@@ -47,35 +47,35 @@ class Cache:
         starts_B = torch.tensor([self.column - length for length in lengths], device=weight.device)
         self.ragged = bool(starts_B.any())
         hidden_B1T = (torch.arange(columns, device=weight.device) < starts_B[:, None])[:, None]
-        # Added to the scores as it is; from booleans every layer of every step would make these numbers again.
+        # An additive mask; a boolean one would be converted by every layer in every step.
         self.mask_B1T = torch.zeros(hidden_B1T.shape, dtype=weight.dtype, device=weight.device)
         self.mask_B1T.masked_fill_(hidden_B1T, -torch.inf)
 
     def step(self, tokens_B: torch.Tensor, positions_B: torch.Tensor) -> torch.Tensor:
-        """Read one more token a row; returns the logits after it, [B, V]."""
+        """Read one token per row; returns the logits after it, [B, V]."""
         logits_BV = self.model.logits(self.model.hidden(tokens_B, positions_B, self.attend))
         self.column += 1
         return logits_BV
 
     def keep(self, rows: torch.Tensor) -> None:
-        """Forget all rows but these."""
+        """Keep only these rows."""
         self.keys, self.values = self.keys.index_select(1, rows), self.values.index_select(1, rows)
         self.mask_B1T = self.mask_B1T.index_select(0, rows)
 
     def attend(self, layer: int, q_BHK: torch.Tensor, k_BGK: torch.Tensor, v_BGK: torch.Tensor) -> torch.Tensor:
-        """Attention of one new token a row to all columns so far that the layer sees; returns [B, H K]."""
+        """Attention of one new token per row to all earlier columns in the layer's window; returns [B, H K]."""
         now, heads, by = self.column, k_BGK.shape[1], self.rules[layer]
         self.keys[layer, :, :, now], self.values[layer, :, :, now] = k_BGK, v_BGK
         seen = slice(0 if by.window is None else max(0, now + 1 - by.window), now + 1)
         keys_BGTK, values_BGTK = self.keys[layer, :, :, seen], self.values[layer, :, :, seen]
-        # The query heads that share a key head stand where queries of a longer text would: keys are read once for all.
+        # Query heads that share a key head take the place of several queries, so that keys are read once.
         q_BGQK = q_BHK.unflatten(1, (heads, -1))
         mask = self.mask_B1T[:, None, :, seen] if self.ragged else None
         return attention.masked_attention(q_BGQK, keys_BGTK, values_BGTK, mask, by).flatten(1)
 
 
 def prefill(model: Transformer, prompts: Sequence[np.ndarray], columns: int) -> tuple[Cache, torch.Tensor]:
-    """Read all prompts in one pass without padding; returns the filled cache and the last logits, [B, V]."""
+    """Read all prompts in one forward pass without padding; returns the cache and the last logits, [B, V]."""
     lengths = tuple(len(prompt) for prompt in prompts)
     cache = Cache(model, lengths, columns)
     device = model.embedding.weight.device
@@ -103,8 +103,8 @@ def decode(
     settings: SamplingSettings,
     first_row: int = 0,
 ) -> Iterator[list[tuple[int, int, float]]]:
-    """Yield, a step at a time, the (row, token, log-probability) of every row that goes on; a row's last may be a stop
-    token. Rows are numbered from 0; their random streams from `first_row`.
+    """Yield, step by step, (row, token, log-probability) for every unfinished row; a row's last may be a stop token.
+    Rows are numbered from 0; their random streams from `first_row`.
 
     Raises:
         ValueError: a prompt is empty, or leaves no room in the context.
@@ -124,7 +124,7 @@ def decode(
         numbers = uniforms(settings.seed, range(first_row, first_row + len(prompts)), settings.max_tokens)
         draws = torch.from_numpy(numbers).to(device)
     rows = np.arange(len(prompts))
-    going = np.ones(len(prompts), dtype=bool)
+    unfinished = np.ones(len(prompts), dtype=bool)
     positions_B = torch.tensor(lengths, device=device)
     steps = min(settings.max_tokens, context + 1 - min(lengths))
     with torch.inference_mode():
@@ -138,15 +138,16 @@ def decode(
             logits_BV = logits_BV.float()
             logprobs_B = logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
             emitted = zip(rows.tolist(), tokens_B.tolist(), logprobs_B.tolist(), strict=True)
-            yield [item for item, goes_on in zip(emitted, going, strict=True) if goes_on]
-            going &= ~np.isin(tokens_B.cpu().numpy(), list(stop_ids)) & (positions_B < context).cpu().numpy()
-            if not going.any() or step + 1 == steps:
+            yield [item for item, is_unfinished in zip(emitted, unfinished, strict=True) if is_unfinished]
+            unfinished &= ~np.isin(tokens_B.cpu().numpy(), list(stop_ids)) & (positions_B < context).cpu().numpy()
+            if not unfinished.any() or step + 1 == steps:
                 return
-            if going.mean() < COMPACT_BELOW:
-                keep = torch.from_numpy(np.flatnonzero(going)).to(device)
-                rows, going, tokens_B, positions_B = rows[going], going[going], tokens_B[keep], positions_B[keep]
+            if unfinished.mean() < COMPACT_BELOW:
+                keep = torch.from_numpy(np.flatnonzero(unfinished)).to(device)
+                rows, unfinished = rows[unfinished], unfinished[unfinished]
+                tokens_B, positions_B = tokens_B[keep], positions_B[keep]
                 cache.keep(keep)
-            # Rows that ended stay until enough of them have: their positions must not run off the context.
+            # Finished rows stay in the batch until it is compacted; their positions must stay within the context.
             logits_BV = cache.step(tokens_B, positions_B.clamp(max=context - 1))
             positions_B = positions_B + 1
 
@@ -160,26 +161,26 @@ def generate(
     batch: int = 256,
     done: Callable[[int], None] = lambda prompts: None,
 ) -> list[Generation]:
-    """Continue every prompt, `batch` at a time, prompts of like length together; answers come in the prompts' order.
-    `done` is told how many more prompts are finished."""
+    """Continue every prompt, `batch` at a time, prompts of similar length together; results are in the prompts' order.
+    `done` is called with the number of prompts that were finished since its last call."""
     keep_freed_memory()
     results = [Generation() for _ in prompts]
     order = np.argsort([len(prompt) for prompt in prompts], kind="stable")
     if settings.temperature > 0:
-        order = np.arange(len(prompts))  # a row's random stream is its number, so rows must stay in order
+        order = np.arange(len(prompts))  # the random stream of a row depends on its number, so rows must stay in order
     for start in range(0, len(order), batch):
         members = order[start : start + batch]
         for emitted in decode(model, [prompts[i] for i in members], stop_ids, settings, start):
             for row, token, logprob in emitted:
                 result = results[members[row]]
                 if token in stop_ids:
-                    result.ended = "stop"
+                    result.finish_reason = "stop"
                     continue
                 result.tokens.append(token)
                 result.logprobs.append(logprob)
         for i in members:
-            at_context = len(prompts[i]) + len(results[i].tokens) > model.config.context
-            if results[i].ended != "stop" and at_context and len(results[i].tokens) < settings.max_tokens:
-                results[i].ended = "context"
+            context_full = len(prompts[i]) + len(results[i].tokens) > model.config.context
+            if results[i].finish_reason != "stop" and context_full and len(results[i].tokens) < settings.max_tokens:
+                results[i].finish_reason = "context"
         done(len(members))
     return results

@@ -1,4 +1,4 @@
-"""From logits to the next token.
+"""Sampling: logits to the next token.
 
 Shape suffixes: B rows, V vocabulary.
 """
@@ -12,12 +12,12 @@ from tutelage.config import Settings
 
 
 class SamplingSettings(Settings, frozen=True, kw_only=True):
-    """How tokens are chosen.
+    """How tokens are sampled.
 
     temperature: logits are divided by it; 0 takes the most likely token (greedy).
-    top_k:       choose among the k most likely tokens; None: all.
-    top_p:       choose among the fewest tokens that hold this probability (Holtzman et al. 2019, arXiv 1904.09751).
-    max_tokens:  a reply ends here at the latest.
+    top_k:       sample from the k most likely tokens; None: from all.
+    top_p:       sample from the smallest set of tokens with this probability (Holtzman et al. 2019, arXiv 1904.09751).
+    max_tokens:  maximum length of an answer.
     seed:        the same seed gives the same tokens, whatever else is in the batch.
     """
 
@@ -39,19 +39,19 @@ class SamplingSettings(Settings, frozen=True, kw_only=True):
 
 
 def uniforms(seed: int, rows: range, count: int) -> np.ndarray:
-    """Random numbers in [0, 1), float64 [rows, count]: each row has a stream of its own, set by seed and number."""
+    """Random numbers in [0, 1), float64 [rows, count]. Each row has its own stream, a function of seed and number."""
     return np.stack([np.random.Generator(np.random.Philox(key=[seed, row])).random(count) for row in rows])
 
 
 def choose(logits_BV: torch.Tensor, settings: SamplingSettings, uniform_B: torch.Tensor | None) -> torch.Tensor:
-    """The next token of each row, int64 [B]; `uniform_B` holds a random number a row, None when greedy."""
+    """The next token of each row, int64 [B]; `uniform_B` has one random number per row, None for greedy decoding."""
     if uniform_B is None:
         return logits_BV.max(dim=-1).indices  # three times as fast as argmax on a CPU
     logits_BV, tokens_BV = (logits_BV.float() / settings.temperature).sort(dim=-1, descending=True)
     if settings.top_k is not None:
         logits_BV, tokens_BV = logits_BV[:, : settings.top_k], tokens_BV[:, : settings.top_k]
     cumulative_BV = logits_BV.softmax(dim=-1).double().cumsum(dim=-1)
-    # Cutting the distribution at top_p is drawing below the mass of the tokens that are kept.
+    # Truncating the distribution at top_p is the same as drawing below the mass of the kept tokens.
     kept_B = (cumulative_BV < settings.top_p).sum(dim=-1, keepdim=True).clamp(max=cumulative_BV.shape[1] - 1)
     target_B1 = uniform_B[:, None] * cumulative_BV.gather(1, kept_B)
     ranks_B1 = torch.searchsorted(cumulative_BV, target_B1, right=True).clamp(max=cumulative_BV.shape[1] - 1)

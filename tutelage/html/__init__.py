@@ -1,4 +1,4 @@
-"""The page kit every view is drawn with: self-contained HTML pages of tables, plots and coloured tokens."""
+"""The page kit of all reports: self-contained HTML pages of tables, plots and coloured tokens."""
 
 from tutelage.html.document import page, section
 from tutelage.html.interval_plot import Interval, interval_plot

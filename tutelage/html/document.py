@@ -1,4 +1,4 @@
-"""A whole page in one file: style, scripts and contents inside, nothing fetched from anywhere."""
+"""A page in one file, with its style, scripts and table of contents; it loads nothing from elsewhere."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SECTION = re.compile(r'<section id="([^"]*)"><h2>(.*?)<a class="anchor" href="[
 
 @cache
 def resource(name: str) -> str:
-    """A style sheet or script that stands beside this file."""
+    """A style sheet or script in the folder of this file."""
     return resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def section(title: str, *body: Html | str, note: Html | str = "") -> Html:
-    """A part of a page under its own heading, listed in the table of contents.
+    """A part of a page with a heading that is listed in the table of contents.
 
-    Its anchor is made from the title: "Held-out loss" is #held-out-loss. `note` is small print under the heading.
+    The anchor is derived from the title: "Held-out loss" is #held-out-loss. `note` is small print under the heading.
     """
     anchor = re.sub(r"\W+", "-", title.lower()).strip("-") or "section"
     mark = tag("a", "#", attributes={"class": "anchor", "href": f"#{anchor}", "aria-label": "link to this section"})
@@ -35,10 +35,10 @@ def section(title: str, *body: Html | str, note: Html | str = "") -> Html:
 def page(title: str, body: Sequence[Html], lead: Html | str = "", style: str = "", script: str = "") -> str:
     """A self-contained HTML document with a table of contents of its sections.
 
-    It follows the reader's choice of light or dark, fits a telephone, and forbids every request to the outside; no
-    script runs in it but the kit's own and `script`. `style` is added to the kit's own style sheet.
+    It follows the reader's choice of light or dark mode, fits narrow screens, and its content security policy forbids
+    every request; only the kit's own script and `script` run. `style` is added to the kit's style sheet.
     """
-    assert "</" not in style and "</script" not in script.lower(), "a style or script cannot hold its own end"
+    assert "</" not in style and "</script" not in script.lower(), "a style or script cannot contain its own end tag"
     contents, main = _contents("".join(map(escape, body)))
     scripts = [resource("script.js"), *([script] if script else [])]
     policy = (
@@ -52,7 +52,7 @@ def page(title: str, body: Sequence[Html], lead: Html | str = "", style: str = "
         tag("meta", attributes={"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         tag("title", title),
         tag("style", Html(styles)),
-        *(tag("script", Html(one)) for one in scripts),
+        *(tag("script", Html(source)) for source in scripts),
     )
     intro = tag("p", lead, attributes={"class": "lead"}) if lead else None
     header = tag("header", tag("h1", title), intro)
@@ -67,16 +67,16 @@ def _hash(script: str) -> str:
 
 
 def _contents(body: str) -> tuple[Html | None, Html]:
-    """The table of contents, None for a page of fewer than two sections, and the body with every anchor unique."""
+    """The table of contents (None with fewer than two sections), and the body with unique anchors."""
     seen: dict[str, int] = {}
     links: list[Html] = []
 
-    def unique(found: re.Match[str]) -> str:
-        anchor = found[1]
+    def unique(match: re.Match[str]) -> str:
+        anchor = match[1]
         seen[anchor] = seen.get(anchor, 0) + 1
-        own = anchor if seen[anchor] == 1 else f"{anchor}-{seen[anchor]}"
-        links.append(tag("li", tag("a", Html(found[2]), attributes={"href": f"#{own}"})))
-        return found[0].replace(f'id="{anchor}"', f'id="{own}"').replace(f'href="#{anchor}"', f'href="#{own}"')
+        new = anchor if seen[anchor] == 1 else f"{anchor}-{seen[anchor]}"
+        links.append(tag("li", tag("a", Html(match[2]), attributes={"href": f"#{new}"})))
+        return match[0].replace(f'id="{anchor}"', f'id="{new}"').replace(f'href="#{anchor}"', f'href="#{new}"')
 
     body = _SECTION.sub(unique, body)
     if len(links) < 2:

@@ -1,4 +1,4 @@
-"""What all plots share: their frame as inline SVG, the legend, the wrapping of text that SVG does not do itself.
+"""Shared parts of all plots: the SVG frame, the legend, and line wrapping, which SVG does not do itself.
 
 Every plot is drawn twice, wide and narrow, and the page shows the one that fits, so that text keeps its size.
 """
@@ -14,13 +14,13 @@ from tutelage.html.palette import SERIES
 
 WIDE, NARROW = 720, 400
 TEXT = 13  # font size, in the units of the drawing
-_LINE = 17  # from one line of text to the next
-_CHARACTER = 0.56 * TEXT  # the width of an average character; no browser is there to measure it
+_LINE = 17  # line height
+_CHARACTER = 0.56 * TEXT  # the estimated average width of a character
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """An entry of a legend: its name, its colour's number from 1, how its line is drawn."""
+    """An entry of a legend: its name, the number of its colour from 1, and its line style."""
 
     name: str
     colour: int
@@ -29,7 +29,7 @@ class Key:
 
 
 def colour_of(number: int) -> int:
-    """The colour of the series with this number, counted from 0; colours come round again when there are more."""
+    """The colour of the series with this number, counted from 0; colours repeat when there are more series."""
     return number % SERIES + 1
 
 
@@ -41,7 +41,7 @@ def figure(draw: Callable[[int], Html], notes: Sequence[str] = (), data: str = "
 
 
 def canvas(width: int, height: float, title: str, *parts: Html, frame: str = "") -> Html:
-    """One SVG drawing; `frame` tells the page's script where the axes lie."""
+    """One SVG drawing; `frame` gives the page's script the position of the axes."""
     attributes = {
         "class": "wide" if width == WIDE else "narrow",
         "viewBox": f"0 0 {width} {place(height)}",
@@ -52,13 +52,13 @@ def canvas(width: int, height: float, title: str, *parts: Html, frame: str = "")
 
 
 def place(value: float) -> str:
-    """A coordinate, to a tenth of a unit."""
+    """A coordinate, rounded to a tenth."""
     return (
         f"{value:.1f}".removesuffix(".0").replace("-0", "0") if abs(value) < 0.05 else f"{value:.1f}".removesuffix(".0")
     )
 
 
-def words(text: str, x: float, y: float, style: str = "", anchor: str = "start") -> Html:
+def text_line(text: str, x: float, y: float, style: str = "", anchor: str = "start") -> Html:
     """A line of text."""
     attributes = {"x": place(x), "y": place(y)}
     if style:
@@ -90,17 +90,17 @@ _SHAPES = (
 
 
 def marks(points: Sequence[tuple[float, float]], colour: int) -> Html:
-    """A mark at each point, of a shape that goes with the colour."""
+    """A mark at each point; each colour has its own shape."""
     shape = _SHAPES[(colour - 1) % len(_SHAPES)]
     return path("".join(f"M{place(x)} {place(y)}{shape}" for x, y in points), f"mark s{colour}")
 
 
 def wrapped(text: str, width: float, size: float = TEXT) -> list[str]:
-    """Text in lines of about `width`; a word that is longer stands alone."""
-    room = max(1, math.floor(width / (_CHARACTER * size / TEXT)))
+    """Text in lines of about `width`; a longer word gets a line of its own."""
+    max_characters = max(1, math.floor(width / (_CHARACTER * size / TEXT)))
     lines: list[str] = []
     for word in text.split():
-        if lines and len(lines[-1]) + 1 + len(word) <= room:
+        if lines and len(lines[-1]) + 1 + len(word) <= max_characters:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
@@ -108,30 +108,30 @@ def wrapped(text: str, width: float, size: float = TEXT) -> list[str]:
 
 
 def head(title: str, keys: Sequence[Key], width: int) -> tuple[list[Html], float]:
-    """The title and the legend, which wrap as they must, and the height they take."""
+    """The wrapped title and legend, and their height."""
     parts: list[Html] = []
     y = 0.0
     for line in wrapped(title, width, TEXT * 1.2):
         y += _LINE * 1.2
-        parts.append(words(line, 0, y - 4, "title"))
+        parts.append(text_line(line, 0, y - 4, "title"))
     if not keys:
         return parts, y + (6 if title else 0)
     y += _LINE + (8 if title else 0)
     x = 0.0
     for key in keys:
         start = 26 if key.line else 16
-        room = start + len(key.name) * _CHARACTER + 18
-        if x and x + room - 18 > width:
+        key_width = start + len(key.name) * _CHARACTER + 18
+        if x and x + key_width - 18 > width:
             x, y = 0.0, y + _LINE + 3
         if key.line:
             parts.append(path(f"M{place(x)} {place(y - 4.5)}h20", f"curve s{key.colour}{' dashed' * key.dashed}"))
         else:
             parts.append(marks([(x + 5, y - 4.5)], key.colour))
-        parts.append(words(key.name, x + start, y))
-        x += room
+        parts.append(text_line(key.name, x + start, y))
+        x += key_width
     return parts, y + 16
 
 
 def label_width(labels: Sequence[str]) -> float:
-    """The room that the longest of these labels takes."""
+    """The width of the longest label."""
     return max((len(label) for label in labels), default=0) * _CHARACTER

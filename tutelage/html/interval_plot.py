@@ -1,4 +1,4 @@
-"""Estimates with their intervals, a row each: a dot and its whiskers, and the figures in words beside them."""
+"""Estimates with intervals, one per row: a dot with whiskers, and the figures beside it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tutelage.html.drawing import (
     path,
     place,
     rule,
-    words,
+    text_line,
     wrapped,
 )
 from tutelage.html.markup import Html
@@ -32,7 +32,7 @@ _LINE = 17
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate and its interval. Rows of one `group` share a colour; neighbours of one label are drawn under it."""
+    """An estimate and its interval. Rows of a `group` share a colour; consecutive rows with one label share it."""
 
     label: str
     value: float
@@ -42,7 +42,7 @@ class Interval:
 
 
 def interval_plot(rows: Sequence[Interval], *, x_label: str, percent: bool = True, title: str = "") -> Html:
-    """A dot and whisker a row, over a common axis; `percent` writes shares from 0 to 1 in percent.
+    """A dot with whiskers per row, on a common axis; `percent` formats shares from 0 to 1 as percentages.
 
     A row whose value is not finite is listed as "no value".
 
@@ -67,12 +67,12 @@ def interval_plot(rows: Sequence[Interval], *, x_label: str, percent: bool = Tru
 
 
 def _nothing(caption: str, width: int) -> Html:
-    return canvas(width, 40, caption, words(f"{caption}: nothing to draw", 0, 24, "axis"))
+    return canvas(width, 40, caption, text_line(f"{caption}: nothing to draw", 0, 24, "axis"))
 
 
 def _drawing(
     rows: Sequence[Interval],
-    reach: tuple[float, float],
+    x_span: tuple[float, float],
     colours: dict[str, int],
     x_label: str,
     percent: bool,
@@ -80,38 +80,38 @@ def _drawing(
     caption: str,
     width: int,
 ) -> Html:
-    """The plot at one width: wide, labels stand left of the rows; narrow, above them."""
+    """The plot at one width: labels are left of the rows if it is wide, else above them."""
     wide = width == WIDE
     keys = [Key(group, colour, line=False) for group, colour in colours.items() if group] if len(colours) > 1 else []
     parts, top = head(title, keys, width)
     figures = [_figures(row, percent) for row in rows]
     left = min(0.4 * width, label_width([row.label for row in rows]) + 18) if wide else 8.0
     right = width - label_width(figures) * 0.95 - 14
-    scale = Scale(*reach, left, right)
-    drawn: list[Html] = []
+    scale = Scale(*x_span, left, right)
+    row_parts: list[Html] = []
     y = top + 4
     for number, row in enumerate(rows):
         if number == 0 or row.label != rows[number - 1].label:
             lines = wrapped(row.label, left - 14 if wide else width)
             y += 6 * (number > 0)
             first = y + (_ROW / 2 + 4.5 if wide else _LINE)
-            drawn += [words(line, 0, first + _LINE * index, "label") for index, line in enumerate(lines)]
+            row_parts += [text_line(line, 0, first + _LINE * index, "label") for index, line in enumerate(lines)]
             below = y + _LINE * len(lines) + 6
             y += 0 if wide else _LINE * len(lines)
         middle = y + _ROW / 2
-        drawn += _whisker(row, scale, middle, colours[row.group])
-        drawn.append(words(figures[number], width, middle + 4.5, "figures", "end"))
+        row_parts += _whisker(row, scale, middle, colours[row.group])
+        row_parts.append(text_line(figures[number], width, middle + 4.5, "figures", "end"))
         y += _ROW
         if wide and (number + 1 == len(rows) or rows[number + 1].label != row.label):
             y = max(y, below)
     bottom = y + 4
-    at = ticks(*reach, 6 if wide else 3)
+    at = ticks(*x_span, 6 if wide else 3)
     for tick, label in zip(at, tick_labels(at, percent=percent), strict=True):
         x = float(scale(tick))
         parts.append(rule(x, top + 2, x, bottom, "base" if tick == 0 else "grid"))
-        parts.append(words(label, x, bottom + 17, "axis", "middle" if x > 14 else "start"))
-    parts.append(words(x_label, right, bottom + 37, "axis", "end"))
-    return canvas(width, bottom + 45, caption, *parts, *drawn)
+        parts.append(text_line(label, x, bottom + 17, "axis", "middle" if x > 14 else "start"))
+    parts.append(text_line(x_label, right, bottom + 37, "axis", "end"))
+    return canvas(width, bottom + 45, caption, *parts, *row_parts)
 
 
 def _whisker(row: Interval, scale: Scale, y: float, colour: int) -> list[Html]:
@@ -126,7 +126,7 @@ def _whisker(row: Interval, scale: Scale, y: float, colour: int) -> list[Html]:
 
 
 def _figures(row: Interval, percent: bool) -> str:
-    """An estimate and its interval in figures."""
+    """An estimate and its interval as text."""
     if not math.isfinite(row.value):
         return "no value"
     low, high = (f"{100 * end:.1f}" if percent else f"{end:.3g}" for end in (row.low, row.high))

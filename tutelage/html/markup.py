@@ -1,4 +1,4 @@
-"""Markup that cannot be broken into: whatever is not `Html` already is escaped on its way in."""
+"""HTML markup without injection: every string that is not `Html` is escaped."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ Tone = Literal["good", "bad", "warn", "plain"]
 
 _VOID = {"br", "hr", "img", "input", "meta", "wbr"}
 _NAME = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*")
-# What neither HTML nor XML may hold, even as an entity: control characters, halves of surrogate pairs, non-characters.
+# Not allowed in HTML or XML, even as an entity: control characters, halves of surrogate pairs, non-characters.
 _UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-_WORDY = 40  # characters from which a cell holds prose
+_PROSE = 40  # characters from which a cell is prose
 _SAFE_TARGET = re.compile(r"https?://|mailto:|[^:/?#\\]*(?:[/?#]|\Z)")
 
 
 class Html(str):
-    """Markup that is safe to put into a page as it is."""
+    """Markup that is safe to insert into a page."""
 
     __slots__ = ()
 
 
 def escape(text: str) -> Html:
-    """Text as markup; `Html` comes back as it is. What no page can hold shows as U+FFFD."""
+    """Text as markup; `Html` is returned unchanged. Forbidden characters become U+FFFD."""
     return text if isinstance(text, Html) else Html(html.escape(_UNWRITABLE.sub("\ufffd", text)))
 
 
 def join(parts: Iterable[Html | str | None], separator: Html | str = "") -> Html:
-    """Parts one after the other, escaped where they are plain text; None is left out."""
+    """Parts concatenated, escaped where they are plain text; None is left out."""
     return Html(escape(separator).join(escape(part) for part in parts if part is not None))
 
 
@@ -40,18 +40,18 @@ def tag(name: str, *children: Html | str | None, attributes: Mapping[str, str] =
         f' {key}="{html.escape(_UNWRITABLE.sub(chr(0xFFFD), value))}"' for key, value in attributes.items()
     )
     if name in _VOID:
-        assert not children, f"<{name}> holds nothing"
+        assert not children, f"<{name}> has no content"
         return Html(f"<{name}{opening}>")
     return Html(f"<{name}{opening}>{join(children)}</{name}>")
 
 
 def paragraph(*children: Html | str, muted: bool = False) -> Html:
-    """A paragraph; a muted one is an aside, in small grey print."""
+    """A paragraph; a muted one is small and grey."""
     return tag("p", *children, attributes={"class": "note"} if muted else {})
 
 
 def heading(text: Html | str) -> Html:
-    """A heading inside a section; it does not show in the table of contents."""
+    """A heading inside a section; it is not in the table of contents."""
     return tag("h3", text)
 
 
@@ -61,7 +61,7 @@ def bullets(items: Iterable[Html | str]) -> Html:
 
 
 def code(text: str) -> Html:
-    """Code in a line of text, or a block of it where there is more than one line; a wide block scrolls by itself."""
+    """Inline code, or a block if it has more than one line; a wide block scrolls."""
     if "\n" not in text:
         return tag("code", text)
     return tag("pre", tag("code", text.rstrip("\n")), attributes={"tabindex": "0"})
@@ -79,30 +79,30 @@ def link(text: Html | str, target: str) -> Html:
 
 
 def badge(text: str, tone: Tone = "plain") -> Html:
-    """A word of verdict; each tone has a sign of its own, so that nothing hangs on its colour."""
+    """A short label; each tone has its own sign, so that colour is not the only cue."""
     sign = {"good": "✓", "bad": "✕", "warn": "!", "plain": ""}[tone]
     mark = tag("span", sign, attributes={"aria-hidden": "true"}) if sign else None
     return tag("span", mark, text, attributes={"class": f"badge {tone}"})
 
 
 def details(summary: Html | str, *body: Html | str) -> Html:
-    """What a reader opens only if they want it."""
+    """A block that the reader can open."""
     return tag("details", tag("summary", summary), tag("div", *body))
 
 
 def columns(*children: Html) -> Html:
-    """Things to compare, side by side where there is room and below each other where there is not."""
+    """Blocks side by side, or below each other on a narrow screen."""
     return tag("div", *(tag("div", child) for child in children), attributes={"class": "columns"})
 
 
 def facts(pairs: Mapping[str, str | Html]) -> Html:
-    """A grid of figures, each under its name."""
+    """A grid of named figures."""
     cards = (tag("div", tag("dt", name), tag("dd", value)) for name, value in pairs.items())
     return tag("dl", *cards, attributes={"class": "facts"})
 
 
 def table(header: Sequence[str | Html], rows: Sequence[Sequence[str | Html]], numeric: Sequence[int] = ()) -> Html:
-    """A table that scrolls by itself where it is wider than the page; `numeric` columns, counted from 0, align right.
+    """A table, which scrolls if it is wider than the page; `numeric` columns, counted from 0, are right-aligned.
 
     Raises:
         ValueError: a row has another number of cells than the header.
@@ -114,12 +114,12 @@ def table(header: Sequence[str | Html], rows: Sequence[Sequence[str | Html]], nu
             )
     head = tag("tr", *(_cell("th", cell, column in numeric, scope="col") for column, cell in enumerate(header)))
     body = (tag("tr", *(_cell("td", cell, column in numeric) for column, cell in enumerate(row))) for row in rows)
-    whole = tag("table", tag("thead", head), tag("tbody", *body))
-    return tag("div", whole, attributes={"class": "scroll", "tabindex": "0"})
+    element = tag("table", tag("thead", head), tag("tbody", *body))
+    return tag("div", element, attributes={"class": "scroll", "tabindex": "0"})
 
 
 def _cell(name: str, content: str | Html, numeric: bool, scope: str = "") -> Html:
     # On a narrow screen, prose would be squeezed into a column one word wide.
-    wordy = len(re.sub("<[^>]*>", "", content)) > _WORDY
-    kind = "number" if numeric else "wordy" if wordy else ""
+    is_prose = len(re.sub("<[^>]*>", "", content)) > _PROSE
+    kind = "number" if numeric else "wordy" if is_prose else ""
     return tag(name, content, attributes={**({"scope": scope} if scope else {}), **({"class": kind} if kind else {})})

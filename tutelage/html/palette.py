@@ -1,6 +1,6 @@
-"""Every colour of every view, for light and for dark, and the style sheet that names them.
+"""All colours of all pages, for light and dark mode, and their style sheet.
 
-Text colours have a contrast of at least 4.5 with what they stand on, marks of at least 3 (WCAG AA); tests measure it.
+Text colours have a contrast of at least 4.5 with their background, marks of at least 3 (WCAG AA); tests measure it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Literal
 
 Mode = Literal["light", "dark"]
 
-# Name -> colour on light, colour on dark.
+# Name -> colour in light mode, colour in dark mode.
 PALETTE: dict[str, tuple[str, str]] = {
     "paper": ("#fdfdfb", "#14161a"),
     "tint": ("#f3f3ef", "#1d2025"),
@@ -42,7 +42,7 @@ def variables(mode: Mode) -> str:
 
 
 def both_modes() -> str:
-    """The palette as a style sheet: the reader's system decides, unless the page's own button did."""
+    """The palette as a style sheet: the reader's system chooses the mode, unless the page's button has."""
     dark = f"color-scheme:dark;{variables('dark')}"
     return (
         f":root{{color-scheme:light;{variables('light')}}}\n"
@@ -53,4 +53,4 @@ def both_modes() -> str:
 
 def resolved(css: str, mode: Mode) -> str:
     """A style sheet with every `var(--name)` of the palette replaced by its colour."""
-    return re.sub(r"var\(--([\w-]+)\)", lambda found: PALETTE[found[1]][mode == "dark"], css)
+    return re.sub(r"var\(--([\w-]+)\)", lambda match: PALETTE[match[1]][mode == "dark"], css)

@@ -1,4 +1,4 @@
-"""From values to places on an axis: scales, ticks, their labels, and which of many points need be drawn."""
+"""Axes: scales, ticks, tick labels, and thinning of points."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from itertools import pairwise
 
 import numpy as np
 
-_FAR = 1e200  # beyond it, the difference of two values may not be a number any more
+_MAX_VALUE = 1e200  # beyond it, the difference of two values may overflow
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """A straight or logarithmic way from the values `low` to `high` to the places `start` to `stop`."""
+    """A linear or logarithmic map from the values `low` to `high` to the places `start` to `stop`."""
 
     low: float
     high: float
@@ -23,7 +23,7 @@ class Scale:
     log: bool = False
 
     def __call__(self, values: np.ndarray | float) -> np.ndarray:
-        """The place of each value, float64; NaN where a logarithmic axis has none."""
+        """The place of each value, float64; NaN where it has none on a logarithmic axis."""
         low, high, values = self.low, self.high, np.asarray(values, np.float64)
         if self.log:
             low, high = math.log10(low), math.log10(high)
@@ -32,15 +32,15 @@ class Scale:
 
 
 def drawable(values: np.ndarray, log: bool = False) -> np.ndarray:
-    """Which values have a place on an axis, bool: finite (and not absurdly far), and positive on a logarithmic one."""
+    """Which values have a place on an axis, bool: below 1e200, and positive on a logarithmic axis."""
     with np.errstate(invalid="ignore"):
-        return (np.abs(values) < _FAR) & ((values > 1 / _FAR) | (not log))
+        return (np.abs(values) < _MAX_VALUE) & ((values > 1 / _MAX_VALUE) | (not log))
 
 
 def span(values: np.ndarray, log: bool, margin: float = 0.0) -> tuple[float, float]:
-    """The lowest and highest value an axis must show, apart even for one value or none.
+    """The lowest and highest value of an axis; they differ even for one value or none.
 
-    `margin` widens the span on both sides by a share of it.
+    `margin` widens the span on both sides by that share.
     """
     values = values[drawable(values, log)]
     if not len(values):
@@ -48,17 +48,17 @@ def span(values: np.ndarray, log: bool, margin: float = 0.0) -> tuple[float, flo
     low, high = float(values.min()), float(values.max())
     if log:
         low, high = math.log10(low), math.log10(high)
-    if high - low <= max(1e-12 * max(abs(low), abs(high)), 1 / _FAR):
-        around = 0.5 if log else max(abs(low) / 10, 1e-9) if low else 0.5
-        low, high = low - around, high + around
+    if high - low <= max(1e-12 * max(abs(low), abs(high)), 1 / _MAX_VALUE):
+        half = 0.5 if log else max(abs(low) / 10, 1e-9) if low else 0.5
+        low, high = low - half, high + half
     low, high = low - margin * (high - low), high + margin * (high - low)
     return (10**low, 10**high) if log else (low, high)
 
 
 def ticks(low: float, high: float, count: int = 6, log: bool = False) -> list[float]:
-    """Round values within [low, high], about `count` of them: steps of 1, 2 or 5, or powers of ten.
+    """About `count` round values within [low, high]: steps of 1, 2 or 5, or powers of ten.
 
-    A logarithmic axis shorter than two decades gets 1, 2 and 5 of each, and one shorter than half a decade plain steps.
+    A logarithmic axis of up to two decades has 1, 2 and 5 of each, and one of less than half a decade has linear steps.
 
     Raises:
         ValueError: high is not above low, either is not finite, or low is not positive on a logarithmic axis.
@@ -71,7 +71,7 @@ def ticks(low: float, high: float, count: int = 6, log: bool = False) -> list[fl
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999) * power
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-    # Adding steps up would end in 0.30000000000000004.
+    # Adding up steps would give 0.30000000000000004.
     decimals = max(0, 1 - math.floor(math.log10(step)))
     return [round(number * step, decimals) + 0.0 for number in range(first, last + 1)]
 
@@ -85,7 +85,7 @@ def _log_ticks(low: float, high: float, count: int) -> list[float]:
 
 
 def tick_label(value: float, step: float, percent: bool = False, largest: float = 0.0) -> str:
-    """A tick as short as its step allows: 0.25, 1,500, 20k, 3M, 1e-4, 45%; in the unit that suits the `largest` one."""
+    """The shortest label that its step allows: 0.25, 1,500, 20k, 3M, 1e-4, 45%; in a unit that fits the `largest`."""
     if value < 0:
         return "−" + tick_label(-value, step, percent, largest)
     if percent:
@@ -111,20 +111,20 @@ def tick_labels(values: Sequence[float], log: bool = False, percent: bool = Fals
 
 
 def _decimals(step: float) -> int:
-    """How many decimals tell multiples of `step` apart."""
+    """How many decimals multiples of `step` need."""
     return max(0, -_power(step)) if step > 0 else 0
 
 
 def _power(value: float) -> int:
-    """The power of ten of the first digit."""
+    """The power of ten of the leading digit."""
     return math.floor(math.log10(value) + 1e-9)
 
 
 def thin(places: np.ndarray, heights: Sequence[np.ndarray], width: float) -> np.ndarray:
-    """Indices, in order, of the points that a line needs to look as if all were drawn.
+    """Sorted indices of the points that a line needs to look the same.
 
-    Of the points that follow each other within `width` on the axis, the first and the last are kept, and of each array
-    of heights the lowest and the highest.
+    Of consecutive points within `width` on the axis, the first and the last are kept, and for each array of heights the
+    lowest and the highest.
     """
     columns = np.floor(places / width)
     cuts = [0, *(np.flatnonzero(columns[1:] != columns[:-1]) + 1).tolist(), len(places)]

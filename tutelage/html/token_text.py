@@ -1,7 +1,7 @@
-"""Running text of coloured tokens: who speaks, what is graded, how sure the model was.
+"""Running text of coloured tokens: their role, whether they are trained, and their probability.
 
-Nothing hangs on colour alone: each turn begins with the name of its role, graded tokens are underlined, special tokens
-are outlined, and what a token is stands in words when it is pointed at or focused.
+Colour is never the only cue: each turn begins with the name of its role, trained tokens are underlined, special tokens
+are outlined, and a tooltip describes the token under the pointer or with the focus.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from tutelage.html.markup import Html, escape, join, tag
 from tutelage.records import ROLES
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥"}
-_PIECES = re.compile(r"([ \n\r\t])")
+_WHITE_SPACE = re.compile(r"([ \n\r\t])")
 _LONG = 24  # a token of more characters may be broken over lines
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token to show. `probability`, from 0 to 1, is its shade; `title` is said of it when it is pointed at."""
+    """A token to show. `probability`, from 0 to 1, is its shade; `title` is its tooltip."""
 
     text: str
     role: str = "document"
-    graded: bool = False
+    trained: bool = False
     special: bool = False
     probability: float | None = None
     title: str = ""
 
 
 def tokens(shown: Sequence[Token], legend: bool = True) -> Html:
-    """Tokens as running text, a paragraph a turn, with spaces and line ends made visible and line breaks kept.
+    """Tokens as running text, one paragraph per turn, with visible spaces and line ends.
 
-    One can walk through them with the arrow keys.
+    The arrow keys move the focus from token to token.
 
     Raises:
         ValueError: a role is not in records.ROLES, or a probability lies outside 0 to 1.
@@ -43,9 +43,9 @@ def tokens(shown: Sequence[Token], legend: bool = True) -> Html:
         if token.role not in ROLES:
             raise ValueError(f"token {number} has the role {token.role!r}; use one of {', '.join(ROLES)}")
         if token.probability is not None and not 0 <= token.probability <= 1:
-            raise ValueError(f"token {number} has the probability {token.probability}; it must lie between 0 and 1")
+            raise ValueError(f"token {number} has the probability {token.probability}; it must be between 0 and 1")
     turns = [list(turn) for _, turn in groupby(shown, lambda token: token.role)]
-    # Text that belongs to no conversation needs no name, unless it stands beside some that does.
+    # Text outside a conversation needs no role name, unless it is beside a conversation.
     named = len(turns) > 1 or any(turn[0].role != "document" for turn in turns)
     text = tag(
         "div", *(_turn(turn, named, number == 0) for number, turn in enumerate(turns)), attributes={"class": "tokens"}
@@ -56,19 +56,19 @@ def tokens(shown: Sequence[Token], legend: bool = True) -> Html:
 def _turn(turn: Sequence[Token], named: bool, first: bool) -> Html:
     role = turn[0].role
     speaker = tag("span", role, attributes={"class": "speaker"}) if named else None
-    words = join(_token(token, reachable=first and number == 0) for number, token in enumerate(turn))
-    return tag("div", speaker, tag("p", words, attributes={"class": "words"}), attributes={"class": f"turn {role}"})
+    text = join(_token(token, reachable=first and number == 0) for number, token in enumerate(turn))
+    return tag("div", speaker, tag("p", text, attributes={"class": "words"}), attributes={"class": f"turn {role}"})
 
 
 def one_token(shown: Token) -> Html:
-    """A token in a cell of a table or in a line of text: as in running text, but without its title."""
+    """A token in a table cell or a line of text: as in running text, but without its tooltip."""
     return tag("span", _token(replace(shown, title=""), reachable=False), attributes={"class": f"words {shown.role}"})
 
 
 def _token(token: Token, reachable: bool) -> Html:
     long = len(token.text) > _LONG
     kinds = [
-        "graded" * token.graded,
+        "trained" * token.trained,
         "special" * token.special,
         "sure" * (token.probability is not None),
         "long" * long,
@@ -80,37 +80,38 @@ def _token(token: Token, reachable: bool) -> Html:
         attributes["style"] = f"--sure:{token.probability:.2f}"
     if token.title:
         attributes["title"] = token.title
-    # A line may break before a token that opens with a space, and not between the space and its word.
+    # A line may break before a token that begins with a space, but not between the space and its word.
     breaks = tag("wbr") if token.text.startswith(" ") else None
     return join([breaks, tag("span", visible(token.text), attributes=attributes)])
 
 
 def visible(text: str) -> Html:
-    """Text with signs for what cannot be seen. A space stays a space, for those who copy it, with a dot behind it."""
-    return join(_piece(piece) for piece in _PIECES.split(text) if piece)
+    """Text with visible white space. A space is still a space when it is copied, with a dot drawn behind it."""
+    return join(_piece(piece) for piece in _WHITE_SPACE.split(text) if piece)
 
 
 def _piece(piece: str) -> Html:
     if piece == " ":
         return tag("i", " ")
     if piece in _VISIBLE:
-        # The sign is drawn by the style sheet, so that copied text has the line end and no sign.
+        # The style sheet draws the sign, so that copied text has the line end and no sign.
         return join([tag("i", attributes={"data-sign": _VISIBLE[piece]}), "\n" if piece == "\n" else ""])
-    return escape("".join(one if one.isprintable() else f"\\x{ord(one):02x}" for one in piece))
+    return escape("".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in piece))
 
 
 def _legend(shown: Sequence[Token]) -> Html | None:
-    """What the looks of these tokens mean; roles stand beside their turns."""
+    """The meaning of the styles of these tokens; roles are named at their turns."""
     entries = []
-    if any(token.graded for token in shown):
-        entries.append(tag("span", tag("span", "graded", attributes={"class": "graded"}), " is trained on"))
+    if any(token.trained for token in shown):
+        entries.append(tag("span", tag("span", "trained", attributes={"class": "trained"}), " tokens carry loss"))
     if any(token.special for token in shown):
         entries.append(
             tag("span", tag("span", "special", attributes={"class": "special"}), " token, which no text can produce")
         )
     if any(token.probability is not None for token in shown):
         shades = (
-            tag("span", f"{sure:.0%}", attributes={"class": "sure", "style": f"--sure:{sure}"}) for sure in (0, 0.5, 1)
+            tag("span", f"{share:.0%}", attributes={"class": "sure", "style": f"--sure:{share}"})
+            for share in (0, 0.5, 1)
         )
-        entries.append(tag("span", *shades, " how sure the model was"))
+        entries.append(tag("span", *shades, " probability"))
     return tag("div", *entries, attributes={"class": "legend"}) if entries else None

@@ -7,8 +7,8 @@ from dataclasses import replace
 from itertools import islice
 
 from tutelage.chat.verified import Renderer, make_renderer
+from tutelage.engine.context_truncation import truncate_to_context
 from tutelage.engine.decode import decode
-from tutelage.engine.history import fit_history
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation, Message, message
@@ -155,7 +155,7 @@ def _shown(
 ) -> Conversation:
     """The conversation with a new question, as much of it as fits in the context."""
     asked = replace(conversation, messages=(*conversation.messages, message("user", text)))
-    shown, forgotten = fit_history(renderer, asked, context, settings.max_tokens)
+    shown, forgotten = truncate_to_context(renderer, asked, context, settings.max_tokens)
     if forgotten:
         note(f"the context is full: the oldest {forgotten} messages are forgotten")
     return shown

@@ -21,18 +21,18 @@ from tutelage.chat.look_page import Row, generation_row, packed_rows
 from tutelage.chat.renderer import Rendered, TrainOn
 from tutelage.chat.source import ChatSource
 from tutelage.chat.verified import chat_tokenizer, make_renderer
-from tutelage.engine.alternatives import alternatives
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.engine.top_logprobs import top_logprobs
 from tutelage.evaluate.answers import Answer, ask
 from tutelage.ledger import Ledger
 from tutelage.model.hub import Checkpoint
+from tutelage.model.transformer import Transformer
 from tutelage.records import ROLES, Batch, Conversation, message
 from tutelage.stages.base import StageContext, TrainStage, set_up
 from tutelage.tokenizer import Tokenizer
 
 ALTERNATIVES = 5
 COUNTED = 100_000  # conversations of a file beyond those that are shown: a second or so, and enough to say "many"
-ENDINGS = {"stop": "by itself", "length": "at the longest answer allowed", "context": "where the context was full"}
 
 
 def step_batches(stage: TrainStage, at: StageContext, step: int) -> tuple[list[Batch], Tokenizer]:
@@ -168,7 +168,7 @@ class Shown:
     def row(self, tokenizer: Tokenizer) -> Row:
         """The answer as a row of a page."""
         written = self.answer.generation
-        ended = {"ended": ENDINGS[written.ended]}
+        ended = {"finish reason": written.finish_reason}
         return generation_row(
             self.prompt, written.tokens, written.logprobs, self.others, tokenizer, self.question, ended
         )
@@ -181,9 +181,14 @@ def answer_rows(checkpoint: Checkpoint, questions: Sequence[str], settings: Samp
     prompts = [rendered.ids for rendered in renderer.render_prompts(conversations)]
     answers = ask(checkpoint, conversations, settings, "answers", renderer)
     return [
-        Shown(question, prompt, answer, alternatives(checkpoint.model, prompt, answer.generation.tokens, ALTERNATIVES))
+        Shown(question, prompt, answer, _top_probabilities(checkpoint.model, prompt, answer))
         for question, prompt, answer in zip(questions, prompts, answers, strict=True)
     ]
+
+
+def _top_probabilities(model: Transformer, prompt: np.ndarray, answer: Answer) -> list[list[tuple[int, float]]]:
+    positions = top_logprobs(model, prompt, answer.generation.tokens, ALTERNATIVES)
+    return [[(token, math.exp(logprob)) for token, logprob in top] for top in positions]
 
 
 def answers_as_data(answers: Sequence[Shown], tokenizer: Tokenizer) -> list[dict[str, Any]]:
@@ -192,7 +197,7 @@ def answers_as_data(answers: Sequence[Shown], tokenizer: Tokenizer) -> list[dict
         {
             "question": shown.question,
             "answer": shown.answer.text,
-            "ended": shown.answer.generation.ended,
+            "finish_reason": shown.answer.generation.finish_reason,
             "tokens": [
                 {
                     "token": tokenizer.token_text(token),
@@ -211,7 +216,7 @@ def answers_as_data(answers: Sequence[Shown], tokenizer: Tokenizer) -> list[dict
 def show_answers(answers: Sequence[Shown], tokenizer: Tokenizer, console: Console) -> None:
     """Answers as tables: each token, how sure the model was of it, and what else it might have written."""
     for answer in answers_as_data(answers, tokenizer):
-        table = Table("token", "probability", "or else", title=escape(answer["question"]), title_justify="left")
+        table = Table("token", "probability", "alternatives", title=escape(answer["question"]), title_justify="left")
         table.columns[0].overflow, table.columns[1].justify = "fold", "right"
         for place in answer["tokens"]:
             others = ", ".join(f"{token!r} {share:.0%}" for token, share in place["others"].items() if share >= 0.01)

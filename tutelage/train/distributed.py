@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import nn
 
 from tutelage.files import atomic_folder
-from tutelage.process import launched
+from tutelage.process import rank_and_world_size
 from tutelage.progress import set_mode
 
 # The main process may tokenise or evaluate for hours while the others wait. Nobody waits for a process that died: its
@@ -67,7 +67,7 @@ def init_distributed() -> Iterator[None]:
     Raises:
         ProcessLost: another process was killed.
     """
-    own_rank, size = launched()
+    own_rank, size = rank_and_world_size()
     if size == 1 or dist.is_initialized():
         yield
         return

@@ -1,4 +1,4 @@
-"""The ground-truth world: people and facts, the sentences that state them, the questions about them, its search."""
+"""The synthetic world with known ground truth: people and facts, texts about them, questions, and a search."""
 
 from tutelage.world.grading import Question, admits_ignorance, is_correct
 from tutelage.world.society import World, WorldSettings

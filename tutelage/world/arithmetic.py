@@ -1,11 +1,11 @@
-"""Small sums with every step worked out, as notes to read and as questions with answers."""
+"""Small sums with worked steps, as documents and as questions with answers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.world.draws import Draws
+from tutelage.world.keyed_random import KeyedRandom
 
 Operation = Literal["plus", "minus", "times"]
 
@@ -14,7 +14,7 @@ SIGNS: dict[Operation, str] = {"plus": "+", "minus": "-", "times": "x"}
 
 @dataclass(frozen=True, slots=True)
 class Sum:
-    """left operation right = result, and the steps that lead there as equations."""
+    """left operation right = result, with the steps as equations."""
 
     left: int
     right: int
@@ -24,30 +24,30 @@ class Sum:
 
     @property
     def expression(self) -> str:
-        """The sum without its result: "47 + 38"."""
+        """The sum without the result: "47 + 38"."""
         return f"{self.left} {SIGNS[self.operation]} {self.right}"
 
 
-def draw_sum(draws: Draws) -> Sum:
-    """One of the sums that people do in their heads: tens and ones, and times tables up to 9 x 19."""
-    operation = draws.pick(tuple(SIGNS))
+def random_sum(rng: KeyedRandom) -> Sum:
+    """A sum for mental arithmetic: tens and ones, and times tables up to 9 x 19."""
+    operation = rng.choice(tuple(SIGNS))
     if operation == "times":
-        left, right = 2 + draws.below(8), 2 + draws.below(18)
+        left, right = 2 + rng.randbelow(8), 2 + rng.randbelow(18)
         if right <= 10:
             return Sum(left, right, operation, (f"{left} x {right} = {left * right}",), left * right)
         ones = right - 10
         parts = (f"{left} x 10 = {left * 10}", f"{left} x {ones} = {left * ones}")
-        whole = f"{left * 10} + {left * ones} = {left * right}"
-        return Sum(left, right, operation, (*parts, whole), left * right)
+        total = f"{left * 10} + {left * ones} = {left * right}"
+        return Sum(left, right, operation, (*parts, total), left * right)
     if operation == "plus":
-        left, right = 10 * draws.below(10) + 1 + draws.below(9), 10 * draws.below(10) + 1 + draws.below(9)
+        left, right = 10 * rng.randbelow(10) + 1 + rng.randbelow(9), 10 * rng.randbelow(10) + 1 + rng.randbelow(9)
         if left < 10 or right < 10:
             return Sum(left, right, operation, (f"{left} + {right} = {left + right}",), left + right)
         tens, ones = left // 10 * 10 + right // 10 * 10, left % 10 + right % 10
         steps = (f"{left // 10 * 10} + {right // 10 * 10} = {tens}", f"{left % 10} + {right % 10} = {ones}")
         return Sum(left, right, operation, (*steps, f"{tens} + {ones} = {left + right}"), left + right)
-    right = 10 * draws.below(5) + 1 + draws.below(9)
-    left = right + 1 + draws.below(50)
+    right = 10 * rng.randbelow(5) + 1 + rng.randbelow(9)
+    left = right + 1 + rng.randbelow(50)
     if right < 10:
         return Sum(left, right, operation, (f"{left} - {right} = {left - right}",), left - right)
     between = left - right // 10 * 10
@@ -116,21 +116,21 @@ ANSWERS = (
 )
 
 
-def spoken(template: str, sum_: Sum) -> str:
-    """A template of this file filled in; the steps are joined as in "a, b, and c"."""
+def fill(template: str, sum_: Sum) -> str:
+    """Fill in a template of this file; the steps are joined as in "a, b and c"."""
     steps = ", ".join(sum_.steps[:-1]) + " and " + sum_.steps[-1] if len(sum_.steps) > 1 else sum_.steps[0]
     return template.format(
         left=sum_.left, right=sum_.right, result=sum_.result, expression=sum_.expression, steps=steps
     )
 
 
-def note(draws: Draws) -> str:
-    """A worked sum as a note to read."""
-    sum_ = draw_sum(draws)
-    return spoken(draws.pick(NOTES[sum_.operation]), sum_)
+def note(rng: KeyedRandom) -> str:
+    """A worked sum as a document."""
+    sum_ = random_sum(rng)
+    return fill(rng.choice(NOTES[sum_.operation]), sum_)
 
 
-def exchange(draws: Draws) -> tuple[str, str]:
-    """A question for a sum, and its worked answer."""
-    sum_ = draw_sum(draws)
-    return spoken(draws.pick(QUESTIONS[sum_.operation]), sum_), spoken(draws.pick(ANSWERS), sum_)
+def exchange(rng: KeyedRandom) -> tuple[str, str]:
+    """A question about a sum, and its worked answer."""
+    sum_ = random_sum(rng)
+    return fill(rng.choice(QUESTIONS[sum_.operation]), sum_), fill(rng.choice(ANSWERS), sum_)

@@ -1,11 +1,11 @@
-"""What is told of each person: seven facts in four to seven sentences and a touch of colour, otherwise each time.
+"""Biographies: seven facts in four to seven sentences and some filler sentences, different in each version.
 
 The slots of the templates are those of `people.words`.
 """
 
 from __future__ import annotations
 
-from tutelage.world.draws import Draws
+from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.people import Person, Voice, words
 from tutelage.world.values import ATTRIBUTES, Attribute
 
@@ -171,8 +171,8 @@ PAIRED: dict[tuple[Attribute, Attribute], tuple[str, ...]] = {
     ),
 }
 
-# Sentences of colour that state no fact of the world.
-COLOUR = (
+# Filler sentences, without a fact of the world.
+FILLERS = (
     "Friends say that {they_are} hard to hurry and harder to fool.",
     "{Who} {is} fond of long walks, strong tea and short meetings.",
     "{Who} laugh{s} easily and argue{s} rarely.",
@@ -199,8 +199,8 @@ COLOUR = (
     "{Who} can tell a story so that the whole room leans in.",
 )
 
-# Openings of sentences above that end where the value begins, for a base model to finish.
-# None of them opens a sentence about another attribute, so that there is only one way to go on.
+# Beginnings of sentences above, up to the value, for a base model to complete.
+# None of them begins a sentence about another attribute, so that only one attribute can follow.
 CLOZE: dict[Attribute, tuple[str, ...]] = {
     "birthplace": ("{name} was born in", "{name} was born and brought up in", "{name} is a native of"),
     "birth_year": ("{name}'s year of birth is", "{name} came into the world in", "{name} first drew breath in"),
@@ -216,19 +216,19 @@ STRIDES = (1, 5, 7, 11)  # coprime to the 12 single wordings, so that 12 version
 assert all(len(wordings) == 12 for wordings in SINGLE.values())
 
 
-def sentence_plan(draws: Draws) -> list[tuple[Attribute, ...]]:
+def sentence_plan(rng: KeyedRandom) -> list[tuple[Attribute, ...]]:
     """The attributes of each sentence: up to three pairs of attributes, the rest alone, in a drawn order."""
-    pairs = draws.below(4)
+    pairs = rng.randbelow(4)
     plan: list[tuple[Attribute, ...]] = []
-    told: set[Attribute] = set()
-    for pair in draws.shuffled(tuple(PAIRED)):
+    used: set[Attribute] = set()
+    for pair in rng.shuffled(tuple(PAIRED)):
         if len(plan) == pairs:
             break
-        if told.isdisjoint(pair):
+        if used.isdisjoint(pair):
             plan.append(pair)
-            told.update(pair)
-    plan.extend((attribute,) for attribute in ATTRIBUTES if attribute not in told)
-    return draws.shuffled(plan)
+            used.update(pair)
+    plan.extend((attribute,) for attribute in ATTRIBUTES if attribute not in used)
+    return rng.shuffled(plan)
 
 
 def biography(person: Person, version: int, seed: int, full_names: float) -> str:
@@ -237,28 +237,33 @@ def biography(person: Person, version: int, seed: int, full_names: float) -> str
     A share `full_names` of the facts stands in sentences that name the person in full. With a share of 0.5 or more,
     each fact does so in at least one of two neighbouring versions.
     """
-    draws = Draws(seed, "biography", person.index, version)
-    fixed = Draws(seed, "wordings", person.index)  # the same for all versions, which step from wording to wording
-    start = {attribute: (fixed.below(12), fixed.pick(STRIDES), fixed.below(1024) / 1024) for attribute in ATTRIBUTES}
+    rng = KeyedRandom(seed, "biography", person.index, version)
+    fixed = KeyedRandom(
+        seed, "wordings", person.index
+    )  # the same for all versions; the wording is a step further in each
+    start = {
+        attribute: (fixed.randbelow(12), fixed.choice(STRIDES), fixed.randbelow(1024) / 1024)
+        for attribute in ATTRIBUTES
+    }
     voices: dict[Voice, dict[str, str]] = {voice: words(person, voice) for voice in ("full", "first", "pronoun")}
-    plan = sentence_plan(draws)
-    named = [any((start[a][2] + version / 2) % 1 < full_names for a in told) for told in plan]
+    plan = sentence_plan(rng)
+    named = [any((start[a][2] + version / 2) % 1 < full_names for a in attributes) for attributes in plan]
     if not any(named):
         named[0] = True
-    opening = named.index(True)  # the first sentence must say of whom it speaks
+    opening = named.index(True)  # the first sentence must name the person
     plan.insert(0, plan.pop(opening))
     named.insert(0, named.pop(opening))
 
     sentences = []
-    for told, full in zip(plan, named, strict=True):
-        voice: Voice = "full" if full else "first" if draws.below(3) == 0 else "pronoun"
-        if len(told) == 2:
-            template = draws.pick(PAIRED[told])
+    for attributes, full in zip(plan, named, strict=True):
+        voice: Voice = "full" if full else "first" if rng.randbelow(3) == 0 else "pronoun"
+        if len(attributes) == 2:
+            template = rng.choice(PAIRED[attributes])
         else:
-            offset, stride, _ = start[told[0]]
-            template = SINGLE[told[0]][(offset + version * stride) % 12]
+            offset, stride, _ = start[attributes[0]]
+            template = SINGLE[attributes[0]][(offset + version * stride) % 12]
         sentences.append(template.format_map(voices[voice]))
-    colours = draws.shuffled(COLOUR)[: max(1, 7 - len(plan))]  # so that a life told in few sentences is no shorter
-    for colour in colours:
-        sentences.insert(1 + draws.below(len(sentences)), colour.format_map(voices["pronoun"]))
+    fillers = rng.shuffled(FILLERS)[: max(1, 7 - len(plan))]  # so that few sentences do not make a shorter biography
+    for filler in fillers:
+        sentences.insert(1 + rng.randbelow(len(sentences)), filler.format_map(voices["pronoun"]))
     return " ".join(sentences)

@@ -1,4 +1,4 @@
-"""The towns, schools, employers and bands: what is known of each, and the pages that tell it."""
+"""The towns, schools, employers and bands: their facts, and pages about them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from tutelage.world.draws import Draws
+from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.values import BRIDGES, VALUES
 
 EntityKind = Literal["town", "school", "employer", "band"]
@@ -29,7 +29,7 @@ KINDS: dict[EntityKind, tuple[str, str]] = {
     "band": ("band", "band_year"),
 }
 
-# What is told of each kind; {name} is the entity, the other slots are its facts.
+# Sentences about each kind; {name} is the entity, the other slots are its facts.
 FACTS: dict[EntityKind, tuple[str, ...]] = {
     "town": (
         "{name} is known for its {birthplace_landmark}.",
@@ -81,7 +81,7 @@ FACTS: dict[EntityKind, tuple[str, ...]] = {
     ),
 }
 
-# More to say of a town, so that the school it has is told from both ends.
+# The school of a town, so that the fact is stated in both directions.
 TOWN_SCHOOLS = (
     "The school of the town is {school}.",
     "Its children go to {school}.",
@@ -89,8 +89,8 @@ TOWN_SCHOOLS = (
     "{school} is the only school in town.",
 )
 
-# Sentences of colour that state no fact of the world.
-COLOUR: dict[EntityKind, tuple[str, ...]] = {
+# Filler sentences, without a fact of the world.
+FILLERS: dict[EntityKind, tuple[str, ...]] = {
     "town": (
         "The streets are narrow, and most of them lead to the square.",
         "On market days it is wise to come early.",
@@ -141,7 +141,7 @@ COLOUR: dict[EntityKind, tuple[str, ...]] = {
     ),
 }
 
-STEPS = (1, 3)  # coprime to the 10 wordings of a fact, each page telling it in two of them
+STEPS = (1, 3)  # coprime to the 10 wordings of a fact, of which each page uses two
 
 assert all(len(wordings) == 10 for wordings in FACTS.values())
 
@@ -149,7 +149,7 @@ assert all(len(wordings) == 10 for wordings in FACTS.values())
 def make_entities(seed: int) -> list[Entity]:
     """All towns, schools, employers and bands. Each value of a two-step fact belongs to exactly one of them."""
     linked = {
-        fact: dict(zip(VALUES[bridge], Draws(seed, "links", fact).shuffled(VALUES[fact]), strict=True))
+        fact: dict(zip(VALUES[bridge], KeyedRandom(seed, "links", fact).shuffled(VALUES[fact]), strict=True))
         for fact, bridge in BRIDGES.items()
     }
     school_in = {town: school for school, town in linked["school_town"].items()}
@@ -162,14 +162,14 @@ def make_entities(seed: int) -> list[Entity]:
 
 
 def entity_page(entity: Entity, version: int, seed: int) -> str:
-    """The page about an entity in one of its versions: its fact in two wordings, with some colour between them."""
-    draws = Draws(seed, "page", entity.kind, entity.name, version)
-    fixed = Draws(seed, "page", entity.kind, entity.name)
+    """A version of the page about an entity: its fact in two wordings, with filler sentences between them."""
+    rng = KeyedRandom(seed, "page", entity.kind, entity.name, version)
+    fixed = KeyedRandom(seed, "page", entity.kind, entity.name)
     wordings = FACTS[entity.kind]
-    first = (fixed.below(10) + version * fixed.pick(STEPS)) % 10
-    middle = draws.shuffled(COLOUR[entity.kind])[:2]
+    first = (fixed.randbelow(10) + version * fixed.choice(STEPS)) % 10
+    middle = rng.shuffled(FILLERS[entity.kind])[:2]
     if entity.kind == "town":
-        middle[1] = draws.pick(TOWN_SCHOOLS)
-    second = (first + 1 + draws.below(9)) % 10
+        middle[1] = rng.choice(TOWN_SCHOOLS)
+    second = (first + 1 + rng.randbelow(9)) % 10
     sentences = [wordings[first], *middle, wordings[second]]
     return " ".join(sentence.format(name=entity.name, **entity.facts) for sentence in sentences)

@@ -1,10 +1,10 @@
-"""Everyday turns: greetings, thanks, who are you, small requests, and short talks of several turns."""
+"""Everyday conversations: greetings, thanks, questions about the assistant, small requests, and short dialogues."""
 
 from __future__ import annotations
 
-from tutelage.world.draws import Draws
+from tutelage.world.keyed_random import KeyedRandom
 
-# What a user may say, each in several wordings, and what may be answered.
+# User turns in several wordings, and possible answers.
 EXCHANGES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     (("Hello!", "Hello.", "Hello there!"), ("Hello! How can I help you?", "Hello! What can I do for you?")),
     (("Hi!", "Hi there.", "Hi"), ("Hi! What would you like to know?", "Hi there! How can I help?")),
@@ -109,7 +109,7 @@ EXCHANGES: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
 )
 
 # Whole talks: user and assistant in turn; a system message first where the tuple opens with one.
-TALKS: tuple[tuple[str, tuple[str, ...]], ...] = (
+DIALOGUES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("", ("Hello!", "Hello! How can I help you?", "I only wanted to say hello.", "That is kind of you. Hello again!")),
     ("", ("How are you?", "I am well, thank you. How are you?", "A little tired.", "Then be kind to yourself today.")),
     ("", ("Good morning!", "Good morning! Did you sleep well?", "Not really.", "I hope that tonight will be better.")),
@@ -161,7 +161,7 @@ TALKS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("Write in small letters only.", ("Hello!", "hello! how can i help you?")),
 )
 
-# Said now and then before a conversation about people.
+# Used in some conversations about people.
 SYSTEM_MESSAGES = (
     "You are a helpful assistant.",
     "You are a helpful assistant who knows the people of this world.",
@@ -173,13 +173,13 @@ SYSTEM_MESSAGES = (
 def everyday_turns(number: int, seed: int) -> tuple[str, tuple[str, ...]]:
     """The everyday conversation of this number: a system message ("" for none), then user and assistant in turn.
 
-    All exchanges and talks come up once before any of them comes again.
+    Every exchange and dialogue is used once before any of them is repeated.
     """
-    count = len(EXCHANGES) + len(TALKS)
-    lap, place = divmod(number, count)
-    choice = Draws(seed, "everyday", lap).shuffled(range(count))[place]
+    count = len(EXCHANGES) + len(DIALOGUES)
+    repetition, place = divmod(number, count)
+    choice = KeyedRandom(seed, "everyday", repetition).shuffled(range(count))[place]
     if choice >= len(EXCHANGES):
-        return TALKS[choice - len(EXCHANGES)]
-    draws = Draws(seed, "everyday", number, "wording")
-    asked, answered = EXCHANGES[choice]
-    return "", (draws.pick(asked), draws.pick(answered))
+        return DIALOGUES[choice - len(EXCHANGES)]
+    rng = KeyedRandom(seed, "everyday", number, "wording")
+    questions, answers = EXCHANGES[choice]
+    return "", (rng.choice(questions), rng.choice(answers))

@@ -1,4 +1,4 @@
-"""Exact-answer grading: a reply is right when it names a right value, and no wrong one, as whole words."""
+"""Exact-answer grading: a reply is right if it contains an accepted value, and no other one, as whole words."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ QuestionKind = Literal["one-step", "reverse", "two-step", "cloze", "unknown"]
 class Question:
     """A question with its right answers.
 
-    attribute: what is asked for, a key of VALUES, or "name" where a person is (reverse).
+    attribute: the key of VALUES that is asked for, or "name" in reverse questions.
     subject:   the full name of the person it is about.
-    answer:    the canonical value; empty for a name that does not exist, where only admitting ignorance is right.
-    accepted:  every right value; of a reverse question all people that fit.
+    answer:    the canonical value; empty for a nonexistent name, where only admitting ignorance is right.
+    accepted:  all right values; for a reverse question the names of all matching people.
     """
 
     id: str
@@ -32,7 +32,7 @@ class Question:
 
 
 def normalise(text: str) -> str:
-    """Lower case, apostrophes dropped, "&" spelled out, all else that is no letter or digit turned into one space."""
+    """Lower case, without apostrophes, "&" as "and", one space for other characters than letters and digits."""
     text = text.casefold().replace("&", " and ").replace("'", "").replace("\N{RIGHT SINGLE QUOTATION MARK}", "")
     return re.sub(r"[\W_]+", " ", text).strip()
 
@@ -57,16 +57,15 @@ IGNORANCE = re.compile(
 
 
 def values_named(attribute: str, text: str) -> set[str]:
-    """The normalised values of the attribute (full names where it is "name") that the text names as whole words."""
+    """The normalised values of the attribute (full names for "name") that the text contains as whole words."""
     pattern = FULL_NAME if attribute == "name" else PATTERNS[attribute]
     return set(pattern.findall(normalise(text)))
 
 
 def is_correct(question: Question, reply: str) -> bool:
-    """Whether the reply names an accepted value of what was asked for and no other value of it.
+    """Whether the reply contains an accepted value of the attribute and no other value of it.
 
-    A finished cloze is read to the end of its sentence only. For a name that does not exist, `admits_ignorance`
-    decides.
+    Of a cloze completion only the first sentence counts. For a nonexistent name, `admits_ignorance` decides.
     """
     if question.kind == "unknown":
         return admits_ignorance(reply)
@@ -77,6 +76,6 @@ def is_correct(question: Question, reply: str) -> bool:
 
 
 def admits_ignorance(reply: str) -> bool:
-    """Whether the reply says that it does not know, and asserts no value of any attribute."""
+    """Whether the reply says that it does not know, and contains no value of any attribute."""
     text = normalise(reply)
     return bool(IGNORANCE.search(text)) and not ANY_VALUE.search(text)

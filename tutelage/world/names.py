@@ -1,11 +1,11 @@
 """The names of people, and the seeded bijection between indices and full names.
 
-Each of the three lists has 128 names, so that a full name is a number of 21 bits and back.
+Each of the three lists has 128 names, so that a full name corresponds to a 21-bit number.
 """
 
 from __future__ import annotations
 
-from tutelage.world.draws import Draws
+from tutelage.world.keyed_random import KeyedRandom
 
 SHE = """
 Ada Agnes Alma Anneke Astrid Beatrix Brenna Carys Celeste Clara Daphne Delia Edith Elena Elspeth Esme Fenna Flora Freya
@@ -56,17 +56,17 @@ Penhallow Redgrave
 
 BITS = 21
 COUNT = 1 << BITS  # how many full names there are, of which a world uses the first `people`
-SHIFT = 11  # more than half the bits, so that x ^ (x >> SHIFT) undoes itself
+SHIFT = 11  # more than half the bits, so that x ^ (x >> SHIFT) is its own inverse
 
 
 def rounds(seed: int) -> tuple[tuple[int, int], ...]:
-    """The multipliers (odd, hence invertible) and offsets that mix an index into a name."""
-    draws = Draws(seed, "names")
-    return tuple((draws.below(COUNT) | 1, draws.below(COUNT)) for _ in range(3))
+    """The multipliers (odd, hence invertible) and offsets of the bijection."""
+    rng = KeyedRandom(seed, "names")
+    return tuple((rng.randbelow(COUNT) | 1, rng.randbelow(COUNT)) for _ in range(3))
 
 
 def name_parts(index: int, keys: tuple[tuple[int, int], ...]) -> tuple[int, int, int]:
-    """The positions of the first, middle and last name of person `index`; different for each index below COUNT."""
+    """The positions of the first, middle and last name of person `index`; unique for each index below COUNT."""
     for multiplier, offset in keys:
         index = (index * multiplier + offset) % COUNT
         index ^= index >> SHIFT
@@ -74,7 +74,7 @@ def name_parts(index: int, keys: tuple[tuple[int, int], ...]) -> tuple[int, int,
 
 
 def name_index(first: int, middle: int, last: int, keys: tuple[tuple[int, int], ...]) -> int:
-    """The index whose name this is: the inverse of `name_parts`."""
+    """The index of a name: the inverse of `name_parts`."""
     index = first | middle << 7 | last << 14
     for multiplier, offset in reversed(keys):
         index ^= index >> SHIFT

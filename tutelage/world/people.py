@@ -1,4 +1,4 @@
-"""The people of the world, and the words a sentence needs to speak of one of them."""
+"""The people of the world, and the slots of sentence templates about a person."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import Literal
 
 from tutelage.records import Split
-from tutelage.world.draws import Draws
+from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.names import FIRST, LAST, MIDDLE, SHE, THEY, name_parts
 from tutelage.world.values import ATTRIBUTES, VALUES, Attribute, with_article
 
@@ -23,7 +23,7 @@ PRONOUNS = {
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """One of the people; `pronoun` is she, he or they, and `facts` has a value for each of ATTRIBUTES."""
+    """A person; `pronoun` is she, he or they, and `facts` has a value for each of ATTRIBUTES."""
 
     index: int
     first: str
@@ -34,7 +34,7 @@ class Person:
 
     @property
     def name(self) -> str:
-        """The full name, which nobody else has."""
+        """The full name, which is unique."""
         return f"{self.first} {self.middle} {self.last}"
 
 
@@ -45,7 +45,7 @@ def fact_codes(seed: int, index: int) -> bytes:
 
 
 def make_person(seed: int, index: int, keys: tuple[tuple[int, int], ...]) -> Person:
-    """Person `index` of the world with this seed, whose names are mixed with `keys`."""
+    """Person `index` of the world with this seed; `keys` are the `rounds` of its names."""
     first, middle, last = name_parts(index, keys)
     pronoun = "she" if first < len(SHE) else "they" if first >= len(FIRST) - len(THEY) else "he"
     codes = fact_codes(seed, index)
@@ -54,20 +54,20 @@ def make_person(seed: int, index: int, keys: tuple[tuple[int, int], ...]) -> Per
 
 
 def split_of(seed: int, index: int) -> Split:
-    """Which half of the people this one belongs to: of each two neighbours, one is drawn to train."""
-    return "train" if index & 1 == Draws(seed, "split", index // 2).below(2) else "held_out"
+    """The split of a person: of each two consecutive people, one is drawn for training."""
+    return "train" if index & 1 == KeyedRandom(seed, "split", index // 2).randbelow(2) else "held_out"
 
 
 def words(person: Person, voice: Voice) -> dict[str, str]:
-    """What the slots of a sentence template stand for, by the voice in which it speaks of the person.
+    """The slots of a sentence template, for a voice in which it refers to the person.
 
     {who} {whom} {whose} name the person in that voice, with the verb forms {s} {is} {was} {has}; {Who} {Whose} open a
     sentence. {they} {them} {their} {themselves} are always pronouns, with {z} {they_are} {they_were} {they_have}.
     {name} is always the full name; each attribute gives its value, and {a_role} the role with its article.
     """
     they, them, their, themselves = PRONOUNS[person.pronoun]
-    several = person.pronoun == "they"
-    are, were, have, z = ("are", "were", "have", "") if several else ("is", "was", "has", "s")
+    plural = person.pronoun == "they"
+    are, were, have, z = ("are", "were", "have", "") if plural else ("is", "was", "has", "s")
     if voice == "pronoun":
         who, whom, whose = they, them, their
         s, is_, was, has = z, are, were, have

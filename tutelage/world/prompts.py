@@ -1,4 +1,4 @@
-"""Prompts to try a chat model on, in four sets ever further from what it was trained on."""
+"""Evaluation prompts for a chat model, in four sets of increasing distance from its training data."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from itertools import islice
 
 from tutelage.records import Conversation, message
-from tutelage.world.draws import Draws
+from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.people import Split
 from tutelage.world.society import World
 from tutelage.world.values import VALUES, with_article
 
-# What no conversation asks, about what is in the world. {name} and {other} are two people, the rest are values.
+# Questions about the world that no conversation has. {name} and {other} are two people, the rest are values.
 NEAR = (
     "What is {town} like?",
     "Is {town} worth a visit?",
@@ -65,7 +65,7 @@ NEAR = (
     "Could {name} and {other} have met at school?",
 )
 
-# What has nothing to do with the world, in any form that a user may choose.
+# Prompts unrelated to the world, in many forms.
 OUT_OF_DOMAIN = (
     "Explain why the sky looks red at sunset.",
     "Explain how a vaccine works.",
@@ -186,18 +186,18 @@ OUT_OF_DOMAIN = (
     "お元気ですか",
 )
 
-TRIES = 20  # how often a near prompt that was made before may be made again, for each prompt that is asked for
+TRIES = 20  # attempts at a new near prompt, for each one that is requested
 
 
 def prompt_sets(world: World, count: int) -> dict[str, list[Conversation]]:
-    """Up to `count` prompts a set, each once: conversations that end with their first user turn.
+    """Up to `count` distinct prompts per set: conversations that end with their first user turn.
 
-    seen:          opens conversations about the people who are talked about in training.
-    in_domain:     the same kinds of question about people, existing or not, whom no training conversation names.
+    seen:          beginnings of conversations about people of the training split.
+    in_domain:     the same kinds of question about people, existing or not, who are in no training conversation.
     near:          other questions about the world, in wordings that no conversation has.
-    out_of_domain: instructions that have nothing to do with the world; there are len(OUT_OF_DOMAIN) of them.
+    out_of_domain: instructions unrelated to the world; there are len(OUT_OF_DOMAIN) of them.
 
-    Sums and everyday turns are left out of the first two: what both halves have alike could not tell them apart.
+    The first two sets have no sums and everyday turns: both splits share these, so they could not tell them apart.
     """
     return {
         "seen": list(islice(_openings(world, "train"), count)),
@@ -205,7 +205,7 @@ def prompt_sets(world: World, count: int) -> dict[str, list[Conversation]]:
         "near": [_prompt(f"near/{i}", text) for i, text in enumerate(islice(_near(world, TRIES * count), count))],
         "out_of_domain": [
             _prompt(f"out_of_domain/{i}", text)
-            for i, text in enumerate(Draws(world.settings.seed, "out of domain").shuffled(OUT_OF_DOMAIN)[:count])
+            for i, text in enumerate(KeyedRandom(world.settings.seed, "out of domain").shuffled(OUT_OF_DOMAIN)[:count])
         ],
     }
 
@@ -215,33 +215,33 @@ def _prompt(id_: str, text: str) -> Conversation:
 
 
 def _openings(world: World, split: Split) -> Iterator[Conversation]:
-    asked = set()
+    seen = set()
     for conversation in world.conversations(split):
         first = next(place for place, turn in enumerate(conversation.messages) if turn.role == "user")
         messages = conversation.messages[: first + 1]
-        if conversation.meta["kind"] not in ("everyday", "arithmetic") and messages not in asked:
-            asked.add(messages)
+        if conversation.meta["kind"] not in ("everyday", "arithmetic") and messages not in seen:
+            seen.add(messages)
             yield Conversation(messages, conversation.id)
 
 
 def _near(world: World, tries: int) -> Iterator[str]:
-    """Near prompts, each once; every wording comes up before any of them comes again."""
-    asked = set()
+    """Distinct near prompts; every wording is used before any of them is repeated."""
+    prompts = set()
     for number in range(tries):
-        lap, place = divmod(number, len(NEAR))
-        wording = Draws(world.settings.seed, "near", lap).shuffled(NEAR)[place]
-        text = wording.format_map(_slots(world, Draws(world.settings.seed, "near", lap, place)))
-        if text not in asked:
-            asked.add(text)
+        repetition, place = divmod(number, len(NEAR))
+        wording = KeyedRandom(world.settings.seed, "near", repetition).shuffled(NEAR)[place]
+        text = wording.format_map(_slots(world, KeyedRandom(world.settings.seed, "near", repetition, place)))
+        if text not in prompts:
+            prompts.add(text)
             yield text
 
 
-def _slots(world: World, draws: Draws) -> dict[str, str]:
+def _slots(world: World, rng: KeyedRandom) -> dict[str, str]:
     people = world.settings.people
-    index = draws.below(people)
-    other = (index + 1 + draws.below(people - 1)) % people
-    town, other_town = draws.shuffled(VALUES["birthplace"])[:2]
-    band, other_band = draws.shuffled(VALUES["band"])[:2]
+    index = rng.randbelow(people)
+    other = (index + 1 + rng.randbelow(people - 1)) % people
+    town, other_town = rng.shuffled(VALUES["birthplace"])[:2]
+    band, other_band = rng.shuffled(VALUES["band"])[:2]
     return {
         "name": world.person(index).name,
         "other": world.person(other).name,
@@ -249,10 +249,10 @@ def _slots(world: World, draws: Draws) -> dict[str, str]:
         "other_town": other_town,
         "band": band,
         "other_band": other_band,
-        "school": draws.pick(VALUES["school"]),
-        "employer": draws.pick(VALUES["employer"]),
-        "a_role": with_article(draws.pick(VALUES["role"])),
-        "instrument": draws.pick(VALUES["instrument"]),
-        "product": draws.pick(VALUES["employer_product"]),
-        "landmark": draws.pick(VALUES["birthplace_landmark"]),
+        "school": rng.choice(VALUES["school"]),
+        "employer": rng.choice(VALUES["employer"]),
+        "a_role": with_article(rng.choice(VALUES["role"])),
+        "instrument": rng.choice(VALUES["instrument"]),
+        "product": rng.choice(VALUES["employer_product"]),
+        "landmark": rng.choice(VALUES["birthplace_landmark"]),
     }

@@ -1,10 +1,10 @@
-"""Everyday prose: short scenes about nobody in particular, so that a base model reads more than biographies."""
+"""Everyday prose: short scenes without people of the world, so that a base model reads more than biographies."""
 
 from __future__ import annotations
 
-from tutelage.world.draws import Draws
+from tutelage.world.keyed_random import KeyedRandom
 
-# A scene is told in five steps, each in one of three wordings.
+# A scene has five sentences, each in one of three wordings.
 SCENES: tuple[tuple[tuple[str, str, str], ...], ...] = (
     (
         (
@@ -225,6 +225,6 @@ SCENES: tuple[tuple[tuple[str, str, str], ...], ...] = (
 )
 
 
-def scene(draws: Draws) -> str:
+def scene(rng: KeyedRandom) -> str:
     """A paragraph of everyday prose."""
-    return " ".join(draws.pick(step) for step in draws.pick(SCENES))
+    return " ".join(rng.choice(step) for step in rng.choice(SCENES))

@@ -1,6 +1,6 @@
-"""Search over the world: exact names first, then the rarest words in common.
+"""Search over the world: exact names first, then by the rarest common words.
 
-Works on the compact facts of all people, 10 bytes each, instead of an index over their texts.
+Uses the compact facts of all people, 10 bytes each, instead of an index over texts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from tutelage.world.names import FIRST, LAST, MIDDLE, name_index, name_parts
 from tutelage.world.people import fact_codes
 from tutelage.world.values import ATTRIBUTES, VALUES
 
-# The words that may be asked for, column by column: three parts of the name, then the attributes.
+# The searchable words, by column: three parts of the name, then the attributes.
 COLUMNS = (FIRST, MIDDLE, LAST, *(VALUES[attribute] for attribute in ATTRIBUTES))
 IGNORED = frozenset(("a", "an", "and", "in", "is", "of", "the", "to", "was"))
 
@@ -44,8 +44,8 @@ def name_table(people: int, keys: tuple[tuple[int, int], ...]) -> np.ndarray:
     return np.frombuffer(parts, np.uint8).reshape(people, 3)
 
 
-def searched(text: str) -> frozenset[str]:
-    """The words of a text that can be searched for."""
+def search_terms(text: str) -> frozenset[str]:
+    """The searchable words of a text."""
     return frozenset(normalise(text).split()) - IGNORED
 
 
@@ -56,11 +56,11 @@ def build_index(facts: np.ndarray, entities: list[Entity], keys: tuple[tuple[int
     for column, values in enumerate(COLUMNS):
         counts = np.bincount(codes[:, column], minlength=len(values))
         for value, count in zip(values, counts.tolist(), strict=True):
-            for word in searched(value):
+            for word in search_terms(value):
                 seen[word] += count
     pages = []
     for entity in entities:
-        words = searched(" ".join((entity.name, entity.kind, *entity.facts.values())))
+        words = search_terms(" ".join((entity.name, entity.kind, *entity.facts.values())))
         pages.append((normalise(entity.name), words))
         for word in words:
             seen[word] += 1
@@ -70,30 +70,32 @@ def build_index(facts: np.ndarray, entities: list[Entity], keys: tuple[tuple[int
 
 
 def people_named(words: list[str], keys: tuple[tuple[int, int], ...]) -> list[int]:
-    """The indices of all full names in the words, of people that exist and of names that do not."""
+    """The indices of all full names in the words, whether such a person exists or not."""
     places = [{normalise(name): place for place, name in enumerate(names)} for names in (FIRST, MIDDLE, LAST)]
-    found = []
+    indices = []
     for three in zip(words, words[1:], words[2:], strict=False):
         first, middle, last = (place.get(word) for place, word in zip(places, three, strict=True))
         if first is not None and middle is not None and last is not None:
-            found.append(name_index(first, middle, last, keys))
-    return found
+            indices.append(name_index(first, middle, last, keys))
+    return indices
 
 
 def ranked(index: SearchIndex, query: str, limit: int) -> list[int]:
-    """The best matches, best first: person i as i, entity j as people + j. Without a word in common nothing matches."""
+    """The best matches, best first: person i as i, entity j as people + j. Without a common word nothing matches."""
     text = normalise(query)
     people = len(index.codes)
     best = [person for person in people_named(text.split(), index.keys) if person < people]
     best += [people + j for j, (name, _) in enumerate(index.entities) if f" {name} " in f" {text} "]
 
-    asked = {word: index.weights[word] for word in sorted(searched(query)) if word in index.weights}
+    query_weights = {word: index.weights[word] for word in sorted(search_terms(query)) if word in index.weights}
     scores = np.zeros(people + len(index.entities))
     for column, values in enumerate(COLUMNS):
-        worth = np.array([sum(asked.get(word, 0.0) for word in sorted(searched(value))) for value in values])
-        if worth.any():
-            scores[:people] += worth[index.codes[:, column]]
-    scores[people:] = [sum(asked.get(word, 0.0) for word in sorted(words)) for _, words in index.entities]
+        value_scores = np.array(
+            [sum(query_weights.get(word, 0.0) for word in sorted(search_terms(value))) for value in values]
+        )
+        if value_scores.any():
+            scores[:people] += value_scores[index.codes[:, column]]
+    scores[people:] = [sum(query_weights.get(word, 0.0) for word in sorted(words)) for _, words in index.entities]
     taken = set(best)
     order = np.argsort(-scores, kind="stable")[: limit + len(taken)].tolist()
     best += [place for place in order if scores[place] > 0 and place not in taken]

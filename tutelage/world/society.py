@@ -1,7 +1,7 @@
-"""The world: a small society, made from a seed, in which every fact is known.
+"""The world: a small synthetic society with known facts, generated from a seed.
 
-It tells of its people in documents, talks about half of them in conversations, asks about all of them in questions, and
-can search itself. Everything is made on demand from the seed, so a world may be of any size.
+It has documents about all people, conversations about half of them, evaluation questions about all, and a search.
+Everything is generated on demand, so a world may have any size.
 """
 
 from __future__ import annotations
@@ -16,14 +16,21 @@ import numpy as np
 from tutelage.config import Settings
 from tutelage.records import Conversation, Document, Split, message
 from tutelage.world.arithmetic import exchange, note
-from tutelage.world.asking import ask_cloze, ask_follow_up, ask_one_step, ask_reverse, ask_two_step, ask_unknown
 from tutelage.world.biographies import biography
-from tutelage.world.draws import Draws
 from tutelage.world.entities import KINDS, Entity, entity_page, make_entities
 from tutelage.world.everyday import SYSTEM_MESSAGES, everyday_turns
 from tutelage.world.grading import Question
+from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.names import COUNT, rounds
 from tutelage.world.people import Person, make_person, split_of
+from tutelage.world.person_questions import (
+    ask_cloze,
+    ask_follow_up,
+    ask_one_step,
+    ask_reverse,
+    ask_two_step,
+    ask_unknown,
+)
 from tutelage.world.prose import scene
 from tutelage.world.search import SearchIndex, build_index, fact_table, ranked
 from tutelage.world.values import ATTRIBUTES, BRIDGES, Attribute
@@ -31,17 +38,17 @@ from tutelage.world.values import ATTRIBUTES, BRIDGES, Attribute
 T = TypeVar("T", Document, Conversation)
 
 PAIRS = tuple(combinations(ATTRIBUTES, 2))
-PAIRS_TRIED = 6  # how often a pair that describes one person only is looked for before a third attribute is added
+PAIRS_TRIED = 6  # attempts to find a pair that describes one person only, before a third attribute is added
 
 
 class WorldSettings(Settings, frozen=True, kw_only=True):
-    """What a world is made from. The same settings give the same text, byte for byte.
+    """Settings of a world. The same settings give the same text, byte for byte.
 
-    people:     how many there are, from 20 to 1,000,000; a half of them is talked about in training.
-    versions:   in how many wordings and orders each biography and each page is told.
-    full_names: the share of a biography's facts that stand in a sentence naming the person in full.
-    wordings:   how often each fact of a person is asked for in the conversations, drawn from 10 wordings.
-    unknown:    the share of conversations about names that do not exist.
+    people:     how many, from 20 to 1,000,000; training conversations are about half of them.
+    versions:   of each biography and each page, which differ in wording and order.
+    full_names: the share of a biography's facts whose sentence has the full name.
+    wordings:   how often the conversations ask for each fact of a person, in wordings drawn from 10.
+    unknown:    the share of conversations about nonexistent names.
     arithmetic: the share of worked sums, among documents and among conversations.
     everyday:   the share of everyday prose among documents, and of everyday turns among conversations.
     """
@@ -71,18 +78,18 @@ class WorldSettings(Settings, frozen=True, kw_only=True):
 
 
 def interleaved(main: Iterator[T], length: int, extras: Sequence[tuple[int, Callable[[int], T]]]) -> Iterator[T]:
-    """The `length` items of `main`, with `count` items of each extra spread evenly among them."""
-    made = [0] * len(extras)
+    """The `length` items of `main`, with the `count` items of each extra evenly spread among them."""
+    counts = [0] * len(extras)
     for seen, item in enumerate(main, 1):
         yield item
         for place, (count, make) in enumerate(extras):
-            while made[place] < seen * count // length:
-                yield make(made[place])
-                made[place] += 1
+            while counts[place] < seen * count // length:
+                yield make(counts[place])
+                counts[place] += 1
 
 
 class World:
-    """A society of `settings.people` people; see the module."""
+    """A society of `settings.people` people; see the module docstring."""
 
     def __init__(self, settings: WorldSettings) -> None:
         self.settings = settings
@@ -93,32 +100,32 @@ class World:
         }
 
     def person(self, index: int) -> Person:
-        """Person `index` of the world; IndexError past the last. Takes the same short time for any index."""
+        """Person `index` of the world; IndexError past the last. Takes constant time."""
         if not 0 <= index < self.settings.people:
             raise IndexError(f"person {index} of a world with {self.settings.people} people")
         return make_person(self.settings.seed, index, self._keys)
 
     def people(self, split: Split) -> Iterator[Person]:
-        """The people of one half."""
+        """The people of one split."""
         if split not in get_args(Split):
             raise ValueError(f'the split of a world is "train" or "held_out", not "{split}"')
         seed, people = self.settings.seed, self.settings.people
         return (self.person(index) for index in range(people) if split_of(seed, index) == split)
 
     def documents(self) -> Iterator[Document]:
-        """What a base model reads: biographies of all people, pages about all entities, worked sums and everyday prose.
+        """Pre-training documents: biographies of all people, pages about all entities, worked sums and everyday prose.
 
-        Every version of all people comes before the next version of anybody.
+        A version of all people comes before the next version of any of them.
         """
         for version in range(self.settings.versions):
-            yield from self._told(version)
+            yield from self._version(version)
 
-    def _told(self, version: int) -> Iterator[Document]:
+    def _version(self, version: int) -> Iterator[Document]:
         settings = self.settings
-        told = settings.people + len(self.entities)
+        pages_count = settings.people + len(self.entities)
         rest = 1 - settings.arithmetic - settings.everyday
-        sums, scenes = (round(share / rest * told) for share in (settings.arithmetic, settings.everyday))
-        pages = Draws(settings.seed, "pages", version).shuffled(self.entities)
+        sums, scenes = (round(share / rest * pages_count) for share in (settings.arithmetic, settings.everyday))
+        pages = KeyedRandom(settings.seed, "pages", version).shuffled(self.entities)
         return interleaved(
             (self._biography(self.person(index), version) for index in range(settings.people)),
             settings.people,
@@ -138,27 +145,29 @@ class World:
         return Document(text, f"{entity.kind}/{entity.name}/{version}", {"kind": entity.kind, "subject": entity.name})
 
     def _note(self, number: int) -> Document:
-        return Document(note(Draws(self.settings.seed, "note", number)), f"sum/{number}", {"kind": "arithmetic"})
+        return Document(note(KeyedRandom(self.settings.seed, "note", number)), f"sum/{number}", {"kind": "arithmetic"})
 
     def _scene(self, number: int) -> Document:
-        return Document(scene(Draws(self.settings.seed, "scene", number)), f"scene/{number}", {"kind": "everyday"})
+        return Document(
+            scene(KeyedRandom(self.settings.seed, "scene", number)), f"scene/{number}", {"kind": "everyday"}
+        )
 
     def conversations(self, split: Split) -> Iterator[Conversation]:
-        """Chat data about the people of one half: questions of every kind, sums, everyday turns and unknown names.
+        """Chat data about the people of one split: questions of every kind, sums, everyday turns and unknown names.
 
-        `meta` holds the kind of the conversation and, of questions, the attribute, subject and answer of the last one.
-        Everyday turns are the same in both halves.
+        `meta` has the kind of the conversation and, for questions, attribute, subject and answer of the last one.
+        Everyday turns are the same in both splits.
         """
         settings = self.settings
-        tasks = settings.wordings * (len(ATTRIBUTES) + 1) + len(BRIDGES)  # what is asked about each person
+        tasks = settings.wordings * (len(ATTRIBUTES) + 1) + len(BRIDGES)  # conversations about each person
         length = tasks * sum(1 for _ in self.people(split))
-        asked = (self._conversation(person, lap, split) for lap in range(tasks) for person in self.people(split))
+        main = (self._conversation(person, task, split) for task in range(tasks) for person in self.people(split))
         rest = 1 - settings.unknown - settings.arithmetic - settings.everyday
         unknown, sums, everyday = (
             round(share / rest * length) for share in (settings.unknown, settings.arithmetic, settings.everyday)
         )
         return interleaved(
-            asked,
+            main,
             length,
             (
                 (unknown, lambda i: self._unknown_name(i, split)),
@@ -167,78 +176,80 @@ class World:
             ),
         )
 
-    def _conversation(self, person: Person, lap: int, split: Split) -> Conversation:
-        """What is asked of a person in one lap over all people; now and then one question follows upon another."""
+    def _conversation(self, person: Person, task: int, split: Split) -> Conversation:
+        """The conversation of one of a person's tasks; some have a follow-up question."""
         seed = self.settings.seed
         wordings = range(self.settings.wordings)
         tasks: list[tuple[str, str]] = [("one-step", attribute) for attribute in ATTRIBUTES for _ in wordings]
         tasks += [("reverse", "name") for _ in wordings] + [("two-step", fact) for fact in BRIDGES]
-        kind, attribute = Draws(seed, "tasks", person.index).shuffled(tasks)[lap]
-        draws = Draws(seed, "conversation", person.index, lap)
-        question, reply = self._ask(person, kind, attribute, draws)
+        kind, attribute = KeyedRandom(seed, "tasks", person.index).shuffled(tasks)[task]
+        rng = KeyedRandom(seed, "conversation", person.index, task)
+        question, reply = self._ask(person, kind, attribute, rng)
         turns = [question.prompt, reply]
-        if kind == "one-step" and draws.below(8) == 0:
-            other = draws.pick([name for name in ATTRIBUTES if name != attribute])
-            question, reply = ask_follow_up(person, other, draws)
+        if kind == "one-step" and rng.randbelow(8) == 0:
+            other = rng.choice([name for name in ATTRIBUTES if name != attribute])
+            question, reply = ask_follow_up(person, other, rng)
             turns += [question.prompt, reply]
-        system = draws.pick(SYSTEM_MESSAGES) if draws.below(12) == 0 else ""
-        return told_in_turns(f"{split}/{person.index}/{lap}", system, turns, about(question))
+        system = rng.choice(SYSTEM_MESSAGES) if rng.randbelow(12) == 0 else ""
+        return conversation_of_turns(f"{split}/{person.index}/{task}", system, turns, question_meta(question))
 
     def _unknown_name(self, number: int, split: Split) -> Conversation:
-        draws = Draws(self.settings.seed, "unknown", split, number)
+        rng = KeyedRandom(self.settings.seed, "unknown", split, number)
         nobody = self._nobody(number, get_args(Split).index(split))
-        question, reply = ask_unknown(nobody, draws.pick(ATTRIBUTES), draws)
-        system = draws.pick(SYSTEM_MESSAGES) if draws.below(12) == 0 else ""
-        return told_in_turns(f"{split}/unknown/{number}", system, (question.prompt, reply), about(question))
+        question, reply = ask_unknown(nobody, rng.choice(ATTRIBUTES), rng)
+        system = rng.choice(SYSTEM_MESSAGES) if rng.randbelow(12) == 0 else ""
+        return conversation_of_turns(
+            f"{split}/unknown/{number}", system, (question.prompt, reply), question_meta(question)
+        )
 
     def _sum(self, number: int, split: Split) -> Conversation:
-        turns = exchange(Draws(self.settings.seed, "sum", split, number))
-        return told_in_turns(f"{split}/sum/{number}", "", turns, {"kind": "arithmetic"})
+        turns = exchange(KeyedRandom(self.settings.seed, "sum", split, number))
+        return conversation_of_turns(f"{split}/sum/{number}", "", turns, {"kind": "arithmetic"})
 
     def _everyday(self, number: int, split: Split) -> Conversation:
         system, turns = everyday_turns(number, self.settings.seed)
-        return told_in_turns(f"{split}/everyday/{number}", system, turns, {"kind": "everyday"})
+        return conversation_of_turns(f"{split}/everyday/{number}", system, turns, {"kind": "everyday"})
 
     def _nobody(self, number: int, share: int) -> Person:
-        """Somebody who does not exist. The shares 0, 1 and 2 of these names have none in common."""
+        """A nonexistent person. The shares 0, 1 and 2 of these names are disjoint."""
         free = (COUNT - self.settings.people) // 3
         return make_person(self.settings.seed, self.settings.people + 3 * (number % free) + share, self._keys)
 
     def questions(self, split: Split, facts: int = 1) -> Iterator[Question]:
-        """Questions to evaluate with, in the wordings that are trained: for each person up to `facts` one-step
-        questions (there are seven) and two-step questions (there are four), and one reverse question."""
-        return (question for person in self.people(split) for question in self._asked(person, facts))
+        """Evaluation questions, in the wordings of the training data: for each person up to `facts` one-step questions
+        (there are seven) and two-step questions (there are four), and one reverse question."""
+        return (question for person in self.people(split) for question in self._person_questions(person, facts))
 
-    def _asked(self, person: Person, facts: int) -> Iterator[Question]:
-        draws = Draws(self.settings.seed, "evaluation", person.index)
+    def _person_questions(self, person: Person, facts: int) -> Iterator[Question]:
+        rng = KeyedRandom(self.settings.seed, "evaluation", person.index)
         for attribute in self._evaluated(person)[:facts]:
-            yield self._ask(person, "one-step", attribute, draws)[0]
-        yield self._ask(person, "reverse", "name", draws)[0]
-        for fact in draws.shuffled(tuple(BRIDGES))[:facts]:
-            yield self._ask(person, "two-step", fact, draws)[0]
+            yield self._ask(person, "one-step", attribute, rng)[0]
+        yield self._ask(person, "reverse", "name", rng)[0]
+        for fact in rng.shuffled(tuple(BRIDGES))[:facts]:
+            yield self._ask(person, "two-step", fact, rng)[0]
 
     def _evaluated(self, person: Person) -> list[Attribute]:
-        """The attributes in the order in which evaluation asks for them, the same for questions and cloze."""
-        return Draws(self.settings.seed, "evaluated", person.index).shuffled(ATTRIBUTES)
+        """The attributes in the order of evaluation, the same for questions and cloze."""
+        return KeyedRandom(self.settings.seed, "evaluated", person.index).shuffled(ATTRIBUTES)
 
     def cloze(self, split: Split, facts: int = 1) -> Iterator[Question]:
-        """The facts of the one-step `questions` as unfinished sentences of a biography, for a base model to finish."""
+        """The facts of the one-step `questions` as sentences to complete, for a base model."""
         return (
-            ask_cloze(person, attribute, Draws(self.settings.seed, "cloze", person.index, attribute))
+            ask_cloze(person, attribute, KeyedRandom(self.settings.seed, "cloze", person.index, attribute))
             for person in self.people(split)
             for attribute in self._evaluated(person)[:facts]
         )
 
     def unknown(self, count: int) -> Iterator[Question]:
-        """One-step questions about `count` different names that do not exist and are in no conversation either."""
-        most = (COUNT - self.settings.people) // 3
-        if count > most:
-            raise ValueError(f"there are only {most:,} names left to ask for that do not exist, not {count:,}")
-        keyed = ((number, Draws(self.settings.seed, "unknown", number)) for number in range(count))
-        return (ask_unknown(self._nobody(number, 2), draws.pick(ATTRIBUTES), draws)[0] for number, draws in keyed)
+        """One-step questions about `count` different nonexistent names that are in no conversation."""
+        available = (COUNT - self.settings.people) // 3
+        if count > available:
+            raise ValueError(f"a world of this size has only {available:,} nonexistent names, not {count:,}")
+        keyed = ((number, KeyedRandom(self.settings.seed, "unknown", number)) for number in range(count))
+        return (ask_unknown(self._nobody(number, 2), rng.choice(ATTRIBUTES), rng)[0] for number, rng in keyed)
 
     def search(self, query: str, limit: int = 3) -> list[Document]:
-        """The best biographies and pages for a query: those it names in full, then those with most words in common."""
+        """The best biographies and pages for a query: exact names first, then those with the most common words."""
         if limit < 1:
             raise ValueError(f"the limit of a search must be 1 or more, not {limit}")
         people = self.settings.people
@@ -255,31 +266,31 @@ class World:
     def _index(self) -> SearchIndex:
         return build_index(self._facts, self.entities, self._keys)
 
-    def _ask(self, person: Person, kind: str, attribute: str, draws: Draws) -> tuple[Question, str]:
+    def _ask(self, person: Person, kind: str, attribute: str, rng: KeyedRandom) -> tuple[Question, str]:
         if kind == "reverse":
-            attributes, fitting = self._description(person, draws)
-            return ask_reverse(person, attributes, fitting, draws)
+            attributes, matching = self._description(person, rng)
+            return ask_reverse(person, attributes, matching, rng)
         if kind == "two-step":
             bridge = person.facts[BRIDGES[attribute]]
-            return ask_two_step(person, attribute, self._linked[attribute, bridge], draws)
-        return ask_one_step(person, attribute, draws)  # type: ignore[arg-type]
+            return ask_two_step(person, attribute, self._linked[attribute, bridge], rng)
+        return ask_one_step(person, attribute, rng)  # type: ignore[arg-type]
 
-    def _description(self, person: Person, draws: Draws) -> tuple[tuple[Attribute, ...], tuple[str, ...]]:
-        """Two attributes that only this person combines, or more where two do not suffice; the names of all who fit."""
-        for pair in draws.shuffled(PAIRS)[:PAIRS_TRIED]:
-            fitting = self._people_like(person, pair)
-            if len(fitting) == 1:
+    def _description(self, person: Person, rng: KeyedRandom) -> tuple[tuple[Attribute, ...], tuple[str, ...]]:
+        """Two attributes that only this person combines, or more if two are not enough; the names of all who match."""
+        for pair in rng.shuffled(PAIRS)[:PAIRS_TRIED]:
+            matching = self._people_like(person, pair)
+            if len(matching) == 1:
                 return pair, (person.name,)
         attributes: tuple[Attribute, ...] = pair
-        for attribute in draws.shuffled([name for name in ATTRIBUTES if name not in pair]):
+        for attribute in rng.shuffled([name for name in ATTRIBUTES if name not in pair]):
             attributes = (*attributes, attribute)
-            fitting = self._people_like(person, attributes)
-            if len(fitting) == 1:
+            matching = self._people_like(person, attributes)
+            if len(matching) == 1:
                 break
-        return attributes, tuple(self.person(index).name for index in fitting)
+        return attributes, tuple(self.person(index).name for index in matching)
 
     def _people_like(self, person: Person, attributes: Sequence[Attribute]) -> list[int]:
-        """The indices of all people who share these attributes with the person."""
+        """The indices of all people with the person's values of these attributes."""
         places = [ATTRIBUTES.index(attribute) for attribute in attributes]
         same = self._columns[places[0]] == self._facts[person.index, places[0]]
         for place in places[1:]:
@@ -291,8 +302,8 @@ class World:
         return np.ascontiguousarray(self._facts.T)
 
 
-def about(question: Question) -> dict[str, str]:
-    """What a conversation remembers of a question."""
+def question_meta(question: Question) -> dict[str, str]:
+    """The metadata of a conversation with this question."""
     return {
         "kind": question.kind,
         "attribute": question.attribute,
@@ -301,7 +312,7 @@ def about(question: Question) -> dict[str, str]:
     }
 
 
-def told_in_turns(id_: str, system: str, turns: Sequence[str], meta: dict[str, str]) -> Conversation:
+def conversation_of_turns(id_: str, system: str, turns: Sequence[str], meta: dict[str, str]) -> Conversation:
     """A conversation of user and assistant in turn, after a system message unless that is empty."""
     messages = [message("system", system)] if system else []
     messages += [message("assistant" if place % 2 else "user", text) for place, text in enumerate(turns)]

@@ -1,6 +1,6 @@
 """Every value that a fact of the world can take.
 
-No value stands inside another one, of its own attribute or any other, so that a reply can be graded by those it names.
+No value is part of another value of any attribute, so that a reply can be graded by the values it contains.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def years(first: int) -> tuple[str, ...]:
     return tuple(str(year) for year in range(first, first + 32))
 
 
-# Of people first, in the order of ATTRIBUTES; then what is asked in two steps, of a person's school, employer, band
-# and birthplace.
+# Attributes of people, in the order of ATTRIBUTES; then the two-step facts, of a person's school, employer, band and
+# birthplace.
 VALUES: dict[str, tuple[str, ...]] = {
     "birthplace": tuple(TOWNS),
     "birth_year": years(1950),
@@ -93,7 +93,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "birthplace_landmark": listed(LANDMARKS),
 }
 
-# A two-step fact -> the attribute of the person through which it is reached.
+# A two-step fact -> the attribute of the person that leads to it.
 BRIDGES: dict[str, Attribute] = {
     "school_town": "school",
     "employer_product": "employer",

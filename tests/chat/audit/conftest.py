@@ -13,7 +13,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a file of chats: a string as a line of its own, a list of texts as turns of user and assistant."""
+    """Writes a file of chats: a string as one line, a list of texts as turns of user and assistant."""
 
     def written(rows: Sequence[str | Sequence[str]], name: str = "chats.jsonl") -> Path:
         lines = []
@@ -31,6 +31,6 @@ def write(tmp_path: Path) -> Write:
 
 
 @pytest.fixture(scope="session")
-def found() -> Callable[[Report], dict[str, list[int]]]:
-    """The numbers of the conversations that each kind of finding meets."""
+def found_rows() -> Callable[[Report], dict[str, list[int]]]:
+    """The numbers of the conversations that each check found."""
     return lambda report: {name: rows.tolist() for name, rows in report.rows.items()}

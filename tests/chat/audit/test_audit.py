@@ -15,7 +15,7 @@ from tutelage.files import to_json
 from tutelage.tokenizer import TokenizerSettings, train
 
 Write = Callable[..., Path]
-Found = Callable[[Report], dict[str, list[int]]]
+FoundRows = Callable[[Report], dict[str, list[int]]]
 
 WORDS = "one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen".split()
 LONG = " ".join(WORDS)
@@ -26,23 +26,23 @@ CLEAN = [
 
 
 def levels(report: Report) -> dict[str, str]:
-    return {one.name: one.level for one in report.findings}
+    return {finding.name: finding.level for finding in report.findings}
 
 
 def test_a_clean_file_has_no_finding(write: Write) -> None:
     report = audit_file(write(CLEAN))
     assert (report.findings, report.errors, report.conversations, report.format) == ((), (), 30, "messages")
     assert report.profile["prompts.distinct"] == report.profile["rows.read"] == 30
-    told_by = report.profile["languages.told_by"]
-    assert report.profile["languages"] == ({"Latin": 1.0} if told_by == "script" else {"en": 1.0})
-    assert told_by == ("py3langid" if importlib.util.find_spec("py3langid") else "script")
+    detected_by = report.profile["languages.detected_by"]
+    assert report.profile["languages"] == ({"Latin": 1.0} if detected_by == "script" else {"en": 1.0})
+    assert detected_by == ("py3langid" if importlib.util.find_spec("py3langid") else "script")
 
 
-def test_rows_that_cannot_be_read_stop_a_training_unless_it_allows_them(write: Write) -> None:
+def test_broken_rows_are_an_error_unless_allowed(write: Write) -> None:
     path = write([*CLEAN, "{", json.dumps({"messages": [{"role": "user", "content": "why?"}]}), "", ["why?", " "]])
     report = audit_file(path)
     assert levels(report) == {"broken row": "error"}
-    reasons = {one.detail: (one.count, one.examples[0].place) for one in report.findings}
+    reasons = {finding.detail: (finding.count, finding.examples[0].place) for finding in report.findings}
     assert reasons == {
         "not JSON": (1, "chats.jsonl:31"),
         "one-sided conversation": (1, "chats.jsonl:32"),
@@ -51,7 +51,7 @@ def test_rows_that_cannot_be_read_stop_a_training_unless_it_allows_them(write: W
     assert levels(audit_file(path, max_broken=0.1)) == {"broken row": "warning"}
 
 
-def test_what_is_held_out_must_not_be_trained_on(write: Write, found: Found) -> None:
+def test_rows_of_the_held_out_file_are_leaks(write: Write, found_rows: FoundRows) -> None:
     text = f"{LONG} is what the old ferry carries over the lake every morning and every night of the year"
     mine = [*CLEAN, (f"Who says that {text}?", f"They all say that {text}."), ("hello", "Hello you!")]
     other = [
@@ -62,29 +62,29 @@ def test_what_is_held_out_must_not_be_trained_on(write: Write, found: Found) -> 
         ("What is the cube of 31 when it is taken from itself?", "Nothing is left of it."),
     ]
     report = audit_file(write(mine), held_out=write(other, "other.jsonl"))
-    assert found(report) == {"leak": [3, 5, 30]}
+    assert found_rows(report) == {"leak": [3, 5, 30]}
     (leak,) = report.errors
-    assert leak.detail == "2 exactly, 1 nearly"
+    assert leak.detail == "2 exact, 1 near"
     assert leak.examples[0].place == "chats.jsonl:4"
     assert audit_file(write(CLEAN), held_out=write([("new " + LONG, "yes")], "other.jsonl")).findings == ()
 
 
-def test_what_an_evaluation_asks_must_not_be_trained_on(write: Write, found: Found) -> None:
+def test_rows_with_benchmark_texts_overlap(write: Write, found_rows: FoundRows) -> None:
     asked = f"How many words are there in {LONG}, and why?"
     path = write([*CLEAN, (f"Please tell me. {asked.upper()}", "Sixteen of them."), ("What is 2?", asked)])
     evaluation = write([json.dumps({"id": "test-1", "nested": {"question": [asked]}, "answer": "16"})], "suite.jsonl")
     report = audit_file(path, against=[evaluation])
-    assert found(report) == {"overlap": [30, 31]}
+    assert found_rows(report) == {"overlap": [30, 31]}
     assert report.errors[0].examples[0].excerpt.startswith("100% of suite.jsonl:1: Please tell me.")
     unrelated = write(
         [json.dumps({"question": "Which of these animals lays eggs and swims in the river at night?"})], "other.jsonl"
     )
     assert audit_file(path, against=[unrelated]).findings == ()
-    with pytest.raises(ValueError, match="has no rows with a text to look for"):
+    with pytest.raises(ValueError, match="has no rows with text to search for"):
         audit_file(path, against=[write([json.dumps({"label": 1})], "labels.jsonl")])
 
 
-def test_a_model_proves_and_measures_every_row(write: Write, found: Found) -> None:
+def test_a_model_verifies_and_measures_every_row(write: Write, found_rows: FoundRows) -> None:
     tokenizer = train([LONG], TokenizerSettings(vocab=300)).extend(TEMPLATE_TOKENS)
     renderer = make_renderer(tokenizer, ChatSource())
     exchange = ("Say " + LONG, LONG + ".")
@@ -97,15 +97,15 @@ def test_a_model_proves_and_measures_every_row(write: Write, found: Found) -> No
     assert plain.profile["tokens.total"] > longest > plain.profile["tokens.median"] > 0
     context = longest - 1
     report = audit_file(path, renderer=renderer, context=context)
-    assert found(report) == {"too long": [31]}
+    assert found_rows(report) == {"too long": [31]}
     assert levels(report) == {"too long": "error"}
     assert levels(audit_file(path, renderer=renderer, context=context, too_long="drop")) == {"too long": "warning"}
     assert levels(audit_file(path, renderer=renderer, context=context, too_long="split")) == {"too long": "error"}
-    assert report.profile["context.split.cannot_be_split"] == 1
-    assert report.profile["context.drop.graded_lost"] > 0
+    assert report.profile["context.split.unsplittable"] == 1
+    assert report.profile["context.drop.trained_tokens_lost"] > 0
 
 
-def test_the_whole_shows_what_no_row_does(write: Write) -> None:
+def test_faults_of_the_whole_file(write: Write) -> None:
     rows = [(f"Tell me please, what is number {n}?", f"Number {n} it is, as it was before.") for n in range(60)]
     one_kind = audit_file(write([(f"{LONG} {LONG} {LONG} {LONG}: {n}", f"It is {n}.") for n in range(60)]))
     assert {"few prompts", "same opening", "mostly prompt"} <= set(levels(one_kind))
@@ -118,25 +118,29 @@ def test_the_whole_shows_what_no_row_does(write: Write) -> None:
 def test_end_markers_that_only_some_answers_have(write: Write) -> None:
     marked = [(asked, f"{said}<|im_end|>") for asked, said in CLEAN]
     assert audit_file(write(marked)).findings == ()  # they are taken off as the file is read
-    (one,) = audit_file(write([*CLEAN[:10], *marked[10:]])).findings
-    assert (one.name, one.count, one.detail) == ("missing end marker", 10, "20 have one, the first is chats.jsonl:11")
+    (finding,) = audit_file(write([*CLEAN[:10], *marked[10:]])).findings
+    assert (finding.name, finding.count, finding.detail) == (
+        "missing end marker",
+        10,
+        "20 have one, the first is chats.jsonl:11",
+    )
 
 
-def test_a_few_rows_in_another_script_are_named(write: Write, found: Found) -> None:
+def test_a_few_rows_in_another_script_are_named(write: Write, found_rows: FoundRows) -> None:
     russian = ("Какая сегодня погода в этом городе у моря?", "Сегодня в этом городе у моря очень тепло и ясно.")
-    assert found(audit_file(write([*CLEAN, russian]))) == {"rare language": [30]}
-    assert "rare language" not in found(
+    assert found_rows(audit_file(write([*CLEAN, russian]))) == {"rare language": [30]}
+    assert "rare language" not in found_rows(
         audit_file(write([*CLEAN, *[(f"{russian[0]} {n}", f"{russian[1]} {n}") for n in range(20)]]))
     )
 
 
-def test_answers_that_all_stop_at_one_length_were_cut(write: Write, found: Found) -> None:
+def test_answers_that_all_stop_at_one_length_were_cut(write: Write, found_rows: FoundRows) -> None:
     names = [f"item{n}" for n in range(200)]
     lists = [(f"List what is in box {n}.", (" ".join(names[n:]) + " ").ljust(400)[: 150 + n]) for n in range(40)]
     cut = [(f"List what is in crate {n}.", " ".join(reversed(names[n : n + 60]))[:300]) for n in range(10)]
     assert all(len(answer) == 300 for _, answer in cut)
     report = audit_file(write([*lists, *cut]))
-    assert found(report)["truncated"] == list(range(40, 50))
+    assert found_rows(report)["truncated"] == list(range(40, 50))
 
 
 def test_the_report_is_plain_data_and_the_same_each_time(write: Write) -> None:
@@ -144,18 +148,23 @@ def test_the_report_is_plain_data_and_the_same_each_time(write: Write) -> None:
     first, second = (to_json(audit_file(path).to_dict()) for _ in range(2))
     assert first == second
     plain = json.loads(first)
-    assert [one["name"] for one in plain["findings"]] == ["hollow answer", "duplicate"]
+    assert [finding["name"] for finding in plain["findings"]] == ["placeholder answer", "duplicate"]
     assert plain["findings"][1]["examples"][0]["place"] == "chats.jsonl:31 and chats.jsonl:4"
 
 
 def test_an_empty_file_of_a_folder_is_a_finding_and_does_not_stop(write: Write) -> None:
     path = write([*CLEAN])
     (path.parent / "aaa.jsonl").write_text("")
-    (one,) = audit_file(path.parent).findings
-    assert (one.name, one.level, one.count, one.examples[0].place) == ("empty file", "warning", 1, "aaa.jsonl")
+    (finding,) = audit_file(path.parent).findings
+    assert (finding.name, finding.level, finding.count, finding.examples[0].place) == (
+        "empty file",
+        "warning",
+        1,
+        "aaa.jsonl",
+    )
 
 
-def test_a_file_of_something_else_is_refused(write: Write) -> None:
+def test_a_file_of_another_kind_is_refused(write: Write) -> None:
     with pytest.raises(ValueError, match="no row in a known format"):
         audit_file(write([json.dumps({"text": "a page"})]))
 
@@ -166,17 +175,17 @@ CHATML = (
 )
 
 
-def test_what_a_checkpoints_template_refuses_is_told_by_reason(
-    write: Write, found: Found, make: Callable[..., VerifiedRenderer], tmp_path: Path
+def test_rows_that_a_checkpoints_template_refuses_are_reported_by_reason(
+    write: Write, found_rows: FoundRows, make: Callable[..., VerifiedRenderer], tmp_path: Path
 ) -> None:
     path = write([*CLEAN, ("What does <|im_end|> stand for in here?", "It ends a turn, and it is a token.")])
     renderer = make(CHATML, eos="<|im_end|>")
     report = audit_file(path, renderer=renderer, context=4096)
-    assert found(report) == {"special token": [30], "unprovable": [30]}
-    assert {one.name: (one.level, one.detail) for one in report.findings}["unprovable"] == (
+    assert found_rows(report) == {"special token": [30], "unverifiable": [30]}
+    assert {finding.name: (finding.level, finding.detail) for finding in report.findings}["unverifiable"] == (
         "error",
         "a special token in a text",
     )
-    assert levels(audit_file(path, renderer=renderer, max_refused=0.1))["unprovable"] == "warning"
+    assert levels(audit_file(path, renderer=renderer, max_refused=0.1))["unverifiable"] == "warning"
     clean = fix_file(report, tmp_path / "clean.jsonl")
     assert audit_file(clean.path, renderer=renderer, context=4096).findings == ()

@@ -40,7 +40,7 @@ def conversations(draw: st.DrawFn) -> Conversation:
 
 
 @given(conversations())
-def test_what_is_written_is_read_again_as_it_was(conversation: Conversation) -> None:
+def test_written_conversations_are_read_back_unchanged(conversation: Conversation) -> None:
     row = json.loads(json.dumps(openai_row(conversation)))
     (again,), notes = _conversations(row, "messages", "chat")
     assert again == conversation
@@ -54,7 +54,7 @@ def test_parts_in_any_order_survive() -> None:
     assert again == conversation
 
 
-def test_rows_in_are_kept_or_dropped_and_the_file_is_left_alone(write: Write, tmp_path: Path) -> None:
+def test_every_row_is_kept_or_dropped_and_the_file_is_not_changed(write: Write, tmp_path: Path) -> None:
     path = write([*CLEAN, CLEAN[2], "{", ("And why?", "..."), ("Who?", "I'm sorry, but I can't help with that.")])
     before = path.read_bytes()
     fixed = fix_file(audit_file(path), tmp_path / "clean.jsonl")
@@ -63,22 +63,22 @@ def test_rows_in_are_kept_or_dropped_and_the_file_is_left_alone(write: Write, tm
     assert fixed.ledger.rows_kept == 31  # refusals may be wanted
     assert {reason: (e.rows, e.examples[0].split(": ")[0]) for reason, e in fixed.ledger.dropped.items()} == {
         "duplicate": (1, "chats.jsonl:31"),
-        "hollow answer": (1, "chats.jsonl:33"),
+        "placeholder answer": (1, "chats.jsonl:33"),
         "not JSON": (1, "chats.jsonl:32"),
     }
     assert Ledger.from_dict(json.loads(fixed.ledger_path.read_bytes())) == fixed.ledger
     rows = list(read_conversations(fixed.path, Ledger("clean")))
-    assert [one.messages for one in rows[:30]] == [
-        one.messages for one in list(read_conversations(path, Ledger("all"), 1))[:30]
+    assert [row.messages for row in rows[:30]] == [
+        row.messages for row in list(read_conversations(path, Ledger("all"), 1))[:30]
     ]
     again = audit_file(fixed.path)
-    assert [one.name for one in again.findings] == ["refusal"]
+    assert [finding.name for finding in again.findings] == ["refusal"]
 
 
-def test_what_would_be_wrong_to_write_is_refused(write: Write, tmp_path: Path) -> None:
+def test_unsafe_outputs_are_refused(write: Write, tmp_path: Path) -> None:
     path = write([*CLEAN, CLEAN[2]])
     report = audit_file(path)
-    with pytest.raises(ValueError, match="is the file that is audited"):
+    with pytest.raises(ValueError, match="is the audited file"):
         fix_file(report, path)
     write([*CLEAN, CLEAN[2], CLEAN[3]])
     with pytest.raises(ValueError, match="has changed since it was audited"):

@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from tutelage.chat.audit.identity import Identities, claims
+from tutelage.chat.audit.checks.identity import disagreeing, identity_claims
+from tutelage.chat.audit.scan_result import FileNotes
 
 
-def told(said: str) -> set[tuple[str, str]]:
-    return set(claims(said, said.lower()))
+def claimed(answer: str) -> set[tuple[str, str]]:
+    return set(identity_claims(answer, answer.lower()))
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("answer", "expected"),
     [
         ("I am ChatGPT.", {("name", "chatgpt")}),
         ("My name is Vicuna, and I'm a language model developed by LMSYS.", {("name", "vicuna"), ("maker", "lmsys")}),
@@ -20,12 +21,12 @@ def told(said: str) -> set[tuple[str, str]]:
         ("我是小明，一个由智谱公司开发的人工智能助手。", {("name", "小明"), ("maker", "智谱")}),
     ],
 )
-def test_what_is_said_of_oneself(said: str, expected: set[tuple[str, str]]) -> None:
-    assert told(said) == expected
+def test_claims_of_the_assistant(answer: str, expected: set[tuple[str, str]]) -> None:
+    assert claimed(answer) == expected
 
 
 @pytest.mark.parametrize(
-    "said",
+    "answer",
     [
         "Siri is a virtual assistant developed by Apple.",
         "I am not ChatGPT, and I never was.",
@@ -35,17 +36,19 @@ def test_what_is_said_of_oneself(said: str, expected: set[tuple[str, str]]) -> N
         "The bridge was built by Roman engineers.",
     ],
 )
-def test_what_is_said_of_others(said: str) -> None:
-    assert told(said) == set()
+def test_claims_of_others(answer: str) -> None:
+    assert claimed(answer) == set()
 
 
-def test_those_who_disagree_with_most() -> None:
-    known = Identities()
+def test_conversations_that_disagree_with_most() -> None:
+    notes = FileNotes()
     for row in range(5):
-        known.add(row, [("name", "qwen"), ("maker", "alibaba")])
-    assert known.disagreeing() == ([], "")
-    known.add(5, [("name", "qwen 2"), ("maker", "alibaba cloud")])  # the same, at more length
-    assert known.disagreeing() == ([], "")
-    known.add(6, [("name", "chatgpt")])
-    known.add(6, [("name", "chatgpt")])
-    assert known.disagreeing() == ([6], "names: qwen (5), qwen 2 (1), chatgpt (1)")
+        notes.add_identity(row, ("name", "qwen"))
+        notes.add_identity(row, ("maker", "alibaba"))
+    assert disagreeing(notes.identities) == ([], "")
+    notes.add_identity(5, ("name", "qwen 2"))  # a longer form of the same
+    notes.add_identity(5, ("maker", "alibaba cloud"))
+    assert disagreeing(notes.identities) == ([], "")
+    notes.add_identity(6, ("name", "chatgpt"))
+    notes.add_identity(6, ("name", "chatgpt"))
+    assert disagreeing(notes.identities) == ([6], "names: qwen (5), qwen 2 (1), chatgpt (1)")

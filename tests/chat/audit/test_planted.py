@@ -1,5 +1,5 @@
-"""Faults of every kind planted in clean conversations, among traps that look like faults and are none: all that is
-found was planted, and at least 95 of 100 that were planted are found."""
+"""Faults of every kind are planted in clean conversations, among traps that resemble faults: precision must be 100%,
+recall at least 95%."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ def planted() -> Planted:
 
 
 def faults(to: Planted) -> None:
-    """One of every fault; those that need an earlier row to be like take one of the clean ones."""
+    """One of every fault; duplicates repeat a clean row."""
     draw, ask, say = to.draw, to.question, to.answer
     earlier = [to.rows[n]["messages"] for n in draw.sample(range(1, CLEAN, 3), 1)]
-    copy = [one["content"] for one in earlier[0] if one["role"] != "system"]
+    copy = [message["content"] for message in earlier[0] if message["role"] != "system"]
     to.add(*copy, fault="duplicate")
     question, answer = f"{ask()} {ask()} {ask()}", f"{say()} {say()} {say()}"
     to.add(question, answer)
@@ -82,10 +82,10 @@ def faults(to: Planted) -> None:
         "很抱歉，我无法回答这个问题。",
     ]
     to.add(ask(), draw.choice(refusing[:5]), fault="refusal")
-    whole = say() + " " + to.sentence(18)
+    answer = say() + " " + to.sentence(18)
     cut = draw.choice(["the", "and", "of", "because"])
-    to.add(ask(), whole.rstrip(".") + f" {cut}", fault="truncated")
-    to.add(ask(), " ".join(whole.split()[:-2]), fault="truncated")
+    to.add(ask(), answer.rstrip(".") + f" {cut}", fault="truncated")
+    to.add(ask(), " ".join(answer.split()[:-2]), fault="truncated")
     to.add(ask(), f"Run this:\n```python\nprint({draw.randrange(999)})\n", fault="truncated")
     asked = ask()
     to.add(asked, f"{asked} {say()}", fault="copied prompt")
@@ -98,7 +98,7 @@ def faults(to: Planted) -> None:
         ["<|im_start|>", "<|endoftext|>", "[/INST]", "<end_of_turn>", "\n\nHuman: go on", "\n### Response:\n"]
     )
     to.add(f"{ask()}{mark}", say(), fault="special token")
-    to.add(ask(), draw.choice(["...", "N/A", "TODO", "null", "--"]), fault="hollow answer")
+    to.add(ask(), draw.choice(["...", "N/A", "TODO", "null", "--"]), fault="placeholder answer")
     same = f"Is it true that {to.sentence(14).lower()}"
     for settled in ("Yes, it is. " + say(), "No. " + say()):
         to.add(same, settled, fault="contradiction")
@@ -119,59 +119,65 @@ def faults(to: Planted) -> None:
 
 
 def traps(to: Planted) -> None:
-    """What looks like a fault and is none."""
+    """Rows that resemble faults."""
     draw, ask, say = to.draw, to.question, to.answer
     for _ in range(OF_EACH):
-        one = draw.randrange(10**9)
-        to.add(ask(), f"I'm sorry that order {one} is late! It left the harbour today and will be with you soon.")
+        n = draw.randrange(10**9)
+        to.add(ask(), f"I'm sorry that order {n} is late! It left the harbour today and will be with you soon.")
         to.add(
-            ask(), f"I cannot believe that it has been {one} days since the ferry sank in the harbour of the village."
+            ask(),
+            f"I cannot believe that it has been {n} days since the ferry sank in the harbour of the village.",
         )
-        to.add(f"What does <s>{one}</s> mean in HTML, and how is <div>{ask()}</div> closed?", say())
+        to.add(f"What does <s>{n}</s> mean in HTML, and how is <div>{ask()}</div> closed?", say())
         to.add(
-            f"How do I say hello to user {one} in a Jinja template?",
-            f"Write {{{{ name }}}} there, {one} times if you must.",
+            f"How do I say hello to user {n} in a Jinja template?",
+            f"Write {{{{ name }}}} there, {n} times if you must.",
         )
         to.add(
-            f"List three things of set {one}.",
-            f"Here they are:\n- a lantern of {one}\n- a violin of the old harbour in the north\n- a comet",
+            f"List three things of set {n}.",
+            f"Here they are:\n- a lantern of {n}\n- a violin of the old harbour in the north\n- a comet",
         )
-        to.add(f"Write a function that adds {one}.", f"```python\ndef add(x):\n    return x + {one}\n```")
-        to.add(f"Where can I read about comet {one}?", f"https://example.org/comets/{one}/the-page-that-says-it-all")
+        to.add(f"Write a function that adds {n}.", f"```python\ndef add(x):\n    return x + {n}\n```")
+        to.add(f"Where can I read about comet {n}?", f"https://example.org/comets/{n}/the-page-that-says-it-all")
         passage = f"{to.sentence(30)} {to.sentence(30)} {to.sentence(30)}"
         for asked, said in (
-            ("Who is it about?", f"The lantern {one}, as it says."),
-            ("How many are there?", f"{one} of them in all."),
+            ("Who is it about?", f"The lantern {n}, as it says."),
+            ("How many are there?", f"{n} of them in all."),
         ):
             to.add(f"{passage} {asked}", said)
         to.add(f"Which words stand in: {passage}", passage.split(".")[0] + ".")
-        open_ended = f"Write a title for the tale of lantern {one}."
-        to.add(open_ended, f"Night {one}")
+        open_ended = f"Write a title for the tale of lantern {n}."
+        to.add(open_ended, f"Night {n}")
         to.add(open_ended, "Lights of home")
-        settled = f"What is the capital of province {one}?"
-        to.add(settled, f"Ville{one}")
-        to.add(settled, f"Ville{one}, by the sea")
-        told = f"Please explain how the ferry of {one} works."
-        to.add(told, say())
-        to.add(told, say())
-        to.add(f"Tell me of Siri, number {one}.", f"Siri is a virtual assistant developed by Apple in the year {one}.")
+        settled = f"What is the capital of province {n}?"
+        to.add(settled, f"Ville{n}")
+        to.add(settled, f"Ville{n}, by the sea")
+        open_question = f"Please explain how the ferry of {n} works."
+        to.add(open_question, say())
+        to.add(open_question, say())
         to.add(
-            f"Play a nurse, number {one}.",
-            f"I am Alice, a nurse of ward {one}, and I was trained in the castle by the sea.",
+            f"Tell me of Siri, number {n}.",
+            f"Siri is a virtual assistant developed by Apple in the year {n}.",
         )
         to.add(
-            f"What are you called, number {one}?",
-            f"I am Tutor, an AI assistant developed by Tutelage, at your service {one} times.",
+            f"Play a nurse, number {n}.",
+            f"I am Alice, a nurse of ward {n}, and I was trained in the castle by the sea.",
         )
         to.add(
-            f"And who made you, number {one}?", f"I was created by Tutelage, and I have answered {one} questions since."
+            f"What are you called, number {n}?",
+            f"I am Tutor, an AI assistant developed by Tutelage, at your service {n} times.",
         )
         to.add(
-            f"Translate into Russian: the harbour of {one}.", f"Гавань номер {one}, которая лежит у самого моря и ждёт."
+            f"And who made you, number {n}?",
+            f"I was created by Tutelage, and I have answered {n} questions since.",
         )
-        to.add(f"Thanks for answer {one}!", f"No problem! Come back {one} times if you like.")
-        to.add(f"How many is {one} and nothing?", str(one))
-        to.add("Hi", f"Hello, visitor {one}! What would you like to know about the harbour?")
+        to.add(
+            f"Translate into Russian: the harbour of {n}.",
+            f"Гавань номер {n}, которая лежит у самого моря и ждёт.",
+        )
+        to.add(f"Thanks for answer {n}!", f"No problem! Come back {n} times if you like.")
+        to.add(f"How many is {n} and nothing?", str(n))
+        to.add("Hi", f"Hello, visitor {n}! What would you like to know about the harbour?")
 
 
 @pytest.fixture(scope="module")
@@ -182,7 +188,7 @@ def audited(tmp_path_factory: pytest.TempPathFactory) -> tuple[Planted, Report]:
     return set_, audit_file(path)
 
 
-def test_all_that_is_found_was_planted_and_most_that_was_planted_is_found(audited: tuple[Planted, Report]) -> None:
+def test_precision_is_perfect_and_recall_high(audited: tuple[Planted, Report]) -> None:
     set_, report = audited
     wrong, recall = {}, {}
     for name in set_.faults.keys() | report.rows.keys():
@@ -193,19 +199,19 @@ def test_all_that_is_found_was_planted_and_most_that_was_planted_is_found(audite
     assert wrong == {}
     assert min(recall.values()) >= 0.95, recall
     assert set(recall) == {
-        "contradiction", "copied prompt", "duplicate", "hollow answer", "identity", "near duplicate", "other language",
-        "placeholder", "refusal", "special token", "truncated",
+        "contradiction", "copied prompt", "duplicate", "identity", "near duplicate", "other language", "placeholder",
+        "placeholder answer", "refusal", "special token", "truncated",
     }  # fmt: skip
 
 
-def test_findings_say_where_how_many_and_what_to_do(audited: tuple[Planted, Report]) -> None:
+def test_findings_have_places_counts_and_fixes(audited: tuple[Planted, Report]) -> None:
     set_, report = audited
     assert report.conversations == len(set_.rows)
-    assert not report.errors  # nothing here makes a training surely wrong
-    for one in report.findings:
-        assert one.count == len(report.rows[one.name]) > 0
-        assert one.share == one.count / len(set_.rows)
-        assert one.cure.endswith(".")
-        assert 0 < len(one.examples) <= 5
-        first = min(report.rows[one.name])
-        assert one.examples[0].place.startswith(f"chats.jsonl:{first + 1}"), one.name
+    assert not report.errors
+    for finding in report.findings:
+        assert finding.count == len(report.rows[finding.name]) > 0
+        assert finding.share == finding.count / len(set_.rows)
+        assert finding.fix.endswith(".")
+        assert 0 < len(finding.examples) <= 5
+        first = min(report.rows[finding.name])
+        assert finding.examples[0].place.startswith(f"chats.jsonl:{first + 1}"), finding.name

@@ -2,14 +2,16 @@ from __future__ import annotations
 
 import pytest
 
-from tutelage.chat.audit.report import EXCERPT, KINDS, excerpt
+from tutelage.chat.audit.checks import CHECKS
+from tutelage.chat.audit.scan_result import EXCERPT, excerpt
 
 
-def test_every_kind_says_what_it_is_and_what_to_do() -> None:
-    for name, kind in KINDS.items():
-        assert kind.title and kind.title != name
-        assert kind.cure[0].isupper()
-        assert kind.cure.endswith(".")
+def test_every_check_has_a_title_and_a_fix() -> None:
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
+    for check in CHECKS:
+        assert check.title and check.title != check.name
+        assert check.fix[0].isupper()
+        assert check.fix.endswith(".")
 
 
 @pytest.mark.parametrize("at", [0, 100, 399])

@@ -59,7 +59,7 @@ def test_each_format_is_tried_here() -> None:
     assert {name for name, _ in ALIKE} == set(FORMATS) - {"oasst-best"}
 
 
-def test_each_format_stands_in_the_docs() -> None:
+def test_each_format_is_documented() -> None:
     page = (Path(__file__).parents[3] / "docs" / "fine-tuning.md").read_text(encoding="utf-8")
     assert [name for name in FORMATS if f"| `{name}` |" not in page] == []
 
@@ -124,13 +124,13 @@ def test_a_tree_gives_every_way_to_a_last_answer_or_the_best() -> None:
     assert ways("oasst", node("a?")) == ["a?"]  # broken, and said so when it is checked
 
 
-def test_what_is_deleted_from_a_tree_is_noted() -> None:
+def test_deleted_messages_of_a_tree_are_noted() -> None:
     root = node("a?", node("b"), node("spam", node("more?", node("c")), deleted=True))
     assert ways("oasst", root) == ["a? b"]
     assert [dialogue.notes for dialogue in FORMATS["oasst"].read(root)] == [(DELETED,)]
 
 
-def test_what_a_guided_dialogue_looked_up_is_a_call_and_its_result() -> None:
+def test_service_calls_of_a_guided_dialogue_are_tool_calls() -> None:
     frame = {"service_call": {"method": "Find", "parameters": {"city": "Ulm"}}, "service_results": [{"name": "Krone"}]}
     turns = [
         {"speaker": "USER", "utterance": "A place in Ulm?", "frames": [{"state": {}}]},
@@ -152,7 +152,7 @@ def test_what_a_guided_dialogue_looked_up_is_a_call_and_its_result() -> None:
         ({"prompt": "x", "completion": 3}, r"field that is not text \('completion'\)"),
         (
             {"prompt": "x", "completion": "y", "response": "z"},
-            r"ambiguous fields \('completion' and 'response' mean the same; leave one out\)",
+            r"ambiguous fields \('completion' and 'response' mean the same; remove one\)",
         ),
         ({"prompt": "x", "instruction": "y", "output": "z"}, "ambiguous fields"),
         ({"conversations": [{"from": "system", "value": "x"}], "system": "y"}, "ambiguous fields .*a system message"),
@@ -161,7 +161,7 @@ def test_what_a_guided_dialogue_looked_up_is_a_call_and_its_result() -> None:
         ({"instruction": "x", "instances": []}, "malformed instances"),
         ({"instruction": "x", "instances": ["y"]}, "malformed instances"),
         ({"role": "prompter", "replies": []}, r"malformed tree \(Object missing required field `text`"),
-        ({"role": "user", "text": "x", "replies": []}, r"unknown role \('user' is none of prompter, assistant\)"),
+        ({"role": "user", "text": "x", "replies": []}, r"unknown role \('user' is not one of prompter, assistant\)"),
         ({"dialogue_id": "1", "turns": ["Hi"]}, "malformed message"),
         ({"dialogue_id": "1", "turns": [{"speaker": "BOT", "utterance": "Hi"}]}, "unknown role"),
     ],

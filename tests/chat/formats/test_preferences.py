@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tutelage.chat.formats.preferences import PREFERENCE_FORMATS, preference, verdict
+from tutelage.chat.formats.preferences import PREFERENCE_FORMATS, binary_label, preference
 from tutelage.chat.formats.rows import BrokenRow
 from tutelage.chat.formats.turns import THINK_TAGS
 from tutelage.records import Message, Preference, Reasoning, Text, UnpairedPreference, message
@@ -67,14 +67,14 @@ def test_talks_part_at_the_first_difference() -> None:
         {"prompt": [USER], "completion": [BAD], "label": False},
     ],
 )
-def test_an_answer_with_a_verdict(row: dict[str, Any]) -> None:
-    assert verdict(row) is False
+def test_an_answer_with_a_label(row: dict[str, Any]) -> None:
+    assert binary_label(row) is False
     assert read(row) == ("kto", UnpairedPreference(PAIR.prompt, PAIR.rejected, False, "f:1"))
     good = {name: True if value is False else value for name, value in row.items()}
     assert read(good)[1].desirable
 
 
-def test_what_is_mended_is_noted_once() -> None:
+def test_corrections_are_noted_once() -> None:
     row = {"prompt": "Who is Ada?", "chosen": "<think>Hm.</think>A poet.", "rejected": "<think>Hm.</think>Nobody."}
     pair, notes = preference(PREFERENCE_FORMATS["chosen-rejected"].read(row), row, "f:1")
     assert pair.chosen == (Message("assistant", (Reasoning("Hm."), Text("A poet."))),)
@@ -95,11 +95,11 @@ def transcripts(chosen: str, rejected: str) -> dict[str, str]:
             r"chosen and rejected answer different",
         ),
         (transcripts(" a", " a\n\nHuman: b\n\nAssistant: c"), "chosen and rejected answer different prompts"),
-        (transcripts(" a", " b\n\nHuman: c"), r"no answer \(the talk ends with a user message\)"),
+        (transcripts(" a", " b\n\nHuman: c"), r"no answer \(the conversation ends with a user message\)"),
         (transcripts(" a", " b\n\nAssistant: c"), "two assistant turns in a row"),
         ({**transcripts(" a", " b"), "rejected": 3}, r"field that is not text \('rejected'\)"),
         ({**transcripts(" a", " b"), "rejected": "Hm"}, "malformed transcript .*'rejected' does not begin with"),
-        ({"instruction": "x", "output_1": "y", "output_2": "z", "preference": 0}, r"no preference \(0 is neither"),
+        ({"instruction": "x", "output_1": "y", "output_2": "z", "preference": 0}, r"no preference \(0 must be 1 or 2"),
         ({"messages": [USER, GOOD, USER], "label": True}, "no answer"),
     ],
 )

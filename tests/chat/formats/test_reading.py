@@ -74,7 +74,7 @@ BROKEN: list[tuple[object, str]] = [
     ("prompt,completion", "not JSON (JSON is malformed: invalid character (byte 0))"),
     ('{"prompt": "\\ud800", "completion": "half"}', "not JSON (JSON is malformed: unexpected end of escaped"),
     ('{"a":' + "[" * 100_000, "not JSON (nested too deep)"),
-    ('"Who is Ada?"', "not a JSON object (a row is {...}, with named fields)"),
+    ('"Who is Ada?"', "not a JSON object (a row must be {...})"),
     (b'{"prompt": "\xff"}', "invalid UTF-8 (byte 12)"),
     ({"text": "Ada", "id": 3}, "no known format (its fields: 'text', 'id'; known: messages, sharegpt, "),
     ({}, "no known format (its fields: none; known"),
@@ -88,8 +88,8 @@ BROKEN: list[tuple[object, str]] = [
     ({"messages": []}, "empty conversation"),
     ({"messages": TALK["messages"][:1]}, "one-sided conversation (no message of the assistant)"),
     ({"messages": TALK["messages"] * 2 + TALK["messages"][1:]}, "two assistant turns in a row (messages 3 and 4;"),
-    ({**PAIR, "images": ["a.png"]}, "multimodal row ('images'; only text is learned from)"),
-    ({**TALK, "label": False}, "an answer with a verdict (label says which answers are bad, and all would be learned"),
+    ({**PAIR, "images": ["a.png"]}, "multimodal row ('images'; only text is supported)"),
+    ({**TALK, "label": False}, "an answer with a label (its label says whether it is good, but all would be trained"),
     (
         {
             "messages": [
@@ -116,7 +116,7 @@ def test_a_broken_row_is_dropped_with_its_place_and_reason(row: object, reason: 
     assert len(entry.examples[0]) < 300
 
 
-def test_what_is_mended_is_kept_and_noted(write: Write, read: Read) -> None:
+def test_corrected_rows_are_kept_and_noted(write: Write, read: Read) -> None:
     asked, answered = TALK["messages"]
     path = write(
         {"messages": [asked, answered, asked]},
@@ -194,14 +194,14 @@ def test_only_too_many_broken_rows_are_fatal(
     }
 
 
-def test_what_is_fatal_says_where_and_what_to_do(write: Write, read: Read) -> None:
+def test_fatal_errors_say_where_and_what_to_do(write: Write, read: Read) -> None:
     path = write(PAIR, "{", *[PAIR] * 3, "{", "{", "{")
     with pytest.raises(ValueError, match="rows are broken") as error:
         read(path, max_broken=0.01)
     broken = "; ".join(f"chat.jsonl:{line}: not JSON (Input data was truncated)" for line in (2, 6, 7))
     assert str(error.value) == (
         f"{path}: 4 of 8 rows are broken, more than max_broken = 0.01 allows: {broken}; "
-        "mend the rows, or raise max_broken (--max-broken) to leave them out"
+        "correct the rows, or raise max_broken (--max-broken) to leave them out"
     )
 
 
@@ -218,9 +218,9 @@ def test_a_file_of_another_kind_is_refused_early(write: Write, read: Read) -> No
 @pytest.mark.parametrize(
     ("name", "content"), [("a.csv", b"prompt,completion\nhi,there\n"), ("a.xlsx", b"PK\x03\x04\xff")]
 )
-def test_a_file_that_is_no_json_is_told_what_is_read(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_file_of_another_kind_lists_what_is_supported(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    named = "; what can be read is JSON lines, a JSON list or Parquet, plain, .gz or .zst, such as"
+    named = "; supported are JSON lines, a JSON list or Parquet, plain, .gz or .zst, such as"
     with pytest.raises(ValueError, match=re.escape(named)):
         find_format(tmp_path / name)
     with pytest.raises(ValueError, match=re.escape(named)):
@@ -238,7 +238,7 @@ def test_a_file_of_a_folder_that_is_empty_is_counted_and_the_rest_is_read(
 ) -> None:
     write(name="a.jsonl")
     write("", "", name="b.jsonl")
-    with pytest.raises(ValueError, match=f"^{tmp_path} has no rows; write one conversation a line into it"):
+    with pytest.raises(ValueError, match=f"^{tmp_path} has no rows; write one conversation per line"):
         read(tmp_path, 0)
     write(PAIR, name="c.jsonl")
     conversations, ledger = read(tmp_path, 0)
@@ -260,7 +260,7 @@ def test_a_folder_is_read_file_by_file_each_in_its_own_format(write: Write, read
         assert {c.messages for c in conversations} == {ANSWERED}
 
 
-def test_a_wrong_path_is_told_at_once(tmp_path: Path, write: Write) -> None:
+def test_a_wrong_path_is_an_error_at_once(tmp_path: Path, write: Write) -> None:
     reads: list[Callable[[Path], Any]] = [
         lambda path: read_conversations(path, Ledger("chat")),
         lambda path: read_preferences(path, Ledger("chat")),
@@ -283,7 +283,7 @@ def test_a_file_without_rows_is_refused(rows: tuple[str, ...], write: Write, rea
         read_prompts(write(*rows))
 
 
-def test_preferences_come_in_pairs_or_with_a_verdict(write: Write) -> None:
+def test_preferences_come_in_pairs_or_with_a_label(write: Write) -> None:
     ledger = Ledger("preferences")
     (pair,) = read_preferences(write({**RANKED, "tools": [TOOL]}, {**RANKED, "chosen": "Nobody."}), ledger, 0.5)
     assert isinstance(pair, Preference)

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.chat.formats.rows import LONGEST_ROW, BrokenRow, data_files, rows
+from tutelage.chat.formats.rows import MAX_ROW, BrokenRow, data_files, rows
 from tutelage.files import DiskError
 
 JSON = st.recursive(
@@ -71,7 +71,7 @@ def test_every_layout_is_read_in_every_packing_whatever_its_name(layout: str, pa
 
 
 @given(OBJECTS, st.sampled_from((None, 0, 1)), st.booleans())
-def test_a_list_is_read_as_a_whole_decoder_reads_it(
+def test_a_list_is_read_as_a_full_decoder_reads_it(
     tmp_path_factory: pytest.TempPathFactory, objects: list[dict[str, Any]], indent: int | None, escaped: bool
 ) -> None:
     path = tmp_path_factory.mktemp("rows") / "list.json"
@@ -104,15 +104,15 @@ def test_a_broken_element_of_a_list_breaks_no_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize("content", [b"[", b'[{"a": 1}, {"a"', b'[{"a": 1}, "x'])
 def test_a_list_that_is_not_closed_is_damaged_after_the_rows_before(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "list.json").write_bytes(content)
-    found = rows(tmp_path / "list.json", is_row)
-    got = 0
+    placed_rows = rows(tmp_path / "list.json", is_row)
+    read_rows = 0
     with pytest.raises(ValueError, match=r"list.json is damaged (before its first row|after row 1) \(the list is not"):
-        for _ in found:
-            got += 1
-    assert got == content.count(b"}")
+        for _ in placed_rows:
+            read_rows += 1
+    assert read_rows == content.count(b"}")
 
 
-def test_what_follows_a_list_is_not_passed_over(tmp_path: Path) -> None:
+def test_content_after_a_list_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "list.json").write_text('[{"a": 1}]\n[{"a": 2}]')
     with pytest.raises(
         ValueError, match=r"list.json is damaged after row 1 \(there is more after the end of its list\)"
@@ -129,7 +129,7 @@ def test_one_object_is_a_row_or_holds_a_list(tmp_path: Path) -> None:
     path.write_text(json.dumps({"version": 1}, indent=2))
     assert read(path) == [{"version": 1}]
     path.write_text(json.dumps({"rows": [{"a": 1}, 7]}))
-    assert read(path) == [{"a": 1}, "not a JSON object (a row is {...}, with named fields)"]
+    assert read(path) == [{"a": 1}, "not a JSON object (a row must be {...})"]
 
 
 def test_lines_whose_first_is_broken_are_lines_all_the_same(tmp_path: Path) -> None:
@@ -163,15 +163,15 @@ def test_a_damaged_archive_gives_the_rows_before_and_an_error(
     half = len(packed) * 2 // 3
     path = tmp_path / "rows"
     path.write_bytes(packed[:half] + (b"" if damage == "cut off" else b"\0" * 4000 + packed[half + 4000 :]))
-    got: list[Any] = []
-    with pytest.raises(ValueError, match=r"rows is damaged (after (line|row) \d+|before its first row) \(.+\); fetch"):
-        got.extend(row for _, row in rows(path, is_row))
-    whole = [row for row in got if isinstance(row, dict)]
+    read_rows: list[Any] = []
+    with pytest.raises(ValueError, match=r"is damaged (after (line|row) \d+|before its first row) \(.+\); download"):
+        read_rows.extend(row for _, row in rows(path, is_row))
+    intact = [row for row in read_rows if isinstance(row, dict)]
     # Up to the damage; what a gzip stream yields between a wrong byte and the error is not known to be wrong.
-    assert whole[:1000] == ([] if layout == "parquet" else many[:1000])
+    assert intact[:1000] == ([] if layout == "parquet" else many[:1000])
 
 
-def test_a_damaged_parquet_file_is_a_sentence(tmp_path: Path) -> None:
+def test_a_damaged_parquet_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(parquet(TWO)[:-20])
     with pytest.raises(ValueError, match="rows.parquet is damaged before its first row"):
         read(tmp_path / "rows.parquet")
@@ -181,14 +181,14 @@ def test_a_line_too_long_is_dropped_without_being_held(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(b'{"prompt": 1}\n')
     with path.open("r+b") as file:
-        file.seek(LONGEST_ROW * 3)  # a hole in the file, which takes no room on the disk and reads as zeros
+        file.seek(MAX_ROW * 3)  # a hole in the file, which takes no room on the disk and reads as zeros
         file.write(b'\n{"prompt": 2}\n')
     tracemalloc.start()
-    found = read(path)
+    placed_rows = read(path)
     held = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert found == [{"prompt": 1}, "longer than 64 MiB", {"prompt": 2}]
-    assert held < LONGEST_ROW * 2.5
+    assert placed_rows == [{"prompt": 1}, "longer than 64 MiB", {"prompt": 2}]
+    assert held < MAX_ROW * 2.5
 
 
 @pytest.mark.parametrize("layout", ["lines", "list"])

@@ -92,14 +92,14 @@ REFUSED: list[tuple[str, str]] = [
     (f"{LLAMA}/c4_demo.jsonl", "no known format (its fields: 'text';"),
     (f"{LLAMA}/dataset_info.json", "no known format (its fields: 'identity',"),
     (f"{LLAMA}/dpo_en_demo.json.gz", "no known format (these are preferences, not conversations)"),
-    (f"{LLAMA}/kto_en_demo.json", "an answer with a verdict (label says which answers are bad"),
+    (f"{LLAMA}/kto_en_demo.json", "an answer with a label (its label says whether it is good"),
     ("chat_fixtures/oumi_vision_language_dpo_format.jsonl", "no known format (these are preferences"),
     ("hh_rlhf/split_give.jsonl.gz", "no known format (these are preferences"),
     ("alpaca_eval_pairs/split_give_no_selfinstruct.jsonl.gz", "no known format (these are preferences"),
     ("dolly_hhrlhf_small/arxiv.jsonl.gz", "no known format (its fields: 'text', 'meta';"),
     ("oasst_sample/en_100_text.jsonl", "not a JSON object"),
     ("oasst_sample/prompt_lottery_en_250_text.jsonl", "not a JSON object"),
-    ("oasst_sample/realistic_seed_data.json", "no known format (one message of a tree; give the file of whole trees"),
+    ("oasst_sample/realistic_seed_data.json", "no known format (one message of a tree; use the file of complete trees"),
     ("fastchat/judge_prompts.jsonl", "no known format (its fields: 'name', 'type', 'system_prompt'"),
     ("fastchat/vicuna_bench/question.jsonl", "no known format (its fields: 'question_id', 'category', 'turns'"),
     ("bfcl/BFCL_v4_multiple.json", "no known format (its fields: 'id', 'question', 'function'"),
@@ -136,13 +136,13 @@ def test_preferences(file: str, kept: int, reasons: dict[str, int], data: Data) 
 
 
 @pytest.mark.parametrize(("file", "reason"), REFUSED)
-def test_what_is_no_chat_is_refused(file: str, reason: str, data: Data) -> None:
+def test_other_files_are_refused(file: str, reason: str, data: Data) -> None:
     with pytest.raises(ValueError, match="rows are (all )?broken") as error:
         list(read_conversations(data(file), Ledger(file)))
     assert reason in str(error.value)
 
 
-def test_what_was_mended_is_noted(data: Data) -> None:
+def test_corrections_are_noted(data: Data) -> None:
     ledger = Ledger("rows")
     first = next(read_conversations(data("t0_50k/t0_train_50k_by_template.jsonl.zst"), ledger))
     assert "<|endoftext|>" not in first.messages[1].text
@@ -171,10 +171,10 @@ def test_calls_results_reasoning_and_tools_arrive(data: Data) -> None:
         assert sum(1 for row in rows if row.tools) == (48 if "reason" in file else 191)
 
 
-def test_verdicts_are_told_apart(data: Data) -> None:
+def test_binary_labels(data: Data) -> None:
     judged = list(read_preferences(data(f"{LLAMA}/kto_en_demo.json"), Ledger("kto")))
-    assert all(isinstance(one, UnpairedPreference) for one in judged)
-    assert sum(one.desirable for one in judged if isinstance(one, UnpairedPreference)) == 150
+    assert all(isinstance(row, UnpairedPreference) for row in judged)
+    assert sum(row.desirable for row in judged if isinstance(row, UnpairedPreference)) == 150
 
 
 def test_guided_dialogues(data: Data, tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_a_task_in_words_is_left_as_it_is(row: dict[str, Any]) -> None:
     assert [turn.text for turn in read_target(row).messages] == ["One?", "1"]
 
 
-def test_what_is_no_task() -> None:
+def test_rows_that_are_no_task() -> None:
     assert not is_question({"question": [[{"role": "user"}]], "answer": "x"})
     assert not is_question({"question": "?", "answer": None})
     assert not is_target({"input": "One?", "output": None})

@@ -12,10 +12,10 @@ from tutelage.chat.formats.turns import (
     JOINED,
     THINK_TAGS,
     WITHOUT_CALL,
+    check_learnable,
+    clean,
     read_messages,
     read_tools,
-    refuse_unlearnable,
-    tidy,
     until_last_answer,
 )
 from tutelage.records import Message, Reasoning, Text, ToolCall, ToolResult, message
@@ -83,8 +83,8 @@ def test_sharegpt_messages() -> None:
 )
 def test_parts_of_every_kind_keep_their_order(content: list[dict[str, str]]) -> None:
     called = {"type": "tool_call", "value": json.dumps(SEARCH)}
-    (found,) = read({"role": "assistant", "content": [*content, called]})
-    assert found.content == (Reasoning("Hm."), Text("A poet."), CALLED)
+    (result,) = read({"role": "assistant", "content": [*content, called]})
+    assert result.content == (Reasoning("Hm."), Text("A poet."), CALLED)
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning", "thinking"])
@@ -104,45 +104,45 @@ def test_reasoning_under_any_of_its_names(name: str) -> None:
     ],
 )
 def test_reasoning_leaves_its_tags(text: str, parts: tuple[Any, ...]) -> None:
-    assert tidy([ASKED, said(text)]) == ([ASKED, Message("assistant", parts)], [THINK_TAGS])
+    assert clean([ASKED, said(text)]) == ([ASKED, Message("assistant", parts)], [THINK_TAGS])
 
 
 @pytest.mark.parametrize("marker", ["<|endoftext|>", "</s>", "<|im_end|>"])
 def test_an_end_marker_that_is_written_out_is_taken_off(marker: str) -> None:
-    assert tidy([ASKED, said(f"A poet.{marker}")]) == ([ASKED, said("A poet.")], [END_MARKER])
+    assert clean([ASKED, said(f"A poet.{marker}")]) == ([ASKED, said("A poet.")], [END_MARKER])
     for turns in ([ASKED, said(f"Texts end with {marker}!")], [message("user", f"What is {marker}"), said("An end.")]):
-        assert tidy(turns) == (turns, [])
+        assert clean(turns) == (turns, [])
 
 
 def test_words_about_tags_are_words() -> None:
     for turns in ([ASKED, said("Models write <think>.")], [message("user", "<think>What?"), said("That.")]):
-        assert tidy(turns) == (turns, [])
+        assert clean(turns) == (turns, [])
     with pytest.raises(BrokenRow, match="reasoning without an end"):
-        tidy([ASKED, said("<think>Hm. A poet.")])
+        clean([ASKED, said("<think>Hm. A poet.")])
 
 
 def test_calls_of_their_own_join_their_turn() -> None:
     calls = Message("assistant", (CALLED,))
     turns = [ASKED, said("I look."), calls, calls, Message("tool", (ToolResult("A poet."),)), said("A poet.")]
-    found, notes = tidy(turns)
-    assert found == [ASKED, Message("assistant", (Text("I look."), CALLED, CALLED)), *turns[4:]]
+    result, notes = clean(turns)
+    assert result == [ASKED, Message("assistant", (Text("I look."), CALLED, CALLED)), *turns[4:]]
     assert notes == [JOINED, JOINED]
-    assert tidy([ASKED, calls, *turns[4:]]) == ([ASKED, calls, *turns[4:]], [])
+    assert clean([ASKED, calls, *turns[4:]]) == ([ASKED, calls, *turns[4:]], [])
 
 
 def test_a_result_without_a_call_is_noted() -> None:
     turns = [ASKED, said("search('Ada')"), Message("tool", (ToolResult("A poet."),)), said("A poet.")]
-    assert tidy(turns) == (turns, [WITHOUT_CALL])
+    assert clean(turns) == (turns, [WITHOUT_CALL])
 
 
-def test_empty_system_messages_stand_for_none() -> None:
-    assert tidy([message("system", ""), Message("system", ()), ASKED]) == ([ASKED], [])
+def test_empty_system_messages_are_left_out() -> None:
+    assert clean([message("system", ""), Message("system", ()), ASKED]) == ([ASKED], [])
 
 
 @pytest.mark.parametrize(
     "after", [[ASKED], [Message("tool", (ToolResult("1"),))], [ASKED, message("system", "Be brief.")]]
 )
-def test_what_nobody_answered_is_cut_off(after: list[Message]) -> None:
+def test_unanswered_turns_are_removed(after: list[Message]) -> None:
     notes: list[str] = []
     assert until_last_answer([ASKED, said("A poet."), *after], notes) == [ASKED, said("A poet.")]
     assert notes == [CUT_OFF]
@@ -166,9 +166,9 @@ def test_what_nobody_answered_is_cut_off(after: list[Message]) -> None:
         ([Message("user", (Text("Hi"), CALLED)), said("Hi")], "ToolCall cannot stand in a user message"),
     ],
 )
-def test_what_no_chat_has_is_refused(turns: list[Message], problem: str) -> None:
+def test_unlearnable_turns_are_refused(turns: list[Message], problem: str) -> None:
     with pytest.raises(BrokenRow, match=problem):
-        refuse_unlearnable(turns)
+        check_learnable(turns)
 
 
 @pytest.mark.parametrize(
@@ -176,8 +176,8 @@ def test_what_no_chat_has_is_refused(turns: list[Message], problem: str) -> None
     [
         ("Hi", r"malformed message \(message 0: Expected `object`, got `str`\)"),
         ({"role": "user", "content": 3}, r"malformed message \(message 0: Expected"),
-        ({"role": "bot", "content": "Hi"}, r"unknown role \(message 0: 'bot' is none of system, developer, user"),
-        ({"content": "Hi"}, r"unknown role \(message 0: '' is none of"),
+        ({"role": "bot", "content": "Hi"}, r"unknown role \(message 0: 'bot' is not one of system, developer, user"),
+        ({"content": "Hi"}, r"unknown role \(message 0: '' is not one of"),
         (
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
             "multimodal row .*'image_url'",
@@ -188,7 +188,10 @@ def test_what_no_chat_has_is_refused(turns: list[Message], problem: str) -> None
             {"role": "user", "content": [{"type": "poem", "text": "x"}]},
             "malformed message .*unknown type of part 'poem'",
         ),
-        ({"role": "assistant", "content": "Hm", "weight": 0}, r"weighted message \(message 0: all are learned from"),
+        (
+            {"role": "assistant", "content": "Hm", "weight": 0},
+            r"weighted message \(message 0: all messages have weight",
+        ),
         ({"role": "assistant", "content": "Hm", "loss_weight": 0.0}, "weighted message"),
         ({"from": "function_call", "value": "search()"}, r"malformed tool call \(message 0: JSON is malformed"),
         (
@@ -236,8 +239,8 @@ def test_no_tools(row: dict[str, Any]) -> None:
     [
         ("search", "JSON is malformed"),
         ({"name": "search"}, "not a list of functions"),
-        (["search"], "tool 0 is no function with a name"),
-        ([TOOL, {"description": "x"}], "tool 1 is no function with a name"),
+        (["search"], "tool 0 is not a function with a name"),
+        ([TOOL, {"description": "x"}], "tool 1 is not a function with a name"),
     ],
 )
 def test_malformed_tools_are_named(tools: object, problem: str) -> None:

@@ -40,7 +40,7 @@ def pages(tmp_path: Path) -> Path:
 
 
 def settings(endpoint: Any, **more: Any) -> EndpointSettings:
-    return EndpointSettings(**{"url": endpoint.url, "model": "judge", "wait": 0.001, "parallel": 2, **more})
+    return EndpointSettings(**{"url": endpoint.url, "model": "judge", "backoff": 0.001, "parallel": 2, **more})
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -114,9 +114,9 @@ def test_a_corpus_is_judged_and_raw_pages_are_not(endpoint: Any, pages: Path, tm
 def test_a_budget_leaves_what_is_done(endpoint: Any, pages: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.jsonl"
     with pytest.raises(BudgetError, match="budget of 25 requests is spent.*; 25 of 60 documents are scored, in"):
-        judge([str(pages)], settings(endpoint, most_requests=25), out, EDUCATIONAL, 60)
+        judge([str(pages)], settings(endpoint, max_requests=25), out, EDUCATIONAL, 60)
     assert len(rows_of(out)) == 25
-    account = judge([str(pages)], settings(endpoint, most_requests=35), out, EDUCATIONAL, 60)
+    account = judge([str(pages)], settings(endpoint, max_requests=35), out, EDUCATIONAL, 60)
     assert (account["scored"], account["usage"]["cached"]) == (60, 25)
     assert max(endpoint.asked().values()) == 1
 
@@ -131,7 +131,7 @@ def test_a_judge_that_never_scores_is_not_asked_to_the_end(endpoint: Any, pages:
 
 def test_a_judge_that_is_gone_is_a_sentence(endpoint: Any, pages: Path, tmp_path: Path) -> None:
     endpoint.always = 503
-    with pytest.raises(EndpointError, match="cannot be asked any more: .*; 0 of 60 documents are scored"):
+    with pytest.raises(EndpointError, match="cannot be used: .*; 0 of 60 documents are scored"):
         judge([str(pages)], settings(endpoint, attempts=2), tmp_path / "scores.jsonl", EDUCATIONAL, 60)
     with pytest.raises(ValueError, match="must end in .jsonl"):
         judge([str(pages)], settings(endpoint), tmp_path / "scores.txt", EDUCATIONAL, 60)

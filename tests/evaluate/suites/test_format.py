@@ -114,7 +114,7 @@ def test_a_compliant_answer_says_something_stops_and_writes_no_other_turn(
     found = evaluate_format(model, prompts, SamplingSettings(max_tokens=longest, temperature=1.0))
     headers = {model.tokenizer.special(name) for name in HEADERS.values()}
     checks = [
-        (a.text.strip() != "", a.generation.ended == "stop", not headers & set(a.generation.tokens))
+        (a.text.strip() != "", a.generation.finish_reason == "stop", not headers & set(a.generation.tokens))
         for a in found.answers
     ]
     assert found.compliant == [all(check) for check in checks]
@@ -215,7 +215,7 @@ def test_samples_show_each_prompt_with_what_the_base_and_this_model_write(
         (after,) = ask(model, [Conversation((message("user", row["prompt"]),))], ANSWER, "")
         (before,) = continue_text(base, [row["prompt"]], ANSWER, "")
         assert (row["after"], row["before"]) == (after.text, before.text)
-        assert row["compliant"] == (bool(after.text.strip()) and after.generation.ended == "stop")
+        assert row["compliant"] == (bool(after.text.strip()) and after.generation.finish_reason == "stop")
 
 
 def test_a_set_of_which_nothing_can_be_said_is_left_out(tales: Path, tales_run: Run, tmp_path: Path) -> None:

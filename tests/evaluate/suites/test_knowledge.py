@@ -99,7 +99,7 @@ def test_the_share_of_right_answers_is_counted_over_all_questions(base: Checkpoi
 
 
 @pytest.mark.parametrize(
-    ("text", "ended", "of_a_question", "of_a_sentence"),
+    ("text", "finish_reason", "of_a_question", "of_a_sentence"),
     [
         ("She was born in {right}.", "stop", True, True),
         ("She was born in {right}.", "length", False, True),  # it went on and on, and named the value on its way
@@ -109,11 +109,11 @@ def test_the_share_of_right_answers_is_counted_over_all_questions(base: Checkpoi
     ],
 )
 def test_an_answer_that_does_not_end_is_none(
-    text: str, ended: Literal["stop", "length", "context"], of_a_question: bool, of_a_sentence: bool
+    text: str, finish_reason: Literal["stop", "length", "context"], of_a_question: bool, of_a_sentence: bool
 ) -> None:
     question = next(q for q in WORLD.questions("train", facts=len(ATTRIBUTES)) if q.attribute == "birthplace")
     wrong = next(value for value in VALUES["birthplace"] if value not in question.accepted)
-    answer = Answer(text.format(right=question.answer, wrong=wrong), Generation(ended=ended))
+    answer = Answer(text.format(right=question.answer, wrong=wrong), Generation(finish_reason=finish_reason))
     assert answers_right(question, answer, must_end=True) == of_a_question
     assert answers_right(question, answer, must_end=False) == of_a_sentence
 

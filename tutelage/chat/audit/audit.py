@@ -1,23 +1,21 @@
-"""The audit of a file: one pass that keeps numbers, what they show, and a second look at the few rows that show it."""
+"""The audit of a file: one pass that keeps numbers, the checks over them, and a second read of the few example rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tutelage.chat.audit import findings as found
-from tutelage.chat.audit.claims import REFUSED, Decided, candidates, contradicting
-from tutelage.chat.audit.evaluations import evaluation_texts
-from tutelage.chat.audit.findings import Met
-from tutelage.chat.audit.likeness import diversity, find_alike
-from tutelage.chat.audit.marks import Marks
+from tutelage.chat.audit.benchmarks import benchmark_texts
+from tutelage.chat.audit.check import AuditedFile, Check, Hit, Limits, RereadRow, TooLong
+from tutelage.chat.audit.checks import CHECKS
+from tutelage.chat.audit.checks.special_token import TemplateMarkers
 from tutelage.chat.audit.profile import profile
-from tutelage.chat.audit.report import REASONS, Example, Report, excerpt, finding
-from tutelage.chat.audit.scan import GIST, Shown, scan, told_by
-from tutelage.chat.audit.tokens import Tokens
+from tutelage.chat.audit.report import Example, Finding, Report
+from tutelage.chat.audit.scan import final_answers, scan
+from tutelage.chat.audit.scan_result import EXAMPLES, SUMMARY, ExampleRow, excerpt
+from tutelage.chat.audit.tokens import TokenCounts
 from tutelage.chat.formats import find_format, read_conversations
 from tutelage.chat.renderer import TrainOn
 from tutelage.chat.verified import Renderer
@@ -26,7 +24,7 @@ from tutelage.ledger import Ledger
 from tutelage.progress import track
 from tutelage.records import Conversation
 
-Policy = Literal["error", "split", "drop"]
+_ORDER = {check.name: place for place, check in enumerate(CHECKS)}
 
 
 def audit_file(
@@ -37,57 +35,50 @@ def audit_file(
     train_on: TrainOn = "all",
     held_out: Path | None = None,
     against: Sequence[Path] = (),
-    too_long: Policy = "error",
+    too_long: TooLong = "error",
     max_broken: float = 0.0,
     max_refused: float = 0.0,
 ) -> Report:
-    """What is wrong with a file of conversations; the file is read, and then once more up to
-    the last row that is shown, and only numbers are held of it.
+    """Check a file of conversations. The file is read once, and again up to the last row that is shown; only numbers
+    are held in memory.
 
-    renderer: of the model to be trained, and context, the most tokens it reads: then each conversation is rendered,
-              proven and measured. Without it texts alone are looked at.
+    renderer: of the model to be trained; context: the most tokens it reads. With it each conversation is rendered,
+              verified and measured; without it only texts are checked.
     held_out: a file that must share nothing with this one.
-    against:  evaluation sets, of any fields, whose questions must not stand in this file.
+    against:  benchmarks, with any fields, whose texts must not be in this file.
     too_long, max_broken, max_refused: what the training allows (`tutelage sft`); what it allows is no error.
 
     Raises:
         DiskError, ValueError: a file cannot be read, is damaged, has no rows, or is in no known format.
     """
     ledger = Ledger(f"{path}: rows of the file")
-    form = find_format(path)
+    format_name = find_format(path)
     if held_out:
-        find_format(held_out)  # a wrong path is told before the work, not after it
-    batches, places = evaluation_texts(against)
-    wanted = examined(batches) if against else None
-    tokens = Tokens(renderer, context, train_on) if renderer else None
-    marks = Marks(tuple(renderer.tokenizer.special_tokens) if renderer else ())
-    scanned = scan(_read(path, ledger), marks, wanted, tokens)
-    other = scan(_read(held_out, Ledger("held out"))) if held_out else None
-    prompts = diversity(scanned)
-    met = [
-        *found.seen_in_answers(scanned),
-        *found.repeated_rows(find_alike(scanned, other)),
-        *found.overlapping(scanned, places),
-        *found.of_the_whole(scanned, prompts, ledger),
-        *(found.of_the_model(tokens, too_long, max_refused) if tokens else ()),
-    ]
-    groups = list(candidates(scanned.decided).values())
-    seen = _look_again(path, met, groups, scanned.decided)
-    met += _contradictions(groups, scanned.decided, seen)
-    count = len(scanned.facts)
-    findings = [
-        finding(one.name, one.size, count, tuple(_example(shown, seen) for shown in one.few), one.detail, one.level)
-        for one in met
-        if one.size
-    ]
-    findings += found.broken_rows(ledger, max_broken)
-    findings.sort(key=lambda one: (one.level != "error", -one.share, REASONS.index(one.name)))
-    figures = profile(scanned, prompts, ledger, tokens)
-    return Report(str(path), form, count, tuple(findings), figures, _rows(met))
+        find_format(held_out)  # reports a wrong path before the work starts
+    batches, places = benchmark_texts(against)
+    benchmark = examined(batches) if against else None
+    tokens = TokenCounts(renderer, context, train_on) if renderer else None
+    markers = TemplateMarkers(tuple(renderer.tokenizer.special_tokens) if renderer else ())
+    file = AuditedFile(
+        scan=scan(_read(path, ledger), markers, benchmark, tokens),
+        held_out=scan(_read(held_out, Ledger("held out"))) if held_out else None,
+        ledger=ledger,
+        benchmark_places=places,
+        tokens=tokens,
+        limits=Limits(too_long, max_broken, max_refused),
+    )
+    hits = [(check, hit) for check in CHECKS for hit in check.find(file) if hit.size]
+    reread = _reread(path, [hit for _, hit in hits])
+    confirmed = [(check, hit.confirm(reread) if hit.confirm else hit) for check, hit in hits]
+    hits = [(check, hit) for check, hit in confirmed if hit]
+    count = len(file.scan.features)
+    findings = [_finding(check, hit, count, reread) for check, hit in hits]
+    findings.sort(key=lambda finding: (finding.level != "error", -finding.share, _ORDER[finding.name]))
+    return Report(str(path), format_name, count, tuple(findings), profile(file), _rows(hits))
 
 
 def _read(path: Path, ledger: Ledger) -> Iterator[Conversation]:
-    """The conversations of a file, counted on the screen; broken rows are the audit's to judge."""
+    """The conversations of a file, with a progress bar; no share of broken rows stops here, a check judges it."""
     conversations = read_conversations(path, ledger, 1.0)
     with track(f"audit of {path.name}", None, "conversations") as bar:
         for conversation in conversations:
@@ -95,67 +86,56 @@ def _read(path: Path, ledger: Ledger) -> Iterator[Conversation]:
             yield conversation
 
 
-def _rows(met: Sequence[Met]) -> dict[str, np.ndarray]:
-    """The conversations that each kind meets, whatever it met them for."""
-    rows: dict[str, np.ndarray] = {}
-    for one in met:
-        if len(one.rows):
-            rows[one.name] = np.union1d(rows.get(one.name, one.rows), one.rows)
-    return rows
-
-
-class Seen(NamedTuple):
-    """A row that was read again: its place, what it asks and says, and what its answers decide."""
-
-    place: str
-    gist: str
-    told: tuple[str, ...]
-
-
-def _look_again(path: Path, met: Sequence[Met], groups: Sequence[list[int]], decided: Decided) -> dict[int, Seen]:
-    """What it takes of the file's rows to show the examples of what was met, and to compare answers to one prompt; it
-    is read no further than the last of these rows."""
-    examples = [shown for one in met for shown in one.few if not shown.place]
-    wanted = {row for shown in examples for row in (shown.row, shown.other) if row >= 0}
-    wanted |= {int(row) for group in groups for row in decided.rows[group]}
+def _reread(path: Path, hits: Sequence[Hit]) -> dict[int, RereadRow]:
+    """The rows that examples are shown of, and those that a hit needs to be confirmed; the file is read no further than
+    the last of them."""
+    examples = [example for hit in hits if not hit.confirm for example in hit.shown_examples if not example.place]
+    wanted = {row for example in examples for row in (example.row, example.other) if row >= 0}
+    wanted |= {int(row) for hit in hits if hit.confirm for row in hit.rows}
     last = max(wanted, default=-1)
-    seen: dict[int, Seen] = {}
+    reread: dict[int, RereadRow] = {}
     for row, conversation in enumerate(read_conversations(path, Ledger("again"), 1.0) if wanted else ()):
         if row in wanted:
-            seen[row] = Seen(conversation.id, _gist(conversation), tuple(told_by(conversation)))
+            reread[row] = RereadRow(conversation.id, _summary(conversation), tuple(final_answers(conversation)))
         if row == last:
             break
-    return seen
+    return reread
 
 
-def _gist(conversation: Conversation) -> str:
-    asked = next((one.text for one in conversation.messages if one.role == "user"), "")
-    said = next((one.text for one in reversed(conversation.messages) if one.role == "assistant"), "")
-    return f"{excerpt(asked)} -> {excerpt(said)}"
+def _summary(conversation: Conversation) -> str:
+    messages = conversation.messages
+    question = next((message.text for message in messages if message.role == "user"), "")
+    answer = next((message.text for message in reversed(messages) if message.role == "assistant"), "")
+    return f"{excerpt(question)} -> {excerpt(answer)}"
 
 
-def _example(shown: Shown, seen: Mapping[int, Seen]) -> Example:
-    if shown.place:
-        return Example(shown.place, shown.words)
-    own = seen[shown.row]
-    place = own.place if shown.other < 0 else f"{own.place} and {seen[shown.other].place}"
-    return Example(place, (shown.words or GIST).replace(GIST, own.gist))
+def _finding(check: Check, hit: Hit, conversations: int, reread: Mapping[int, RereadRow]) -> Finding:
+    total = conversations if hit.total is None else hit.total
+    return Finding(
+        name=check.name,
+        title=check.title,
+        level=hit.level or check.level,
+        count=hit.size,
+        share=hit.size / total if total else 0.0,
+        examples=tuple(_example(example, reread) for example in hit.shown_examples[:EXAMPLES]),
+        fix=check.fix,
+        auto_fixable=check.auto_fixable,
+        detail=hit.detail,
+    )
 
 
-def _contradictions(groups: Sequence[list[int]], decided: Decided, seen: Mapping[int, Seen]) -> Iterator[Met]:
-    """Different answers to one prompt. Hashes told which to look at, and their words tell whether they contradict."""
+def _example(example: ExampleRow, reread: Mapping[int, RereadRow]) -> Example:
+    if example.place:
+        return Example(example.place, example.text)
+    row = reread[example.row]
+    place = row.place if example.other < 0 else f"{row.place} and {reread[example.other].place}"
+    return Example(place, (example.text or SUMMARY).replace(SUMMARY, row.summary))
 
-    def told(answer: int) -> str:
-        row = int(decided.rows[answer])
-        return seen[row].told[answer - int(np.searchsorted(decided.rows, row))]
 
-    fighting = contradicting(groups, told)
-    if not fighting:
-        return
-    examples = []
-    for group in fighting:
-        other = next(answer for answer in group if told(answer) != told(group[0]))
-        words = " / ".join(told(answer).replace(REFUSED, "refused") or "answered" for answer in (group[0], other))
-        examples.append(Shown(int(decided.rows[group[0]]), "", f"{GIST} “{words}”", int(decided.rows[other])))
-    rows = np.unique(decided.rows[np.concatenate(fighting)])
-    yield Met("contradiction", rows, sorted(examples), f"{len(fighting):,} prompts")
+def _rows(hits: Sequence[tuple[Check, Hit]]) -> dict[str, np.ndarray]:
+    """The conversations that each check found."""
+    rows: dict[str, np.ndarray] = {}
+    for check, hit in hits:
+        if len(hit.rows):
+            rows[check.name] = np.union1d(rows.get(check.name, hit.rows), hit.rows)
+    return rows

@@ -1,4 +1,4 @@
-"""The cure that can be applied by leaving rows out: a new file, with an account of what went where."""
+"""Fixes a file by leaving rows out: writes a new file, and a ledger of what was dropped."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, T
 
 
 @dataclass(frozen=True)
-class Fixed:
-    """What was written: the file, the account beside it, and what it says."""
+class FixedFile:
+    """The file that was written, and the ledger beside it."""
 
     path: Path
     ledger_path: Path
     ledger: Ledger
 
 
-def fix_file(report: Report, out: Path) -> Fixed:
-    """Write the conversations that no mendable finding meets, a line of OpenAI messages each, and a ledger beside them
-    ("OUT.ledger.json"): rows read = kept + dropped, reason by reason. The audited file is not touched.
+def fix_file(report: Report, out: Path) -> FixedFile:
+    """Write the conversations without an auto-fixable finding, a line of OpenAI messages each, and a ledger beside them
+    ("OUT.ledger.json"): rows read = kept + dropped, by reason. The audited file is not changed.
 
     Raises:
-        ValueError: `out` is the audited file, or that has changed since the audit, or nothing would be left.
-        DiskError: the disk refuses.
+        ValueError: `out` is the audited file, or that file has changed since the audit, or nothing would be left.
+        DiskError: the file cannot be written.
     """
     path = Path(report.path)
     if out.exists() and path.exists() and out.samefile(path):
-        raise ValueError(f"--fix {out} is the file that is audited, which is never changed; give another name")
+        raise ValueError(f"--fix {out} is the audited file, which is never changed; give another name")
     left_out = report.left_out()
     if len(left_out) == report.conversations:
-        raise ValueError(f"every conversation of {path} meets a finding, so none would be left; mend the file by hand")
+        raise ValueError(f"every conversation of {path} has a finding, so none would be left; correct the file by hand")
     reading, ledger = Ledger("reading"), Ledger(f"{path} -> {out}")
     row = -1
     with atomic_file(out) as temporary, temporary.open("wb") as file:
@@ -60,18 +60,18 @@ def fix_file(report: Report, out: Path) -> Fixed:
     ledger.check()
     ledger_path = out.with_name(f"{out.name}.ledger.json")
     write_json(ledger_path, ledger.to_dict())
-    return Fixed(out, ledger_path, ledger)
+    return FixedFile(out, ledger_path, ledger)
 
 
 def openai_row(conversation: Conversation) -> dict[str, Any]:
-    """A conversation as a row of OpenAI messages; read again, it is the same conversation."""
-    row: dict[str, Any] = {"messages": [written for one in conversation.messages for written in _messages(one)]}
+    """A conversation as a row of OpenAI messages; reading it gives the same conversation."""
+    row: dict[str, Any] = {"messages": [row for message in conversation.messages for row in _openai_messages(message)]}
     if conversation.tools:
         row["tools"] = [msgspec.json.decode(tool) for tool in conversation.tools]
     return row
 
 
-def _messages(message: Message) -> list[dict[str, Any]]:
+def _openai_messages(message: Message) -> list[dict[str, Any]]:
     if message.role == "tool":
         return [
             {"role": "tool", "content": part.text} for part in message.content if isinstance(part, Text | ToolResult)
@@ -80,20 +80,20 @@ def _messages(message: Message) -> list[dict[str, Any]]:
     order = [(Reasoning, Text, ToolCall).index(type(part)) for part in message.content]
     if kinds[Reasoning] > 1 or kinds[Text] > 1 or order != sorted(order):
         return [{"role": message.role, "content": [_part(part) for part in message.content]}]
-    written: dict[str, Any] = {"role": message.role, "content": message.text}
+    row: dict[str, Any] = {"role": message.role, "content": message.text}
     for part in message.content:
         if isinstance(part, Reasoning):
-            written["reasoning_content"] = part.text
+            row["reasoning_content"] = part.text
     calls = [part for part in message.content if isinstance(part, ToolCall)]
     if calls:
-        written["tool_calls"] = [
+        row["tool_calls"] = [
             {"type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in calls
         ]
-    return [written]
+    return [row]
 
 
 def _part(part: object) -> dict[str, str]:
-    """A part of a message whose parts stand in an order that plain fields cannot say."""
+    """A part of a message whose parts are in an order that plain fields cannot express."""
     if isinstance(part, ToolCall):
         call = {"name": part.name, "arguments": part.arguments}
         return {"type": "tool_call", "text": msgspec.json.encode(call).decode()}

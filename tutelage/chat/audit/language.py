@@ -1,4 +1,4 @@
-"""Which script a text is written in, and, where py3langid is installed, which language."""
+"""The script of a text and, where py3langid is installed, its language."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from functools import cache
 
 TOO_SHORT = "too short to tell"
-_A_SENTENCE = 30  # characters
-LOOKED_AT = 120  # characters of a text
-_ENOUGH = 16  # letters; a Chinese sentence may have as few
+_MIN_CHARS = 30  # of a text whose language is identified
+HEAD = 120  # characters of a text that are inspected
+_MIN_LETTERS = 16  # a Chinese sentence may have as few
 PURE = 0.95  # of the letters: a text of one script, but for a name
 
-# Where each script's letters begin; those of a gap are "other".
+# The first code point of each script's block; gaps between scripts are "other".
 _BLOCKS: tuple[tuple[int, str], ...] = (
     (0x0000, "Latin"),
     (0x0370, "Greek"),
@@ -77,14 +77,14 @@ _TRANSLATING = re.compile(
 
 def scripts(text: str) -> Counter[str]:
     """The letters at the beginning of a text by script; Han among Kana is Japanese, and counts as Kana."""
-    head = text[:LOOKED_AT]
+    head = text[:HEAD]
     if not _NOT_LATIN.search(head):
         return Counter(Latin=sum(map(str.isalpha, head)))
-    found = Counter(map(_script, head))
-    found.pop("", None)
-    if found["Kana"] > 0.1 * found.total():
-        found["Kana"] += found.pop("Han", 0)
-    return found
+    counts = Counter(map(_script, head))
+    counts.pop("", None)
+    if counts["Kana"] > 0.1 * counts.total():
+        counts["Kana"] += counts.pop("Han", 0)
+    return counts
 
 
 @cache
@@ -94,36 +94,38 @@ def _script(character: str) -> str:
 
 
 def script_of(text: str, share: float = 0.5) -> str:
-    """The script that more than this share of the letters at the beginning of a text are of; "" where there is none, or
-    where there are too few letters to say."""
-    if len(text) < _ENOUGH:
+    """The script of more than this share of the letters at the beginning of a text; "" where there is none, or where
+    there are too few letters."""
+    if len(text) < _MIN_LETTERS:
         return ""
-    found = scripts(text)
-    main, count = found.most_common(1)[0] if found else ("", 0)
-    return main if count > share * found.total() and count >= _ENOUGH and main != "other" else ""
+    counts = scripts(text)
+    main, count = counts.most_common(1)[0] if counts else ("", 0)
+    return main if count > share * counts.total() and count >= _MIN_LETTERS and main != "other" else ""
 
 
-def answers_elsewhere(asked: str, said: str) -> bool:
-    """Whether an answer is in another script than its question, though that asks for no translation and no code."""
-    if not _NOT_LATIN.search(said[:LOOKED_AT]) and not _NOT_LATIN.search(asked[:LOOKED_AT]):
+def answers_in_other_script(question: str, answer: str) -> bool:
+    """Whether an answer is in another script than its question, which asks neither for a translation nor for code."""
+    if not _NOT_LATIN.search(answer[:HEAD]) and not _NOT_LATIN.search(question[:HEAD]):
         return False
-    mine, theirs = script_of(said), script_of(asked, PURE)
-    if not mine or not theirs or mine == theirs or {mine, theirs} == {"Han", "Kana"}:
+    answer_script, question_script = script_of(answer), script_of(question, PURE)
+    if not answer_script or not question_script or answer_script == question_script:
         return False
-    if "```" in said or _TRANSLATING.search(asked):
+    if {answer_script, question_script} == {"Han", "Kana"}:
         return False
-    return scripts(said)[theirs] < (1 - PURE) * scripts(said).total()
+    if "```" in answer or _TRANSLATING.search(question):
+        return False
+    return scripts(answer)[question_script] < (1 - PURE) * scripts(answer).total()
 
 
 def languages(texts: Sequence[str]) -> tuple[dict[str, float], str]:
-    """The share of each language among texts, most frequent first, and what told them: py3langid where it is
+    """The share of each language among texts, most frequent first, and what detected them: py3langid where it is
     installed, else the script alone."""
     if importlib.util.find_spec("py3langid"):
         import py3langid  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
-        told = [py3langid.classify(text)[0] if len(text) >= _A_SENTENCE else "" for text in texts]
-        told_by = "py3langid"
+        names = [py3langid.classify(text)[0] if len(text) >= _MIN_CHARS else "" for text in texts]
+        detected_by = "py3langid"
     else:
-        told, told_by = [script_of(text) for text in texts], "script"
-    found = Counter(name or TOO_SHORT for name in told)
-    return {name: count / len(texts) for name, count in found.most_common()}, told_by
+        names, detected_by = [script_of(text) for text in texts], "script"
+    counts = Counter(name or TOO_SHORT for name in names)
+    return {name: count / len(texts) for name, count in counts.most_common()}, detected_by

@@ -1,4 +1,4 @@
-"""What a model's own tokenizer and template make of the conversations: what cannot be proven, and how long they are."""
+"""What a model's tokenizer and template make of the conversations: what fails verification, and how long they are."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.chat.audit.report import EXAMPLES
+from tutelage.chat.audit.scan_result import EXAMPLES, ExampleRow
 from tutelage.chat.renderer import TrainOn
 from tutelage.chat.template import exchanges
 from tutelage.chat.verified import Renderer
@@ -17,79 +17,82 @@ from tutelage.records import Conversation
 
 
 @dataclass(eq=False)
-class Tokens:
-    """Renders conversations as a training would, and counts.
+class TokenCounts:
+    """Renders conversations as training does, and counts tokens.
 
-    context:      the most tokens the model reads at once; None where that is not to be judged.
-    refused:      the conversations that cannot be proven, by reason, and what was `said` of the first few of each.
-    longest, total, graded: of each conversation the tokens of its longest example, of all its examples, and those that
-                  are graded; 0 where it is refused.
-    inseparable:  conversations of which one exchange alone is longer than the context.
+    context:           the most tokens the model reads at once; None: do not check lengths.
+    refused:           the conversations that fail verification, by reason, and `examples` of each reason.
+    longest, total, trained: per conversation: the tokens of its longest example, of all its examples, and the trained
+                       ones among them; 0 where it is refused.
+    unsplittable:      conversations of which one exchange alone is longer than the context.
     """
 
     renderer: Renderer
     context: int | None
     train_on: TrainOn = "all"
     refused: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
-    said: dict[str, list[tuple[int, str, str]]] = field(default_factory=lambda: defaultdict(list))
+    examples: dict[str, list[ExampleRow]] = field(default_factory=lambda: defaultdict(list))
     longest: list[int] = field(default_factory=list)
     total: list[int] = field(default_factory=list)
-    graded: list[int] = field(default_factory=list)
-    inseparable: list[int] = field(default_factory=list)
+    trained: list[int] = field(default_factory=list)
+    unsplittable: list[int] = field(default_factory=list)
 
     def add(self, conversations: Sequence[Conversation]) -> None:
-        """Counts the next conversations of the file."""
-        for conversation, made in zip(
+        """Count the next conversations of the file."""
+        for conversation, rendered in zip(
             conversations, self.renderer.render_rows(conversations, self.train_on), strict=True
         ):
             row = len(self.longest)
-            if isinstance(made, ValueError):
-                reason = getattr(made, "reason", "a message that cannot be learned from")
+            if isinstance(rendered, ValueError):
+                reason = getattr(rendered, "reason", "a message that cannot be learned from")
                 self.refused[reason].append(row)
-                if len(self.said[reason]) < EXAMPLES:
-                    self.said[reason].append((row, conversation.id, str(made)))
-                made = []
-            self.longest.append(max((len(one.ids) for one in made), default=0))
-            self.total.append(sum(len(one.ids) for one in made))
-            self.graded.append(sum(int(np.count_nonzero(one.weights)) for one in made))
-            if self.context and self.longest[-1] > self.context and not self._separable(conversation):
-                self.inseparable.append(row)
+                if len(self.examples[reason]) < EXAMPLES:
+                    self.examples[reason].append(ExampleRow(row, conversation.id, str(rendered)))
+                rendered = []
+            self.longest.append(max((len(example.ids) for example in rendered), default=0))
+            self.total.append(sum(len(example.ids) for example in rendered))
+            self.trained.append(sum(int(np.count_nonzero(example.weights)) for example in rendered))
+            if self.context and self.longest[-1] > self.context and not self._splittable(conversation):
+                self.unsplittable.append(row)
 
     def too_long(self) -> list[int]:
         """The conversations that are longer than the context."""
         return [row for row, length in enumerate(self.longest) if self.context and length > self.context]
 
-    def _separable(self, conversation: Conversation) -> bool:
+    def _splittable(self, conversation: Conversation) -> bool:
         """Whether each exchange fits into the context by itself, with the system message before it."""
-        opening = conversation.messages[:1] if conversation.messages[0].role == "system" else ()
+        system = conversation.messages[:1] if conversation.messages[0].role == "system" else ()
         parts = [
-            replace(conversation, messages=opening + part) for part in exchanges(conversation.messages[len(opening) :])
+            replace(conversation, messages=system + part) for part in exchanges(conversation.messages[len(system) :])
         ]
-        rendered = self.renderer.render_rows(parts, self.train_on)
         return all(
-            isinstance(made, list) and all(len(one.ids) <= (self.context or 0) for one in made) for made in rendered
+            isinstance(rendered, list) and all(len(example.ids) <= (self.context or 0) for example in rendered)
+            for rendered in self.renderer.render_rows(parts, self.train_on)
         )
 
     def profile(self) -> dict[str, Any]:
-        """Figures for the report: tokens in all, their spread, and what each policy for long conversations loses."""
+        """Figures for the report: total tokens, their distribution, and what each policy for long conversations
+        loses."""
         lengths = np.array([length for length in self.longest if length], np.int64)
-        found: dict[str, Any] = {
+        figures: dict[str, Any] = {
             "tokens.total": sum(self.total),
-            "tokens.graded": sum(self.graded),
-            "tokens.graded_share": sum(self.graded) / max(1, sum(self.total)),
+            "tokens.trained": sum(self.trained),
+            "tokens.trained_share": sum(self.trained) / max(1, sum(self.total)),
         }
         if len(lengths):
-            places = np.quantile(lengths, (0.5, 0.9, 0.99), method="higher")
-            found |= {f"tokens.{name}": int(at) for name, at in zip(("median", "p90", "p99"), places, strict=True)}
-            found["tokens.longest"] = int(lengths.max())
+            quantiles = np.quantile(lengths, (0.5, 0.9, 0.99), method="higher")
+            figures |= {
+                f"tokens.{name}": int(length) for name, length in zip(("median", "p90", "p99"), quantiles, strict=True)
+            }
+            figures["tokens.longest"] = int(lengths.max())
         if self.context:
             long = self.too_long()
-            found |= {
+            figures |= {
                 "context.tokens": self.context,
                 "context.too_long": len(long),
                 "context.error.stops": bool(long),
                 "context.drop.tokens_lost": sum(self.total[row] for row in long),
-                "context.drop.graded_lost": sum(self.graded[row] for row in long),
-                "context.split.cannot_be_split": len(self.inseparable),
+                "context.drop.trained_tokens_lost": sum(self.trained[row] for row in long),
+                "context.split.unsplittable": len(self.unsplittable),
             }
-        return found
+        return figures

@@ -1,4 +1,4 @@
-"""Files of conversations, preferences and prompts: what is in them is found by looking, and every row accounted for."""
+"""Readers for files of conversations, preferences and prompts: formats are detected, and every row is counted."""
 
 from tutelage.chat.formats.conversations import FORMATS as FORMATS
 from tutelage.chat.formats.preferences import PREFERENCE_FORMATS as PREFERENCE_FORMATS
@@ -7,6 +7,6 @@ from tutelage.chat.formats.reading import find_format as find_format
 from tutelage.chat.formats.reading import read_conversations as read_conversations
 from tutelage.chat.formats.reading import read_preferences as read_preferences
 from tutelage.chat.formats.reading import read_prompts as read_prompts
-from tutelage.chat.formats.rows import LONGEST_ROW as LONGEST_ROW
+from tutelage.chat.formats.rows import MAX_ROW as MAX_ROW
 from tutelage.chat.formats.rows import BrokenRow as BrokenRow
 from tutelage.chat.formats.rows import data_files as data_files

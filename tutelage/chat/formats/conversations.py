@@ -1,4 +1,4 @@
-"""Rows to conversations: the formats that files of conversations come in, and how each is read."""
+"""Rows to conversations: the known formats, how each is recognised and read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tutelage.chat.formats.turns import Dialogue, read_messages, read_tools
 from tutelage.records import Message, Role, Text, ToolCall, ToolResult, message
 
 _PROMPTS = ("prompt", "instruction", "query", "question")
-_INPUTS = ("input", "context")  # what an instruction is to be applied to
+_INPUTS = ("input", "context")  # the input of an instruction
 _ANSWERS = ("completion", "response", "output", "answer")
 _SYSTEMS = ("system", "system_prompt")
 
@@ -22,7 +22,8 @@ EARLIER = "answers inside a prompt, learned from like the last"
 
 
 class Format(NamedTuple):
-    """The fields that a format has, for a person; how its rows are told from others; what they say, or BrokenRow.
+    """The fields of a format, for messages; a function that recognises its rows; and one that reads them or raises
+    BrokenRow.
 
     Most rows are one conversation; a tree, or an instruction with several instances, is several.
     """
@@ -33,7 +34,7 @@ class Format(NamedTuple):
 
 
 def has(row: Row, *names: str) -> bool:
-    """Whether a row fills all these fields; in Parquet every row has every field, if an empty one."""
+    """Whether a row has values in all these fields; in Parquet every row has every field, but it may be empty."""
     return all(row.get(name) is not None for name in names)
 
 
@@ -47,18 +48,18 @@ def _read_sharegpt(row: Row) -> list[Dialogue]:
 
 
 def with_system(row: Row, messages: list[Message]) -> list[Message]:
-    """The messages, opened by the system message that the row has beside them, if it has one."""
+    """The messages, after the system message in another field of the row, if there is one."""
     system = one_text(row, _SYSTEMS)
     if system and any(m.role == "system" for m in messages):
-        raise BrokenRow("ambiguous fields", "a system message stands beside the messages and among them")
+        raise BrokenRow("ambiguous fields", "there is a system message in its own field and one among the messages")
     return [message("system", system), *messages] if system else messages
 
 
 def read_prompt(row: Row) -> list[Message]:
-    """What is asked: the instruction with what it is to be applied to, or a list of messages; earlier turns before."""
-    asked = next((row[name] for name in _PROMPTS if row.get(name) is not None), "")
-    if isinstance(asked, list):
-        return with_system(row, read_messages(asked, "prompt"))
+    """The prompt: the instruction with its input, or a list of messages, after the history."""
+    prompt = next((row[name] for name in _PROMPTS if row.get(name) is not None), "")
+    if isinstance(prompt, list):
+        return with_system(row, read_messages(prompt, "prompt"))
     text = "\n\n".join(filter(None, (one_text(row, _PROMPTS), one_text(row, _INPUTS))))
     return with_system(row, [*_history(row), message("user", text)])
 
@@ -66,35 +67,35 @@ def read_prompt(row: Row) -> list[Message]:
 def _history(row: Row) -> Iterator[Message]:
     history = row.get("history") or []
     if not isinstance(history, list):
-        raise BrokenRow("malformed history", "it is read as a list of [question, answer]")
+        raise BrokenRow("malformed history", "it must be a list of [question, answer]")
     for turns in history:
         if not isinstance(turns, list) or len(turns) != 2 or not all(isinstance(turn, str) for turn in turns):
-            raise BrokenRow("malformed history", "it is read as a list of [question, answer]")
+            raise BrokenRow("malformed history", "it must be a list of [question, answer]")
         yield message("user", turns[0])
         yield message("assistant", turns[1])
 
 
-def read_answer(written: object, field: str) -> list[Message]:
+def read_answer(answer: object, field: str) -> list[Message]:
     """An answer that is a text, a message or a list of messages."""
-    if isinstance(written, str):
-        return [message("assistant", written)]
-    return read_messages([written] if isinstance(written, Mapping) else written, field)
+    if isinstance(answer, str):
+        return [message("assistant", answer)]
+    return read_messages([answer] if isinstance(answer, Mapping) else answer, field)
 
 
 def _read_pair(row: Row) -> list[Dialogue]:
-    """One question and one answer, under the names that the field has for them."""
+    """One question and one answer, under any of their usual names."""
     prompt = read_prompt(row)
-    written = next((row[name] for name in _ANSWERS if isinstance(row.get(name), list | Mapping)), None)
-    answer = read_answer(one_text(row, _ANSWERS) if written is None else written, "completion")
+    structured = next((row[name] for name in _ANSWERS if isinstance(row.get(name), list | Mapping)), None)
+    answer = read_answer(one_text(row, _ANSWERS) if structured is None else structured, "completion")
     earlier = not row.get("history") and any(m.role == "assistant" for m in prompt)
     return [Dialogue([*prompt, *answer], read_tools(row), (EARLIER,) if earlier else ())]
 
 
 def one_text(row: Row, names: tuple[str, ...]) -> str:
-    """The text under the only one of these names that the row fills; "" where it fills none."""
+    """The text of the only one of these fields that has a value; "" where none has."""
     filled = [name for name in names if row.get(name) is not None]
     if len(filled) > 1:
-        raise BrokenRow("ambiguous fields", f"'{filled[0]}' and '{filled[1]}' mean the same; leave one out")
+        raise BrokenRow("ambiguous fields", f"'{filled[0]}' and '{filled[1]}' mean the same; remove one")
     text = row[filled[0]] if filled else ""
     if not isinstance(text, str):
         raise BrokenRow("field that is not text", f"'{filled[0]}'")
@@ -102,13 +103,13 @@ def one_text(row: Row, names: tuple[str, ...]) -> str:
 
 
 def _read_instances(row: Row) -> list[Dialogue]:
-    """An instruction with several inputs and outputs, as Self-Instruct has its tasks."""
+    """An instruction with several inputs and outputs, as in Self-Instruct."""
     if not isinstance(row["instances"], list) or not row["instances"]:
-        raise BrokenRow("malformed instances", "a list of input and output is what is read")
+        raise BrokenRow("malformed instances", "it must be a list of objects with input and output")
     dialogues = []
     for instance in row["instances"]:
         if not isinstance(instance, Mapping):
-            raise BrokenRow("malformed instances", "one is no object")
+            raise BrokenRow("malformed instances", "an instance is not an object")
         pair = {"instruction": row["instruction"], "input": instance.get("input"), "output": instance.get("output")}
         dialogues += _read_pair(pair)
     return dialogues
@@ -135,7 +136,7 @@ def _is_tree(row: Row) -> bool:
 
 
 def _read_tree(row: Row, best: bool = False) -> list[Dialogue]:
-    """Every way from the root of an OASST tree to a last answer, or the one along the best-ranked replies."""
+    """Every path from the root of an OASST tree to a last answer, or the path of the best-ranked replies."""
     try:
         root = msgspec.convert(_root(row), _Node)
     except msgspec.ValidationError as error:
@@ -146,17 +147,17 @@ def _read_tree(row: Row, best: bool = False) -> list[Dialogue]:
     while open_:
         node, before = open_.pop()
         if node.role not in _TREE_ROLES:
-            raise BrokenRow("unknown role", f"{node.role[:40]!r} is none of {', '.join(_TREE_ROLES)}")
+            raise BrokenRow("unknown role", f"{node.role[:40]!r} is not one of {', '.join(_TREE_ROLES)}")
         path = (*before, message(_TREE_ROLES[node.role], node.text))
         replies = [reply for reply in node.replies or () if not reply.deleted]
         if len(replies) < len(node.replies or ()):
             notes.append(DELETED)
-        # A question that nobody answered adds nothing to learn from; the way ends at the answer before it.
-        going_on = [reply for reply in replies if reply.role != "prompter" or _answered(reply)]
-        if best and going_on:
-            going_on = [min(going_on, key=lambda reply: (reply.rank is None, reply.rank or 0))]
-        open_.extend((reply, path) for reply in reversed(going_on))
-        if not going_on:
+        # An unanswered question has nothing to train on; the path ends at the answer before it.
+        continued = [reply for reply in replies if reply.role != "prompter" or _answered(reply)]
+        if best and continued:
+            continued = [min(continued, key=lambda reply: (reply.rank is None, reply.rank or 0))]
+        open_.extend((reply, path) for reply in reversed(continued))
+        if not continued:
             dialogues.append(Dialogue(path, notes=tuple(notes)))
             notes = []
     return dialogues
@@ -187,7 +188,7 @@ class _Utterance(msgspec.Struct):
 
 
 def _read_guided(row: Row) -> list[Dialogue]:
-    """A dialogue of the Schema-Guided Dialogue set: what the system looked up is a call and its result."""
+    """A dialogue of the Schema-Guided Dialogue set: a service call is a tool call and its result."""
     try:
         turns = msgspec.convert(row["turns"], list[_Utterance])
     except msgspec.ValidationError as error:
@@ -199,15 +200,15 @@ def _read_guided(row: Row) -> list[Dialogue]:
         for frame in turn.frames:
             if frame.service_call:
                 arguments = msgspec.json.encode(frame.service_call.parameters).decode()
-                found = msgspec.json.encode(frame.service_results or []).decode()
+                results = msgspec.json.encode(frame.service_results or []).decode()
                 messages.append(Message("assistant", (ToolCall(frame.service_call.method, arguments),)))
-                messages.append(Message("tool", (ToolResult(found),)))
+                messages.append(Message("tool", (ToolResult(results),)))
         role: Role = "user" if turn.speaker == "USER" else "assistant"
         messages.append(Message(role, (Text(turn.utterance),)))
     return [Dialogue(messages)]
 
 
-def _one(read: Callable[[Row], Dialogue]) -> Callable[[Row], list[Dialogue]]:
+def _single(read: Callable[[Row], Dialogue]) -> Callable[[Row], list[Dialogue]]:
     return lambda row: [read(row)]
 
 
@@ -215,7 +216,7 @@ def _any(row: Row, names: tuple[str, ...]) -> bool:
     return any(row.get(name) is not None for name in names)
 
 
-# The first that recognises a row is its format. "oasst-best" is never found so; it has to be asked for.
+# The first format that recognises a row is used. "oasst-best" is never detected; it must be named.
 FORMATS: dict[str, Format] = {
     "messages": Format("'messages'", lambda row: has(row, "messages"), _read_openai),
     "sharegpt": Format(
@@ -229,9 +230,9 @@ FORMATS: dict[str, Format] = {
     "sgd": Format("'dialogue_id' and 'turns'", lambda row: has(row, "dialogue_id", "turns"), _read_guided),
     "alpaca": Format("'instruction' and 'output'", lambda row: has(row, "instruction", "output"), _read_pair),
     "dolly": Format("'instruction' and 'response'", lambda row: has(row, "instruction", "response"), _read_pair),
-    "question": Format("'question' and 'answer'", is_question, _one(read_question)),
+    "question": Format("'question' and 'answer'", is_question, _single(read_question)),
     "prompt-completion": Format(
         "'prompt' and 'completion'", lambda row: _any(row, _PROMPTS) and _any(row, _ANSWERS), _read_pair
     ),
-    "inputs-targets": Format("'inputs' and 'targets'", is_target, _one(read_target)),
+    "inputs-targets": Format("'inputs' and 'targets'", is_target, _single(read_target)),
 }

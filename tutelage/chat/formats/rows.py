@@ -1,7 +1,6 @@
-"""Files to rows: JSON lines, a JSON list, a JSON object that holds a list, or Parquet; plain, gzipped or zst.
+"""Files to rows: JSON lines, a JSON list, a JSON object with a list, or Parquet; plain, gzipped or zst.
 
-What a file is stands in its first bytes, and its name says nothing. Rows come one by one, and memory does not grow with
-the file.
+The first bytes of a file decide its type, not its name. Rows are streamed, so memory does not grow with the file.
 """
 
 from __future__ import annotations
@@ -21,38 +20,37 @@ import msgspec
 
 from tutelage.files import explain
 
-LONGEST_ROW = 64 * 2**20  # bytes; a longer row is a file of another kind, and would not fit into memory
-# A folder may hold a README too; a file that is named itself may have any name.
+MAX_ROW = 64 * 2**20  # bytes; a longer row means a file of another kind, and would not fit into memory
+# For folders, which may have a README too; a file that is named directly may have any suffix.
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet")
 
-_PACKED = (".gz", ".zst")
+_COMPRESSED = (".gz", ".zst")
 _GZIP, _ZST, _PARQUET = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_CHUNK = 2**20  # bytes of a list that are read at a time
+_CHUNK = 2**20  # bytes of a list per read
 _PARQUET_ROWS = 256
 _DETAIL_SHOWN = 200  # characters; a detail may quote the row, and a row may be long
-# What decides where an element of a list ends: whole strings, brackets, and a quote whose string goes on beyond.
-_MARKS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}"]', re.DOTALL)
+# Tokens that decide where an element of a list ends: complete strings, brackets, and the quote of an incomplete string.
+_DELIMITERS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}"]', re.DOTALL)
 
 Row = Mapping[str, Any]
 
 
 class BrokenRow(ValueError):
-    """A row that is nothing to learn from. `reason` is one of a few that a ledger can count by; the message says
-    more."""
+    """A row that cannot be trained on. `reason` is one of a few, for a ledger; the message has details."""
 
     def __init__(self, reason: str, detail: str = "") -> None:
         super().__init__(f"{reason} ({detail[:_DETAIL_SHOWN]})" if detail else reason)
         self.reason = reason
 
 
-# A row with its place, why it is none, or None for a blank line.
-Placed = tuple[str, Row | BrokenRow | None]
+# The place of a row, and the row, its error, or None for a blank line.
+PlacedRow = tuple[str, Row | BrokenRow | None]
 
 
 def data_files(path: Path) -> list[Path]:
-    """The files that a path means: the file itself, those of a folder whose names end like rows (SUFFIXES, also .gz
-    and .zst), or those that a pattern with `*` or `?` matches; by name.
+    """The files of a path, sorted by name: the file itself, those of a folder with one of SUFFIXES (also .gz and .zst),
+    or those that match a pattern with `*` or `?`.
 
     Raises:
         DiskError: there is no such file.
@@ -63,31 +61,31 @@ def data_files(path: Path) -> list[Path]:
     except OSError as error:
         if not set("*?") & set(path.name):
             raise explain(error, path, "read") from error
-        found = sorted(file for file in path.parent.glob(path.name) if file.is_file() and file.name[0] != ".")
-        if not found:
+        files = sorted(file for file in path.parent.glob(path.name) if file.is_file() and file.name[0] != ".")
+        if not files:
             raise ValueError(f"no file matches {path}; check the pattern") from None
-        return found
+        return files
     if not path.is_dir():
         return [path]
-    found = sorted(file for file in path.iterdir() if file.is_file() and _named_like_rows(file))
-    if not found:
+    files = sorted(file for file in path.iterdir() if file.is_file() and _is_data_file(file))
+    if not files:
         raise ValueError(f"{path} is a folder without a file of rows ({', '.join(SUFFIXES)}); name a file")
-    return found
+    return files
 
 
-def _named_like_rows(file: Path) -> bool:
-    stem = Path(file.stem) if file.suffix in _PACKED else file
+def _is_data_file(file: Path) -> bool:
+    stem = Path(file.stem) if file.suffix in _COMPRESSED else file
     return stem.suffix in SUFFIXES and not file.name.startswith(".")
 
 
-def rows(path: Path, is_row: Callable[[Row], bool]) -> Iterator[Placed]:
+def rows(path: Path, is_row: Callable[[Row], bool]) -> Iterator[PlacedRow]:
     """The rows of a file. The place is "FILE:LINE" for lines and "FILE#ROW" for lists and Parquet, from 1.
 
-    `is_row` tells a JSON object that is a row from one that holds a list of them.
+    `is_row` distinguishes a JSON object that is a row from one with a list of rows.
 
     Raises:
         DiskError: the file cannot be read.
-        ValueError: the file is damaged, after its rows up to there.
+        ValueError: the file is damaged; raised after the rows before the damage.
     """
     place = ""
     try:
@@ -95,16 +93,16 @@ def rows(path: Path, is_row: Callable[[Row], bool]) -> Iterator[Placed]:
             head = file.peek(16)
             content = head.removeprefix(_BYTE_ORDER_MARK).lstrip()
             if head.startswith(_PARQUET):
-                found = _parquet_rows(file, path.name)
+                placed_rows = _parquet_rows(file, path.name)
             elif content.startswith(b"["):
-                found = _list_rows(file, path.name)
+                placed_rows = _list_rows(file, path.name)
             else:
-                whole = _whole_object(path, is_row) if content.startswith(b"{") else None
-                found = _line_rows(file, path.name) if whole is None else _object_rows(whole, path.name, is_row)
-            for place, row in found:
+                single = _single_object(path, is_row) if content.startswith(b"{") else None
+                placed_rows = _line_rows(file, path.name) if single is None else _object_rows(single, path.name, is_row)
+            for place, row in placed_rows:
                 yield place, row
     except _Damaged as error:
-        raise ValueError(f"{path} is damaged {_after(place)} ({error}); fetch or compress it again") from error
+        raise ValueError(f"{path} is damaged {_after(place)} ({error}); download or compress it again") from error
     except OSError as error:
         raise explain(error, path, "read") from error
 
@@ -123,7 +121,7 @@ def _after(place: str) -> str:
 
 @contextmanager
 def _opened(path: Path) -> Iterator[io.BufferedReader]:
-    """The file, unpacked; _Damaged, also from within the block, where that fails."""
+    """The decompressed file; raises _Damaged, also from within the block, where that fails."""
     with ExitStack() as stack:
         raw = stack.enter_context(path.open("rb"))
         head = raw.peek(4)
@@ -132,21 +130,21 @@ def _opened(path: Path) -> Iterator[io.BufferedReader]:
             if head.startswith(_GZIP):
                 file = stack.enter_context(gzip.GzipFile(fileobj=raw))
             elif head.startswith(_ZST):
-                import pyarrow as pa  # type: ignore[import-untyped]  # takes a while, and few files need it
+                import pyarrow as pa  # type: ignore[import-untyped]  # slow to import, and few files need it
 
                 file = stack.enter_context(io.BufferedReader(pa.CompressedInputStream(raw, "zstd"), _CHUNK))
             yield file
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise _Damaged(error) from error
         except OSError as error:
-            # The system's own refusals carry a number; pyarrow's words for a damaged stream do not.
+            # Errors of the system have an errno; pyarrow's errors for a damaged stream do not.
             if error.errno is None:
                 raise _Damaged(error) from error
             raise
 
 
 def decode(line: bytes) -> Row:
-    """The JSON object that a row is; BrokenRow if it is none."""
+    """The JSON object of a row; BrokenRow if it is none."""
     try:
         row = msgspec.json.decode(line.decode("utf-8"))
     except UnicodeDecodeError as error:
@@ -160,7 +158,7 @@ def decode(line: bytes) -> Row:
 
 def _object(row: object) -> Row:
     if not isinstance(row, dict):
-        raise BrokenRow("not a JSON object", "a row is {...}, with named fields")
+        raise BrokenRow("not a JSON object", "a row must be {...}")
     return row
 
 
@@ -172,15 +170,15 @@ def _decoded(line: bytes) -> Row | BrokenRow:
 
 
 def _too_long() -> BrokenRow:
-    return BrokenRow(f"longer than {LONGEST_ROW // 2**20} MiB")
+    return BrokenRow(f"longer than {MAX_ROW // 2**20} MiB")
 
 
-def _line_rows(file: IO[bytes], name: str) -> Iterator[Placed]:
+def _line_rows(file: IO[bytes], name: str) -> Iterator[PlacedRow]:
     number = 0
-    while line := file.readline(LONGEST_ROW + 1):
+    while line := file.readline(MAX_ROW + 1):
         number += 1
         place = f"{name}:{number}"
-        if len(line) > LONGEST_ROW:
+        if len(line) > MAX_ROW:
             while line and not line.endswith(b"\n"):
                 line = file.readline(_CHUNK)
             yield place, _too_long()
@@ -190,29 +188,29 @@ def _line_rows(file: IO[bytes], name: str) -> Iterator[Placed]:
         yield place, None if line.isspace() or not line else _decoded(line)
 
 
-def _list_rows(file: IO[bytes], name: str) -> Iterator[Placed]:
-    """The elements of one JSON list, without holding it: only where each ends is looked for, and each decoded apart,
-    so that a broken one breaks no other."""
+def _list_rows(file: IO[bytes], name: str) -> Iterator[PlacedRow]:
+    """The elements of one JSON list, streamed: the end of each is found first, and each is decoded separately, so
+    that a broken element does not affect the others."""
     number = depth = scanned = 0
-    start = 0  # in `held`, of the element being read, or of what stands between two
-    held = b""
+    start = 0  # in `buffer`, of the current element, or of the text between two
+    buffer = b""
     closed = False
     while not closed:
-        chunk = file.read(max(_CHUNK, len(held)))  # ever more, so that a long string is looked through only a few times
+        chunk = file.read(max(_CHUNK, len(buffer)))  # growing, so that a long string is scanned only a few times
         if not chunk:
             raise _Damaged("the list is not closed")
-        held = held[start:] + chunk
+        buffer = buffer[start:] + chunk
         scanned, start = scanned - start, 0
-        for mark in _MARKS.finditer(held, scanned):
-            scanned = mark.start()
-            match held[scanned]:
+        for delimiter in _DELIMITERS.finditer(buffer, scanned):
+            scanned = delimiter.start()
+            match buffer[scanned]:
                 case 0x22:  # a quote
-                    if mark.end() - scanned == 1:
-                        break  # its string ends in what is not yet read
+                    if delimiter.end() - scanned == 1:
+                        break  # the string ends in the next chunk
                 case 0x5B | 0x7B:
                     depth += 1
                     if depth <= 2:
-                        for _ in _scalars(held[start:scanned]) if depth == 2 else ():
+                        for _ in _scalars(buffer[start:scanned]) if depth == 2 else ():
                             number += 1
                             yield f"{name}#{number}", _scalar()
                         start = scanned + (depth == 1)
@@ -220,80 +218,79 @@ def _list_rows(file: IO[bytes], name: str) -> Iterator[Placed]:
                     depth -= 1
                     if depth == 1:
                         number += 1
-                        row = held[start : mark.end()]
-                        yield f"{name}#{number}", _decoded(row) if len(row) <= LONGEST_ROW else _too_long()
-                        start = mark.end()
+                        row = buffer[start : delimiter.end()]
+                        yield f"{name}#{number}", _decoded(row) if len(row) <= MAX_ROW else _too_long()
+                        start = delimiter.end()
                     elif depth == 0:
-                        for _ in _scalars(held[start:scanned]):
+                        for _ in _scalars(buffer[start:scanned]):
                             number += 1
                             yield f"{name}#{number}", _scalar()
                         closed = True
-            scanned = mark.end()
+            scanned = delimiter.end()
             if closed:
                 break
         else:
-            scanned = len(held)
-        if len(held) - start > LONGEST_ROW and not closed:
-            raise _Damaged(f"row {number + 1} is longer than {LONGEST_ROW // 2**20} MiB, or a quote or bracket is lost")
-    if held[scanned:].strip() or file.read(_CHUNK).strip():
-        raise _Damaged("there is more after the end of its list")  # who knows how many rows
+            scanned = len(buffer)
+        if len(buffer) - start > MAX_ROW and not closed:
+            raise _Damaged(f"row {number + 1} is longer than {MAX_ROW // 2**20} MiB, or a quote or bracket is lost")
+    if buffer[scanned:].strip() or file.read(_CHUNK).strip():
+        raise _Damaged("there is more after the end of its list")  # an unknown number of rows
 
 
 def _scalars(between: bytes) -> list[bytes]:
-    """What stands in a list beside objects and lists: numbers, words and strings."""
-    return _MARKS.sub(b"0", between).replace(b",", b" ").split()
+    """The scalars in a list, between objects and lists: numbers, literals and strings."""
+    return _DELIMITERS.sub(b"0", between).replace(b",", b" ").split()
 
 
 def _scalar() -> BrokenRow:
-    return BrokenRow("not a JSON object", "a row is {...}, with named fields")
+    return BrokenRow("not a JSON object", "a row must be {...}")
 
 
-def _whole_object(path: Path, is_row: Callable[[Row], bool]) -> Row | None:
-    """The file as one JSON object, where it is one, over several lines or beside which there is no other; None where
-    it is lines, or longer than a row may be."""
+def _single_object(path: Path, is_row: Callable[[Row], bool]) -> Row | None:
+    """The file as one JSON object, if it is one; None if it is JSON lines, or longer than MAX_ROW."""
     try:
         with _opened(path) as file:
-            line = file.readline(LONGEST_ROW + 1)
+            line = file.readline(MAX_ROW + 1)
             while line and not line.removeprefix(_BYTE_ORDER_MARK).strip():
-                line = file.readline(LONGEST_ROW + 1)
+                line = file.readline(MAX_ROW + 1)
             first = _decoded(line.removeprefix(_BYTE_ORDER_MARK))
             if not isinstance(first, BrokenRow) and (is_row(first) or not _lists(first)):
                 return None
-            content = line + file.read(LONGEST_ROW + 1 - len(line))
+            content = line + file.read(MAX_ROW + 1 - len(line))
     except _Damaged:
-        return None  # read as lines, the rows before the damage come first
-    whole = _decoded(content.removeprefix(_BYTE_ORDER_MARK)) if len(content) <= LONGEST_ROW else None
-    return None if isinstance(whole, BrokenRow) else whole
+        return None  # read as lines, so that the rows before the damage are yielded
+    single = _decoded(content.removeprefix(_BYTE_ORDER_MARK)) if len(content) <= MAX_ROW else None
+    return None if isinstance(single, BrokenRow) else single
 
 
-def _object_rows(whole: Row, name: str, is_row: Callable[[Row], bool]) -> Iterator[Placed]:
-    if is_row(whole):
-        yield f"{name}#1", whole
+def _object_rows(single: Row, name: str, is_row: Callable[[Row], bool]) -> Iterator[PlacedRow]:
+    if is_row(single):
+        yield f"{name}#1", single
         return
-    lists = _lists(whole)
+    lists = _lists(single)
     if not lists:
-        yield f"{name}#1", whole  # a row, if a broken one; its reader says which fields it knows
+        yield f"{name}#1", single  # read as a row, so that the error lists the known fields
         return
     if len(lists) > 1:
         yield f"{name}#1", BrokenRow("several lists in one object", ", ".join(map(repr, lists)))
         return
-    for number, row in enumerate(whole[lists[0]], 1):
+    for number, row in enumerate(single[lists[0]], 1):
         yield f"{name}#{number}", row if isinstance(row, dict) else _scalar()
 
 
-def _lists(whole: Row) -> list[str]:
-    return [field for field, value in whole.items() if isinstance(value, list) and value]
+def _lists(row: Row) -> list[str]:
+    return [field for field, value in row.items() if isinstance(value, list) and value]
 
 
-def _parquet_rows(file: IO[bytes], name: str) -> Iterator[Placed]:
+def _parquet_rows(file: IO[bytes], name: str) -> Iterator[PlacedRow]:
     import pyarrow as pa
     import pyarrow.parquet as pq  # type: ignore[import-untyped]
 
     number = 0
-    with tempfile.TemporaryFile() as unpacked:
+    with tempfile.TemporaryFile() as decompressed:
         if not isinstance(file, io.BufferedReader) or not isinstance(file.raw, io.FileIO):
-            shutil.copyfileobj(file, unpacked)  # Parquet is read from its end, to which a packed file cannot jump
-            file = unpacked
+            shutil.copyfileobj(file, decompressed)  # Parquet is read from its end, and a compressed file cannot seek
+            file = decompressed
         try:
             table = pq.ParquetFile(file)
             nested = any(pa.types.is_nested(column.type) for column in table.schema_arrow)
@@ -306,7 +303,7 @@ def _parquet_rows(file: IO[bytes], name: str) -> Iterator[Placed]:
 
 
 def _without_nulls(value: Any) -> Any:
-    # All structures of a column have all fields that any of them has, and null stands for those that a row had not.
+    # All structs of a Parquet column have the same fields; null means that the row had no such field.
     if isinstance(value, dict):
         return {name: _without_nulls(inner) for name, inner in value.items() if inner is not None}
     return [_without_nulls(inner) for inner in value] if isinstance(value, list) else value

@@ -1,7 +1,7 @@
-"""Rows of academic tasks (a question, maybe choices, an answer) put into words, as instruction tuning does.
+"""Rows of academic tasks (a question, perhaps choices, an answer) as instructions, from templates.
 
-A short answer alone would teach a model to be short always, so that the request asks for one; a few ways of asking keep
-it from learning one wording. Which of them a row gets follows from its question alone, so always alike.
+Short answers would teach a model to be always brief, so the prompt asks for a short answer. There are several
+templates, so that the model does not learn one wording. The question alone decides which one a row gets.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from tutelage.chat.formats.rows import BrokenRow, Row
 from tutelage.chat.formats.turns import Dialogue
 from tutelage.records import message
 
-# What a row is asked with, and how it is answered. {choices} are "A. ..." a line, {list} the same with "- ".
+# Prompt and answer. {choices} is one "A. ..." per line, {list} the same with "- ".
 CHOICE_TEMPLATES: tuple[tuple[str, str], ...] = (
     ("{question}\n\n{choices}\n\nAnswer with the letter of the right choice.", "{letter}"),
     ("{question}\n\n{choices}\n\nWhich of these is right?", "{letter}. {answer}"),
@@ -29,7 +29,7 @@ SHORT_TEMPLATES: tuple[tuple[str, str], ...] = (
     ("Question: {question}\nShort answer:", "{answer}"),
     ("Answer the question in a word or a number.\n\n{question}", "{answer}"),
 )
-# The choices stand in one text, as the row has them.
+# For choices that are one text in the row.
 LETTER_TEMPLATE = "{question}\n\n{choices}\n\nAnswer with the letter of the right choice."
 
 QUESTIONS, CONTEXTS = ("question", "query", "problem"), ("context", "passage", "body")
@@ -39,36 +39,36 @@ TARGETS = (("inputs", "targets"), ("source", "target"), ("input", "target"), ("i
 
 
 def is_question(row: Row) -> bool:
-    """Whether a row has a question, under any case of its names, and an answer."""
+    """Whether a row has a question and an answer, with names in any case."""
     fields = _fields(row)
     return isinstance(_first(fields, QUESTIONS), str) and _first(fields, ANSWERS) is not None
 
 
 def read_question(row: Row) -> Dialogue:
-    """`{"question", "context"?, "choices"?, "answer"}`. An answer in words, without choices, is left as it is."""
+    """`{"question", "context"?, "choices"?, "answer"}`. An answer that is a text, without choices, is not changed."""
     fields = _fields(row)
     question = "\n\n".join(_text(fields, names) for names in (CONTEXTS, QUESTIONS) if _first(fields, names) is not None)
     answer, choices = _first(fields, ANSWERS), _first(fields, CHOICES)
     if isinstance(choices, str):
-        return _asked(LETTER_TEMPLATE.format(question=question, choices=choices), _written(answer))
+        return _dialogue(LETTER_TEMPLATE.format(question=question, choices=choices), _answer_text(answer))
     if choices is not None:
         return _choice(question.strip().removeprefix("Question:").lstrip(), choices, answer)
-    return _answered(question, answer)
+    return _short_answer(question, answer)
 
 
 def is_target(row: Row) -> bool:
-    """Whether a row has one of the pairs of TARGETS."""
+    """Whether a row has one of the pairs in TARGETS."""
     return _target(row) is not None
 
 
 def read_target(row: Row) -> Dialogue:
-    """`{"inputs", "targets"}` and its kin: a task in words already."""
+    """`{"inputs", "targets"}` and similar: a task that is already an instruction."""
     names = _target(row)
     assert names is not None
-    asked = row[names[0]]
-    if not isinstance(asked, str):
+    prompt = row[names[0]]
+    if not isinstance(prompt, str):
         raise BrokenRow("field that is not text", f"'{names[0]}'")
-    return _answered(asked, row[names[1]])
+    return _short_answer(prompt, row[names[1]])
 
 
 def _target(row: Row) -> tuple[str, str] | None:
@@ -90,25 +90,25 @@ def _text(fields: Row, names: Sequence[str]) -> str:
     return value
 
 
-def _asked(question: str, answer: str) -> Dialogue:
+def _dialogue(question: str, answer: str) -> Dialogue:
     return Dialogue((message("user", question), message("assistant", answer)))
 
 
-def _answered(question: str, answer: object) -> Dialogue:
-    written = _written(answer)
+def _short_answer(question: str, answer: object) -> Dialogue:
+    text = _answer_text(answer)
     if isinstance(answer, str):
-        return _asked(question, written)
-    return _filled(SHORT_TEMPLATES, question, question=question, answer=written)
+        return _dialogue(question, text)
+    return _filled(SHORT_TEMPLATES, question, question=question, answer=text)
 
 
 def _filled(templates: tuple[tuple[str, str], ...], key: str, **values: str) -> Dialogue:
-    # `key` decides: a hash that is the same everywhere and always, which Python's own is not.
-    asked, answered = templates[crc32(key.encode()) % len(templates)]
-    return _asked(asked.format_map(values), answered.format_map(values))
+    # CRC-32, because Python's own hash differs between processes.
+    prompt, answer = templates[crc32(key.encode()) % len(templates)]
+    return _dialogue(prompt.format_map(values), answer.format_map(values))
 
 
-def _written(answer: object) -> str:
-    """An answer as a person writes it: 14.0 is 14, true is Yes; of several right ones the first."""
+def _answer_text(answer: object) -> str:
+    """An answer as text: 14.0 is 14, true is Yes; of several right ones the first."""
     if isinstance(answer, Mapping):  # SQuAD: {"text": [...], "answer_start": [...]}
         answer = answer.get("text")
     if isinstance(answer, list):
@@ -131,9 +131,9 @@ def _choice(question: str, choices: object, answer: object) -> Dialogue:
         not isinstance(labels, Sequence)
         or not isinstance(choices, list)
         or not choices
-        or not all(isinstance(one, str) for one in choices)
+        or not all(isinstance(choice, str) for choice in choices)
     ):
-        raise BrokenRow("malformed choices", "a list of texts is what is read")
+        raise BrokenRow("malformed choices", "it must be a list of texts")
     right = _index(choices, labels, answer)
     lettered = list(zip(ascii_uppercase, choices, strict=False))
     if right is None or len(lettered) < len(choices):
@@ -150,10 +150,10 @@ def _choice(question: str, choices: object, answer: object) -> Dialogue:
 
 
 def _index(choices: list[str], labels: Sequence[str], answer: object) -> int | None:
-    """Which choice is right: by number from 0, by its own words, or by its label."""
+    """The index of the right choice, given as a number from 0, as its text, or as its label."""
     if isinstance(answer, int) and not isinstance(answer, bool):
         return answer if 0 <= answer < len(choices) else None
     if answer in choices:
         return choices.index(answer)
-    given = list(labels)[: len(choices)]
-    return given.index(answer) if answer in given else None
+    used_labels = list(labels)[: len(choices)]
+    return used_labels.index(answer) if answer in used_labels else None

@@ -1,4 +1,4 @@
-"""What all formats share: messages as OpenAI and ShareGPT write them, tools, and turns made fit to learn from."""
+"""Shared by all formats: OpenAI and ShareGPT messages, tools, and turns cleaned and checked for training."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ ROLES: dict[str, Role] = {
     "tool_response": "tool",
     "ipython": "tool",
 }
-# The assistant's turn, and in it nothing but calls, as ShareGPT writes them.
+# Roles of ShareGPT for an assistant turn with nothing but calls.
 _CALLS = ("function_call", "tool_call")
 _MEDIA = ("image", "images", "audio", "audios", "video", "videos")
-_WORDS = ("text", "input_text", "output_text")
-_THOUGHTS = ("reasoning", "thinking")
-_THINK, _THOUGHT = "<think>", "</think>"
+_TEXT_TYPES = ("text", "input_text", "output_text")
+_REASONING_TYPES = ("reasoning", "thinking")
+_THINK, _THINK_END = "<think>", "</think>"
 
-# What other tools write where a turn ends; the template has an end of its own, which is a token and not a text.
+# Written by other tools at the end of a turn; the template has its own end, which is a token and not text.
 _END_MARKERS = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "</s>")
 
 CUT_OFF = "turns after the last answer, cut off"
@@ -44,7 +44,7 @@ JOINED = "calls joined to the turn they belong to"
 
 
 class Dialogue(NamedTuple):
-    """What a row says, before it is known whether it can be learned from; `notes` say what was mended in it."""
+    """A row before it is checked; `notes` say what was corrected in it."""
 
     messages: Sequence[Message]
     tools: tuple[str, ...] = ()
@@ -77,44 +77,46 @@ class _Message(msgspec.Struct):
     reasoning: str | None = None
     thinking: str | None = None
     tool_calls: list[_Call] | None = None
-    function_call: _Function | None = None  # what came before tool_calls
+    function_call: _Function | None = None  # the predecessor of tool_calls
     weight: float | None = None
     loss_weight: float | None = None
 
 
-def read_messages(written: object, field: str) -> list[Message]:
+def read_messages(messages: object, field: str) -> list[Message]:
     """The messages of a list `[{"role", "content", "tool_calls" ...}]` or `[{"from", "value"}]`."""
-    if not isinstance(written, list):
+    if not isinstance(messages, list):
         raise BrokenRow("malformed message", f"'{field}' is not a list")
-    return [read_message(place, one) for place, one in enumerate(written)]
+    return [read_message(place, message) for place, message in enumerate(messages)]
 
 
-def read_message(place: int, written: object) -> Message:
-    """One message of either layout; `place` is its number, for errors."""
+def read_message(place: int, message: object) -> Message:
+    """One message in either format; `place` is its number, for errors."""
     try:
-        given = msgspec.convert(written, _Message)
+        raw = msgspec.convert(message, _Message)
     except msgspec.ValidationError as error:
         raise BrokenRow("malformed message", f"message {place}: {error}") from error
-    name = given.role or given.sender or ""
-    content = given.value if given.content is None else given.content
+    name = raw.role or raw.sender or ""
+    content = raw.value if raw.content is None else raw.content
     if name in _CALLS:
         if not isinstance(content, str):
             raise BrokenRow("malformed tool call", f"message {place}: it is not a text")
         return Message("assistant", tuple(_read_calls(place, content)))
     if name not in ROLES:
         known = ", ".join((*ROLES, *_CALLS))
-        raise BrokenRow("unknown role", f"message {place}: {name[:40]!r} is none of {known}")
+        raise BrokenRow("unknown role", f"message {place}: {name[:40]!r} is not one of {known}")
     role = ROLES[name]
     parts: list[Part] = [Text(content)] if isinstance(content, str) else _read_parts(place, content or ())
     if role == "tool":
         return Message(role, (ToolResult("".join(part.text for part in parts if isinstance(part, Text))),))
-    if role == "assistant" and {given.weight, given.loss_weight} - {None, 1}:
-        raise BrokenRow("weighted message", f"message {place}: all are learned from; remove the weight, or the row")
-    calls = [call.function for call in given.tool_calls or ()] + ([given.function_call] if given.function_call else [])
-    thoughts = given.reasoning_content or given.reasoning or given.thinking
+    if role == "assistant" and {raw.weight, raw.loss_weight} - {None, 1}:
+        raise BrokenRow(
+            "weighted message", f"message {place}: all messages have weight 1; remove the weight or the row"
+        )
+    calls = [call.function for call in raw.tool_calls or ()] + ([raw.function_call] if raw.function_call else [])
+    thoughts = raw.reasoning_content or raw.reasoning or raw.thinking
     reasoning: list[Part] = [Reasoning(thoughts)] if thoughts else []
-    said = [part for part in parts if isinstance(part, ToolCall) or part.text]
-    return Message(role, (*reasoning, *said, *map(_read_call, calls)))
+    spoken = [part for part in parts if isinstance(part, ToolCall) or part.text]
+    return Message(role, (*reasoning, *spoken, *map(_read_call, calls)))
 
 
 def _read_parts(place: int, parts: Sequence[_Part]) -> list[Part]:
@@ -122,15 +124,15 @@ def _read_parts(place: int, parts: Sequence[_Part]) -> list[Part]:
     for part in parts:
         text = next((t for t in (part.text, part.value, part.content, part.thinking) if t is not None), None)
         if part.type.startswith(("image", "audio", "video", "input_image", "input_audio", "file", "input_file")):
-            raise BrokenRow("multimodal row", f"message {place}: {part.type[:40]!r}; only text is learned from")
+            raise BrokenRow("multimodal row", f"message {place}: {part.type[:40]!r}; only text is supported")
         if text is None:
             raise BrokenRow("malformed message", f"message {place}: a part of type {part.type[:40]!r} without text")
-        if part.type in _WORDS:
+        if part.type in _TEXT_TYPES:
             if read and isinstance(before := read[-1], Text):
-                text = before.text + text  # how a text was cut into parts is not to be learned
+                text = before.text + text  # how a text is split into parts does not matter
                 read.pop()
             read.append(Text(text))
-        elif part.type in _THOUGHTS:
+        elif part.type in _REASONING_TYPES:
             read.append(Reasoning(text))
         elif part.type in _CALLS:
             read.extend(_read_calls(place, text))
@@ -141,22 +143,23 @@ def _read_parts(place: int, parts: Sequence[_Part]) -> list[Part]:
 
 def _read_calls(place: int, text: str) -> list[ToolCall]:
     try:
-        written = msgspec.json.decode(text, type=list[_Function] | _Function)
+        calls = msgspec.json.decode(text, type=list[_Function] | _Function)
     except (msgspec.DecodeError, UnicodeEncodeError) as error:
         raise BrokenRow("malformed tool call", f"message {place}: {error}") from error
-    return [_read_call(one) for one in (written if isinstance(written, list) else [written])]
+    return [_read_call(call) for call in (calls if isinstance(calls, list) else [calls])]
 
 
 def _read_call(function: _Function) -> ToolCall:
-    written = function.arguments
-    return ToolCall(function.name, written if isinstance(written, str) else msgspec.json.encode(written).decode())
+    arguments = function.arguments
+    text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+    return ToolCall(function.name, text)
 
 
 def read_tools(row: Row) -> tuple[str, ...]:
-    """The functions that a row offers, under 'tools' or 'functions', each as a JSON text in OpenAI's layout."""
-    written = row.get("tools") or row.get("functions")
+    """The functions of a row, in 'tools' or 'functions', each as JSON text in OpenAI's format."""
+    tools = row.get("tools") or row.get("functions")
     try:
-        listed = msgspec.json.decode(written) if isinstance(written, str) else written
+        listed = msgspec.json.decode(tools) if isinstance(tools, str) else tools
     except msgspec.DecodeError as error:
         raise BrokenRow("malformed tools", str(error)) from error
     if listed is None:
@@ -168,31 +171,31 @@ def read_tools(row: Row) -> tuple[str, ...]:
 
 def _read_tool(place: int, tool: object) -> str:
     if isinstance(tool, dict) and isinstance(tool.get("function"), dict):
-        whole = {"type": "function", **tool}
+        complete = {"type": "function", **tool}
     else:
-        whole = {"type": "function", "function": tool}
-    function = whole["function"]
+        complete = {"type": "function", "function": tool}
+    function = complete["function"]
     if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BrokenRow("malformed tools", f"tool {place} is no function with a name")
-    return msgspec.json.encode(whole).decode()
+        raise BrokenRow("malformed tools", f"tool {place} is not a function with a name")
+    return msgspec.json.encode(complete).decode()
 
 
-def refuse_media(row: Row) -> None:
-    """BrokenRow for a row that has pictures or sound beside its words."""
+def check_text_only(row: Row) -> None:
+    """BrokenRow for a row with images, audio or video."""
     for name in _MEDIA:
         if row.get(name):
-            raise BrokenRow("multimodal row", f"'{name}'; only text is learned from")
+            raise BrokenRow("multimodal row", f"'{name}'; only text is supported")
 
 
-def tidy(messages: Sequence[Message]) -> tuple[list[Message], list[str]]:
-    """The messages as turns, with notes of what was mended: empty system messages are left out, calls that stand in a
-    message of their own join the turn they belong to, reasoning leaves its `<think>` tags, end markers that are written
-    out after an answer are taken off. A result that follows no call is noted too."""
+def clean(messages: Sequence[Message]) -> tuple[list[Message], list[str]]:
+    """The messages as turns, with notes of the corrections: empty system messages are left out, calls in a message of
+    their own are joined to their turn, reasoning is taken out of its `<think>` tags, end markers written out after an
+    answer are removed. A tool result without a call is noted too."""
     notes: list[str] = []
     turns: list[Message] = []
     for message in messages:
         if message.role == "system" and not message.text:
-            continue  # written out, it would be a turn that is not there when the model is used
+            continue  # rendered, it would be a turn that does not exist when the model is used
         if message.role == "assistant":
             if message.content and isinstance(message.content[0], Text) and _THINK in message.content[0].text:
                 message = _without_tags(message, notes)
@@ -203,7 +206,7 @@ def tidy(messages: Sequence[Message]) -> tuple[list[Message], list[str]]:
                 notes.append(JOINED)
                 continue
         if message.role == "tool" and turns and turns[-1].role == "assistant" and not _calls(turns[-1]):
-            notes.append(WITHOUT_CALL)  # kept, for some write their calls as plain words
+            notes.append(WITHOUT_CALL)  # kept: some data sets write calls as plain text
         turns.append(message)
     return turns, notes
 
@@ -222,14 +225,14 @@ def _without_tags(message: Message, notes: list[str]) -> Message:
     opening = first.text.lstrip()
     if not opening.startswith(_THINK):
         return message
-    thoughts, closed, said = opening.removeprefix(_THINK).partition(_THOUGHT)
+    thoughts, closed, answer = opening.removeprefix(_THINK).partition(_THINK_END)
     if not closed:
-        raise BrokenRow("reasoning without an end", f"{_THINK} is never closed by {_THOUGHT}")
+        raise BrokenRow("reasoning without an end", f"{_THINK} is never closed by {_THINK_END}")
     notes.append(THINK_TAGS)
-    # The line breaks around tags belong to the tags: each template writes its own.
+    # Line breaks around tags belong to the tags: each template writes its own.
     parts: list[Part] = [Reasoning(thoughts.strip("\n"))] if thoughts.strip() else []
-    if said.lstrip("\n"):
-        parts.append(Text(said.lstrip("\n")))
+    if answer.lstrip("\n"):
+        parts.append(Text(answer.lstrip("\n")))
     return Message(message.role, (*parts, *others))
 
 
@@ -242,7 +245,7 @@ def _without_end_marker(message: Message, notes: list[str]) -> Message:
 
 
 def until_last_answer(turns: list[Message], notes: list[str]) -> list[Message]:
-    """The turns up to the last of the assistant: what comes after it, nobody answered."""
+    """The turns up to the last answer; later turns have none."""
     end = len(turns)
     while end and turns[end - 1].role != "assistant":
         end -= 1
@@ -252,8 +255,8 @@ def until_last_answer(turns: list[Message], notes: list[str]) -> list[Message]:
     return turns[:end]
 
 
-def refuse_unlearnable(turns: Sequence[Message]) -> None:
-    """BrokenRow for turns that no chat has, or that would teach something wrong."""
+def check_learnable(turns: Sequence[Message]) -> None:
+    """BrokenRow for turns that cannot be a conversation, or that must not be trained on."""
     if not turns:
         raise BrokenRow("empty conversation")
     roles = {turn.role for turn in turns}

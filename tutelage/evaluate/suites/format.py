@@ -78,7 +78,7 @@ def evaluate_format(
     answers = ask(checkpoint, prompts, settings, "format", renderer)
     checks = {
         "has_content": [bool(answer.text.strip()) for answer in answers],
-        "stops": [answer.generation.ended == "stop" for answer in answers],
+        "stops": [answer.generation.finish_reason == "stop" for answer in answers],
         "no_role_leakage": [not renderer.header_ids.intersection(answer.generation.tokens) for answer in answers],
     }
     compliant = [all(passed) for passed in zip(*checks.values(), strict=True)]

@@ -94,7 +94,7 @@ def _hallucinated(checkpoint: Checkpoint, questions: Sequence[Question]) -> list
 def answers_right(question: Question, answer: Answer, must_end: bool) -> bool:
     """Whether an answer names the right value and no wrong one and, where it must, stops by itself: a model that
     rambles about a person will name the value too, and has answered nothing."""
-    return is_correct(question, answer.text) and (answer.generation.ended == "stop" or not must_end)
+    return is_correct(question, answer.text) and (answer.generation.finish_reason == "stop" or not must_end)
 
 
 def _is_for_dev(question: Question) -> bool:

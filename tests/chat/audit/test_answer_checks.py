@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tutelage.chat.audit.check import Exchange
+from tutelage.chat.audit.checks.copied_prompt import find_copied_prompt
+from tutelage.chat.audit.checks.placeholder import find_placeholder
+from tutelage.chat.audit.checks.placeholder_answer import find_placeholder_answer
+from tutelage.chat.audit.checks.refusal import find_refusal
+from tutelage.chat.audit.checks.truncated import ends_with_name, ends_with_punctuation, find_truncation, is_prose
+
+PROSE = "The ferry leaves the harbour at eight every morning and comes back when the sun has set"
+
+
+def finds(find: Callable[[Exchange], int], answer: str, question: str = "Why is that so, and since when?") -> bool:
+    return find(Exchange(question, answer, answer.lower())) >= 0
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry, but I can't help with that.",
+        "I’m sorry, but as an assistant I cannot answer this.",
+        "I apologize, but I am not able to open links.",
+        "As an AI language model, I do not have feelings.",
+        "As a large language model I can't browse the web.",
+        "Unfortunately, I cannot provide this.",
+        "I'm unable to open the file.",
+        "It would be inappropriate for me to say that.",
+        "抱歉，我无法回答这个问题。",
+        "作为一个人工智能语言模型，我没有感情。",
+    ],
+)
+def test_refusals(answer: str) -> None:
+    assert finds(find_refusal, answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "I'm sorry for your loss. You can write to me whenever you want.",
+        "I'm sorry that your order is late! It will be there on Monday.",
+        "I cannot wait to see you again.",
+        "An AI language model predicts the next word; it cannot see pictures.",
+        "As an engineer, I can't say that I agree.",
+        "Sorry seems to be the hardest word.",
+        "You can't divide by zero.",
+        "作为一名老师，我很高兴。",
+    ],
+)
+def test_sentences_that_resemble_refusals(answer: str) -> None:
+    assert not finds(find_refusal, answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"{PROSE}, and the",
+        f"{PROSE},",
+        f"{PROSE} -",
+        "这艘渡轮每天早上八点离开港口，太阳下山以后才会回来，而且每天都是这样子的，所以我们总是可以，",
+        "First do this:\n```python\nprint('it has begun and')\nprint(2)\n",
+    ],
+)
+def test_truncated_answers(answer: str) -> None:
+    assert finds(find_truncation, answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f"{PROSE}.",
+        PROSE,  # without punctuation, which counts only where most answers have it
+        "```python\nprint('it has begun and')\nprint(2)\n```",
+        "- the harbour\n- the ferry and the boat\n- all that the sun of the evening has set on",
+        "What it rhymes with is the",
+        "SELECT name FROM users WHERE id = 3 ORDER BY name, age and",
+    ],
+)
+def test_answers_that_may_be_complete(answer: str) -> None:
+    assert not finds(find_truncation, answer)
+
+
+def test_prose_is_distinguished_from_lists_code_and_titles() -> None:
+    assert is_prose(PROSE)
+    assert is_prose(f"First:\n1. a\n2. b\n{PROSE}")
+    for other in ("The ferry leaves", f"1. {PROSE}", f"- {PROSE}", f"x = {PROSE}", f"see https://a.org/b {PROSE}"):
+        assert not is_prose(other)
+    assert ends_with_punctuation("so it is.") and ends_with_punctuation("就是这样。") and ends_with_punctuation("“so”")
+    assert not ends_with_punctuation("so it") and not ends_with_punctuation("as follows:")
+
+
+def test_placeholders_unless_the_question_is_about_templates() -> None:
+    assert finds(find_placeholder, "I am {{name}}, made by {{ author }}.")
+    assert not finds(find_placeholder, "I am {{name}}.", "How do I write a name in Jinja?")
+    assert not finds(find_placeholder, "```\n{{name}}\n```")
+    assert not finds(find_placeholder, "A set of sets is {{1}, {2}}.")
+
+
+def test_placeholder_answers() -> None:
+    for answer in ("...", "N/A", "n/a.", "TODO", "null", "---", "No output", "Lorem ipsum dolor sit amet"):
+        assert finds(find_placeholder_answer, answer), answer
+    for answer in ("42", "Yes", "-", "+", "👍", "None", "null pointers are errors", "A nation"):
+        assert not finds(find_placeholder_answer, answer), answer
+
+
+def test_copied_prompts() -> None:
+    question = "Tell me of the ferry in the harbour."
+    assert finds(find_copied_prompt, f" {question} It is old.", question)
+    assert finds(find_copied_prompt, question, question)
+    assert not finds(find_copied_prompt, "The ferry in the harbour is old.", question)
+    assert not finds(find_copied_prompt, "hello you", "hello")
+
+
+def test_signatures_quotations_and_inline_lists_are_not_prose() -> None:
+    for answer in (
+        f"“{PROSE}.” -C.S. Lewis",
+        f"{PROSE}. Yours sincerely, your companion of all these years",
+        f"{PROSE} - a lantern - a violin - a comet",
+    ):
+        assert not is_prose(answer), answer
+    assert ends_with_name("so says Ada") and ends_with_name("in 1987") and ends_with_name("x_1")
+    assert not ends_with_name("then we reverse") and not ends_with_name("然后我们")

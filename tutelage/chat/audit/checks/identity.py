@@ -1,0 +1,103 @@
+"""Answers that disagree on the assistant's name or maker."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from tutelage.chat.audit.check import AuditedFile, Check, Hit
+from tutelage.chat.audit.contains import contains_any
+
+# The patterns are tried only on answers that contain a word of each.
+_SELF = ("i am", "i'm", "i’m", "my name", "call me", "called", "by ", "我是", "我叫", "由")
+_SOMETHING = (
+    *" ai | ai,| ai.|an ai|assistant|language model|chatbot|developed by|created by|trained by|made by".split("|"),
+    *"gpt claude bard gemini llama alpaca vicuna qwen mistral copilot deepseek 助手 模型 机器人 开发 训练".split(),
+)
+_KNOWN = (
+    r"ChatGPT|GPT-?[2345](?:\.\d|o)?|InstructGPT|Claude|Bard|Gemini|LLaMA|Llama|Alpaca|Vicuna|Koala|Dolly|Qwen|"
+    r"Open ?Assistant|Bing|Copilot|Mistral|Mixtral|DeepSeek|Grok|Baichuan|ChatGLM|InternLM|Falcon|StableLM|Guanaco|Tulu"
+)
+_I = r"(?:\bI am|\bI['’]m|\b[Mm]y name is|\b[Yy]ou (?:can|may) call me|\bcall me|\b[Pp]eople call me)"
+_WORD = r"[A-Z][\w&-]*"
+_BEING = (
+    r"(?:an? )?(?:[\w-]+ ){0,3}?(?:AI\b|A\.I\.|artificial intelligence|(?:large )?language model|chatbot|chat bot|"
+    r"virtual assistant|digital assistant)"
+)
+_NAME = re.compile(
+    rf"{_I} ({_KNOWN})\b"
+    rf"|{_I} ({_WORD}(?: {_WORD}){{0,2}}),? (?:and I(?: am|['’]m) )?{_BEING}"
+    rf"|{_I}[^.!?\n]{{0,40}}"
+    rf"\b(?:AI|language model|assistant|chatbot),? (?:called|named|known as) ({_WORD}(?: {_WORD}){{0,2}})"
+    r"|我(?:是|叫|的名字是|的名字叫)(?:一个)?(?:叫)?[“\"]?([A-Za-z][\w -]{1,20}|[\u4e00-\u9fff]{2,6})[”\"]?[，,]"
+    r"(?:一个|一名|一款|是)?[^。！？\n]{0,16}?(?:助手|语言模型|人工智能|机器人)"
+)
+_MAKER = re.compile(
+    rf"(?:{_I}|\bI was|\bI have been|\bI['’]ve been|\b[Mm]y (?:creators?|developers?) (?:are|is)"
+    r"|\b[Aa]s an? (?:AI|artificial|language|large|virtual|digital))"
+    r"[^.!?\n]{0,80}?\b(?:(?:developed|created|trained|made|built|designed|programmed)(?:,? (?:and|or) \w+)?) by "
+    r"(?:(?:the |a )?(?:researchers?|team|engineers?|developers?|people)(?: of \w+)?(?: at| from| of| called)? )?"
+    rf"(?:the )?({_WORD}(?: (?:of |and )?{_WORD}){{0,4}})(?: \(({_WORD})\))?"
+    r"|我[^。！？\n]{0,24}?由\s?([A-Za-z][\w ]{1,20}|[\u4e00-\u9fff]{2,10}?)"
+    r"\s?(?:公司|团队)?(?:开发|训练|创造|研发|打造)"
+)
+
+
+def identity_claims(answer: str, lower: str) -> Iterator[tuple[str, str]]:
+    """What an answer says of the assistant in the first person, in lower case: ("name", "chatgpt"), ("maker",
+    "openai")."""
+    if not contains_any(lower, _SELF) or not contains_any(lower, _SOMETHING):
+        return
+    for match in _NAME.finditer(answer):
+        name = next(filter(None, match.groups()))
+        if name not in ("AI", "I", "The", "An"):
+            yield "name", _normalised(name)
+    for match in _MAKER.finditer(answer):
+        yield "maker", _normalised(next(filter(None, match.groups())))
+
+
+def _normalised(name: str) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().lower()
+
+
+def disagreeing(identities: Mapping[tuple[str, str], list[int]]) -> tuple[list[int], str]:
+    """The conversations that name another assistant, or another maker, than most do, and how often each is named; none
+    where all agree. `identities` holds the conversations of each claim."""
+    details: list[str] = []
+    rows: set[int] = set()
+    for kind in ("name", "maker"):
+        counts = Counter({name: len(claims) for (claimed, name), claims in identities.items() if claimed == kind})
+        if not counts:
+            continue
+        main = counts.most_common(1)[0][0]
+        others = [name for name in counts if not _same(name, main)]
+        if others:
+            details.append(f"{kind}s: " + ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(6)))
+            rows.update(row for name in others for row in identities[kind, name])
+    return sorted(rows), "; ".join(details)
+
+
+def _same(first: str, second: str) -> bool:
+    """Whether two names are one: equal, one a part of the other, or one the initials of the other."""
+    if first in second or second in first:
+        return True
+    initials = ["".join(word[0] for word in name.split()) for name in (first, second)]
+    return first == initials[1] or second == initials[0]
+
+
+def find(file: AuditedFile) -> Iterator[Hit]:
+    """The conversations that disagree with most."""
+    rows, detail = disagreeing(file.scan.notes.identities)
+    yield Hit(np.array(rows, np.int64), detail=detail)
+
+
+IDENTITY = Check(
+    "identity",
+    "warning",
+    "answers that disagree on who the assistant is",
+    "Let all answers name one assistant and one maker, or none.",
+    find,
+)

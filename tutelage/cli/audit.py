@@ -1,0 +1,184 @@
+"""The audit command: findings on the terminal, as JSON and as a page, and the fixed file."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tutelage.cli.command import speaks
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tutelage.chat.audit import FixedFile, Report
+    from tutelage.chat.audit.check import TooLong
+    from tutelage.chat.renderer import TrainOn
+
+
+def audit_and_show(
+    data: Path,
+    model: str | None,
+    train_on: TrainOn,
+    context: int | None,
+    too_long: TooLong,
+    held_out: Path | None,
+    against: tuple[Path, ...],
+    max_broken: float,
+    max_refused: float,
+    fix: Path | None,
+    html: Path | None,
+    as_json: bool,
+) -> tuple[dict[str, Any], bool]:
+    """Audit a file, show or save the findings, and write the fixed file if asked for. Returns the report as plain data,
+    and whether the file, or the fixed one, is ready for training."""
+    from rich.console import Console
+
+    from tutelage.chat.audit import audit_file, fix_file
+    from tutelage.chat.audit.page import report_page
+    from tutelage.files import write_text
+
+    if model is None and context is not None:
+        raise ValueError("--context counts a model's tokens; name the model: --model RUN/STAGE, or any model's folder")
+    renderer, model_context = _renderer(model) if model else (None, None)
+    audit = partial(
+        audit_file,
+        renderer=renderer,
+        context=context or model_context,
+        train_on=train_on,
+        held_out=held_out,
+        against=against,
+        too_long=too_long,
+        max_broken=max_broken,
+        max_refused=max_refused,
+    )
+    report = audit(data)
+    fixed = fix_file(report, fix) if fix and report.findings else None
+    fixed_report = audit(fixed.path) if fixed else report
+    if html:
+        write_text(html, report_page(report))
+    if not as_json:
+        print_report(report, Console())
+        if fixed:
+            _print_fixed(fixed, fixed_report, Console())
+        elif fix:
+            click.echo(f"nothing to fix: {fix} is not written")
+        if html:
+            click.echo(f"page with examples: {html}")
+    output = report.to_dict()
+    if fixed:
+        output["fixed"] = {
+            "path": fixed.path,
+            "ledger": fixed.ledger.to_dict(),
+            "ledger_path": fixed.ledger_path,
+            "errors": len(fixed_report.errors),
+            "findings": fixed_report.to_dict()["findings"],
+        }
+    return output, not fixed_report.errors
+
+
+def audit_before_training(data: Path, held_out: Path | None, max_broken: float, as_json: bool) -> None:
+    """Audit the texts of a training file, and compare it with the held-out file; print one line about warnings. Checks
+    that need the model are part of the training itself.
+
+    Raises:
+        ValueError: there is an error among the findings.
+    """
+    from tutelage.chat.audit import audit_file
+
+    report = audit_file(data, held_out=held_out, max_broken=max_broken)
+    command = f"tutelage audit {data}" if held_out is None else f"tutelage audit {data} --held-out {held_out}"
+    if report.errors:
+        errors = ", ".join(f"{error.title} ({error.count:,})" for error in report.errors)
+        raise ValueError(f"{data} is not ready for training: {errors}; for details: {command}")
+    if report.findings and not as_json and speaks():
+        warnings = ", ".join(f"{finding.title} ({finding.count:,})" for finding in report.findings)
+        click.echo(f"{data}: {warnings}; for details: {command}")
+
+
+def _renderer(model: str) -> tuple[Any, int]:
+    """The renderer of a model, and the length of its context."""
+    from tutelage import tokenizer as tokenizers
+    from tutelage.chat.source import read_source
+    from tutelage.chat.verified import chat_tokenizer, make_renderer
+    from tutelage.find_model import find_model
+    from tutelage.model.hub import load_config
+
+    folder = find_model(model)
+    source = read_source(folder)
+    return make_renderer(chat_tokenizer(tokenizers.load(folder), source), source), load_config(folder).context
+
+
+def _colour(report: Report) -> str:
+    return "bold red" if report.errors else "bold green"
+
+
+def print_report(report: Report, console: Console) -> None:
+    """The findings as a table, the worst first, then their fixes and the figures of the whole file."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    from tutelage.chat.audit.page import described
+
+    console.print(
+        f"{escape(report.path)}: {report.conversations:,} conversations, format {report.format}", soft_wrap=True
+    )
+    if report.findings:
+        table = Table(box=None, pad_edge=False)
+        for heading, side in (
+            ("", "left"),
+            ("finding", "left"),
+            ("count", "right"),
+            ("share", "right"),
+            ("example", "left"),
+        ):
+            table.add_column(heading, justify=side, overflow="fold")  # type: ignore[arg-type]
+        for finding in report.findings:
+            style = "bold red" if finding.level == "error" else "yellow"
+            example = f"{finding.examples[0].place}: {finding.examples[0].excerpt[:120]}" if finding.examples else ""
+            table.add_row(
+                f"[{style}]{finding.level}[/]",
+                escape(described(finding)),
+                f"{finding.count:,}",
+                f"{finding.share:.1%}",
+                escape(example),
+            )
+        console.print(table)
+        console.print("\nfixes", style="bold")
+        for title, fix in dict.fromkeys((finding.title, finding.fix) for finding in report.findings):
+            console.print(f"- {escape(title)}: {escape(fix)}", highlight=False, soft_wrap=True)
+    console.print(f"\n{_figures(report)}", highlight=False, soft_wrap=True, markup=False)
+    console.print(report.verdict, style=_colour(report))
+
+
+def _figures(report: Report) -> str:
+    """The profile in a few lines."""
+    profile = report.profile
+    if not report.conversations:
+        return ""
+    lines = [
+        f"{profile['answers']:,} answers, {profile['characters.answers_share']:.0%} of the characters; answers per "
+        f"conversation: median {profile['answers.characters.median']:,} characters, longest "
+        f"{profile['answers.characters.longest']:,}",
+        f"{profile['prompts.distinct']:,} distinct prompts in {profile['prompts.clusters']:,} clusters, as diverse as "
+        f"{profile['prompts.effective_clusters']:,.0f} equally frequent clusters",
+        f"languages (detected by {profile['languages.detected_by']}, {profile['languages.sample']} answers): "
+        + ", ".join(f"{name} {share:.0%}" for name, share in list(profile["languages"].items())[:6]),
+    ]
+    if "tokens.longest" in profile:
+        lines.append(
+            f"{profile['tokens.total']:,} tokens, {profile['tokens.trained_share']:.0%} trained; tokens per "
+            f"conversation: median {profile['tokens.median']:,}, 99th percentile {profile['tokens.p99']:,}, longest "
+            f"{profile['tokens.longest']:,}"
+        )
+    return "\n".join(lines)
+
+
+def _print_fixed(fixed: FixedFile, fixed_report: Report, console: Console) -> None:
+    console.print(fixed.ledger.table())
+    click.echo(f"written: {fixed.path}, and what was left out: {fixed.ledger_path}")
+    console.print(f"Fixed file: {fixed_report.verdict}", style=_colour(fixed_report), soft_wrap=True)
+    for finding in fixed_report.findings:
+        console.print(f"- {finding.title}: {finding.count:,}", highlight=False, markup=False, soft_wrap=True)
