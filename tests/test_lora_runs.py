@@ -19,9 +19,9 @@ from tutelage.config import SettingsError, recipes_folder
 from tutelage.files import read_json
 from tutelage.finetune import find_model, finetune_recipe
 from tutelage.model.adapter import ADAPTER_WEIGHTS
-from tutelage.model.chain import probe
 from tutelage.model.hub import load_model, load_tensors
 from tutelage.model.lora import LoraSettings
+from tutelage.model.verify_adapter import probe_logits
 from tutelage.process import Stopped
 from tutelage.recipe import Run, load_recipe
 from tutelage.stages.settings import LORA_LR_TIMES, Sft
@@ -64,15 +64,15 @@ def test_a_run_with_lora_is_chatted_with_looked_at_and_exported(tuned: Path, tmp
     assert json.loads(verb("evaluate", tuned, "--json"))["evaluate.sft.forgetting.before"] > 0
     out = json.loads(verb("export", tuned, "--merge", "--json"))["out"]
     assert Path(out) == tuned.with_name("tuned-merged")
-    merged, whole = probe(load_model(Path(out))), probe(load_model(stage, merged=False))
+    merged, whole = probe_logits(load_model(Path(out))), probe_logits(load_model(stage, merged=False))
     torch.testing.assert_close(merged, whole, rtol=0, atol=1e-4)
     assert verb("export", tuned, "--out", tmp_path / "adapter").startswith("the adapter, for peft: ")
-    assert torch.equal(probe(load_model(tmp_path / "adapter")), probe(load_model(stage)))
+    assert torch.equal(probe_logits(load_model(tmp_path / "adapter")), probe_logits(load_model(stage)))
 
 
 def test_the_runs_own_folder_is_loaded_as_its_stage(tuned: Path) -> None:
     """By the name that the run was given, as other programs do."""
-    assert torch.equal(probe(load_model(tuned)), probe(load_model(find_model(tuned))))
+    assert torch.equal(probe_logits(load_model(tuned)), probe_logits(load_model(find_model(tuned))))
 
 
 def test_a_run_goes_on_from_a_run_with_lora(tuned: Path, tmp_path: Path) -> None:

@@ -151,7 +151,7 @@ def _plan_stage(
         seconds=info["seconds"] if info else spent + flops * left / (speed * UTILISATION),
         seconds_left=flops * left / (speed * UTILISATION),
         state_bytes=_state_bytes(stage, config),
-        activation_bytes=activation_bytes(config, micro, recompute=stage.recompute),
+        activation_bytes=activation_bytes(config, micro, activation_checkpointing=stage.recompute),
     )
 
 

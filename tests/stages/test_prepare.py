@@ -145,10 +145,10 @@ def test_recompute_and_micro_batches_are_as_the_stage_says(run: Run) -> None:
     stage = run.recipe.stages["mixed"]
     assert isinstance(stage, Sft)
     ready = prepare(stage, run.context("mixed"))
-    assert not ready.checkpoint.model.recompute
+    assert not ready.checkpoint.model.activation_checkpointing
     assert ready.micro_tokens(stage) == MICRO_TOKENS
     assert max(len(batch.tokens_N) for batch in next(ready.batches(stage))[0]) <= MICRO_TOKENS
     frugal = msgspec.structs.replace(stage, recompute=True, micro_tokens=256)
     ready = prepare(frugal, run.context("mixed"))
-    assert ready.checkpoint.model.recompute
+    assert ready.checkpoint.model.activation_checkpointing
     assert max(len(batch.tokens_N) for batch in next(ready.batches(frugal))[0]) <= 256

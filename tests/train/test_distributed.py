@@ -134,7 +134,7 @@ def test_pain_10_two_processes_are_one(name: str, both: Both, alone: ModuleType)
     assert one.keys() == two.keys()
     assert {"figure/loss.0", "figure/loss.1"} <= one.keys()  # the second source is in one process's part alone
     gradients = part(one, "gradient")
-    trained = [key for key in gradients if "lora_" in key or "token_rows" in key]
+    trained = [key for key in gradients if "lora_" in key or "embedding_rows" in key]
     assert len(trained) == (len(gradients) if "lora" in name else 0)
     for key, wanted in {**gradients, **part(one, "figure")}.items():
         assert float(wanted.abs().max()) > 0, key

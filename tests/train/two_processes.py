@@ -17,7 +17,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from tutelage.batching.loader import Cursor, State, micro_batches
-from tutelage.model import heads
+from tutelage.model import logprobs
 from tutelage.model.families import FAMILIES
 from tutelage.model.hub import save_tensors
 from tutelage.model.lora import LoraSettings, add_lora
@@ -55,7 +55,7 @@ class Case:
     optimizer: OptimizerSettings = ADAMW
     lora_rank: int = 0
     new_tokens: tuple[int, ...] = ()
-    recompute: bool = False
+    activation_checkpointing: bool = False
 
 
 LLAMA = ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=128, tied=False)
@@ -63,10 +63,10 @@ QWEN = ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=128, qk_nor
 GPT = ModelSettings(depth=2, width=32, heads=4, context=128, position="learned", norm="layer", mlp="gelu", bias=True)
 CASES = {
     "llama": Case(LLAMA),
-    "qwen3": Case(QWEN, recompute=True),
+    "qwen3": Case(QWEN, activation_checkpointing=True),
     "gpt2": Case(GPT, OptimizerSettings(kind="muon", weight_decay=0.1)),
     "llama with lora": Case(LLAMA, lora_rank=3, new_tokens=(29, 30)),
-    "qwen3 with lora": Case(QWEN, lora_rank=3, new_tokens=(29, 30), recompute=True),
+    "qwen3 with lora": Case(QWEN, lora_rank=3, new_tokens=(29, 30), activation_checkpointing=True),
     # Pairs of one row, of which one process has nothing.
     "llama with lora and muon": Case(LLAMA, OptimizerSettings(kind="muon"), lora_rank=1),
 }
@@ -81,7 +81,7 @@ def make(case: Case) -> Transformer:
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
-    model.recompute = case.recompute
+    model.activation_checkpointing = case.activation_checkpointing
     return model.double()
 
 
@@ -175,8 +175,8 @@ def load(kind: str, folder: str) -> dict[str, torch.Tensor]:
 def everything(out: str) -> None:
     """Every case as `NAME.safetensors`; checkpoints as `both.KIND`, and what becomes of them and of those of one
     process (`alone.KIND`); at last the second process fails while the first waits for it."""
-    heads.CHUNK_NUMBERS = 0  # heads make their logits in several chunks
-    heads.ROWS = 16
+    logprobs.CHUNK_LOGITS = 0  # heads make their logits in several chunks
+    logprobs.MIN_CHUNK_POSITIONS = 16
     with init_distributed():
         said = all_gather_object({"rank": rank(), "long" * (1 + rank()): math.inf})
         assert said == [{"rank": 0, "long": math.inf}, {"rank": 1, "longlong": math.inf}]

@@ -23,7 +23,7 @@ def alternatives(
     positions_N = torch.arange(len(tokens_N), device=device)
     hidden_ND = model.hidden(tokens_N, positions_N, model.within_segments((len(tokens_N),)))
     probabilities_TV = model.logits(hidden_ND[len(prompt) - 1 :]).float().softmax(-1)
-    likeliest = probabilities_TV[:, : model.tokens].topk(min(count, model.tokens))
+    likeliest = probabilities_TV[:, : model.token_count].topk(min(count, model.token_count))
     return [
         list(zip(ids, shares, strict=True))
         for ids, shares in zip(likeliest.indices.tolist(), likeliest.values.tolist(), strict=True)

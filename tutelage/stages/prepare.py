@@ -179,9 +179,9 @@ def prepare(stage: TrainedStage, at: StageContext) -> TrainSetup:
         if not len(source.store):
             raise ValueError(f"stage {at.name}: nothing is left to train on in '{name}'; see its ledger")
     model = prepared.checkpoint.model
-    if stage.recompute and model.config.foreign_parameters is not None:
+    if stage.recompute and model.config.hf_parameters is not None:
         raise SettingsError(f"stage {at.name}: recompute is for the built-in architectures, and its model is another")
-    model.recompute = stage.recompute
+    model.activation_checkpointing = stage.recompute
     if stage.micro_tokens and stage.micro_tokens < prepared.longest_group:
         raise SettingsError(
             f"stage {at.name}: micro_tokens = {stage.micro_tokens}, but its longest conversation or piece of text has "

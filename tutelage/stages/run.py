@@ -20,10 +20,10 @@ from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.loss import group_losses, mean_loss
 from tutelage.evaluate.samples import held_out_samples
 from tutelage.files import read_json, write_json, write_text
-from tutelage.model.chain import publish_adapter
 from tutelage.model.hub import load_tensors, save_model, save_tensors
 from tutelage.model.sizes import parameter_count
 from tutelage.model.transformer import Transformer
+from tutelage.model.verify_adapter import publish_adapter
 from tutelage.model.weights import load_trained_state, trained_state
 from tutelage.process import Stopped, environment, peak_rss_bytes, stop_requests
 from tutelage.progress import Bar, status, track

@@ -1,17 +1,17 @@
-"""From hidden states to log-probabilities, without ever holding all logits at once.
+"""From hidden states to log-probabilities of labels, without holding all logits at once.
 
-Shape suffixes: N positions, D width, V vocabulary, C positions of one chunk, R tokens with rows of their own.
+Shape suffixes: N positions, D width, V vocabulary, C positions of one chunk, R tokens with trained rows.
 """
 
 from __future__ import annotations
 
 import torch
 
-# Chunks of this many logits stay in the processor's cache (4 MB in float32): 33 MB of them cost more in fresh memory
-# pages than in arithmetic. But no chunk has fewer positions than ROWS, below which a product with a large vocabulary's
-# matrix waits for that matrix to be read: of 128K tokens a chunk is 134 MB, where 8K positions at once would be 4 GB.
-CHUNK_NUMBERS = 1 << 20
-ROWS = 256
+# A chunk of this many logits (4 MB in float32) stays in the CPU cache; at 33 MB allocating pages costs more than the
+# arithmetic. A chunk never has fewer than MIN_CHUNK_POSITIONS positions: below that the matrix product is bound by
+# reading a large vocabulary's matrix. With 128K tokens a chunk takes 134 MB; logits of 8K positions would take 4 GB.
+CHUNK_LOGITS = 1 << 20
+MIN_CHUNK_POSITIONS = 256
 
 
 def label_logprobs(
@@ -22,27 +22,33 @@ def label_logprobs(
     ids_R: torch.Tensor | None = None,
     rows_RD: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Log-probability of each label under softmax(hidden @ weight.T), float32 [N] (float64 where the inputs are). The
-    products are made in the dtype of `hidden`, all else in float32 at least. With `cap` logits x are first made
-    cap * tanh(x / cap). The tokens `ids_R`, where there are any, are scored by `rows_RD` in place of the weight's rows.
+    """Log-probability of each label under softmax(hidden @ weight.T), float32 [N] (float64 if the inputs are).
 
-    Few logits are computed at once and kept for the backward pass; many are computed in chunks and again in backward,
-    so that peak memory is one chunk (Wijmans et al. 2024, "Cut your losses", arXiv 2411.09009, at chunk granularity).
-    A weight that is not trained gets no gradient, and no memory for one.
+    Matrix products run in the dtype of `hidden`, all else in float32 at least. Few logits are computed at once and
+    saved for the backward pass. Many are computed in chunks, and again in the backward pass, so peak memory is one
+    chunk (Wijmans et al. 2024, "Cut your losses", arXiv 2411.09009, at chunk granularity). A frozen weight gets no
+    gradient and no memory for one.
+
+    hidden_ND: hidden states after the last norm.
+    weight_VD: output embedding.
+    labels_N:  int64 token ids.
+    cap:       logits x become cap * tanh(x / cap).
+    ids_R:     tokens whose logits come from `rows_RD` instead of from the weight's rows.
+    rows_RD:   the trained rows of those tokens.
     """
-    if hidden_ND.shape[0] * weight_VD.shape[0] > CHUNK_NUMBERS:
+    if hidden_ND.shape[0] * weight_VD.shape[0] > CHUNK_LOGITS:
         return _ChunkedLogprobs.apply(hidden_ND, weight_VD, labels_N, cap, ids_R, rows_RD)
     logits_NV = hidden_ND @ weight_VD.to(hidden_ND.dtype).T
     if ids_R is not None and rows_RD is not None:
         logits_NV = logits_NV.index_copy(1, ids_R, hidden_ND @ rows_RD.to(hidden_ND.dtype).T)
-    logits_NV = _wide(logits_NV)
+    logits_NV = _promote(logits_NV)
     logits_NV = logits_NV if cap is None else cap * torch.tanh(logits_NV / cap)
-    return _pick(logits_NV.log_softmax(dim=-1), labels_N)
+    return _gather_labels(logits_NV.log_softmax(dim=-1), labels_N)
 
 
 def chunk_positions(vocab: int) -> int:
-    """How many positions have their logits at once."""
-    return max(ROWS, CHUNK_NUMBERS // vocab)
+    """Positions in one chunk."""
+    return max(MIN_CHUNK_POSITIONS, CHUNK_LOGITS // vocab)
 
 
 def _chunk_logits(
@@ -55,55 +61,55 @@ def _chunk_logits(
     logits_CV = hidden_CD @ weight_VD.T
     if ids_R is not None and rows_RD is not None:
         logits_CV.index_copy_(1, ids_R, hidden_CD @ rows_RD.T)
-    logits_CV = _wide(logits_CV)
+    logits_CV = _promote(logits_CV)
     return logits_CV if cap is None else logits_CV.div_(cap).tanh_().mul_(cap)
 
 
-def _wide(logits_CV: torch.Tensor) -> torch.Tensor:
-    """In float32 at least: sums over a vocabulary need its digits."""
+def _promote(logits_CV: torch.Tensor) -> torch.Tensor:
+    """Cast to float32 at least: sums over a vocabulary lose too many digits in bfloat16."""
     return logits_CV.to(torch.promote_types(logits_CV.dtype, torch.float32))
 
 
-def _pick(scores_CV: torch.Tensor, labels_C: torch.Tensor) -> torch.Tensor:
+def _gather_labels(scores_CV: torch.Tensor, labels_C: torch.Tensor) -> torch.Tensor:
     return scores_CV.gather(1, labels_C[:, None])[:, 0]
 
 
 class _ChunkedLogprobs(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden_ND, weight_VD, labels_N, cap, ids_R, rows_RD):  # type: ignore[no-untyped-def]
-        picked, sums = [], []
-        narrow_VD, narrow_RD = _narrowed(hidden_ND, weight_VD, rows_RD)
+        label_logits, logsumexps = [], []
+        cast_VD, cast_RD = _cast_weights(hidden_ND, weight_VD, rows_RD)
         size = chunk_positions(len(weight_VD))
         for hidden_CD, labels_C in zip(hidden_ND.split(size), labels_N.split(size), strict=True):
-            logits_CV = _chunk_logits(hidden_CD, narrow_VD, cap, ids_R, narrow_RD)
-            picked.append(_pick(logits_CV, labels_C))
+            logits_CV = _chunk_logits(hidden_CD, cast_VD, cap, ids_R, cast_RD)
+            label_logits.append(_gather_labels(logits_CV, labels_C))
             largest_C1 = logits_CV.amax(dim=1, keepdim=True)
-            sums.append(logits_CV.sub_(largest_C1).exp_().sum(dim=1).log_().add_(largest_C1[:, 0]))
-        logsumexp_N = torch.cat(sums)
+            logsumexps.append(logits_CV.sub_(largest_C1).exp_().sum(dim=1).log_().add_(largest_C1[:, 0]))
+        logsumexp_N = torch.cat(logsumexps)
         ctx.save_for_backward(hidden_ND, weight_VD, labels_N, ids_R, rows_RD, logsumexp_N)
         ctx.cap = cap
-        return torch.cat(picked) - logsumexp_N
+        return torch.cat(label_logits) - logsumexp_N
 
     @staticmethod
     def backward(ctx, grad_N):  # type: ignore[no-untyped-def]
         hidden_ND, weight_VD, labels_N, ids_R, rows_RD, logsumexp_N = ctx.saved_tensors
-        narrow_VD, narrow_RD = _narrowed(hidden_ND, weight_VD, rows_RD)
+        cast_VD, cast_RD = _cast_weights(hidden_ND, weight_VD, rows_RD)
         grad_hidden_ND = torch.empty_like(hidden_ND)
-        grad_VD = _zeros_for_sums(weight_VD) if ctx.needs_input_grad[1] else None
-        grad_RD = None if rows_RD is None else _zeros_for_sums(rows_RD)
+        grad_VD = _zero_accumulator(weight_VD) if ctx.needs_input_grad[1] else None
+        grad_RD = None if rows_RD is None else _zero_accumulator(rows_RD)
         size = chunk_positions(len(weight_VD))
         for start in range(0, len(labels_N), size):
             c = slice(start, start + size)
-            logits_CV = _chunk_logits(hidden_ND[c], narrow_VD, ctx.cap, ids_R, narrow_RD)
+            logits_CV = _chunk_logits(hidden_ND[c], cast_VD, ctx.cap, ids_R, cast_RD)
             grad_CV = _logit_gradients(logits_CV, labels_N[c], logsumexp_N[c], grad_N[c], ctx.cap)
             grad_CV = grad_CV.to(hidden_ND.dtype)
             if grad_RD is not None:
                 grad_CR = grad_CV.index_select(1, ids_R)
-                grad_CV.index_fill_(1, ids_R, 0)  # what the weight holds in their rows was never looked at
+                grad_CV.index_fill_(1, ids_R, 0)  # the forward pass did not read the weight's own rows
                 _add_product(grad_RD, grad_CR, hidden_ND[c])
-            torch.mm(grad_CV, narrow_VD, out=grad_hidden_ND[c])
-            if narrow_RD is not None:
-                grad_hidden_ND[c] += grad_CR @ narrow_RD
+            torch.mm(grad_CV, cast_VD, out=grad_hidden_ND[c])
+            if cast_RD is not None:
+                grad_hidden_ND[c] += grad_CR @ cast_RD
             if grad_VD is not None:
                 _add_product(grad_VD, grad_CV, hidden_ND[c])
         grad_VD = None if grad_VD is None else grad_VD.to(weight_VD.dtype)
@@ -111,13 +117,14 @@ class _ChunkedLogprobs(torch.autograd.Function):
         return grad_hidden_ND, grad_VD, None, None, None, grad_RD
 
 
-def _narrowed(
+def _cast_weights(
     hidden_ND: torch.Tensor, weight_VD: torch.Tensor, rows_RD: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Both weights in the dtype of `hidden_ND`."""
     return weight_VD.to(hidden_ND.dtype), None if rows_RD is None else rows_RD.to(hidden_ND.dtype)
 
 
-def _zeros_for_sums(like: torch.Tensor) -> torch.Tensor:
+def _zero_accumulator(like: torch.Tensor) -> torch.Tensor:
     return torch.zeros_like(like, dtype=torch.promote_types(like.dtype, torch.float32))
 
 
@@ -128,7 +135,7 @@ def _logit_gradients(
     grad_C: torch.Tensor,
     cap: float | None,
 ) -> torch.Tensor:
-    """The gradients of logits before `cap`, from those of the labels' log-probabilities; written over the logits."""
+    """Gradients of the logits before `cap`, from those of the labels' log-probabilities; overwrites the logits."""
     slope_CV = None if cap is None else 1 - (logits_CV / cap).square_()
     # d logprob / d logits = onehot(label) - probs
     grad_CV = logits_CV.sub_(logsumexp_C[:, None]).exp_().mul_(-grad_C[:, None])

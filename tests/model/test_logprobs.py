@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.model import heads
-from tutelage.model.heads import label_logprobs
+from tutelage.model import logprobs
+from tutelage.model.logprobs import label_logprobs
 
 POSITIONS, WIDTH, VOCAB = 13, 6, 11
 
@@ -32,8 +32,8 @@ def direct(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor, cap
 def test_chunked_log_probabilities_are_the_direct_ones_with_their_gradients(
     chunk_numbers: int, cap: float | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(heads, "CHUNK_NUMBERS", chunk_numbers)
-    monkeypatch.setattr(heads, "ROWS", 1)
+    monkeypatch.setattr(logprobs, "CHUNK_LOGITS", chunk_numbers)
+    monkeypatch.setattr(logprobs, "MIN_CHUNK_POSITIONS", 1)
     ours, exact = inputs(torch.float32), inputs(torch.float64)
     found, expected = label_logprobs(*ours, cap), direct(*exact, cap)
     assert found.dtype == torch.float32
@@ -47,8 +47,8 @@ def test_chunked_log_probabilities_are_the_direct_ones_with_their_gradients(
 @pytest.mark.parametrize("cap", [None, 1.5])
 @pytest.mark.parametrize("chunk_numbers", [2 * VOCAB, 1 << 20])
 def test_gradcheck(chunk_numbers: int, cap: float | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heads, "CHUNK_NUMBERS", chunk_numbers)
-    monkeypatch.setattr(heads, "ROWS", 1)
+    monkeypatch.setattr(logprobs, "CHUNK_LOGITS", chunk_numbers)
+    monkeypatch.setattr(logprobs, "MIN_CHUNK_POSITIONS", 1)
     hidden, weight, labels = inputs(torch.float64)
     assert torch.autograd.gradcheck(lambda h, w: label_logprobs(h, w, labels, cap), (hidden, weight))
 
@@ -64,7 +64,7 @@ def test_bfloat16_is_summed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     """64K equal logits: summed in bfloat16 the total would stop growing at 256."""
     hidden, weight = torch.zeros((2, 4), dtype=torch.bfloat16), torch.zeros((65_536, 4), dtype=torch.bfloat16)
     for chunk_numbers in (65_536, 1 << 20):
-        monkeypatch.setattr(heads, "CHUNK_NUMBERS", chunk_numbers)
+        monkeypatch.setattr(logprobs, "CHUNK_LOGITS", chunk_numbers)
         found = label_logprobs(hidden, weight, torch.tensor([0, 1]))
         torch.testing.assert_close(found, torch.full((2,), -torch.log(torch.tensor(65_536.0)).item()))
 
@@ -72,7 +72,7 @@ def test_bfloat16_is_summed_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_pain_16_the_logits_of_a_large_vocabulary_are_never_kept_for_backward() -> None:
     hidden = torch.zeros((4096, 8), requires_grad=True)
     weight = torch.zeros((4096, 8), requires_grad=True)
-    assert hidden.shape[0] * weight.shape[0] > heads.CHUNK_NUMBERS
+    assert hidden.shape[0] * weight.shape[0] > logprobs.CHUNK_LOGITS
     kept: list[int] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -88,7 +88,7 @@ def test_pain_16_the_logits_of_a_large_vocabulary_are_never_kept_for_backward() 
 PEAK = """
 import sys
 import torch
-from tutelage.model.heads import chunk_positions, label_logprobs
+from tutelage.model.logprobs import chunk_positions, label_logprobs
 from tutelage.process import peak_rss_bytes
 dtype = getattr(torch, sys.argv[1])
 vocab, positions = 128 * 1024, 4096
