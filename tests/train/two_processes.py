@@ -38,6 +38,7 @@ from tutelage.train.distributed import (
 )
 from tutelage.train.loop import StepReport, train
 from tutelage.train.losses import cross_entropy
+from tutelage.train.metrics import Metrics
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
 
 # A vocabulary that two processes cannot share evenly, and steps of three micro-batches, so that one of them idles.
@@ -56,6 +57,7 @@ class Case:
     lora_rank: int = 0
     new_tokens: tuple[int, ...] = ()
     activation_checkpointing: bool = False
+    head: bool = False
 
 
 LLAMA = ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=128, tied=False)
@@ -64,6 +66,8 @@ GPT = ModelSettings(depth=2, width=32, heads=4, context=128, position="learned",
 CASES = {
     "llama": Case(LLAMA),
     "qwen3": Case(QWEN, activation_checkpointing=True),
+    "qwen3 with a value head": Case(QWEN, activation_checkpointing=True, head=True),
+    "llama with lora and a value head": Case(LLAMA, lora_rank=3, head=True),
     "gpt2": Case(GPT, OptimizerSettings(kind="muon", weight_decay=0.1)),
     "llama with lora": Case(LLAMA, lora_rank=3, new_tokens=(29, 30)),
     "qwen3 with lora": Case(QWEN, lora_rank=3, new_tokens=(29, 30), activation_checkpointing=True),
@@ -74,6 +78,8 @@ CASES = {
 
 def make(case: Case) -> Transformer:
     model = initialise(Transformer(resolve(case.model, VOCAB)), seed=0)
+    if case.head:
+        model.set_head("value", torch.randn((1, 32), generator=torch.Generator().manual_seed(3)))
     if case.lora_rank:
         add_lora(model, FAMILIES["llama"].modules, LoraSettings(rank=case.lora_rank), case.new_tokens, seed=1)
         generator = torch.Generator().manual_seed(2)
@@ -102,6 +108,17 @@ def steps() -> Iterator[tuple[list[Batch], State]]:
     return repeat((micro_batches(groups(), MICRO_TOKENS, rank(), world_size()), {"all": Cursor(1, 2, 3.0)}))
 
 
+def value_loss(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, Metrics]:
+    """Cross-entropy plus the squared value at trained positions; reads a head as losses of RL do."""
+    assert isinstance(model, Transformer)
+    outputs = model.outputs(batch)
+    trained_N = batch.weights_N != 0
+    weights = batch.weights_N[trained_N]
+    values = outputs.heads["value"][trained_N]
+    loss_sum = ((values.square() - outputs.logprobs) * weights).sum()
+    return loss_sum, Metrics({"loss": (float(loss_sum.detach()), batch.count)})
+
+
 class Remembering(Optimizer):
     """Keeps the gradients it should step on, whole, and takes no step."""
 
@@ -116,18 +133,18 @@ def part_here(parameter: torch.Tensor) -> torch.Tensor:
 
 def work_out(case: Case) -> dict[str, torch.Tensor]:
     """The gradients and figures of one step, and the weights after a few; all tensors on the first process alone."""
-    model = make(case)
+    model, loss = make(case), value_loss if case.head else cross_entropy
     untouched = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     whole = shard(model)
     here = sum(part_here(parameter).numel() for parameter in model.parameters())
     assert here < 1.1 / world_size() * sum(parameter.numel() for parameter in model.parameters())
     remembering = Remembering(model, OptimizerSettings(clip=None), 1e-3)
     reports: list[StepReport] = []
-    train(model, remembering, steps(), cross_entropy, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
+    train(model, remembering, steps(), loss, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
     before = whole()
     assert before is None or all(torch.equal(t, untouched[name]) for name, t in before.state_dict().items())
     optimizer = Optimizer(model, case.optimizer, 1e-2)
-    train(model, optimizer, steps(), cross_entropy, start=0, steps=STEPS, lr=lambda step: 1.0)
+    train(model, optimizer, steps(), loss, start=0, steps=STEPS, lr=lambda step: 1.0)
     after = whole()
     if after is None:
         return {}

@@ -1,7 +1,8 @@
 """Adapters on disk, in the layout of PEFT: the trained parameters without the base model.
 
 `adapter_config.json` names the base and gives the LoRA scale. `adapter_model.safetensors` holds lora_A and lora_B of
-each matrix under its family's name, and the rows of new tokens as PEFT's "trainable tokens".
+each matrix under its family's name, and the rows of new tokens as PEFT's "trainable tokens". Named heads are saved
+whole as `heads.NAME.weight`, which PEFT ignores.
 """
 
 from __future__ import annotations
@@ -84,6 +85,8 @@ def write_adapter(
                 (name,) = modules[module]
                 tensors[f"{_STEM}{name}.{_ROWS}"] = rows_RD
                 tokens[name.rpartition(".")[2]] = model.embedding_rows.ids_R.tolist()
+    for name, parameter in model.heads.named_parameters(prefix="heads"):
+        tensors[f"{_STEM}{name}"] = parameter
     save_tensors(folder / ADAPTER_WEIGHTS, tensors)
     write_json(folder / ADAPTER_BASE, {"weights": base_fingerprint})
     names = [name for name, _, _ in lora_pairs(model, modules)]
@@ -179,6 +182,11 @@ def attach(model: Transformer, modules: ModuleNames, adapter: Adapter) -> None:
         linear.add_pair(part, a_RI, b_OR, lora_scale(adapter.alpha, rank, adapter.rank_stabilised))
     _load_full_matrices(model, modules, adapter, remaining)
     _load_embedding_rows(model, modules, adapter, remaining)
+    for name in [name for name in remaining if name.startswith("heads.")]:
+        weight_KD = remaining.pop(name)
+        if weight_KD.ndim != 2 or weight_KD.shape[1] != model.config.width:
+            raise _mismatch(adapter, f"{name} of shape {tuple(weight_KD.shape)}")
+        model.set_head(name.split(".")[1], weight_KD.to(model.embedding.weight.device, torch.float32))
     if remaining:
         raise _mismatch(adapter, min(remaining))
 

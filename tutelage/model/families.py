@@ -234,6 +234,7 @@ def _common(c: HubConfig, kind: str) -> dict[str, Any]:
         "bias": False,
         "qk_norm": False,
         "tied": c.tie_word_embeddings,
+        "output_heads": c.output_heads,
     }
     return settings | ({"rope_theta": c.rope_theta} if kind == "gpt2" else rope_settings(c, kind))
 
@@ -242,7 +243,8 @@ def write_config(config: ModelConfig, loaded: Mapping[str, Any] | None) -> dict[
     """The config.json of a model in its family's layout: `loaded`, which it came with, updated. If that is None, the
     config.json of the first family that the model fits, or None if it fits none."""
     if loaded is None:
-        tables = (_as_llama(config), _as_gpt2(config))
+        heads = {"output_heads": config.output_heads} if config.output_heads else {}
+        tables = (_as_llama(config) | heads, _as_gpt2(config) | heads)
         return next((table for table in tables if _describes(table, config)), None)
     old = read_config(loaded, "config.json")
     theirs = {ours: name for name, ours in FAMILIES[loaded["model_type"]].renamed.items()}
@@ -255,7 +257,9 @@ def write_config(config: ModelConfig, loaded: Mapping[str, Any] | None) -> dict[
             key = "rope_scaling" if loaded.get("rope_scaling") else "rope_parameters"
             original = {"original_max_position_embeddings": old.rope_scaling.original_context}
             table[key] = {"factor": old.rope_scaling.factor, **original, **table[key]}
-    assert _describes(table, config), "more than vocabulary and context changed"
+    if config.output_heads != old.output_heads:
+        table["output_heads"] = config.output_heads
+    assert _describes(table, config), "more than vocabulary, context and heads changed"
     return table
 
 

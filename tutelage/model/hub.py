@@ -30,6 +30,7 @@ from tutelage.model.adapter import (
 )
 from tutelage.model.checkpoint import Checkpoint
 from tutelage.model.families import FAMILIES, read_config, write_config
+from tutelage.model.heads import add_head
 from tutelage.model.hf_model import HFModel, load_hf_model, read_hf_config, save_hf_weights
 from tutelage.model.lora import LoraSettings, add_lora, merge_lora
 from tutelage.model.sizes import ModelConfig
@@ -54,6 +55,7 @@ __all__ = [
     "CONFIG",
     "WEIGHTS",
     "Checkpoint",
+    "add_head",
     "extend_vocabulary",
     "find_checkpoint",
     "holds_model",

@@ -12,7 +12,7 @@ from tutelage.model.sizes import LinearScaling, Llama3Scaling, LongScaling, Rope
 
 
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The keys of a family's config.json that are used, as named by transformers."""
+    """The keys of a family's config.json that are used, as named by transformers; `output_heads` is ours."""
 
     vocab_size: int
     hidden_size: int
@@ -44,6 +44,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     attn_logit_softcapping: float | None = None
     final_logit_softcapping: float | None = None
     scale_attn_weights: bool = True
+    output_heads: dict[str, int] = {}
 
 
 def rope_settings(c: HubConfig, kind: str) -> dict[str, Any]:

@@ -159,11 +159,12 @@ def to_lora_linear(model: Transformer, modules: ModuleNames, target: LoraTarget)
     return linear
 
 
-def freeze(model: nn.Module) -> None:
-    """Freeze all parameters; those added later are trained."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-        parameter.grad = None
+def freeze(model: Transformer) -> None:
+    """Freeze all parameters but those of named heads; parameters added later are trained."""
+    for name, parameter in model.named_parameters():
+        if not name.startswith("heads."):
+            parameter.requires_grad_(False)
+            parameter.grad = None
 
 
 def add_lora(

@@ -95,6 +95,7 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     attention_scale:   scores are multiplied by it; None is 1 / sqrt(head_size).
     attention_softcap, logit_softcap: scores and logits x become cap * tanh(x / cap).
     embedding_scale:   the embedding is multiplied by it.
+    output_heads:      outputs per position of each named head (see `heads`).
     hf_parameters:     parameter count of a transformers-backed model (see `hf_model`); None for this transformer.
     """
 
@@ -127,6 +128,7 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     attention_softcap: float | None = None
     logit_softcap: float | None = None
     embedding_scale: float = 1.0
+    output_heads: dict[str, int] = {}
     hf_parameters: int | None = None
 
 
@@ -198,7 +200,8 @@ def parameter_count(config: ModelConfig) -> int:
         block += config.head_size * (2 if config.qk_norm_over == "head" else config.heads + config.kv_heads)
     positions = config.context * width if config.position == "learned" else 0
     embeddings = config.vocab * width * (1 if config.tied else 2)
-    return embeddings + positions + config.depth * block + norm
+    heads = width * sum(config.output_heads.values())
+    return embeddings + positions + config.depth * block + norm + heads
 
 
 def _block_matrices(config: ModelConfig) -> int:

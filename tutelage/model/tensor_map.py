@@ -73,8 +73,10 @@ def is_redundant(name: str, config: ModelConfig) -> bool:
 
 
 def family_names(modules: ModuleNames, name: str) -> list[str]:
-    """The family's names for the parts of one of our tensors."""
+    """The family's names for the parts of one of our tensors; named heads have the same name in all."""
     module, _, tensor = name.rpartition(".")
+    if module.startswith("heads."):
+        return [name]
     layer = re.fullmatch(r"blocks\.(\d+)\.(\w+)", module)
     if layer is None:
         return [f"{theirs}.{tensor}" for theirs in modules[module]]

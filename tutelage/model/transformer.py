@@ -1,13 +1,16 @@
 """A decoder-only transformer. Published families are configurations of it (see `families`).
 
-Shape suffixes: N tokens laid end to end, D width, H query heads, G key-value heads, K head size, V vocabulary.
+Shape suffixes: N tokens laid end to end, D width, H query heads, G key-value heads, K head size (of a named head:
+its outputs), V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -27,6 +30,17 @@ PAD_MULTIPLE = 128
 # Attention: (layer, q_NHK, k_NGK, v_NGK) -> [N, H K]. Training attends within segments, decoding over a cache; blocks
 # are the same for both.
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Outputs(NamedTuple):
+    """What a model computes for a batch. A tuple, so that FSDP2 finds the tensors in it and hooks their gradients.
+
+    logprobs: log-probabilities of the labels at the trained positions, float32 [trained].
+    heads:    named heads at all positions, float32: [N] if a head has one output, [N, K] if it has more.
+    """
+
+    logprobs: torch.Tensor
+    heads: Mapping[str, torch.Tensor]
 
 
 class RMSNorm(nn.RMSNorm):
@@ -114,7 +128,8 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """`model(batch)` returns the log-probabilities of the labels at the trained positions, float32 [trained], in order.
+    """`model(batch)` returns the log-probabilities of the labels at the trained positions, float32 [trained], in order;
+    `model.outputs(batch)` returns them with the named heads.
 
     activation_checkpointing: save only the input of each block, and run the block again in the backward pass.
     token_count:              the rows of the vocabulary that have a token; published models often pad it with more.
@@ -134,6 +149,9 @@ class Transformer(nn.Module):
         self.final_norm = make_norm(config)
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
         self.embedding_rows: TrainedEmbeddingRows | None = None
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(config.width, outputs, bias=False) for name, outputs in config.output_heads.items()}
+        )
         if config.position == "rotary":
             self.register_buffer("rotations", torch.empty(0), persistent=False)
         if config.window_rope_theta is not None:
@@ -149,7 +167,13 @@ class Transformer(nn.Module):
         if self.config.window_rope_theta is not None:
             self.window_rotations = window_rotation_table(self.config).to(device)
 
-    def forward(self, batch: Batch) -> torch.Tensor:
+    def outputs(self, batch: Batch) -> Outputs:
+        """Log-probabilities and named heads. It calls the module, not `forward`, so that hooks run (FSDP2 gathers
+        parameters in them). A loss must read the same heads in every micro-batch: processes reduce gradients together.
+        """
+        return self(batch, heads=True)
+
+    def forward(self, batch: Batch, heads: bool = False) -> torch.Tensor | Outputs:
         tokens_N, positions_N, lengths = batch.tokens_N, batch.positions_N, batch.lengths
         trained = selected = batch.weights_N.nonzero()[:, 0]
         if self._pads_batches():
@@ -158,14 +182,33 @@ class Transformer(nn.Module):
                 lengths = (*lengths, extra)
             selected = F.pad(trained, (0, -len(trained) % PAD_MULTIPLE))
         hidden_ND = self.hidden(tokens_N, positions_N, self.within_segments(lengths))
+        head_outputs = self.head_outputs(hidden_ND.narrow(0, 0, len(batch.tokens_N))) if heads else {}
         if len(trained) != len(hidden_ND):
             hidden_ND = hidden_ND.index_select(0, selected)
         labels = batch.labels_N.index_select(0, selected)
         rows = self.embedding_rows
         row_arguments = () if rows is None else (rows.ids_R, rows.head_rows)
-        return label_logprobs(hidden_ND, self.head_weight, labels, self.config.logit_softcap, *row_arguments)[
-            : len(trained)
-        ]
+        logprobs = label_logprobs(hidden_ND, self.head_weight, labels, self.config.logit_softcap, *row_arguments)
+        logprobs = logprobs[: len(trained)]
+        return Outputs(logprobs, head_outputs) if heads else logprobs
+
+    def head_outputs(self, hidden_ND: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Named heads of hidden states: [N] or [N, K], in float32 at least, also under autocast."""
+        outputs = {}
+        with torch.autocast(hidden_ND.device.type, enabled=False):
+            for name, linear in self.heads.items():
+                dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
+                output_NK = hidden_ND.to(dtype) @ linear.get_parameter("weight").to(dtype).T
+                outputs[name] = output_NK[:, 0] if output_NK.shape[1] == 1 else output_NK
+        return outputs
+
+    def set_head(self, name: str, weight_KD: torch.Tensor) -> None:
+        """Add or replace a named head; it is trained, also where the rest is frozen."""
+        outputs, width = weight_KD.shape
+        linear = nn.Linear(width, outputs, bias=False, device="meta")
+        linear.weight = nn.Parameter(weight_KD)
+        self.heads[name] = linear
+        self.config = msgspec.structs.replace(self.config, output_heads={**self.config.output_heads, name: outputs})
 
     def _pads_batches(self) -> bool:
         """Whether batches are padded to few distinct sizes. On CPUs PyTorch compiles bfloat16 products for every new

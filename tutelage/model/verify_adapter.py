@@ -33,13 +33,14 @@ class AdapterMismatchError(ValueError):
 
 @torch.no_grad()
 def probe_logits(checkpoint: Checkpoint) -> torch.Tensor:
-    """Logits of a fixed probe sequence, float32 [P, V]. Even positions are spread over the vocabulary, odd ones
-    take the last tokens, where new tokens are."""
+    """Logits of a fixed probe sequence, float32 [P, V], and outputs of named heads as further columns. Even positions
+    are spread over the vocabulary, odd ones take the last tokens, where new tokens are."""
     model, known = checkpoint.model, checkpoint.tokenizer.vocab_size
     positions_N = torch.arange(min(PROBE_TOKENS, model.config.context), device=model.embedding.weight.device)
     tokens_N = torch.where(positions_N % 2 == 1, known - 1 - positions_N // 2 % known, positions_N * 7919 % known)
     hidden_ND = model.hidden(tokens_N, positions_N, model.within_segments((len(tokens_N),)))
-    return model.logits(hidden_ND).float()
+    heads = [output.reshape(len(output), -1) for _, output in sorted(model.head_outputs(hidden_ND).items())]
+    return torch.cat([model.logits(hidden_ND).float(), *heads], dim=1)
 
 
 def publish_adapter(folder: Path, checkpoint: Checkpoint, base: Path, settings: LoraSettings) -> None:
