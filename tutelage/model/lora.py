@@ -20,7 +20,8 @@ from torch import nn
 
 from tutelage.config import Settings, SettingsError, suggest
 from tutelage.model.embedding_rows import TrainedEmbeddingRows
-from tutelage.model.tensor_map import ModuleNames, family_names, part_rows
+from tutelage.model.parts import parts
+from tutelage.model.tensor_map import ModuleNames, family_names
 from tutelage.model.transformer import Transformer
 
 # The matrices of a block that can have LoRA pairs.
@@ -152,9 +153,12 @@ def to_lora_linear(model: Transformer, modules: ModuleNames, target: LoraTarget)
     """The layer of a target, replaced by a LoraLinear if it is not one yet."""
     linear = target.linear()
     if isinstance(linear, nn.Linear):
-        parts = [name.rpartition(".")[2] for name in _family_parts(modules, 0, target.matrix)]
-        rows = part_rows(model.config, linear.out_features, len(parts))
-        linear = LoraLinear(linear, dict(zip(parts, rows, strict=True)))
+        names = [name.rpartition(".")[2] for name in _family_parts(modules, 0, target.matrix)]
+        rows = [part.rows for part in parts(model.config, f"blocks.0.{target.matrix}.weight")]
+        if len(names) == 1:  # the family fuses the matrix too, and its adapters have one pair for all
+            rows = [slice(None)]
+        sizes = [len(range(linear.out_features)[part]) for part in rows]
+        linear = LoraLinear(linear, dict(zip(names, sizes, strict=True)))
         setattr(target.block, target.matrix, linear)
     return linear
 

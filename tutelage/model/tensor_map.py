@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import torch
 
+from tutelage.model.parts import parts
 from tutelage.model.sizes import ModelConfig
 
 # Maps our module to the family's modules that it consists of, stacked by rows; `*` is the layer number.
@@ -90,10 +91,4 @@ def split_tensor(modules: ModuleNames, config: ModelConfig, name: str, tensor: t
         tensor = tensor.T  # GPT-2 stores its matrices transposed
     if len(names) == 1:
         return {names[0]: tensor}
-    return dict(zip(names, tensor.split(part_rows(config, len(tensor), len(names))), strict=True))
-
-
-def part_rows(config: ModelConfig, rows: int, parts: int) -> list[int]:
-    """Rows of each part of a matrix with `rows` rows: itself; queries, keys and values; or gate and up."""
-    q, kv = config.heads * config.head_size, config.kv_heads * config.head_size
-    return [rows] if parts == 1 else [q, kv, kv] if parts == 3 else [config.mlp_width] * parts
+    return {theirs: tensor[part.rows] for theirs, part in zip(names, parts(config, name), strict=True)}
