@@ -18,16 +18,16 @@ from tutelage.config import SettingsError, recipes_folder
 from tutelage.files import read_json
 from tutelage.find_model import find_model
 from tutelage.model.adapter import ADAPTER_WEIGHTS
-from tutelage.model.chain import probe
 from tutelage.model.hub import load_model, load_tensors
 from tutelage.model.lora import LoraSettings
+from tutelage.model.verify_adapter import probe_logits
 from tutelage.process import Stopped
 from tutelage.recipe import load_recipe
 from tutelage.runner import Run
 from tutelage.sft_recipe import sft_recipe
 from tutelage.stages.fine_tune import LORA_LR_FACTOR
 from tutelage.stages.sft import Sft
-from tutelage.train.checkpoint import OPTIMIZER
+from tutelage.train.checkpoint import OPTIMIZER_FILE
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +66,15 @@ def test_a_run_with_lora_is_chatted_with_looked_at_and_exported(tuned: Path, tmp
     assert json.loads(verb("evaluate", tuned, "--json"))["evaluate.sft.forgetting.before"] > 0
     out = json.loads(verb("export", tuned, "--merge", "--json"))["out"]
     assert Path(out) == tuned.with_name("tuned-merged")
-    merged, whole = probe(load_model(Path(out))), probe(load_model(stage, merged=False))
+    merged, whole = probe_logits(load_model(Path(out))), probe_logits(load_model(stage, merged=False))
     torch.testing.assert_close(merged, whole, rtol=0, atol=1e-4)
     assert verb("export", tuned, "--out", tmp_path / "adapter").startswith("the adapter, for peft: ")
-    assert torch.equal(probe(load_model(tmp_path / "adapter")), probe(load_model(stage)))
+    assert torch.equal(probe_logits(load_model(tmp_path / "adapter")), probe_logits(load_model(stage)))
 
 
 def test_the_runs_own_folder_is_loaded_as_its_stage(tuned: Path) -> None:
     """By the name that the run was given, as other programs do."""
-    assert torch.equal(probe(load_model(tuned)), probe(load_model(find_model(tuned))))
+    assert torch.equal(probe_logits(load_model(tuned)), probe_logits(load_model(find_model(tuned))))
 
 
 def test_a_run_starts_from_a_run_with_lora(tuned: Path, tmp_path: Path) -> None:
@@ -88,9 +88,9 @@ def test_adapters_of_steps_that_are_kept_are_models(tuned: Path, tmp_path: Path)
     settings = ["stages.sft.steps=3", "stages.sft.save_every=1", "stages.sft.keep_checkpoints=2"]
     verb("sft", "--model", tuned.parent / "tiny", "--data", data, "--out", out, "--lora", 4, *settings)
     assert sorted(path.name for path in out.glob("sft@*")) == ["sft@2", "sft@3"]
-    second, third = (probe(load_model(out / f"sft@{step}")) for step in (2, 3))
+    second, third = (probe_logits(load_model(out / f"sft@{step}")) for step in (2, 3))
     assert not torch.equal(second, third)
-    assert torch.equal(third, probe(load_model(find_model(out))))
+    assert torch.equal(third, probe_logits(load_model(find_model(out))))
 
 
 def test_the_defaults_of_lora(tuned: Path) -> None:
@@ -126,6 +126,6 @@ def test_pain_12_a_stopped_run_with_lora_resumes_bit_for_bit(tuned: Path, tmp_pa
     for name in (ADAPTER_WEIGHTS, "train.jsonl", "checkpoint/model.safetensors"):
         one, other = ((tmp_path / run / "sft" / name).read_bytes() for run in ("whole", "stopped"))
         assert one == other, name
-    states = [load_tensors(tmp_path / run / "sft" / "checkpoint" / OPTIMIZER) for run in ("whole", "stopped")]
+    states = [load_tensors(tmp_path / run / "sft" / "checkpoint" / OPTIMIZER_FILE) for run in ("whole", "stopped")]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])

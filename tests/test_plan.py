@@ -11,8 +11,8 @@ from tutelage import progress
 from tutelage.batching.packing import collate
 from tutelage.config import recipes_folder
 from tutelage.files import read_json, write_json
-from tutelage.model.heads import CHUNK_NUMBERS
 from tutelage.model.hub import load_model
+from tutelage.model.logprobs import CHUNK_LOGITS
 from tutelage.model.sizes import ModelConfig, ModelSettings, activation_bytes, resolve, training_bytes
 from tutelage.model.transformer import Transformer
 from tutelage.plan import plan
@@ -20,7 +20,7 @@ from tutelage.recipe import load_recipe
 from tutelage.records import Example
 from tutelage.runner import Run
 from tutelage.stages.base import CHECKPOINT, STAGE
-from tutelage.train.checkpoint import STATE
+from tutelage.train.checkpoint import STATE_FILE
 from tutelage.train.losses import CROSS_ENTROPY
 
 OVERRIDES = ["stages.base.steps=20", "evaluate={}"]
@@ -64,7 +64,7 @@ def test_what_is_done_costs_nothing_more(run: Run) -> None:
 def test_of_a_run_that_was_stopped_what_is_left_is_planned(run: Run, tmp_path: Path) -> None:
     stopped = Run(run.recipe, Path(shutil.copytree(run.folder, tmp_path / "stopped")))
     (stopped.folder / "base" / STAGE).unlink()
-    path = stopped.folder / "base" / CHECKPOINT / STATE
+    path = stopped.folder / "base" / CHECKPOINT / STATE_FILE
     position = read_json(path)
     assert position["step"] == 20
     write_json(path, position | {"step": 15, "tokens": round(position["tokens"] * 0.75)})
@@ -96,10 +96,10 @@ def test_epochs_replay_and_shares_are_counted(run: Run) -> None:
     assert tokens("stages.chat.held_out=0.5", "stages.chat.replay=0.0") == pytest.approx(bare * 0.5 / 0.98, abs=2)
 
 
-def saved_bytes(config: ModelConfig, segments: int, recompute: bool = False) -> int:
+def saved_bytes(config: ModelConfig, segments: int, activation_checkpointing: bool = False) -> int:
     """The memory that autograd keeps of a forward pass beside the parameters, each piece counted once."""
     model = Transformer(config)
-    model.recompute = recompute
+    model.activation_checkpointing = activation_checkpointing
     own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
     saved: dict[int, torch.UntypedStorage] = {}
 
@@ -133,8 +133,8 @@ def test_activations_are_what_autograd_keeps(norm, mlp, qk_norm, kv_heads, posit
     )
     segments = 4
     # So many words that logits are made in chunks and not kept, as they are for all but the smallest models.
-    config = resolve(shape, vocab=CHUNK_NUMBERS // (segments * 63) + 1)
+    config = resolve(shape, vocab=CHUNK_LOGITS // (segments * 63) + 1)
     assert saved_bytes(config, segments) == pytest.approx(activation_bytes(config, segments * 64), rel=0.05)
-    kept = activation_bytes(config, segments * 64, recompute=True)
+    kept = activation_bytes(config, segments * 64, activation_checkpointing=True)
     again = activation_bytes(resolve(shape, config.vocab), segments * 64) // 3  # the block that is run again
-    assert kept * 0.4 < saved_bytes(config, segments, recompute=True) + again < kept * 1.2
+    assert kept * 0.4 < saved_bytes(config, segments, activation_checkpointing=True) + again < kept * 1.2

@@ -96,9 +96,9 @@ def test_a_folder_that_is_no_model_is_one_sentence(tales: Path, tmp_path: Path, 
         folder.write_text("no folder")
     with pytest.raises(SettingsError) as error:
         load_recipe(tales, [from_folder(folder)])
-    found = f"there is no model folder {folder}; `tutelage run` makes one for every stage"
+    found = f"there is no model folder {folder}; `tutelage run` creates one for every stage"
     if what == "empty":
-        found = f"{folder} holds no config.json, so it is no model; give the folder of a finished stage"
+        found = f"{folder} has no config.json, so it is not a model; give the folder of a finished stage"
     assert str(error.value) == f"{tales}: stages.base.path: {found}"
 
 

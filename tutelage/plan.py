@@ -139,7 +139,7 @@ def _plan_stage(
         seconds=info["seconds"] if info else spent + flops * left / (speed * UTILISATION),
         seconds_left=flops * left / (speed * UTILISATION),
         state_bytes=stage.state_bytes(config),
-        activation_bytes=activation_bytes(config, micro, recompute=stage.activation_checkpointing),
+        activation_bytes=activation_bytes(config, micro, activation_checkpointing=stage.activation_checkpointing),
     )
 
 

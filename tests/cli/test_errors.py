@@ -49,7 +49,7 @@ def test_a_reader_that_goes_away_ends_a_verb_without_a_word(process: Process, ti
             ["look", "nowhere/chat"],
             f"{Path('nowhere/chat').resolve()} is neither a run nor a stage of one: no recipe.json",
         ),
-        (["chat", "nowhere/chat"], "there is no folder nowhere/chat, and no model of that name was ever fetched"),
+        (["chat", "nowhere/chat"], "there is no folder nowhere/chat, and no model of that name is in the"),
     ],
 )
 def test_a_wrong_command_is_one_sentence(refused: Refused, arguments: list[object], sentence: str) -> None:
@@ -89,7 +89,7 @@ def test_what_is_no_finished_stage_is_refused(refused: Refused, copy: Path) -> N
 def test_broken_files_are_named(refused: Refused, copy: Path) -> None:
     weights, stage, recipe = copy / "chat" / "model.safetensors", copy / "chat" / "stage.json", copy / "recipe.json"
     os.truncate(weights, 1000)
-    assert refused("chat", copy / "chat").startswith(f"{weights} is not a whole safetensors file (")
+    assert refused("chat", copy / "chat").startswith(f"{weights} is not a valid safetensors file (")
     stage.write_text('{"name": "ch')
     for arguments in (["evaluate", copy / "chat"], ["plan", TINY, f"out={copy}"], ["run", TINY, f"out={copy}"]):
         assert refused(*arguments).startswith(f"{stage} is not valid JSON (")

@@ -182,7 +182,7 @@ def test_answers_come_in_the_order_of_the_prompts_and_are_counted() -> None:
 def test_rows_of_the_vocabulary_that_name_no_token_are_never_chosen(temperature: float) -> None:
     """Published models are filled up with rows beyond their tokenizer's tokens."""
     filled = make(SETTINGS[2])
-    filled.tokens = 20
+    filled.token_count = 20
     sampling = SamplingSettings(temperature=temperature, max_tokens=10)
     written = [token for row in generate(MODEL, prompts(LENGTHS), NEVER, sampling) for token in row.tokens]
     assert max(written) >= 20

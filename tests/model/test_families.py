@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save_file
 
 from tutelage.batching.packing import collate
 from tutelage.engine.decode import prefill
-from tutelage.model import heads, weights
+from tutelage.model import logprobs, weights
 from tutelage.model.families import FAMILIES, read_config
 from tutelage.model.hub import extend_vocabulary, load_model, save_model, with_context
-from tutelage.model.layout import cut
 from tutelage.model.sizes import activation_bytes, flops_per_token, parameter_count
+from tutelage.model.tensor_map import split_tensor
 from tutelage.model.transformer import Transformer
 from tutelage.records import Example
 from tutelage.tokenizer import TokenizerSettings, train
@@ -156,14 +156,14 @@ def test_logits_over_the_cache_are_those_of_transformers(made: tuple[Path, Any, 
             for row, start in enumerate(starts):
                 if start + step <= len(rows[row]):
                     assert_close(logits[row], whole[row][start + step - 1])
-            places = [min(start + step, len(row) - 1) for row, start in zip(rows, starts, strict=True)]
-            tokens = torch.stack([row[place] for row, place in zip(rows, places, strict=True)])
+            lora_targets = [min(start + step, len(row) - 1) for row, start in zip(rows, starts, strict=True)]
+            tokens = torch.stack([row[place] for row, place in zip(rows, lora_targets, strict=True)])
             positions = torch.tensor([start + step for start in starts])
             logits = ours.logits(ours.hidden(tokens, positions, cache.attend))
             cache.column += 1
 
 
-def test_what_is_saved_is_what_was_read_bit_for_bit(made: tuple[Path, Any, Transformer], tmp_path: Path) -> None:
+def test_saved_weights_are_the_loaded_ones_bit_for_bit(made: tuple[Path, Any, Transformer], tmp_path: Path) -> None:
     folder, theirs, ours = made
     checkpoint = load_model(folder)
     save_model(tmp_path, checkpoint)
@@ -199,8 +199,8 @@ def test_parameters_are_counted_exactly(made: tuple[Path, Any, Transformer]) -> 
         ("gpt2", "mlp", "gelu"),
     ],
 )
-def test_every_setting_is_seen_in_the_logits(kind: str, setting: str, other: object, tmp_path: Path) -> None:
-    """Otherwise the tests above would prove nothing about it."""
+def test_every_setting_changes_the_logits(kind: str, setting: str, other: object, tmp_path: Path) -> None:
+    """Otherwise the tests above would not test it."""
     make(tmp_path, kind)
     model, rows = load_model(tmp_path).model, texts([40])
     changed = Transformer(msgspec.structs.replace(model.config, **{setting: other}))
@@ -212,8 +212,8 @@ def test_every_setting_is_seen_in_the_logits(kind: str, setting: str, other: obj
 @pytest.mark.parametrize("kind", ["llama", "gemma2", "gemma3", "gpt2", "olmo2"])
 def test_gradients_are_those_of_transformers(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the summed loss of texts packed at once, against each alone; logits under a cap are made in chunks."""
-    monkeypatch.setattr(heads, "CHUNK_NUMBERS", 5 * VOCAB)
-    monkeypatch.setattr(heads, "ROWS", 5)
+    monkeypatch.setattr(logprobs, "CHUNK_LOGITS", 5 * VOCAB)
+    monkeypatch.setattr(logprobs, "MIN_CHUNK_POSITIONS", 5)
     theirs, ours, rows = make(tmp_path, kind), load_model(tmp_path).model, texts([20, 9, 17])
     loss = cross_entropy(ours, collate([(Example(row.int().numpy()),) for row in rows]))[0]["loss"]
     loss.backward()
@@ -226,7 +226,7 @@ def test_gradients_are_those_of_transformers(kind: str, tmp_path: Path, monkeypa
     wanted = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
         assert parameter.grad is not None
-        for called, grad in cut(FAMILIES[KINDS[kind][0]].modules, ours.config, name, parameter.grad).items():
+        for called, grad in split_tensor(FAMILIES[KINDS[kind][0]].modules, ours.config, name, parameter.grad).items():
             assert (grad - wanted[called].grad).abs().max() < 1e-4 * wanted[called].grad.abs().max() + 1e-5
 
 
@@ -257,12 +257,12 @@ def test_pain_13_an_extended_vocabulary_loads_in_transformers(kind: str, room: b
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "qwen2-window", "gemma2", "gemma3", "olmo2"])
-def test_activations_are_what_autograd_keeps(kind: str, tmp_path: Path) -> None:
+def test_activation_bytes_are_what_autograd_saves(kind: str, tmp_path: Path) -> None:
     make(tmp_path, kind)
     # Wide enough that what is kept once a token, and once a window, is little; logits made in chunks.
     config = msgspec.structs.replace(
         load_model(tmp_path).model.config,
-        vocab=heads.CHUNK_NUMBERS // (4 * 63) + 1,
+        vocab=logprobs.CHUNK_LOGITS // (4 * 63) + 1,
         width=64,
         head_size=16,
         mlp_width=192,
@@ -284,7 +284,7 @@ def test_activations_are_what_autograd_keeps(kind: str, tmp_path: Path) -> None:
     assert found == pytest.approx(activation_bytes(config, 4 * 64), rel=0.05)
 
 
-def test_flops_of_windowed_layers_count_what_they_see(tmp_path: Path) -> None:
+def test_flops_of_sliding_window_layers_count_attended_tokens(tmp_path: Path) -> None:
     make(tmp_path, "gemma3")
     config = load_model(tmp_path).model.config
     whole = msgspec.structs.replace(config, window=None, windowed=())
@@ -298,7 +298,7 @@ def test_flops_of_windowed_layers_count_what_they_see(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_weights_of_16_bits_become_those_of_32_or_what_is_asked_for(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_16_bit_weights_are_loaded_as_float32_or_as_asked(dtype: torch.dtype, tmp_path: Path) -> None:
     make(tmp_path, "qwen2").to(dtype).save_pretrained(tmp_path)
     wide, narrow = load_model(tmp_path), load_model(tmp_path, dtype=dtype)
     assert {p.dtype for p in wide.model.parameters()} == {torch.float32}
@@ -313,7 +313,7 @@ def test_weights_of_16_bits_become_those_of_32_or_what_is_asked_for(dtype: torch
         assert again.dtype == kept
 
 
-def test_shards_are_read_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shards_are_loaded_and_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     theirs, rows = make(tmp_path / "one", "qwen3"), texts([12])
     theirs.save_pretrained(tmp_path / "many", max_shard_size="20KB")
     TOKENIZER.save(tmp_path / "many")
@@ -332,7 +332,7 @@ def test_shards_are_read_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("kind", ["llama3", "gpt2"])
-def test_old_files_without_the_head_of_the_names_and_with_tables_are_read(kind: str, tmp_path: Path) -> None:
+def test_old_files_without_the_name_prefix_and_with_tables_are_loaded(kind: str, tmp_path: Path) -> None:
     make(tmp_path, kind)
     [before] = packed_logits(load_model(tmp_path).model, texts([20]))
     tensors = {name.partition(".")[2]: t for name, t in load_file(tmp_path / "model.safetensors").items()}
@@ -341,8 +341,8 @@ def test_old_files_without_the_head_of_the_names_and_with_tables_are_read(kind: 
     assert torch.equal(packed_logits(load_model(tmp_path).model, texts([20]))[0], before)
 
 
-def test_a_longer_context_keeps_what_the_angles_were_stretched_from(tmp_path: Path) -> None:
-    """Silence about the original context means the present one."""
+def test_a_longer_context_keeps_the_original_context_of_rope_scaling(tmp_path: Path) -> None:
+    """A missing original context means the present one."""
     settings = {**SIZES, "rope_scaling": {"rope_type": "yarn", "factor": 2.0}}
     config = transformers.AutoConfig.for_model("qwen2", **settings)
     transformers.AutoModelForCausalLM.from_config(config).save_pretrained(tmp_path)
@@ -361,7 +361,7 @@ def test_a_longer_context_keeps_what_the_angles_were_stretched_from(tmp_path: Pa
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "phi3-longrope"])
-def test_positions_that_cannot_be_lengthened_are_one_sentence(kind: str, tmp_path: Path) -> None:
+def test_positions_that_cannot_be_extended_are_one_sentence(kind: str, tmp_path: Path) -> None:
     make(tmp_path, kind)
     name = "learned" if kind == "gpt2" else "LongRoPE"
     with pytest.raises(
@@ -373,21 +373,21 @@ def test_positions_that_cannot_be_lengthened_are_one_sentence(kind: str, tmp_pat
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"model_type": "mamba"}, "models of type 'mamba' are not supported; those that are: llama, mistral, *"),
+        ({"model_type": "mamba"}, "models of type 'mamba' are not supported; supported: llama, mistral, *"),
         ({"hidden_size": "32"}, "hidden_size must be a whole number, and '32' is not; drop the quotes: 32"),
         ({"hidden_size": None}, "* needs 'hidden_size', and it is not set"),
         ({"intermediate_size": None}, "'intermediate_size' is not set"),
         ({"num_hidden_layers": 0}, "every size must be at least 1"),
-        ({"num_key_value_heads": 3}, "num_attention_heads 4 is no multiple of 3 key-value heads"),
-        ({"hidden_act": "relu"}, "its activation 'relu' is not supported; those that are: silu, *"),
+        ({"num_key_value_heads": 3}, "num_attention_heads 4 is not a multiple of 3 key-value heads"),
+        ({"hidden_act": "relu"}, "its activation 'relu' is not supported; supported: silu, *"),
         (
             {"rope_scaling": {"type": "dynamic", "factor": 2.0}},
-            "its rope_type 'dynamic' is not supported; those that are: linear, llama3, yarn, longrope",
+            "its rope_type 'dynamic' is not supported; supported: linear, llama3, yarn, longrope",
         ),
         ({"rope_scaling": {"type": "linear"}}, "its rope of type 'linear' lacks factor"),
-        ({"partial_rotary_factor": 0.5}, "it turns only a part of each head (partial_rotary_factor), *"),
+        ({"partial_rotary_factor": 0.5}, "it rotates only a part of each head (partial_rotary_factor), *"),
         ({"rope_parameters": {"full_attention": {}}}, "its rope_parameters differ by layer, which is not supported"),
-        ({"quantization_config": {"bits": 4}}, "its weights are quantised; use the checkpoint they were made from"),
+        ({"quantization_config": {"bits": 4}}, "its weights are quantised; use the original checkpoint"),
         (
             {"model_type": "smollm3", "no_rope_layers": [1]},
             "no_rope_layers lists 1 layers, but num_hidden_layers is 3",
@@ -398,11 +398,11 @@ def test_positions_that_cannot_be_lengthened_are_one_sentence(kind: str, tmp_pat
         ),
         (
             {"model_type": "gemma3_text", "use_bidirectional_attention": True},
-            "it looks at text in both directions; only models that read forwards can be trained",
+            "its attention is bidirectional; only causal models are supported",
         ),
     ],
 )
-def test_what_a_config_says_that_cannot_be_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:
+def test_an_unsupported_config_is_one_sentence(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(ValueError, match="here") as error:
         read_config({"model_type": "llama", **SIZES, **changes}, "here/config.json")
     start, _, end = sentence.partition("*")

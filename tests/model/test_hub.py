@@ -48,7 +48,7 @@ def logits(model: Transformer) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_is_saved_is_loaded_bit_for_bit(shape: ModelSettings, tmp_path: Path) -> None:
+def test_a_saved_model_is_loaded_bit_for_bit(shape: ModelSettings, tmp_path: Path) -> None:
     saved = make(shape)
     save_model(tmp_path / "model", saved)
     loaded = load_model(tmp_path / "model")
@@ -62,7 +62,7 @@ def test_what_is_saved_is_loaded_bit_for_bit(shape: ModelSettings, tmp_path: Pat
 
 
 @pytest.mark.parametrize(("shape", "layout"), zip(SHAPES, LAYOUTS, strict=True))
-def test_a_model_made_here_is_written_as_a_family_that_it_fits(
+def test_a_new_model_is_saved_as_a_family_that_it_fits(
     shape: ModelSettings, layout: str | None, tmp_path: Path
 ) -> None:
     saved = make(shape)
@@ -77,7 +77,7 @@ def test_a_model_made_here_is_written_as_a_family_that_it_fits(
     assert theirs.num_parameters() == sum(p.numel() for p in saved.model.parameters())
 
 
-def test_what_a_folder_says_of_chats_is_kept(tmp_path: Path) -> None:
+def test_chat_settings_of_a_folder_are_kept(tmp_path: Path) -> None:
     source = ChatSource("{{ messages }}", {"eos_token": "<|end|>"}, {"temperature": 0.6, "eos_token_id": [3, 4]})
     save_model(tmp_path / "one", replace(make(), source=source))
     checkpoint = extend_vocabulary(with_context(load_model(tmp_path / "one"), 64), TEMPLATE_TOKENS, seed=1)
@@ -86,7 +86,7 @@ def test_what_a_folder_says_of_chats_is_kept(tmp_path: Path) -> None:
     assert load_config(tmp_path / "two").context == 64
 
 
-def test_another_model_in_a_folder_takes_the_place_of_the_first(tmp_path: Path) -> None:
+def test_saving_another_model_replaces_the_first(tmp_path: Path) -> None:
     for shape in SHAPES:
         save_model(tmp_path, make(shape))
         assert torch.equal(logits(load_model(tmp_path).model), logits(make(shape).model))
@@ -130,13 +130,13 @@ def sharded(edit: Callable[[dict[str, str]], object]) -> Callable[[Path], None]:
     """Put every tensor into a shard of its own, then edit which is said to hold what."""
 
     def cut(folder: Path) -> None:
-        places = {}
+        lora_targets = {}
         for number, (name, tensor) in enumerate(load_tensors(folder / "model.safetensors").items()):
-            places[name] = f"model-{number}.safetensors"
-            save_tensors(folder / places[name], {name: tensor})
+            lora_targets[name] = f"model-{number}.safetensors"
+            save_tensors(folder / lora_targets[name], {name: tensor})
         (folder / "model.safetensors").unlink()
-        edit(places)
-        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": places}))
+        edit(lora_targets)
+        (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": lora_targets}))
 
     return cut
 
@@ -150,40 +150,40 @@ def other_tokenizer(folder: Path) -> None:
     [
         (
             without("config.json"),
-            "{folder} holds no config.json, so it is no model; give the folder of a finished stage",
+            "{folder} has no config.json, so it is not a model; give the folder of a finished stage",
         ),
         (
             without("model.safetensors"),
-            "{folder}/model.safetensors is missing; the folder {folder} is not a whole model",
+            "{folder}/model.safetensors is missing; the model in {folder} is incomplete",
         ),
         (
             without("tokenizer.json"),
             "{folder}/tokenizer.json: no tokenizer here; give a folder that holds tokenizer.json, or such a file",
         ),
-        (cut_in_half, "{folder}/model.safetensors is not a whole safetensors file (*); copy or make it again"),
+        (cut_in_half, "{folder}/model.safetensors is not a valid safetensors file (*); copy or create it again"),
         (
             edit_config(hidden_size=32),
             "{folder}/model.safetensors: model.embed_tokens.weight has shape (10, 16), expected (10, 32)",
         ),
         (
             edit_weights(lambda tensors: tensors.pop("model.layers.1.self_attn.k_proj.weight")),
-            "{folder}/model.safetensors lacks model.layers.1.self_attn.k_proj.weight; it does not belong to the "
+            "{folder}/model.safetensors lacks model.layers.1.self_attn.k_proj.weight; it does not match the "
             "config.json beside it",
         ),
         (
             edit_weights(lambda tensors: tensors.update(value=torch.zeros(1))),
-            "{folder}/model.safetensors holds value, which the model does not have; it does not belong to the "
+            "{folder}/model.safetensors contains value, which the model does not have; it does not match the "
             "config.json beside it",
         ),
         (
             edit_weights(lambda tensors: tensors.update({"model.norm.weight": torch.ones(16, dtype=torch.int8)})),
-            "{folder}/model.safetensors: model.norm.weight holds torch.int8, not floating-point numbers of 16 bits or "
-            "more",
+            "{folder}/model.safetensors: model.norm.weight has dtype torch.int8; expected floating-point numbers of 16 "
+            "bits or more",
         ),
         (
             edit_weights(lambda tensors: tensors["model.norm.weight"].__setitem__(7, float("nan"))),
-            "{folder}/model.safetensors: model.norm.weight holds NaN or infinity, so the model can neither answer nor "
-            "be trained; fetch it again, or take another",
+            "{folder}/model.safetensors: model.norm.weight contains NaN or infinity, so the model is unusable; "
+            "download it again, or use another",
         ),
         (
             edit_weights(
@@ -191,49 +191,52 @@ def other_tokenizer(folder: Path) -> None:
                     {"model.norm.weight": torch.full((16,), -torch.inf, dtype=torch.float16)}
                 )
             ),
-            "{folder}/model.safetensors: model.norm.weight holds NaN or infinity, *",
+            "{folder}/model.safetensors: model.norm.weight contains NaN or infinity, *",
         ),
         (
             edit_weights(lambda tensors: tensors.update({"lm_head.weight": torch.zeros(10, 16)})),
-            "{folder}/model.safetensors: lm_head.weight is not the embedding, although tie_word_embeddings says so; "
+            "{folder}/model.safetensors: lm_head.weight differs from the embedding, but tie_word_embeddings is true; "
             "set it to false in config.json",
         ),
-        (other_tokenizer, "{folder}: the tokenizer has 11 tokens, the model 10; the files are of different models"),
+        (other_tokenizer, "{folder}: the tokenizer has 11 tokens, the model 10; the files belong to different models"),
         (
             lambda folder: (folder / "config.json").write_text("{"),
             "{folder}/config.json is not valid JSON (*); remove it and make it again",
         ),
-        (lambda folder: (folder / "config.json").write_text("[]"), "{folder}/config.json is no JSON object; *"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "{folder}/config.json is not a JSON object; *"),
         (
             pickled,
-            "{folder} holds its weights as pytorch_model.bin, a pickle, which can run code when it is read and is "
-            "never loaded; convert it with transformers: *",
+            "{folder}: the weights are in pytorch_model.bin, a pickle, which can run code when loaded and is never "
+            "loaded; convert it with transformers: *",
         ),
         (
             sentencepiece,
-            "{folder} holds its tokenizer as tokenizer.model and not as tokenizer.json; convert it: "
+            "{folder} has tokenizer.model but no tokenizer.json; convert the tokenizer: "
             "transformers.AutoTokenizer.from_pretrained('{folder}').save_pretrained('{folder}')",
         ),
         (
-            sharded(lambda places: places.update(lost="model-99.safetensors")),
-            "{folder}/model-99.safetensors is missing; the folder {folder} is not a whole model",
+            sharded(lambda lora_targets: lora_targets.update(lost="model-99.safetensors")),
+            "{folder}/model-99.safetensors is missing; the model in {folder} is incomplete",
         ),
         (
-            sharded(lambda places: places.update({"model.norm.weight": "model-1.safetensors"})),
-            "{folder}/model-1.safetensors lacks model.norm.weight, which model.safetensors.index.json says it holds; "
-            "fetch it again",
+            sharded(lambda lora_targets: lora_targets.update({"model.norm.weight": "model-1.safetensors"})),
+            "{folder}/model-1.safetensors lacks model.norm.weight, which model.safetensors.index.json lists there; "
+            "download it again",
         ),
         (
-            sharded(lambda places: places.pop("model.norm.weight")),
-            "{folder}/model.safetensors.index.json lacks model.norm.weight; it does not belong to the config.json "
+            sharded(lambda lora_targets: lora_targets.pop("model.norm.weight")),
+            "{folder}/model.safetensors.index.json lacks model.norm.weight; it does not match the config.json "
             "beside it",
         ),
         (
-            sharded(lambda places: places.update({"model.norm.weight": "../model-1.safetensors"})),
-            "{folder}/model.safetensors.index.json names the shard ../model-1.safetensors, which is no file of its "
-            "folder; fetch it again",
+            sharded(lambda lora_targets: lora_targets.update({"model.norm.weight": "../model-1.safetensors"})),
+            "{folder}/model.safetensors.index.json names the shard ../model-1.safetensors, which is not a file in its "
+            "folder; download it again",
         ),
-        (sharded(lambda places: places.clear()), "{folder}/model.safetensors.index.json has no weight_map; *"),
+        (
+            sharded(lambda lora_targets: lora_targets.clear()),
+            "{folder}/model.safetensors.index.json has no weight_map; *",
+        ),
     ],
 )
 def test_a_broken_folder_is_one_sentence(break_it: Callable[[Path], None], sentence: str, tmp_path: Path) -> None:
@@ -253,7 +256,7 @@ def test_a_broken_folder_is_one_sentence(break_it: Callable[[Path], None], sente
     [
         (
             {"widht": 3},
-            "has no setting 'widht'; did you mean 'width'? (this file was not written by this version)",
+            "has no setting 'widht'; did you mean 'width'? (another version saved this file)",
         ),
         ({"norm": "batch"}, "norm cannot be 'batch'; choose one of rms, *"),
     ],
@@ -266,20 +269,20 @@ def test_a_broken_config_of_our_own_is_one_sentence(changes: dict[str, object], 
     assert sentence.partition("*")[0] in str(error.value)
 
 
-def test_a_whole_folder_is_found_and_what_is_none_is_one_sentence(
+def test_a_model_folder_is_found_and_a_missing_one_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert find_checkpoint(str(tmp_path)) == tmp_path
     with pytest.raises(ValueError, match="^there is no model folder /no/such/model; give a folder, or the name of a "):
         find_checkpoint("/no/such/model")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match="file is a file; a model is a folder: give that$"):
+    with pytest.raises(ValueError, match="file is a file, but a model is a folder; give the folder$"):
         find_checkpoint(tmp_path / "file")
     for name in ("owner/name", "no-such-model"):  # HF_HUB_OFFLINE is set for all tests
         with pytest.raises(
             ValueError,
-            match=f"^there is no folder {name}, and no model of that name was ever fetched from the hub, which cannot "
-            "be reached now; check the path, or the network$",
+            match=f"^there is no folder {name}, and no model of that name is in the hub's local cache, and the hub "
+            "cannot be reached; check the path or the network$",
         ):
             find_checkpoint(name)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
@@ -290,12 +293,12 @@ def test_a_whole_folder_is_found_and_what_is_none_is_one_sentence(
 @pytest.mark.parametrize(
     ("error", "sentence"),
     [
-        ("RepositoryNotFoundError", "the hub has no model of that name, or not for you; check the name"),
-        ("GatedRepoError", "the model of that name on the hub is given only to those who accept its terms"),
-        ("HfHubHTTPError", r"no model of that name could be fetched from the hub \(401: no\)$"),
+        ("RepositoryNotFoundError", "the hub has no model of that name, or you have no access to it; check the name"),
+        ("GatedRepoError", "the model of that name on the hub is gated; accept its terms"),
+        ("HfHubHTTPError", r"no model of that name could be downloaded from the hub \(401: no\)$"),
     ],
 )
-def test_why_a_model_is_not_fetched_is_said(
+def test_a_failed_download_states_its_reason(
     error: str, sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     huggingface_hub = pytest.importorskip("huggingface_hub")
@@ -313,7 +316,7 @@ def test_why_a_model_is_not_fetched_is_said(
 
 def test_no_folder_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(
-        ValueError, match="^there is no model folder .*nowhere; `tutelage run` makes one for every stage$"
+        ValueError, match="^there is no model folder .*nowhere; `tutelage run` creates one for every stage$"
     ):
         load_model(tmp_path / "nowhere")
 
@@ -338,14 +341,14 @@ def test_an_extended_vocabulary_keeps_every_old_weight_and_logit(shape: ModelSet
     assert all(p.requires_grad for p in new.model.parameters())
 
 
-def test_pain_13_a_saved_extension_is_the_extension(tmp_path: Path) -> None:
+def test_pain_13_an_extended_vocabulary_is_saved_exactly(tmp_path: Path) -> None:
     for shape in SHAPES:
         new = extend_vocabulary(make(shape), TEMPLATE_TOKENS, seed=1)
         save_model(tmp_path / "model", new)
         assert torch.equal(logits(load_model(tmp_path / "model").model), logits(new.model))
 
 
-def test_extension_is_the_same_for_the_same_seed() -> None:
+def test_vocabulary_extension_depends_on_the_seed_alone() -> None:
     first, again, other = (
         extend_vocabulary(make(), TEMPLATE_TOKENS, seed).model.embedding.weight for seed in (1, 1, 2)
     )

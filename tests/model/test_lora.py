@@ -9,19 +9,19 @@ import torch
 
 from tutelage.batching.packing import collate
 from tutelage.config import SettingsError
-from tutelage.model import heads
-from tutelage.model.layout import GPT2, LLAMA, OWN, PHI3, Modules
-from tutelage.model.lora import LoraLinear, LoraSettings, add_lora, all_targets, lora_parts, merge_lora, scale_of
+from tutelage.model import logprobs
+from tutelage.model.lora import LoraLinear, LoraSettings, add_lora, default_targets, lora_pairs, lora_scale, merge_lora
 from tutelage.model.sizes import ModelSettings, lora_training_bytes, resolve
+from tutelage.model.tensor_map import GPT2, LLAMA, OWN, PHI3, ModuleNames
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.model.weights import trained_state
 from tutelage.records import Batch, Example
-from tutelage.train.checkpoint import OPTIMIZER, TrainState, load_checkpoint, save_checkpoint
+from tutelage.train.checkpoint import OPTIMIZER_FILE, TrainState, load_checkpoint, save_checkpoint
 from tutelage.train.losses import cross_entropy
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
 
 VOCAB, NEW = 61, (57, 58, 60)
-SHAPES: dict[str, tuple[ModelSettings, Modules]] = {
+SHAPES: dict[str, tuple[ModelSettings, ModuleNames]] = {
     "llama-tied": (ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=64), LLAMA),
     "llama-untied": (ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=64, tied=False), LLAMA),
     "phi3": (ModelSettings(depth=2, width=32, context=64, tied=False), PHI3),
@@ -79,7 +79,7 @@ def logits(model: Transformer) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("kind", SHAPES)
-def test_a_fresh_adapter_changes_nothing_and_a_merged_one_stays_what_it_was(kind: str) -> None:
+def test_a_fresh_adapter_changes_nothing_and_merging_keeps_the_outputs(kind: str) -> None:
     base = logits(make(kind))
     torch.testing.assert_close(logits(adapted(kind, trained=False)), base, rtol=0, atol=1e-6)
     model = adapted(kind)
@@ -94,18 +94,18 @@ def test_a_fresh_adapter_changes_nothing_and_a_merged_one_stays_what_it_was(kind
 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("kind", SHAPES)
-def test_gradients_are_those_of_the_whole_weights_through_the_pairs(
+def test_gradients_of_pairs_follow_from_those_of_the_full_weights(
     kind: str, chunked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """d/dB = scale dW A^T and d/dA = scale B^T dW, with dW the gradient of the merged model's weight."""
     if chunked:
-        monkeypatch.setattr(heads, "CHUNK_NUMBERS", 100)
-        monkeypatch.setattr(heads, "ROWS", 7)
+        monkeypatch.setattr(logprobs, "CHUNK_LOGITS", 100)
+        monkeypatch.setattr(logprobs, "MIN_CHUNK_POSITIONS", 7)
     model, whole = adapted(kind).double(), adapted(kind).double()
     merge_lora(whole)
-    batch = collate([(one,) for one in examples()])
+    batch = collate([(example,) for example in examples()])
     found, expected = gradients(model, [batch]), gradients(whole, [batch])
-    scale = scale_of(SETTINGS.alpha, SETTINGS.rank, SETTINGS.rank_stabilised)
+    scale = lora_scale(SETTINGS.alpha, SETTINGS.rank, SETTINGS.rank_stabilised)
     pairs = 0
     for layer, block in enumerate(model.blocks):
         for matrix in ("qkv", "attention_out", "mlp_up", "mlp_down"):
@@ -118,17 +118,17 @@ def test_gradients_are_those_of_the_whole_weights_through_the_pairs(
                 torch.testing.assert_close(found.pop(f"{name}.lora_A.{part}"), scale * b.T @ d_weight)
                 torch.testing.assert_close(found.pop(f"{name}.lora_B.{part}"), scale * d_weight @ a.T)
                 pairs += 1
-    assert pairs == 2 * len(all_targets(SHAPES[kind][1]) if kind != "gpt2" else range(4))  # two are called c_proj
+    assert pairs == 2 * len(default_targets(SHAPES[kind][1]) if kind != "gpt2" else range(4))  # two are called c_proj
     for end in ("embedding", "head"):
-        if f"token_rows.{end}" in found:
-            torch.testing.assert_close(found.pop(f"token_rows.{end}"), expected[f"{end}.weight"][list(NEW)])
+        if f"embedding_rows.{end}" in found:
+            torch.testing.assert_close(found.pop(f"embedding_rows.{end}"), expected[f"{end}.weight"][list(NEW)])
     assert found == {}
 
 
-def test_only_pairs_and_the_rows_of_new_tokens_have_gradients_state_and_room_on_disk(tmp_path: Path) -> None:
+def test_only_pairs_and_rows_of_new_tokens_have_gradients_state_and_files(tmp_path: Path) -> None:
     model = adapted("llama-untied", trained=False)
     optimizer = Optimizer(model, OptimizerSettings(), lr=0.01)
-    batch = collate([(one,) for one in examples()])
+    batch = collate([(example,) for example in examples()])
     assert set(gradients(model, [batch])) == set(optimizer.named) == set(trained_state(model))
     optimizer.step(1.0, optimizer.gradient_norm())
     sizes = {name: tensor.numel() for name, tensor in optimizer.state_tensors().items() if not name.endswith("/step")}
@@ -137,7 +137,7 @@ def test_only_pairs_and_the_rows_of_new_tokens_have_gradients_state_and_room_on_
     width, rank, layers = 32, SETTINGS.rank, 2
     inputs_and_outputs = [(width, 32), (width, 16), (width, 16), (32, width), (width, 96), (width, 96), (96, width)]
     assert trained == layers * rank * sum(map(sum, inputs_and_outputs)) + 2 * len(NEW) * width
-    assert all(len(NEW) == len(rows) for name, rows in trained_state(model).items() if "token_rows" in name)
+    assert all(len(NEW) == len(rows) for name, rows in trained_state(model).items() if "embedding_rows" in name)
     save_checkpoint(tmp_path / "checkpoint", model, optimizer, TrainState(1, None, "abc"))
     written = sum(path.stat().st_size for path in (tmp_path / "checkpoint").glob("*.safetensors"))
     assert written < 3 * 4 * trained + 20_000
@@ -146,24 +146,24 @@ def test_only_pairs_and_the_rows_of_new_tokens_have_gradients_state_and_room_on_
 def test_eight_micro_batches_and_one_have_the_same_gradients() -> None:
     rows = examples(8)
     model = adapted("llama-untied").double()
-    once = gradients(model, [collate([(one,) for one in rows])])
-    by_eight = gradients(model, [collate([(one,)]) for one in rows])
+    once = gradients(model, [collate([(example,) for example in rows])])
+    by_eight = gradients(model, [collate([(example,)]) for example in rows])
     assert once.keys() == by_eight.keys()
     for name, gradient in once.items():
         torch.testing.assert_close(by_eight[name], gradient, rtol=1e-9, atol=1e-12)
 
 
-def test_what_is_recomputed_has_the_same_gradients() -> None:
-    model, batch = adapted(), collate([(one,) for one in examples()])
+def test_activation_checkpointing_gives_the_same_gradients() -> None:
+    model, batch = adapted(), collate([(example,) for example in examples()])
     kept = gradients(model, [batch])
-    model.recompute = True
+    model.activation_checkpointing = True
     again = gradients(model, [batch])
     assert kept.keys() == again.keys()
     assert all(torch.equal(kept[name], again[name]) for name in kept)
 
 
-def test_taken_up_after_a_step_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    batches = [collate([(one,)]) for one in examples()]
+def test_resuming_after_a_step_is_exact(tmp_path: Path) -> None:
+    batches = [collate([(example,)]) for example in examples()]
 
     def steps(model: Transformer, optimizer: Optimizer, part: list[Batch]) -> None:
         for batch in part:
@@ -182,13 +182,13 @@ def test_taken_up_after_a_step_goes_on_bit_for_bit(tmp_path: Path) -> None:
     steps(later, of_later, batches[3:])
     for name, tensor in whole.state_dict().items():
         assert torch.equal(later.state_dict()[name], tensor), name
-    assert (tmp_path / "checkpoint" / OPTIMIZER).exists()
+    assert (tmp_path / "checkpoint" / OPTIMIZER_FILE).exists()
 
 
-def test_a_checkpoint_of_whole_weights_is_not_taken_for_one_of_pairs(tmp_path: Path) -> None:
+def test_a_checkpoint_of_full_weights_is_refused_for_a_lora_model(tmp_path: Path) -> None:
     whole, model = make(), adapted()
     save_checkpoint(tmp_path / "c", whole, Optimizer(whole, OptimizerSettings(), lr=0.1), TrainState(1, None, "abc"))
-    with pytest.raises(ValueError, match="is trained in one of the two and not in the other"):
+    with pytest.raises(ValueError, match="is trained in the model or in the checkpoint, but not in both"):
         load_checkpoint(tmp_path / "c", model, Optimizer(model, OptimizerSettings(), lr=0.1), "abc")
 
 
@@ -197,7 +197,7 @@ def test_a_bfloat16_base_trains_float32_pairs(autocast: bool) -> None:
     model = make("llama-untied").bfloat16()
     add_lora(model, LLAMA, SETTINGS, NEW, seed=1)
     stir(model)
-    batch = collate([(one,) for one in examples()])
+    batch = collate([(example,) for example in examples()])
     with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
         loss = cross_entropy(model, batch)[0]["loss"]
     loss.backward()
@@ -212,7 +212,7 @@ def test_a_bfloat16_base_trains_float32_pairs(autocast: bool) -> None:
 def test_targets_are_chosen_as_peft_chooses_them() -> None:
     def chosen(kind: str, *targets: str) -> list[str]:
         model = adapted(kind, LoraSettings(rank=2, targets=list(targets)))
-        return [name for name, _, _ in lora_parts(model, SHAPES[kind][1])]
+        return [name for name, _, _ in lora_pairs(model, SHAPES[kind][1])]
 
     assert chosen("llama-tied", "q_proj", "layers.1.mlp.up_proj") == [
         "model.layers.0.self_attn.q_proj", "model.layers.1.self_attn.q_proj", "model.layers.1.mlp.up_proj",
@@ -223,12 +223,12 @@ def test_targets_are_chosen_as_peft_chooses_them() -> None:
         adapted("llama-tied", LoraSettings(targets=["q_proj", "q_prj"]))
 
 
-def test_a_rank_that_no_matrix_has_is_refused() -> None:
+def test_a_rank_above_that_of_every_matrix_is_refused() -> None:
     adapted("llama-tied", LoraSettings(rank=32), trained=False)
-    sentence = r"lora.rank \(--lora\) is 33, and the matrices of this model have a rank of 32 at most; .* 16 is usual$"
+    sentence = r"lora.rank \(--lora\) is 33, but the matrices of this model have rank 32 at most; .* 16 is usual$"
     with pytest.raises(SettingsError, match=sentence):
         adapted("llama-tied", LoraSettings(rank=33))
-    with pytest.raises(SettingsError, match="a rank of 16 at most"):
+    with pytest.raises(SettingsError, match="rank 16 at most"):
         adapted("llama-tied", LoraSettings(rank=17, targets=["v_proj"]))
 
 
@@ -240,9 +240,9 @@ def test_a_matrix_without_a_pair_is_left_alone() -> None:
     assert not torch.allclose(found[:, 48:], expected[:, 48:])
 
 
-def test_the_scale_and_its_rank_stabilised_kind() -> None:
-    assert scale_of(32, 16, False) == 2
-    assert scale_of(32, 16, True) == 8
+def test_lora_scale_and_rank_stabilised_scale() -> None:
+    assert lora_scale(32, 16, False) == 2
+    assert lora_scale(32, 16, True) == 8
 
 
 @pytest.mark.parametrize(
@@ -251,10 +251,10 @@ def test_the_scale_and_its_rank_stabilised_kind() -> None:
         ({"rank": 0}, "rank is 0"),
         ({"alpha": 0.0}, "alpha is 0"),
         ({"alpha": float("inf")}, "alpha is inf"),
-        ({"targets": []}, "targets names no matrix"),
+        ({"targets": []}, "targets is empty"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(wrong: dict[str, object], sentence: str) -> None:
+def test_invalid_settings_are_refused(wrong: dict[str, object], sentence: str) -> None:
     with pytest.raises(SettingsError, match=sentence):
         LoraSettings(**wrong)  # type: ignore[arg-type]
 
@@ -269,12 +269,12 @@ def test_the_same_seed_draws_the_same_pairs() -> None:
 
 
 def test_under_autocast_every_label_stays_at_its_position() -> None:
-    """Where the tokens and the graded ones among them are filled up to the same number, and are not the same."""
+    """Where all tokens and the trained ones are padded to the same number."""
     model = make("llama-untied")
-    batch = collate([(one,) for one in examples()])
-    graded = int((batch.weights_N != 0).sum())
-    assert -(-graded // 128) == -(-len(batch.tokens_N) // 128)
-    assert graded < len(batch.tokens_N)
+    batch = collate([(example,) for example in examples()])
+    trained = int((batch.weights_N != 0).sum())
+    assert -(-trained // 128) == -(-len(batch.tokens_N) // 128)
+    assert trained < len(batch.tokens_N)
     with torch.no_grad():
         expected = model(batch)
         with torch.autocast("cpu", torch.bfloat16):
@@ -283,7 +283,7 @@ def test_under_autocast_every_label_stays_at_its_position() -> None:
 
 
 @pytest.mark.parametrize("kind", ["llama-tied", "llama-untied"])
-def test_the_memory_that_plan_says_is_what_is_held(kind: str) -> None:
+def test_planned_memory_is_the_memory_in_use(kind: str) -> None:
     model = make(kind)
     add_lora(model, SHAPES[kind][1], LoraSettings(rank=3), (), seed=1)
     optimizer = Optimizer(model, OptimizerSettings(), lr=0.01)

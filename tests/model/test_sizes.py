@@ -74,7 +74,9 @@ def test_flops_are_those_that_torch_counts(shape: ModelSettings) -> None:
     twice the length is as much."""
     config = resolve(shape, 200)
     length = config.context
-    example = Example(torch.zeros(length).int().numpy(), targets=torch.ones(length).int().numpy())  # every one graded
+    example = Example(
+        torch.zeros(length).int().numpy(), targets=torch.ones(length).int().numpy()
+    )  # every position trained
     model = initialise(Transformer(config), seed=0)
     batch = collate([(example,)] * 3)
     with FlopCounterMode(display=False, custom_mapping=ATTENTION_FLOPS) as counter:

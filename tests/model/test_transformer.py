@@ -37,7 +37,7 @@ def named(settings: ModelSettings) -> str:
 
 
 def make(settings: ModelSettings) -> Transformer:
-    """A model whose weights are large enough that attention looks at more than the mean of all tokens."""
+    """A model whose weights are large enough that attention differs from the mean of all tokens."""
     model = initialise(Transformer(resolve(settings, VOCAB)), seed=3)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
@@ -92,7 +92,7 @@ def test_packed_is_unpacked_loss_and_gradients(settings: ModelSettings) -> None:
 def test_pain_09_a_changed_token_changes_nothing_in_another_segment(settings: ModelSettings) -> None:
     model = make(settings)
     rows = units(LENGTHS)
-    whole = [Example(unit[0].tokens) for unit in rows]  # every token graded
+    whole = [Example(unit[0].tokens) for unit in rows]  # every token trained
     changed = 3
     tokens = whole[changed].tokens.copy()
     tokens[20] = (tokens[20] + 1) % VOCAB
@@ -109,20 +109,20 @@ def test_pain_09_a_changed_token_changes_nothing_in_another_segment(settings: Mo
 
 
 @pytest.mark.parametrize("settings", KINDS[::7], ids=named)
-def test_recomputed_blocks_give_the_same_gradients_bit_for_bit(settings: ModelSettings) -> None:
+def test_activation_checkpointing_gives_the_same_gradients_bit_for_bit(settings: ModelSettings) -> None:
     model, batch = make(settings), collate(units(LENGTHS))
     loss, grads = gradients(model, [batch])
-    model.recompute = True
+    model.activation_checkpointing = True
     loss_again, grads_again = gradients(model, [batch])
     assert loss == loss_again
     assert all(torch.equal(grads[name], grads_again[name]) for name in grads)
 
 
-def test_recomputed_blocks_keep_little_more_than_what_they_read() -> None:
+def test_activation_checkpointing_saves_little_more_than_block_inputs() -> None:
     kept: dict[bool, int] = {}
-    for recompute in (False, True):
+    for checkpointing in (False, True):
         model, held = make(KINDS[0]), dict[int, int]()
-        model.recompute = recompute
+        model.activation_checkpointing = checkpointing
         weights = {parameter.data_ptr() for parameter in model.parameters()}
 
         def note(tensor: torch.Tensor, held: dict[int, int] = held, weights: set[int] = weights) -> torch.Tensor:
@@ -132,7 +132,7 @@ def test_recomputed_blocks_keep_little_more_than_what_they_read() -> None:
 
         with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
             loss = cross_entropy(model, collate(units([40] * 20)))[0]["loss"]
-        kept[recompute] = sum(held.values())
+        kept[checkpointing] = sum(held.values())
         del loss
     assert kept[True] < kept[False] / 2
 
@@ -166,13 +166,13 @@ def test_the_order_of_the_segments_does_not_matter(lengths: list[int], order: li
         torch.testing.assert_close(here[place], there[i], rtol=1e-4, atol=1e-5)
 
 
-def test_only_graded_positions_are_answered_in_order() -> None:
+def test_outputs_are_those_of_trained_positions_in_order() -> None:
     example = units([30])[0][0]
     with torch.no_grad():
         everything = SMALL(collate([(Example(example.tokens),)]))
-        graded = SMALL(collate([(example,)]))
+        trained = SMALL(collate([(example,)]))
     assert example.weights is not None
-    torch.testing.assert_close(graded, everything[torch.from_numpy(example.weights[1:] != 0)])
+    torch.testing.assert_close(trained, everything[torch.from_numpy(example.weights[1:] != 0)])
 
 
 def test_log_probabilities_are_those_of_the_logits() -> None:
@@ -198,7 +198,7 @@ def test_rotations_keep_length_and_depend_on_the_distance_alone() -> None:
     assert not torch.isclose((at(q, 9) * at(k, 4)).sum(), (at(q, 9) * at(k, 5)).sum())
 
 
-def test_initialise_gives_the_same_weights_for_the_same_seed_and_scales_what_enters_the_stream() -> None:
+def test_initialise_gives_the_same_weights_for_the_same_seed_and_scales_residual_projections() -> None:
     config = resolve(ModelSettings(depth=8, width=64, context=16, bias=True, norm="layer"), 512)
     first, again, other = (initialise(Transformer(config), seed).state_dict() for seed in (5, 5, 6))
     assert all(torch.equal(first[name], again[name]) for name in first)

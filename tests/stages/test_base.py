@@ -157,12 +157,12 @@ def test_activation_checkpointing_and_micro_batches_are_as_the_stage_says(run: R
 
     stage = run.trained_stage("mixed")
     setup = set_up(stage, run.context("mixed"))
-    assert not setup.checkpoint.model.recompute
+    assert not setup.checkpoint.model.activation_checkpointing
     assert micro_tokens(stage, setup.stream.longest) == MICRO_TOKENS
     assert longest_micro_batch(setup) <= MICRO_TOKENS
     frugal = msgspec.structs.replace(stage, activation_checkpointing=True, micro_tokens=256)
     setup = set_up(frugal, run.context("mixed"))
-    assert setup.checkpoint.model.recompute
+    assert setup.checkpoint.model.activation_checkpointing
     assert longest_micro_batch(setup) <= 256
 
 

@@ -24,7 +24,7 @@ from tutelage.recipe import load_recipe
 from tutelage.runner import Run
 from tutelage.stages.base import LR_RANGE_TEST, SELECTED
 from tutelage.stages.run import _cut_log, _recent_loss
-from tutelage.train.checkpoint import STATE
+from tutelage.train.checkpoint import STATE_FILE
 
 RECIPE = """
 name      = "tiny"
@@ -261,7 +261,7 @@ def test_pain_12_killed_and_resumed_keeps_the_weights_that_a_run_never_killed_ke
     middle = kill("/chat/", random.Random(5).randint(moments // 5, moments // 2))
     assert 5 < middle < kept["step"]
     # After the best evaluation, before one that is worse: the log is opened once to be read and once a step.
-    at = json.loads((resolve_folder(out / "chat" / "checkpoint") / STATE).read_text())["step"]
+    at = json.loads((resolve_folder(out / "chat" / "checkpoint") / STATE_FILE).read_text())["step"]
     assert kill("/chat/train.jsonl", 1 + kept["step"] + 1 - at) == kept["step"]
     assert kill("/chat/.stage.json", 2) == 24  # the model is written, the stage is not finished
     assert weights(out) == weights(whole)

@@ -125,17 +125,29 @@ def part(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]
 
 
 @pytest.mark.parametrize(
-    "name", ["llama", "qwen3", "gpt2", "llama with lora", "qwen3 with lora", "llama with lora and muon"]
+    "name",
+    [
+        "llama",
+        "qwen3",
+        "qwen3 with a value head",
+        "gpt2",
+        "llama with lora",
+        "qwen3 with lora",
+        "llama with lora and muon",
+        "llama with lora and a value head",
+    ],
 )
 def test_pain_10_two_processes_are_one(name: str, both: Both, alone: ModuleType) -> None:
     """In float64: the gradients themselves, which Adam would hide the scale of, the figures of the step, and the
     weights after a few steps, to within 1e-9; those of Muon, which works in bfloat16, to within its digits."""
     one, two = alone.work_out(alone.CASES[name]), load_tensors(both[0] / f"{name}.safetensors")
     assert one.keys() == two.keys()
-    assert {"figure/loss.0", "figure/loss.1"} <= one.keys()  # the second source is in one process's part alone
+    assert (
+        "head" in name or {"figure/loss.0", "figure/loss.1"} <= one.keys()
+    )  # the second source is in one process's part alone
     gradients = part(one, "gradient")
-    trained = [key for key in gradients if "lora_" in key or "token_rows" in key]
-    assert len(trained) == (len(gradients) if "lora" in name else 0)
+    trained = [key for key in gradients if "lora_" in key or "embedding_rows" in key or "heads." in key]
+    assert len(trained) == (len(gradients) if "lora" in name else "head" in name)
     for key, wanted in {**gradients, **part(one, "figure")}.items():
         assert float(wanted.abs().max()) > 0, key
         assert float((two[key] - wanted).abs().max() / wanted.abs().max()) < 1e-9, key

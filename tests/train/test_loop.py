@@ -13,7 +13,7 @@ from tutelage.model.hub import WEIGHTS, load_tensors
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Batch, Example, ExampleGroup
-from tutelage.train.checkpoint import OPTIMIZER, TrainState, save_checkpoint
+from tutelage.train.checkpoint import OPTIMIZER_FILE, TrainState, save_checkpoint
 from tutelage.train.loop import LossNotFinite, NothingToTrain, Precision, StepReport, train
 from tutelage.train.losses import CROSS_ENTROPY, cross_entropy
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
@@ -196,5 +196,5 @@ def test_bfloat16_follows_float32_and_every_number_kept_is_float32(tmp_path: Pat
     assert curves["bfloat16"] == pytest.approx(curves["float32"], rel=0.03)
     assert curves["bfloat16"] != curves["float32"]
     save_checkpoint(tmp_path / "checkpoint", model, optimizer, TrainState(30, {}, ""))
-    for name in (WEIGHTS, OPTIMIZER):
+    for name in (WEIGHTS, OPTIMIZER_FILE):
         assert {tensor.dtype for tensor in load_tensors(tmp_path / "checkpoint" / name).values()} == {torch.float32}

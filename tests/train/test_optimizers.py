@@ -120,7 +120,9 @@ def test_state_tensors_carry_the_whole_state(kind: str) -> None:
 
 def test_state_of_another_model_is_refused() -> None:
     _, optimizer = ours(OptimizerSettings(), steps=1)
-    with pytest.raises(ValueError, match=r"^the optimizer's state speaks of blocks\.7\.qkv\.weight, which the model"):
+    with pytest.raises(
+        ValueError, match=r"^the optimizer state contains blocks\.7\.qkv\.weight, which the model does not train"
+    ):
         optimizer.load_state_tensors({"blocks.7.qkv.weight/exp_avg": torch.zeros(1)})
 
 

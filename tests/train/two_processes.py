@@ -17,7 +17,7 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from tutelage.batching.loader import DataState, micro_batches
-from tutelage.model import heads
+from tutelage.model import logprobs
 from tutelage.model.families import FAMILIES
 from tutelage.model.hub import save_tensors
 from tutelage.model.lora import LoraSettings, add_lora
@@ -37,7 +37,8 @@ from tutelage.train.distributed import (
     world_size,
 )
 from tutelage.train.loop import StepReport, train
-from tutelage.train.losses import CROSS_ENTROPY
+from tutelage.train.losses import CROSS_ENTROPY, Components, Loss, trained_tokens
+from tutelage.train.metrics import Metrics
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
 
 DATA: DataState = {"all": {"epoch": 1, "position": 2, "trained_tokens": 3.0}}
@@ -56,7 +57,8 @@ class Case:
     optimizer: OptimizerSettings = ADAMW
     lora_rank: int = 0
     new_tokens: tuple[int, ...] = ()
-    recompute: bool = False
+    activation_checkpointing: bool = False
+    head: bool = False
 
 
 LLAMA = ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=128, tied=False)
@@ -64,10 +66,12 @@ QWEN = ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=128, qk_nor
 GPT = ModelSettings(depth=2, width=32, heads=4, context=128, position="learned", norm="layer", mlp="gelu", bias=True)
 CASES = {
     "llama": Case(LLAMA),
-    "qwen3": Case(QWEN, recompute=True),
+    "qwen3": Case(QWEN, activation_checkpointing=True),
+    "qwen3 with a value head": Case(QWEN, activation_checkpointing=True, head=True),
+    "llama with lora and a value head": Case(LLAMA, lora_rank=3, head=True),
     "gpt2": Case(GPT, OptimizerSettings(kind="muon", weight_decay=0.1)),
     "llama with lora": Case(LLAMA, lora_rank=3, new_tokens=(29, 30)),
-    "qwen3 with lora": Case(QWEN, lora_rank=3, new_tokens=(29, 30), recompute=True),
+    "qwen3 with lora": Case(QWEN, lora_rank=3, new_tokens=(29, 30), activation_checkpointing=True),
     # Pairs of one row, of which one process has nothing.
     "llama with lora and muon": Case(LLAMA, OptimizerSettings(kind="muon"), lora_rank=1),
 }
@@ -75,6 +79,8 @@ CASES = {
 
 def make(case: Case) -> Transformer:
     model = initialise(Transformer(resolve(case.model, VOCAB)), seed=0)
+    if case.head:
+        model.set_head("value", torch.randn((1, 32), generator=torch.Generator().manual_seed(3)))
     if case.lora_rank:
         add_lora(model, FAMILIES["llama"].modules, LoraSettings(rank=case.lora_rank), case.new_tokens, seed=1)
         generator = torch.Generator().manual_seed(2)
@@ -82,7 +88,7 @@ def make(case: Case) -> Transformer:
             for parameter in model.parameters():
                 if parameter.requires_grad:
                     parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.02)
-    model.recompute = case.recompute
+    model.activation_checkpointing = case.activation_checkpointing
     return model.double()
 
 
@@ -108,6 +114,17 @@ def steps() -> Iterator[tuple[list[Batch], DataState]]:
     )
 
 
+def value_loss(model: torch.nn.Module, batch: Batch) -> tuple[Components, Metrics]:
+    """Cross-entropy plus the squared value at trained positions; reads a head as losses of RL do."""
+    assert isinstance(model, Transformer)
+    outputs = model.outputs(batch)
+    trained_N = batch.weights_N != 0
+    weights = batch.weights_N[trained_N]
+    values = outputs.heads["value"][trained_N]
+    loss_sum = ((values.square() - outputs.logprobs) * weights).sum()
+    return {"loss": loss_sum}, Metrics({"loss": (float(loss_sum.detach()), batch.count)})
+
+
 class Remembering(Optimizer):
     """Keeps the gradients it should step on, whole, and takes no step."""
 
@@ -122,18 +139,18 @@ def part_here(parameter: torch.Tensor) -> torch.Tensor:
 
 def work_out(case: Case) -> dict[str, torch.Tensor]:
     """The gradients and figures of one step, and the weights after a few; all tensors on the first process alone."""
-    model = make(case)
+    model, loss = make(case), Loss(value_loss, {"loss": trained_tokens}) if case.head else CROSS_ENTROPY
     untouched = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     whole = shard(model)
     here = sum(part_here(parameter).numel() for parameter in model.parameters())
     assert here < 1.1 / world_size() * sum(parameter.numel() for parameter in model.parameters())
     remembering = Remembering(model, OptimizerSettings(clip=None), 1e-3)
     reports: list[StepReport] = []
-    train(model, remembering, steps(), CROSS_ENTROPY, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
+    train(model, remembering, steps(), loss, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
     before = whole()
     assert before is None or all(torch.equal(t, untouched[name]) for name, t in before.state_dict().items())
     optimizer = Optimizer(model, case.optimizer, 1e-2)
-    train(model, optimizer, steps(), CROSS_ENTROPY, start=0, steps=STEPS, lr=lambda step: 1.0)
+    train(model, optimizer, steps(), loss, start=0, steps=STEPS, lr=lambda step: 1.0)
     after = whole()
     if after is None:
         return {}
@@ -181,8 +198,8 @@ def load(kind: str, folder: str) -> dict[str, torch.Tensor]:
 def everything(out: str) -> None:
     """Every case as `NAME.safetensors`; checkpoints as `both.KIND`, and what becomes of them and of those of one
     process (`alone.KIND`); at last the second process fails while the first waits for it."""
-    heads.CHUNK_NUMBERS = 0  # heads make their logits in several chunks
-    heads.ROWS = 16
+    logprobs.CHUNK_LOGITS = 0  # heads make their logits in several chunks
+    logprobs.MIN_CHUNK_POSITIONS = 16
     with init_distributed():
         said = all_gather_object({"rank": rank(), "long" * (1 + rank()): math.inf})
         assert said == [{"rank": 0, "long": math.inf}, {"rank": 1, "longlong": math.inf}]

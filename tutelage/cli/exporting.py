@@ -11,7 +11,7 @@ import click
 def export_model(model: str, merge: bool, out: Path | None, as_json: bool) -> Any:
     """Write what a LoRA run trained where others load it; returns where, and as what."""
     from tutelage.find_model import find_model
-    from tutelage.model.chain import export_adapter, export_merged
+    from tutelage.model.verify_adapter import export_adapter, export_merged
 
     folder = find_model(model)
     named = Path(model).resolve()

@@ -14,7 +14,7 @@ import torch
 
 from tutelage.engine.sampling import SamplingSettings, choose, uniforms
 from tutelage.model import attention
-from tutelage.model.foreign import ForeignCache, ForeignModel, foreign_prefill
+from tutelage.model.hf_model import HFCache, HFModel, hf_prefill
 from tutelage.model.transformer import Transformer
 from tutelage.process import keep_freed_memory
 
@@ -42,7 +42,7 @@ class Cache:
         weight = model.embedding.weight
         shape = (c.depth, len(lengths), c.kv_heads, columns, c.head_size)
         self.keys, self.values = (torch.zeros(shape, dtype=weight.dtype, device=weight.device) for _ in range(2))
-        self.model, self.rules = model, model.rules
+        self.model, self.score_options = model, model.score_options
         self.column = max(lengths)
         starts_B = torch.tensor([self.column - length for length in lengths], device=weight.device)
         self.ragged = bool(starts_B.any())
@@ -64,14 +64,14 @@ class Cache:
 
     def attend(self, layer: int, q_BHK: torch.Tensor, k_BGK: torch.Tensor, v_BGK: torch.Tensor) -> torch.Tensor:
         """Attention of one new token per row to all earlier columns in the layer's window; returns [B, H K]."""
-        now, heads, by = self.column, k_BGK.shape[1], self.rules[layer]
+        now, heads, options = self.column, k_BGK.shape[1], self.score_options[layer]
         self.keys[layer, :, :, now], self.values[layer, :, :, now] = k_BGK, v_BGK
-        seen = slice(0 if by.window is None else max(0, now + 1 - by.window), now + 1)
+        seen = slice(0 if options.window is None else max(0, now + 1 - options.window), now + 1)
         keys_BGTK, values_BGTK = self.keys[layer, :, :, seen], self.values[layer, :, :, seen]
         # Query heads that share a key head take the place of several queries, so that keys are read once.
         q_BGQK = q_BHK.unflatten(1, (heads, -1))
         mask = self.mask_B1T[:, None, :, seen] if self.ragged else None
-        return attention.masked_attention(q_BGQK, keys_BGTK, values_BGTK, mask, by).flatten(1)
+        return attention.masked_attention(q_BGQK, keys_BGTK, values_BGTK, mask, options).flatten(1)
 
 
 def prefill(model: Transformer, prompts: Sequence[np.ndarray], columns: int) -> tuple[Cache, torch.Tensor]:
@@ -83,12 +83,12 @@ def prefill(model: Transformer, prompts: Sequence[np.ndarray], columns: int) -> 
     positions_N = np.concatenate([np.arange(length) for length in lengths])
     columns_N = torch.from_numpy(positions_N + cache.column - np.asarray(lengths)[row_of_N]).to(device)
     rows_N = torch.from_numpy(row_of_N).to(device)
-    how = attention.plan(lengths, device)
+    plan = attention.plan_padding(lengths, device)
 
     def attend(layer: int, q_NHK: torch.Tensor, k_NGK: torch.Tensor, v_NGK: torch.Tensor) -> torch.Tensor:
         cache.keys[layer][rows_N, :, columns_N] = k_NGK
         cache.values[layer][rows_N, :, columns_N] = v_NGK
-        return attention.segment_attention(q_NHK, k_NGK, v_NGK, how, cache.rules[layer])
+        return attention.segment_attention(q_NHK, k_NGK, v_NGK, plan, cache.score_options[layer])
 
     tokens_N = torch.from_numpy(np.concatenate(prompts).astype(np.int64)).to(device)
     hidden_ND = model.hidden(tokens_N, torch.from_numpy(positions_N).to(device), attend)
@@ -128,13 +128,13 @@ def decode(
     positions_B = torch.tensor(lengths, device=device)
     steps = min(settings.max_tokens, context + 1 - min(lengths))
     with torch.inference_mode():
-        cache: Cache | ForeignCache
-        if model.config.foreign_parameters is not None:
-            cache, logits_BV = foreign_prefill(cast(ForeignModel, model), prompts)
+        cache: Cache | HFCache
+        if model.config.hf_parameters is not None:
+            cache, logits_BV = hf_prefill(cast(HFModel, model), prompts)
         else:
             cache, logits_BV = prefill(model, prompts, max(lengths) + steps)
         for step in range(steps):
-            tokens_B = choose(logits_BV[:, : model.tokens], settings, None if draws is None else draws[rows, step])
+            tokens_B = choose(logits_BV[:, : model.token_count], settings, None if draws is None else draws[rows, step])
             logits_BV = logits_BV.float()
             logprobs_B = logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
             emitted = zip(rows.tolist(), tokens_B.tolist(), logprobs_B.tolist(), strict=True)

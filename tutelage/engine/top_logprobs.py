@@ -23,7 +23,7 @@ def top_logprobs(
     positions_N = torch.arange(len(tokens_N), device=device)
     hidden_ND = model.hidden(tokens_N, positions_N, model.within_segments((len(tokens_N),)))
     logprobs_TV = model.logits(hidden_ND[len(prompt) - 1 :]).float().log_softmax(-1)
-    top = logprobs_TV[:, : model.tokens].topk(min(count, model.tokens))
+    top = logprobs_TV[:, : model.token_count].topk(min(count, model.token_count))
     return [
         list(zip(ids, logprobs, strict=True))
         for ids, logprobs in zip(top.indices.tolist(), top.values.tolist(), strict=True)

@@ -1,7 +1,8 @@
-"""Adapters on disk, in the layout of PEFT: what was trained beside a base model, without the base.
+"""Adapters on disk, in the layout of PEFT: the trained parameters without the base model.
 
-`adapter_config.json` says on which base, and how a pair's product is scaled; `adapter_model.safetensors` holds each
-matrix's lora_A and lora_B under the name that its family has for it, and the rows of new tokens as "trainable tokens".
+`adapter_config.json` names the base and gives the LoRA scale. `adapter_model.safetensors` holds lora_A and lora_B of
+each matrix under its family's name, and the rows of new tokens as PEFT's "trainable tokens". Named heads are saved
+whole as `heads.NAME.weight`, which PEFT ignores.
 """
 
 from __future__ import annotations
@@ -15,81 +16,83 @@ import torch
 from torch import nn
 
 from tutelage.files import read_json, write_json
-from tutelage.model.layout import GPT2, Modules
-from tutelage.model.lora import LoraSettings, freeze, lora_parts, make_room, places, scale_of
-from tutelage.model.token_rows import TokenRows
+from tutelage.model.embedding_rows import TrainedEmbeddingRows
+from tutelage.model.lora import LoraSettings, freeze, lora_pairs, lora_scale, lora_targets, to_lora_linear
+from tutelage.model.tensor_map import GPT2, ModuleNames
 from tutelage.model.transformer import Transformer
 from tutelage.model.weights import load_tensors, save_tensors
 
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-# Ours: by what the weights of the base are told from others, so that an adapter is never put beside the wrong ones.
+# Ours: the fingerprint of the base's weights, so that an adapter is never loaded onto other weights.
 ADAPTER_BASE = "adapter_base.json"
 _STEM, _ROWS = "base_model.model.", "token_adapter.trainable_tokens_delta"
-# Other ways to adapt, by the key of adapter_config.json that asks for them.
-_REFUSED = {
-    "use_dora": "its pairs are of the kind DoRA",
-    "alpha_pattern": "its matrices are scaled each in its own way (alpha_pattern)",
-    "layer_replication": "it repeats layers of its base",
-    "target_parameters": "it adapts parameters that are no matrices of a layer (target_parameters)",
-    "lora_bias": "its pairs have biases (lora_bias)",
-    "alora_invocation_tokens": "it acts on some tokens alone (aLoRA)",
+# Other kinds of adapter, by the key of adapter_config.json that enables them.
+_UNSUPPORTED = {
+    "use_dora": "it uses DoRA",
+    "alpha_pattern": "it has a scale per matrix (alpha_pattern)",
+    "layer_replication": "it repeats layers of the base (layer_replication)",
+    "target_parameters": "it adapts parameters outside linear layers (target_parameters)",
+    "lora_bias": "its LoRA pairs have biases (lora_bias)",
+    "alora_invocation_tokens": "it is active for some tokens only (aLoRA)",
 }
-# What else may be said of how A and B began changes the base's weights too, and those are not at hand.
-_PLAIN_BEGINNINGS = (True, False, "gaussian", "eva", "orthogonal")
+# Values of init_lora_weights that leave the base's weights alone; others change them, and the changes are not saved.
+_PLAIN_INITS = (True, False, "gaussian", "eva", "orthogonal")
 
 
 @dataclass(frozen=True)
 class Adapter:
-    """What an adapter's folder holds.
+    """An adapter folder in memory.
 
-    base:    the model it belongs beside: a folder, or an owner/name on the hub, at `revision` where it says one.
-    mark:    the mark of the base's weights (`weights.weights_mark`); None where other programs wrote the adapter.
-    alpha:   with the rank, what products are multiplied by; `stabilised` as in LoraSettings.
-    tokens:  the tokens with rows of their own, by the name of the module that holds the rows.
-    tensors: by the names of the file, without "base_model.model.".
+    base:             the base model: a folder, or an owner/name on the hub, at `revision` if given.
+    base_fingerprint: `weights_fingerprint` of the base; None if another program saved the adapter.
+    alpha, rank_stabilised: as in LoraSettings.
+    tokens:           tokens with trained rows, by the name of the module that holds the rows.
+    tensors:          by the names in the file, without "base_model.model.".
     """
 
     folder: Path
     base: str
     revision: str | None
-    mark: str | None
+    base_fingerprint: str | None
     alpha: float
-    stabilised: bool
+    rank_stabilised: bool
     tokens: Mapping[str, Sequence[int]]
     tensors: Mapping[str, torch.Tensor]
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and not a model of its own."""
+    """Whether a folder holds an adapter."""
     return (folder / ADAPTER_CONFIG).exists()
 
 
 def write_adapter(
     folder: Path,
     model: Transformer,
-    modules: Modules,
+    modules: ModuleNames,
     settings: LoraSettings,
     base: tuple[str, str | None],
-    mark: str,
+    base_fingerprint: str,
 ) -> None:
-    """Write what was trained. `base` is the name of the base and its revision, as `Adapter` has them."""
+    """Save the trained parameters. `base` is the name of the base and its revision, as in `Adapter`."""
     tensors = {}
-    for name, linear, part in lora_parts(model, modules):
+    for name, linear, part in lora_pairs(model, modules):
         tensors[f"{_STEM}{name}.lora_A.weight"] = linear.lora_A[part]
         tensors[f"{_STEM}{name}.lora_B.weight"] = linear.lora_B[part]
     tokens: dict[str, list[int]] = {}
-    if model.token_rows is not None:
-        for end, rows_RD in (("embedding", model.token_rows.embedding), ("head", model.token_rows.head)):
+    if model.embedding_rows is not None:
+        for module, rows_RD in (("embedding", model.embedding_rows.embedding), ("head", model.embedding_rows.head)):
             if rows_RD is not None:
-                (name,) = modules[end]
+                (name,) = modules[module]
                 tensors[f"{_STEM}{name}.{_ROWS}"] = rows_RD
-                tokens[name.rpartition(".")[2]] = model.token_rows.ids_R.tolist()
+                tokens[name.rpartition(".")[2]] = model.embedding_rows.ids_R.tolist()
+    for name, parameter in model.heads.named_parameters(prefix="heads"):
+        tensors[f"{_STEM}{name}"] = parameter
     save_tensors(folder / ADAPTER_WEIGHTS, tensors)
-    write_json(folder / ADAPTER_BASE, {"weights": mark})
-    names = [name for name, _, _ in lora_parts(model, modules)]
+    write_json(folder / ADAPTER_BASE, {"weights": base_fingerprint})
+    names = [name for name, _, _ in lora_pairs(model, modules)]
     targets = settings.targets or list(dict.fromkeys(name.rpartition(".")[2] for name in names))
     alpha = int(settings.alpha) if settings.alpha == int(settings.alpha) else settings.alpha
-    said = {
+    config = {
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base[0],
@@ -100,144 +103,157 @@ def write_adapter(
         "lora_dropout": 0.0,
         "bias": "none",
         "use_rslora": settings.rank_stabilised,
-        "fan_in_fan_out": modules is GPT2,  # its matrices are written the other way round
+        "fan_in_fan_out": modules is GPT2,  # GPT-2 stores its matrices transposed
         "target_modules": targets,
         "trainable_token_indices": tokens or None,
     }
-    write_json(folder / ADAPTER_CONFIG, said)
+    write_json(folder / ADAPTER_CONFIG, config)
 
 
 def read_adapter(folder: Path) -> Adapter:
-    """Read an adapter's folder, ours or PEFT's.
+    """Load an adapter folder, ours or PEFT's.
 
     Raises:
-        ValueError: it is not whole, or adapts its base in another way than by low-rank pairs and rows of tokens.
+        ValueError: it is incomplete, or not a LoRA adapter with optional trained token rows.
     """
     path, weights = folder / ADAPTER_CONFIG, folder / ADAPTER_WEIGHTS
-    said = read_json(path)
-    if not isinstance(said, dict) or said.get("peft_type") != "LORA":
-        kind = said.get("peft_type") if isinstance(said, dict) else None
-        raise ValueError(f"{path}: adapters of type '{kind}' are not supported, LORA is")
-    refused = [why for key, why in _REFUSED.items() if said.get(key)]
-    if said.get("bias", "none") != "none":
-        refused.append(f"it trains biases (bias = {said['bias']})")
-    if said.get("init_lora_weights", True) not in _PLAIN_BEGINNINGS:
-        refused.append(f"it changes its base's weights (init_lora_weights = {said['init_lora_weights']})")
-    if refused:
-        raise ValueError(f"{path}: {refused[0]}, which is not supported; merge it with peft and load the merged model")
+    config = read_json(path)
+    if not isinstance(config, dict) or config.get("peft_type") != "LORA":
+        kind = config.get("peft_type") if isinstance(config, dict) else None
+        raise ValueError(f"{path}: adapters of type '{kind}' are not supported; only LORA is")
+    problems = [problem for key, problem in _UNSUPPORTED.items() if config.get(key)]
+    if config.get("bias", "none") != "none":
+        problems.append(f"it trains biases (bias = {config['bias']})")
+    if config.get("init_lora_weights", True) not in _PLAIN_INITS:
+        problems.append(f"it changes the base's weights (init_lora_weights = {config['init_lora_weights']})")
+    if problems:
+        raise ValueError(f"{path}: {problems[0]}, which is not supported; merge it with peft and load the merged model")
     if not weights.exists() and (folder / "adapter_model.bin").exists():
         raise ValueError(
-            f"{folder} holds its adapter as adapter_model.bin, a pickle, which can run code when it is read and is "
-            "never loaded; save it again with a newer peft"
+            f"{folder}: the adapter is in adapter_model.bin, a pickle, which can run code when loaded and is never "
+            "loaded; save it again with a newer peft"
         )
-    base, rank, alpha = (said.get(key) for key in ("base_model_name_or_path", "r", "lora_alpha"))
+    base, rank, alpha = (config.get(key) for key in ("base_model_name_or_path", "r", "lora_alpha"))
     if not isinstance(base, str) or not isinstance(rank, int) or not isinstance(alpha, int | float):
-        raise ValueError(f"{path} does not say base_model_name_or_path, r and lora_alpha; it is no whole adapter")
-    tokens = said.get("trainable_token_indices") or {}
+        raise ValueError(f"{path} lacks base_model_name_or_path, r or lora_alpha; the adapter is incomplete")
+    tokens = config.get("trainable_token_indices") or {}
     tensors = load_tensors(weights)
     return Adapter(
         folder=folder,
         base=base,
-        revision=said.get("revision"),
-        mark=read_json(folder / ADAPTER_BASE)["weights"] if (folder / ADAPTER_BASE).exists() else None,
+        revision=config.get("revision"),
+        base_fingerprint=read_json(folder / ADAPTER_BASE)["weights"] if (folder / ADAPTER_BASE).exists() else None,
         alpha=float(alpha),
-        stabilised=bool(said.get("use_rslora")),
+        rank_stabilised=bool(config.get("use_rslora")),
         tokens=tokens if isinstance(tokens, dict) else {"": tokens},
         tensors={name.removeprefix(_STEM): tensor for name, tensor in tensors.items()},
     )
 
 
 def vocabulary_of(adapter: Adapter, base: int) -> int:
-    """How many rows the embedding must have, of a base that has `base`."""
-    whole = [len(tensor) for name, tensor in adapter.tensors.items() if _is_whole_end(name)]
-    return whole[0] if whole else max([base, *(max(ids) + 1 for ids in adapter.tokens.values() if ids)])
+    """Rows that the embedding needs, if the base has `base`."""
+    full = [len(tensor) for name, tensor in adapter.tensors.items() if _is_full_matrix(name)]
+    return full[0] if full else max([base, *(max(ids) + 1 for ids in adapter.tokens.values() if ids)])
 
 
-def _is_whole_end(name: str) -> bool:
-    """Whether a tensor is a whole embedding or head, as PEFT writes them where a vocabulary has grown."""
+def _is_full_matrix(name: str) -> bool:
+    """Whether a tensor is a full embedding or head, which PEFT saves if the vocabulary was resized."""
     return re.search(r"(embed_tokens|wte|lm_head)(\.base_layer|\.modules_to_save)?\.weight$", name) is not None
 
 
-def attach(model: Transformer, modules: Modules, adapter: Adapter) -> None:
-    """Freeze a base model and put an adapter beside it.
+def attach(model: Transformer, modules: ModuleNames, adapter: Adapter) -> None:
+    """Freeze a base model and load an adapter onto it.
 
     Raises:
-        ValueError: the adapter is of another model.
+        ValueError: the adapter belongs to another model.
     """
     freeze(model)
-    found = places(model, modules)
-    left = dict(adapter.tensors)
-    for name in sorted({key.rpartition(".lora_")[0] for key in left if ".lora_" in key}):
-        a_RI, b_OR = (left.pop(f"{name}.lora_{one}.weight", None) for one in ("A", "B"))
-        if name not in found or a_RI is None or b_OR is None:
-            raise _strange(adapter, f"{name}.lora_A and .lora_B")
-        linear, part = make_room(model, modules, found[name]), found[name].part
+    targets = lora_targets(model, modules)
+    remaining = dict(adapter.tensors)
+    for name in sorted({key.rpartition(".lora_")[0] for key in remaining if ".lora_" in key}):
+        a_RI, b_OR = (remaining.pop(f"{name}.lora_{matrix}.weight", None) for matrix in ("A", "B"))
+        if name not in targets or a_RI is None or b_OR is None:
+            raise _mismatch(adapter, f"{name}.lora_A and .lora_B")
+        linear, part = to_lora_linear(model, modules, targets[name]), targets[name].part
         rank, inputs = a_RI.shape
         if inputs != linear.weight.shape[1] or b_OR.shape != (linear.sizes[part], rank):
-            raise _strange(adapter, f"{name}.lora_A and .lora_B of shapes {tuple(a_RI.shape)}, {tuple(b_OR.shape)}")
-        a_RI, b_OR = (one.to(linear.weight.device, torch.float32) for one in (a_RI, b_OR))
-        linear.put_pair(part, a_RI, b_OR, scale_of(adapter.alpha, rank, adapter.stabilised))
-    _put_whole_ends(model, modules, adapter, left)
-    _put_rows(model, modules, adapter, left)
-    if left:
-        raise _strange(adapter, min(left))
+            raise _mismatch(adapter, f"{name}.lora_A and .lora_B of shapes {tuple(a_RI.shape)}, {tuple(b_OR.shape)}")
+        a_RI, b_OR = (matrix.to(linear.weight.device, torch.float32) for matrix in (a_RI, b_OR))
+        linear.add_pair(part, a_RI, b_OR, lora_scale(adapter.alpha, rank, adapter.rank_stabilised))
+    _load_full_matrices(model, modules, adapter, remaining)
+    _load_embedding_rows(model, modules, adapter, remaining)
+    for name in [name for name in remaining if name.startswith("heads.")]:
+        weight_KD = remaining.pop(name)
+        if weight_KD.ndim != 2 or weight_KD.shape[1] != model.config.width:
+            raise _mismatch(adapter, f"{name} of shape {tuple(weight_KD.shape)}")
+        model.set_head(name.split(".")[1], weight_KD.to(model.embedding.weight.device, torch.float32))
+    if remaining:
+        raise _mismatch(adapter, min(remaining))
 
 
-def _ends(model: Transformer, modules: Modules) -> dict[str, nn.Embedding | nn.Linear]:
-    """The embedding, and the head where it is a matrix of its own, by their names in the family."""
-    ends: dict[str, nn.Embedding | nn.Linear] = {modules["embedding"][0]: model.embedding}
-    return ends if model.head is None else ends | {modules["head"][0]: model.head}
+def _vocab_matrices(model: Transformer, modules: ModuleNames) -> dict[str, nn.Embedding | nn.Linear]:
+    """The embedding, and the head if it is a separate matrix, by their names in the family."""
+    matrices: dict[str, nn.Embedding | nn.Linear] = {modules["embedding"][0]: model.embedding}
+    return matrices if model.head is None else matrices | {modules["head"][0]: model.head}
 
 
-def _put_whole_ends(model: Transformer, modules: Modules, adapter: Adapter, left: dict[str, torch.Tensor]) -> None:
-    """Put a whole embedding and head in the place of the base's."""
-    whole = {name: left.pop(name) for name in list(left) if _is_whole_end(name)}
-    by_name = {re.sub(r"(\.base_layer|\.modules_to_save)?\.weight$", "", name): one for name, one in whole.items()}
+def _load_full_matrices(
+    model: Transformer, modules: ModuleNames, adapter: Adapter, remaining: dict[str, torch.Tensor]
+) -> None:
+    """Replace the embedding and head of the base by full ones in the adapter."""
+    full = {name: remaining.pop(name) for name in list(remaining) if _is_full_matrix(name)}
+    by_name = {re.sub(r"(\.base_layer|\.modules_to_save)?\.weight$", "", name): tensor for name, tensor in full.items()}
     tied = by_name.pop(modules["head"][0], None) if model.head is None else None
     if tied is not None and not torch.equal(tied, by_name.get(modules["embedding"][0], tied)):
         raise ValueError(
-            f"{adapter.folder}: embedding and head were trained apart, but in the base they are one matrix (tied); "
-            "untie the base first, or train the adapter again with the new tokens' rows alone"
+            f"{adapter.folder}: embedding and head were trained separately, but the base ties them; untie the base "
+            "first, or train the adapter again with rows of the new tokens only"
         )
-    for name, end in _ends(model, modules).items():
+    for name, matrix in _vocab_matrices(model, modules).items():
         tensor = by_name.pop(name, None)
         if tensor is not None:
-            if tensor.shape != end.weight.shape:
-                raise _strange(adapter, f"{name}.weight of shape {tuple(tensor.shape)}")
+            if tensor.shape != matrix.weight.shape:
+                raise _mismatch(adapter, f"{name}.weight of shape {tuple(tensor.shape)}")
             with torch.no_grad():
-                end.weight.copy_(tensor)
+                matrix.weight.copy_(tensor)
     if by_name:
-        raise _strange(adapter, min(by_name))
+        raise _mismatch(adapter, min(by_name))
 
 
-def _put_rows(model: Transformer, modules: Modules, adapter: Adapter, left: dict[str, torch.Tensor]) -> None:
-    """Put trained rows in the place of those that the base has for their tokens."""
-    rows = {name.removesuffix(f".{_ROWS}"): left.pop(name) for name in list(left) if name.endswith(f".{_ROWS}")}
+def _load_embedding_rows(
+    model: Transformer, modules: ModuleNames, adapter: Adapter, remaining: dict[str, torch.Tensor]
+) -> None:
+    """Load trained rows of tokens, which replace those of the base."""
+    rows = {
+        name.removesuffix(f".{_ROWS}"): remaining.pop(name) for name in list(remaining) if name.endswith(f".{_ROWS}")
+    }
     if not rows:
         return
-    embedding, *others = _ends(model, modules)
-    ids = {name: _tokens_of(adapter, name) for name in rows}
+    embedding, *others = _vocab_matrices(model, modules)
+    ids = {name: _token_ids_of(adapter, name) for name in rows}
     known = list(ids.get(embedding, ()))
-    if not known or set(rows) - {embedding, *others} or any(list(one) != known for one in ids.values()):
-        raise _strange(adapter, "rows of tokens other than those of its embedding")
+    if not known or set(rows) - {embedding, *others} or any(list(tokens) != known for tokens in ids.values()):
+        raise _mismatch(adapter, "trained rows of other tokens than those of the embedding")
     tables = []
-    for name, end in _ends(model, modules).items():
+    for name, matrix in _vocab_matrices(model, modules).items():
         table = rows.get(name)
         if table is None:
-            table = end.weight[torch.tensor(known, device=end.weight.device)].detach()
+            table = matrix.weight[torch.tensor(known, device=matrix.weight.device)].detach()
         if table.shape != (len(known), model.config.width) or max(known) >= model.config.vocab:
-            raise _strange(adapter, f"rows of {name} of shape {tuple(table.shape)} for {len(known)} tokens")
+            raise _mismatch(adapter, f"rows of {name} of shape {tuple(table.shape)} for {len(known)} tokens")
         tables.append(table.to(model.embedding.weight.device, torch.float32))
-    model.token_rows = TokenRows(known, model.config.vocab, tables[0], tables[1] if others else None)
+    model.embedding_rows = TrainedEmbeddingRows(known, model.config.vocab, tables[0], tables[1] if others else None)
 
 
-def _tokens_of(adapter: Adapter, module: str) -> Sequence[int]:
-    """The tokens whose rows of a module were trained; a list without a name is of the embedding."""
+def _token_ids_of(adapter: Adapter, module: str) -> Sequence[int]:
+    """Tokens whose rows of a module were trained; a list without a name belongs to the embedding."""
     for name, ids in adapter.tokens.items():
         if module == name or module.endswith(f".{name}" if name else ""):
             return ids
     return ()
 
 
-def _strange(adapter: Adapter, what: str) -> ValueError:
-    return ValueError(f"{adapter.folder / ADAPTER_WEIGHTS} holds {what}, which does not belong beside {adapter.base}")
+def _mismatch(adapter: Adapter, what: str) -> ValueError:
+    return ValueError(
+        f"{adapter.folder / ADAPTER_WEIGHTS} contains {what}, which does not match the base {adapter.base}"
+    )

@@ -1,4 +1,4 @@
-"""What a model's folder holds, in memory."""
+"""A model folder in memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tutelage.tokenizer import Tokenizer
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model together with the tokenizer it reads and writes with, and what its folder says of chats.
+    """A model with its tokenizer and chat settings.
 
-    model:      where its architecture is none of ours, a `ForeignModel`, which answers to the same calls.
-    hub_config: the config.json of its family as it was read; None for a model made here.
+    model:      an `HFModel`, which has the same interface, if the architecture is not built in.
+    hub_config: the config.json of its family as it was loaded; None for a model trained from scratch.
     """
 
     model: Transformer
@@ -25,4 +25,4 @@ class Checkpoint:
     hub_config: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        self.model.tokens = self.tokenizer.vocab_size
+        self.model.token_count = self.tokenizer.vocab_size

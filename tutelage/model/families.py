@@ -1,5 +1,5 @@
-"""Published families of models as settings of the one transformer: what their config.json says. Each is a row of one
-table; where a row is silent, a family is as Llama."""
+"""Published families as configurations of `Transformer`: conversion from and to their config.json. Each family is one
+row of a table; what a row omits is as in Llama."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import msgspec
 
 from tutelage.config import SettingsError, convert
 from tutelage.model.hub_config import HubConfig, rope_settings
-from tutelage.model.layout import GEMMA, GPT2, LLAMA, OLMO2, PHI3, Modules
 from tutelage.model.sizes import Llama3Scaling, ModelConfig, YarnScaling
+from tutelage.model.tensor_map import GEMMA, GPT2, LLAMA, OLMO2, PHI3, ModuleNames
 
-# What a model may be made of that this transformer has not, by the key that says so in config.json.
-REFUSED = {
-    "quantization_config": "its weights are quantised; use the checkpoint they were made from",
-    "use_bidirectional_attention": "it looks at text in both directions; only models that read forwards can be trained",
-    "add_cross_attention": "it attends to another model (add_cross_attention), which is not supported",
+# Unsupported features, by the key that enables them in config.json.
+UNSUPPORTED = {
+    "quantization_config": "its weights are quantised; use the original checkpoint",
+    "use_bidirectional_attention": "its attention is bidirectional; only causal models are supported",
+    "add_cross_attention": "it has cross-attention (add_cross_attention), which is not supported",
     "scale_attn_by_inverse_layer_idx": "its attention is scaled by layer, which is not supported",
 }
 
@@ -27,15 +27,15 @@ REFUSED = {
 class Family:
     """One family.
 
-    architecture: the class of `transformers` that holds it.
-    modules:      what it calls our modules.
-    settings:     what of its config.json becomes settings other than Llama's.
-    defaults:     what its config.json means where it is silent.
-    renamed:      its names for what other families call otherwise.
+    architecture: its class in transformers.
+    modules:      its names for our modules.
+    settings:     maps its config.json to the fields that differ from Llama's.
+    defaults:     values of keys that its config.json omits.
+    renamed:      maps its keys to the keys of other families.
     """
 
     architecture: str
-    modules: Modules
+    modules: ModuleNames
     settings: Callable[[HubConfig], dict[str, Any]]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     renamed: Mapping[str, str] = field(default_factory=dict)
@@ -60,21 +60,21 @@ def _qwen3(c: HubConfig) -> dict[str, Any]:
 
 
 def _qwen_window(c: HubConfig) -> dict[str, Any]:
-    """The layers from `max_window_layers` on, unless the layers are listed."""
+    """Layers from `max_window_layers` on have a sliding window, unless `layer_types` lists them."""
     layers = range(c.num_hidden_layers)
     kinds = c.layer_types or ["sliding_attention" if i >= c.max_window_layers else "full_attention" for i in layers]
-    return _window_of(c, kinds) if c.use_sliding_window else {}
+    return _window_settings(c, kinds) if c.use_sliding_window else {}
 
 
 def _smollm3(c: HubConfig) -> dict[str, Any]:
     layers = range(c.num_hidden_layers)
-    turned = c.no_rope_layers
-    if turned is None:
-        turned = [int((i + 1) % c.no_rope_layer_interval != 0) for i in layers]
-    _check_count(c, "no_rope_layers", turned)
-    kinds = c.layer_types or ["full_attention" if turned[i] else "sliding_attention" for i in layers]
-    unrotated = [i for i in layers if not turned[i]]
-    return {**_llama(c), "unrotated": unrotated, **(_window_of(c, kinds) if c.use_sliding_window else {})}
+    uses_rope = c.no_rope_layers  # 1 where a layer has RoPE
+    if uses_rope is None:
+        uses_rope = [int((i + 1) % c.no_rope_layer_interval != 0) for i in layers]
+    _check_count(c, "no_rope_layers", uses_rope)
+    kinds = c.layer_types or ["full_attention" if uses_rope[i] else "sliding_attention" for i in layers]
+    unrotated = [i for i in layers if not uses_rope[i]]
+    return {**_llama(c), "unrotated": unrotated, **(_window_settings(c, kinds) if c.use_sliding_window else {})}
 
 
 def _olmo2(c: HubConfig) -> dict[str, Any]:
@@ -88,11 +88,11 @@ def _gemma2(c: HubConfig) -> dict[str, Any]:
 
 def _gemma3(c: HubConfig) -> dict[str, Any]:
     layers = range(c.num_hidden_layers)
-    every = c.sliding_window_pattern
-    kinds = c.layer_types or ["sliding_attention" if (i + 1) % every else "full_attention" for i in layers]
+    period = c.sliding_window_pattern
+    kinds = c.layer_types or ["sliding_attention" if (i + 1) % period else "full_attention" for i in layers]
     local = (c.rope_parameters or {}).get("sliding_attention") or {}
     if local.get("rope_type", "default") != "default":
-        raise ValueError(f"its windowed layers have rope_type '{local['rope_type']}', which is not supported")
+        raise ValueError(f"its sliding-window layers have rope_type '{local['rope_type']}', which is not supported")
     theta = local.get("rope_theta", c.rope_local_base_freq)
     return {**_gemma(c, kinds), "qk_norm": True, "window_rope_theta": theta}
 
@@ -100,7 +100,7 @@ def _gemma3(c: HubConfig) -> dict[str, Any]:
 def _gemma(c: HubConfig, kinds: list[str]) -> dict[str, Any]:
     return {
         **_llama(c),
-        **_window_of(c, kinds),
+        **_window_settings(c, kinds),
         "norm": "rms_zero_centred",
         "norm_place": "both",
         "attention_scale": c.query_pre_attn_scalar**-0.5,
@@ -119,7 +119,7 @@ def _gpt2(c: HubConfig) -> dict[str, Any]:
     }
 
 
-def _window_of(c: HubConfig, kinds: list[str]) -> dict[str, Any]:
+def _window_settings(c: HubConfig, kinds: list[str]) -> dict[str, Any]:
     _check_count(c, "layer_types", kinds)
     unknown = set(kinds) - {"sliding_attention", "full_attention"}
     if unknown:
@@ -134,7 +134,7 @@ def _check_count(c: HubConfig, name: str, values: list[Any]) -> None:
 
 
 _TIED = {"tie_word_embeddings": True}
-_GEMMA_SAYS = {**_TIED, "hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "sliding_window": 4096}
+_GEMMA_DEFAULTS = {**_TIED, "hidden_act": "gelu_pytorch_tanh", "head_dim": 256, "sliding_window": 4096}
 FAMILIES: dict[str, Family] = {
     "llama": Family("LlamaForCausalLM", LLAMA, _llama),
     "mistral": Family("MistralForCausalLM", LLAMA, _mistral, {"num_key_value_heads": 8, "sliding_window": 4096}),
@@ -146,14 +146,14 @@ FAMILIES: dict[str, Family] = {
         "Gemma2ForCausalLM",
         GEMMA,
         _gemma2,
-        {**_GEMMA_SAYS, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
+        {**_GEMMA_DEFAULTS, "attn_logit_softcapping": 50.0, "final_logit_softcapping": 30.0},
         {"hidden_activation": "hidden_act"},
     ),
     "gemma3_text": Family(
         "Gemma3ForCausalLM",
         GEMMA,
         _gemma3,
-        {**_GEMMA_SAYS, "rope_theta": 1e6},
+        {**_GEMMA_DEFAULTS, "rope_theta": 1e6},
         {"hidden_activation": "hidden_act", "_sliding_window_pattern": "sliding_window_pattern"},
     ),
     "phi3": Family("Phi3ForCausalLM", PHI3, _mistral, {"rms_norm_eps": 1e-5}),
@@ -173,30 +173,30 @@ FAMILIES: dict[str, Family] = {
         },
     ),
 }
-_NO_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+_NO_SPECIAL_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 _GATED = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu_tanh", "gelu_new": "geglu_tanh"}
 _UNGATED = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
 
 
 def read_config(table: Mapping[str, Any], where: str) -> ModelConfig:
-    """The settings that a family's config.json stands for. `where` names the file in errors.
+    """The ModelConfig of a family's config.json. `where` names the file in errors.
 
     Raises:
-        ValueError: the family is not known, a number is missing, or the model has what this transformer has not.
+        ValueError: the family is unknown, a key is missing, or the model uses an unsupported feature.
     """
     kind = table.get("model_type")
     if kind not in FAMILIES:
         known = ", ".join(FAMILIES)
-        raise ValueError(f"{where}: models of type '{kind}' are not supported; those that are: {known}")
-    refused = [why for key, why in REFUSED.items() if table.get(key)]
-    if refused:
-        raise ValueError(f"{where}: {refused[0]}")
+        raise ValueError(f"{where}: models of type '{kind}' are not supported; supported: {known}")
+    problems = [problem for key, problem in UNSUPPORTED.items() if table.get(key)]
+    if problems:
+        raise ValueError(f"{where}: {problems[0]}")
     family = FAMILIES[kind]
-    said = {**family.defaults, **{family.renamed.get(key, key): value for key, value in table.items()}}
-    fields = [f for f in msgspec.structs.fields(HubConfig) if f.name in said]
-    # Where null means nothing of its own, it is silence.
-    read = {f.name: said[f.name] for f in fields if said[f.name] is not None or f.default is None}
-    c = convert(read, HubConfig, where)
+    values = {**family.defaults, **{family.renamed.get(key, key): value for key, value in table.items()}}
+    fields = [f for f in msgspec.structs.fields(HubConfig) if f.name in values]
+    # A null is the same as a missing key, unless null is the default.
+    known_values = {f.name: values[f.name] for f in fields if values[f.name] is not None or f.default is None}
+    c = convert(known_values, HubConfig, where)
     try:
         settings = {**_common(c, kind), **family.settings(c)}
         return convert(settings, ModelConfig, where)
@@ -207,15 +207,15 @@ def read_config(table: Mapping[str, Any], where: str) -> ModelConfig:
 
 
 def _common(c: HubConfig, kind: str) -> dict[str, Any]:
-    """What all families say alike; Llama's way where they may differ."""
+    """Fields that all families share, as in Llama where they may differ."""
     acts = _UNGATED if kind == "gpt2" else _GATED
     if c.hidden_act not in acts:
-        raise ValueError(f"its activation '{c.hidden_act}' is not supported; those that are: {', '.join(acts)}")
+        raise ValueError(f"its activation '{c.hidden_act}' is not supported; supported: {', '.join(acts)}")
     kv_heads = c.num_key_value_heads or c.num_attention_heads
     if min(c.vocab_size, c.hidden_size, c.num_hidden_layers, c.num_attention_heads, c.max_position_embeddings) < 1:
         raise ValueError("every size must be at least 1")
     if c.num_attention_heads % kv_heads:
-        raise ValueError(f"num_attention_heads {c.num_attention_heads} is no multiple of {kv_heads} key-value heads")
+        raise ValueError(f"num_attention_heads {c.num_attention_heads} is not a multiple of {kv_heads} key-value heads")
     if kind != "gpt2" and c.intermediate_size is None:
         raise ValueError("'intermediate_size' is not set")
     settings = {
@@ -234,32 +234,36 @@ def _common(c: HubConfig, kind: str) -> dict[str, Any]:
         "bias": False,
         "qk_norm": False,
         "tied": c.tie_word_embeddings,
+        "output_heads": c.output_heads,
     }
     return settings | ({"rope_theta": c.rope_theta} if kind == "gpt2" else rope_settings(c, kind))
 
 
-def write_config(config: ModelConfig, kept: Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """The config.json of a model in a family's layout: the one it came with, brought up to date; for a model made here
-    that of the first family it fits, None where it fits none."""
-    if kept is None:
-        tables = (_as_llama(config), _as_gpt2(config))
-        return next((table for table in tables if _stands_for(table, config)), None)
-    was = read_config(kept, "config.json")
-    theirs = {ours: name for name, ours in FAMILIES[kept["model_type"]].renamed.items()}
-    table = dict(kept)
-    if config.vocab != was.vocab:
+def write_config(config: ModelConfig, loaded: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """The config.json of a model in its family's layout: `loaded`, which it came with, updated. If that is None, the
+    config.json of the first family that the model fits, or None if it fits none."""
+    if loaded is None:
+        heads = {"output_heads": config.output_heads} if config.output_heads else {}
+        tables = (_as_llama(config) | heads, _as_gpt2(config) | heads)
+        return next((table for table in tables if _describes(table, config)), None)
+    old = read_config(loaded, "config.json")
+    theirs = {ours: name for name, ours in FAMILIES[loaded["model_type"]].renamed.items()}
+    table = dict(loaded)
+    if config.vocab != old.vocab:
         table["vocab_size"] = config.vocab
-    if config.context != was.context:
+    if config.context != old.context:
         table[theirs.get("max_position_embeddings", "max_position_embeddings")] = config.context
-        if isinstance(was.rope_scaling, Llama3Scaling | YarnScaling):  # silence would mean the new context
-            where = "rope_scaling" if kept.get("rope_scaling") else "rope_parameters"
-            stretched = {"original_max_position_embeddings": was.rope_scaling.original_context}
-            table[where] = {"factor": was.rope_scaling.factor, **stretched, **table[where]}
-    assert _stands_for(table, config), "the settings changed in more than vocabulary and context"
+        if isinstance(old.rope_scaling, Llama3Scaling | YarnScaling):  # its default would be the new context
+            key = "rope_scaling" if loaded.get("rope_scaling") else "rope_parameters"
+            original = {"original_max_position_embeddings": old.rope_scaling.original_context}
+            table[key] = {"factor": old.rope_scaling.factor, **original, **table[key]}
+    if config.output_heads != old.output_heads:
+        table["output_heads"] = config.output_heads
+    assert _describes(table, config), "more than vocabulary, context and heads changed"
     return table
 
 
-def _stands_for(table: Mapping[str, Any], config: ModelConfig) -> bool:
+def _describes(table: Mapping[str, Any], config: ModelConfig) -> bool:
     try:
         return read_config(table, "config.json") == config
     except ValueError:
@@ -282,7 +286,7 @@ def _as_llama(c: ModelConfig) -> dict[str, Any]:
         "rms_norm_eps": c.norm_eps,
         "rope_theta": c.rope_theta,
         "tie_word_embeddings": c.tied,
-        **_NO_TOKENS,
+        **_NO_SPECIAL_TOKENS,
     }
 
 
@@ -300,5 +304,5 @@ def _as_gpt2(c: ModelConfig) -> dict[str, Any]:
         "layer_norm_epsilon": c.norm_eps,
         "tie_word_embeddings": c.tied,
         **{f"{part}_pdrop": 0.0 for part in ("attn", "embd", "resid")},
-        **_NO_TOKENS,
+        **_NO_SPECIAL_TOKENS,
     }

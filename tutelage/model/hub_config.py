@@ -1,4 +1,4 @@
-"""What is read of a published model's config.json, and how it says the angles of rotary positions."""
+"""The keys of a published model's config.json that are used, and conversion of its RoPE settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tutelage.model.sizes import LinearScaling, Llama3Scaling, LongScaling, Rope
 
 
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """What is read of a family's config.json, by the names that `transformers` gives it there."""
+    """The keys of a family's config.json that are used, as named by transformers; `output_heads` is ours."""
 
     vocab_size: int
     hidden_size: int
@@ -44,10 +44,11 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     attn_logit_softcapping: float | None = None
     final_logit_softcapping: float | None = None
     scale_attn_weights: bool = True
+    output_heads: dict[str, int] = {}
 
 
 def rope_settings(c: HubConfig, kind: str) -> dict[str, Any]:
-    """The angles: transformers 5 writes all of them as `rope_parameters`, older ones as two keys."""
+    """The RoPE fields of ModelConfig. transformers 5 saves all as `rope_parameters`, older versions as two keys."""
     table = c.rope_scaling or c.rope_parameters or {}
     if kind == "gemma3_text":
         table = table.get("full_attention", table)
@@ -55,25 +56,25 @@ def rope_settings(c: HubConfig, kind: str) -> dict[str, Any]:
         raise ValueError("its rope_parameters differ by layer, which is not supported")
     share = table.get("partial_rotary_factor", c.partial_rotary_factor)
     if share != 1 and kind != "phi3":
-        raise ValueError("it turns only a part of each head (partial_rotary_factor), which is not supported")
+        raise ValueError("it rotates only a part of each head (partial_rotary_factor), which is not supported")
     settings = {"rope_theta": table.get("rope_theta") or c.rope_theta, "rotary_share": share}
     scaling = _rope_scaling(c, kind, table)
     if isinstance(scaling, LongScaling):
-        # Texts beyond it have other divisors, and would need their earlier keys turned anew.
+        # Longer texts use other divisors, and would need the cached keys of earlier tokens rotated again.
         settings["context"] = min(c.max_position_embeddings, _original_context(c, table))
     plain = None if scaling is None else msgspec.to_builtins(scaling)
     return {**settings, "rope_scaling": plain}
 
 
 def _original_context(c: HubConfig, table: Mapping[str, Any]) -> int:
-    """A key of its own (Phi-3) goes before that of the table."""
-    said = c.original_max_position_embeddings or table.get("original_max_position_embeddings")
-    return int(said or c.max_position_embeddings)
+    """The key of the config (Phi-3) takes precedence over that of the RoPE table."""
+    original = c.original_max_position_embeddings or table.get("original_max_position_embeddings")
+    return int(original or c.max_position_embeddings)
 
 
 def _rope_scaling(c: HubConfig, kind: str, table: Mapping[str, Any]) -> RopeScaling | None:
     name = table.get("rope_type") or table.get("type") or "default"
-    if kind == "phi3" and name in ("su", "yarn"):  # what LongRoPE was called before
+    if kind == "phi3" and name in ("su", "yarn"):  # former names of LongRoPE
         name = "longrope"
     original = _original_context(c, table)
     try:
@@ -100,7 +101,7 @@ def _rope_scaling(c: HubConfig, kind: str, table: Mapping[str, Any]) -> RopeScal
                 return LongScaling(divisors=divisors, magnitude=grown if magnitude is None else float(magnitude))
     except KeyError as error:
         raise ValueError(f"its rope of type '{name}' lacks {error.args[0]}") from None
-    raise ValueError(f"its rope_type '{name}' is not supported; those that are: linear, llama3, yarn, longrope")
+    raise ValueError(f"its rope_type '{name}' is not supported; supported: linear, llama3, yarn, longrope")
 
 
 def _yarn(c: HubConfig, table: Mapping[str, Any], original: int) -> YarnScaling:

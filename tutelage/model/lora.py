@@ -1,10 +1,10 @@
-"""Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): the weights stay as they are, and beside each matrix W of a
-block a pair of small ones is trained, so that it acts as W + scale B A.
+"""Low-rank adaptation (LoRA, Hu et al. 2021, arXiv 2106.09685): weights are frozen, and beside each matrix W of a block
+a pair of small matrices is trained, so that it acts as W + scale * B A.
 
-Our blocks hold matrices that published families keep apart, one above the other: each such part has a pair of its own,
-under the family's name for it, so that an adapter is what other programs write and read.
+Our blocks fuse matrices that published families keep separate. Each part has its own pair, under the family's name for
+it, so that adapters are compatible with PEFT.
 
-Shape suffixes: N tokens end to end, I inputs, O outputs, R rank.
+Shape suffixes: N tokens laid end to end, I inputs, O outputs, R rank.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ import torch.nn.functional as F
 from torch import nn
 
 from tutelage.config import Settings, SettingsError, suggest
-from tutelage.model.layout import Modules, part_rows, their_names
-from tutelage.model.token_rows import TokenRows
+from tutelage.model.embedding_rows import TrainedEmbeddingRows
+from tutelage.model.parts import parts
+from tutelage.model.tensor_map import ModuleNames, family_names
 from tutelage.model.transformer import Transformer
 
-# The matrices of a block that can have low-rank pairs beside them.
+# The matrices of a block that can have LoRA pairs.
 MATRICES = ("qkv", "attention_out", "mlp_up", "mlp_down")
 
 
 class LoraSettings(Settings, frozen=True, kw_only=True):
-    """Train low-rank matrices beside the weights, in place of the weights.
+    """Train low-rank matrices beside frozen weights.
 
     rank:            inner size of each pair.
-    alpha:           a pair's product is multiplied by alpha / rank.
-    targets:         which matrices get a pair, by the names that the model's family has for them ("q_proj", "c_attn");
-                     all of the blocks where left out, as attention alone learns less (Schulman et al. 2025, "LoRA
-                     Without Regret").
+    alpha:           the product B A is multiplied by alpha / rank.
+    targets:         matrices with a pair, by the names of the model's family ("q_proj", "c_attn"); default all matrices
+                     of the blocks, as attention alone learns less (Schulman et al. 2025, "LoRA Without Regret").
     rank_stabilised: multiply by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv 2312.03732).
-    base_dtype:      what the frozen weights are held in, and worked with; the trained ones are float32 anyway.
+    base_dtype:      dtype of the frozen weights and their matrix products; trained weights are always float32.
     """
 
     rank: int = 16
@@ -51,19 +51,19 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
         if not 0 < self.alpha < math.inf:
             raise SettingsError(f"alpha is {self.alpha}; it must be above 0")
         if self.targets is not None and not self.targets:
-            raise SettingsError("targets names no matrix; leave it out for all of them")
+            raise SettingsError("targets is empty; leave it out to target all matrices")
 
 
-def scale_of(alpha: float, rank: int, stabilised: bool) -> float:
-    """What a pair's product is multiplied by."""
+def lora_scale(alpha: float, rank: int, stabilised: bool) -> float:
+    """The factor of B A."""
     return alpha / (math.sqrt(rank) if stabilised else rank)
 
 
 class LoraLinear(nn.Module):
-    """A frozen linear map with low-rank pairs beside its parts.
+    """A frozen linear layer with LoRA pairs beside its parts.
 
-    sizes:  the outputs of each part, by its name, in order.
-    lora_A: float32 [R, I] by part; lora_B: float32 [O of the part, R]. A part without them stays as it is.
+    sizes:  output size of each part by its name, in row order.
+    lora_A: float32 [R, I] by part; lora_B: float32 [O of the part, R]. A part without a pair is unchanged.
     """
 
     bias: torch.Tensor | None
@@ -74,8 +74,8 @@ class LoraLinear(nn.Module):
         self.lora_A, self.lora_B = nn.ParameterDict(), nn.ParameterDict()
         self.scales: dict[str, float] = {}
 
-    def put_pair(self, part: str, a_RI: torch.Tensor, b_OR: torch.Tensor, scale: float) -> None:
-        """Train this pair beside a part from now on."""
+    def add_pair(self, part: str, a_RI: torch.Tensor, b_OR: torch.Tensor, scale: float) -> None:
+        """Add a pair, to be trained, to a part."""
         self.lora_A[part], self.lora_B[part] = nn.Parameter(a_RI), nn.Parameter(b_OR)
         self.scales[part] = scale
 
@@ -83,11 +83,11 @@ class LoraLinear(nn.Module):
         y_NO = F.linear(x_NI, self.weight, self.bias)
         if not torch.is_autocast_enabled(x_NI.device.type):
             x_NI = x_NI.to(torch.promote_types(x_NI.dtype, torch.float32))
-        pieces = y_NO.split(list(self.sizes.values()), dim=-1)
-        summed = [self._with_pair(part, x_NI, piece) for part, piece in zip(self.sizes, pieces, strict=True)]
-        return summed[0] if len(summed) == 1 else torch.cat(summed, dim=-1)
+        split = y_NO.split(list(self.sizes.values()), dim=-1)
+        adapted = [self._add_lora(part, x_NI, y_part) for part, y_part in zip(self.sizes, split, strict=True)]
+        return adapted[0] if len(adapted) == 1 else torch.cat(adapted, dim=-1)
 
-    def _with_pair(self, part: str, x_NI: torch.Tensor, y_NO: torch.Tensor) -> torch.Tensor:
+    def _add_lora(self, part: str, x_NI: torch.Tensor, y_NO: torch.Tensor) -> torch.Tensor:
         if part not in self.scales:
             return y_NO
         inner_NR = F.linear(x_NI, self.lora_A[part]) * self.scales[part]
@@ -95,11 +95,11 @@ class LoraLinear(nn.Module):
 
     @torch.no_grad()
     def merged(self) -> nn.Linear:
-        """The plain linear map of the same outputs. The products are made in float32; the frozen weight is changed."""
+        """A plain linear layer with the same outputs. B A is computed in float32 and added to the weight in place."""
         for part, rows_OI in zip(self.sizes, self.weight.split(list(self.sizes.values())), strict=True):
             if part in self.scales:
-                change_OI = self.lora_B[part] @ self.lora_A[part] * self.scales[part]
-                rows_OI.copy_(rows_OI.to(change_OI.dtype) + change_OI)
+                delta_OI = self.lora_B[part] @ self.lora_A[part] * self.scales[part]
+                rows_OI.copy_(rows_OI.to(delta_OI.dtype) + delta_OI)
         outputs, inputs = self.weight.shape
         linear = nn.Linear(inputs, outputs, bias=self.bias is not None, device="meta")
         linear.weight = nn.Parameter(self.weight.detach())
@@ -109,121 +109,126 @@ class LoraLinear(nn.Module):
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a pair can stand: in which block, beside which of its matrices, and which part of that."""
+class LoraTarget:
+    """A place for a LoRA pair: a part of a matrix of a block."""
 
     block: nn.Module
     matrix: str
     part: str
 
     def linear(self) -> nn.Linear | LoraLinear:
+        """The layer that holds the matrix."""
         return getattr(self.block, self.matrix)
 
 
-def places(model: Transformer, modules: Modules) -> dict[str, Place]:
-    """Every matrix that can have a pair beside it, by its whole name in the model's family."""
+def lora_targets(model: Transformer, modules: ModuleNames) -> dict[str, LoraTarget]:
+    """All possible targets, by their full names in the model's family."""
     return {
-        name: Place(block, matrix, name.rpartition(".")[2])
+        name: LoraTarget(block, matrix, name.rpartition(".")[2])
         for layer, block in enumerate(model.blocks)
         for matrix in MATRICES
-        for name in _part_names(modules, layer, matrix)
+        for name in _family_parts(modules, layer, matrix)
     }
 
 
-def _part_names(modules: Modules, layer: int, matrix: str) -> list[str]:
-    return [name.removesuffix(".weight") for name in their_names(modules, f"blocks.{layer}.{matrix}.weight")]
+def _family_parts(modules: ModuleNames, layer: int, matrix: str) -> list[str]:
+    return [name.removesuffix(".weight") for name in family_names(modules, f"blocks.{layer}.{matrix}.weight")]
 
 
-def all_targets(modules: Modules) -> list[str]:
-    """The last parts of the names of all matrices that can have a pair, each once."""
-    names = [name for matrix in MATRICES for name in _part_names(modules, 0, matrix)]
+def default_targets(modules: ModuleNames) -> list[str]:
+    """The short names of all possible targets, each once, such as "q_proj"."""
+    names = [name for matrix in MATRICES for name in _family_parts(modules, 0, matrix)]
     return list(dict.fromkeys(name.rpartition(".")[2] for name in names))
 
 
-def _chosen(names: Sequence[str], targets: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The whole names that end with a target, as PEFT chooses them."""
+def _match_targets(names: Sequence[str], targets: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The full names that end with a target; the rule of PEFT."""
     for target in targets:
         if not any(f".{name}".endswith(f".{target}") for name in names):
             raise SettingsError(f"lora.targets names '{target}', which the model does not have{suggest(target, known)}")
     return [name for name in names if any(f".{name}".endswith(f".{target}") for target in targets)]
 
 
-def make_room(model: Transformer, modules: Modules, place: Place) -> LoraLinear:
-    """The matrix at a place, ready to have pairs beside its parts."""
-    linear = place.linear()
+def to_lora_linear(model: Transformer, modules: ModuleNames, target: LoraTarget) -> LoraLinear:
+    """The layer of a target, replaced by a LoraLinear if it is not one yet."""
+    linear = target.linear()
     if isinstance(linear, nn.Linear):
-        parts = [name.rpartition(".")[2] for name in _part_names(modules, 0, place.matrix)]
-        rows = part_rows(model.config, linear.out_features, len(parts))
-        linear = LoraLinear(linear, dict(zip(parts, rows, strict=True)))
-        setattr(place.block, place.matrix, linear)
+        names = [name.rpartition(".")[2] for name in _family_parts(modules, 0, target.matrix)]
+        rows = [part.rows for part in parts(model.config, f"blocks.0.{target.matrix}.weight")]
+        if len(names) == 1:  # the family fuses the matrix too, and its adapters have one pair for all
+            rows = [slice(None)]
+        sizes = [len(range(linear.out_features)[part]) for part in rows]
+        linear = LoraLinear(linear, dict(zip(names, sizes, strict=True)))
+        setattr(target.block, target.matrix, linear)
     return linear
 
 
-def freeze(model: nn.Module) -> None:
-    """Train nothing of a model; what is put beside its weights from now on is trained."""
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
-        parameter.grad = None
+def freeze(model: Transformer) -> None:
+    """Freeze all parameters but those of named heads; parameters added later are trained."""
+    for name, parameter in model.named_parameters():
+        if not name.startswith("heads."):
+            parameter.requires_grad_(False)
+            parameter.grad = None
 
 
 def add_lora(
-    model: Transformer, modules: Modules, settings: LoraSettings, new_tokens: Sequence[int], seed: int
+    model: Transformer, modules: ModuleNames, settings: LoraSettings, new_tokens: Sequence[int], seed: int
 ) -> None:
-    """Freeze a model and put pairs beside its matrices, and rows of their own under its new tokens; the model computes
-    what it computed before. `modules` is what its family calls its modules.
+    """Freeze a model, add LoRA pairs to its matrices and trained rows for its new tokens; its outputs do not change.
+    `modules` are its family's names.
 
-    A is drawn as the first implementation draws it, uniformly within 1 / sqrt(I); B is zero.
+    A is uniform within 1 / sqrt(I), as in the original implementation; B is zero.
 
     Raises:
-        SettingsError: a target is no matrix of the model, or the rank is larger than that of any.
+        SettingsError: a target is not a matrix of the model, or the rank is larger than that of every matrix.
     """
     freeze(model)
-    found = places(model, modules)
+    targets = lora_targets(model, modules)
     generator = torch.Generator().manual_seed(seed)
-    scale, known = scale_of(settings.alpha, settings.rank, settings.rank_stabilised), all_targets(modules)
-    chosen = _chosen(list(found), known if settings.targets is None else settings.targets, known)
-    rooms = [(make_room(model, modules, found[name]), found[name].part) for name in chosen]
-    _refuse_rank(settings.rank, rooms)
-    for linear, part in rooms:
+    scale, known = lora_scale(settings.alpha, settings.rank, settings.rank_stabilised), default_targets(modules)
+    names = _match_targets(list(targets), known if settings.targets is None else settings.targets, known)
+    adapted = [(to_lora_linear(model, modules, targets[name]), targets[name].part) for name in names]
+    _check_rank(settings.rank, adapted)
+    for linear, part in adapted:
         inputs, device = linear.weight.shape[1], linear.weight.device
         a_RI = (torch.rand((settings.rank, inputs), generator=generator) * 2 - 1) / math.sqrt(inputs)
         b_OR = torch.zeros(linear.sizes[part], settings.rank)
-        linear.put_pair(part, a_RI.to(device), b_OR.to(device), scale)
+        linear.add_pair(part, a_RI.to(device), b_OR.to(device), scale)
     if new_tokens:
         ids = torch.tensor(list(new_tokens), device=model.embedding.weight.device)
-        rows = [None if end is None else end.weight[ids].float() for end in (model.embedding, model.head)]
-        assert rows[0] is not None
-        model.token_rows = TokenRows(new_tokens, model.config.vocab, rows[0], rows[1])
+        embedding_RD = model.embedding.weight[ids].float()
+        head_RD = None if model.head is None else model.head.weight[ids].float()
+        model.embedding_rows = TrainedEmbeddingRows(new_tokens, model.config.vocab, embedding_RD, head_RD)
 
 
-def _refuse_rank(rank: int, rooms: Sequence[tuple[LoraLinear, str]]) -> None:
-    """SettingsError for a rank that no matrix has: its pairs would be larger than what they stand beside."""
-    largest = max(min(linear.sizes[part], linear.weight.shape[1]) for linear, part in rooms)
+def _check_rank(rank: int, adapted: Sequence[tuple[LoraLinear, str]]) -> None:
+    """SettingsError if the rank exceeds that of every matrix: the pairs would be larger than the matrices."""
+    largest = max(min(linear.sizes[part], linear.weight.shape[1]) for linear, part in adapted)
     if rank > largest:
         raise SettingsError(
-            f"lora.rank (--lora) is {rank}, and the matrices of this model have a rank of {largest} at most; a rank of "
+            f"lora.rank (--lora) is {rank}, but the matrices of this model have rank {largest} at most; a rank of "
             f"{min(16, largest)} is usual"
         )
 
 
-def lora_parts(model: Transformer, modules: Modules) -> Iterator[tuple[str, LoraLinear, str]]:
-    """Every pair of a model: the whole name of the matrix it stands beside, where it is held, and the part's name."""
-    for name, place in places(model, modules).items():
-        linear = place.linear()
-        if isinstance(linear, LoraLinear) and place.part in linear.scales:
-            yield name, linear, place.part
+def lora_pairs(model: Transformer, modules: ModuleNames) -> Iterator[tuple[str, LoraLinear, str]]:
+    """All pairs of a model: the full name of the matrix, the layer that holds the pair, and the part's name."""
+    for name, target in lora_targets(model, modules).items():
+        linear = target.linear()
+        if isinstance(linear, LoraLinear) and target.part in linear.scales:
+            yield name, linear, target.part
 
 
 @torch.no_grad()
 def merge_lora(model: Transformer) -> None:
-    """Add every pair to the weights it stands beside, put trained rows into their matrices, and train everything: a
-    model like any other, with the same outputs."""
+    """Merge all pairs and trained rows into the weights, and unfreeze everything: an ordinary model with the same
+    outputs."""
     for block in model.blocks:
         for matrix in MATRICES:
             linear = getattr(block, matrix)
             if isinstance(linear, LoraLinear):
                 setattr(block, matrix, linear.merged())
-    rows, model.token_rows = model.token_rows, None
+    rows, model.embedding_rows = model.embedding_rows, None
     if rows is not None:
         model.embedding.weight[rows.ids_R] = rows.embedding.to(model.embedding.weight)
         if model.head is not None:

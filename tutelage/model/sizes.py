@@ -1,4 +1,4 @@
-"""The shape of a transformer: one dial, depth, from which the rest follows, and what that shape costs."""
+"""The sizes of a transformer, which follow from its depth, and what they cost in parameters, FLOPs and memory."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from tutelage.config import Settings
 
 
 class ModelSettings(Settings, frozen=True, kw_only=True):
-    """What a recipe says of a model. Anything left at None follows from `depth`.
+    """The model section of a recipe. A setting of None follows from `depth`.
 
     depth:       number of blocks.
-    context:     the most tokens one segment may have.
-    width:       size of the residual stream; 64 a block.
-    heads:       query heads; of size 64, or 32 in models narrower than 512.
-    kv_heads:    key and value heads, shared by groups of query heads; as many as `heads`.
-    mlp_width:   hidden size of the MLP; 4 x width, or 8/3 x width (rounded up to 32) for the three matrices of swiglu.
-    position:    rotary angles (Su et al. 2021, arXiv 2104.09864) or a learned vector a position.
+    context:     maximum tokens of a segment.
+    width:       size of the residual stream; default 64 * depth.
+    heads:       query heads; by default of size 64, or 32 if width < 512.
+    kv_heads:    key and value heads, shared by groups of query heads; default `heads`.
+    mlp_width:   hidden size of the MLP; default 4 * width, or 8/3 * width rounded up to 32 for swiglu (3 matrices).
+    position:    rotary embedding (Su et al. 2021, arXiv 2104.09864) or a learned vector per position.
     norm:        RMSNorm (Zhang & Sennrich 2019) or LayerNorm.
     mlp:         swiglu (Shazeer 2020), gelu or squared ReLU.
-    bias:        add biases to the linear maps and to LayerNorm.
-    qk_norm:     normalise queries and keys per head (RMS).
-    tied:        the output head is the embedding.
+    bias:        add biases to linear layers and LayerNorm.
+    qk_norm:     RMS-normalise queries and keys per head.
+    tied:        the output embedding is the input embedding.
     """
 
     depth: int = 4
@@ -41,14 +41,14 @@ class ModelSettings(Settings, frozen=True, kw_only=True):
 
 
 class LinearScaling(Settings, frozen=True, kw_only=True, tag="linear", tag_field="kind"):
-    """Positions divided by `factor` (Chen et al. 2023, arXiv 2306.15595)."""
+    """Positions are divided by `factor` (Chen et al. 2023, arXiv 2306.15595)."""
 
     factor: float
 
 
 class Llama3Scaling(Settings, frozen=True, kw_only=True, tag="llama3", tag_field="kind"):
-    """Llama 3.1: what turns fewer than `low_frequency_factor` times in `original_context` tokens is slowed by `factor`,
-    what turns more than `high_frequency_factor` times is left, and what lies between is blended."""
+    """Llama 3.1. Pairs that turn fewer than `low_frequency_factor` times in `original_context` tokens are slowed by
+    `factor`, those that turn more than `high_frequency_factor` times are unchanged, those between are interpolated."""
 
     factor: float
     low_frequency_factor: float
@@ -57,8 +57,8 @@ class Llama3Scaling(Settings, frozen=True, kw_only=True, tag="llama3", tag_field
 
 
 class YarnScaling(Settings, frozen=True, kw_only=True, tag="yarn", tag_field="kind"):
-    """YaRN (Peng et al. 2023, arXiv 2309.00071): as Llama 3.1, blended between the two counts of turns `beta_slow` and
-    `beta_fast`; rotated vectors grow by `magnitude`. `truncate` rounds the blend's ends to whole dimensions."""
+    """YaRN (Peng et al. 2023, arXiv 2309.00071): as Llama 3.1, interpolated between `beta_slow` and `beta_fast` turns;
+    rotated vectors are multiplied by `magnitude`. `truncate` rounds both ends to whole dimensions."""
 
     factor: float
     original_context: int
@@ -69,8 +69,8 @@ class YarnScaling(Settings, frozen=True, kw_only=True, tag="yarn", tag_field="ki
 
 
 class LongScaling(Settings, frozen=True, kw_only=True, tag="longrope", tag_field="kind"):
-    """LongRoPE (Ding et al. 2024, arXiv 2402.13753) for texts of the context it was first trained with: each frequency
-    has its own divisor; rotated vectors grow by `magnitude`."""
+    """LongRoPE (Ding et al. 2024, arXiv 2402.13753) within the original context: each frequency has its own divisor;
+    rotated vectors are multiplied by `magnitude`."""
 
     divisors: tuple[float, ...]
     magnitude: float
@@ -80,22 +80,23 @@ RopeScaling = LinearScaling | Llama3Scaling | YarnScaling | LongScaling
 
 
 class ModelConfig(Settings, frozen=True, kw_only=True):
-    """A model's shape with every number settled; written beside its weights as config.json.
+    """All sizes of a model, with no default left open; written beside the weights as config.json.
 
-    What has a default is what published checkpoints differ in:
+    Fields with a default are those that only published checkpoints change:
 
-    biases:            which linear maps have biases; `bias` gives them to all, and to LayerNorm.
-    qk_norm_over:      `qk_norm` normalises each head, or the whole projection at once.
-    norm_place:        norms stand before attention and MLP, after them (on what is added to the stream), or both.
-    rotary_share:      the share of each head that is turned by its position.
-    rope_scaling:      how the angles were stretched to a longer context.
-    unrotated:         the layers that see no positions.
-    window, windowed:  the layers in which a token sees the last `window` tokens, itself included.
-    window_rope_theta: the base of the angles in those layers, never stretched; None where it is that of the others.
-    attention_scale:   what scores are multiplied by; None is 1 / sqrt(head_size).
+    biases:            linear layers with a bias; `bias` adds one to all of them and to LayerNorm.
+    qk_norm_over:      `qk_norm` normalises each head, or the whole projection.
+    norm_place:        norms come before attention and MLP, after them (before the residual is added), or both.
+    rotary_share:      fraction of each head that is rotated (partial rotary).
+    rope_scaling:      how rotary positions were extended to a longer context.
+    unrotated:         layers without positions (NoPE).
+    window, windowed:  sliding-window layers, in which a token sees the last `window` tokens, itself included.
+    window_rope_theta: RoPE base of those layers, without scaling; None is that of the others.
+    attention_scale:   scores are multiplied by it; None is 1 / sqrt(head_size).
     attention_softcap, logit_softcap: scores and logits x become cap * tanh(x / cap).
-    embedding_scale:   what the embedding is multiplied by where it enters the stream.
-    foreign_parameters: the number of parameters of a model that is not this transformer at all (see `foreign`).
+    embedding_scale:   the embedding is multiplied by it.
+    output_heads:      outputs per position of each named head (see `heads`).
+    hf_parameters:     parameter count of a transformers-backed model (see `hf_model`); None for this transformer.
     """
 
     vocab: int
@@ -127,21 +128,26 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     attention_softcap: float | None = None
     logit_softcap: float | None = None
     embedding_scale: float = 1.0
-    foreign_parameters: int | None = None
+    output_heads: dict[str, int] = {}
+    hf_parameters: int | None = None
 
 
 def has_bias(config: ModelConfig, part: Literal["qkv", "attention_out", "mlp"]) -> bool:
-    """Whether this linear map of every block adds a bias."""
+    """Whether this linear layer of every block has a bias."""
     return config.bias or part in config.biases
 
 
 def is_gated(config: ModelConfig) -> bool:
-    """Whether the MLP multiplies what it makes by a gate, a second matrix of the same size."""
+    """Whether the MLP has a gate matrix beside its up matrix."""
     return config.mlp in ("swiglu", "geglu_tanh")
 
 
 def resolve(settings: ModelSettings, vocab: int) -> ModelConfig:
-    """Settle every size of the model for a vocabulary of `vocab` tokens; ValueError where they cannot fit together."""
+    """All sizes of the model for a vocabulary of `vocab` tokens.
+
+    Raises:
+        ValueError: the sizes do not fit together.
+    """
     for name in ("depth", "context", "width", "heads", "kv_heads", "mlp_width"):
         value = getattr(settings, name)
         if value is not None and value < 1:
@@ -178,14 +184,14 @@ def resolve(settings: ModelSettings, vocab: int) -> ModelConfig:
 
 
 def parameter_count(config: ModelConfig) -> int:
-    """The exact number of parameters; a tied head is counted once."""
-    if config.foreign_parameters is not None:
-        return config.foreign_parameters
-    width, q_and_kv = config.width, (config.heads + 2 * config.kv_heads) * config.head_size
+    """The exact number of parameters; a tied output embedding counts once."""
+    if config.hf_parameters is not None:
+        return config.hf_parameters
+    width, qkv_rows = config.width, (config.heads + 2 * config.kv_heads) * config.head_size
     norm = width * (2 if config.norm == "layer" and config.bias else 1)
     block = norm * (4 if config.norm_place == "both" else 2) + _block_matrices(config)
     if has_bias(config, "qkv"):
-        block += q_and_kv
+        block += qkv_rows
     if has_bias(config, "attention_out"):
         block += width
     if has_bias(config, "mlp"):
@@ -194,22 +200,23 @@ def parameter_count(config: ModelConfig) -> int:
         block += config.head_size * (2 if config.qk_norm_over == "head" else config.heads + config.kv_heads)
     positions = config.context * width if config.position == "learned" else 0
     embeddings = config.vocab * width * (1 if config.tied else 2)
-    return embeddings + positions + config.depth * block + norm
+    heads = width * sum(config.output_heads.values())
+    return embeddings + positions + config.depth * block + norm + heads
 
 
 def _block_matrices(config: ModelConfig) -> int:
-    """The weights that one block multiplies a token by: all but gains and biases."""
-    q_and_kv = (config.heads + 2 * config.kv_heads) * config.head_size
+    """Weights of the matrices of one block, without gains and biases."""
+    qkv_rows = (config.heads + 2 * config.kv_heads) * config.head_size
     up = config.mlp_width * (2 if is_gated(config) else 1)
-    return config.width * (q_and_kv + config.heads * config.head_size + up + config.mlp_width)
+    return config.width * (qkv_rows + config.heads * config.head_size + up + config.mlp_width)
 
 
 def flops_per_token(config: ModelConfig, segment: float) -> float:
-    """Floating-point operations to train on one token of segments `segment` tokens long, forward and backward.
+    """Training FLOPs per token, forward and backward, in segments of `segment` tokens.
 
-    Two a multiply-add, three times the forward pass (PaLM, appendix B, arXiv 2204.02311): 6 a weight that is multiplied
-    (the embedding is only looked up), and 12 x head width a layer for each token that a token sees: half its segment
-    in the mean, and in a windowed layer no more than the window.
+    A multiply-add is 2, forward and backward are 3 times the forward pass (PaLM, appendix B, arXiv 2204.02311). So 6
+    per weight in a matrix product (the input embedding is a look-up), and per layer 12 * heads * head_size per token
+    that is attended to: half the segment on average, and at most the window in a sliding-window layer.
     """
     multiplied = config.depth * _block_matrices(config) + config.vocab * config.width
     seen = (config.depth - len(config.windowed)) * segment / 2
@@ -220,45 +227,49 @@ def flops_per_token(config: ModelConfig, segment: float) -> float:
 
 
 def kv_bytes_per_token(config: ModelConfig, bytes_per_number: int = 4) -> int:
-    """Bytes of key-value cache that one token of one sequence takes."""
+    """Bytes of key-value cache per token of a sequence."""
     return 2 * config.depth * config.kv_heads * config.head_size * bytes_per_number
 
 
 def training_bytes(config: ModelConfig, muon: bool) -> int:
-    """Bytes of weights, gradients and optimizer state in float32. AdamW keeps two numbers a weight, Muon one; Muon
-    takes the matrices inside the blocks."""
+    """Bytes of weights, gradients and optimizer state in float32. AdamW keeps two numbers per weight, Muon one; Muon
+    trains the matrices of the blocks."""
     count = parameter_count(config)
     matrices = config.depth * _block_matrices(config) if muon else 0
     return 4 * (4 * count - matrices)
 
 
 def lora_parameters(config: ModelConfig, rank: int) -> int:
-    """Weights of low-rank pairs beside every matrix of the blocks, where queries, keys, values, gate and up are
-    matrices of their own."""
+    """Parameters of a LoRA on every matrix of the blocks; query, key, value, gate and up count as separate matrices."""
     queries, keys = config.heads * config.head_size, config.kv_heads * config.head_size
     outputs = [queries, keys, keys, *[config.mlp_width] * (2 if is_gated(config) else 1)]
-    inner = queries + config.mlp_width + 2 * config.width  # what attention_out and mlp_down read and write
+    inner = queries + config.mlp_width + 2 * config.width  # inputs and outputs of attention_out and mlp_down
     return config.depth * rank * (sum(config.width + size for size in outputs) + inner)
 
 
 def lora_training_bytes(config: ModelConfig, rank: int, bytes_per_weight: int = 4) -> int:
-    """Bytes of the frozen weights, and of the pairs' weights, gradients and optimizer state in float32."""
+    """Bytes of the frozen weights, and of LoRA weights, gradients and AdamW state in float32."""
     return bytes_per_weight * parameter_count(config) + 16 * lora_parameters(config, rank)
 
 
-def activation_bytes(config: ModelConfig, tokens: int, segment: int | None = None, *, recompute: bool = False) -> int:
-    """Bytes of float32 that the forward pass of `tokens` tokens keeps for the backward, in segments of `segment` tokens
-    each (the context where None), which count only where scores are capped: those are kept whole. With `recompute`
-    only what each block reads, and all of the one that is run again."""
+def activation_bytes(
+    config: ModelConfig, tokens: int, segment: int | None = None, *, activation_checkpointing: bool = False
+) -> int:
+    """Bytes of float32 activations that the forward pass of `tokens` tokens saves for the backward pass.
+
+    segment:                  tokens of a segment, None is the context; matters only where scores are capped, as those
+                              are saved whole.
+    activation_checkpointing: count the input of each block, and all activations of one block.
+    """
     width, queries, keys = config.width, config.heads * config.head_size, config.kv_heads * config.head_size
-    norm = 2 * width  # what it reads and what it makes, which the matrix behind it keeps
-    # Where norms stand behind alone, that is the stream.
+    norm = 2 * width  # its input, and its output, which the following matrix saves
+    # With norms only after attention and MLP, the matrices save the residual stream instead.
     norms = 2 * norm + (2 * width if config.norm_place == "both" else 0)
-    # Queries, keys and values are views of one product, which is kept whole for as long as any of the three is.
+    # Queries, keys and values are views of one product, which stays in memory while any of the three is saved.
     product, copied = queries + 2 * keys, config.position == "rotary" or config.qk_norm
     attention = product + (queries + keys if copied else 0)
     masked = attention
-    if config.kv_heads != config.heads:  # under a mask keys and values are repeated for every query head
+    if config.kv_heads != config.heads:  # masked attention repeats keys and values for every query head
         masked = 2 * queries + (queries if copied else 0) + (product if config.qk_norm or not copied else 0)
     segment = segment or config.context
     masked_layers = len(config.windowed) if config.window is not None and config.window < segment else 0
@@ -267,6 +278,6 @@ def activation_bytes(config: ModelConfig, tokens: int, segment: int | None = Non
     mlp = config.mlp_width * (2 + (config.mlp == "swiglu") + 2 * (config.mlp == "geglu_tanh"))
     attentions = (config.depth - masked_layers) * attention + masked_layers * masked
     blocks = config.depth * (norms + queries + mlp) + attentions
-    if recompute:
+    if activation_checkpointing:
         blocks = blocks // config.depth + config.depth * width
     return 4 * tokens * (blocks + norm + width)

@@ -1,43 +1,59 @@
-"""The one model: a decoder-only transformer. Published families are settings of it (see `families`).
+"""A decoder-only transformer. Published families are configurations of it (see `families`).
 
-Shape suffixes: N tokens end to end, D width, H query heads, G key-value heads, K head size, V vocabulary.
+Shape suffixes: N tokens laid end to end, D width, H query heads, G key-value heads, K head size (of a named head:
+its outputs), V vocabulary.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
+import msgspec
 import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from tutelage.model import attention
-from tutelage.model.fused import rms_norm, swiglu
-from tutelage.model.heads import label_logprobs
+from tutelage.model.embedding_rows import TrainedEmbeddingRows
+from tutelage.model.fused_ops import rms_norm, swiglu
+from tutelage.model.logprobs import label_logprobs
 from tutelage.model.rotary import rotate, rotation_table, window_rotation_table
 from tutelage.model.sizes import ModelConfig, has_bias, is_gated
-from tutelage.model.token_rows import TokenRows
 from tutelage.records import Batch
 
-# Where few shapes are wanted, sizes are multiples of this.
-SHAPES_APART = 128
+# Batches are padded to multiples of this where few distinct shapes are wanted.
+PAD_MULTIPLE = 128
 
-# How queries look at keys and values: (layer, q_NHK, k_NGK, v_NGK) -> [N, H K]. Training attends within segments,
-# decoding over a cache; the blocks cannot tell.
+# Attention: (layer, q_NHK, k_NGK, v_NGK) -> [N, H K]. Training attends within segments, decoding over a cache; blocks
+# are the same for both.
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
+class Outputs(NamedTuple):
+    """What a model computes for a batch. A tuple, so that FSDP2 finds the tensors in it and hooks their gradients.
+
+    logprobs: log-probabilities of the labels at the trained positions, float32 [trained].
+    heads:    named heads at all positions, float32: [N] if a head has one output, [N, K] if it has more.
+    """
+
+    logprobs: torch.Tensor
+    heads: Mapping[str, torch.Tensor]
+
+
 class RMSNorm(nn.RMSNorm):
+    """nn.RMSNorm with the fused operation of `fused_ops`."""
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         assert self.eps is not None
         return rms_norm(x, self.weight, self.eps)
 
 
 class ZeroCentredRMSNorm(nn.RMSNorm):
-    """RMSNorm whose gain is 1 + weight, so that weight decay and a weight of zero leave it at 1. As in Gemma it works
-    in float32 at least: 1 + weight has no digits left for a small weight in bfloat16."""
+    """RMSNorm with gain 1 + weight, so weight decay pulls the gain towards 1. As in Gemma it computes in float32 at
+    least: in bfloat16 1 + weight would round a small weight away."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         assert self.eps is not None
@@ -46,37 +62,39 @@ class ZeroCentredRMSNorm(nn.RMSNorm):
 
 
 def make_norm(config: ModelConfig) -> nn.Module:
+    """The norm of the residual stream."""
     if config.norm == "layer":
         return nn.LayerNorm(config.width, eps=config.norm_eps, bias=config.bias)
     return make_rms_norm(config, config.width)
 
 
 def make_rms_norm(config: ModelConfig, size: int) -> nn.Module:
+    """An RMSNorm over `size` numbers, of the model's kind."""
     kind = ZeroCentredRMSNorm if config.norm == "rms_zero_centred" else RMSNorm
     return kind(size, eps=config.norm_eps)
 
 
 def make_embedding(rows: int, width: int) -> nn.Embedding:
-    """All zeros until `initialise`, or a file, fills it: nn.Embedding's own random numbers would be drawn for nothing,
-    and on the meta device, where a model is laid out before it is read, cost a second of imports."""
+    """An embedding of zeros, which `initialise` or a file fills. nn.Embedding's own random numbers would be wasted, and
+    on the meta device, where a model is built before its file is read, drawing them costs a second of imports."""
     return nn.Embedding.from_pretrained(torch.zeros(rows, width), freeze=False)
 
 
 class Block(nn.Module):
-    """Attention, then an MLP, each added to the stream it read; norms stand before them, after them, or both."""
+    """Attention and MLP with residual connections; norms come before them, after them, or both."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         c, self.config, self.layer = config, config, layer
-        self.whole_norm = c.qk_norm and c.qk_norm_over == "projection"
-        q_and_kv, up = (c.heads + 2 * c.kv_heads) * c.head_size, c.mlp_width * (2 if is_gated(c) else 1)
+        self.norm_over_projection = c.qk_norm and c.qk_norm_over == "projection"
+        qkv_rows, up = (c.heads + 2 * c.kv_heads) * c.head_size, c.mlp_width * (2 if is_gated(c) else 1)
         before, after = c.norm_place != "after", c.norm_place != "before"
         self.attention_norm = make_norm(c) if before else nn.Identity()
-        self.qkv = nn.Linear(c.width, q_and_kv, bias=has_bias(c, "qkv"))
+        self.qkv = nn.Linear(c.width, qkv_rows, bias=has_bias(c, "qkv"))
         self.attention_out = nn.Linear(c.heads * c.head_size, c.width, bias=has_bias(c, "attention_out"))
         if c.qk_norm:
-            self.q_norm = make_rms_norm(c, c.head_size * (c.heads if self.whole_norm else 1))
-            self.k_norm = make_rms_norm(c, c.head_size * (c.kv_heads if self.whole_norm else 1))
+            self.q_norm = make_rms_norm(c, c.head_size * (c.heads if self.norm_over_projection else 1))
+            self.k_norm = make_rms_norm(c, c.head_size * (c.kv_heads if self.norm_over_projection else 1))
         self.attention_out_norm = make_norm(c) if after else nn.Identity()
         self.mlp_norm = make_norm(c) if before else nn.Identity()
         self.mlp_up = nn.Linear(c.width, up, bias=has_bias(c, "mlp"))
@@ -87,7 +105,7 @@ class Block(nn.Module):
         c = self.config
         qkv = self.qkv(self.attention_norm(x_ND)).unflatten(-1, (c.heads + 2 * c.kv_heads, c.head_size))
         q_NHK, k_NGK, v_NGK = qkv.split([c.heads, c.kv_heads, c.kv_heads], dim=1)
-        if self.whole_norm:
+        if self.norm_over_projection:
             q_NHK = self.q_norm(q_NHK.flatten(1)).unflatten(-1, (c.heads, c.head_size))
             k_NGK = self.k_norm(k_NGK.flatten(1)).unflatten(-1, (c.kv_heads, c.head_size))
         elif c.qk_norm:
@@ -110,10 +128,12 @@ class Block(nn.Module):
 
 
 class Transformer(nn.Module):
-    """`model(batch)` gives the log-probabilities of the labels at the graded positions, float32 [graded], in order.
+    """`model(batch)` returns the log-probabilities of the labels at the trained positions, float32 [trained], in order;
+    `model.outputs(batch)` returns them with the named heads.
 
-    With `recompute` training keeps of each block only what it reads, and runs it again in the backward pass. Of the
-    vocabulary's rows the first `tokens` name a token; published models are often filled up with more.
+    activation_checkpointing: save only the input of each block, and run the block again in the backward pass.
+    token_count:              the rows of the vocabulary that have a token; published models often pad it with more.
+    embedding_rows:           trained rows of a few tokens; None unless the embedding is frozen.
     """
 
     rotations: torch.Tensor
@@ -121,14 +141,17 @@ class Transformer(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.config, self.recompute, self.tokens = config, False, config.vocab
+        self.config, self.activation_checkpointing, self.token_count = config, False, config.vocab
         self.embedding = make_embedding(config.vocab, config.width)
         self.position_embedding = make_embedding(config.context, config.width) if config.position == "learned" else None
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.depth))
-        self.rules = [attention.rules(config, layer) for layer in range(config.depth)]
+        self.score_options = [attention.score_options(config, layer) for layer in range(config.depth)]
         self.final_norm = make_norm(config)
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
-        self.token_rows: TokenRows | None = None  # where only some tokens' rows are trained
+        self.embedding_rows: TrainedEmbeddingRows | None = None
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(config.width, outputs, bias=False) for name, outputs in config.output_heads.items()}
+        )
         if config.position == "rotary":
             self.register_buffer("rotations", torch.empty(0), persistent=False)
         if config.window_rope_theta is not None:
@@ -137,90 +160,119 @@ class Transformer(nn.Module):
             self.reset_rotations()
 
     def reset_rotations(self) -> None:
-        """Fill in the rotary tables, which are worked out and never saved."""
+        """Compute the rotary tables, which are not saved."""
         device = self.embedding.weight.device
         if self.config.position == "rotary":
             self.rotations = rotation_table(self.config).to(device)
         if self.config.window_rope_theta is not None:
             self.window_rotations = window_rotation_table(self.config).to(device)
 
-    def forward(self, batch: Batch) -> torch.Tensor:
+    def outputs(self, batch: Batch) -> Outputs:
+        """Log-probabilities and named heads. It calls the module, not `forward`, so that hooks run (FSDP2 gathers
+        parameters in them). A loss must read the same heads in every micro-batch: processes reduce gradients together.
+        """
+        return self(batch, heads=True)
+
+    def forward(self, batch: Batch, heads: bool = False) -> torch.Tensor | Outputs:
         tokens_N, positions_N, lengths = batch.tokens_N, batch.positions_N, batch.lengths
-        graded = read = batch.weights_N.nonzero()[:, 0]
-        if self._few_shapes():
-            if extra := -len(tokens_N) % SHAPES_APART:  # one more segment, that nobody sees
+        trained = selected = batch.weights_N.nonzero()[:, 0]
+        if self._pads_batches():
+            if extra := -len(tokens_N) % PAD_MULTIPLE:  # one more segment, whose outputs are dropped
                 tokens_N, positions_N = F.pad(tokens_N, (0, extra)), F.pad(positions_N, (0, extra))
                 lengths = (*lengths, extra)
-            read = F.pad(graded, (0, -len(graded) % SHAPES_APART))
+            selected = F.pad(trained, (0, -len(trained) % PAD_MULTIPLE))
         hidden_ND = self.hidden(tokens_N, positions_N, self.within_segments(lengths))
-        if len(graded) != len(hidden_ND):
-            hidden_ND = hidden_ND.index_select(0, read)
-        labels = batch.labels_N.index_select(0, read)
-        rows = self.token_rows
-        own = () if rows is None else (rows.ids_R, rows.head_rows)
-        return label_logprobs(hidden_ND, self.head_weight, labels, self.config.logit_softcap, *own)[: len(graded)]
+        head_outputs = self.head_outputs(hidden_ND.narrow(0, 0, len(batch.tokens_N))) if heads else {}
+        if len(trained) != len(hidden_ND):
+            hidden_ND = hidden_ND.index_select(0, selected)
+        labels = batch.labels_N.index_select(0, selected)
+        rows = self.embedding_rows
+        row_arguments = () if rows is None else (rows.ids_R, rows.head_rows)
+        logprobs = label_logprobs(hidden_ND, self.head_weight, labels, self.config.logit_softcap, *row_arguments)
+        logprobs = logprobs[: len(trained)]
+        return Outputs(logprobs, head_outputs) if heads else logprobs
 
-    def _few_shapes(self) -> bool:
-        """Whether batches are filled up to few different sizes. PyTorch compiles bfloat16 products on CPUs for every
-        new shape, which costs several times the product."""
+    def head_outputs(self, hidden_ND: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Named heads of hidden states: [N] or [N, K], in float32 at least, also under autocast."""
+        outputs = {}
+        with torch.autocast(hidden_ND.device.type, enabled=False):
+            for name, linear in self.heads.items():
+                dtype = torch.promote_types(hidden_ND.dtype, torch.float32)
+                output_NK = hidden_ND.to(dtype) @ linear.get_parameter("weight").to(dtype).T
+                outputs[name] = output_NK[:, 0] if output_NK.shape[1] == 1 else output_NK
+        return outputs
+
+    def set_head(self, name: str, weight_KD: torch.Tensor) -> None:
+        """Add or replace a named head; it is trained, also where the rest is frozen."""
+        outputs, width = weight_KD.shape
+        linear = nn.Linear(width, outputs, bias=False, device="meta")
+        linear.weight = nn.Parameter(weight_KD)
+        self.heads[name] = linear
+        self.config = msgspec.structs.replace(self.config, output_heads={**self.config.output_heads, name: outputs})
+
+    def _pads_batches(self) -> bool:
+        """Whether batches are padded to few distinct sizes. On CPUs PyTorch compiles bfloat16 products for every new
+        shape, which costs several times the product."""
         device = self.embedding.weight.device.type
         return device == "cpu" and torch.is_autocast_enabled(device)
 
     def hidden(self, tokens_N: torch.Tensor, positions_N: torch.Tensor, attend: Attend) -> torch.Tensor:
-        """The stream after the last norm, [N, D]."""
+        """Hidden states after the last norm, [N, D]."""
         c = self.config
-        rows = self.token_rows
+        rows = self.embedding_rows
         x_ND = self.embedding(tokens_N) if rows is None else rows.embed(self.embedding, tokens_N)
         if c.embedding_scale != 1:
-            # Rounded as the weights are: in bfloat16 Gemma was trained with 55.5, not with sqrt(3072).
+            # Rounded to the weights' dtype: in bfloat16 Gemma was trained with 55.5, not with sqrt(3072).
             x_ND = x_ND * torch.tensor(c.embedding_scale, dtype=x_ND.dtype).item()
         if torch.is_autocast_enabled(x_ND.device.type):
-            # The stream too: autocast alone would leave it, and every pass over it, in float32.
+            # The residual stream too: autocast alone would leave it, and every read of it, in float32.
             x_ND = x_ND.to(torch.get_autocast_dtype(x_ND.device.type))
-        rotation = windowed = None
+        rotation = window_rotation = None
         if self.position_embedding is not None:
             x_ND = x_ND + self.position_embedding(positions_N).to(x_ND.dtype)
         else:
-            rotation = windowed = self.rotations[:, positions_N, None].to(x_ND.dtype)
+            rotation = window_rotation = self.rotations[:, positions_N, None].to(x_ND.dtype)
         if c.window_rope_theta is not None:
-            windowed = self.window_rotations[:, positions_N, None].to(x_ND.dtype)
+            window_rotation = self.window_rotations[:, positions_N, None].to(x_ND.dtype)
         for layer, block in enumerate(self.blocks):
-            turned = None if layer in c.unrotated else windowed if layer in c.windowed else rotation
-            if self.recompute and torch.is_grad_enabled():
-                x_ND = checkpoint(block, x_ND, turned, attend, use_reentrant=False, preserve_rng_state=False)
+            own_rotation = None if layer in c.unrotated else window_rotation if layer in c.windowed else rotation
+            if self.activation_checkpointing and torch.is_grad_enabled():
+                x_ND = checkpoint(block, x_ND, own_rotation, attend, use_reentrant=False, preserve_rng_state=False)
             else:
-                x_ND = block(x_ND, turned, attend)
+                x_ND = block(x_ND, own_rotation, attend)
         return self.final_norm(x_ND)
 
     def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
-        """Scores of every token, [N, V]."""
+        """Logits over the vocabulary, [N, V]."""
         logits_NV, cap = hidden_ND @ self.head_weight.T, self.config.logit_softcap
-        if self.token_rows is not None:
-            logits_NV = self.token_rows.put_scores(hidden_ND, logits_NV)
+        if self.embedding_rows is not None:
+            logits_NV = self.embedding_rows.replace_logits(hidden_ND, logits_NV)
         return logits_NV if cap is None else cap * torch.tanh(logits_NV / cap)
 
     def within_segments(self, lengths: tuple[int, ...]) -> Attend:
-        """Attention that keeps every segment to itself."""
-        how = attention.plan(lengths, self.embedding.weight.device)
-        return lambda layer, q, k, v: attention.segment_attention(q, k, v, how, self.rules[layer])
+        """Attention within segments of these lengths."""
+        plan = attention.plan_padding(lengths, self.embedding.weight.device)
+        return lambda layer, q, k, v: attention.segment_attention(q, k, v, plan, self.score_options[layer])
 
     @property
     def head_weight(self) -> torch.Tensor:
+        """The output embedding, [V, D]."""
         return self.embedding.weight if self.head is None else self.head.weight
 
 
 @torch.no_grad()
 def initialise(model: Transformer, seed: int) -> Transformer:
-    """Random weights: normal with deviation 0.02, the two maps into the stream scaled down by sqrt(2 depth) so that the
-    stream's variance does not grow with depth (GPT-2, Radford et al. 2019, section 2.3). Same seed, same weights."""
+    """Set random weights: normal with standard deviation 0.02. The two projections into the residual stream are divided
+    by sqrt(2 depth), so that its variance does not grow with depth (GPT-2, Radford et al. 2019, section 2.3). The same
+    seed gives the same weights."""
     generator = torch.Generator().manual_seed(seed)
-    into_stream = 0.02 / math.sqrt(2 * model.config.depth)
+    residual_std = 0.02 / math.sqrt(2 * model.config.depth)
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             parameter.zero_()
         elif parameter.ndim == 1:
             parameter.fill_(0.0 if model.config.norm == "rms_zero_centred" else 1.0)
         else:
-            deviation = into_stream if name.endswith(("attention_out.weight", "mlp_down.weight")) else 0.02
-            parameter.copy_(torch.randn(parameter.shape, generator=generator) * deviation)
+            std = residual_std if name.endswith(("attention_out.weight", "mlp_down.weight")) else 0.02
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
     return model

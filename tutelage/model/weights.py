@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors, in one file or in shards with an index, read tensor by tensor."""
+"""Weights on disk: safetensors, in one file or in shards with an index, loaded one tensor at a time."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from safetensors.torch import load_file, save_file
 from tutelage.files import atomic_file, read_json, write_json
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
-SHARD_BYTES = 5 * 10**9  # as transformers once cut them: a file system or a mirror may refuse larger ones
+SHARD_BYTES = 5 * 10**9  # once the default of transformers; some file systems and mirrors limit file size
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
 def save_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write tensors as safetensors, whole or not at all."""
+    """Save tensors as safetensors, atomically."""
     with atomic_file(path) as temporary:
         contiguous = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
-        save_file(contiguous, temporary, metadata={"format": "pt"})  # what transformers asks of a file it reads
+        save_file(contiguous, temporary, metadata={"format": "pt"})  # transformers requires it
 
 
 def load_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
-    """Read a safetensors file; ValueError where it is missing or broken."""
+    """Load a safetensors file.
+
+    Raises:
+        ValueError: it is missing or broken.
+    """
     try:
         return load_file(path, device=device)
     except FileNotFoundError:
@@ -35,7 +39,7 @@ def load_tensors(path: Path, device: str = "cpu") -> dict[str, torch.Tensor]:
 
 
 def read_tensor(path: Path, name: str) -> torch.Tensor:
-    """Read one tensor. The file is opened anew, so that the pages of the tensors before it are given back."""
+    """Load one tensor. The file is reopened each time, so that pages of earlier tensors are released."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             return file.get_tensor(name)
@@ -43,77 +47,86 @@ def read_tensor(path: Path, name: str) -> torch.Tensor:
         raise _broken(path, error) from error
 
 
-def refuse_not_finite(tensor: torch.Tensor, name: str, where: Path) -> None:
-    """ValueError, which names the tensor, where it holds NaN or infinity: training on it would fail at its first step,
-    as if the learning rate were to blame. One pass over the numbers, which takes a fraction of reading them."""
-    if tensor.numel() and not all(bool(torch.isfinite(end)) for end in torch.aminmax(tensor.detach())):
+def check_finite(tensor: torch.Tensor, name: str, where: Path) -> None:
+    """Check a loaded tensor. Training would fail at its first step and point at the learning rate. The check takes a
+    fraction of the time of loading.
+
+    Raises:
+        ValueError: the tensor contains NaN or infinity; the message names it.
+    """
+    if tensor.numel() and not all(bool(torch.isfinite(extreme)) for extreme in torch.aminmax(tensor.detach())):
         raise ValueError(
-            f"{where}: {name} holds NaN or infinity, so the model can neither answer nor be trained; fetch it again, "
-            "or take another"
+            f"{where}: {name} contains NaN or infinity, so the model is unusable; download it again, or use another"
         )
 
 
-def weights_mark(files: Mapping[str, Path]) -> str:
-    """A hexadecimal hash by which one model's weights are told from another's: of the name, shape and first row of each
-    tensor, so that no more than a sliver of the files is read. `files` says which file holds each."""
-    mark = hashlib.sha256()
+def weights_fingerprint(files: Mapping[str, Path]) -> str:
+    """A hexadecimal hash of a model's weights: of the name, shape and first row of each tensor, so that little of the
+    files is read. `files` maps each tensor to its file."""
+    digest = hashlib.sha256()
     for name, path in sorted(files.items()):
         try:
             with safetensors.safe_open(path, "pt") as file:
-                part = file.get_slice(name)
-                mark.update(f"{name} {part.get_shape()} ".encode())
-                mark.update(part[:1].float().numpy().tobytes())
+                tensor = file.get_slice(name)
+                digest.update(f"{name} {tensor.get_shape()} ".encode())
+                digest.update(tensor[:1].float().numpy().tobytes())
         except (safetensors.SafetensorError, OSError) as error:
             raise _broken(path, error) from error
-    return mark.hexdigest()
+    return digest.hexdigest()
 
 
 def trained_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """A module's state without its frozen parameters: what training changes. A parameter of several names, as the
-    embedding and head of a model that transformers holds, stands in it once."""
+    """A module's state without its frozen parameters. A parameter with several names, as the tied embeddings of a
+    transformers-backed model, appears once."""
     trained = {name for name, parameter in module.named_parameters() if parameter.requires_grad}
-    others = {name for name, _ in module.named_parameters(remove_duplicate=False)} - trained
-    return {name: tensor for name, tensor in module.state_dict().items() if name not in others}
+    excluded = {name for name, _ in module.named_parameters(remove_duplicate=False)} - trained
+    return {name: tensor for name, tensor in module.state_dict().items() if name not in excluded}
 
 
 def load_trained_state(module: torch.nn.Module, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Take up what `trained_state` gave of a module like this one."""
+    """Load what `trained_state` returned for a module of the same structure.
+
+    Raises:
+        ValueError: other parameters are trained.
+    """
     differing = trained_state(module).keys() ^ tensors.keys()
     if differing:
-        raise ValueError(f"{min(differing)} is trained in one of the two and not in the other; start the stage again")
+        raise ValueError(
+            f"{min(differing)} is trained in the model or in the checkpoint, but not in both; restart the stage"
+        )
     module.load_state_dict(tensors, strict=False)
 
 
 def tensor_files(folder: Path) -> dict[str, Path]:
-    """The name of every tensor of a model's folder, and the file that holds it.
+    """Maps the name of every tensor in a model folder to its file.
 
     Raises:
-        ValueError: there are no weights, only pickled ones, or a shard is missing or broken.
+        ValueError: the weights are missing or pickled, or a shard is missing or broken.
     """
     index = folder / INDEX
     if (folder / WEIGHTS).exists() or not index.exists():
         pickles = sorted(path.name for pattern in _PICKLES for path in folder.glob(pattern))
         if pickles and not (folder / WEIGHTS).exists():
             raise ValueError(
-                f"{folder} holds its weights as {pickles[0]}, a pickle, which can run code when it is read and is "
-                "never loaded; convert it with transformers: from_pretrained(...), then save_pretrained(...)"
+                f"{folder}: the weights are in {pickles[0]}, a pickle, which can run code when loaded and is never "
+                "loaded; convert it with transformers: from_pretrained(...), then save_pretrained(...)"
             )
         return dict.fromkeys(_names(folder / WEIGHTS), folder / WEIGHTS)
     table = read_json(index)
-    places = table.get("weight_map") if isinstance(table, dict) else None
-    if not isinstance(places, dict) or not places:
-        raise ValueError(f"{index} has no weight_map; fetch it again")
-    held: dict[str, Path] = {}
-    for shard in sorted({str(shard) for shard in places.values()}):
+    shard_of = table.get("weight_map") if isinstance(table, dict) else None
+    if not isinstance(shard_of, dict) or not shard_of:
+        raise ValueError(f"{index} has no weight_map; download it again")
+    file_of: dict[str, Path] = {}
+    for shard in sorted({str(shard) for shard in shard_of.values()}):
         if Path(shard).name != shard:
-            raise ValueError(f"{index} names the shard {shard}, which is no file of its folder; fetch it again")
-        held |= dict.fromkeys(_names(folder / shard), folder / shard)
-    lost = sorted(places.keys() - held.keys())
-    if lost:
+            raise ValueError(f"{index} names the shard {shard}, which is not a file in its folder; download it again")
+        file_of |= dict.fromkeys(_names(folder / shard), folder / shard)
+    missing = sorted(shard_of.keys() - file_of.keys())
+    if missing:
         raise ValueError(
-            f"{folder / str(places[lost[0]])} lacks {lost[0]}, which {INDEX} says it holds; fetch it again"
+            f"{folder / str(shard_of[missing[0]])} lacks {missing[0]}, which {INDEX} lists there; download it again"
         )
-    return held
+    return file_of
 
 
 def _names(path: Path) -> list[str]:
@@ -127,7 +140,7 @@ def _names(path: Path) -> list[str]:
 
 
 def write_weights(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
-    """Write a model's weights, in shards with an index where they are large, and remove those that stood there."""
+    """Save a model's weights, large ones in shards with an index, and delete weight files of an earlier save."""
     shards = _sharded(tensors)
     names = (
         [WEIGHTS]
@@ -137,9 +150,9 @@ def write_weights(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     for name, shard in zip(names, shards, strict=True):
         save_tensors(folder / name, shard)
     if len(shards) > 1:
-        places = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
+        shard_of = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
         total = sum(tensor.nbytes for tensor in tensors.values())
-        write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+        write_json(folder / INDEX, {"metadata": {"total_size": total}, "weight_map": shard_of})
         names.append(INDEX)
     for path in [folder / WEIGHTS, folder / INDEX, *folder.glob("model-*-of-*.safetensors")]:
         if path.name not in names:
@@ -147,7 +160,7 @@ def write_weights(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 def _sharded(tensors: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-    """The tensors in order, cut where one more would make a file too large."""
+    """The tensors in order, in groups of at most SHARD_BYTES."""
     shards: list[dict[str, torch.Tensor]] = [{}]
     size = 0
     for name, tensor in tensors.items():
@@ -160,8 +173,8 @@ def _sharded(tensors: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor
 
 
 def _missing(path: Path) -> ValueError:
-    return ValueError(f"{path} is missing; the folder {path.parent} is not a whole model")
+    return ValueError(f"{path} is missing; the model in {path.parent} is incomplete")
 
 
 def _broken(path: Path, error: Exception) -> ValueError:
-    return ValueError(f"{path} is not a whole safetensors file ({error}); copy or make it again")
+    return ValueError(f"{path} is not a valid safetensors file ({error}); copy or create it again")

@@ -30,7 +30,7 @@ from tutelage.tokenizer import Tokenizer
 from tutelage.train.distributed import rank, world_size
 from tutelage.train.loop import TRAINING, Precision
 from tutelage.train.losses import Loss
-from tutelage.train.optimizers import OptimizerSettings
+from tutelage.train.optimizers import OPTIMIZER, OptimizerSettings
 from tutelage.train.schedule import ScheduleSettings
 from tutelage.train.selection import Selection
 
@@ -189,7 +189,7 @@ class TrainStage(Stage, frozen=True, kw_only=True):
     def content(self) -> list[object]:
         names = {"checkpoint_seconds", "micro_tokens", "activation_checkpointing", "save_every", "keep_checkpoints"}
         names |= self.no_content()
-        return [TRAINING, {key: value for key, value in to_plain(self).items() if key not in names}]
+        return [TRAINING, OPTIMIZER, {key: value for key, value in to_plain(self).items() if key not in names}]
 
     def no_content(self) -> set[str]:
         """Settings that do not change what the stage becomes."""
@@ -414,12 +414,12 @@ def set_up(stage: TrainStage, at: StageContext) -> TrainSetup:
     """
     setup = stage.prepare(at)
     model = setup.checkpoint.model
-    if stage.activation_checkpointing and model.config.foreign_parameters is not None:
+    if stage.activation_checkpointing and model.config.hf_parameters is not None:
         raise SettingsError(
             f"stage {at.name}: activation_checkpointing works with the built-in architectures only, and its model is "
             "another"
         )
-    model.recompute = stage.activation_checkpointing
+    model.activation_checkpointing = stage.activation_checkpointing
     if stage.micro_tokens and stage.micro_tokens < setup.stream.longest:
         raise SettingsError(
             f"stage {at.name}: micro_tokens = {stage.micro_tokens}, but its longest conversation or piece of text has "

@@ -16,10 +16,10 @@ from tutelage.config import convert, to_plain
 from tutelage.evaluate.dev_eval import run_dev_eval
 from tutelage.evaluate.session import EvalSession
 from tutelage.files import read_json, write_json, write_text
-from tutelage.model.chain import publish_adapter
 from tutelage.model.hub import Checkpoint, load_tensors, save_model, save_tensors
 from tutelage.model.sizes import parameter_count
 from tutelage.model.transformer import Transformer
+from tutelage.model.verify_adapter import publish_adapter
 from tutelage.model.weights import load_trained_state, trained_state
 from tutelage.process import environment, peak_rss_bytes, stop_requests
 from tutelage.progress import status, track

@@ -23,7 +23,7 @@ from tutelage.train.distributed import (
 )
 from tutelage.train.optimizers import Optimizer
 
-MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
+MODEL_FILE, OPTIMIZER_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
 
 
 @dataclass(frozen=True)
@@ -44,12 +44,12 @@ def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: Optimizer, 
     call it, and each writes what it holds; any number of processes can resume from it."""
     with shared_folder(folder) as temporary:
         if world_size() == 1:
-            save_tensors(temporary / MODEL, trained_state(model))
-            save_tensors(temporary / OPTIMIZER, optimizer.state_tensors())
+            save_tensors(temporary / MODEL_FILE, trained_state(model))
+            save_tensors(temporary / OPTIMIZER_FILE, optimizer.state_tensors())
         else:
             save_shards(temporary, trained_state(model) | optimizer.state_tensors())
         if is_main_process():
-            write_json(temporary / STATE, asdict(state))
+            write_json(temporary / STATE_FILE, asdict(state))
 
 
 def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: Optimizer, fingerprint: str) -> TrainState | None:
@@ -62,10 +62,10 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: Optimizer, 
     plain = broadcast_object(_read_state(folder, fingerprint) if is_main_process() else None)
     if plain is None:
         return None
-    if world_size() == 1 and (folder / MODEL).exists():
+    if world_size() == 1 and (folder / MODEL_FILE).exists():
         device = str(next(model.parameters()).device)
-        load_trained_state(model, load_tensors(folder / MODEL, device))
-        optimizer.load_state_tensors(load_tensors(folder / OPTIMIZER, device))
+        load_trained_state(model, load_tensors(folder / MODEL_FILE, device))
+        optimizer.load_state_tensors(load_tensors(folder / OPTIMIZER_FILE, device))
     else:
         own = trained_state(model)
         shapes = {name: shape for name, shape in saved_shapes(folder).items() if name not in own}
@@ -82,5 +82,5 @@ def find_train_state(folder: Path, fingerprint: str) -> TrainState | None:
 
 
 def _read_state(folder: Path, fingerprint: str) -> dict[str, Any] | None:
-    plain = read_json(folder / STATE) if (folder / STATE).exists() else None
+    plain = read_json(folder / STATE_FILE) if (folder / STATE_FILE).exists() else None
     return plain if plain is not None and plain["fingerprint"] == fingerprint else None

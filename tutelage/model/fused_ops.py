@@ -1,5 +1,5 @@
-"""Position-wise pieces of a block as single steps of the gradient: PyTorch's own, on a CPU, are several passes over
-memory each, and keep what can be made again.
+"""Position-wise operations of a block, each one autograd function. On a CPU PyTorch's own versions read memory several
+times and save tensors that can be recomputed.
 
 Shape suffixes: N positions, D width, M hidden size of the MLP.
 """
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 
 def rms_norm(x_ND: torch.Tensor, gain_D: torch.Tensor, eps: float) -> torch.Tensor:
-    """x / sqrt(mean(x^2) + eps) * gain over the last dimension, worked out in float32 at least, in x's dtype."""
+    """x / sqrt(mean(x^2) + eps) * gain over the last dimension; computed in float32 at least, returned in x's dtype."""
     return _RMSNorm.apply(x_ND, gain_D, eps)
 
 
@@ -29,7 +29,7 @@ class _RMSNorm(torch.autograd.Function):
         x_ND, gain_D, scale_N1 = ctx.saved_tensors
         wide, size = scale_N1.dtype, gain_D.shape
         grad_wide, gain = grad_ND.to(wide), gain_D.to(wide)
-        # LayerNorm's kernel with a mean of zero gives this gradient less the mean of grad x gain, which is added back.
+        # LayerNorm's kernel with a mean of zero gives this gradient minus the mean of grad * gain, which is added back.
         grad_x, grad_gain, _ = torch.ops.aten.native_layer_norm_backward(
             grad_wide, x_ND.to(wide), size, torch.zeros_like(scale_N1), scale_N1, gain, None, [True, True, False]
         )
@@ -38,12 +38,12 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def swiglu(gate_and_up_N2M: torch.Tensor) -> torch.Tensor:
-    """silu(gate) * up, where the last dimension holds the gate and then what it opens for."""
+    """silu(gate) * up, where the last dimension holds gate, then up; [N, 2M] -> [N, M]."""
     return _SwiGLU.apply(gate_and_up_N2M)
 
 
 class _SwiGLU(torch.autograd.Function):
-    """silu(gate) is made again in the backward pass, not kept, and both gradients are written where they belong."""
+    """Recomputes silu(gate) in the backward pass, and writes both gradients into one tensor."""
 
     @staticmethod
     def forward(ctx, gate_and_up_N2M):  # type: ignore[no-untyped-def]

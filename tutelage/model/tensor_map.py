@@ -1,4 +1,4 @@
-"""What published families call the tensors of the one transformer, and how they cut them up."""
+"""Tensor names of published families for the tensors of `Transformer`, and how they split fused matrices."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from collections.abc import Mapping
 
 import torch
 
+from tutelage.model.parts import parts
 from tutelage.model.sizes import ModelConfig
 
-# The names of our modules -> the names of theirs that make it up, one above the other; `*` is a layer.
-Modules = Mapping[str, tuple[str, ...]]
+# Maps our module to the family's modules that it consists of, stacked by rows; `*` is the layer number.
+ModuleNames = Mapping[str, tuple[str, ...]]
 
 
-def _in_layers(prefix: str, modules: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    """Names within a layer as whole names; several of theirs are parted by spaces."""
+def _in_layers(prefix: str, names: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """Adds the prefix of a layer to names within it; several names of the family are separated by spaces."""
     return {
-        f"blocks.*.{ours}": tuple(f"{prefix}.*.{name}" for name in theirs.split()) for ours, theirs in modules.items()
+        f"blocks.*.{ours}": tuple(f"{prefix}.*.{name}" for name in theirs.split()) for ours, theirs in names.items()
     }
 
 
@@ -43,54 +44,51 @@ _GPT2_LAYER = {
 }
 
 
-def _like_llama(changed: Mapping[str, str]) -> Modules:
+def _like_llama(changed: Mapping[str, str]) -> ModuleNames:
+    """Llama's names, except those in `changed`."""
     ends = {"embedding": ("model.embed_tokens",), "final_norm": ("model.norm",), "head": ("lm_head",)}
     return ends | _in_layers("model.layers", {**_LLAMA_LAYER, **changed})
 
 
 LLAMA, OLMO2, GEMMA, PHI3 = (_like_llama(changed) for changed in ({}, _OUT_NORMS, _GEMMA_NORMS, _FUSED))
-GPT2: Modules = {
+GPT2: ModuleNames = {
     "embedding": ("transformer.wte",),
     "position_embedding": ("transformer.wpe",),
     "final_norm": ("transformer.ln_f",),
     "head": ("lm_head",),
     **_in_layers("transformer.h", _GPT2_LAYER),
 }
-# A model that fits no family goes by our own names.
-OWN: Modules = {
+# A model that fits no family is saved under our own names.
+OWN: ModuleNames = {
     **{name: (name,) for name in ("embedding", "position_embedding", "final_norm", "head")},
     **_in_layers("blocks", {name: name for name in [*_LLAMA_LAYER, *_OUT_NORMS]}),
 }
 
-# What files hold beside the weights: tables that follow from the settings. A tied head is told apart by `is_harmless`.
+# Tensors beside the weights, which follow from the config. `is_redundant` handles a tied head.
 _TABLES = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|attn\.bias|attn\.masked_bias)")
 
 
-def is_harmless(name: str, config: ModelConfig) -> bool:
-    """Whether a tensor of a family's file can be left out: worked-out tables, and a head that is the embedding."""
+def is_redundant(name: str, config: ModelConfig) -> bool:
+    """Whether a tensor of a family's file can be ignored: computed tables, and a head tied to the embedding."""
     return _TABLES.fullmatch(name) is not None or (config.tied and name == "lm_head.weight")
 
 
-def their_names(modules: Modules, name: str) -> list[str]:
-    """What a family calls the parts of one of our tensors."""
+def family_names(modules: ModuleNames, name: str) -> list[str]:
+    """The family's names for the parts of one of our tensors; named heads have the same name in all."""
     module, _, tensor = name.rpartition(".")
+    if module.startswith("heads."):
+        return [name]
     layer = re.fullmatch(r"blocks\.(\d+)\.(\w+)", module)
     if layer is None:
-        return [f"{one}.{tensor}" for one in modules[module]]
-    return [f"{one.replace('*', layer[1])}.{tensor}" for one in modules[f"blocks.*.{layer[2]}"]]
+        return [f"{theirs}.{tensor}" for theirs in modules[module]]
+    return [f"{theirs.replace('*', layer[1])}.{tensor}" for theirs in modules[f"blocks.*.{layer[2]}"]]
 
 
-def cut(modules: Modules, config: ModelConfig, name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
-    """One of our tensors as a family's file holds it: views of it by their names."""
-    names = their_names(modules, name)
+def split_tensor(modules: ModuleNames, config: ModelConfig, name: str, tensor: torch.Tensor) -> dict[str, torch.Tensor]:
+    """One of our tensors as in a family's file: views of its parts, by the family's names."""
+    names = family_names(modules, name)
     if modules is GPT2 and name.startswith("blocks.") and tensor.ndim == 2:
-        tensor = tensor.T  # its matrices are written the other way round
+        tensor = tensor.T  # GPT-2 stores its matrices transposed
     if len(names) == 1:
         return {names[0]: tensor}
-    return dict(zip(names, tensor.split(part_rows(config, len(tensor), len(names))), strict=True))
-
-
-def part_rows(config: ModelConfig, rows: int, parts: int) -> list[int]:
-    """How many of a matrix's `rows` each of its parts has: itself, queries, keys and values, or gate and up."""
-    q, kv = config.heads * config.head_size, config.kv_heads * config.head_size
-    return [rows] if parts == 1 else [q, kv, kv] if parts == 3 else [config.mlp_width] * parts
+    return {theirs: tensor[part.rows] for theirs, part in zip(names, parts(config, name), strict=True)}

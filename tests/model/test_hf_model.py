@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from tutelage.batching.packing import collate
 from tutelage.engine.decode import generate
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.model.foreign import ForeignModel
+from tutelage.model.hf_model import HFModel
 from tutelage.model.hub import extend_vocabulary, load_config, load_model, save_model, with_context
 from tutelage.model.sizes import parameter_count
 from tutelage.records import Example
@@ -91,7 +91,7 @@ def test_decoding_is_that_of_each_prompt_alone(made: tuple[Path, Any]) -> None:
             tokens.append(token)
 
 
-def test_what_is_saved_is_what_was_read_with_more_tokens_or_without(made: tuple[Path, Any], tmp_path: Path) -> None:
+def test_saved_weights_are_the_loaded_ones_with_and_without_new_tokens(made: tuple[Path, Any], tmp_path: Path) -> None:
     folder, theirs = made
     assert parameter_count(load_config(folder)) == theirs.num_parameters()
     save_model(tmp_path / "again", load_model(folder))
@@ -109,14 +109,12 @@ def test_what_is_saved_is_what_was_read_with_more_tokens_or_without(made: tuple[
         kept, old = more(ids).logits[..., :known], theirs(ids).logits[..., :known]
     torch.testing.assert_close(kept, old, rtol=1e-5, atol=1e-5)
     again = load_model(tmp_path / "more")
-    assert isinstance(again.model, ForeignModel)
+    assert isinstance(again.model, HFModel)
     assert again.model.config == extended.model.config
     assert parameter_count(again.model.config) == more.num_parameters()
 
 
-def test_a_checkpoint_of_its_training_is_taken_up_though_matrices_are_tied(
-    made: tuple[Path, Any], tmp_path: Path
-) -> None:
+def test_training_resumes_with_tied_matrices(made: tuple[Path, Any], tmp_path: Path) -> None:
     model = load_model(made[0]).model
     optimizer = Optimizer(model, OptimizerSettings(), lr=0.01)
     loss = cross_entropy(model, collate([(Example(row),) for row in rows([9, 4])]))[0]["loss"]
@@ -130,29 +128,31 @@ def test_a_checkpoint_of_its_training_is_taken_up_though_matrices_are_tied(
     assert all(torch.equal(trained[name], found[name]) for name in trained)
 
 
-def test_what_cannot_be_is_one_sentence(made: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_are_one_sentence(made: tuple[Path, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     folder, _ = made
-    with pytest.raises(ValueError, match="^a context of 65 is more than the 64 tokens of the model's own positions$"):
+    with pytest.raises(
+        ValueError, match="^a context of 65 is more than the 64 tokens of the model's transformers-backed positions$"
+    ):
         with_context(load_model(folder), 65)
     tensors = load_file(folder / "model.safetensors")
     norm = next(name for name in tensors if "norm" in name)
     broken = tensors | {norm: torch.full_like(tensors[norm], float("nan"))}
     save_file(broken, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"model: .*norm.* holds NaN or infinity, so the model can neither answer"):
+    with pytest.raises(ValueError, match=r"model: .*norm.* contains NaN or infinity, so the model is unusable"):
         load_model(folder)
     del tensors[norm]
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    with pytest.raises(ValueError, match=r"model lacks .*norm.*; its weights do not belong to its config.json$"):
+    with pytest.raises(ValueError, match=r"model lacks .*norm.*; its weights do not match its config.json$"):
         load_model(folder)
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    with pytest.raises(ValueError, match="holds its weights as pytorch_model.bin, a pickle"):
+    with pytest.raises(ValueError, match="the weights are in pytorch_model.bin, a pickle"):
         load_model(folder)
     (folder / "config.json").write_text(json.dumps({"model_type": "nothing-like-it"}))
     with pytest.raises(
-        ValueError, match="transformers has no language model of type 'nothing-like-it' either"
+        ValueError, match="transformers has no causal language model of type 'nothing-like-it' either"
     ) as error:
         load_config(folder)
     assert "\n" not in str(error.value)
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(ValueError, match=r"those that are: llama, .* pip install 'tutelage\[hub\]'$"):
+    with pytest.raises(ValueError, match=r"built in: llama, .* pip install 'tutelage\[hub\]'$"):
         load_config(folder)

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tutelage.model.fused import rms_norm, swiglu
+from tutelage.model.fused_ops import rms_norm, swiglu
 
 
 def draw(*shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:

@@ -15,7 +15,6 @@ from safetensors.torch import load_file, save_file
 from tutelage.chat.template import TEMPLATE_TOKENS
 from tutelage.files import read_json, write_json
 from tutelage.model.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
-from tutelage.model.chain import BrokenChain, check_adapter, export_adapter, export_merged, probe, publish_adapter
 from tutelage.model.hub import (
     Checkpoint,
     extend_vocabulary,
@@ -27,6 +26,14 @@ from tutelage.model.hub import (
     with_lora,
 )
 from tutelage.model.lora import LoraSettings
+from tutelage.model.verify_adapter import (
+    AdapterMismatchError,
+    export_adapter,
+    export_merged,
+    probe_logits,
+    publish_adapter,
+    verify_adapter,
+)
 from tutelage.model.weights import trained_state
 from tutelage.tokenizer import TokenizerSettings, train
 
@@ -96,32 +103,34 @@ def close(found: torch.Tensor, expected: torch.Tensor) -> None:
 
 @torch.no_grad()
 def theirs(model: Any, checkpoint: Checkpoint) -> torch.Tensor:
-    """The logits of `probe` from a model of transformers."""
+    """The logits of `probe_logits` from a model of transformers."""
     place = torch.arange(64)
     known = checkpoint.tokenizer.vocab_size
     tokens = torch.where(place % 2 == 1, known - 1 - place // 2 % known, place * 7919 % known)
     return model.eval()(input_ids=tokens[None]).logits[0].float()
 
 
-def test_pain_13_live_reloaded_merged_and_exported_agree(published: tuple[Checkpoint, Path], tmp_path: Path) -> None:
+def test_pain_13_trained_reloaded_merged_and_exported_agree(published: tuple[Checkpoint, Path], tmp_path: Path) -> None:
     live, folder = published
-    expected = probe(live)
-    assert (expected - probe(extend_vocabulary(load_model(folder.parent / "base"), TEMPLATE_TOKENS, 1))).std() > 0.05
+    expected = probe_logits(live)
+    assert (
+        expected - probe_logits(extend_vocabulary(load_model(folder.parent / "base"), TEMPLATE_TOKENS, 1))
+    ).std() > 0.05
     reloaded, merged = load_model(folder, merged=False), load_model(folder)
-    assert torch.equal(probe(reloaded), expected)
+    assert torch.equal(probe_logits(reloaded), expected)
     assert reloaded.tokenizer.fingerprint() == live.tokenizer.fingerprint()
-    close(probe(merged), expected)
+    close(probe_logits(merged), expected)
     export_merged(folder, tmp_path / "merged")
-    close(probe(load_model(tmp_path / "merged")), expected)
+    close(probe_logits(load_model(tmp_path / "merged")), expected)
     close(theirs(transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "merged"), live), expected)
     export_adapter(folder, tmp_path / "adapter")
-    assert torch.equal(probe(load_model(tmp_path / "adapter", merged=False)), expected)
+    assert torch.equal(probe_logits(load_model(tmp_path / "adapter", merged=False)), expected)
     # From its length peft knows how much room new tokens need.
     assert len(transformers.AutoTokenizer.from_pretrained(tmp_path / "adapter")) == live.tokenizer.vocab_size
     assert load_config(folder) == merged.model.config
 
 
-def test_pain_13_the_files_mean_in_transformers_what_peft_takes_them_for(published: tuple[Checkpoint, Path]) -> None:
+def test_pain_13_the_files_follow_the_semantics_of_peft(published: tuple[Checkpoint, Path]) -> None:
     """W + scale B A beside each matrix that is named, and new tokens' rows in place of the embedding's: by hand."""
     live, folder = published
     said, tensors = read_json(folder / ADAPTER_CONFIG), load_file(folder / ADAPTER_WEIGHTS)
@@ -143,7 +152,7 @@ def test_pain_13_the_files_mean_in_transformers_what_peft_takes_them_for(publish
                 module.weight[said["trainable_token_indices"][name.rpartition(".")[2]]] = tensors[rows]
                 used.add(rows)
     assert used == tensors.keys()
-    close(theirs(model, live), probe(live))
+    close(theirs(model, live), probe_logits(live))
 
 
 @pytest.mark.filterwarnings("ignore")  # what peft and transformers warn each other of is theirs
@@ -152,12 +161,12 @@ def test_pain_13_peft_loads_it(published: tuple[Checkpoint, Path], tmp_path: Pat
     live, folder = published
     export_adapter(folder, tmp_path / "adapter")
     model = peft.AutoPeftModelForCausalLM.from_pretrained(tmp_path / "adapter")
-    close(theirs(model, live), probe(live))
-    close(theirs(model.merge_and_unload(), live), probe(live))
+    close(theirs(model, live), probe_logits(live))
+    close(theirs(model.merge_and_unload(), live), probe_logits(live))
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_pain_13_what_peft_writes_is_read(tmp_path: Path) -> None:
+def test_pain_13_adapters_saved_by_peft_are_loaded(tmp_path: Path) -> None:
     peft = pytest.importorskip("peft", reason="peft is not installed; the extra dev has it")
     for kind in ("llama", "qwen3-tied", "gpt2-tied"):
         base = make_base(tmp_path / kind, kind)
@@ -174,10 +183,10 @@ def test_pain_13_what_peft_writes_is_read(tmp_path: Path) -> None:
                     parameter.add_(0.3)
         tuned.save_pretrained(tmp_path / f"{kind}-tuned")
         found = load_model(tmp_path / f"{kind}-tuned")
-        close(probe(found), theirs(tuned, found))
+        close(probe_logits(found), theirs(tuned, found))
 
 
-def test_an_adapter_holds_no_more_than_what_was_trained(published: tuple[Checkpoint, Path]) -> None:
+def test_an_adapter_holds_only_trained_parameters(published: tuple[Checkpoint, Path]) -> None:
     live, folder = published
     tensors = load_file(folder / ADAPTER_WEIGHTS)
     assert sum(t.numel() for t in tensors.values()) == sum(t.numel() for t in trained_state(live.model).values())
@@ -187,28 +196,28 @@ def test_an_adapter_holds_no_more_than_what_was_trained(published: tuple[Checkpo
     assert not (folder / "model.safetensors").exists()
 
 
-def test_a_bfloat16_base_reads_back_bit_for_bit(tmp_path: Path) -> None:
+def test_a_bfloat16_base_is_reloaded_bit_for_bit(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", "qwen3-tied")
     live = make_tuned(base, dtype=torch.bfloat16)
     publish_adapter(tmp_path / "tuned", live, base, SETTINGS)
     found = load_model(tmp_path / "tuned", dtype=torch.bfloat16, merged=False)
-    assert torch.equal(probe(found), probe(live))
+    assert torch.equal(probe_logits(found), probe_logits(live))
     assert {p.dtype for p in found.model.parameters() if p.requires_grad} == {torch.float32}
 
 
-def test_what_reads_back_otherwise_is_not_published(tmp_path: Path) -> None:
+def test_an_adapter_that_fails_verification_is_not_published(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", "llama-tied")
     live = make_tuned(base)
     publish_adapter(tmp_path / "tuned", live, base, SETTINGS)
     before = (tmp_path / "tuned" / ADAPTER_WEIGHTS).read_bytes()
     with torch.no_grad():  # the base is to stay as its folder has it
         live.model.blocks[0].attention_norm.weight += 0.1
-    with pytest.raises(BrokenChain, match="gives other logits than what was trained .* not published"):
+    with pytest.raises(AdapterMismatchError, match="gives other logits than the trained model .* not published"):
         publish_adapter(tmp_path / "tuned", live, base, SETTINGS)
     assert (tmp_path / "tuned" / ADAPTER_WEIGHTS).read_bytes() == before
     assert not list((tmp_path / "tuned").glob(".*"))
-    with pytest.raises(BrokenChain):
-        check_adapter(tmp_path / "tuned", live)
+    with pytest.raises(AdapterMismatchError):
+        verify_adapter(tmp_path / "tuned", live)
 
 
 def test_a_base_that_changed_is_refused_and_one_that_moved_is_found(tmp_path: Path) -> None:
@@ -216,37 +225,37 @@ def test_a_base_that_changed_is_refused_and_one_that_moved_is_found(tmp_path: Pa
     live = make_tuned(base)
     publish_adapter(tmp_path / "run" / "tuned", live, base, SETTINGS)
     (tmp_path / "run").rename(tmp_path / "moved")
-    assert torch.equal(probe(load_model(tmp_path / "moved" / "tuned", merged=False)), probe(live))
+    assert torch.equal(probe_logits(load_model(tmp_path / "moved" / "tuned", merged=False)), probe_logits(live))
     weights = tmp_path / "moved" / "base" / "model.safetensors"
     save_file({name: tensor + 0.01 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
     with pytest.raises(ValueError, match="is not the model that the adapter in .* was trained on"):
         load_model(tmp_path / "moved" / "tuned")
     shutil.rmtree(tmp_path / "moved" / "base")
-    with pytest.raises(ValueError, match="holds an adapter, and its base is not to be found"):
+    with pytest.raises(ValueError, match="holds an adapter, and its base was not found"):
         load_model(tmp_path / "moved" / "tuned")
 
 
-def test_whole_weights_and_an_adapter_take_each_others_place(tmp_path: Path) -> None:
+def test_full_weights_and_an_adapter_replace_each_other(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", "llama")
     live, whole = make_tuned(base), load_model(base)
     save_model(tmp_path / "stage", whole)
     publish_adapter(tmp_path / "stage", live, base, SETTINGS)
-    assert torch.equal(probe(load_model(tmp_path / "stage", merged=False)), probe(live))
+    assert torch.equal(probe_logits(load_model(tmp_path / "stage", merged=False)), probe_logits(live))
     save_model(tmp_path / "stage", whole)
-    assert torch.equal(probe(load_model(tmp_path / "stage")), probe(whole))
+    assert torch.equal(probe_logits(load_model(tmp_path / "stage")), probe_logits(whole))
 
 
 def test_an_adapter_on_an_adapter(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", "llama-tied")
     publish_adapter(tmp_path / "first", make_tuned(base), base, SETTINGS)
     second = make_tuned(tmp_path / "first")
-    assert second.model.token_rows is None  # its tokens are known by now
+    assert second.model.embedding_rows is None  # its tokens are known by now
     publish_adapter(tmp_path / "second", second, tmp_path / "first", SETTINGS)
-    assert torch.equal(probe(load_model(tmp_path / "second", merged=False)), probe(second))
-    with pytest.raises(ValueError, match="is an adapter itself, which PEFT does not load; add --merge"):
+    assert torch.equal(probe_logits(load_model(tmp_path / "second", merged=False)), probe_logits(second))
+    with pytest.raises(ValueError, match="is an adapter itself, which PEFT cannot load; add --merge"):
         export_adapter(tmp_path / "second", tmp_path / "out")
     export_merged(tmp_path / "second", tmp_path / "out")
-    close(probe(load_model(tmp_path / "out")), probe(second))
+    close(probe_logits(load_model(tmp_path / "out")), probe_logits(second))
 
 
 def edit(folder: Path, **said: object) -> None:
@@ -257,15 +266,15 @@ def edit(folder: Path, **said: object) -> None:
     ("said", "sentence"),
     [
         ({"peft_type": "IA3"}, "adapters of type 'IA3' are not supported"),
-        ({"use_dora": True}, "its pairs are of the kind DoRA"),
+        ({"use_dora": True}, "it uses DoRA"),
         ({"bias": "all"}, "it trains biases"),
-        ({"init_lora_weights": "pissa"}, "it changes its base's weights"),
+        ({"init_lora_weights": "pissa"}, "it changes the base's weights"),
         ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern"),
-        ({"r": None}, "it is no whole adapter"),
-        ({"trainable_token_indices": {"embed_tokens": [1, 2]}}, "which does not belong beside"),
+        ({"r": None}, "the adapter is incomplete"),
+        ({"trainable_token_indices": {"embed_tokens": [1, 2]}}, "which does not match the base"),
     ],
 )
-def test_what_cannot_be_put_beside_its_base_is_refused(
+def test_unsupported_adapters_are_refused(
     said: dict[str, object], sentence: str, adapter: Path, tmp_path: Path
 ) -> None:
     folder = Path(shutil.copytree(adapter, tmp_path / "copy"))
@@ -299,7 +308,7 @@ def test_tensors_of_another_model_are_refused(adapter: Path, tmp_path: Path) -> 
     for name, change in changes.items():
         folder = Path(shutil.copytree(adapter, tmp_path / name))
         rewrite(folder, change)
-        with pytest.raises(ValueError, match="which does not belong beside"):
+        with pytest.raises(ValueError, match="which does not match the base"):
             load_model(folder)
 
 
@@ -310,7 +319,7 @@ def test_a_pickle_is_never_loaded(adapter: Path, tmp_path: Path) -> None:
         load_model(folder)
 
 
-def test_pain_13_whole_ends_are_read_and_refused_where_they_untie(adapter: Path, tmp_path: Path) -> None:
+def test_pain_13_full_embeddings_are_loaded_and_refused_where_they_untie(adapter: Path, tmp_path: Path) -> None:
     """What PEFT writes where a vocabulary has grown: the whole embedding, and the head beside it."""
     embedding = load_model(adapter).model.embedding.weight.detach()
     keys = [f"base_model.model.{name}.weight" for name in ("model.embed_tokens", "lm_head")]
@@ -323,18 +332,18 @@ def test_pain_13_whole_ends_are_read_and_refused_where_they_untie(adapter: Path,
         rewrite(folder, lambda tensors: tensors.update(dict(zip(keys, (embedding.clone(), head), strict=True))))
         return folder
 
-    close(probe(load_model(whole(embedding.clone()))), probe(load_model(adapter)))
-    with pytest.raises(ValueError, match="embedding and head were trained apart, but in the base they are one"):
+    close(probe_logits(load_model(whole(embedding.clone()))), probe_logits(load_model(adapter)))
+    with pytest.raises(ValueError, match="embedding and head were trained separately, but the base ties them"):
         load_model(whole(embedding + 1))
 
 
-def test_export_takes_no_folders_place_and_wants_an_adapter(adapter: Path, tmp_path: Path) -> None:
+def test_export_overwrites_no_folder_and_needs_an_adapter(adapter: Path, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "mine.txt").write_text("mine")
     for export in (export_merged, export_adapter):
-        with pytest.raises(ValueError, match="is there already"):
+        with pytest.raises(ValueError, match="exists already"):
             export(adapter, tmp_path / "taken")
-        with pytest.raises(ValueError, match="holds no adapter: its weights are whole"):
+        with pytest.raises(ValueError, match="holds no adapter; its weights are complete"):
             export(adapter.parent / "base", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -347,17 +356,17 @@ def test_a_base_from_the_hub_keeps_its_name(tmp_path: Path, name: str) -> None:
     assert (said["base_model_name_or_path"], said["revision"]) == (name, "0123abc")
 
 
-def test_a_foreign_model_has_no_lora(tmp_path: Path) -> None:
+def test_a_transformers_backed_model_has_no_lora(tmp_path: Path) -> None:
     config = transformers.GPTNeoXConfig(
         vocab_size=FULL, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
     transformers.GPTNeoXForCausalLM(config).save_pretrained(tmp_path)
     TOKENIZER.save(tmp_path)
-    with pytest.raises(ValueError, match="lora is for built-in architectures"):
+    with pytest.raises(ValueError, match="lora needs a built-in architecture"):
         with_lora(load_model(tmp_path), SETTINGS, (), seed=0)
 
 
-def test_a_lengthened_context_is_kept(tmp_path: Path) -> None:
+def test_an_extended_context_is_kept(tmp_path: Path) -> None:
     base = make_base(tmp_path / "base", "llama")
     live = with_lora(with_context(load_model(base), 96), SETTINGS, (), seed=0)
     publish_adapter(tmp_path / "tuned", replace(live), base, SETTINGS)

@@ -1,0 +1,97 @@
+"""The same weights in a larger model: more tokens, a longer context."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import msgspec
+import torch
+
+from tutelage.model.checkpoint import Checkpoint
+from tutelage.model.hf_model import HFModel, resize_hf_embeddings
+from tutelage.model.sizes import LongScaling, ModelConfig
+from tutelage.model.transformer import Transformer
+
+
+def with_context(checkpoint: Checkpoint, context: int | None) -> Checkpoint:
+    """The same weights, shared, with a context of `context` tokens if that is more than the model has.
+
+    Raises:
+        ValueError: the model's positions cannot be extended.
+    """
+    config = checkpoint.model.config
+    if context is None or context <= config.context:
+        return checkpoint
+    if config.position == "learned" or isinstance(config.rope_scaling, LongScaling) or config.hf_parameters:
+        kind = "LongRoPE" if config.rope_scaling else "transformers-backed" if config.hf_parameters else "learned"
+        raise ValueError(
+            f"a context of {context} is more than the {config.context} tokens of the model's {kind} positions"
+        )
+    longer = _rebuild(msgspec.structs.replace(config, context=context), checkpoint.model.state_dict())
+    return replace(checkpoint, model=longer)
+
+
+def _rebuild(config: ModelConfig, tensors: dict[str, torch.Tensor]) -> Transformer:
+    """A model with these tensors as its weights."""
+    with torch.device("meta"):
+        model = Transformer(config)
+    model.load_state_dict(tensors, assign=True)
+    model.reset_rotations()
+    return model
+
+
+@torch.no_grad()
+def extend_vocabulary(checkpoint: Checkpoint, names: tuple[str, ...], seed: int) -> Checkpoint:
+    """The same model with new special tokens. Old weights are unchanged bit for bit, and shared except in matrices that
+    grow.
+
+    A new row is the mean of the old rows (Hewitt 2021: new tokens then take little probability from old ones) plus
+    noise with a tenth of the old rows' standard deviation, so that new tokens differ. Padding rows beyond the known
+    tokens, which published models often have, are used first. Logits of old tokens are checked to be unchanged.
+    """
+    tokenizer, old = checkpoint.tokenizer.extend(names), checkpoint.model
+    known, extended = checkpoint.tokenizer.vocab_size, tokenizer.vocab_size
+    if extended == known:
+        return checkpoint
+    generator = torch.Generator().manual_seed(seed)
+    if old.config.hf_parameters is not None:
+        resized = resize_hf_embeddings(cast(HFModel, old), known, extended, generator)
+        return replace(checkpoint, model=cast(Transformer, resized), tokenizer=tokenizer)
+    config = msgspec.structs.replace(old.config, vocab=max(extended, old.config.vocab))
+    tensors = dict(old.state_dict())
+    for name in ("embedding.weight", "head.weight"):
+        if name in tensors:
+            tensor = tensors[name]
+            rows = tensor[:known]
+            noise = torch.randn((extended - known, tensor.shape[1]), generator=generator).to(tensor) * rows.std() / 10
+            tensors[name] = torch.cat([rows, rows.mean(dim=0, keepdim=True) + noise, tensor[extended:]])
+    new = _rebuild(config, tensors)
+    _check_extension(old, new, known)
+    return replace(checkpoint, model=new, tokenizer=tokenizer)
+
+
+def _check_extension(old: Transformer, new: Transformer, known: int) -> None:
+    length = min(32, old.config.context)
+    device = old.embedding.weight.device
+    tokens_N = torch.arange(length, device=device) * 7919 % known
+    positions_N = torch.arange(length, device=device)
+    before, after = (m.hidden(tokens_N, positions_N, m.within_segments((length,))) for m in (old, new))
+    assert torch.equal(before, after), "extension changed the hidden states"
+    assert torch.equal(old.head_weight[:known], new.head_weight[:known]), "extension changed an old row"
+    # One more column can change the blocking of a matrix product, and so the last bits of the other columns.
+    tolerance = max(1e-5, 4 * torch.finfo(before.dtype).eps)
+    close = torch.allclose(old.logits(before)[:, :known], new.logits(after)[:, :known], rtol=tolerance, atol=tolerance)
+    assert close, "extension changed the logits of old tokens"
+
+
+def resize_vocabulary(model: Transformer, vocab: int) -> Transformer:
+    """A model with these weights and `vocab` rows in its embedding and head; added rows are zeros."""
+    tensors = dict(model.state_dict())
+    if vocab == model.config.vocab:
+        return model
+    for name in ("embedding.weight", "head.weight"):
+        if name in tensors:
+            rows = tensors[name][:vocab]
+            tensors[name] = torch.cat([rows, rows.new_zeros(vocab - len(rows), rows.shape[1])])
+    return _rebuild(msgspec.structs.replace(model.config, vocab=vocab), tensors)
