@@ -13,10 +13,10 @@ from tutelage import tokenizer as tokenizers
 from tutelage.batching.sources import TooLong
 from tutelage.chat.formats import read_conversations
 from tutelage.chat.formats.rows import SUFFIXES
-from tutelage.chat.renderer import TrainOn
-from tutelage.chat.source import read_source
-from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.chat.verified import chat_tokenizer, has_own_template, make_renderer
+from tutelage.chat.render.config import read_chat_config
+from tutelage.chat.render.hf import chat_tokenizer, has_own_template, make_renderer
+from tutelage.chat.render.native import TrainOn
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.config import SettingsError, convert, suggest
 from tutelage.corpus.probe import probe_documents
 from tutelage.files import read_json
@@ -140,7 +140,7 @@ class Rows:
 
 def measure(data: Path, model: Path, train_on: TrainOn, max_refused: float, max_broken: float) -> Rows:
     """Render the first rows with the model's tokenizer and template."""
-    source = read_source(model)
+    source = read_chat_config(model)
     renderer = make_renderer(chat_tokenizer(tokenizers.load(model), source), source)
     rows = list(islice(read_conversations(data, Ledger("rows"), max_broken), FEW_ROWS))
     made = renderer.render_rows(rows, train_on)
@@ -154,7 +154,7 @@ def measure(data: Path, model: Path, train_on: TrainOn, max_refused: float, max_
 def talks(model: Path) -> bool:
     """Whether a model has turns already, so that how it answers can be tried before it is fine-tuned."""
     known = tokenizers.load(model).special_tokens
-    return has_own_template(read_source(model)) or all(name in known for name in TEMPLATE_TOKENS)
+    return has_own_template(read_chat_config(model)) or all(name in known for name in TEMPLATE_TOKENS)
 
 
 def publish(run: Run) -> None:

@@ -14,9 +14,9 @@ import msgspec
 import torch
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.renderer import TrainOn, render_documents
-from tutelage.chat.source import ChatSource, read_source
-from tutelage.chat.verified import chat_tokenizer, make_renderer
+from tutelage.chat.render.config import ChatConfig, read_chat_config
+from tutelage.chat.render.hf import chat_tokenizer, make_renderer
+from tutelage.chat.render.native import TrainOn, render_documents
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import (
     ModelConfig,
@@ -112,7 +112,7 @@ def matrix_speed() -> float:
 
 
 def _plan_stage(
-    run: Run, name: str, stage: TrainedStage, tokenizer: Tokenizer, source: ChatSource, speed: float
+    run: Run, name: str, stage: TrainedStage, tokenizer: Tokenizer, source: ChatConfig, speed: float
 ) -> StagePlan:
     root = _root(run, name)
     if isinstance(root, PretrainedModel):
@@ -184,7 +184,7 @@ def _measure(
     run: Run,
     name: str,
     tokenizer: Tokenizer,
-    source: ChatSource,
+    source: ChatConfig,
     context: int,
     train_on: TrainOn,
     held_out: float,
@@ -228,13 +228,13 @@ def _root(run: Run, name: str) -> AnyStage:
     return run.recipe.stages[name]
 
 
-def _tokenizer(run: Run) -> tuple[Tokenizer, ChatSource]:
+def _tokenizer(run: Run) -> tuple[Tokenizer, ChatConfig]:
     """The run's tokenizer, or one trained on the first rows where there is none yet; what its model says of chats."""
     folders = [Path(stage.path) for stage in run.recipe.stages.values() if isinstance(stage, PretrainedModel)]
     if folders:
-        return tokenizers.load(folders[0]), read_source(folders[0])
+        return tokenizers.load(folders[0]), read_chat_config(folders[0])
     if run.tokenizer_done():
-        return tokenizers.load(run.folder / TOKENIZER), ChatSource()
+        return tokenizers.load(run.folder / TOKENIZER), ChatConfig()
     table = run.recipe.data
     texts = (text for name in run.tokenizer_data() for text in islice(plain_texts(name, table), 4 * SAMPLE_ROWS))
-    return tokenizers.train(texts, run.recipe.tokenizer), ChatSource()
+    return tokenizers.train(texts, run.recipe.tokenizer), ChatConfig()

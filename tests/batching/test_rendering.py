@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from tutelage.batching.rendering import CHUNKS_FOR_WORKERS, ROWS_AT_ONCE, render_all
-from tutelage.chat.layout import Unproven
-from tutelage.chat.renderer import NativeRenderer
-from tutelage.chat.source import ChatSource
-from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.chat.verified import Renderer, VerifiedRenderer
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.hf import HFRenderer, Renderer
+from tutelage.chat.render.layout import VerificationError
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.records import Conversation, message
 from tutelage.tokenizer import Tokenizer, TokenizerSettings, train
 
@@ -23,7 +23,7 @@ TEMPLATE = (
 TOKENIZER = train(["one two three four"], TokenizerSettings(vocab=280)).extend(TEMPLATE_TOKENS)
 RENDERERS: dict[str, Renderer] = {
     "native": NativeRenderer(TOKENIZER),
-    "verified": VerifiedRenderer(TOKENIZER, ChatSource(TEMPLATE)),
+    "verified": HFRenderer(TOKENIZER, ChatConfig(TEMPLATE)),
 }
 
 
@@ -46,7 +46,7 @@ def test_pain_18_workers_render_what_one_process_renders_in_the_same_order(kind:
             refused += 1
             assert (type(theirs), str(theirs)) == (type(ours), str(ours))
             assert vars(theirs) == vars(ours)
-            assert not isinstance(ours, Unproven) or ours.reason
+            assert not isinstance(ours, VerificationError) or ours.reason
             continue
         assert not isinstance(theirs, ValueError)
         for one, other in zip(theirs, ours, strict=True):

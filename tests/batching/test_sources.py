@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.batching.sources import TooLong, conversation_groups, document_groups, falls_in, split_by_turns
-from tutelage.chat.renderer import NativeRenderer
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Document, Example, Message, message
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train

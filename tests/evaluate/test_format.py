@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.chat.template import HEADERS
+from tutelage.chat.render.template import HEADERS
 from tutelage.engine.decode import Generation
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate import asking, format

@@ -4,7 +4,7 @@ from typing import Literal
 
 import pytest
 
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.engine.decode import Generation
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.asking import Answer

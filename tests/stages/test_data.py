@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from tutelage.chat.renderer import NativeRenderer
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 from tutelage.stages.data import ChatData, DataTable, DocumentData, Stores, conversations, documents, holds, identity

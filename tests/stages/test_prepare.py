@@ -6,7 +6,7 @@ import torch
 
 from tutelage import progress
 from tutelage.batching.store import Store
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.model.hub import load_model
 from tutelage.recipe import Run, load_recipe
 from tutelage.records import ROLES

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tutelage.chat.verified import make_renderer
+from tutelage.chat.render.hf import make_renderer
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.asking import Answer, ask
 from tutelage.evaluate.statistics import Rate, rate, share_of_sums

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tutelage.batching.store import Store
-from tutelage.chat.template import END
+from tutelage.chat.render.template import END
 from tutelage.engine.decode import generate
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint

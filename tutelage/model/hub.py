@@ -14,7 +14,7 @@ import msgspec
 import torch
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.source import ChatSource, read_source, write_source
+from tutelage.chat.render.config import ChatConfig, read_chat_config, write_chat_config
 from tutelage.config import SettingsError, convert, to_plain
 from tutelage.files import read_json, write_json
 from tutelage.model.adapter import (
@@ -172,13 +172,13 @@ def load_model(
         )
     if config.foreign_parameters is not None:
         foreign = load_foreign(folder, config, device, dtype or torch.float32)
-        return Checkpoint(cast(Transformer, foreign), tokenizer, read_source(folder), table)
+        return Checkpoint(cast(Transformer, foreign), tokenizer, read_chat_config(folder), table)
     with torch.device("meta"):
         model = Transformer(config).to(dtype or torch.float32)
     model.to_empty(device=device)
     _fill(folder, model, table)
     model.reset_rotations()
-    return Checkpoint(model, tokenizer, read_source(folder), table)
+    return Checkpoint(model, tokenizer, read_chat_config(folder), table)
 
 
 def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: bool) -> Checkpoint:
@@ -187,8 +187,8 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: 
     modules = modules_of(base, f"{folder}: adapters are for built-in architectures, and its base is another")
     tokenizer, source = base.tokenizer, base.source
     if (folder / tokenizers.FILE_NAME).exists():
-        tokenizer, own = _load_tokenizer(folder), read_source(folder)
-        source = ChatSource(
+        tokenizer, own = _load_tokenizer(folder), read_chat_config(folder)
+        source = ChatConfig(
             own.template or source.template,
             {**source.tokenizer_config, **own.tokenizer_config},
             own.generation_config or source.generation_config,
@@ -318,7 +318,7 @@ def save_model(folder: Path, checkpoint: Checkpoint) -> None:
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_BASE):
         (folder / name).unlink(missing_ok=True)
     checkpoint.tokenizer.save(folder)
-    write_source(folder, checkpoint.source)
+    write_chat_config(folder, checkpoint.source)
     if checkpoint.model.config.foreign_parameters is not None:
         write_foreign(folder, cast(ForeignModel, checkpoint.model))
     else:
@@ -345,7 +345,7 @@ def save_adapter(folder: Path, checkpoint: Checkpoint, base: Path, settings: Lor
     modules = modules_of(checkpoint, "only adapters of built-in architectures are written")
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.tokenizer.save(folder)
-    write_source(folder, checkpoint.source)
+    write_chat_config(folder, checkpoint.source)
     write_adapter(folder, checkpoint.model, modules, settings, _public_name(base), _mark(base))
     write_json(folder / CONFIG, _tables(checkpoint)[1])
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tutelage.chat.verified import make_renderer
+from tutelage.chat.render.hf import make_renderer
 from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.asking import can_chat, continue_text

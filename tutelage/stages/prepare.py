@@ -11,8 +11,8 @@ import torch
 from tutelage import tokenizer as tokenizers
 from tutelage.batching.loader import Source, State, batches
 from tutelage.batching.store import Store
-from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.chat.verified import has_own_template, make_renderer, taught
+from tutelage.chat.render.hf import has_own_template, make_renderer, taught
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, with_context, with_lora
 from tutelage.model.sizes import ModelSettings, parameter_count, resolve

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from tutelage.batching.sources import TooLong
-from tutelage.chat.renderer import TrainOn
+from tutelage.chat.render.native import TrainOn
 from tutelage.config import Settings, SettingsError
 from tutelage.model.lora import LoraSettings
 from tutelage.train.loop import Precision

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tutelage.chat.audit import Report, audit_file, fix_file
-from tutelage.chat.source import ChatSource
-from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.chat.verified import VerifiedRenderer, make_renderer
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.hf import HFRenderer, make_renderer
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.files import to_json
 from tutelage.tokenizer import TokenizerSettings, train
 
@@ -86,7 +86,7 @@ def test_what_an_evaluation_asks_must_not_be_trained_on(write: Write, found: Fou
 
 def test_a_model_proves_and_measures_every_row(write: Write, found: Found) -> None:
     tokenizer = train([LONG], TokenizerSettings(vocab=300)).extend(TEMPLATE_TOKENS)
-    renderer = make_renderer(tokenizer, ChatSource())
+    renderer = make_renderer(tokenizer, ChatConfig())
     exchange = ("Say " + LONG, LONG + ".")
     path = write(
         [*CLEAN, (*exchange, "Again? " + LONG, "No: " + LONG + "."), (" ".join([LONG] * 8), "That is too much.")]
@@ -167,7 +167,7 @@ CHATML = (
 
 
 def test_what_a_checkpoints_template_refuses_is_told_by_reason(
-    write: Write, found: Found, make: Callable[..., VerifiedRenderer], tmp_path: Path
+    write: Write, found: Found, make: Callable[..., HFRenderer], tmp_path: Path
 ) -> None:
     path = write([*CLEAN, ("What does <|im_end|> stand for in here?", "It ends a turn, and it is a token.")])
     renderer = make(CHATML, eos="<|im_end|>")

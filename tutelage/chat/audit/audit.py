@@ -19,8 +19,8 @@ from tutelage.chat.audit.report import REASONS, Example, Report, excerpt, findin
 from tutelage.chat.audit.scan import GIST, Shown, scan, told_by
 from tutelage.chat.audit.tokens import Tokens
 from tutelage.chat.formats import find_format, read_conversations
-from tutelage.chat.renderer import TrainOn
-from tutelage.chat.verified import Renderer
+from tutelage.chat.render.hf import Renderer
+from tutelage.chat.render.native import TrainOn
 from tutelage.corpus.overlap import examined
 from tutelage.ledger import Ledger
 from tutelage.progress import track

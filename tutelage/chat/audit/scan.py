@@ -19,7 +19,7 @@ from tutelage.chat.audit.language import LOOKED_AT, PURE, SCRIPTS, answers_elsew
 from tutelage.chat.audit.marks import Marks
 from tutelage.chat.audit.report import EXAMPLES, excerpt
 from tutelage.chat.audit.tokens import Tokens
-from tutelage.chat.template import part_text
+from tutelage.chat.render.template import part_text
 from tutelage.corpus.minhash import shingles, signatures, text_hashes, token_hashes
 from tutelage.corpus.overlap import Examined, coverage
 from tutelage.records import Conversation, Message, Text, ToolCall

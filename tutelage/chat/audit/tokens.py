@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tutelage.chat.audit.report import EXAMPLES
-from tutelage.chat.renderer import TrainOn
-from tutelage.chat.template import exchanges
-from tutelage.chat.verified import Renderer
+from tutelage.chat.render.hf import Renderer
+from tutelage.chat.render.native import TrainOn
+from tutelage.chat.render.template import exchanges
 from tutelage.records import Conversation
 
 

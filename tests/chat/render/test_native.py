@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.chat.renderer import NativeRenderer, Rendered, example, prove, render_document, render_documents
-from tutelage.chat.template import TEMPLATE_TOKENS, part_text
+from tutelage.chat.render.native import NativeRenderer, Rendered, example, prove, render_document, render_documents
+from tutelage.chat.render.template import TEMPLATE_TOKENS, part_text
 from tutelage.records import ROLES, Conversation, Message, Part, Reasoning, Text, ToolCall, ToolResult, message
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train
 

@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from tutelage.chat.template import (
+from tutelage.chat.render.template import (
     DELIMITERS,
     END,
     HEADERS,
