@@ -167,7 +167,7 @@ MAIN: dict[str, dict[str, Any]] = {
     "few-steps": {**TUNED, "epochs": None, "steps": 4},
     "crowded": {**TUNED, "replay": 0.98, "epochs": None, "steps": 120},
     "passes": {**TUNED, "data": {"few": 1.0}, "epochs": None, "steps": 250},
-    "unmasked": {**TUNED, "train_on": "everything"},
+    "unmasked": {**TUNED, "train_on": "all_tokens"},
     "past-best": {
         **TUNED,
         "data": {"few": 1.0},

@@ -107,7 +107,7 @@ def measure_ours(quick: bool) -> Measured:
         began = time.perf_counter()
         renderer = HFRenderer(ours.Tokenizer(backend), source)
         ledger = Ledger("chats")
-        units = conversation_groups(chats, renderer, CONTEXT, "train", 0.0, "all", "error", 0.0, ledger)
+        units = conversation_groups(chats, renderer, CONTEXT, "train", 0.0, "assistant", "error", 0.0, ledger)
         store = open_or_write(Path(folder), ["chats"], units, ledger)
         seconds = time.perf_counter() - began
         examples = [store.group(number)[0] for number in range(len(store))]

@@ -50,20 +50,20 @@ def test_of_a_runs_stage_its_text_rate_and_optimizer_are_known(base: Path) -> No
 
 def test_the_defaults_follow_the_rows(base: Path, tmp_path: Path) -> None:
     few = tuned(base, rows(tmp_path, 10))
-    assert (few.steps, few.epochs, few.replay, few.held_out, few.train_on) == (100, None, 0.5, 0.0, "all")
+    assert (few.steps, few.epochs, few.replay, few.held_out, few.train_on) == (100, None, 0.5, 0.0, "assistant")
     some = tuned(base, rows(tmp_path, 150))
     assert (some.steps, some.held_out) == (100, 0.05)
     many = tuned(base, rows(tmp_path, 1000))
     assert (many.steps, many.epochs, many.batch_tokens) == (None, 3, 2 * 8192)
     assert (some.evaluate_every, some.keep) == (0, "last")
     assert (many.evaluate_every, many.keep) == ("epoch", "behaviour")
-    said = tuned(base, rows(tmp_path, 10), epochs=2, replay=0.0, lr=1e-3, train_on="everything", seed=4)
+    said = tuned(base, rows(tmp_path, 10), epochs=2, replay=0.0, lr=1e-3, train_on="all_tokens", seed=4)
     assert (said.steps, said.epochs, said.replay, said.lr, said.train_on, said.seed) == (
         None,
         2,
         0.0,
         1e-3,
-        "everything",
+        "all_tokens",
         4,
     )
 

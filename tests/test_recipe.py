@@ -275,7 +275,7 @@ def test_fingerprints_hang_on_everything_above(recipe: Path, tmp_path: Path) -> 
     # A stage that keeps its best look at held-out data becomes another where it looks at other times.
     looks = "stages.chat.evaluate_every=3"
     assert marks("stages.chat.keep=last") == marks("stages.chat.keep=last", looks)
-    for override in ("stages.chat.context=100", "stages.chat.replay=0.4", "stages.chat.train_on=everything", looks):
+    for override in ("stages.chat.context=100", "stages.chat.replay=0.4", "stages.chat.train_on=all_tokens", looks):
         changed_base, changed_chat = marks(override)
         assert changed_base == base
         assert changed_chat != chat

@@ -215,7 +215,7 @@ def finetune_recipe(
     data: Path,
     *,
     held_out: Path | None = None,
-    train_on: TrainOn = "all",
+    train_on: TrainOn = "assistant",
     max_refused: float = 0.0,
     max_broken: float = 0.0,
     too_long: TooLong = "error",

@@ -121,7 +121,7 @@ def _plan_stage(
     else:
         config = resolve(run.recipe.model, tokenizer.vocab_size)
     context = stage.context or config.context
-    train_on = stage.train_on if isinstance(stage, Sft) else "all"
+    train_on = stage.train_on if isinstance(stage, Sft) else "assistant"
     of = tokenizer, source, context, train_on
     sizes = {data: _measure(run, data, *of, stage.held_out) for data in stage.data}
     info = run.stage_done(name)

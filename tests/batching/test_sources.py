@@ -38,7 +38,7 @@ def chat_pieces(
     rows: Sequence[Conversation], context: int, too_long: TooLong, held_out: float = 0.0, part: str = "train"
 ) -> tuple[list[Example], Ledger]:
     ledger = Ledger("conversations")
-    options = (context, part, held_out, "all", too_long, 0.0, ledger)
+    options = (context, part, held_out, "assistant", too_long, 0.0, ledger)
     groups = list(conversation_groups(rows, RENDERER, *options))  # type: ignore[arg-type]
     ledger.check()
     return [group[0] for group in groups], ledger
@@ -142,8 +142,8 @@ def test_split_makes_the_fewest_pieces_and_keeps_unanswered_turns_together() -> 
         message("user", "dddd"), message("assistant", "eeee"), message("user", "ffff"),
     )  # fmt: skip
     conversation = Conversation(turns, id="c")
-    assert len(split_by_turns(conversation, RENDERER, 100, "all")) == 1
-    pieces = split_by_turns(conversation, RENDERER, 20, "all")
+    assert len(split_by_turns(conversation, RENDERER, 100, "assistant")) == 1
+    pieces = split_by_turns(conversation, RENDERER, 20, "assistant")
     assert [TOKENIZER.decode(piece.ids) for piece in pieces] == [
         "<|user|>aaaa<|end|><|user|>bbbb<|end|><|assistant|>cccc<|end|>",
         "<|user|>dddd<|end|><|assistant|>eeee<|end|><|user|>ffff<|end|>",

@@ -120,6 +120,6 @@ def test_of_a_file_it_is_said_how_many_are_shown_of_how_many(
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"{n}?", "completion": "Yes."}) + "\n" for n in range(rows)))
     tokenizer = tokenizers.load(run.folder / "base")
-    found = rendered_file(path, tokenizer, ChatConfig(), 3, "all", Ledger("rows"))
+    found = rendered_file(path, tokenizer, ChatConfig(), 3, "assistant", Ledger("rows"))
     assert found.counted() == f"{said} conversations"
     assert len(found.rendered) == min(rows, 3)

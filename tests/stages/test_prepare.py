@@ -33,7 +33,7 @@ mixed = { kind = "sft", from = "chat", data = { chat = 3, other = 1 }, replay = 
 kind = "sft"
 from = "chat"
 data = { chat = 1 }
-train_on = "everything"
+train_on = "all_tokens"
 steps = 1
 too_long = "drop"
 lr = 0.5

@@ -25,9 +25,9 @@ from tutelage.cli.options import FILE, FOLDER, MODEL, SHARE, TOO_LONG, TRAIN_ON
 @click.option(
     "--train-on",
     type=TRAIN_ON,
-    default="all",
+    default="assistant",
     show_default=True,
-    help="What is learned: all answers, the last one, answers without their questions, or every word.",
+    help="Which tokens are trained: all answers, the last one, answers without their questions, or every token.",
 )
 @click.option(
     "--max-refused",

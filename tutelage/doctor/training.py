@@ -134,7 +134,7 @@ def too_many_passes(case: Case) -> Diagnosis | None:
 
 def users_words_graded(case: Case) -> Diagnosis | None:
     """The mask was switched off: it is trained to write the user's turns too."""
-    if case.settings.get("train_on") != "everything":
+    if case.settings.get("train_on") != "all_tokens":
         return None
     turns = case.rates.get("format.keeps_its_turn")
     signs = [f"{case.trained_share():.0%} of the tokens of its conversations are trained"]
@@ -142,8 +142,8 @@ def users_words_graded(case: Case) -> Diagnosis | None:
         "users-words-trained",
         case.stage.name,
         "it is taught to write the user's words",
-        "nothing of the conversations is masked (train_on = everything)",
-        "train_on = all: only the assistant's words are trained",
+        "nothing of the conversations is masked (train_on = all_tokens)",
+        "train_on = assistant: only the assistant's words are trained",
         (*signs, *([rate_words_of("answers that never speak for the user", turns)] if turns else [])),
     )
 

@@ -97,8 +97,9 @@ class Sft(TrainStage, tag="sft", tag_field="kind", frozen=True, kw_only=True):
               with lora ten times that.
     lora:     train low-rank matrices beside the weights, and the rows of new tokens; the weights stay as they are.
     find_lr:  the rate is found by a short sweep over rates before training (train.find_lr), on the stage's own data.
-    train_on: "all" grades every turn of the assistant, "last" its last one; "response-only" grades every turn and
-              leaves out what it answers (response tuning, arXiv 2410.02465); "everything" grades users' words too.
+    train_on: "assistant" trains every turn of the assistant, "last_assistant" its last one; "response_only" trains
+              every turn and leaves out what it answers (response tuning, arXiv 2410.02465); "all_tokens" trains every
+              token.
     replay:   share of the trained tokens of every step that is text of the pre-training, against forgetting.
     replay_data: the text that is replayed, with shares; what the model was trained on where left out. What is held out
               of it measures forgetting too.
@@ -114,7 +115,7 @@ class Sft(TrainStage, tag="sft", tag_field="kind", frozen=True, kw_only=True):
     lr: float | None = None
     lora: LoraSettings | None = None
     find_lr: bool = False
-    train_on: TrainOn = "all"
+    train_on: TrainOn = "assistant"
     replay: float = 0.0
     replay_data: dict[str, float] = {}
     max_forgetting: float | None = None

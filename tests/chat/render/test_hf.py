@@ -63,7 +63,7 @@ THOUGHTS = Conversation(
 )
 
 
-def made(renderer: HFRenderer, conversation: Conversation, train_on: Any = "all") -> list[Rendered]:
+def made(renderer: HFRenderer, conversation: Conversation, train_on: Any = "assistant") -> list[Rendered]:
     (found,) = renderer.render_rows([conversation], train_on)
     assert isinstance(found, list), found
     return found
@@ -156,7 +156,7 @@ def test_pain_08_a_conversation_in_which_nothing_is_graded_says_why(make: Make) 
 
 def units(renderer: HFRenderer, rows: list[Conversation], max_refused: float) -> tuple[list[Any], Ledger]:
     ledger = Ledger("chat")
-    found = list(conversation_groups(rows, renderer, 512, "train", 0.0, "all", "error", max_refused, ledger))
+    found = list(conversation_groups(rows, renderer, 512, "train", 0.0, "assistant", "error", max_refused, ledger))
     ledger.check()
     return found, ledger
 
@@ -214,7 +214,7 @@ def test_pain_18_the_second_run_opens_what_the_first_has_tokenised(make: Make, t
 
     def opened(rows: Iterator[Conversation]) -> Any:
         ledger = Ledger("chat")
-        found = conversation_groups(rows, renderer, 512, "train", 0.0, "all", "error", 0.0, ledger)
+        found = conversation_groups(rows, renderer, 512, "train", 0.0, "assistant", "error", 0.0, ledger)
         return open_or_write(tmp_path, [renderer.fingerprint(), "rows"], found, ledger)
 
     def nothing() -> Iterator[Conversation]:

@@ -34,7 +34,7 @@ def audit_file(
     *,
     renderer: Renderer | None = None,
     context: int | None = None,
-    train_on: TrainOn = "all",
+    train_on: TrainOn = "assistant",
     held_out: Path | None = None,
     against: Sequence[Path] = (),
     too_long: Policy = "error",

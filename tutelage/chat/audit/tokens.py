@@ -29,7 +29,7 @@ class Tokens:
 
     renderer: Renderer
     context: int | None
-    train_on: TrainOn = "all"
+    train_on: TrainOn = "assistant"
     refused: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     said: dict[str, list[tuple[int, str, str]]] = field(default_factory=lambda: defaultdict(list))
     longest: list[int] = field(default_factory=list)

@@ -84,7 +84,7 @@ class HFRenderer:
         return fingerprint(self.tokenizer.fingerprint(), self.source.template, tokens)
 
     def render_rows(
-        self, conversations: Sequence[Conversation], train_on: TrainOn = "all", spans: bool = False
+        self, conversations: Sequence[Conversation], train_on: TrainOn = "assistant", spans: bool = False
     ) -> list[list[Rendered] | ValueError]:
         """Of each conversation its examples, or why it cannot be trained on. It has several where each turn must be
         trained by itself, because the template writes a turn otherwise once others follow."""
@@ -94,7 +94,7 @@ class HFRenderer:
             try:
                 check(conversation)
                 check_answers(conversation)
-                jobs += self._jobs(row, conversation, train_on == "last")
+                jobs += self._jobs(row, conversation, train_on == "last_assistant")
             except ValueError as error:
                 found[row] = error
         while jobs:
@@ -165,7 +165,7 @@ class HFRenderer:
             return None
         firsts = encoded.firsts(layout.rows_R).tolist()
         rows = [whole.part(first, last) for first, last in zip(firsts, [*firsts[1:], len(whole.ids)], strict=True)]
-        if train_on != "response-only":
+        if train_on != "response_only":
             return [[row] for row in rows]
         answers = iter(responses(whole, layout, encoded))
         return [list(islice(answers, len(job.layout.turns_K3))) for job in jobs]
@@ -179,13 +179,13 @@ class HFRenderer:
                 raise VerificationError("tokens run over the beginning of an answer", "", layout.text)
             encoded = self.encoder.encode_apart(layout.text, int(layout.turns_K3[0, 1]))
         rendered = self._proven(layout, encoded, train_on, job.conversation if spans else None)
-        return responses(rendered, layout, encoded) if train_on == "response-only" else [rendered]
+        return responses(rendered, layout, encoded) if train_on == "response_only" else [rendered]
 
     def _proven(
         self, layout: Layout, encoded: Encoded, train_on: TrainOn, conversation: Conversation | None = None
     ) -> Rendered:
-        rendered = assembled(layout, encoded, train_on == "everything", conversation)
-        if train_on == "everything":
+        rendered = assembled(layout, encoded, train_on == "all_tokens", conversation)
+        if train_on == "all_tokens":
             prove_tokens(rendered.ids, encoded.begins, layout, encoded, self.encoder)
         else:
             prove(rendered, layout, encoded, self.encoder, self.stop_ids)
