@@ -168,7 +168,7 @@ MAIN: dict[str, dict[str, Any]] = {
     "few-steps": {**TUNED, "epochs": None, "steps": 4},
     "much-replay": {**TUNED, "replay": 0.98, "epochs": None, "steps": 120},
     "many-epochs": {**TUNED, "data": {"few": 1.0}, "epochs": None, "steps": 250},
-    "unmasked": {**TUNED, "train_on": "everything"},
+    "unmasked": {**TUNED, "train_on": "all_tokens"},
     "overtrained": {
         **TUNED,
         "data": {"few": 1.0},

@@ -25,8 +25,8 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from tutelage.batching.sources import conversation_groups, open_or_write
 
 from tutelage import tokenizer as ours
-from tutelage.chat.source import ChatSource
-from tutelage.chat.verified import VerifiedRenderer
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.hf import HFRenderer
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, message
 from tutelage.world import World
@@ -101,13 +101,13 @@ def measure_ours(quick: bool) -> Measured:
     """`conversation_groups`, each conversation proven, into a store on disk, as a training run has it."""
     rows = conversations(quick)
     backend = make_tokenizer(rows)
-    source = ChatSource(TEMPLATE, {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
+    source = ChatConfig(TEMPLATE, {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
     chats = [Conversation((message("user", asked), message("assistant", said))) for asked, said in rows]
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
-        renderer = VerifiedRenderer(ours.Tokenizer(backend), source)
+        renderer = HFRenderer(ours.Tokenizer(backend), source)
         ledger = Ledger("chats")
-        units = conversation_groups(chats, renderer, CONTEXT, "train", 0.0, "all", "error", 0.0, ledger)
+        units = conversation_groups(chats, renderer, CONTEXT, "train", 0.0, "assistant", "error", 0.0, ledger)
         store = open_or_write(Path(folder), ["chats"], units, ledger)
         seconds = time.perf_counter() - began
         examples = [store.group(number)[0] for number in range(len(store))]

@@ -12,7 +12,7 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.files import read_json, write_json
 from tutelage.model.adapter import ADAPTER_CONFIG, ADAPTER_WEIGHTS
 from tutelage.model.hub import (

@@ -45,7 +45,7 @@ def tuned(base: Path, data: Path, *settings: str, held_out: Path | None = None) 
 
 def test_the_defaults_follow_the_rows(base: Path, tmp_path: Path) -> None:
     few = tuned(base, rows(tmp_path, 10))
-    assert (few.steps, few.epochs, few.replay, few.held_out, few.train_on) == (100, None, 0.5, 0.0, "all")
+    assert (few.steps, few.epochs, few.replay, few.held_out, few.train_on) == (100, None, 0.5, 0.0, "assistant")
     some = tuned(base, rows(tmp_path, 150))
     assert (some.steps, some.held_out) == (100, 0.05)
     many = tuned(base, rows(tmp_path, 1000))
@@ -58,7 +58,7 @@ def test_the_defaults_follow_the_rows(base: Path, tmp_path: Path) -> None:
         2,
         0.0,
         1e-3,
-        "everything",
+        "all_tokens",
         4,
     )
 

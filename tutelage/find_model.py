@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.source import read_source
-from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.chat.verified import has_own_template
+from tutelage.chat.render.config import read_chat_config
+from tutelage.chat.render.hf import has_own_template
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.config import suggest
 from tutelage.corpus.probe import probe_documents
 from tutelage.model.hub import CONFIG, find_checkpoint, holds_model
@@ -109,7 +109,7 @@ def _can_encode_probe(folder: Path) -> bool:
 def has_turns(model: Path) -> bool:
     """Whether a model has a chat template already, so that how it answers can be measured before it is fine-tuned."""
     known = tokenizers.load(model).special_tokens
-    return has_own_template(read_source(model)) or all(name in known for name in TEMPLATE_TOKENS)
+    return has_own_template(read_chat_config(model)) or all(name in known for name in TEMPLATE_TOKENS)
 
 
 def publish(run: Run) -> None:

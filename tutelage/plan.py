@@ -13,8 +13,8 @@ import msgspec
 import torch
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.source import ChatSource, read_source
-from tutelage.chat.verified import chat_tokenizer
+from tutelage.chat.render.config import ChatConfig, read_chat_config
+from tutelage.chat.render.hf import chat_tokenizer
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import (
     activation_bytes,
@@ -102,7 +102,7 @@ def matrix_speed() -> float:
 
 
 def _plan_stage(
-    run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, source: ChatSource, speed: float
+    run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, source: ChatConfig, speed: float
 ) -> StagePlan:
     root = _root(run, name)
     if not run.recipe.stages[root].trains:
@@ -162,7 +162,7 @@ def _tokens_of_a_step(stage: TrainStage, sizes: dict[str, DataSize]) -> float:
 
 
 def _measure(
-    run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, config: ChatSource, context: int
+    run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, config: ChatConfig, context: int
 ) -> DataSize:
     """All rows are counted; their tokens are estimated from the first ones."""
     table = run.recipe.data
@@ -194,14 +194,14 @@ def _root(run: Run, name: str) -> str:
     return name
 
 
-def _tokenizer(run: Run) -> tuple[Tokenizer, ChatSource]:
+def _tokenizer(run: Run) -> tuple[Tokenizer, ChatConfig]:
     """The run's tokenizer, or one trained on the first rows where there is none yet; what its model says of chats."""
     stages = run.recipe.stages
     folders = [stage.folder(name, run.folder) for name, stage in stages.items() if not stage.trains]
     if folders:
-        return tokenizers.load(folders[0]), read_source(folders[0])
+        return tokenizers.load(folders[0]), read_chat_config(folders[0])
     if run.tokenizer_done():
-        return tokenizers.load(run.folder / TOKENIZER), ChatSource()
+        return tokenizers.load(run.folder / TOKENIZER), ChatConfig()
     table = run.recipe.data
     texts = (text for name in run.tokenizer_data() for text in islice(plain_texts(name, table), 4 * SAMPLE_ROWS))
-    return tokenizers.train(texts, run.recipe.tokenizer), ChatSource()
+    return tokenizers.train(texts, run.recipe.tokenizer), ChatConfig()

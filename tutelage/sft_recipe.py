@@ -15,8 +15,8 @@ from typing import Any, Literal
 from tutelage import tokenizer as tokenizers
 from tutelage.chat.formats import read_conversations
 from tutelage.chat.formats.rows import SUFFIXES
-from tutelage.chat.source import read_source
-from tutelage.chat.verified import chat_tokenizer, make_renderer
+from tutelage.chat.render.config import read_chat_config
+from tutelage.chat.render.hf import chat_tokenizer, make_renderer
 from tutelage.config import SettingsError, apply_overrides, convert, suggest, to_plain
 from tutelage.find_model import Base, find_base, find_model, has_turns
 from tutelage.ledger import Ledger
@@ -165,11 +165,11 @@ def measure(folder: Path, table: Mapping[str, Any]) -> DataSize:
         ValueError: a row cannot be trained on, and the settings allow none of these.
     """
     chat, stage = table["data"]["chat"], table["stages"][STAGE]
-    config = read_source(folder)
+    config = read_chat_config(folder)
     renderer = make_renderer(chat_tokenizer(tokenizers.load(folder), config), config)
     conversations = read_conversations(Path(chat["path"]), Ledger("rows"), chat.get("max_broken", 0.0))
     rows = list(islice(conversations, FEW_ROWS))
-    made = renderer.render_rows(rows, stage.get("train_on", "all"))
+    made = renderer.render_rows(rows, stage.get("train_on", "assistant"))
     refused = [row for row in made if isinstance(row, ValueError)]
     if refused and (not stage.get("max_refused") or len(refused) == len(made)):
         raise refused[0]

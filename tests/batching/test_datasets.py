@@ -15,8 +15,8 @@ from tutelage.batching.datasets import (
     falls_in,
     split_by_turns,
 )
-from tutelage.chat.renderer import NativeRenderer
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Document, Example, Message, message
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train
@@ -46,7 +46,7 @@ def chat_pieces(
     rows: Sequence[Conversation], context: int, too_long: TooLong, held_out: float = 0.0, part: str = "train"
 ) -> tuple[list[Example], Ledger]:
     ledgers = SplitLedgers.of("conversations")
-    groups = list(conversation_groups(rows, RENDERER, context, held_out, "all", too_long, 0.0, ledgers))
+    groups = list(conversation_groups(rows, RENDERER, context, held_out, "assistant", too_long, 0.0, ledgers))
     ledgers.train.check()
     ledgers.held_out.check()
     return [group[0] for split, group in groups if split == part], getattr(ledgers, part)
@@ -153,8 +153,8 @@ def test_split_makes_the_fewest_pieces_and_keeps_unanswered_turns_together() -> 
         message("user", "dddd"), message("assistant", "eeee"), message("user", "ffff"),
     )  # fmt: skip
     conversation = Conversation(turns, id="c")
-    assert len(split_by_turns(conversation, RENDERER, 100, "all")) == 1
-    pieces = split_by_turns(conversation, RENDERER, 20, "all")
+    assert len(split_by_turns(conversation, RENDERER, 100, "assistant")) == 1
+    pieces = split_by_turns(conversation, RENDERER, 20, "assistant")
     assert [TOKENIZER.decode(piece.ids) for piece in pieces] == [
         "<|user|>aaaa<|end|><|user|>bbbb<|end|><|assistant|>cccc<|end|>",
         "<|user|>dddd<|end|><|assistant|>eeee<|end|><|user|>ffff<|end|>",

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import pytest
 
 from tutelage.batching.rendering import CHUNKS_FOR_WORKERS, ROWS_AT_ONCE, render_all
-from tutelage.chat.layout import Unproven
-from tutelage.chat.renderer import NativeRenderer
-from tutelage.chat.source import ChatSource
-from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.chat.verified import Renderer, VerifiedRenderer
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.hf import HFRenderer, Renderer
+from tutelage.chat.render.layout import VerificationError
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.records import Conversation, message
 from tutelage.tokenizer import Tokenizer, TokenizerSettings, train
 
@@ -23,7 +23,7 @@ TEMPLATE = (
 TOKENIZER = train(["one two three four"], TokenizerSettings(vocab=280)).extend(TEMPLATE_TOKENS)
 RENDERERS: dict[str, Renderer] = {
     "native": NativeRenderer(TOKENIZER),
-    "verified": VerifiedRenderer(TOKENIZER, ChatSource(TEMPLATE)),
+    "verified": HFRenderer(TOKENIZER, ChatConfig(TEMPLATE)),
 }
 
 
@@ -37,8 +37,8 @@ def rows(count: int) -> Iterator[Conversation]:
 @pytest.mark.parametrize("kind", RENDERERS)
 def test_pain_18_workers_render_what_one_process_renders_in_the_same_order(kind: str) -> None:
     renderer, count = RENDERERS[kind], 6 * ROWS_AT_ONCE + 5
-    alone = list(render_all(rows(count), renderer, "all", processes=1))
-    together = list(render_all(rows(count), renderer, "all", processes=2))
+    alone = list(render_all(rows(count), renderer, "assistant", processes=1))
+    together = list(render_all(rows(count), renderer, "assistant", processes=2))
     assert [row.id for row, _ in together] == [row.id for row, _ in alone] == [f"chats:{n}" for n in range(count)]
     refused = 0
     for (_, theirs), (_, ours) in zip(together, alone, strict=True):
@@ -46,7 +46,7 @@ def test_pain_18_workers_render_what_one_process_renders_in_the_same_order(kind:
             refused += 1
             assert (type(theirs), str(theirs)) == (type(ours), str(ours))
             assert vars(theirs) == vars(ours)
-            assert not isinstance(ours, Unproven) or ours.reason
+            assert not isinstance(ours, VerificationError) or ours.reason
             continue
         assert not isinstance(theirs, ValueError)
         for one, other in zip(theirs, ours, strict=True):
@@ -67,9 +67,9 @@ def no_worker_is_left() -> bool:
 def test_what_a_worker_raises_is_raised_here_and_no_worker_is_left() -> None:
     bad = Conversation((None,), id="chats:bad")  # type: ignore[arg-type]
     with pytest.raises(AttributeError, match="'NoneType' object has no attribute"):
-        list(render_all([bad], RENDERERS["native"], "all", processes=2))
+        list(render_all([bad], RENDERERS["native"], "assistant", processes=2))
     assert no_worker_is_left()
-    made = render_all(rows(20 * ROWS_AT_ONCE), RENDERERS["native"], "all", processes=2)
+    made = render_all(rows(20 * ROWS_AT_ONCE), RENDERERS["native"], "assistant", processes=2)
     assert next(made)[0].id == "chats:0"
     assert not no_worker_is_left()
     made.close()  # as Ctrl-C does, and any error of whoever reads
@@ -86,15 +86,15 @@ class Deadly(Tokenizer):
 def test_a_worker_that_dies_is_an_error_that_says_so() -> None:
     renderer = NativeRenderer(Deadly(TOKENIZER.backend))
     with pytest.raises(ValueError, match=r"a worker process has died \(exit status 3\)"):
-        list(render_all(rows(3), renderer, "all", processes=2))
+        list(render_all(rows(3), renderer, "assistant", processes=2))
     assert no_worker_is_left()
 
 
 def test_few_rows_start_no_worker() -> None:
     deadly = NativeRenderer(Deadly(TOKENIZER.backend))
     few = CHUNKS_FOR_WORKERS * ROWS_AT_ONCE - 1
-    assert len(list(render_all(rows(few), deadly, "all"))) == few
-    assert list(render_all([], deadly, "all")) == []
+    assert len(list(render_all(rows(few), deadly, "assistant"))) == few
+    assert list(render_all([], deadly, "assistant")) == []
 
 
 def test_a_worker_needs_no_torch() -> None:

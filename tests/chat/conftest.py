@@ -10,8 +10,8 @@ import pytest
 from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Backend
 
-from tutelage.chat.source import ChatSource
-from tutelage.chat.verified import VerifiedRenderer
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.hf import HFRenderer
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult
 from tutelage.tokenizer import Tokenizer
 
@@ -29,7 +29,7 @@ TEXTS = [
     "Größe, naïve, Ελλάδα, 日本語, 🙂: these are words too.",
 ] * 4
 
-Make = Callable[..., VerifiedRenderer]
+Make = Callable[..., HFRenderer]
 
 
 @functools.cache
@@ -84,14 +84,14 @@ def make() -> Make:
         more: tuple[str, ...] = (),
         kind: str = "bytes",
         swallow: tuple[str, ...] = (),
-    ) -> VerifiedRenderer:
+    ) -> HFRenderer:
         made = Backend.from_str(backend(kind).to_str())
         names = dict.fromkeys([*SPECIAL.findall(template), *filter(None, (bos, eos)), *more])
         made.add_special_tokens(
             [AddedToken(name, special=True, normalized=False, rstrip=name in swallow) for name in names]
         )
         tokens = {"bos_token": bos, "eos_token": eos}
-        return VerifiedRenderer(Tokenizer(made), ChatSource(template, {k: v for k, v in tokens.items() if v}))
+        return HFRenderer(Tokenizer(made), ChatConfig(template, {k: v for k, v in tokens.items() if v}))
 
     return renderer
 

@@ -154,7 +154,7 @@ def test_any_other_setting_of_the_recipe_is_given_by_its_name(
     assert (stage["lora"]["rank"], stage["lora"]["alpha"]) == (2, 8.0)
     assert (stage["steps"], stage["epochs"]) == (3, None)
     assert (stage["optimizer"]["kind"], stage["optimizer"]["clip"]) == ("adamw", 0.5)
-    assert (stage["train_on"], stage["too_long"]) == ("all", "error")
+    assert (stage["train_on"], stage["too_long"]) == ("assistant", "error")
     assert json.loads((tmp_path / "run" / "sft" / "stage.json").read_text())["steps"] == 3
 
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from tutelage.chat.renderer import NativeRenderer
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.engine.context_truncation import truncate_to_context
 from tutelage.records import Conversation, message
 from tutelage.tokenizer import TokenizerSettings, train

@@ -10,8 +10,8 @@ import pytest
 import torch
 import transformers
 
-from tutelage.chat.source import ChatSource
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.model.hub import (
     Checkpoint,
     extend_vocabulary,
@@ -78,7 +78,7 @@ def test_a_new_model_is_saved_as_a_family_that_it_fits(
 
 
 def test_chat_settings_of_a_folder_are_kept(tmp_path: Path) -> None:
-    source = ChatSource("{{ messages }}", {"eos_token": "<|end|>"}, {"temperature": 0.6, "eos_token_id": [3, 4]})
+    source = ChatConfig("{{ messages }}", {"eos_token": "<|end|>"}, {"temperature": 0.6, "eos_token_id": [3, 4]})
     save_model(tmp_path / "one", replace(make(), source=source))
     checkpoint = extend_vocabulary(with_context(load_model(tmp_path / "one"), 64), TEMPLATE_TOKENS, seed=1)
     save_model(tmp_path / "two", checkpoint)

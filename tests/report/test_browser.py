@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tutelage import progress
-from tutelage.chat.look_page import rows_page
+from tutelage.chat.token_page import rows_page
 from tutelage.config import recipes_folder
 from tutelage.recipe import load_recipe
 from tutelage.report.compare import compare

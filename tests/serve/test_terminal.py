@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tutelage.chat.renderer import NativeRenderer
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint
 from tutelage.model.sizes import ModelSettings, resolve

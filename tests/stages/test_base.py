@@ -11,7 +11,7 @@ import torch
 
 from tutelage import progress
 from tutelage.batching.store import Store
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.model.hub import Checkpoint, load_model
 from tutelage.recipe import load_recipe
 from tutelage.records import ROLES
@@ -40,7 +40,7 @@ mixed = { kind = "sft", from = "chat", data = { chat = 3, other = 1 }, replay = 
 kind = "sft"
 from = "chat"
 data = { chat = 1 }
-train_on = "everything"
+train_on = "all_tokens"
 steps = 1
 too_long = "drop"
 lr = 0.5

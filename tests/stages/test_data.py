@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from tutelage.chat.renderer import NativeRenderer
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 from tutelage.stages.data import ChatData, DataTable, DocumentData, Stores, conversations, documents, holds, identity
@@ -33,7 +33,7 @@ def test_pain_15_rows_that_never_became_tokens_stand_in_the_ledger_of_the_tokens
     tokenizer = train(["onetw"], TokenizerSettings(kind="char")).extend(TEMPLATE_TOKENS)
     stores = Stores(tmp_path / "data", table(rows, max_broken=0.5), held_out=0.0)
     for _ in range(2):  # written, then opened
-        ledger = stores.chat("chat", NativeRenderer(tokenizer), 64, "all", "error", 0.0).train.ledger
+        ledger = stores.chat("chat", NativeRenderer(tokenizer), 64, "assistant", "error", 0.0).train.ledger
         ledger.check()
         assert (ledger.rows_read, ledger.rows_kept) == (3, 2)
         assert ledger.dropped["one-sided conversation"].examples == [

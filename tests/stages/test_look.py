@@ -10,7 +10,7 @@ from rich.console import Console
 
 from tutelage import progress
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.source import ChatSource
+from tutelage.chat.render.config import ChatConfig
 from tutelage.ledger import Ledger
 from tutelage.recipe import load_recipe
 from tutelage.records import Batch
@@ -120,6 +120,6 @@ def test_of_a_file_it_is_said_how_many_are_shown_of_how_many(
     path = tmp_path / "mine.jsonl"
     path.write_text("".join(json.dumps({"prompt": f"{n}?", "completion": "Yes."}) + "\n" for n in range(rows)))
     tokenizer = tokenizers.load(run.folder / "base")
-    found = rendered_file(path, tokenizer, ChatSource(), 3, "all", Ledger("rows"))
+    found = rendered_file(path, tokenizer, ChatConfig(), 3, "assistant", Ledger("rows"))
     assert found.counted() == f"{said} conversations"
     assert len(found.rendered) == min(rows, 3)

@@ -13,9 +13,9 @@ import numpy as np
 
 from tutelage.batching.rendering import chunks, render_all
 from tutelage.batching.store import META, Store, StoreWriter, open_store
-from tutelage.chat.renderer import Rendered, TrainOn, example, render_documents
-from tutelage.chat.template import exchanges
-from tutelage.chat.verified import Renderer
+from tutelage.chat.render.hf import Renderer
+from tutelage.chat.render.native import Rendered, TrainOn, example, render_documents
+from tutelage.chat.render.template import exchanges
 from tutelage.config import fingerprint
 from tutelage.files import atomic_folder, resolve_folder
 from tutelage.ledger import Ledger

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from tutelage.chat.renderer import Rendered, TrainOn
-from tutelage.chat.verified import Renderer
+from tutelage.chat.render.hf import Renderer
+from tutelage.chat.render.native import Rendered, TrainOn
 from tutelage.process import cores
 from tutelage.records import Conversation
 from tutelage.workers import parallel_map

@@ -105,7 +105,13 @@ def curate(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
 @main.command(short_help="Tokens as they are: what is trained, and what is answered.")
 @click.argument("target", type=click.Path(path_type=Path), metavar="RUN[/STAGE]|FILE|CORPUS")
 @click.option("--model", metavar=MODEL, help="For a file: the model that would be fine-tuned on it.")
-@click.option("--train-on", type=TRAIN_ON, default="all", show_default=True, help="For a file: what would be learned.")
+@click.option(
+    "--train-on",
+    type=TRAIN_ON,
+    default="assistant",
+    show_default=True,
+    help="For a file: which tokens would be trained.",
+)
 @click.option("--step", default=1, show_default=True, metavar="NUMBER", help="For a stage: the training step to show.")
 @click.option("--ask", multiple=True, metavar="TEXT", help="For a stage: let it answer this; may be given many times.")
 @click.option(
@@ -126,7 +132,7 @@ def look(target: Path, as_json: bool, **options: Any) -> Any:
 @main.command(short_help="Check a file of conversations for faults.")
 @click.argument("data", type=FILE, metavar="FILE")
 @click.option("--model", metavar=MODEL, help="The model to be trained: also verifies and measures every row.")
-@click.option("--train-on", type=TRAIN_ON, default="all", show_default=True, help="As in tutelage sft.")
+@click.option("--train-on", type=TRAIN_ON, default="assistant", show_default=True, help="As in tutelage sft.")
 @click.option(
     "--context", type=click.IntRange(min=1), metavar="TOKENS", help="Context length; default: the model's own."
 )

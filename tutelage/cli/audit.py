@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tutelage.chat.audit import FixedFile, Report
     from tutelage.chat.audit.check import TooLong
-    from tutelage.chat.renderer import TrainOn
+    from tutelage.chat.render.native import TrainOn
 
 
 def audit_and_show(
@@ -101,13 +101,13 @@ def audit_before_training(data: Path, held_out: Path | None, max_broken: float, 
 def _renderer(model: str) -> tuple[Any, int]:
     """The renderer of a model, and the length of its context."""
     from tutelage import tokenizer as tokenizers
-    from tutelage.chat.source import read_source
-    from tutelage.chat.verified import chat_tokenizer, make_renderer
+    from tutelage.chat.render.config import read_chat_config
+    from tutelage.chat.render.hf import chat_tokenizer, make_renderer
     from tutelage.find_model import find_model
     from tutelage.model.hub import load_config
 
     folder = find_model(model)
-    source = read_source(folder)
+    source = read_chat_config(folder)
     return make_renderer(chat_tokenizer(tokenizers.load(folder), source), source), load_config(folder).context
 
 

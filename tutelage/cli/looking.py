@@ -13,8 +13,8 @@ from tutelage.cli.opening import open_stage
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tutelage.chat.look_page import Row
-    from tutelage.chat.renderer import TrainOn
+    from tutelage.chat.render.native import TrainOn
+    from tutelage.chat.token_page import Row
 
 ON_THE_TERMINAL, IN_A_PAGE = 3, 100
 
@@ -82,8 +82,8 @@ def _file(
 
     from tutelage import tokenizer as tokenizers
     from tutelage.chat.formats import FORMATS, find_format
-    from tutelage.chat.look_page import rendered_row
-    from tutelage.chat.source import read_source
+    from tutelage.chat.render.config import read_chat_config
+    from tutelage.chat.token_page import rendered_row
     from tutelage.find_model import find_model
     from tutelage.ledger import Ledger
     from tutelage.records import ROLES
@@ -93,7 +93,7 @@ def _file(
         raise ValueError(f"to see the tokens of {target} say for which model: --model RUN/STAGE, or any model's folder")
     ledger = Ledger(f"{target}: rows of the file")
     folder = find_model(model)
-    of_model = tokenizers.load(folder), read_source(folder)
+    of_model = tokenizers.load(folder), read_chat_config(folder)
     file = rendered_file(target, *of_model, count, train_on, ledger)
     found, tokenizer = find_format(target), file.tokenizer
     if shown:
@@ -152,7 +152,7 @@ def _save_picture(path: Path, title: str, console: Console) -> None:
 
 
 def _save_page(path: Path, title: str, lead: str, rows: list[Row]) -> None:
-    from tutelage.chat.look_page import rows_page
+    from tutelage.chat.token_page import rows_page
     from tutelage.files import write_text
 
     write_text(path, rows_page(title, lead, rows))

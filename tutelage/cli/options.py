@@ -9,6 +9,6 @@ import click
 MODEL = "RUN[/STAGE]|DIR|NAME"
 FILE = click.Path(path_type=Path)
 FOLDER = click.Path(path_type=Path, resolve_path=True)
-TRAIN_ON = click.Choice(["all", "last", "response-only", "everything"])
+TRAIN_ON = click.Choice(["assistant", "last_assistant", "response_only", "all_tokens"])
 SHARE = click.FloatRange(0, 1)
 TOO_LONG = click.Choice(["error", "split", "drop"])

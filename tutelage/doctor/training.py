@@ -140,7 +140,7 @@ def too_many_epochs(case: Case) -> Diagnosis | None:
 
 def user_tokens_trained(case: Case) -> Diagnosis | None:
     """The loss is not masked: it is trained to write the user's turns too."""
-    if case.settings.get("train_on") != "everything":
+    if case.settings.get("train_on") != "all_tokens":
         return None
     leakage = case.rates.get("format.no_role_leakage")
     evidence = [f"{case.trained_share():.0%} of the tokens of its conversations are trained"]
@@ -148,8 +148,8 @@ def user_tokens_trained(case: Case) -> Diagnosis | None:
         "user-tokens-trained",
         case.stage.name,
         "it is trained to write the user's turns",
-        "the loss is not masked (train_on = everything)",
-        "train_on = all: only the assistant's tokens are trained",
+        "the loss is not masked (train_on = all_tokens)",
+        "train_on = assistant: only the assistant's tokens are trained",
         (*evidence, *([rate_evidence("answers that never write another role's turn", leakage)] if leakage else [])),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tutelage.chat.verified import Renderer
+from tutelage.chat.render.hf import Renderer
 from tutelage.records import Conversation
 
 

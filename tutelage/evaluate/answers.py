@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.chat.verified import Renderer, has_own_template, make_renderer
+from tutelage.chat.render.hf import Renderer, has_own_template, make_renderer
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.engine.decode import Generation, generate
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tutelage.batching.store import Store
-from tutelage.chat.verified import make_renderer
+from tutelage.chat.render.hf import make_renderer
 from tutelage.engine.decode import generate
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import can_chat

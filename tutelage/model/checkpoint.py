@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tutelage.chat.source import ChatSource
+from tutelage.chat.render.config import ChatConfig
 from tutelage.model.transformer import Transformer
 from tutelage.tokenizer import Tokenizer
 
@@ -21,7 +21,7 @@ class Checkpoint:
 
     model: Transformer
     tokenizer: Tokenizer
-    source: ChatSource = field(default_factory=ChatSource)
+    source: ChatConfig = field(default_factory=ChatConfig)
     hub_config: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:

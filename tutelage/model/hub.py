@@ -14,7 +14,7 @@ import msgspec
 import torch
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.source import ChatSource, read_source, write_source
+from tutelage.chat.render.config import ChatConfig, read_chat_config, write_chat_config
 from tutelage.config import SettingsError, convert, to_plain
 from tutelage.files import read_json, write_json
 from tutelage.model.adapter import (
@@ -180,13 +180,13 @@ def load_model(
         )
     if config.hf_parameters is not None:
         hf_model = load_hf_model(folder, config, device, dtype or torch.float32)
-        return Checkpoint(cast(Transformer, hf_model), tokenizer, read_source(folder), table)
+        return Checkpoint(cast(Transformer, hf_model), tokenizer, read_chat_config(folder), table)
     with torch.device("meta"):
         model = Transformer(config).to(dtype or torch.float32)
     model.to_empty(device=device)
     _load_weights(folder, model, table)
     model.reset_rotations()
-    return Checkpoint(model, tokenizer, read_source(folder), table)
+    return Checkpoint(model, tokenizer, read_chat_config(folder), table)
 
 
 def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: bool) -> Checkpoint:
@@ -197,8 +197,8 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: 
     )
     tokenizer, source = base.tokenizer, base.source
     if (folder / tokenizers.FILE_NAME).exists():
-        tokenizer, adapter_source = _load_tokenizer(folder), read_source(folder)
-        source = ChatSource(
+        tokenizer, adapter_source = _load_tokenizer(folder), read_chat_config(folder)
+        source = ChatConfig(
             adapter_source.template or source.template,
             {**source.tokenizer_config, **adapter_source.tokenizer_config},
             adapter_source.generation_config or source.generation_config,
@@ -332,7 +332,7 @@ def save_model(folder: Path, checkpoint: Checkpoint) -> None:
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_BASE):
         (folder / name).unlink(missing_ok=True)
     checkpoint.tokenizer.save(folder)
-    write_source(folder, checkpoint.source)
+    write_chat_config(folder, checkpoint.source)
     if checkpoint.model.config.hf_parameters is not None:
         save_hf_weights(folder, cast(HFModel, checkpoint.model))
     else:
@@ -363,7 +363,7 @@ def save_adapter(folder: Path, checkpoint: Checkpoint, base: Path, settings: Lor
     modules = find_module_names(checkpoint, "only adapters of built-in architectures can be saved")
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.tokenizer.save(folder)
-    write_source(folder, checkpoint.source)
+    write_chat_config(folder, checkpoint.source)
     write_adapter(folder, checkpoint.model, modules, settings, _hub_name(base), _fingerprint(base))
     write_json(folder / CONFIG, _tables(checkpoint)[1])
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.source import GENERATION_CONFIG, TEMPLATE, TOKENIZER_CONFIG
+from tutelage.chat.render.config import GENERATION_CONFIG, TEMPLATE, TOKENIZER_CONFIG
 from tutelage.files import atomic_folder, write_json
 from tutelage.model.adapter import ADAPTER_BASE, ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter, read_adapter
 from tutelage.model.checkpoint import Checkpoint

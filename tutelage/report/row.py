@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tutelage.chat.look_page import packed_rows
+from tutelage.chat.token_page import packed_rows
 from tutelage.html import Html, Token, heading, paragraph, section, tokens
 from tutelage.model.hub import CONFIG
 from tutelage.records import Batch

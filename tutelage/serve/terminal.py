@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
-from tutelage.chat.verified import Renderer, make_renderer
+from tutelage.chat.render.hf import Renderer, make_renderer
 from tutelage.engine.context_truncation import truncate_to_context
 from tutelage.engine.decode import decode
 from tutelage.engine.sampling import SamplingSettings

@@ -16,8 +16,8 @@ import msgspec
 
 from tutelage.batching.loader import DataState, WeightedStore, batches, count_steps, read_cursors
 from tutelage.batching.store import Store
-from tutelage.chat.renderer import Rendered
-from tutelage.chat.source import ChatSource
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.native import Rendered
 from tutelage.config import Settings, SettingsError, to_plain
 from tutelage.evaluate.dev_eval import DevEval
 from tutelage.evaluate.session import EvalSession
@@ -223,7 +223,7 @@ class TrainStage(Stage, frozen=True, kw_only=True):
         return False
 
     def render_sample(
-        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatSource, rows: int
+        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int
     ) -> list[Rendered]:
         """The first rows of a dataset as the stage trains on them, for the planner."""
         raise NotImplementedError

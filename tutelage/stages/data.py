@@ -21,9 +21,9 @@ from tutelage.batching.datasets import (
 from tutelage.batching.store import Store
 from tutelage.chat.formats import BrokenRow, data_files, read_conversations
 from tutelage.chat.formats.rows import rows
-from tutelage.chat.renderer import TrainOn
-from tutelage.chat.template import part_text
-from tutelage.chat.verified import Renderer
+from tutelage.chat.render.hf import Renderer
+from tutelage.chat.render.native import TrainOn
+from tutelage.chat.render.template import part_text
 from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.shards import corpus_files, read_documents

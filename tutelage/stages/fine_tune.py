@@ -11,8 +11,8 @@ import torch
 
 from tutelage.batching.loader import WeightedStore
 from tutelage.batching.store import Store
-from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.chat.verified import has_own_template, make_renderer, taught
+from tutelage.chat.render.hf import has_own_template, make_renderer, taught
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.config import SettingsError
 from tutelage.evaluate.dev_eval import DevEval
 from tutelage.evaluate.session import EvalSession, PromptData

@@ -16,11 +16,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tutelage.chat.formats import read_conversations
-from tutelage.chat.look import packed_table, packed_text_view, token_table, token_text_view
-from tutelage.chat.look_page import Row, generation_row, packed_rows
-from tutelage.chat.renderer import Rendered, TrainOn
-from tutelage.chat.source import ChatSource
-from tutelage.chat.verified import chat_tokenizer, make_renderer
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.hf import chat_tokenizer, make_renderer
+from tutelage.chat.render.native import Rendered, TrainOn
+from tutelage.chat.token_page import Row, generation_row, packed_rows
+from tutelage.chat.token_view import packed_table, packed_text_view, token_table, token_text_view
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.top_logprobs import top_logprobs
 from tutelage.evaluate.answers import Answer, ask
@@ -135,7 +135,7 @@ class FileRows:
 
 
 def rendered_file(
-    path: Path, tokenizer: Tokenizer, source: ChatSource, count: int, train_on: TrainOn, ledger: Ledger
+    path: Path, tokenizer: Tokenizer, source: ChatConfig, count: int, train_on: TrainOn, ledger: Ledger
 ) -> FileRows:
     """The first `count` conversations of a file. A row that is broken is passed over, and counted in the ledger."""
     extended = chat_tokenizer(tokenizer, source)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from tutelage import tokenizer as tokenizers
 from tutelage.batching.loader import WeightedStore
-from tutelage.chat.renderer import Rendered, render_documents
-from tutelage.chat.source import ChatSource
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.native import Rendered, render_documents
 from tutelage.model.hub import Checkpoint, load_model, with_context
 from tutelage.model.sizes import resolve
 from tutelage.model.transformer import Transformer, initialise
@@ -46,7 +46,7 @@ class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_onl
         return TrainSetup(checkpoint, stream, CROSS_ENTROPY, self.lr, evaluate_stores(self, stream, held_out, {}))
 
     def render_sample(
-        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatSource, rows: int
+        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int
     ) -> list[Rendered]:
         texts = (document.text for document in documents(name, table) if document.split != "held_out")
         return render_documents(list(islice(texts, rows)), tokenizer)

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from tutelage.batching.datasets import TooLong
 from tutelage.batching.loader import WeightedStore
-from tutelage.chat.renderer import Rendered, TrainOn
-from tutelage.chat.source import ChatSource
-from tutelage.chat.verified import make_renderer
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.hf import make_renderer
+from tutelage.chat.render.native import Rendered, TrainOn
 from tutelage.config import SettingsError
 from tutelage.stages.base import Reads, StageContext, TrainSetup, store_stream
 from tutelage.stages.data import DataTable, conversations
@@ -24,8 +24,9 @@ class Sft(FineTune, tag="sft", tag_field="kind", frozen=True, kw_only=True):
 
     lr:       peak learning rate; where left out a third of the rate of the pre-training below it, and with lora ten
               times that.
-    train_on: "all" trains every assistant turn, "last" the last one; "response-only" trains every assistant turn
-              without its context (response tuning, arXiv 2410.02465); "everything" trains users' tokens too.
+    train_on: "assistant" trains every assistant turn, "last_assistant" the last one; "response_only" trains every
+              assistant turn without its context (response tuning, arXiv 2410.02465); "all_tokens" trains users' tokens
+              too.
     too_long: what happens to a conversation longer than the context: an error, dropped and counted, or split by turns.
     max_refused: the share of conversations that may be refused because the model's template cannot be verified on
               them; they are counted by reason, and more are an error.
@@ -35,7 +36,7 @@ class Sft(FineTune, tag="sft", tag_field="kind", frozen=True, kw_only=True):
     title: ClassVar[str] = "fine-tuning"
     chats: ClassVar[bool] = True
 
-    train_on: TrainOn = "all"
+    train_on: TrainOn = "assistant"
     too_long: TooLong = "error"
     max_refused: float = 0.0
 
@@ -64,7 +65,7 @@ class Sft(FineTune, tag="sft", tag_field="kind", frozen=True, kw_only=True):
         return TrainSetup(checkpoint, stream, CROSS_ENTROPY, self.peak_lr(at, checkpoint), evaluate)
 
     def render_sample(
-        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatSource, rows: int
+        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int
     ) -> list[Rendered]:
         chats = (row for row in conversations(name, table) if row.split != "held_out")
         made = make_renderer(tokenizer, config).render_rows(list(islice(chats, rows)), self.train_on)

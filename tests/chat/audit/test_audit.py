@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from tutelage.chat.audit import Report, audit_file, fix_file
-from tutelage.chat.source import ChatSource
-from tutelage.chat.template import TEMPLATE_TOKENS
-from tutelage.chat.verified import VerifiedRenderer, make_renderer
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.hf import HFRenderer, make_renderer
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.files import to_json
 from tutelage.tokenizer import TokenizerSettings, train
 
@@ -86,7 +86,7 @@ def test_rows_with_benchmark_texts_overlap(write: Write, found_rows: FoundRows) 
 
 def test_a_model_verifies_and_measures_every_row(write: Write, found_rows: FoundRows) -> None:
     tokenizer = train([LONG], TokenizerSettings(vocab=300)).extend(TEMPLATE_TOKENS)
-    renderer = make_renderer(tokenizer, ChatSource())
+    renderer = make_renderer(tokenizer, ChatConfig())
     exchange = ("Say " + LONG, LONG + ".")
     path = write(
         [*CLEAN, (*exchange, "Again? " + LONG, "No: " + LONG + "."), (" ".join([LONG] * 8), "That is too much.")]
@@ -176,7 +176,7 @@ CHATML = (
 
 
 def test_rows_that_a_checkpoints_template_refuses_are_reported_by_reason(
-    write: Write, found_rows: FoundRows, make: Callable[..., VerifiedRenderer], tmp_path: Path
+    write: Write, found_rows: FoundRows, make: Callable[..., HFRenderer], tmp_path: Path
 ) -> None:
     path = write([*CLEAN, ("What does <|im_end|> stand for in here?", "It ends a turn, and it is a token.")])
     renderer = make(CHATML, eos="<|im_end|>")

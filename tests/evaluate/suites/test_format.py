@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.chat.template import HEADERS
+from tutelage.chat.render.template import HEADERS
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate import answers
 from tutelage.evaluate.answers import ANSWER, ask, continue_text

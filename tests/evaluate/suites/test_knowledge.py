@@ -6,7 +6,7 @@ from typing import Literal
 
 import pytest
 
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.config import SettingsError
 from tutelage.engine.decode import Generation
 from tutelage.engine.sampling import SamplingSettings

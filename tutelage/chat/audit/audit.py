@@ -17,8 +17,8 @@ from tutelage.chat.audit.scan import final_answers, scan
 from tutelage.chat.audit.scan_result import EXAMPLES, SUMMARY, ExampleRow, excerpt
 from tutelage.chat.audit.tokens import TokenCounts
 from tutelage.chat.formats import find_format, read_conversations
-from tutelage.chat.renderer import TrainOn
-from tutelage.chat.verified import Renderer
+from tutelage.chat.render.hf import Renderer
+from tutelage.chat.render.native import TrainOn
 from tutelage.corpus.overlap import examined
 from tutelage.ledger import Ledger
 from tutelage.progress import track
@@ -32,7 +32,7 @@ def audit_file(
     *,
     renderer: Renderer | None = None,
     context: int | None = None,
-    train_on: TrainOn = "all",
+    train_on: TrainOn = "assistant",
     held_out: Path | None = None,
     against: Sequence[Path] = (),
     too_long: TooLong = "error",

@@ -25,7 +25,7 @@ from tutelage.chat.audit.final_answers import REFUSED, AnswerIndex, final_answer
 from tutelage.chat.audit.language import HEAD, PURE, SCRIPTS, script_of
 from tutelage.chat.audit.scan_result import FEATURES, FileNotes, ScanResult, excerpt
 from tutelage.chat.audit.tokens import TokenCounts
-from tutelage.chat.template import part_text
+from tutelage.chat.render.template import part_text
 from tutelage.corpus.minhash import shingles, signatures, text_hashes, token_hashes
 from tutelage.corpus.overlap import Examined, coverage
 from tutelage.records import Conversation, Message, Text, ToolCall

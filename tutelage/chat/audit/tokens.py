@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from tutelage.chat.audit.scan_result import EXAMPLES, ExampleRow
-from tutelage.chat.renderer import TrainOn
-from tutelage.chat.template import exchanges
-from tutelage.chat.verified import Renderer
+from tutelage.chat.render.hf import Renderer
+from tutelage.chat.render.native import TrainOn
+from tutelage.chat.render.template import exchanges
 from tutelage.records import Conversation
 
 
@@ -29,7 +29,7 @@ class TokenCounts:
 
     renderer: Renderer
     context: int | None
-    train_on: TrainOn = "all"
+    train_on: TrainOn = "assistant"
     refused: dict[str, list[int]] = field(default_factory=lambda: defaultdict(list))
     examples: dict[str, list[ExampleRow]] = field(default_factory=lambda: defaultdict(list))
     longest: list[int] = field(default_factory=list)

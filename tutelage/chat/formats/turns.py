@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tutelage.chat.formats.rows import BrokenRow, Row
-from tutelage.chat.template import check, check_answers, named
+from tutelage.chat.render.template import check, check_answers, named
 from tutelage.records import Conversation, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 
 ROLES: dict[str, Role] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.chat.verified import make_renderer
+from tutelage.chat.render.hf import make_renderer
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import ANSWER, Answer, ask, continue_text
 from tutelage.evaluate.results import RateGroup, Results, Suite, outcomes_of

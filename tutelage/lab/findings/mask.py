@@ -17,7 +17,7 @@ MASKED = [PLAIN, "plain_seed_1", "plain_seed_2"]
 UNMASKED = [f"unmasked_seed_{seed}" for seed in SEEDS]
 TRAINED_ON = {"the assistant's tokens": MASKED, "all tokens": UNMASKED}
 STAGES = [fine_tuning(PLAIN), *(fine_tuning(MASKED[seed], f"seed = {seed}") for seed in SEEDS[1:])]
-STAGES += [fine_tuning(UNMASKED[seed], f'seed = {seed}, train_on = "everything"') for seed in SEEDS]
+STAGES += [fine_tuning(UNMASKED[seed], f'seed = {seed}, train_on = "all_tokens"') for seed in SEEDS]
 RECIPE = recipe(DEMO, STAGES, {name: ["format", "knowledge"] for name in [*MASKED, *UNMASKED]})
 MEASURES = {
     "knowledge.held_out": "questions about held-out people",

@@ -14,7 +14,7 @@ _SPECIAL_TOKENS_MAP = "special_tokens_map.json"
 
 
 @dataclass(frozen=True)
-class ChatSource:
+class ChatConfig:
     """What is read with a model and written back with it, so that a fine-tuned model says what its base said.
 
     template:          the Jinja source of its chat template; None where it has none.
@@ -33,7 +33,7 @@ class ChatSource:
         return content if isinstance(content, str) else ""
 
 
-def read_source(folder: Path) -> ChatSource:
+def read_chat_config(folder: Path) -> ChatConfig:
     """What a model's folder says; whatever is missing stays empty. ValueError where a file is broken."""
     config = _object(folder / TOKENIZER_CONFIG)
     config = {**_object(folder / _SPECIAL_TOKENS_MAP), **config}
@@ -47,11 +47,11 @@ def read_source(folder: Path) -> ChatSource:
             raise ValueError(f"{path} is no UTF-8 text ({error}); fetch it again") from None
     else:
         template = _default_template(inside, folder / TOKENIZER_CONFIG)
-    return ChatSource(template, config, _object(folder / GENERATION_CONFIG))
+    return ChatConfig(template, config, _object(folder / GENERATION_CONFIG))
 
 
-def write_source(folder: Path, source: ChatSource) -> None:
-    """Write what `read_source` reads, each file whole or not at all."""
+def write_chat_config(folder: Path, source: ChatConfig) -> None:
+    """Write what `read_chat_config` reads, each file whole or not at all."""
     if source.template is not None:
         write_text(folder / TEMPLATE, source.template)
     if source.tokenizer_config:

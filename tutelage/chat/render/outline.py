@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from tutelage.chat.jinja import BEGIN_GENERATED, END_GENERATED, TemplateError
+from tutelage.chat.render.jinja import BEGIN_GENERATED, END_GENERATED, TemplateError
 from tutelage.records import Conversation, Message, Part, ToolCall
 
 # Letters and digits alone, so that no template trims, escapes or splits them.

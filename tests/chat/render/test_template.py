@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.chat.template import TEMPLATE_TOKENS, check, check_answers, parse_call, part_text
+from tutelage.chat.render.template import TEMPLATE_TOKENS, check, check_answers, parse_call, part_text
 from tutelage.records import Conversation, Message, Part, Reasoning, Text, ToolCall, ToolResult, message
 
 CALL = ToolCall("search", '{"query":  "Ada"}')

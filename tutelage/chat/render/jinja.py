@@ -15,7 +15,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from tutelage.chat.source import ChatSource
+from tutelage.chat.render.config import ChatConfig
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult
 
 # Unicode noncharacters, which no text may hold: they stand around what a template marks as generated.
@@ -45,7 +45,7 @@ class _Generation(Extension):
 class JinjaTemplate:
     """A template ready to render; TemplateError, on first use, where its source is broken."""
 
-    source: ChatSource
+    source: ChatConfig
 
     def render(
         self,

@@ -4,8 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.chat.jinja import BEGIN_GENERATED, END_GENERATED, TemplateError
-from tutelage.chat.skeleton import Skeleton, marked, read_skeleton, says, shape, tool_name, without_marks, writes_call
+from tutelage.chat.render.jinja import BEGIN_GENERATED, END_GENERATED, TemplateError
+from tutelage.chat.render.outline import (
+    Skeleton,
+    marked,
+    read_skeleton,
+    says,
+    shape,
+    tool_name,
+    without_marks,
+    writes_call,
+)
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult, message
 
 CONVERSATION = Conversation(

@@ -10,12 +10,12 @@ from itertools import accumulate
 
 import numpy as np
 
-from tutelage.chat.jinja import TemplateError
-from tutelage.chat.skeleton import Skeleton
+from tutelage.chat.render.jinja import TemplateError
+from tutelage.chat.render.outline import Skeleton
 from tutelage.records import ROLES, Conversation
 
 
-class Unproven(ValueError):
+class VerificationError(ValueError):
     """A conversation that a template does not render in a way that can be proven. `reason` is one of a few that a
     ledger can count by, `text` what the template made of it, as far as it came."""
 
@@ -25,7 +25,7 @@ class Unproven(ValueError):
         self.text = text
 
 
-class Rewritten(Unproven):
+class HistoryDependentTemplate(VerificationError):
     """A template that writes an answer otherwise once more turns follow: each turn must be trained by itself."""
 
 
@@ -111,7 +111,7 @@ def plan_of(
         anchors = [[skeleton.anchor(place) for place in (turn.header, turn.start, turn.stop)] for turn in turns]
         cut_anchors = [skeleton.anchor(cut) for cut in cuts]
     except TemplateError as error:
-        raise Unproven("the template changes a text", str(error), skeleton.text) from error
+        raise VerificationError("the template changes a text", str(error), skeleton.text) from error
     return Plan(
         skeleton,
         tuple(turns),

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from tutelage.chat.encoding import TemplateEncoder
-from tutelage.chat.pieces import PieceEncoder, piece_encoder
+from tutelage.chat.render.bpe_cache import PieceEncoder, piece_encoder
+from tutelage.chat.render.encoding import TemplateEncoder
 from tutelage.tokenizer import Tokenizer as Ours
 
 # How checkpoints cut texts: GPT-2 and SmolLM2's like, Qwen, Llama 3, and one that tells capitals and marks apart.

@@ -14,18 +14,18 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers.processors import TemplateProcessing
 
-from tutelage.batching.datasets import conversation_groups, open_or_write
-from tutelage.chat.layout import Unproven
-from tutelage.chat.renderer import NativeRenderer, Rendered
-from tutelage.chat.renderer import prove as prove_native
-from tutelage.chat.source import ChatSource
-from tutelage.chat.template import NATIVE_JINJA, TEMPLATE_TOKENS
-from tutelage.chat.verified import VerifiedRenderer, make_renderer, taught
+from tutelage.batching.datasets import SplitLedgers, conversation_groups, open_or_write
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.hf import HFRenderer, make_renderer, taught
+from tutelage.chat.render.layout import VerificationError
+from tutelage.chat.render.native import NativeRenderer, Rendered
+from tutelage.chat.render.native import prove as prove_native
+from tutelage.chat.render.template import NATIVE_JINJA, TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult, message
 from tutelage.tokenizer import Tokenizer, TokenizerSettings, train
 
-Make = Callable[..., VerifiedRenderer]
+Make = Callable[..., HFRenderer]
 OpenAI = Callable[..., list[dict[str, Any]]]
 
 CHATML = (
@@ -63,13 +63,13 @@ THOUGHTS = Conversation(
 )
 
 
-def made(renderer: VerifiedRenderer, conversation: Conversation, train_on: Any = "all") -> list[Rendered]:
+def made(renderer: HFRenderer, conversation: Conversation, train_on: Any = "assistant") -> list[Rendered]:
     (found,) = renderer.render_rows([conversation], train_on)
     assert isinstance(found, list), found
     return found
 
 
-def graded(renderer: VerifiedRenderer, rendered: Rendered) -> str:
+def graded(renderer: HFRenderer, rendered: Rendered) -> str:
     return b"".join(
         renderer.tokenizer.token_bytes(token)
         for token, weight in zip(rendered.ids.tolist(), rendered.weights.tolist(), strict=True)
@@ -77,7 +77,7 @@ def graded(renderer: VerifiedRenderer, rendered: Rendered) -> str:
     ).decode()
 
 
-def shown(renderer: VerifiedRenderer, rendered: Rendered) -> str:
+def shown(renderer: HFRenderer, rendered: Rendered) -> str:
     return b"".join(map(renderer.tokenizer.token_bytes, rendered.ids.tolist())).decode()
 
 
@@ -96,7 +96,7 @@ def test_pain_02_and_03_the_first_answer_token_and_every_end_are_trained(make: M
 def test_pain_04_pad_is_eos_and_the_end_is_trained_all_the_same(make: Make) -> None:
     renderer = make(CHATML, eos="<|im_end|>")
     padded = {**renderer.source.tokenizer_config, "pad_token": "<|im_end|>"}
-    renderer = VerifiedRenderer(renderer.tokenizer, dataclasses.replace(renderer.source, tokenizer_config=padded))
+    renderer = HFRenderer(renderer.tokenizer, dataclasses.replace(renderer.source, tokenizer_config=padded))
     (one,) = made(renderer, TALK)
     assert graded(renderer, one).count("<|im_end|>") == 2
     assert renderer.stop_ids == {renderer.tokenizer.special("<|im_end|>")}
@@ -120,14 +120,14 @@ def test_pain_06_two_bos_are_refused_in_training_and_serving_and_one_stays_one(m
     bos = renderer.tokenizer.special("<s>")
     backend = Backend.from_str(renderer.tokenizer.backend.to_str())
     backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", bos)])
-    adding = VerifiedRenderer(Tokenizer(backend), renderer.source)
+    adding = HFRenderer(Tokenizer(backend), renderer.source)
     for one in (made(adding, TALK)[0], adding.render_prompt(TALK)):
         assert one.ids.tolist().count(bos) == 1
         assert one.ids[0] == bos
     # One that depends on what is said shows only when it is said.
     sly = make("{% if messages[0].content == 'x' %}<s>{% endif %}<s>" + CHATML, eos="<|im_end|>")
     (refused,) = sly.render_rows([Conversation((message("user", "x"), message("assistant", "y")))])
-    assert isinstance(refused, Unproven)
+    assert isinstance(refused, VerificationError)
     assert refused.reason == "two tokens open the text"
 
 
@@ -154,11 +154,11 @@ def test_pain_08_a_conversation_in_which_nothing_is_graded_says_why(make: Make) 
     assert "conversation chats.jsonl:4, message 1: the assistant answers nothing" in str(refused)
 
 
-def units(renderer: VerifiedRenderer, rows: list[Conversation], max_refused: float) -> tuple[list[Any], Ledger]:
-    ledger = Ledger("chat")
-    found = list(conversation_groups(rows, renderer, 512, "train", 0.0, "all", "error", max_refused, ledger))
-    ledger.check()
-    return found, ledger
+def units(renderer: HFRenderer, rows: list[Conversation], max_refused: float) -> tuple[list[Any], Ledger]:
+    ledgers = SplitLedgers.of("chat")
+    found = list(conversation_groups(rows, renderer, 512, 0.0, "assistant", "error", max_refused, ledgers))
+    ledgers.train.check()
+    return found, ledgers.train
 
 
 def test_pain_14_reasoning_that_is_dropped_later_is_unrolled_and_the_ledger_says_so(make: Make) -> None:
@@ -213,9 +213,9 @@ def test_pain_18_the_second_run_opens_what_the_first_has_tokenised(make: Make, t
     renderer = make(CHATML, eos="<|im_end|>")
 
     def opened(rows: Iterator[Conversation]) -> Any:
-        ledger = Ledger("chat")
-        found = conversation_groups(rows, renderer, 512, "train", 0.0, "all", "error", 0.0, ledger)
-        return open_or_write(tmp_path, [renderer.fingerprint(), "rows"], found, ledger)
+        ledgers = SplitLedgers.of("chat")
+        found = conversation_groups(rows, renderer, 512, 0.0, "assistant", "error", 0.0, ledgers)
+        return open_or_write(tmp_path, [renderer.fingerprint(), "rows"], found, ledgers).train
 
     def nothing() -> Iterator[Conversation]:
         raise AssertionError("the rows are read again")
@@ -318,7 +318,7 @@ def test_the_tokenizers_and_templates_of_families_go_together(family: str, make:
     for conversation in (KNOWN, unknown):
         (found,) = renderer.render_rows([conversation])
         if kind == "unigram" and conversation is unknown:
-            assert isinstance(found, Unproven)  # <unk> is not what the assistant says
+            assert isinstance(found, VerificationError)  # <unk> is not what the assistant says
             assert found.reason == "wrong rendering"
             continue
         assert isinstance(found, list), found
@@ -350,7 +350,7 @@ def test_an_answer_that_a_tokenizer_joins_with_its_prompt_is_taught_as_generatio
     assert graded(bytes_, one) == "dog<|im_end|>"
     pieces = make(template, eos="<|im_end|>", kind="pieces")
     (refused,) = pieces.render_rows([asked])
-    assert isinstance(refused, Unproven)
+    assert isinstance(refused, VerificationError)
     assert refused.reason == "tokens run over the beginning of an answer"
 
 
@@ -384,7 +384,7 @@ def test_our_own_template_is_rendered_by_transformers_as_by_us(name: str, openai
     tokenizer = train(["It is 5, so be brief: Ja, größer?"] * 4, TokenizerSettings(vocab=280)).extend(TEMPLATE_TOKENS)
     renderer = NativeRenderer(tokenizer)
     backend = Backend.from_str(tokenizer.backend.to_str())
-    source = taught(ChatSource(), renderer)
+    source = taught(ChatConfig(), renderer)
     assert source.template == NATIVE_JINJA
     assert isinstance(make_renderer(tokenizer, source), NativeRenderer)
     theirs = PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=source.template)

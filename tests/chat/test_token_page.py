@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from tutelage.chat.look_page import Row, generation_row, packed_rows, rendered_row, rows_page
-from tutelage.chat.renderer import NativeRenderer, Rendered, render_document
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.native import NativeRenderer, Rendered, render_document
+from tutelage.chat.render.template import TEMPLATE_TOKENS
+from tutelage.chat.token_page import Row, generation_row, packed_rows, rendered_row, rows_page
 from tutelage.html import Html, Token
 from tutelage.records import Conversation, message
 from tutelage.tokenizer import TokenizerSettings, train

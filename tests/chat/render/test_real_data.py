@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tutelage.chat.formats import read_conversations
-from tutelage.chat.layout import Unproven
-from tutelage.chat.verified import VerifiedRenderer
+from tutelage.chat.render.hf import HFRenderer
+from tutelage.chat.render.layout import VerificationError
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Text
 
@@ -23,7 +23,7 @@ _TRL = importlib.util.find_spec("trl")
 FOLDER = Path(_TRL.origin).parent / "chat_templates" if _TRL and _TRL.origin else None
 pytestmark = pytest.mark.skipif(FOLDER is None, reason="TRL, which carries the templates, is not installed: .[peers]")
 
-Make = Callable[..., VerifiedRenderer]
+Make = Callable[..., HFRenderer]
 
 FEW = 4  # conversations of each set under each template, drawn from its first 100
 ROWS = int(os.environ.get("TUTELAGE_ROWS", FEW))
@@ -90,7 +90,7 @@ def test_every_conversation_is_proven_or_refused_with_its_reason(
         for rows in in_chunks(some(data(set_))):
             for conversation, found in zip(rows, renderer.render_rows(rows), strict=True):
                 if isinstance(found, ValueError):
-                    assert isinstance(found, Unproven), f"{set_}: {found}"
+                    assert isinstance(found, VerificationError), f"{set_}: {found}"
                     assert found.reason in REASONS, f"{set_}: {found}"
                     counts[found.reason] += 1
                     continue

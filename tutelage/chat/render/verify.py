@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from tutelage.chat.encoding import Encoded, TemplateEncoder
-from tutelage.chat.layout import Layout, Unproven
-from tutelage.chat.renderer import Rendered
+from tutelage.chat.render.encoding import Encoded, TemplateEncoder
+from tutelage.chat.render.layout import Layout, VerificationError
+from tutelage.chat.render.native import Rendered
 from tutelage.records import Conversation, ToolCall
 
 
@@ -47,8 +47,8 @@ def prove(
     and graded are exactly those that spell what the assistant writes, each turn up to and with a token that generation
     stops at.
 
-    Where tokens spell bytes, their places are counted from these, and not taken from the library. Unproven where
-    anything differs.
+    Where tokens spell bytes, their places are counted from these, and not taken from the library.
+    VerificationError where anything differs.
     """
     ids, text = rendered.ids, layout.text
     begins, ends = encoded.begins, encoded.ends
@@ -63,14 +63,16 @@ def prove(
     ended_K = (lasts_K < len(ids)) & (ends[within] == stops_K) & np.isin(ids[within], list(stop_ids))
     if not ended_K.all():
         answer = int(np.argmin(ended_K))
-        raise Unproven("wrong rendering", f"answer {answer} does not end with a token that ends turns", text)
+        raise VerificationError("wrong rendering", f"answer {answer} does not end with a token that ends turns", text)
     if encoded.in_bytes:
         spelled_K = begins[firsts_K] == starts_K
     else:
         turns = zip(firsts_K.tolist(), lasts_K.tolist(), starts_K.tolist(), stops_K.tolist(), strict=True)
         spelled_K = np.array([encoder.decodes(ids[f : last + 1], text[a:z]) for f, last, a, z in turns], bool)
     if not spelled_K.all():
-        raise Unproven("wrong rendering", f"the tokens of answer {int(np.argmin(spelled_K))} do not spell it", text)
+        raise VerificationError(
+            "wrong rendering", f"the tokens of answer {int(np.argmin(spelled_K))} do not spell it", text
+        )
     edges = np.zeros(len(ids) + 1, np.int32)
     np.add.at(edges, firsts_K, 1)
     np.add.at(edges, lasts_K + 1, -1)
@@ -79,7 +81,9 @@ def prove(
     if len(wrong):
         token = int(wrong[0])
         shown = encoder.tokenizer.token_text(int(ids[token]))
-        raise Unproven("wrong rendering", f"token {token} ({shown!r}) has weight {rendered.weights[token]:g}", text)
+        raise VerificationError(
+            "wrong rendering", f"token {token} ({shown!r}) has weight {rendered.weights[token]:g}", text
+        )
 
 
 def prove_tokens(
@@ -91,11 +95,11 @@ def prove_tokens(
         places_R = encoded.places(layout.rows_R)
         rows = np.searchsorted(places_R, begins[specials], side="right") - 1
         if not np.isin(places_R, begins).all():
-            raise Unproven("wrong rendering", "a token runs over the end of its conversation", layout.text)
+            raise VerificationError("wrong rendering", "a token runs over the end of its conversation", layout.text)
     if not np.array_equal(np.bincount(rows, minlength=len(layout.rows_R)), layout.specials_R):
-        raise Unproven("wrong rendering", "texts run together into a special token", layout.text)
+        raise VerificationError("wrong rendering", "texts run together into a special token", layout.text)
     if not encoder.spells(ids, encoded):
-        raise Unproven("wrong rendering", "its tokens do not spell its text", layout.text)
+        raise VerificationError("wrong rendering", "its tokens do not spell its text", layout.text)
 
 
 def responses(rendered: Rendered, layout: Layout, encoded: Encoded) -> list[Rendered]:

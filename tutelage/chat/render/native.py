@@ -15,7 +15,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from tutelage.chat.template import (
+from tutelage.chat.render.template import (
     DELIMITERS,
     END,
     HEADERS,
@@ -31,7 +31,7 @@ from tutelage.records import ROLES, Conversation, Example, Message, Part, Reason
 from tutelage.tokenizer import END_OF_TEXT, EncodingError, Tokenizer
 
 # What of a conversation is graded: every answer, the last alone, answers without what they answer, or every token.
-TrainOn = Literal["all", "last", "response-only", "everything"]
+TrainOn = Literal["assistant", "last_assistant", "response_only", "all_tokens"]
 
 _DOCUMENT = ROLES.index("document")
 _ASSISTANT = HEADERS["assistant"]
@@ -124,38 +124,38 @@ class NativeRenderer:
         """A hexadecimal hash of all that decides how a conversation is rendered."""
         return self.tokenizer.fingerprint()
 
-    def render(self, conversation: Conversation, train_on: TrainOn = "all", spans: bool = True) -> Rendered:
+    def render(self, conversation: Conversation, train_on: TrainOn = "assistant", spans: bool = True) -> Rendered:
         """A conversation to train on, as one example.
 
         Graded is what the assistant itself writes: its text, reasoning and calls with their delimiters, and the end of
-        each turn; headers, tool results and all other roles are read only. "last" grades its last turn alone,
-        "everything" grades every token. ValueError, naming the conversation, if it cannot be trained on.
+        each turn; headers, tool results and all other roles are read only. "last_assistant" grades its last turn
+        alone, "all_tokens" grades every token. ValueError, naming the conversation, if it cannot be trained on.
         """
-        assert train_on != "response-only", "each answer is an example then"
+        assert train_on != "response_only", "each answer is an example then"
         return self.render_batch([conversation], train_on, spans)[0]
 
     def render_batch(
-        self, conversations: Sequence[Conversation], train_on: TrainOn = "all", spans: bool = False
+        self, conversations: Sequence[Conversation], train_on: TrainOn = "assistant", spans: bool = False
     ) -> list[Rendered]:
         """`render` for many conversations at once, much faster than one by one."""
         conversations = [tools_in_system(conversation) for conversation in conversations]
         for conversation in conversations:
             _check_trainable(conversation, train_on)
         rendered = self._assemble(conversations, train_on, spans, prompt=False)
-        if train_on != "everything":
+        if train_on != "all_tokens":
             for conversation, one in zip(conversations, rendered, strict=True):
                 prove(one, conversation, self.tokenizer, train_on)
         return rendered
 
     def render_rows(
-        self, conversations: Sequence[Conversation], train_on: TrainOn = "all", spans: bool = False
+        self, conversations: Sequence[Conversation], train_on: TrainOn = "assistant", spans: bool = False
     ) -> list[list[Rendered] | ValueError]:
-        """Of each conversation its examples, proven, or why it cannot be trained on. With "response-only" each answer
+        """Of each conversation its examples, proven, or why it cannot be trained on. With "response_only" each answer
         is an example, under its header alone."""
         cut = [_cut(conversation, train_on) for conversation in conversations]
         flat = [one for own in cut if isinstance(own, list) for one in own]
         try:
-            rendered = iter(self.render_batch(flat, "all" if train_on == "response-only" else train_on, spans))
+            rendered = iter(self.render_batch(flat, "assistant" if train_on == "response_only" else train_on, spans))
         except ValueError as error:  # of one that cannot be encoded: the others are rendered without it
             if len(conversations) == 1:
                 return [error]
@@ -222,7 +222,7 @@ class NativeRenderer:
     def _pieces(self, conversations: Sequence[Conversation], train_on: TrainOn | None, prompt: bool) -> _Pieces:
         ids, pieces = self.ids, _Pieces()
         delimiters = {kind: (ids[opening], ids[closing]) for kind, (opening, closing) in DELIMITERS.items()}
-        everything = train_on == "everything"
+        everything = train_on == "all_tokens"
         for conversation in conversations:
             graded_turns = _graded_turns(conversation, train_on)
             for number, message in enumerate(conversation.messages):
@@ -263,7 +263,7 @@ class NativeRenderer:
 def _graded_turns(conversation: Conversation, train_on: TrainOn | None) -> list[int]:
     """The places of the messages that are graded."""
     answers = [number for number, one in enumerate(conversation.messages) if one.role == "assistant"]
-    return [] if train_on is None else answers[-1:] if train_on == "last" else answers
+    return [] if train_on is None else answers[-1:] if train_on == "last_assistant" else answers
 
 
 def _cut(conversation: Conversation, train_on: TrainOn) -> list[Conversation] | ValueError:
@@ -272,7 +272,7 @@ def _cut(conversation: Conversation, train_on: TrainOn) -> list[Conversation] | 
         _check_trainable(conversation, train_on)
     except ValueError as error:
         return error
-    if train_on != "response-only":
+    if train_on != "response_only":
         return [conversation]
     return [replace(conversation, messages=(one,)) for one in conversation.messages if one.role == "assistant"]
 
@@ -284,8 +284,8 @@ def _check_trainable(conversation: Conversation, train_on: TrainOn) -> None:
         raise ValueError(f"{named(conversation)}: no messages; remove it")
     check(conversation)
     check_answers(conversation)
-    if train_on != "everything" and all(message.role != "assistant" for message in conversation.messages):
-        cure = 'remove it or set train_on = "everything"'
+    if train_on != "all_tokens" and all(message.role != "assistant" for message in conversation.messages):
+        cure = 'remove it or set train_on = "all_tokens"'
         raise ValueError(f"{named(conversation)}: no assistant message to train on; {cure}")
 
 
@@ -353,7 +353,9 @@ def example(rendered: Rendered) -> Example:
     return Example(rendered.ids, rendered.weights, streams={"roles": rendered.roles})
 
 
-def prove(rendered: Rendered, conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn = "all") -> None:
+def prove(
+    rendered: Rendered, conversation: Conversation, tokenizer: Tokenizer, train_on: TrainOn = "assistant"
+) -> None:
     """Proves a rendering: its tokens read back as the conversation, and graded are exactly the assistant's own parts
     and the end of each of its turns, or of its last.
 
@@ -392,7 +394,7 @@ def _expected(conversation: Conversation, train_on: TrainOn) -> list[_Run]:
     runs: list[_Run] = []
     last = max((n for n, message in enumerate(conversation.messages) if message.role == "assistant"), default=-1)
     for number, message in enumerate(conversation.messages):
-        assistant = message.role == "assistant" and (train_on != "last" or number == last)
+        assistant = message.role == "assistant" and (train_on != "last_assistant" or number == last)
         runs.append(_Run(HEADERS[message.role], False, "", assistant))
         for part in message.content:
             if isinstance(part, Text):

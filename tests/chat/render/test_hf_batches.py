@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.chat.renderer import Rendered, TrainOn
-from tutelage.chat.verified import VerifiedRenderer
+from tutelage.chat.render.hf import HFRenderer
+from tutelage.chat.render.native import Rendered, TrainOn
 from tutelage.records import Conversation, message
 
-Make = Callable[..., VerifiedRenderer]
+Make = Callable[..., HFRenderer]
 CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + message.content + '<|im_end|>\n' }}"
     "{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"

@@ -15,9 +15,19 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tutelage.chat.jinja import JinjaTemplate, TemplateError, template_messages
-from tutelage.chat.layout import Layout, Plan, Rewritten, Turn, Unproven, layout_of, plan_of
-from tutelage.chat.skeleton import (
+from tutelage.chat.render.cache import Questions, TracedTemplate
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.jinja import JinjaTemplate, TemplateError, template_messages
+from tutelage.chat.render.layout import (
+    HistoryDependentTemplate,
+    Layout,
+    Plan,
+    Turn,
+    VerificationError,
+    layout_of,
+    plan_of,
+)
+from tutelage.chat.render.outline import (
     Shape,
     Skeleton,
     marked,
@@ -29,8 +39,6 @@ from tutelage.chat.skeleton import (
     without_marks,
     writes_call,
 )
-from tutelage.chat.source import ChatSource
-from tutelage.chat.watched import Questions, WatchedTemplate
 from tutelage.records import ROLES, Conversation, Message, Reasoning, Text, ToolCall, message
 
 _SHAPES_KEPT = 4096
@@ -48,12 +56,12 @@ _TURNS = (
 
 
 @dataclass(eq=False)
-class ImportedTemplate:
+class HFTemplate:
     """A template and what has been learned of it; `special_names` are the tokenizer's special tokens."""
 
-    source: ChatSource
+    source: ChatConfig
     special_names: frozenset[str]
-    _plans: dict[tuple[Shape, bool], Plan | Unproven] = field(default_factory=dict)
+    _plans: dict[tuple[Shape, bool], Plan | VerificationError] = field(default_factory=dict)
     _prompt_plans: dict[Shape, Plan] = field(default_factory=dict)
     _questions: WeakKeyDictionary[Plan, Questions | None] = field(default_factory=WeakKeyDictionary)
 
@@ -62,8 +70,8 @@ class ImportedTemplate:
         return JinjaTemplate(self.source)
 
     @cached_property
-    def _watched(self) -> WatchedTemplate:
-        return WatchedTemplate(self.jinja)
+    def _watched(self) -> TracedTemplate:
+        return TracedTemplate(self.jinja)
 
     @cached_property
     def _eos(self) -> str:
@@ -91,10 +99,10 @@ class ImportedTemplate:
         try:
             text, generated = without_marks(self.render(conversation, prompt))
         except TemplateError as error:
-            raise Unproven("the template refuses it", str(error)) from error
+            raise VerificationError("the template refuses it", str(error)) from error
         opening = self.source.token("bos_token")
         if opening and text.startswith(opening + opening):
-            raise Unproven("two tokens open the text", f"it begins with {opening} twice", text)
+            raise VerificationError("two tokens open the text", f"it begins with {opening} twice", text)
         return text, generated
 
     def lay_out_prompt(self, conversation: Conversation) -> Layout:
@@ -123,21 +131,21 @@ class ImportedTemplate:
 
     def turn_ends(self) -> tuple[str, ...]:
         """The tokens that end a turn of the assistant: after words, after reasoning and words, and after a call, as far
-        as the template can say these. Unproven where it can say none of them."""
+        as the template can say these. VerificationError where it can say none of them."""
         ends: dict[str, None] = {}
         problems = []
         for conversation in _TURNS:
             try:
                 ends |= {turn.end_token: None for turn in self.plan(conversation, last=True).turns}
-            except Unproven as error:
+            except VerificationError as error:
                 problems.append(error)
         if not ends:
             raise problems[0]
         return tuple(ends)
 
     def refuse_texts(self, conversation: Conversation) -> None:
-        """Unproven where a text holds a special token, which the tokenizer could not tell from the template's own, or
-        a character that stands for none."""
+        """VerificationError where a text holds a special token, which the tokenizer could not tell from the template's
+        own, or a character that stands for none."""
         for number, one in enumerate(conversation.messages):
             for part in one.content:
                 if isinstance(part, ToolCall):
@@ -150,18 +158,18 @@ class ImportedTemplate:
 
     def _refuse_text(self, where: str, text: str) -> None:
         if found := self._ends.search(text):
-            raise Unproven("a special token in a text", f"{where} holds {found[0]}; remove it")
+            raise VerificationError("a special token in a text", f"{where} holds {found[0]}; remove it")
         if not text.isascii() and (found := _FORBIDDEN.search(text)):
             code = f"U+{ord(found[0]):04X}"
-            raise Unproven("a character that no text may hold", f"{where} holds {code}; remove it")
+            raise VerificationError("a character that no text may hold", f"{where} holds {code}; remove it")
 
     def lay_out(self, conversation: Conversation, last: bool) -> Layout:
         """The text of a conversation with its answers graded, or only its last one, each proven.
 
         Raises:
-            Rewritten: earlier answers are written otherwise than they would be if they were the last; with `last`
-                each can still be trained by itself.
-            Unproven: nothing of it can be trained on with this template.
+            HistoryDependentTemplate: earlier answers are written otherwise than they would be if they were the last;
+                with `last` each can still be trained by itself.
+            VerificationError: nothing of it can be trained on with this template.
         """
         self.refuse_texts(conversation)
         plan = self.plan(conversation, last)
@@ -174,7 +182,7 @@ class ImportedTemplate:
         text, _ = self._text(conversation)
         starts = plan.skeleton.match(text, conversation)
         if starts is None:
-            raise Unproven("the template changes a text", _difference(plan.skeleton, text, conversation), text)
+            raise VerificationError("the template changes a text", _difference(plan.skeleton, text, conversation), text)
         for turn, (_, (literal, offset), _) in zip(plan.turns, plan.turns_K32.tolist(), strict=True):
             before = replace(conversation, messages=conversation.messages[: turn.message])
             if self._text(before, prompt=True)[0] != text[: starts[literal] + offset]:
@@ -220,11 +228,11 @@ class ImportedTemplate:
         if plan is None:
             try:
                 plan = self._plan(marked(conversation), last)
-            except Unproven as error:
+            except VerificationError as error:
                 plan = error
             if len(self._plans) < _SHAPES_KEPT:
                 self._plans[key] = plan
-        if isinstance(plan, Unproven):
+        if isinstance(plan, VerificationError):
             raise plan
         return plan
 
@@ -233,7 +241,7 @@ class ImportedTemplate:
         answers = [n for n, one in enumerate(markers.messages) if one.role == "assistant"]
         if last:
             if answers[-1:] != [len(markers.messages) - 1]:
-                raise Unproven("no answer at its end")
+                raise VerificationError("no answer at its end")
             answers = answers[-1:]
         self._refuse_left_out(markers, skeleton, answers)
         ends = self._message_ends(markers, skeleton.text)
@@ -251,29 +259,29 @@ class ImportedTemplate:
         as_last = read_skeleton(*self._text(alone)) if number + 1 < len(markers.messages) else skeleton
         stop, end_token = self._end(alone, as_last, number, len(prompt))
         if as_last.text[:stop] != skeleton.text[:stop]:
-            raise Rewritten("earlier turns are rewritten", f"message {number}", skeleton.text)
+            raise HistoryDependentTemplate("earlier turns are rewritten", f"message {number}", skeleton.text)
         self._refuse_other_words(markers.messages[number], number, skeleton, len(prompt), stop)
         header = min(message_ends[number - 1], len(prompt)) if number else 0
         return Turn(number, end_token, header, len(prompt), stop)
 
     def _refuse_other_words(self, one: Message, number: int, skeleton: Skeleton, start: int, stop: int) -> None:
-        """Unproven unless what is graded of a turn holds nobody else's words, no header, and all of its calls."""
+        """VerificationError unless what is graded of a turn holds nobody else's words, no header, and all its calls."""
         where, text = f"message {number}", skeleton.text
         slots = skeleton.slots_between(start, stop)
         if any(message != number for message, _ in slots):
-            raise Unproven("the template writes other people's words into an answer", where, text)
+            raise VerificationError("the template writes other people's words into an answer", where, text)
         assert [place for _, place in sorted(slots)] == list(says(one)), "all of it, once: made sure of before"
         if any(isinstance(part, ToolCall) and not writes_call(text[start:stop], part) for part in one.content):
-            raise Unproven("the template leaves out a tool call", where, text)
+            raise VerificationError("the template leaves out a tool call", where, text)
         words = text[start:stop].partition(f"Qzx{number}y")[0]
         wordy = isinstance(one.content[0], Text) and one.content[0].text.strip()
         if text.startswith(self._opener, start) if self._opener else wordy and words.strip():
-            raise Unproven("generation is prompted without the header of a turn", f"{where}: {words!r}", text)
+            raise VerificationError("generation is prompted without the header of a turn", f"{where}: {words!r}", text)
         if skeleton.generated:
             marked_ = [(max(a, start), min(b, stop)) for a, b in skeleton.generated if a < stop and b > start]
             within = [slot for a, b in marked_ for slot in skeleton.slots_between(a, b)]
             if sorted(within) != sorted(slots) or not marked_:
-                raise Unproven("the template marks an answer as not generated", where, text)
+                raise VerificationError("the template marks an answer as not generated", where, text)
 
     def _end(self, markers: Conversation, skeleton: Skeleton, number: int, start: int) -> tuple[int, str]:
         """Where the token ends that ends the last turn, and its name: the first that may end one after its last text,
@@ -283,7 +291,7 @@ class ImportedTemplate:
         after = skeleton.starts[own[-1] + 1] if own else start
         found = list(self._ends.finditer(skeleton.text, max(after, start)))
         if not found:
-            raise Unproven("a turn that no token ends", f"message {number}", skeleton.text)
+            raise VerificationError("a turn that no token ends", f"message {number}", skeleton.text)
         calls = any(isinstance(part, ToolCall) for part in markers.messages[number].content)
         end = found[0]
         if calls:
@@ -298,7 +306,7 @@ class ImportedTemplate:
         asked = Conversation((_ASKED,))
         try:
             told, prompt = self._text(asked)[0], self._text(asked, prompt=True)[0]
-        except Unproven:
+        except VerificationError:
             return ""
         return prompt[_common(told, prompt) :]
 
@@ -307,7 +315,7 @@ class ImportedTemplate:
         """The token that ends an answer of words; "" where that cannot be said."""
         try:
             return self.plan(_TURNS[0], last=True).turns[-1].end_token
-        except Unproven:
+        except VerificationError:
             return ""
 
     @cached_property
@@ -328,13 +336,13 @@ class ImportedTemplate:
             least = text.find("xzQ", least) + 3 if least >= 0 else (ends[-1] if ends else 0)
             try:
                 alone, _ = self._text(replace(markers, messages=markers.messages[: number + 1]))
-            except Unproven:  # some templates refuse a conversation that is not whole
+            except VerificationError:  # some templates refuse a conversation that is not whole
                 alone = ""
             ends.append(max(least, _common(alone, text), ends[-1] if ends else 0))
         return (*ends, len(text))
 
     def _refuse_left_out(self, markers: Conversation, skeleton: Skeleton, answers: Sequence[int]) -> None:
-        """Unproven where a text is missing that is trained on, or that the answers hang on."""
+        """VerificationError where a text is missing that is trained on, or that the answers hang on."""
         written = set(skeleton.slots)
         for number, one in enumerate(markers.messages):
             for part in says(one):
@@ -344,28 +352,30 @@ class ImportedTemplate:
                 if missing and needed:
                     kind = type(one.content[part]).__name__.lower()
                     if number in answers and number != answers[-1] and kind == "reasoning":
-                        raise Rewritten("earlier turns are rewritten", f"message {number} loses its reasoning")
+                        raise HistoryDependentTemplate(
+                            "earlier turns are rewritten", f"message {number} loses its reasoning"
+                        )
                     detail = f"message {number}, {one.role}: its {kind}"
-                    raise Unproven("the template leaves out a text", detail, skeleton.text)
+                    raise VerificationError("the template leaves out a text", detail, skeleton.text)
         trained = [slot for slot in skeleton.slots if slot[0] in answers]
         if len(trained) != len(set(trained)):
-            raise Unproven("the template writes an answer twice", "", skeleton.text)
+            raise VerificationError("the template writes an answer twice", "", skeleton.text)
         if markers.tools and self._same_without_tools(markers, skeleton.text):
-            raise Unproven("the template leaves out the tools", "", skeleton.text)
+            raise VerificationError("the template leaves out the tools", "", skeleton.text)
         if not all(tool_name(tool) in skeleton.text for tool in markers.tools):
-            raise Unproven("the template leaves out the tools", "", skeleton.text)
+            raise VerificationError("the template leaves out the tools", "", skeleton.text)
 
     def _same_without_tools(self, markers: Conversation, text: str) -> bool:
         try:
             return self._text(replace(markers, tools=()))[0] == text
-        except Unproven:
+        except VerificationError:
             return False
 
     @staticmethod
-    def _not_the_prompt(number: int, last: bool, text: str) -> Unproven:
+    def _not_the_prompt(number: int, last: bool, text: str) -> VerificationError:
         if not last:
-            return Rewritten("earlier turns are rewritten", f"before message {number}", text)
-        return Unproven(
+            return HistoryDependentTemplate("earlier turns are rewritten", f"before message {number}", text)
+        return VerificationError(
             "generation is prompted otherwise", f"the prompt for message {number} is not what stands before it", text
         )
 

@@ -7,11 +7,11 @@ from itertools import groupby
 
 import pytest
 
-from tutelage.chat.layout import Unproven
-from tutelage.chat.verified import VerifiedRenderer
+from tutelage.chat.render.hf import HFRenderer
+from tutelage.chat.render.layout import VerificationError
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult, message
 
-Make = Callable[..., VerifiedRenderer]
+Make = Callable[..., HFRenderer]
 
 MESSAGE = "<|{{ message.role }}|>{{ message.content }}<|end|>"
 PROMPT = "{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -37,11 +37,11 @@ def template(body: str = MESSAGE, before: str = "", after: str = PROMPT, **of_ro
     return before + loop + after
 
 
-def trained(renderer: VerifiedRenderer, conversation: Conversation = ASKED) -> list[list[str]] | str:
+def trained(renderer: HFRenderer, conversation: Conversation = ASKED) -> list[list[str]] | str:
     """Of each example its graded stretches, or why the conversation is refused."""
     (made,) = renderer.render_rows([conversation])
     if isinstance(made, ValueError):
-        assert isinstance(made, Unproven), made
+        assert isinstance(made, VerificationError), made
         return made.reason
     found = []
     for one in made:
@@ -218,7 +218,7 @@ def test_nasty_templates_are_refused_or_proven_rightly(name: str, make: Make) ->
     if name not in USABLE:
         with pytest.raises(ValueError, match="this checkpoint's chat template cannot be used: ") as raised:
             make(text, more=NAMES)
-        assert isinstance(raised.value.__cause__, Unproven)
+        assert isinstance(raised.value.__cause__, VerificationError)
         assert raised.value.__cause__.reason == expected
     else:
         assert trained(make(text, more=NAMES)) == expected
@@ -298,7 +298,7 @@ def test_tools_that_a_template_leaves_out_are_missed(make: Make) -> None:
 def test_a_special_token_in_a_text_is_refused(hidden: tuple[Message, ...], make: Make) -> None:
     renderer = make(template(assistant=TOLD, before="{% if tools %}" + TOOLS + "{% endif %}"), more=NAMES)
     assert trained(renderer, Conversation(hidden)) == "a special token in a text"
-    with pytest.raises(Unproven, match="holds <|"):
+    with pytest.raises(VerificationError, match="holds <|"):
         renderer.render_prompt(Conversation(hidden))
     described = TOOL.replace("<somebody>", "\\u003c|user|>")
     asked = Conversation((message("user", "a"), message("assistant", "c")), tools=(described,))
@@ -336,6 +336,6 @@ def test_the_end_of_text_right_after_the_end_of_an_answer_is_the_end(make: Make)
 def test_the_prompt_and_the_difference_are_shown_in_the_refusal(make: Make) -> None:
     renderer = make(template(assistant=reply("{{ message.content | replace('first', '1st') }}")), more=NAMES)
     (refused,) = renderer.render_rows([ASKED])
-    assert isinstance(refused, Unproven)
+    assert isinstance(refused, VerificationError)
     assert str(refused) == f"conversation asked: {CHANGED} (message 2, assistant: 'first reply')"
     assert refused.text.startswith("<|system|>Obey<|end|><|user|>first ask<|end|><|assistant|>1st reply<|end|>")

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 from rich.console import Console, RenderableType
 
-from tutelage.chat.look import packed_table, packed_text_view, token_table, token_text_view
-from tutelage.chat.renderer import NativeRenderer, Rendered, render_document
-from tutelage.chat.template import TEMPLATE_TOKENS
+from tutelage.chat.render.native import NativeRenderer, Rendered, render_document
+from tutelage.chat.render.template import TEMPLATE_TOKENS
+from tutelage.chat.token_view import packed_table, packed_text_view, token_table, token_text_view
 from tutelage.records import Conversation, message
 from tutelage.tokenizer import TokenizerSettings, train
 

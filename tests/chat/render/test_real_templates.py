@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tutelage.chat.layout import Unproven
-from tutelage.chat.renderer import Rendered
-from tutelage.chat.verified import VerifiedRenderer
+from tutelage.chat.render.hf import HFRenderer
+from tutelage.chat.render.layout import VerificationError
+from tutelage.chat.render.native import Rendered
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult, message
 
 _TRL = importlib.util.find_spec("trl")
 FOLDER = Path(_TRL.origin).parent / "chat_templates" if _TRL and _TRL.origin else None
 pytestmark = pytest.mark.skipif(FOLDER is None, reason="TRL, which carries the templates, is not installed: .[peers]")
 
-Make = Callable[..., VerifiedRenderer]
+Make = Callable[..., HFRenderer]
 OpenAI = Callable[..., list[dict[str, Any]]]
 
 
@@ -157,7 +157,7 @@ IN_PARTS = ("idefics3", "llava_next", "smolvlm")  # these take a text only as a 
 EOS = {"cohere": "<|END_OF_TURN_TOKEN|>", "deepseek": "<｜end▁of▁sentence｜>"}
 
 
-def open_template(name: str, make: Make) -> VerifiedRenderer:
+def open_template(name: str, make: Make) -> HFRenderer:
     assert FOLDER is not None
     ends, _ = OUTCOMES[name]
     eos = next((eos for family, eos in EOS.items() if name.startswith(family)), ends.split()[0] if ends else "</s>")
@@ -194,7 +194,7 @@ def test_pain_01_every_real_template_is_proven_or_refused_with_its_reason(
     for (case, conversation), expected in zip(CASES.items(), outcome, strict=True):
         (made,) = renderer.render_rows([conversation], spans=True)
         if expected in REASONS:
-            assert isinstance(made, Unproven), case
+            assert isinstance(made, VerificationError), case
             assert (case, made.reason) == (case, REASONS[expected])
             continue
         assert isinstance(made, list), f"{case}: {made}"
@@ -207,7 +207,7 @@ def test_pain_01_every_real_template_is_proven_or_refused_with_its_reason(
 
 
 def check(
-    renderer: VerifiedRenderer,
+    renderer: HFRenderer,
     made: Rendered,
     conversation: Conversation,
     rows: list[dict[str, Any]],

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tutelage.chat.encoding import Encoded
-from tutelage.chat.layout import Layout, Unproven, end_to_end
-from tutelage.chat.proof import prove
-from tutelage.chat.renderer import Rendered
-from tutelage.chat.verified import VerifiedRenderer
+from tutelage.chat.render.encoding import Encoded
+from tutelage.chat.render.hf import HFRenderer
+from tutelage.chat.render.layout import Layout, VerificationError, end_to_end
+from tutelage.chat.render.native import Rendered
+from tutelage.chat.render.verify import prove
 from tutelage.records import Conversation, message
 
-Make = Callable[..., VerifiedRenderer]
+Make = Callable[..., HFRenderer]
 CHATML = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{{ message.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
@@ -35,7 +35,7 @@ TALK = Conversation(
 )
 
 
-def proven(renderer: VerifiedRenderer, conversation: Conversation) -> tuple[Rendered, Layout, Encoded]:
+def proven(renderer: HFRenderer, conversation: Conversation) -> tuple[Rendered, Layout, Encoded]:
     layout = renderer.template.lay_out(conversation, last=False)
     (encoded,) = renderer.encoder.encode([layout.text])
     ((one,),) = renderer.render_rows([conversation])
@@ -53,7 +53,7 @@ def test_every_mutation_of_a_mask_is_caught(template: str, kind: str, make: Make
 
     def refuses(weights: np.ndarray) -> None:
         wrong = dataclasses.replace(one, weights=weights.astype(np.float32))
-        with pytest.raises(Unproven, match=r"wrong rendering .token \d+ .* has weight"):
+        with pytest.raises(VerificationError, match=r"wrong rendering .token \d+ .* has weight"):
             prove(wrong, layout, encoded, renderer.encoder, renderer.stop_ids)
 
     for token in range(len(one.ids)):  # an answer token or an end dropped, a user, system or header token trained
@@ -78,7 +78,7 @@ def test_every_mutation_of_the_tokens_is_caught(kind: str, make: Make) -> None:
     other = int(renderer.tokenizer.backend.token_to_id("z"))
 
     def refuses(wrong: Rendered) -> None:
-        with pytest.raises(Unproven, match="wrong rendering"):
+        with pytest.raises(VerificationError, match="wrong rendering"):
             prove(wrong, layout, encoded, renderer.encoder, renderer.stop_ids)
 
     for token in range(len(one.ids)):
@@ -108,7 +108,7 @@ def test_a_mistake_in_one_of_many_is_caught(make: Make) -> None:
     prove(whole, layout, encoded, renderer.encoder, renderer.stop_ids)
 
     def refuses(wrong: Rendered, layout: Any = layout) -> None:
-        with pytest.raises(Unproven, match="wrong rendering"):
+        with pytest.raises(VerificationError, match="wrong rendering"):
             prove(wrong, layout, encoded, renderer.encoder, renderer.stop_ids)
 
     for token in range(len(whole.ids)):

@@ -10,13 +10,13 @@ from itertools import islice
 
 import numpy as np
 
-from tutelage.chat.encoding import Encoded, TemplateEncoder
-from tutelage.chat.imported import ImportedTemplate
-from tutelage.chat.layout import Layout, Rewritten, Unproven, end_to_end
-from tutelage.chat.proof import assembled, prove, prove_tokens, responses
-from tutelage.chat.renderer import NativeRenderer, Rendered, TrainOn
-from tutelage.chat.source import ChatSource
-from tutelage.chat.template import END, NATIVE_JINJA, TEMPLATE_TOKENS, check, check_answers, named, parse_call
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.encoding import Encoded, TemplateEncoder
+from tutelage.chat.render.hf_template import HFTemplate
+from tutelage.chat.render.layout import HistoryDependentTemplate, Layout, VerificationError, end_to_end
+from tutelage.chat.render.native import NativeRenderer, Rendered, TrainOn
+from tutelage.chat.render.template import END, NATIVE_JINJA, TEMPLATE_TOKENS, check, check_answers, named, parse_call
+from tutelage.chat.render.verify import assembled, prove, prove_tokens, responses
 from tutelage.config import fingerprint
 from tutelage.records import Conversation, Message, Part, Reasoning, Text, message
 from tutelage.tokenizer import Tokenizer
@@ -38,27 +38,27 @@ class _Job:
 
 
 @dataclass(frozen=True, eq=False)
-class VerifiedRenderer:
+class HFRenderer:
     """Renders with the template that a checkpoint came with.
 
     ValueError where that template cannot even say one question and one answer in a way that can be proven.
     """
 
     tokenizer: Tokenizer
-    source: ChatSource
+    source: ChatConfig
 
     def __post_init__(self) -> None:
         try:
             assert self.stop_ids
-        except Unproven as error:
+        except VerificationError as error:
             raise ValueError(
                 f"this checkpoint's chat template cannot be used: {error}; give the folder another "
                 "chat_template.jinja, or none, and Tutelage's own is used"
             ) from error
 
     @cached_property
-    def template(self) -> ImportedTemplate:
-        return ImportedTemplate(self.source, frozenset(self.tokenizer.special_tokens))
+    def template(self) -> HFTemplate:
+        return HFTemplate(self.source, frozenset(self.tokenizer.special_tokens))
 
     @cached_property
     def encoder(self) -> TemplateEncoder:
@@ -84,7 +84,7 @@ class VerifiedRenderer:
         return fingerprint(self.tokenizer.fingerprint(), self.source.template, tokens)
 
     def render_rows(
-        self, conversations: Sequence[Conversation], train_on: TrainOn = "all", spans: bool = False
+        self, conversations: Sequence[Conversation], train_on: TrainOn = "assistant", spans: bool = False
     ) -> list[list[Rendered] | ValueError]:
         """Of each conversation its examples, or why it cannot be trained on. It has several where each turn must be
         trained by itself, because the template writes a turn otherwise once others follow."""
@@ -94,7 +94,7 @@ class VerifiedRenderer:
             try:
                 check(conversation)
                 check_answers(conversation)
-                jobs += self._jobs(row, conversation, train_on == "last")
+                jobs += self._jobs(row, conversation, train_on == "last_assistant")
             except ValueError as error:
                 found[row] = error
         while jobs:
@@ -105,7 +105,7 @@ class VerifiedRenderer:
                 if isinstance(before, ValueError):
                     continue
                 try:
-                    if isinstance(examples, Rewritten):
+                    if isinstance(examples, HistoryDependentTemplate):
                         jobs += self._unrolled(job.row, job.conversation)
                     elif isinstance(examples, ValueError):
                         found[job.row] = examples
@@ -119,13 +119,13 @@ class VerifiedRenderer:
 
     def _jobs(self, row: int, conversation: Conversation, last: bool) -> list[_Job]:
         if all(one.role != "assistant" for one in conversation.messages):
-            raise Unproven("no assistant message to train on")
+            raise VerificationError("no assistant message to train on")
         if last:
             answers = [n for n, one in enumerate(conversation.messages) if one.role == "assistant"]
             conversation = replace(conversation, messages=conversation.messages[: answers[-1] + 1])
         try:
             return [_Job(row, conversation, self.template.lay_out(conversation, last), last)]
-        except Rewritten:
+        except HistoryDependentTemplate:
             return self._unrolled(row, conversation)
 
     def _unrolled(self, row: int, conversation: Conversation) -> list[_Job]:
@@ -161,11 +161,11 @@ class VerifiedRenderer:
             return None
         try:
             whole = self._proven(layout, encoded, train_on)
-        except Unproven:
+        except VerificationError:
             return None
         firsts = encoded.firsts(layout.rows_R).tolist()
         rows = [whole.part(first, last) for first, last in zip(firsts, [*firsts[1:], len(whole.ids)], strict=True)]
-        if train_on != "response-only":
+        if train_on != "response_only":
             return [[row] for row in rows]
         answers = iter(responses(whole, layout, encoded))
         return [list(islice(answers, len(job.layout.turns_K3))) for job in jobs]
@@ -174,18 +174,18 @@ class VerifiedRenderer:
         layout = job.layout
         if not self._prompts_agree(layout, encoded):
             if not job.last:
-                raise Rewritten("tokens run over the beginning of an answer")
+                raise HistoryDependentTemplate("tokens run over the beginning of an answer")
             if not self.encoder.cuts_at_special:
-                raise Unproven("tokens run over the beginning of an answer", "", layout.text)
+                raise VerificationError("tokens run over the beginning of an answer", "", layout.text)
             encoded = self.encoder.encode_apart(layout.text, int(layout.turns_K3[0, 1]))
         rendered = self._proven(layout, encoded, train_on, job.conversation if spans else None)
-        return responses(rendered, layout, encoded) if train_on == "response-only" else [rendered]
+        return responses(rendered, layout, encoded) if train_on == "response_only" else [rendered]
 
     def _proven(
         self, layout: Layout, encoded: Encoded, train_on: TrainOn, conversation: Conversation | None = None
     ) -> Rendered:
-        rendered = assembled(layout, encoded, train_on == "everything", conversation)
-        if train_on == "everything":
+        rendered = assembled(layout, encoded, train_on == "all_tokens", conversation)
+        if train_on == "all_tokens":
             prove_tokens(rendered.ids, encoded.begins, layout, encoded, self.encoder)
         else:
             prove(rendered, layout, encoded, self.encoder, self.stop_ids)
@@ -267,28 +267,28 @@ class VerifiedRenderer:
 
 
 # What training, chat, evaluation and serving all render with.
-Renderer = NativeRenderer | VerifiedRenderer
+Renderer = NativeRenderer | HFRenderer
 
 
-def make_renderer(tokenizer: Tokenizer, source: ChatSource) -> Renderer:
+def make_renderer(tokenizer: Tokenizer, source: ChatConfig) -> Renderer:
     """The renderer for a model: with the template it came with, or with Tutelage's own where it has none.
 
     ValueError where its template cannot be used, or where its tokenizer lacks the tokens of Tutelage's own.
     """
-    return VerifiedRenderer(tokenizer, source) if has_own_template(source) else NativeRenderer(tokenizer)
+    return HFRenderer(tokenizer, source) if has_own_template(source) else NativeRenderer(tokenizer)
 
 
-def chat_tokenizer(tokenizer: Tokenizer, source: ChatSource) -> Tokenizer:
+def chat_tokenizer(tokenizer: Tokenizer, source: ChatConfig) -> Tokenizer:
     """The tokenizer a model chats with: as it is where the model has a template, else with the tokens of Tutelage's."""
     return tokenizer if has_own_template(source) else tokenizer.extend(TEMPLATE_TOKENS)
 
 
-def has_own_template(source: ChatSource) -> bool:
+def has_own_template(source: ChatConfig) -> bool:
     """Whether a model came with a template that is not Tutelage's."""
     return source.template is not None and source.template != NATIVE_JINJA
 
 
-def taught(source: ChatSource, renderer: Renderer) -> ChatSource:
+def taught(source: ChatConfig, renderer: Renderer) -> ChatConfig:
     """What a fine-tuned model's folder is to say: the template it was trained with, and that generation stops at the
     tokens that it was taught as ends."""
     ends = sorted(renderer.stop_ids)
@@ -296,7 +296,7 @@ def taught(source: ChatSource, renderer: Renderer) -> ChatSource:
     config = dict(source.tokenizer_config)
     if not has_own_template(source):
         config = {"tokenizer_class": "PreTrainedTokenizerFast", **config, "eos_token": END}
-    return ChatSource(source.template or NATIVE_JINJA, config, generation)
+    return ChatConfig(source.template or NATIVE_JINJA, config, generation)
 
 
 def _named(error: ValueError, conversation: Conversation) -> ValueError:
@@ -304,6 +304,6 @@ def _named(error: ValueError, conversation: Conversation) -> ValueError:
     name = named(conversation)
     if name in str(error):
         return error
-    if isinstance(error, Unproven):
-        return Unproven(f"{name}: {error}", reason=error.reason, text=error.text)
+    if isinstance(error, VerificationError):
+        return VerificationError(f"{name}: {error}", reason=error.reason, text=error.text)
     return ValueError(f"{name}: {error}")

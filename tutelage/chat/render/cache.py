@@ -24,8 +24,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from tutelage.chat.jinja import JinjaTemplate, TemplateError, prepare
-from tutelage.chat.skeleton import Slot, holds_marker, put
+from tutelage.chat.render.jinja import JinjaTemplate, TemplateError, prepare
+from tutelage.chat.render.outline import Slot, holds_marker, put
 
 # A text with markers in it, a method of str, what it was given and what it said.
 Question = tuple[str, str, tuple[Any, ...], object]
@@ -252,7 +252,7 @@ def _understood(node: nodes.Node) -> bool:
 
 
 @dataclass(frozen=True)
-class WatchedTemplate:
+class TracedTemplate:
     """A template that can be rendered with watched texts."""
 
     jinja: JinjaTemplate

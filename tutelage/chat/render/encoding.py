@@ -15,7 +15,7 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers
 
-from tutelage.chat.pieces import PieceEncoder, piece_encoder
+from tutelage.chat.render.bpe_cache import PieceEncoder, piece_encoder
 from tutelage.tokenizer import Tokenizer
 
 

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tutelage.chat.imported import ImportedTemplate
-from tutelage.chat.jinja import JinjaTemplate, TemplateError, template_messages
-from tutelage.chat.layout import Unproven
-from tutelage.chat.skeleton import marked, put, texts_of
-from tutelage.chat.source import ChatSource
-from tutelage.chat.watched import Questions, WatchedTemplate
+from tutelage.chat.render.cache import Questions, TracedTemplate
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.hf_template import HFTemplate
+from tutelage.chat.render.jinja import JinjaTemplate, TemplateError, template_messages
+from tutelage.chat.render.layout import VerificationError
+from tutelage.chat.render.outline import marked, put, texts_of
 from tutelage.records import Conversation, message
 
 # What templates do to a text that leaves every conversation of a shape alike, or asks what can be asked again.
@@ -132,9 +132,9 @@ class Foretelling:
     """A template, what it writes of markers, and what it asks."""
 
     def __init__(self, source: str) -> None:
-        self.jinja = JinjaTemplate(ChatSource(source, {}))
+        self.jinja = JinjaTemplate(ChatConfig(source, {}))
         self.questions = Questions()
-        watched = WatchedTemplate(self.jinja)
+        watched = TracedTemplate(self.jinja)
         try:
             self.written = watched.render(template_messages(marked(TALK), False), [], False, self.questions)
         except TemplateError:
@@ -193,15 +193,15 @@ def test_only_where_the_same_is_answered() -> None:
 @settings(max_examples=40)
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=3, max_size=8), st.sampled_from([*FORETOLD.values()]))
 def test_a_template_lays_out_the_hundredth_as_the_first(pairs: list[tuple[str, str]], fragment: str) -> None:
-    source = ChatSource(whole(fragment) + "{% if add_generation_prompt %}<|assistant|>{% endif %}", {})
+    source = ChatConfig(whole(fragment) + "{% if add_generation_prompt %}<|assistant|>{% endif %}", {})
     names = frozenset({"<|user|>", "<|assistant|>", "<|end|>"})
-    used = ImportedTemplate(source, names)
+    used = HFTemplate(source, names)
     for asked, said in pairs:
         found: list[object] = []
-        for template in (used, ImportedTemplate(source, names)):
+        for template in (used, HFTemplate(source, names)):
             try:
                 layout = template.lay_out(talk(asked, said), last=False)
                 found.append((layout.text, layout.turns_K3.tolist(), layout.cuts_C.tolist()))
-            except Unproven as error:
+            except VerificationError as error:
                 found.append(error.reason)
         assert found[0] == found[1]

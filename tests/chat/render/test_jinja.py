@@ -2,15 +2,15 @@ from __future__ import annotations
 
 import pytest
 
-from tutelage.chat.jinja import BEGIN_GENERATED, END_GENERATED, JinjaTemplate, TemplateError, template_messages
-from tutelage.chat.source import ChatSource
+from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.jinja import BEGIN_GENERATED, END_GENERATED, JinjaTemplate, TemplateError, template_messages
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult, message
 
 HELLO = [{"role": "user", "content": "<Hé>"}]
 
 
 def render(template: str, prompt: bool = False, **tokens: object) -> str:
-    return JinjaTemplate(ChatSource(template, tokens)).render(HELLO, [], prompt)
+    return JinjaTemplate(ChatConfig(template, tokens)).render(HELLO, [], prompt)
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from importlib import resources
 
 import numpy as np
 
-from tutelage.chat.look import own_roles, shifted, spelling, starts, visible
-from tutelage.chat.renderer import Rendered
-from tutelage.chat.template import HEADERS
+from tutelage.chat.render.native import Rendered
+from tutelage.chat.render.template import HEADERS
+from tutelage.chat.token_view import own_roles, shifted, spelling, starts, visible
 from tutelage.html import Html, Token, details, one_token, page, paragraph, table, tag, tokens
 from tutelage.records import ROLES
 from tutelage.tokenizer import END_OF_TEXT, Tokenizer
@@ -131,7 +131,7 @@ def rows_page(title: str, lead: Html | str, rows: Sequence[Row]) -> str:
         tag("dialog", tag("h2", "Keys"), keys, tag("button", "close"), attributes={"class": "keys"}),
     ]
     style, script = (
-        resources.files(__package__).joinpath(f"look_page.{kind}").read_text("utf-8") for kind in ("css", "js")
+        resources.files(__package__).joinpath(f"token_page.{kind}").read_text("utf-8") for kind in ("css", "js")
     )
     return page(title, body, lead, style=style, script=script)
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.chat.renderer import NativeRenderer, Rendered, example, prove, render_document, render_documents
-from tutelage.chat.template import TEMPLATE_TOKENS, part_text
+from tutelage.chat.render.native import NativeRenderer, Rendered, example, prove, render_document, render_documents
+from tutelage.chat.render.template import TEMPLATE_TOKENS, part_text
 from tutelage.records import ROLES, Conversation, Message, Part, Reasoning, Text, ToolCall, ToolResult, message
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train
 
@@ -132,10 +132,10 @@ def test_pain_04_every_end_of_an_assistant_turn_is_trained_and_stops_generation(
 
 
 def test_mask_none_grades_all_but_the_first_token() -> None:
-    rendered = RENDERER.render(LONG, train_on="everything")
+    rendered = RENDERER.render(LONG, train_on="all_tokens")
     assert rendered.weights.tolist() == [0] + [1] * (len(rendered.ids) - 1)
     only_user = Conversation(GREETING.messages[:1])
-    assert RENDERER.render(only_user, train_on="everything").weights.tolist() == [0, 1, 1, 1, 1]
+    assert RENDERER.render(only_user, train_on="all_tokens").weights.tolist() == [0, 1, 1, 1, 1]
 
 
 @settings(max_examples=80, deadline=None)
@@ -355,23 +355,27 @@ def test_the_proof_catches_a_special_token_in_the_place_of_its_name() -> None:
 @pytest.mark.parametrize(
     ("conversation", "train_on", "sentence"),
     [
-        (Conversation((), id="row 5"), "everything", "conversation row 5: no messages; remove it"),
+        (Conversation((), id="row 5"), "all_tokens", "conversation row 5: no messages; remove it"),
         (
             Conversation(GREETING.messages[:1], id="row 5"),
-            "all",
+            "assistant",
             "conversation row 5: no assistant message to train",
         ),
         (
             Conversation((message("assistant", ""),), id="row 5"),
-            "all",
+            "assistant",
             "conversation row 5, message 0: the assistant",
         ),
         (
             Conversation((message("user", ""),)),
-            "everything",
+            "all_tokens",
             "conversation without id, message 0: a user message without",
         ),
-        (GREETING, "user", "train_on 'user' is unknown; use one of all, last, response-only, everything"),
+        (
+            GREETING,
+            "user",
+            "train_on 'user' is unknown; use one of assistant, last_assistant, response_only, all_",
+        ),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(conversation: Conversation, train_on: str, sentence: str) -> None:
@@ -437,11 +441,11 @@ def test_rows_are_rendered_or_say_why_not_each_for_itself() -> None:
 def test_the_last_turn_alone_and_answers_without_questions() -> None:
     turns = ("user", "One"), ("assistant", "Two"), ("user", "Three"), ("assistant", "Four")
     conversation = Conversation(tuple(message(role, text) for role, text in turns))  # type: ignore[arg-type]
-    ((last,),) = RENDERER.render_rows([conversation], "last")
+    ((last,),) = RENDERER.render_rows([conversation], "last_assistant")
     assert TOKENIZER.decode(last.ids[last.weights > 0]) == "Four<|end|>"
     assert TOKENIZER.decode(last.ids) == TOKENIZER.decode(RENDERER.render(conversation).ids)
-    (answers,) = RENDERER.render_rows([conversation], "response-only")
+    (answers,) = RENDERER.render_rows([conversation], "response_only")
     assert [TOKENIZER.decode(one.ids) for one in answers] == ["<|assistant|> Two<|end|>", "<|assistant|> Four<|end|>"]
     assert [TOKENIZER.decode(one.ids[one.weights > 0]) for one in answers] == ["Two<|end|>", "Four<|end|>"]
-    ((everything,),) = RENDERER.render_rows([conversation], "everything")
+    ((everything,),) = RENDERER.render_rows([conversation], "all_tokens")
     assert everything.weights.tolist() == [0.0] + [1.0] * (len(everything.ids) - 1)

@@ -1,0 +1,1 @@
+"""Conversations to token ids and loss weights, and generated ids back to messages."""
