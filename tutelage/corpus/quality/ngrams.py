@@ -84,8 +84,8 @@ def train_ngrams(sequences: Sequence[np.ndarray], vocabulary: int, order: int = 
     places = np.arange(len(predicted))
     for n in range(order, 0, -1):
         grams, contexts = runs[n - 1]
-        # Of the longest runs what counts is how often they stand there; of shorter ones, before how many different
-        # tokens: how often their text goes on in new ways, not how often it is repeated.
+        # The highest order uses raw counts. Lower orders use continuation counts: the number of distinct tokens that
+        # precede an n-gram, so that mere repetition does not count.
         values, first, counts = np.unique(grams[places], return_index=True, return_counts=True)
         places = places[first]
         made.append(_smooth(values, contexts[places], counts))
