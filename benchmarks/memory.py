@@ -87,7 +87,7 @@ def curate(recipe: str, folder: str) -> None:
     seconds = time.perf_counter() - began
     over.set()
     watch.join()
-    kept = result["accounts"][-1]["out"]["documents"]
+    kept = result["steps"][-1]["output"]["documents"]
     print(json.dumps({**peaks, "kept": kept, "seconds": round(seconds, 1)}))
 
 

@@ -40,7 +40,7 @@ def texts(quick: bool) -> list[str]:
 def steps() -> list[Step]:
     """The four rule sets as datatrove counts."""
     return [
-        gopher_repetition(GopherRepetitionSettings(words="tokens", counting="first-free", line_kind="raw")),
+        gopher_repetition(GopherRepetitionSettings(words="tokens", counting="exclude_first_copy", line_kind="raw")),
         gopher_quality(GopherQualitySettings(words="tokens")),
         c4(C4FineWebSettings()),
         fineweb(FineWebCodeSettings()),

@@ -271,7 +271,7 @@ def test_paths_of_a_recipe_are_found_beside_it_and_those_of_the_command_line_fro
 @pytest.mark.parametrize(
     ("setting", "sentence"),
     [
-        ("data.tales.path", "data.tales.path: there is no text file {path}; give another with data.tales.path=FILE"),
+        ("data.tales.path", "data.tales.path: there is no text file {path}; set data.tales.path=FILE"),
         ("data.chat.path", "cannot read {path}: no such file or directory; check the path"),
         ("data.chat.held_out", "cannot read {path}: no such file or directory; check the path"),
         ("data.unseen.path", "cannot read {path}: no such file or directory; check the path"),

@@ -38,7 +38,7 @@ def rules() -> dict[str, Step]:
     """Our rules with the settings that count as datatrove does; its C4 filter takes a line that ends with ' too."""
     return {
         "gopher_repetition": gopher_repetition(
-            GopherRepetitionSettings(words="tokens", counting="first-free", line_kind="raw")
+            GopherRepetitionSettings(words="tokens", counting="exclude_first_copy", line_kind="raw")
         ),
         "gopher_quality": gopher_quality(GopherQualitySettings(words="tokens")),
         "c4_paper": c4(C4PaperSettings(terminals=".?!\"'", longest=None)),

@@ -84,8 +84,8 @@ def shown(found: Figure | None) -> str:
 
 def told(found: Agreement) -> str:
     """A line about an agreement."""
-    figures = f"area {shown(found.area)}, ranks {shown(found.spearman)}, F1 {shown(found.f1)}"
-    return f"{figures}, F1 of keeping everything {found.f1_of_all:.2f}"
+    figures = f"area {shown(found.auc)}, ranks {shown(found.spearman)}, F1 {shown(found.f1)}"
+    return f"{figures}, F1 of keeping everything {found.f1_keep_all:.2f}"
 
 
 def main() -> None:

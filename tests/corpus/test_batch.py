@@ -80,9 +80,9 @@ def test_what_a_step_did_is_noted() -> None:
     batch = DocumentBatch(documents(["a b", "c", "d"]))
     batch.enter("mask")
     batch.rewrite(["a", "c", None], "names masked")
-    batch.describe({"language": ["en", None, "de"], "score": np.array([0.5, 1.5, 2.5])})
-    assert (batch.noted["names masked"].documents, batch.noted["names masked"].characters) == (1, -2)
-    assert batch.noted["language found"].documents == 2
+    batch.add_metadata({"language": ["en", None, "de"], "score": np.array([0.5, 1.5, 2.5])})
+    assert (batch.modified["names masked"].documents, batch.modified["names masked"].characters) == (1, -2)
+    assert batch.modified["language added"].documents == 2
     assert [dict(document.facts) for document in batch.documents] == [
         {"language": "en", "score": 0.5},
         {"score": 1.5},

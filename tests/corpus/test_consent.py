@@ -49,9 +49,9 @@ def test_pages_that_robots_txt_forbids_are_dropped(tmp_path: Path) -> None:
     urls = ["http://www.a.org/secret/x", "http://a.org/open", "http://b.org/", "http://c.org/"]
     kept, dropped, batch = run(robots(RobotsSettings(path=str(path))), [at(url) for url in urls])
     assert kept == urls[1:]
-    assert dropped == {urls[0]: "robots.txt forbids it"}
+    assert dropped == {urls[0]: "forbidden by robots.txt"}
     assert batch.dropped[0].detail == "GPTBot"
-    assert batch.noted["pages of sites without a known robots.txt"].documents == 1
+    assert batch.modified["no robots.txt known for the site"].documents == 1
     path.write_text('{"host": "a.org"}')
     with pytest.raises(ValueError, match=r'robots.jsonl, line 1: write \{"host"'):
         robots(RobotsSettings(path=str(path)))
@@ -89,11 +89,11 @@ def test_block_lists(tmp_path: Path) -> None:
     urls.write_text("https://www.A.org/One/\n")
     step = block(BlockSettings(domains=(str(domains),), urls=(str(urls),), words=("Casino",)))
     pages = {
-        "http://bad.org/x": "domain on a block list",
-        "http://sub.bad.org/": "domain on a block list",
-        "http://worse.com": "domain on a block list",
-        "http://a.org/One#part": "address on a block list",
-        "http://b.org/best-casino/": "word in the address",
+        "http://bad.org/x": "blocked domain",
+        "http://sub.bad.org/": "blocked domain",
+        "http://worse.com": "blocked domain",
+        "http://a.org/One#part": "blocked URL",
+        "http://b.org/best-casino/": "blocked word in URL",
         "http://notbad.org/": None,
         "http://a.org/one": None,
         "http://b.org/casinos": None,
@@ -112,19 +112,19 @@ def test_lists_may_stand_at_an_address() -> None:
     pages = [Document("x", url, {"url": url}) for url in ("http://bad.org/x", "http://good.org/x")]
     assert run(block(BlockSettings(domains=("memory://lists/bad.txt",))), pages)[0] == ["http://good.org/x"]
     _, _, batch = run(robots(RobotsSettings(path="memory://lists/robots.jsonl")), pages)
-    assert batch.noted["pages of sites without a known robots.txt"].documents == 2
+    assert batch.modified["no robots.txt known for the site"].documents == 2
 
 
 def test_a_block_list_that_would_block_nothing_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_text("# nothing\n")
-    with pytest.raises(ValueError, match="is empty, so it would block nothing"):
+    with pytest.raises(ValueError, match="is empty; name another file"):
         block(BlockSettings(domains=(str(empty),)))
-    with pytest.raises(SettingsError, match="a block list needs domains, urls or words"):
+    with pytest.raises(SettingsError, match="a step of kind block needs domains, urls or words"):
         BlockSettings()
 
 
-@pytest.mark.parametrize("policy", [{"allow": ("MIT", "Apache-*")}, {"refuse": ("gpl-*",)}])
+@pytest.mark.parametrize("policy", [{"allow": ("MIT", "Apache-*")}, {"deny": ("gpl-*",)}])
 def test_of_a_choice_of_licences_one_suffices(policy: dict[str, tuple[str, ...]]) -> None:
     names = ["MIT", "MIT OR GPL-3.0", "MIT AND GPL-3.0", "GPL-3.0 WITH GCC-exception-3.1", "(Apache-2.0)"]
     documents = [Document("x = 1", name, {"path": "a.py", "language": "Python", "license": name}) for name in names]
@@ -143,10 +143,10 @@ def test_licences_decide_by_policy() -> None:
         Document("# SPDX-License-Identifier: MIT", "code", {"language": "Python", "path": "a.py"}),
         Document("x", "post", {"license": "CC-BY-SA-4.0"}),
     ]
-    kept, dropped, batch = run(licences(LicenceSettings(allow=("CC-BY-*", "mit"), refuse=("*-NC-*",))), documents)
+    kept, dropped, batch = run(licences(LicenceSettings(allow=("CC-BY-*", "mit"), deny=("*-NC-*",))), documents)
     assert kept == ["by", "hint", "none", "code", "post"]
-    assert dropped == {"nc": "licence is not allowed"}
+    assert dropped == {"nc": "licence not allowed"}
     facts = [document.facts.get("licence") for document in batch.documents]
     assert facts == ["CC-BY-4.0", None, None, "MIT", "CC-BY-SA-4.0"]
     kept, dropped, _ = run(licences(LicenceSettings(unknown="drop", hints=True)), documents)
-    assert dropped == {"none": "no licence found"}
+    assert dropped == {"none": "unknown licence"}

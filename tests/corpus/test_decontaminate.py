@@ -107,7 +107,7 @@ def test_planted_questions_are_found_and_traps_are_not(tmp_path: Path) -> None:
         batch = run(decontaminate(settings), texts)
         gone = {one.document.id for one in batch.dropped}
         assert [str(place) in gone for place in range(len(texts))] == truth
-        assert {one.reason for one in batch.dropped} == {"has an examined item"}
+        assert {one.reason for one in batch.dropped} == {"contains a benchmark item"}
     assert batch.dropped[0].detail.endswith("of exam.jsonl.gz:1")
 
 
@@ -123,14 +123,14 @@ def test_a_question_is_cut_out_with_what_stands_around_it(tmp_path: Path) -> Non
     assert after.endswith(batch.texts[1])
     assert len(after) - len(batch.texts[1]) == 200 - 2  # the full stop is no part of what is shared
     assert batch.texts[2] == clean
-    assert [(one.document.id, one.reason) for one in batch.dropped] == [("2", "nothing left beside examined text")]
+    assert [(one.document.id, one.reason) for one in batch.dropped] == [("2", "nothing but benchmark text")]
 
 
 def test_a_document_with_examined_text_all_over_is_dropped(tmp_path: Path) -> None:
     text = prose(100) + "".join(f" {question} {prose(200)}" for question in QUESTIONS[:11])
     (batch,), _ = cut(CutSettings(against=(examination(tmp_path),)), [[text]], tmp_path)
-    assert [one.reason for one in batch.dropped] == ["examined text all over"]
-    assert batch.dropped[0].detail.startswith("12 pieces")
+    assert [one.reason for one in batch.dropped] == ["too many benchmark passages"]
+    assert batch.dropped[0].detail.startswith("12 parts")
 
 
 NOTICE = prose(20)  # such as stands at the foot of every page of a site
@@ -143,14 +143,14 @@ def test_what_stands_in_many_documents_is_no_contamination(often: int, stays: bo
     texts = [f"{prose(60)} {NOTICE} {prose(60)}" for _ in range(12)]
     texts[3] += f" {QUESTIONS[0]} {prose(60)}"
     texts[4] += f" {NOTICE}"  # twice in one document is one document
-    settings = CutSettings(against=(str(path),), often=often)
+    settings = CutSettings(against=(str(path),), max_documents=often)
     batches, figures = cut(settings, [texts[:5], texts[5:]], tmp_path)
     whole = [document.text for batch in batches for document in batch.documents if "#" not in document.id]
     assert whole == ([text for place, text in enumerate(texts) if place != 3] if stays else [])
     assert QUESTIONS[0] not in " ".join(text for batch in batches for text in batch.texts)
-    common = batches[0].noted.get("phrases of examined text that many documents have, kept")
+    common = batches[0].modified.get("frequent benchmark n-grams kept")
     assert (common.documents if common else 0) == (5 if stays else 0)
-    assert figures["runs in too many documents"] == (12 * (20 - 13 + 1) if stays else 0)
+    assert figures["shared_ngrams_too_frequent"] == (12 * (20 - 13 + 1) if stays else 0)
 
 
 @pytest.mark.parametrize(("often", "precise"), [(10, True), (1000, False)])
@@ -163,7 +163,7 @@ def test_examined_text_is_found_among_notices_that_look_like_it(often: int, prec
         )
     texts, truth = planted()
     texts += [f"{prose(60)} {NOTICE} {prose(60)}" for _ in range(40)]
-    settings = CutSettings(against=(str(exam),), often=often)
+    settings = CutSettings(against=(str(exam),), max_documents=often)
     batches, _ = cut(settings, [texts[:50], texts[50:]], tmp_path)
     untouched = {document.id for batch in batches for document in batch.documents if "#" not in document.id}
     found = [str(place) not in untouched for place in range(len(texts))]
@@ -235,7 +235,7 @@ def test_words_to_compare_by_have_no_case_and_no_punctuation() -> None:
 def test_pain_20_a_search_that_cannot_find_anything_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "short.jsonl"
     path.write_text('{"question": "How many legs?"}\n' * 3, encoding="utf-8")
-    with pytest.raises(ValueError, match="nothing can be looked for: none of 3 examined items has 8 words"):
+    with pytest.raises(ValueError, match="none of the 3 benchmark items can be matched: none has 8 words"):
         decontaminate(Tulu3Settings(against=(str(path),)))
     with pytest.raises(ValueError, match="no text in the fields prompt"):
         decontaminate(Tulu3Settings(against=(str(path),), fields=("prompt",)))

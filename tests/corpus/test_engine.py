@@ -85,16 +85,16 @@ def files(out: Path) -> dict[str, bytes]:
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*.zst"))}
 
 
-def accounts(out: Path) -> list[dict[str, Any]]:
+def statistics(out: Path) -> list[dict[str, Any]]:
     figures = (
-        {**one, "seconds": 0, "figures": {**one["figures"], "seconds": 0}} for one in corpus_result(out)["accounts"]
+        {**one, "seconds": 0, "details": {**one["details"], "seconds": 0}} for one in corpus_result(out)["steps"]
     )
     return [*figures, corpus_result(out)["read"]]
 
 
 def check_same(out: Path, other: Path) -> None:
     assert files(out) == files(other)
-    assert accounts(out) == accounts(other)
+    assert statistics(out) == statistics(other)
     assert not (out / ".work").exists()
 
 
@@ -155,7 +155,7 @@ def test_asked_to_stop_it_begins_no_more(folder: Path, tmp_path: Path) -> None:
     with engine("ray", 2, lambda: bool(asked), 0) as run:
         for job in run(all_jobs):
             asked.append(job)
-            assert (Path(job.out) / "account.json").exists()
+            assert (Path(job.out) / "stats.json").exists()
     assert 1 <= len(asked) < SHARDS
     assert {str(path) for path in (tmp_path / "pass").iterdir()} == {job.out for job in asked}
 
@@ -185,7 +185,7 @@ def test_errors_of_workers_are_told_as_they_are(folder: Path, tmp_path: Path, mo
             curate(deadly, tmp_path / "out")
     assert list((tmp_path / "pass").iterdir()) == []
     row = {"place": 0, "job": pickle.dumps((sys.path, {}, missing))}
-    raised, error = pickle.loads(engines._attempt(row, str(tmp_path / "of another node"))["answer"])
+    raised, error = pickle.loads(engines._attempt(row, str(tmp_path / "of another node"))["outcome"])
     assert raised and "out= must be a folder that all nodes share" in str(error)
 
 
@@ -239,7 +239,7 @@ def test_stopped_and_killed_it_goes_on_and_no_process_is_left(folder: Path, by_p
             # As a terminal does, to the run and to all that it has started; a kill meets the run alone.
             os.killpg(running.pid, how) if how == signal.SIGINT else running.kill()
             assert running.wait() == code_expected, (tmp_path / "said").read_text()
-            assert ("Stopped: stopped in pass" in (tmp_path / "said").read_text()) == (how == signal.SIGINT)
+            assert ("Stopped: interrupted in pass" in (tmp_path / "said").read_text()) == (how == signal.SIGINT)
         until = time.monotonic() + 180  # on a busy machine Ray's own watch over its workers takes its time
         while left_of(mark) and time.monotonic() < until:
             time.sleep(0.1)

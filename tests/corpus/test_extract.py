@@ -34,14 +34,14 @@ def test_html_becomes_text_and_the_rest_stays() -> None:
     extract(ExtractSettings())(batch)
     assert [document.text for document in batch.documents] == [SENTENCE, "<p>no page</p>", "<p>unnamed</p>"]
     assert [(gone.document.id, gone.reason) for gone in batch.dropped] == [("nothing", "no text")]
-    assert batch.noted["extracted from HTML"].documents == 1
+    assert batch.modified["extracted from HTML"].documents == 1
 
 
 def test_a_page_that_takes_too_long_costs_only_itself() -> None:
     worker = ExtractWorker("fast", 0.05, 4096)
     try:
         assert worker.text(f"<p>{SENTENCE}</p>").text == SENTENCE
-        assert worker.text(SLOW).problem == "took longer than 0.05 s"
+        assert worker.text(SLOW).problem == "timeout after 0.05 s"
         assert worker.text(f"<p>{SENTENCE}</p>").text == SENTENCE
     finally:
         worker.close()
@@ -53,7 +53,7 @@ def test_a_parser_that_dies_costs_only_its_page() -> None:
         assert worker.text("<p>x.</p>").text == "x."
         assert worker._process is not None
         os.kill(worker._process.pid, signal.SIGKILL)
-        assert worker.text("<p>x.</p>").problem == "the parser gave up"
+        assert worker.text("<p>x.</p>").problem == "parser failed"
         assert worker.text("<p>x.</p>").text == "x."
     finally:
         worker.close()

@@ -77,9 +77,9 @@ def test_another_file_than_the_right_one_is_refused_and_not_kept(
 ) -> None:
     address, asked = server
     for times in (1, 2):
-        with pytest.raises(ValueError, match="is not the file it was") as error:
+        with pytest.raises(ValueError, match="has changed") as error:
             fetch(f"{address}/file", "0" * 64, INSTEAD)
-        assert str(error.value) == f"{address}/file is not the file it was: its SHA-256 is {SHA256}; {INSTEAD}"
+        assert str(error.value) == f"{address}/file has changed: its SHA-256 is {SHA256}; {INSTEAD}"
         assert not list((tmp_path / "kept").iterdir())
         assert asked["/file"] == times
 
@@ -87,7 +87,7 @@ def test_another_file_than_the_right_one_is_refused_and_not_kept(
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
-        ("/half", f"{len(CONTENT) // 2:,} of {len(CONTENT):,} bytes came"),
+        ("/half", f"{len(CONTENT) // 2:,} of {len(CONTENT):,} bytes"),
         ("/chunked", "IncompleteRead"),
         ("/nonsense", "nonsense"),
         ("/missing", "Not Found"),
@@ -97,7 +97,7 @@ def test_an_answer_that_is_broken_off_or_none_at_all_is_one_sentence(
     server: tuple[str, Counter[str]], tmp_path: Path, path: str, reason: str
 ) -> None:
     address, _ = server
-    with pytest.raises(ValueError, match=f"^{address}{path} could not be fetched ") as error:
+    with pytest.raises(ValueError, match=f"^{address}{path} could not be downloaded ") as error:
         fetch(address + path, SHA256, INSTEAD)
     assert reason in str(error.value)
     assert str(error.value).endswith(f"; {INSTEAD}")
@@ -112,8 +112,8 @@ def test_without_a_server_the_sentence_says_what_to_do_instead(tmp_path: Path, m
         url = f"http://127.0.0.1:{closed.server_port}/file"
     with pytest.raises(ValueError, match="refused") as error:
         text_file(TextSettings(url=url, sha256=SHA256), "data.plays")
-    assert str(error.value).startswith(f"{url} could not be fetched (")
-    assert str(error.value).endswith("); give the text as a file: data.plays.path=FILE")
+    assert str(error.value).startswith(f"{url} could not be downloaded (")
+    assert str(error.value).endswith("); download it yourself and set data.plays.path=FILE")
     assert not list((tmp_path / "kept").iterdir())
 
 
@@ -148,5 +148,5 @@ def test_a_file_at_an_address_is_copied_once_and_again_where_it_has_changed(
 def test_an_address_without_a_file_is_a_sentence(address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fsspec")
     monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path))
-    with pytest.raises(ValueError, match=f"{address} cannot be read .*; check the address"):
+    with pytest.raises(ValueError, match=f"{address} cannot be read .*; check the URL"):
         local_file(address)

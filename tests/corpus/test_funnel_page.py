@@ -8,7 +8,7 @@ import pytest
 
 from tutelage.config import convert
 from tutelage.corpus.curation import Curation
-from tutelage.corpus.funnel_page import corpus_page, dataset_card, sample_drops, write_pages
+from tutelage.corpus.funnel_page import corpus_page, dataset_card, sample_dropped, write_pages
 from tutelage.corpus.pipeline import curate
 from tutelage.corpus.shards import corpus_result
 
@@ -28,28 +28,28 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_page_shows_the_funnel_and_what_was_dropped(corpus: Path) -> None:
     page = (corpus / "index.html").read_text()
-    assert "Of 3 documents 1 (33.3%) were kept, 8 of 17 words." in page
+    assert "Kept 1 of 3 documents (33.3%), 8 of 17 words." in page
     assert "&lt;b&gt;short&lt;/b&gt;" in page and "<b>short" not in page
     assert "small &lt;corpus&gt;" in page
     for word in (
         "too short",
-        "text seen before",
-        "copies, of 1 documents",
-        "stands there 2 times",
-        "records that were not taken: 1",
+        "duplicate text",
+        "copies (1 documents)",
+        "2 copies",
+        "1 records not read",
     ):
         assert word in page, word
 
 
 def test_samples_are_the_first_of_each_reason(corpus: Path) -> None:
-    samples = sample_drops(corpus, 5)
-    assert [(row["step"], row["reason"]) for row in samples] == [("exact", "text seen before"), ("length", "too short")]
-    assert sample_drops(corpus, 0) == []
-    assert corpus_page(corpus_result(corpus), []).count("text seen before") == 1  # in the table alone
+    samples = sample_dropped(corpus, 5)
+    assert [(row["step"], row["reason"]) for row in samples] == [("exact", "duplicate text"), ("length", "too short")]
+    assert sample_dropped(corpus, 0) == []
+    assert corpus_page(corpus_result(corpus), []).count("duplicate text") == 1  # in the table alone
 
 
 def test_the_card_holds_the_recipe_that_made_the_corpus(corpus: Path) -> None:
     card = dataset_card(corpus_result(corpus))
-    assert "| exact | dedup_exact | 1 | 8 | text seen before: 1 |" in card
+    assert "| exact | dedup_exact | 1 | 8 | duplicate text: 1 |" in card
     recipe = tomllib.loads(card.partition("```toml\n")[2].partition("```")[0])
-    assert convert(recipe, Curation, "card") == convert(corpus_result(corpus)["curation"], Curation, "result")
+    assert convert(recipe, Curation, "card") == convert(corpus_result(corpus)["recipe"], Curation, "result")

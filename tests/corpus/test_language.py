@@ -42,16 +42,16 @@ def test_documents_are_described_and_dropped_by_reason() -> None:
     assert [document.facts["language"] for document in batch.documents] == ["en", "de"]
     assert all(float(document.facts["language_confidence"]) > 0.65 for document in batch.documents)
     assert [(one.document.id, one.reason, one.detail) for one in batch.dropped] == [
-        ("2", "another language", "ja"),
-        ("3", "another language", UNKNOWN),
-        ("4", "another language", UNKNOWN),
+        ("2", "other language", "ja"),
+        ("3", "other language", UNKNOWN),
+        ("4", "other language", UNKNOWN),
     ]
 
 
 def test_what_is_not_sure_is_dropped_with_its_probability() -> None:
     batch = run(LanguageSettings(confidence=0.9), "abc", ENGLISH)
     assert batch.texts == [ENGLISH]
-    assert [one.reason for one in batch.dropped] == ["language not sure"]
+    assert [one.reason for one in batch.dropped] == ["low language confidence"]
     assert 0 < float(batch.dropped[0].detail) < 0.9
 
 
@@ -63,7 +63,7 @@ def test_shares_are_of_characters_in_the_documents_language() -> None:
     assert share[0] == pytest.approx(len(ENGLISH) * 6 / (len(mixed) - 1))
     assert share[1:].tolist() == [1, 0]
     batch = run(LanguageSettings(share=0.9, confidence=0), mixed, ENGLISH)
-    assert [one.reason for one in batch.dropped] == ["in several languages"]
+    assert [one.reason for one in batch.dropped] == ["mixed languages"]
     assert batch.documents[0].facts["language_share"] == 1
 
 
@@ -105,7 +105,7 @@ def test_mistakes_are_said_in_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"model: there is no file .*no\.bin"):
         language(LanguageSettings(model=str(tmp_path / "no.bin")))
     (tmp_path / "bad.bin").write_bytes(b"nothing")
-    with pytest.raises(ValueError, match=r"bad\.bin is not a model"):
+    with pytest.raises(ValueError, match=r"bad\.bin is not a fastText model"):
         language(LanguageSettings(model=str(tmp_path / "bad.bin")))
 
 

@@ -14,7 +14,7 @@ from tutelage import progress
 from tutelage.cli import main
 from tutelage.config import SettingsError, convert, recipes_folder
 from tutelage.corpus.mix import Mix, allot, drawn, load_mix, mix
-from tutelage.corpus.shards import corpus_files, read_documents, write_documents
+from tutelage.corpus.shards import FORMAT, corpus_files, read_documents, write_documents
 from tutelage.files import write_json
 from tutelage.records import Document
 
@@ -55,10 +55,10 @@ def test_without_an_amount_all_shares_are_exact(shares: dict[str, float], data: 
 
 def test_more_than_there_is_or_nothing_to_take_is_refused() -> None:
     with pytest.raises(
-        ValueError, match="hold 20, and 21 is asked for; lower the amount, allow more epochs, or add text"
+        ValueError, match="amount is 21, but all sources at their maximum epochs hold 20; lower the amount, allow more"
     ):
         allot({"a": 1.0}, {"a": 10.0}, {"a": 2.0}, 21.0)
-    with pytest.raises(ValueError, match="source 'b' holds nothing to take"):
+    with pytest.raises(ValueError, match="source 'b' is empty"):
         allot({"a": 1.0, "b": 1.0}, {"a": 10.0, "b": 0.0}, {"a": 2.0, "b": 1.0}, 1.0)
 
 
@@ -78,7 +78,7 @@ def corpus(folder: Path, name: str, documents: list[Document]) -> str:
     files = {"0.jsonl.zst": documents[:half], "1.parquet": documents[half:]}
     for file, part in files.items():
         write_documents(folder / name / file, part)
-    write_json(folder / name / "curation.json", {"files": list(files), "fingerprint": ""})
+    write_json(folder / name / "curation.json", {"format": FORMAT, "files": list(files), "fingerprint": ""})
     return str(folder / name)
 
 
@@ -117,7 +117,7 @@ def test_a_source_that_is_used_up_is_told(tmp_path: Path) -> None:
     result = mix(recipe(tmp_path, stages=stages), tmp_path / "out")["one"]
     assert result["mix"]["code"]["epochs"] == pytest.approx(3)
     assert len(result["warnings"]) == 1
-    assert result["warnings"][0].startswith("source code holds less than its share, even at 3 epochs: ")
+    assert result["warnings"][0].startswith("source code is smaller than its share, even at 3 epochs: ")
 
 
 def test_long_documents_are_taken_more_often(tmp_path: Path) -> None:
@@ -145,14 +145,14 @@ def test_a_mix_is_made_again_only_where_something_changed(tmp_path: Path) -> Non
 def test_the_tables_that_come_along_can_be_read(name: str, tmp_path: Path) -> None:
     made = load_mix(recipes_folder() / f"{name}.toml", ["seed=3"])
     assert made.name == name and made.seed == 3
-    with pytest.raises(ValueError, match="is no finished corpus: curation.json is missing"):
+    with pytest.raises(ValueError, match="is not a finished corpus: curation.json is missing"):
         mix(made, tmp_path)
 
 
 def test_tables_that_name_what_is_not_there_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="stages.one.shares names 'wbe', which \\[sources\\] does not have"):
+    with pytest.raises(SettingsError, match="stages.one.shares names 'wbe', which is not in \\[sources\\]"):
         recipe(tmp_path, stages={"one": {"shares": {"wbe": 1}}})
-    with pytest.raises(SettingsError, match="long and long_times go together"):
+    with pytest.raises(SettingsError, match="set both long and long_times, or neither"):
         recipe(tmp_path, stages={"one": {"shares": {"web": 1}, "long": 5}})
 
 

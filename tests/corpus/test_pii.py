@@ -44,7 +44,7 @@ TRAPS = [
     "@someone on a site, a @ b, foo@bar, x@y.z1, name@.com, \\@decorator.method, @app.route",
     "someone@example.com and test@example.org stand for nobody",
     "ISBN 978-0-306-40615-7, ISBN 0-306-40615-2, SSN 078-05-1120, order 123-456-789-0123",
-    "Account 4155552671 and 5551234567890, price 1,234,567.89, 111-222-3333, 212-011-1234, 415-911-2671",
+    "StepStats 4155552671 and 5551234567890, price 1,234,567.89, 111-222-3333, 212-011-1234, 415-911-2671",
     "Phone model 6502530000, 2125551234x, http://a.org/212-664-7665/x, id=212-664-7665",
     "Scores 212 664 766 and 3 4 5, 100 200 3000, years 1990-2000, range 200-300-4000",
     "C++11, a+49, +4, x = +1234567, 5+12345678 and 2+2",
@@ -77,7 +77,7 @@ def test_what_is_planted_is_found_and_masked(line: str) -> None:
     assert {text[span.start : span.stop] for span in spans} == wanted
     hidden = mask(text, spans)
     assert not any(one in hidden for one in wanted)
-    assert find_pii(hidden) == [] or all(span.stand_in in hidden for span in find_pii(hidden))
+    assert find_pii(hidden) == [] or all(span.placeholder in hidden for span in find_pii(hidden))
 
 
 @pytest.mark.parametrize("line", TRAPS)
@@ -97,12 +97,12 @@ def test_masking_changes_the_spans_and_nothing_else(text: str, planted: str) -> 
     rest, at = [], 0
     for span in spans:
         assert at <= span.start < span.stop
-        rest += [text[at : span.start], span.stand_in]
+        rest += [text[at : span.start], span.placeholder]
         at = span.stop
     assert mask(text, spans) == "".join([*rest, text[at:]])
 
 
-def test_stand_ins_are_not_masked_again() -> None:
+def test_placeholders_are_not_masked_again() -> None:
     text = "jane@firm.com, (212) 664-7665, 81.2.69.142, 2606:4700:4700::1111"
     once = mask(text, find_pii(text))
     assert mask(once, find_pii(once)) == once
@@ -117,10 +117,10 @@ def test_a_document_full_of_it_is_dropped() -> None:
         ]
     )
     batch.enter("pii")
-    pii(PiiSettings(most=5))(batch)
+    pii(PiiSettings(max_spans=5))(batch)
     assert [document.text for document in batch.documents] == ["email@example.com", "nobody"]
     assert [(gone.document.id, gone.reason, gone.detail) for gone in batch.dropped] == [
-        ("six", "much personal data", "6 spans")
+        ("six", "too much personal data", "6 spans")
     ]
     assert batch.dropped[0].document.text.startswith("n0@firm.com")  # as it came to the step
 
@@ -153,19 +153,19 @@ def test_domains_full_of_it_are_dropped_over_all_shards(tmp_path: Path) -> None:
     collected = [step.collect(batch) for batch in batches]
     columns = {name: [one[name] for one in collected] for name in ("host", "full")}
     figures = step.decide(Corpus(columns, tmp_path, 1 << 20))
-    assert figures == {"domains": 3, "domains dropped": 1}
+    assert figures == {"domains": 3, "domains_dropped": 1}
     left = []
     for number, batch in enumerate(batches):
-        verdict = np.load(tmp_path / f"domain-{number:05d}.npy")
+        decisions = np.load(tmp_path / f"domain-{number:05d}.npy")
         batch.enter("pii_domains")
-        assert len(verdict) == step.rows(batch)["domain"]
-        step.apply(batch, {"domain": verdict})
+        assert len(decisions) == step.rows(batch)["domain"]
+        step.apply(batch, {"domain": decisions})
         left += [document.meta.get("url", "")[11:19] for document in batch.documents]
     assert left == ["good.org", "few.org/", "good.org", "good.org", ""]
 
 
 def test_settings_that_cannot_be_used_are_a_sentence() -> None:
-    with pytest.raises(SettingsError, match="share is at least 0"):
+    with pytest.raises(SettingsError, match="share must be at least 0"):
         PiiDomainSettings(share=1)
 
 

@@ -13,11 +13,13 @@ from typing import Any
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tutelage import files as own_files
 from tutelage import tokenizer as tokenizers
+from tutelage.cli import main
 from tutelage.config import SettingsError, convert
 from tutelage.corpus import pipeline, working
 from tutelage.corpus.curation import Curation, input_shards, load_curation, passes
@@ -75,19 +77,19 @@ def test_every_document_is_kept_or_dropped_once(
     result = curate(recipe(folder / "in", {name: STEPS[name] for name in order}), folder / "out")
     read = result["read"]
     assert read["rows_read"] == read["rows_kept"] + sum(entry["rows"] for entry in read["dropped"].values())
-    accounts = result["accounts"]
-    assert [account["step"] for account in accounts] == order
-    assert accounts[0]["read"]["documents"] == read["rows_kept"]
-    aside = dropped(folder / "out")
-    for account, following in zip(accounts, [*accounts[1:], None], strict=True):
-        gone = Counter(row["reason"] for row in aside if row["step"] == account["step"])
-        assert gone == {reason: entry["sizes"]["documents"] for reason, entry in account["dropped"].items()}
-        assert account["read"]["documents"] == account["out"]["documents"] + gone.total()
-        assert following is None or following["read"] == account["out"]
+    steps = result["steps"]
+    assert [step["step"] for step in steps] == order
+    assert steps[0]["input"]["documents"] == read["rows_kept"]
+    rejects = dropped(folder / "out")
+    for step, following in zip(steps, [*steps[1:], None], strict=True):
+        gone = Counter(row["reason"] for row in rejects if row["step"] == step["step"])
+        assert gone == {reason: entry["sizes"]["documents"] for reason, entry in step["dropped"].items()}
+        assert step["input"]["documents"] == step["output"]["documents"] + gone.total()
+        assert following is None or following["input"] == step["output"]
     left = kept(folder / "out")
-    assert len(left) == accounts[-1]["out"]["documents"]
-    assert sum(len(text.split()) for _, text in left) == accounts[-1]["out"]["words"]
-    names = Counter([*(name for name, _ in left), *(row["id"] for row in aside)])
+    assert len(left) == steps[-1]["output"]["documents"]
+    assert sum(len(text.split()) for _, text in left) == steps[-1]["output"]["words"]
+    names = Counter([*(name for name, _ in left), *(row["id"] for row in rejects)])
     assert set(names.values()) <= {1} and names.total() == read["rows_kept"]
 
 
@@ -114,7 +116,7 @@ def command(folder: Path, out: Path) -> list[str]:
 
 def done_shards(out: Path) -> dict[Path, int]:
     found = {}
-    for path in (out / ".work").glob("pass*/[!.]*/account.json"):
+    for path in (out / ".work").glob("pass*/[!.]*/stats.json"):
         with suppress(FileNotFoundError):  # it may go at any moment
             found[path] = path.stat().st_ino
     return found
@@ -144,14 +146,14 @@ def test_killed_at_any_moment_and_run_again_nothing_is_lost_or_redone(
     assert all(seen.get(path, inode) == inode for path, inode in before.items())  # no shard was made anew
     assert kept(out) == kept(never_killed)
     assert dropped(out) == dropped(never_killed)
-    accounts = [
+    statistics = [
         [
-            {**account, "seconds": 0, "figures": {**account["figures"], "seconds": 0}}
-            for account in corpus_result(one)["accounts"]
+            {**step, "seconds": 0, "details": {**step["details"], "seconds": 0}}
+            for step in corpus_result(folder)["steps"]
         ]
-        for one in (out, never_killed)
+        for folder in (out, never_killed)
     ]
-    assert accounts[0] == accounts[1]
+    assert statistics[0] == statistics[1]
     assert not (out / ".work").exists()
 
 
@@ -162,11 +164,11 @@ def test_stopped_between_shards_it_goes_on_there(tmp_path: Path) -> None:
     while len(done_shards(out)) < 2 and running.poll() is None:
         time.sleep(0.005)
     running.send_signal(signal.SIGINT)
-    _, said = running.communicate()
-    assert running.returncode == 1 and "Stopped: stopped in pass" in said
+    _, stderr = running.communicate()
+    assert running.returncode == 1 and "Stopped: interrupted in pass" in stderr
     assert len(done_shards(out)) >= 2
     curate(recipe(tmp_path / "in", SOME), out)
-    assert corpus_result(out)["accounts"][0]["read"]["documents"] == 600
+    assert corpus_result(out)["steps"][0]["input"]["documents"] == 600
 
 
 def test_workers_and_shards_change_nothing_in_what_is_kept(tmp_path: Path) -> None:
@@ -193,7 +195,7 @@ def test_cut_off_while_the_results_move_into_place(tmp_path: Path, monkeypatch: 
         monkeypatch.setattr(pipeline, name, refuses)
     with pytest.raises(KeyboardInterrupt):
         curate(many, out)
-    with pytest.raises(ValueError, match="is no finished corpus"):
+    with pytest.raises(ValueError, match="is not a finished corpus"):
         corpus_files(out)
     monkeypatch.undo()
     curate(many, out)
@@ -210,14 +212,16 @@ def test_a_finished_corpus_is_not_made_again_and_a_changed_recipe_is(tmp_path: P
     assert (out / "curation.json").stat().st_mtime_ns == made
     curate(recipe(tmp_path / "in", {"short": {"kind": "length", "shortest": 10_000}}), out)
     assert kept(out) == []
-    assert corpus_result(out)["warnings"] == ["step short dropped all 600 documents that came to it"]
+    assert corpus_result(out)["warnings"] == ["step short dropped all 600 documents"]
 
 
 def test_fewer_drops_are_kept_aside_where_asked_and_all_are_counted(tmp_path: Path) -> None:
     many_files(tmp_path / "in", 2)
-    result = curate(recipe(tmp_path / "in", {"short": {"kind": "length", "shortest": 40}}, drops=3), tmp_path / "out")
+    result = curate(
+        recipe(tmp_path / "in", {"short": {"kind": "length", "shortest": 40}}, keep_dropped=3), tmp_path / "out"
+    )
     assert len(dropped(tmp_path / "out")) == 2 * 3
-    assert result["accounts"][0]["dropped"]["too short"]["sizes"]["documents"] > 6
+    assert result["steps"][0]["dropped"]["too short"]["sizes"]["documents"] > 6
 
 
 def test_tokens_are_counted_where_a_tokenizer_is_named(tmp_path: Path) -> None:
@@ -227,7 +231,7 @@ def test_tokens_are_counted_where_a_tokenizer_is_named(tmp_path: Path) -> None:
     )
     steps = {"short": {"kind": "length", "shortest": 40}}
     result = curate(recipe(tmp_path / "in", steps, tokenizer=str(tmp_path / "tokenizer")), tmp_path / "out")
-    assert result["accounts"][0]["out"]["tokens"] == sum(len(text) for _, text in kept(tmp_path / "out"))
+    assert result["steps"][0]["output"]["tokens"] == sum(len(text) for _, text in kept(tmp_path / "out"))
 
 
 def test_a_corpus_in_parquet_is_the_same_corpus_to_all_that_read_one(tmp_path: Path) -> None:
@@ -257,11 +261,11 @@ def test_a_folder_with_files_of_others_is_left_alone(tmp_path: Path) -> None:
     many_files(tmp_path / "in", 1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.jsonl.zst").write_bytes(b"")
-    with pytest.raises(ValueError, match="holds mine.jsonl.zst, which no curation has made"):
+    with pytest.raises(ValueError, match="contains mine.jsonl.zst, which no curation wrote"):
         curate(recipe(tmp_path / "in", STEPS), tmp_path / "out")
     for name in ("README.md", "dropped", "anything"):
         (tmp_path / name / name).mkdir(parents=True)
-        with pytest.raises(ValueError, match=f"holds {name}, which no curation has made; choose another folder"):
+        with pytest.raises(ValueError, match=f"contains {name}, which no curation wrote; choose another folder"):
             curate(recipe(tmp_path / "in", STEPS), tmp_path / name)
         assert (tmp_path / name / name).is_dir()
     (tmp_path / "file").write_text("mine")
@@ -272,7 +276,7 @@ def test_a_folder_with_files_of_others_is_left_alone(tmp_path: Path) -> None:
 def test_a_corpus_does_not_go_where_its_input_stands(tmp_path: Path) -> None:
     many_files(tmp_path / "in", 1)
     for out in (tmp_path / "in", tmp_path):
-        with pytest.raises(ValueError, match="the input .* stands in .*, where the corpus goes"):
+        with pytest.raises(ValueError, match="the input .* lies inside the output folder .*; choose another folder"):
             curate(recipe(tmp_path / "in", STEPS), out)
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["000.jsonl"]
 
@@ -280,10 +284,10 @@ def test_a_corpus_does_not_go_where_its_input_stands(tmp_path: Path) -> None:
 def test_a_recipe_that_replaces_anothers_corpus_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     many_files(tmp_path / "in", 1)
     curate(recipe(tmp_path / "in", STEPS), tmp_path / "out")
-    assert "is replaced" not in capsys.readouterr().err
+    assert "replacing" not in capsys.readouterr().err
     (tmp_path / "out" / "notes.txt").write_text("mine")
     curate(recipe(tmp_path / "in", {}), tmp_path / "out")
-    assert "what test has made there before is replaced" in capsys.readouterr().err
+    assert "replacing the corpus that test wrote" in capsys.readouterr().err
     assert (tmp_path / "out" / "notes.txt").read_text() == "mine"
 
 
@@ -309,8 +313,8 @@ def test_pain_15_what_no_reader_can_read_is_counted(tmp_path: Path) -> None:
     ledger = result["read"]
     assert ledger["rows_kept"] == 1
     assert ledger["rows_read"] == 1 + sum(entry["rows"] for entry in ledger["dropped"].values()) == 4
-    (said,) = [one for one in result["warnings"] if one.startswith("records that were not taken: 3: ")]
-    assert all(f"{reason} ({entry['rows']})" in said for reason, entry in ledger["dropped"].items())
+    (warning,) = [line for line in result["warnings"] if line.startswith("3 records not read: ")]
+    assert all(f"{reason} ({entry['rows']})" in warning for reason, entry in ledger["dropped"].items())
 
 
 def test_a_reader_that_gives_up_in_the_middle_loses_only_the_rest(
@@ -327,21 +331,21 @@ def test_a_reader_that_gives_up_in_the_middle_loses_only_the_rest(
     many_files(tmp_path / "in", 2)
     result = curate(recipe(tmp_path / "in", {"short": {"kind": "length", "shortest": 3}}), tmp_path / "out")
     assert [name for name, _ in kept(tmp_path / "out")] == [f"{tmp_path}/in/{n:03d}.jsonl" for n in range(2)]
-    assert result["read"]["dropped"]["the reader failed: RecursionError"]["rows"] == 2
+    assert result["read"]["dropped"]["reader failed: RecursionError"]["rows"] == 2
 
 
 def test_pain_20_a_search_for_duplicates_that_finds_none_says_so(tmp_path: Path) -> None:
     write_pages(tmp_path / "in", [[("", "alone")]])
     result = curate(recipe(tmp_path / "in", STEPS), tmp_path / "out")
     assert [warning.partition(":")[0] for warning in result["warnings"]] == [
-        f"step {name} found nothing" for name in STEPS
+        f"step {name} matched nothing" for name in STEPS
     ]
 
 
 def test_passes_end_before_steps_over_the_corpus() -> None:
     steps = {"a": STEPS["short"], "b": STEPS["exact"], "c": STEPS["near"], "d": STEPS["short"]}
     found = passes(recipe(Path("in"), steps).steps)
-    assert [(one.judged, one.steps, one.collects) for one in found] == [
+    assert [(one.applies, one.steps, one.collects) for one in found] == [
         (None, ("a",), "b"),
         ("b", (), "c"),
         ("c", ("d",), None),
@@ -361,3 +365,39 @@ def test_recipes_that_cannot_be_used_are_told(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.jsonl").write_text("{}")
     assert len(input_shards(loaded)) == 1
+
+
+def old_corpus(out: Path, **more: Any) -> None:
+    """A finished corpus as Tutelage 0.1 described it: no format, and other keys."""
+    curate(recipe(out.parent / "in", SOME), out)
+    result = corpus_result(out)
+    del result["format"]
+    result["accounts"], result["facts"] = result.pop("steps"), result.pop("metadata")
+    write_json(out / "curation.json", result | more, sort=False)
+
+
+def test_a_corpus_of_another_version_is_refused_with_the_command_that_remakes_it(tmp_path: Path) -> None:
+    many_files(tmp_path / "in", 2)
+    old = tmp_path / "old"
+    old_corpus(old)
+    remake = f"{old} is a corpus in the format of another version .*; make it again with tutelage curate .* out={old}$"
+    for use in (
+        lambda: corpus_files(old),
+        lambda: input_shards(recipe(tmp_path / "in", SOME, input=str(old))),
+        lambda: curate(recipe(tmp_path / "in", SOME, input=f"{old}/*.zst"), tmp_path / "x"),
+        lambda: write_pages_about(old),
+    ):
+        with pytest.raises(ValueError, match=remake):
+            use()
+    looked = CliRunner().invoke(main, ["look", str(old)])
+    assert looked.exit_code == 1 and f"tutelage curate RECIPE.toml out={old}" in looked.stderr
+    curate(recipe(tmp_path / "in", SOME), old)  # the command that the message names
+    curate(recipe(tmp_path / "in", SOME), tmp_path / "new")
+    assert kept(old) == kept(tmp_path / "new")
+
+
+def test_a_mix_of_another_version_names_the_folder_of_the_mix(tmp_path: Path) -> None:
+    many_files(tmp_path / "in", 1)
+    old_corpus(tmp_path / "stage", mix={})
+    with pytest.raises(ValueError, match=f"make it again with tutelage curate RECIPE.toml out={tmp_path}$"):
+        corpus_files(tmp_path / "stage")

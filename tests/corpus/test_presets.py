@@ -97,17 +97,17 @@ def curated(name: str, given: str, examples: Path, out: Path, *more: str) -> dic
     return curate(load_curation(recipes_folder() / f"{name}.toml", told), out)
 
 
-def check_law(result: dict[str, Any]) -> None:
-    """What was read was taken or counted, and at each step what came was kept or dropped."""
-    read, accounts = result["read"], result["accounts"]
+def check_invariant(result: dict[str, Any]) -> None:
+    """Every record read is a document or counted; at each step input = kept + dropped."""
+    read, steps = result["read"], result["steps"]
     assert read["rows_read"] == read["rows_kept"] + sum(entry["rows"] for entry in read["dropped"].values())
-    assert read["rows_kept"] == accounts[0]["read"]["documents"]
-    for account in accounts:
-        for measure, came in account["read"].items():
-            dropped = sum(reason["sizes"][measure] for reason in account["dropped"].values())
-            assert came == account["kept"][measure] + dropped
-    for before, after in pairwise(accounts):
-        assert before["out"] == after["read"]
+    assert read["rows_kept"] == steps[0]["input"]["documents"]
+    for step in steps:
+        for measure, entered in step["input"].items():
+            dropped = sum(reason["sizes"][measure] for reason in step["dropped"].values())
+            assert entered == step["kept"][measure] + dropped
+    for before, after in pairwise(steps):
+        assert before["output"] == after["input"]
 
 
 def documents(out: Path) -> list[tuple[str, str]]:
@@ -117,11 +117,11 @@ def documents(out: Path) -> list[tuple[str, str]]:
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_runs_from_pages_to_documents(name: str, pages: Path, tmp_path: Path) -> None:
     result = curated(name, str(pages / "pages.warc.gz"), pages, tmp_path / "out")
-    check_law(result)
-    accounts = result["accounts"]
-    assert accounts[0]["read"]["documents"] == 8
+    check_invariant(result)
+    steps = result["steps"]
+    assert steps[0]["input"]["documents"] == 8
     kept = [document for file in corpus_files(tmp_path / "out") for document in read_documents(file)]
-    assert 1 <= len(kept) == accounts[-1]["out"]["documents"] <= 6
+    assert 1 <= len(kept) == steps[-1]["output"]["documents"] <= 6
     texts = [document.text for document in kept]
     assert len(set(texts)) == len(texts)
     assert not any("Too short" in text or text.count("The same line") > 1 for text in texts)
@@ -143,10 +143,10 @@ def test_a_preset_leads_from_real_pages_into_pretraining(
 ) -> None:
     output = "parquet" if name in ("gopher", "ccnet") else "jsonl"
     result = curated(name, real_pages, pages, tmp_path / "corpus", f"output={output}")
-    check_law(result)
-    assert result["accounts"][0]["read"]["documents"] > 20
+    check_invariant(result)
+    assert result["steps"][0]["read"]["documents"] > 20
     kept = documents(tmp_path / "corpus")
-    assert len(kept) == result["accounts"][-1]["out"]["documents"] > 3
+    assert len(kept) == result["steps"][-1]["out"]["documents"] > 3
     table = {
         "name": "pages",
         "model": {"depth": 1, "width": 32, "context": 64},
@@ -196,9 +196,9 @@ def test_a_preset_keeps_or_drops_every_document_of_any_kind(
     rows = [{field: text, "url": f"http://site.org/{n // 2}"} for n, text in enumerate(texts + texts[:twice])]
     (folder / "in.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, rows)) + b"\nnot a row\n")
     result = curated(name, str(folder / "in.jsonl"), pages, folder / "out")
-    check_law(result)
+    check_invariant(result)
     assert result["read"]["rows_read"] == len(rows) + 1
-    assert len(documents(folder / "out")) == result["accounts"][-1]["out"]["documents"]
+    assert len(documents(folder / "out")) == result["steps"][-1]["output"]["documents"]
 
 
 def test_a_preset_killed_at_random_moments_loses_nothing(pages: Path, tmp_path: Path) -> None:
@@ -228,12 +228,12 @@ def test_a_preset_killed_at_random_moments_loses_nothing(pages: Path, tmp_path: 
             running.wait()
             kills -= 1
     assert running.returncode == 0
-    check_law(corpus_result(out))
+    check_invariant(corpus_result(out))
     assert documents(out) == documents(tmp_path / "never killed")
 
 
 def test_a_preset_asks_for_what_it_needs() -> None:
-    with pytest.raises(SettingsError, match="does not say what to read; say it with input=FILES"):
+    with pytest.raises(SettingsError, match="has no input; add input=FILES"):
         load_curation(recipes_folder() / "gopher.toml")
-    with pytest.raises(SettingsError, match="say which model judges with model, or train one from positives"):
+    with pytest.raises(SettingsError, match="set either model, or positives and negatives"):
         load_curation(recipes_folder() / "dclm.toml", ["input=x"])

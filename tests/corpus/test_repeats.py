@@ -54,7 +54,7 @@ def test_a_bloom_filter_errs_as_often_as_it_is_allowed_to() -> None:
 
 
 def test_a_bloom_filter_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"a Bloom filter for 1,000,000 keys .* memory_gib is 0.0; raise it, or take"):
+    with pytest.raises(ValueError, match=r"a Bloom filter for 1,000,000 keys .* memory_gib is 0.0; raise it, or set"):
         list(seen_before([np.ones(1_000_000, np.uint64)], 1e-6, 1000))
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from tutelage.config import SettingsError
 from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.corpus_step import Corpus, CorpusStep
+from tutelage.corpus.corpus_step import Corpus, GlobalStep
 from tutelage.corpus.select import KeepTopSettings, PercentilesSettings, keep_top, percentiles
 from tutelage.records import Document
 
@@ -20,7 +20,7 @@ def scored(scores: list[float | None], **facts: str) -> list[Document]:
     ]
 
 
-def run(step: CorpusStep, shards: list[list[Document]], folder: Path) -> tuple[list[DocumentBatch], dict[str, Any]]:
+def run(step: GlobalStep, shards: list[list[Document]], folder: Path) -> tuple[list[DocumentBatch], dict[str, Any]]:
     batches = [DocumentBatch(shard) for shard in shards]
     collected = [step.collect(batch) for batch in batches]
     columns = {name: [found[name] for found in collected] for name in collected[0]}
@@ -38,10 +38,10 @@ def kept(batches: list[DocumentBatch]) -> list[list[str]]:
 @pytest.mark.parametrize(
     ("settings", "left"),
     [
-        (KeepTopSettings(fact="score", count=2), [["1"], ["0"]]),
-        (KeepTopSettings(fact="score", share=0.34), [["1"], ["0"]]),
-        (KeepTopSettings(fact="score", count=2, lowest=True), [["0", "2"], []]),
-        (KeepTopSettings(fact="score", share=1), [["0", "1", "2"], ["0", "2"]]),
+        (KeepTopSettings(field="score", count=2), [["1"], ["0"]]),
+        (KeepTopSettings(field="score", share=0.34), [["1"], ["0"]]),
+        (KeepTopSettings(field="score", count=2, lowest=True), [["0", "2"], []]),
+        (KeepTopSettings(field="score", share=1), [["0", "1", "2"], ["0", "2"]]),
     ],
 )
 def test_the_best_of_the_whole_corpus_stay(settings: KeepTopSettings, left: list[list[str]], tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_the_best_of_the_whole_corpus_stay(settings: KeepTopSettings, left: list
 def test_noise_prefers_the_better_and_takes_others_too(tmp_path: Path) -> None:
     """Taking the largest of score + Gumbel noise draws without replacement in proportion to exp(score)."""
     scores = [float(np.log(4)) if number % 2 else 0.0 for number in range(4000)]
-    (batch,), _ = run(keep_top(KeepTopSettings(fact="score", count=40, gumbel=True)), [scored(list(scores))], tmp_path)
+    (batch,), _ = run(keep_top(KeepTopSettings(field="score", count=40, gumbel=True)), [scored(list(scores))], tmp_path)
     better = sum(int(document.id) % 2 for document in batch.documents)
     assert 24 <= better <= 39  # 32 of 40 are meant; the standard deviation is 2.5
     assert len(batch) == 40
@@ -64,7 +64,7 @@ def test_noise_prefers_the_better_and_takes_others_too(tmp_path: Path) -> None:
 def test_head_middle_and_tail_of_each_language(tmp_path: Path) -> None:
     english = scored([float(n) for n in range(1, 11)], language="en")
     german = scored([float(n) for n in range(100, 110)], language="de")
-    settings = PercentilesSettings(fact="score", within="language", keep=("head", "middle"))
+    settings = PercentilesSettings(field="score", within="language", keep=("head", "middle"))
     batches, figures = run(percentiles(settings), [english, german], tmp_path)
     buckets = [[document.facts["bucket"] for document in batch.documents] for batch in batches]
     assert buckets == [["head"] * 3 + ["middle"] * 3] * 2
@@ -74,9 +74,9 @@ def test_head_middle_and_tail_of_each_language(tmp_path: Path) -> None:
 
 def test_settings_that_mean_nothing_are_refused() -> None:
     for wrong in (
-        lambda: KeepTopSettings(fact="score"),
-        lambda: KeepTopSettings(fact="score", share=0.1, count=1),
-        lambda: KeepTopSettings(fact="score", share=0.0),
+        lambda: KeepTopSettings(field="score"),
+        lambda: KeepTopSettings(field="score", share=0.1, count=1),
+        lambda: KeepTopSettings(field="score", share=0.0),
         lambda: PercentilesSettings(cuts=(60, 30)),
         lambda: PercentilesSettings(keep=("heads",)),
     ):

@@ -46,10 +46,10 @@ def test_a_file_that_is_cut_off_or_no_documents_is_told(tmp_path: Path) -> None:
     write_documents(path, [Document("words " * 1000, str(number)) for number in range(50)])
     whole = path.read_bytes()
     path.write_bytes(whole[:-9])
-    with pytest.raises(ValueError, match=r"some.jsonl.zst is damaged .* remove it and make it again"):
+    with pytest.raises(ValueError, match=r"some.jsonl.zst is corrupt .* delete the corpus and curate it again"):
         list(read_documents(path))
     path.write_bytes(b"plain text\n" * 9)
-    with pytest.raises(ValueError, match="some.jsonl.zst is damaged"):
+    with pytest.raises(ValueError, match="some.jsonl.zst is corrupt"):
         list(read_documents(path))
     for name in ("none", "none.parquet"):
         with pytest.raises(ValueError, match="there is no file"):
@@ -59,7 +59,7 @@ def test_a_file_that_is_cut_off_or_no_documents_is_told(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for damaged in (whole[:-9], whole[:4] + b"\0" * 99 + whole[103:], b"plain text"):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match=r"some.parquet is damaged .* remove it and make it again"):
+        with pytest.raises(ValueError, match=r"some.parquet is corrupt .* delete the corpus and curate it again"):
             list(read_documents(path))
 
 

@@ -5,7 +5,7 @@ import pkgutil
 
 from tutelage import corpus
 from tutelage.config import Settings
-from tutelage.corpus.steps import MAKERS, OF_THE_CORPUS
+from tutelage.corpus.steps import GLOBAL_STEPS, MAKERS
 
 
 def test_every_kind_of_step_can_be_named_in_a_recipe() -> None:
@@ -19,6 +19,6 @@ def test_every_kind_of_step_can_be_named_in_a_recipe() -> None:
 
 
 def test_what_must_know_the_whole_corpus_is_told_from_the_rest() -> None:
-    names = {str(kind.__struct_config__.tag) for kind in OF_THE_CORPUS}
+    names = {str(kind.__struct_config__.tag) for kind in GLOBAL_STEPS}
     assert {"dedup_exact", "dedup_minhash", "keep_top", "pii_domains", "dsir"} <= names
     assert not {"extract", "c4_paper", "pii", "language"} & names

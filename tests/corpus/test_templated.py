@@ -8,7 +8,7 @@ import pytest
 from tutelage.config import SettingsError
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import Corpus
-from tutelage.corpus.templated import TemplatedSettings, templated
+from tutelage.corpus.templated import BoilerplateSettings, boilerplate
 from tutelage.records import Document
 
 FORM = "Buy now: {}\nThis shop ships all over the world, and returns are free.\nOnly {} left!\n{}"
@@ -18,18 +18,18 @@ def page(site: str, text: str) -> Document:
     return Document(text, meta={"url": f"http://{site}/{len(text)}"})
 
 
-def run(shards: list[list[Document]], settings: TemplatedSettings, folder: Path) -> tuple[list[Document], list[str]]:
-    step = templated(settings)
+def run(shards: list[list[Document]], settings: BoilerplateSettings, folder: Path) -> tuple[list[Document], list[str]]:
+    step = boilerplate(settings)
     batches = [DocumentBatch(shard) for shard in shards]
     collected = [step.collect(batch) for batch in batches]
     columns = {name: [one[name] for one in collected] for name in ("line",)}
     step.decide(Corpus(columns, folder, 1 << 20))
     kept, dropped = [], []
     for number, batch in enumerate(batches):
-        verdict = np.load(folder / f"form-{number:05d}.npy")
-        batch.enter("templated")
-        assert len(verdict) == step.rows(batch)["form"]
-        step.apply(batch, {"form": verdict})
+        decisions = np.load(folder / f"boilerplate-{number:05d}.npy")
+        batch.enter("boilerplate")
+        assert len(decisions) == step.rows(batch)["boilerplate"]
+        step.apply(batch, {"boilerplate": decisions})
         kept += batch.documents
         dropped += [gone.reason for gone in batch.dropped]
     return kept, dropped
@@ -43,22 +43,22 @@ def test_pages_of_one_form_go_and_an_article_of_the_same_site_stays(tmp_path: Pa
     elsewhere = page("other.org", FORM.format("fox", 7, ""))
     nowhere = Document(FORM.format("fox", 7, ""))
     kept, dropped = run(
-        [[*goods[:2], article], [elsewhere, nowhere, *goods[2:]]], TemplatedSettings(pages=4, share=0.6), tmp_path
+        [[*goods[:2], article], [elsewhere, nowhere, *goods[2:]]], BoilerplateSettings(pages=4, share=0.6), tmp_path
     )
     assert kept[0].text == article.text
-    assert 0 < float(kept[0].facts["templated"]) < 0.5
+    assert 0 < float(kept[0].facts["boilerplate"]) < 0.5
     assert [(document.text, document.facts) for document in kept[1:]] == [
-        (elsewhere.text, {"templated": 0.0}),
-        (nowhere.text, {"templated": 0.0}),
+        (elsewhere.text, {"boilerplate": 0.0}),
+        (nowhere.text, {"boilerplate": 0.0}),
     ]
-    assert dropped == ["templated page"] * 4
+    assert dropped == ["boilerplate page"] * 4
 
 
 def test_a_line_that_one_page_repeats_is_no_form(tmp_path: Path) -> None:
-    kept, dropped = run([[page("a.org", "again\n" * 9)]], TemplatedSettings(pages=2), tmp_path)
+    kept, dropped = run([[page("a.org", "again\n" * 9)]], BoilerplateSettings(pages=2), tmp_path)
     assert (len(kept), dropped) == (1, [])
 
 
 def test_settings_that_cannot_be_used_are_a_sentence() -> None:
-    with pytest.raises(SettingsError, match="pages is at least 2"):
-        TemplatedSettings(pages=1)
+    with pytest.raises(SettingsError, match="pages must be at least 2"):
+        BoilerplateSettings(pages=1)

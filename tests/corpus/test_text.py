@@ -54,7 +54,7 @@ def test_the_tail_of_an_ascii_text_is_cut_where_anybody_would_cut_it(text: str, 
 def test_a_byte_that_is_no_utf8_is_told_with_its_position(
     before: str, wrong: bytes, after: str, tail: float, document_bytes: int
 ) -> None:
-    with pytest.raises(ValueError, match="this is no UTF-8; save the file as UTF-8$") as error:
+    with pytest.raises(ValueError, match="not UTF-8; save the file as UTF-8$") as error:
         read(before.encode() + wrong + after.encode(), tail, document_bytes)
     assert f"some.txt, byte {len(before.encode())}: " in str(error.value)
 
@@ -83,20 +83,20 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({}, "data.x cannot be used: a text needs a path, or a url together with its sha256"),
-        ({"url": "http://a/b"}, "data.x cannot be used: a text needs a path, or a url together with its sha256"),
-        ({"sha256": "0" * 64}, "data.x cannot be used: a text needs a path, or a url together with its sha256"),
+        ({}, "data.x cannot be used: a text needs path, or both url and sha256"),
+        ({"url": "http://a/b"}, "data.x cannot be used: a text needs path, or both url and sha256"),
+        ({"sha256": "0" * 64}, "data.x cannot be used: a text needs path, or both url and sha256"),
         (
             {"url": "http://a/b", "sha256": ""},
-            "data.x cannot be used: sha256 is ''; a checksum is 64 digits, 0 to 9 and a to f in lower case",
+            "data.x cannot be used: sha256 is ''; it must be 64 lower-case hexadecimal digits",
         ),
         (
             {"path": "a", "tail": 1},
-            "data.x cannot be used: tail is 1.0; it is a share of the text: at least 0, below 1",
+            "data.x cannot be used: tail is 1.0; it must be at least 0 and below 1",
         ),
         (
             {"path": "a", "tail": -0.1},
-            "data.x cannot be used: tail is -0.1; it is a share of the text: at least 0, below 1",
+            "data.x cannot be used: tail is -0.1; it must be at least 0 and below 1",
         ),
         ({"pth": "a"}, "data.x has no setting 'pth'; did you mean 'path'?"),
     ],
@@ -111,9 +111,7 @@ def test_a_file_that_is_not_there_is_one_sentence_with_the_setting_that_names_it
     for path in (tmp_path / "none.txt", tmp_path):
         with pytest.raises(ValueError, match="^data.plays.path: ") as error:
             text_file(TextSettings(path=str(path)), "data.plays")
-        assert str(error.value) == (
-            f"data.plays.path: there is no text file {path}; give another with data.plays.path=FILE"
-        )
+        assert str(error.value) == (f"data.plays.path: there is no text file {path}; set data.plays.path=FILE")
 
 
 def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     looked = CliRunner().invoke(main, ["look", str(folder / "out"), "--rows", "1", "--json"])
     progress.set_mode("auto")  # --json has changed it for the whole process
     told = msgspec.json.decode(looked.stdout)
-    assert told["accounts"][0]["dropped"]["too short"]["sizes"]["documents"] == 20
+    assert told["steps"][0]["dropped"]["too short"]["sizes"]["documents"] == 20
     assert [row["text"] for row in told["samples"]] == ["short 0"]
     return folder / "out"
 
@@ -67,5 +67,5 @@ def test_what_a_corpus_holds_decides_what_is_trained_again(corpus: Path, tmp_pat
     first = corpus / "00000.jsonl.zst"
     first.write_bytes(first.read_bytes() * 2)
     assert identity("pages", table) != before
-    with pytest.raises(ValueError, match="is no finished corpus: curation.json is missing"):
+    with pytest.raises(ValueError, match="is not a finished corpus: curation.json is missing"):
         identity("pages", {"pages": CorpusData(path=str(tmp_path))})

@@ -10,11 +10,13 @@ import click
 
 from tutelage import __version__
 from tutelage.cli.command import Verbs, verb
+from tutelage.cli.curate import curate
 from tutelage.cli.diagnosing import diagnose_and_show
 from tutelage.cli.finishing import end_at_the_gate, finish
-from tutelage.cli.judging import judge, scorer
+from tutelage.cli.judge import judge
 from tutelage.cli.opening import open_run, open_stage, refuse_unfinished
-from tutelage.cli.options import FILE, FOLDER, MODEL, SHARE, TOO_LONG, TRAIN_ON
+from tutelage.cli.options import FILE, FOLDER, MODEL, RECIPE, SETTINGS, SHARE, TOO_LONG, TRAIN_ON
+from tutelage.cli.scorer import scorer
 from tutelage.cli.sft import sft
 from tutelage.cli.talking import talk
 
@@ -26,9 +28,8 @@ def main() -> None:
     `tutelage VERB --help` says what a verb takes."""
 
 
-RECIPE = click.argument("recipe", metavar="RECIPE.toml", type=click.Path(path_type=Path))
-SETTINGS = click.argument("settings", nargs=-1, metavar="[out=DIR] [dotted.key=value ...]")
 main.add_command(sft)
+main.add_command(curate)
 main.add_command(judge)
 main.add_command(scorer)
 
@@ -84,22 +85,6 @@ def plan(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
     if not as_json:
         print_plan(result, Console())
     return result
-
-
-@main.command(short_help="Raw pages to clean text to pre-train on.")
-@RECIPE
-@SETTINGS
-@verb
-def curate(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
-    """Raw pages to clean training text, by the steps of a recipe; or a mix of corpora, by its sources. A
-    curation that was stopped goes on from there.
-
-    DIR is corpora/NAME, by the recipe's name, unless out=DIR says otherwise. Anything else in the recipe can be set by
-    its dotted name, as in input='warcs/*.warc.gz'.
-    """
-    from tutelage.cli.curating import curate_recipe
-
-    return curate_recipe(recipe, settings, as_json)
 
 
 @main.command(short_help="Tokens as they are: what is trained, and what is answered.")

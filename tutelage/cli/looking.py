@@ -39,9 +39,9 @@ def look_at(
     if svg and html:
         raise ValueError("--svg saves what is shown on the terminal, and --html shows nothing there; ask for one")
     if (target / "curation.json").is_file():
-        from tutelage.cli.curating import look_at_corpus
+        from tutelage.cli.curate import show_corpus
 
-        return look_at_corpus(target, rows or ON_THE_TERMINAL, html, as_json)
+        return show_corpus(target, rows or ON_THE_TERMINAL, html, as_json)
     console = Console(record=svg is not None)
     count = rows or (IN_A_PAGE if html else ON_THE_TERMINAL)
     if ask:

@@ -1,6 +1,6 @@
-"""Documents on their way through the steps of a recipe: which are kept, which were dropped and why, what was rewritten.
+"""A batch of documents that passes through the steps of a recipe, with what each step dropped and changed.
 
-A step is a function that is given a batch and changes it:
+A step is a function that takes a batch and changes it in place:
 
     def shorter_than(settings: ShortSettings) -> Step:
         def step(batch: DocumentBatch) -> None:
@@ -21,7 +21,7 @@ from tutelage.records import Document
 
 
 class Takes(Protocol):
-    """A column of any make: `take` gives the rows at the places of an int64 array, in that order."""
+    """Any column type with a `take` method: `take(rows)` returns the rows at these int64 indices, in that order."""
 
     def take(self, rows: np.ndarray, /) -> Takes: ...
 
@@ -30,9 +30,13 @@ T = TypeVar("T", bound="np.ndarray | list[Any] | Takes")
 
 
 class Dropped(NamedTuple):
-    """A document that a step took out. `document` is as it was when it came to the step; `detail` says more than the
-    reason does, such as the figure that was too low. `whole` is False for a piece of a document of which another piece
-    was kept."""
+    """A document that a step dropped.
+
+    document: the document before the step.
+    detail:   more than the reason says, such as the figure that was too low.
+    origin:   its index in the batch that entered the step.
+    whole:    False for a part of a split document of which another part was kept.
+    """
 
     document: Document
     step: str
@@ -43,8 +47,8 @@ class Dropped(NamedTuple):
 
 
 @dataclass(slots=True)
-class Noted:
-    """What a step did to documents it kept: how many, and how many characters longer (shorter: below 0) they became."""
+class Modified:
+    """A change to kept documents: how many documents, and by how many characters they grew (negative: shrank)."""
 
     documents: int = 0
     characters: int = 0
@@ -53,17 +57,18 @@ class Noted:
 @dataclass(slots=True)
 class _Column:
     values: Any
-    rows: np.ndarray  # int64[N]: where each document stands in `values`; -1 where its text has changed since
+    rows: np.ndarray  # int64[N]: the row of each document in `values`; -1 if its text has changed since
 
 
 class DocumentBatch:
-    """Documents on their way through the steps of a recipe. A step drops some, rewrites some, splits some; words, lines
-    and the like are worked out once and shared by all steps until a text changes.
+    """Documents that pass through the steps of a recipe. A step drops, rewrites or splits them. Derived columns (words,
+    lines ...) are computed once and shared by all steps until a text changes.
 
-    documents: those still kept, in order; only the methods below may change it.
-    dropped:   those taken out since the last `enter`, in order.
-    noted:     what was done to documents that are kept, since the last `enter`.
-    origins:   int64[N], which document of those that came to the step each of `documents` is, or is a piece of.
+    documents: those still kept, in order. Change it only through the methods below.
+    dropped:   those dropped since the last `enter`, in order.
+    modified:  changes to kept documents since the last `enter`.
+    origins:   int64[N], for each of `documents` the index of the document that it is, or is a part of, in the batch
+               that entered the step.
     """
 
     def __init__(self, documents: Sequence[Document]) -> None:
@@ -80,21 +85,21 @@ class DocumentBatch:
         return [document.text for document in self.documents]
 
     def enter(self, step: str) -> None:
-        """Begins a step: what is dropped and rewritten from here on is its doing."""
+        """Begin a step: drops and changes from here on are recorded under its name."""
         self.step = step
         self.entered = list(self.documents)
         self.origins = np.arange(len(self.documents))
         self.dropped: list[Dropped] = []
-        self.noted: dict[str, Noted] = {}
+        self.modified: dict[str, Modified] = {}
 
     def drop(
         self, places: np.ndarray | Sequence[int], reason: str | Sequence[str], detail: str | Sequence[str] = ""
     ) -> None:
-        """Takes documents out.
+        """Drop documents.
 
-        places: a mask, bool[N], or the places of the documents to drop, in any order.
-        reason: one for all, a few words that do not vary with the document; or one for each that is dropped.
-        detail: one for all, or one for each that is dropped, in the order of `places`; for a mask, from first to last.
+        places: a mask, bool[N], or the indices of the documents to drop, in any order.
+        reason: one for all, or one per dropped document; a few words that do not vary with the document.
+        detail: one for all, or one per dropped document, in the order of `places`; for a mask, from first to last.
         """
         gone = self._places(places)
         assert isinstance(reason, str) or len(reason) == len(gone), (
@@ -112,44 +117,44 @@ class DocumentBatch:
             why = reason if isinstance(reason, str) else reason[number]
             more = detail if isinstance(detail, str) else detail[number]
             whole = origin not in left
-            left.add(origin)  # of several last pieces, one stands for the document
+            left.add(origin)  # if several last parts go at once, one of them counts as the document
             document = self.entered[origin] if whole else self.documents[place]
             self.dropped.append(Dropped(document, self.step, why, more, origin, whole))
         if len(gone):
             self._take(rows)
 
     def rewrite(self, texts: Sequence[str | None], what: str = "rewritten") -> None:
-        """Gives documents new texts; None keeps the text. `what` says in a few words what was done, for the funnel."""
+        """Replace texts; None keeps a text. `what` names the change in the funnel, in a few words."""
         assert len(texts) == len(self.documents), f"{self.step}: {len(texts)} texts for {len(self.documents)} documents"
         changed = [i for i, text in enumerate(texts) if text is not None and text != self.documents[i].text]
         if not changed:
             return
-        note = self.noted.setdefault(what, Noted())
+        change = self.modified.setdefault(what, Modified())
         for place in changed:
             text, document = texts[place], self.documents[place]
             assert text is not None
-            note.documents += 1
-            note.characters += len(text) - len(document.text)
+            change.documents += 1
+            change.characters += len(text) - len(document.text)
             self.documents[place] = replace(document, text=text)
         for column in self._columns.values():
             column.rows[changed] = -1
 
-    def split(self, pieces: Sequence[Sequence[str] | None], what: str = "split") -> None:
-        """Turns documents into several: each text of `pieces` is a document of its own, with "#1", "#2" ... after the
-        id. None keeps the document as it is; whoever leaves nothing of one must drop it instead."""
-        assert len(pieces) == len(self.documents), f"{self.step}: {len(pieces)} for {len(self.documents)} documents"
+    def split(self, parts: Sequence[Sequence[str] | None], what: str = "split") -> None:
+        """Split documents: each text of `parts` becomes a document, with "#1", "#2" ... appended to the id. None keeps
+        a document unchanged. A document of which nothing is left must be dropped instead."""
+        assert len(parts) == len(self.documents), f"{self.step}: {len(parts)} for {len(self.documents)} documents"
         rows: list[int] = []
         documents: list[Document] = []
         changed: list[int] = []
-        for place, (document, texts) in enumerate(zip(self.documents, pieces, strict=True)):
+        for place, (document, texts) in enumerate(zip(self.documents, parts, strict=True)):
             if texts is None:
                 rows.append(place)
                 documents.append(document)
                 continue
             assert texts, f"{self.step}: nothing is left of {document.id}; drop it"
-            note = self.noted.setdefault(what, Noted())
-            note.documents += 1
-            note.characters += sum(map(len, texts)) - len(document.text)
+            change = self.modified.setdefault(what, Modified())
+            change.documents += 1
+            change.characters += sum(map(len, texts)) - len(document.text)
             for number, text in enumerate(texts, 1):
                 changed.append(len(rows))
                 rows.append(place)
@@ -160,29 +165,29 @@ class DocumentBatch:
             column.rows[changed] = -1
 
     def note(self, what: str, documents: int) -> None:
-        """Counts documents in which a step found something, without any change to their texts."""
+        """Count documents in which a step found something, without a change to their texts."""
         if documents:
-            self.noted.setdefault(what, Noted()).documents += documents
+            self.modified.setdefault(what, Modified()).documents += documents
 
-    def describe(self, facts: Mapping[str, Sequence[str | float | None]]) -> None:
-        """Writes what was found out about each document (its language, a score) beside it; None says nothing. Each
-        sequence is as long as the batch."""
-        for name, values in facts.items():
+    def add_metadata(self, fields: Mapping[str, Sequence[str | float | None]]) -> None:
+        """Write metadata (a language, a score) to `Document.facts`. Each sequence is as long as the batch; None adds
+        nothing."""
+        for name, values in fields.items():
             assert len(values) == len(self.documents), (
                 f"{self.step}: {len(values)} of {name}, not {len(self.documents)}"
             )
-            self.note(f"{name} found", sum(value is not None for value in values))
+            self.note(f"{name} added", sum(value is not None for value in values))
         for place, document in enumerate(self.documents):
-            found = {name: _plain(values[place]) for name, values in facts.items() if values[place] is not None}
-            if found:
-                self.documents[place] = replace(document, facts={**document.facts, **found})
+            added = {name: _plain(values[place]) for name, values in fields.items() if values[place] is not None}
+            if added:
+                self.documents[place] = replace(document, facts={**document.facts, **added})
 
     def shared(self, key: Hashable, make: Callable[[list[str]], T]) -> T:
-        """A column over the texts of all documents, made once for all steps that ask for it with the same key.
+        """A column derived from the texts, computed once for all steps that use the same key. Do not change it.
 
-        `make` gets the texts and gives an array or a list with a row for each, or a thing with `take`; of an array or
-        list only the rows of changed texts are made again, anything else is then made again whole. So what `make` gives
-        for a text must hang on that text alone. The column must not be changed.
+        `make` takes the texts and returns an array or a list with one row per text, or an object with `take`. After a
+        text has changed, only the changed rows of an array or list are computed again; any other column is computed
+        again as a whole. The row of a text must therefore depend on that text alone.
         """
         column = self._columns.get(key)
         if column is None:
@@ -202,13 +207,13 @@ class DocumentBatch:
         return values
 
     def _places(self, places: np.ndarray | Sequence[int]) -> np.ndarray:
-        found = np.asarray(places)
-        if found.dtype == bool:
-            assert found.shape == (len(self),), f"{self.step}: a mask of {found.shape} for {len(self)} documents"
-            return np.flatnonzero(found)
-        found = found.astype(np.int64)
-        assert len(np.unique(found)) == len(found), f"{self.step}: a document is dropped twice"
-        return found
+        indices = np.asarray(places)
+        if indices.dtype == bool:
+            assert indices.shape == (len(self),), f"{self.step}: a mask of {indices.shape} for {len(self)} documents"
+            return np.flatnonzero(indices)
+        indices = indices.astype(np.int64)
+        assert len(np.unique(indices)) == len(indices), f"{self.step}: a document is dropped twice"
+        return indices
 
     def _take(self, rows: np.ndarray) -> None:
         self.documents = [self.documents[i] for i in rows.tolist()]
@@ -232,7 +237,10 @@ def _taken(values: Any, rows: np.ndarray) -> Any:
 
 
 def _patched(column: _Column, stale: np.ndarray, made: Any) -> Any:
-    """The column with the rows of changed texts put in."""
+    """The column with the rows of changed texts replaced.
+
+    Example: values [a, b, c], rows [0, -1, 2], stale [1], made [x] -> [a, b, c, x] taken at [0, 3, 2] = [a, x, c].
+    """
     rows = column.rows.copy()
     values = np.concatenate([column.values, made]) if isinstance(made, np.ndarray) else [*column.values, *made]
     rows[stale] = len(column.values) + np.arange(len(stale))

@@ -1,4 +1,4 @@
-"""Who said no, and under which licence: steps that keep and drop documents by policy."""
+"""Consent and licences: steps that keep or drop documents by robots.txt, opt-out signals, block lists and licence."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tutelage.corpus.robots import Robots, parse_robots, refusals
 from tutelage.corpus.rules.code import is_source
 from tutelage.records import Document
 
-# Crawlers whose pages are trained on, by the names that their makers publish.
+# Crawlers that collect training data, by the names that their operators publish.
 AI_CRAWLERS = (
     "GPTBot", "CCBot", "ClaudeBot", "anthropic-ai", "Google-Extended", "Applebot-Extended", "meta-externalagent",
     "Bytespider", "Amazonbot", "cohere-ai", "AI2Bot", "Diffbot", "omgili", "PerplexityBot",
@@ -29,12 +29,12 @@ AI_CRAWLERS = (
 
 _META_TAG = re.compile(r"<meta\b[^<>]{0,1000}>", re.IGNORECASE)
 _NAMED = re.compile(r"\bname\s*=\s*[\"']?\s*([\w:-]+)", re.IGNORECASE)
-_SAID = re.compile(r"\bcontent\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s>]+))", re.IGNORECASE)
+_CONTENT = re.compile(r"\bcontent\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s>]+))", re.IGNORECASE)
 _MAX_LINE = 1 << 20
 
 
 def host(document: Document) -> str:
-    """The host of a document's address in lower case, without "www."; "" where it has none."""
+    """The host of a document's URL in lower case, without "www."; "" if it has none."""
     try:
         found = urlsplit(document.meta.get("url", "").strip()).hostname or ""
     except ValueError:
@@ -43,9 +43,9 @@ def host(document: Document) -> str:
 
 
 class RobotsSettings(Settings, tag="robots", tag_field="kind", frozen=True, kw_only=True):
-    """Drops pages whose site forbids them to crawlers that gather text for training.
+    """Drops pages that robots.txt (RFC 9309) forbids to crawlers that collect training data.
 
-    path:     JSON lines, {"host": ..., "robots": ...}: the robots.txt of each site, as it was sent.
+    path:     JSON lines, {"host": ..., "robots": ...}: the raw robots.txt of each site.
     crawlers: a page that is forbidden to any of these is dropped.
     """
 
@@ -54,7 +54,7 @@ class RobotsSettings(Settings, tag="robots", tag_field="kind", frozen=True, kw_o
 
 
 def robots(settings: RobotsSettings) -> Step:
-    """The step; ValueError where the file cannot be used."""
+    """Drop pages that robots.txt forbids to any of the crawlers. Raises ValueError if the file is invalid."""
     sites = _sites(settings.path)
 
     @lru_cache(maxsize=4096)
@@ -62,15 +62,15 @@ def robots(settings: RobotsSettings) -> Step:
         return parse_robots(sites[name]) if name in sites else None
 
     def step(batch: DocumentBatch) -> None:
-        said: dict[int, str] = {}
+        forbidden: dict[int, str] = {}
         unknown = 0
         for place, document in enumerate(batch.documents):
-            found = rules(host(document))
-            unknown += found is None
-            if found and (names := refusals(found, document.meta["url"], settings.crawlers)):
-                said[place] = ", ".join(names[:3])
-        batch.note("pages of sites without a known robots.txt", unknown)
-        batch.drop(list(said), "robots.txt forbids it", list(said.values()))
+            site = rules(host(document))
+            unknown += site is None
+            if site and (names := refusals(site, document.meta["url"], settings.crawlers)):
+                forbidden[place] = ", ".join(names[:3])
+        batch.note("no robots.txt known for the site", unknown)
+        batch.drop(list(forbidden), "forbidden by robots.txt", list(forbidden.values()))
 
     return step
 
@@ -87,19 +87,19 @@ def _sites(path: str) -> dict[str, str]:
 
 
 def _lines(path: str) -> Iterator[bytes]:
-    """The lines of a list that somebody wrote, packed or not. ValueError where it is damaged: a block list that is
-    read in part blocks in part."""
+    """The non-empty lines of a text file, compressed or not. Raises ValueError if it is corrupt: a block list that is
+    only partly read would block only in part."""
     with open_bytes(path) as file:
         source = Source(unpack(file))
         while line := source.until(b"\n", _MAX_LINE):
             if line.strip():
                 yield line
         if source.damage:
-            raise ValueError(f"{path}, byte {source.damage.at}: {source.damage.reason}; make it again")
+            raise ValueError(f"{path}, byte {source.damage.at}: {source.damage.reason}; download or write it again")
 
 
 class NoAiSettings(Settings, tag="no_ai", tag_field="kind", frozen=True, kw_only=True):
-    """Drops pages that say themselves that they are not to be trained on. It must stand before HTML is extracted.
+    """Drops pages that opt out of training themselves. Place it before the extraction of HTML.
 
     signals: "noai" in `<meta name="robots">` or in the header X-Robots-Tag; "tdm" is `<meta name="tdm-reservation"
              content="1">` of the W3C group on text and data mining.
@@ -109,30 +109,30 @@ class NoAiSettings(Settings, tag="no_ai", tag_field="kind", frozen=True, kw_only
 
 
 def no_ai(settings: NoAiSettings) -> Step:
-    """The step."""
+    """Drop pages with one of the opt-out signals (TDM Reservation Protocol of the W3C; "noai" of DeviantArt)."""
 
     def step(batch: DocumentBatch) -> None:
-        said = [no_ai_signal(document) for document in batch.documents]
-        found = [place for place, signal in enumerate(said) if signal in settings.signals]
-        batch.drop(found, "the page refuses training", [said[place] for place in found])
+        signals = [no_ai_signal(document) for document in batch.documents]
+        opted_out = [place for place, signal in enumerate(signals) if signal in settings.signals]
+        batch.drop(opted_out, "page opts out of training", [signals[place] for place in opted_out])
 
     return step
 
 
 def no_ai_signal(document: Document) -> Literal["", "noai", "tdm"]:
-    """Which signal a page or the answer it came in holds against training on it; "" where none does."""
+    """The opt-out signal of a page or of its HTTP header; "" if there is none."""
     if _refused(document.meta.get("x_robots_tag", "")):
         return "noai"
     if document.meta.get("content_type") not in HTML_TYPES:
         return ""
     for tag in _META_TAG.finditer(document.text):
-        name, content = _NAMED.search(tag[0]), _SAID.search(tag[0])
+        name, content = _NAMED.search(tag[0]), _CONTENT.search(tag[0])
         if not name or not content:
             continue
-        said = (content[1] or content[2] or content[3] or "").strip().lower()
-        if name[1].lower() == "tdm-reservation" and said == "1":
+        value = (content[1] or content[2] or content[3] or "").strip().lower()
+        if name[1].lower() == "tdm-reservation" and value == "1":
             return "tdm"
-        if name[1].lower() in _ROBOT_NAMES and _refused(said):
+        if name[1].lower() in _ROBOT_NAMES and _refused(value):
             return "noai"
     return ""
 
@@ -145,11 +145,11 @@ def _refused(directives: str) -> bool:
 
 
 class BlockSettings(Settings, tag="block", tag_field="kind", frozen=True, kw_only=True):
-    """Drops pages by their address.
+    """Drops pages by their URL.
 
-    domains: files of domain names, one a line ("#" begins a remark); all below a name goes too.
-    urls:    files of addresses, one a line; http or https, "www.", "#..." and a last slash do not count.
-    words:   words that must not stand in an address between its signs.
+    domains: files of domain names, one per line ("#" begins a comment); subdomains are blocked too.
+    urls:    files of URLs, one per line; scheme, "www.", fragment and trailing slash are ignored.
+    words:   words that a URL must not contain, delimited by punctuation.
     """
 
     domains: tuple[str, ...] = ()
@@ -158,11 +158,16 @@ class BlockSettings(Settings, tag="block", tag_field="kind", frozen=True, kw_onl
 
     def __post_init__(self) -> None:
         if not (self.domains or self.urls or self.words):
-            raise SettingsError("a block list needs domains, urls or words")
+            raise SettingsError("a step of kind block needs domains, urls or words")
 
 
 def block(settings: BlockSettings) -> Step:
-    """The step; DiskError where a list is not there, ValueError where it is damaged or empty."""
+    """Drop pages on a block list (FineWeb and RefinedWeb, arXiv 2306.01116, filter URLs in this way).
+
+    Raises:
+        DiskError: a list is missing.
+        ValueError: a list is corrupt or empty.
+    """
     domains = _list(settings.domains, lambda name: name.lower().removeprefix("www.").strip("."))
     urls = _list(settings.urls, _plain_url)
     words = frozenset(word.lower() for word in settings.words)
@@ -172,16 +177,16 @@ def block(settings: BlockSettings) -> Step:
         labels = name.split(".")
         for start in range(len(labels)):
             if (above := ".".join(labels[start:])) in domains:
-                return "domain on a block list", above
+                return "blocked domain", above
         if urls and _plain_url(url) in urls:
-            return "address on a block list", url
+            return "blocked URL", url
         if words and (hit := words.intersection(re.split(r"[\W_]+", url.lower()))):
-            return "word in the address", min(hit)
+            return "blocked word in URL", min(hit)
         return None
 
     def step(batch: DocumentBatch) -> None:
-        found = {place: reason for place, document in enumerate(batch.documents) if (reason := why(document))}
-        batch.drop(list(found), [reason for reason, _ in found.values()], [detail for _, detail in found.values()])
+        blocked = {place: cause for place, document in enumerate(batch.documents) if (cause := why(document))}
+        batch.drop(list(blocked), [reason for reason, _ in blocked.values()], [d for _, d in blocked.values()])
 
     return step
 
@@ -198,54 +203,54 @@ def _list(paths: Sequence[str], spelled: Callable[[str], str]) -> frozenset[str]
         lines = (line.decode("utf-8", "replace").partition("#")[0].strip() for line in _lines(path))
         names = {spelled(line) for line in lines if line} - {""}
         if not names:
-            raise ValueError(f"the block list {path} is empty, so it would block nothing; give another or leave it out")
+            raise ValueError(f"the block list {path} is empty; name another file or remove it from the recipe")
         found |= names
     return frozenset(found)
 
 
 class LicenceSettings(Settings, tag="licence", tag_field="kind", frozen=True, kw_only=True):
-    """Finds the licence of pages (before their HTML is extracted) and of code, writes it to `facts.licence`, and keeps
-    or drops by it.
+    """Detects the licence of pages (before the extraction of HTML) and of code, writes it to the metadata field
+    `licence`, and filters by it.
 
-    allow:   SPDX names, "*" for any ending ("CC-BY-*", "MIT"); where given, what is under another licence is dropped.
-             Of "A OR B" one suffices, of "A AND B" both must be allowed.
-    refuse:  names that are dropped.
-    unknown: what happens to documents without one.
-    hints:   whether a link to a licence counts that does not say it is the page's own.
+    allow:   SPDX names, "*" matches any ending ("CC-BY-*", "MIT"); if given, other licences are dropped. "A OR B" needs
+             one of the two, "A AND B" needs both.
+    deny:    SPDX names that are dropped.
+    unknown: keep or drop documents without a known licence.
+    hints:   whether a link to a licence counts that does not say that it applies to the page.
     """
 
     allow: tuple[str, ...] = ()
-    refuse: tuple[str, ...] = ()
+    deny: tuple[str, ...] = ()
     unknown: Literal["keep", "drop"] = "keep"
     hints: bool = False
 
 
 def licences(settings: LicenceSettings) -> Step:
-    """The step."""
+    """Detect licences (Creative Commons links and rel="license" on pages, SPDX in code) and filter by them."""
 
     def allowed(name: str) -> bool:
-        return not _any(name, settings.refuse) and (not settings.allow or _any(name, settings.allow))
+        return not _any(name, settings.deny) and (not settings.allow or _any(name, settings.allow))
 
     def step(batch: DocumentBatch) -> None:
         names = [licence_of(document, settings.hints) for document in batch.documents]
-        batch.describe({"licence": names})
+        batch.add_metadata({"licence": names})
         dropped: dict[int, str] = {}
         for place, name in enumerate(names):
             if name is None:
                 if settings.unknown == "drop":
-                    dropped[place] = "no licence found"
+                    dropped[place] = "unknown licence"
             elif not licence_fits(name, allowed):
-                dropped[place] = "licence is not allowed"
+                dropped[place] = "licence not allowed"
         batch.drop(list(dropped), list(dropped.values()), [names[place] or "" for place in dropped])
 
     return step
 
 
 def licence_of(document: Document, hints: bool = False) -> str | None:
-    """The SPDX name of the licence that a page, or a file of code or the tree it is in, says it stands under."""
+    """The SPDX name of the licence that a page, a source file or its tree declares; None if there is none."""
     if document.meta.get("content_type") in HTML_TYPES:
-        found = page_licence(document.text)
-        return found.name if found and (found.sure or hints) else None
+        licence = page_licence(document.text)
+        return licence.name if licence and (licence.sure or hints) else None
     if is_source(document):
         return code_licence(document.text) or document.meta.get("license")
     return document.meta.get("license")

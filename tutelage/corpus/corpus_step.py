@@ -1,8 +1,8 @@
-"""Steps that must know all documents before they can judge one: duplicates, the best tenth.
+"""Global steps: steps that need all documents before they can decide on one, such as deduplication or the best tenth.
 
-Such a step has three parts. `collect` reads off each document a few numbers, wherever the document is worked on; once
-all documents are through, `decide` sees the numbers of the whole corpus, and no text, and gives each its verdict;
-`apply` is a step like any other, with the verdicts on the documents before it.
+A global step has three parts. `collect` computes a few numbers per document, in the worker that holds the shard. Once
+all shards are collected, `decide` sees the numbers of the whole corpus, without texts, and writes the decisions.
+`apply` is an ordinary step that also gets the decisions on its documents.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _COLUMN = ".column"
 
 
 class ColumnWriter:
-    """Columns of a shard as they are collected, on the disk: those of long texts would not fit into memory."""
+    """Writes the collected columns of a shard to disk. Those of long texts would not fit into memory."""
 
     def __init__(self, folder: Path, files: ExitStack) -> None:
         self._folder, self._files = folder, files
         self._open: dict[str, BinaryIO] = {}
 
     def write(self, columns: Columns) -> None:
-        """Appends what was collected off a batch."""
+        """Append the columns of a batch."""
         for name, values in columns.items():
             if name not in self._open:
                 path = self._folder / f"{name}.{values.dtype.name}{_COLUMN}"
@@ -39,7 +39,7 @@ class ColumnWriter:
 
 
 def read_columns(folder: Path) -> Columns:
-    """The columns that a `ColumnWriter` left in a folder, memory-mapped."""
+    """The columns that a `ColumnWriter` wrote to a folder, memory-mapped."""
     columns = {}
     for path in sorted(folder.glob(f"*{_COLUMN}")):
         name, dtype = path.name.removesuffix(_COLUMN).rsplit(".", 1)
@@ -50,35 +50,35 @@ def read_columns(folder: Path) -> Columns:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The numbers of all shards, memory-mapped, and where the verdicts go.
+    """The collected columns of all shards, memory-mapped, and the folder for the decisions.
 
-    columns: name -> one array for each shard, in order.
-    folder:  where verdicts are written, as NAME-SHARD.npy.
-    memory:  bytes that deciding may hold beside what is mapped.
+    columns: name -> one array per shard, in order.
+    folder:  decisions are written here, as NAME-SHARD.npy.
+    memory:  bytes that `decide` may use beside the mapped files.
     """
 
     columns: Mapping[str, Sequence[np.ndarray]]
     folder: Path
     memory: int
 
-    def verdicts(self, name: str, like: str, dtype: type[np.generic]) -> list[np.ndarray]:
-        """A new verdict for each row of the column `like`, all zero: an array for each shard, on the disk."""
-        made: list[np.ndarray] = []
+    def decisions(self, name: str, like: str, dtype: type[np.generic]) -> list[np.ndarray]:
+        """New decisions, all zero, one per row of the column `like`: one memory-mapped array per shard."""
+        arrays: list[np.ndarray] = []
         for shard, column in enumerate(self.columns[like]):
             path = self.folder / f"{name}-{shard:05d}.npy"
-            made.append(np.lib.format.open_memmap(path, "w+", dtype, (len(column),)))
-        return made
+            arrays.append(np.lib.format.open_memmap(path, "w+", dtype, (len(column),)))
+        return arrays
 
 
 @dataclass(frozen=True)
-class CorpusStep:
-    """A step over the whole corpus.
+class GlobalStep:
+    """A step that decides over the whole corpus.
 
-    collect: columns of numbers, of any length each, read off a batch; those of one shard are laid end to end.
-    decide:  writes the verdicts; gives figures for the funnel. Under "clusters" stand, largest first, up to
-             EXAMPLE_CLUSTERS of {"size", "documents": numbers of a few members, counted over the whole corpus}.
-    rows:    of each verdict how many rows belong to a batch.
-    apply:   judges a batch by its rows of the verdicts.
+    collect: computes columns of numbers from a batch, each of any length. The columns of a shard are concatenated.
+    decide:  writes the decisions and returns details for the funnel. The key "clusters" holds up to EXAMPLE_CLUSTERS of
+             {"size", "documents": indices of a few members in the whole corpus}, largest first.
+    rows:    name of a decision -> how many of its rows belong to a batch.
+    apply:   applies the rows of the decisions that belong to a batch.
     """
 
     collect: Callable[[DocumentBatch], Columns]
@@ -88,5 +88,5 @@ class CorpusStep:
 
 
 def rows_of_documents(*names: str) -> Callable[[DocumentBatch], Mapping[str, int]]:
-    """`rows` for verdicts that have a row for each document."""
+    """`GlobalStep.rows` for decisions with one row per document."""
     return lambda batch: dict.fromkeys(names, len(batch))

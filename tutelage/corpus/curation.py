@@ -1,4 +1,4 @@
-"""What a curation recipe says: which files, and the steps their documents go through, top to bottom."""
+"""The curation recipe: input files, and the steps that their documents pass through, top to bottom."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tutelage import __version__
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, to_plain
 from tutelage.corpus.extras import load
 from tutelage.corpus.read import READERS, kind_of
-from tutelage.corpus.shards import corpus_files, finished
-from tutelage.corpus.steps import OF_THE_CORPUS, StepSettings
+from tutelage.corpus.shards import FORMAT, corpus_files, finished
+from tutelage.corpus.steps import GLOBAL_STEPS, StepSettings
 from tutelage.files import explain
 
-# What steps call the files that they read.
+# Settings of steps that name files.
 FILE_SETTINGS = (
     "model", "scores", "positives", "negatives", "targets", "against", "path", "domains", "urls", "bad_words",
 )  # fmt: skip
@@ -25,18 +25,17 @@ FILE_SETTINGS = (
 class Curation(Settings, frozen=True, kw_only=True):
     """A curation recipe.
 
-    input:      files, folders and patterns (`warcs/**/*.warc.gz`); or addresses that fsspec opens ("s3://..."). The
-                folder of a finished corpus stands for its documents, with all that is known of them.
-    output:     what the documents are written as: lines of JSON, compressed with zstandard, or Parquet.
-    reader:     a key of corpus.read.READERS; where left out, each file's by its name.
-    steps:      what the documents go through, in this order, each under a name of its own.
-    engine:     what the shards are worked on by: processes of this machine, or a Ray cluster.
-    workers:    processes at work; 0: one for each core, of this machine or of the cluster.
-    memory_gib: what a step over the whole corpus may hold while it decides.
-    shard_mib:  small files are put together up to this size; a shard is what one process works on, and what a run that
-                was killed begins anew.
-    tokenizer:  a model's folder, or a `tokenizer.json`: then tokens are counted too.
-    drops:      how many documents each shard keeps aside for one step and reason; all where left out. All are counted.
+    input:        files, folders and glob patterns (`warcs/**/*.warc.gz`), local or URLs that fsspec opens ("s3://...").
+                  The folder of a finished corpus means its documents, with their metadata.
+    output:       JSON lines compressed with zstandard, or Parquet.
+    reader:       a key of corpus.read.READERS; default: by the name of each file.
+    steps:        name -> settings of a step, in order.
+    engine:       processes on this machine, or a Ray cluster.
+    workers:      number of processes; 0: one per core of this machine or of the cluster.
+    memory_gib:   memory that a global step may use while it decides.
+    shard_mib:    small files are grouped up to this size. A shard is the unit of work of one process and of resuming.
+    tokenizer:    a model folder or a `tokenizer.json`; if given, tokens are counted too.
+    keep_dropped: how many dropped documents each shard stores per step and reason; default: all. All are counted.
     """
 
     name: str
@@ -49,28 +48,30 @@ class Curation(Settings, frozen=True, kw_only=True):
     memory_gib: float = 2.0
     shard_mib: float = 64.0
     tokenizer: str | None = None
-    drops: int | None = None
+    keep_dropped: int | None = None
 
     def __post_init__(self) -> None:
         for name in self.steps:
             if name == "read" or not name.replace("-", "").replace("_", "").isalnum():
-                raise SettingsError(f"'{name}' cannot be a step's name; use letters, digits, - and _, and not 'read'")
+                raise SettingsError(
+                    f"'{name}' cannot be the name of a step; use letters, digits, - and _, but not 'read'"
+                )
         if self.reader is not None and self.reader not in READERS:
             raise SettingsError(f"there is no reader '{self.reader}'; choose one of {', '.join(READERS)}")
-        if min(self.workers, self.drops or 0) < 0 or self.memory_gib <= 0 or self.shard_mib <= 0:
-            raise SettingsError("workers and drops must be at least 0; memory_gib and shard_mib must be above 0")
+        if min(self.workers, self.keep_dropped or 0) < 0 or self.memory_gib <= 0 or self.shard_mib <= 0:
+            raise SettingsError("workers and keep_dropped must be at least 0; memory_gib and shard_mib must be above 0")
 
 
 def load_curation(path: Path, overrides: Sequence[str] = ()) -> Curation:
-    """Reads a recipe; SettingsError, in one sentence, where it cannot be used. Files that the recipe names stand beside
-    it, those of the command line are told from where one is."""
+    """Read a recipe. Raises SettingsError if it is invalid. File names in the recipe are relative to the recipe; those
+    in `overrides` are relative to the working directory."""
     table = read_toml(path)
     _find_files(table, path.parent)
     table = apply_overrides(table, overrides)
     _find_files(table, Path.cwd())
     if "input" not in table:
-        convert({**table, "input": ""}, Curation, str(path))  # it may be there, misspelt
-        raise SettingsError(f"{path} does not say what to read; say it with input=FILES")
+        convert({**table, "input": ""}, Curation, str(path))  # reports a misspelt `input`
+        raise SettingsError(f"{path} has no input; add input=FILES")
     return convert(table, Curation, str(path))
 
 
@@ -85,7 +86,7 @@ def _find_files(table: dict[str, Any], folder: Path) -> None:
         if isinstance(given, str):
             settings[name] = _full(given, folder)
         elif isinstance(given, list):
-            settings[name] = [_full(one, folder) if isinstance(one, str) else one for one in given]
+            settings[name] = [_full(file, folder) if isinstance(file, str) else file for file in given]
 
 
 def _full(pattern: str, folder: Path) -> str:
@@ -94,51 +95,55 @@ def _full(pattern: str, folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Pass:
-    """Steps that one process takes a shard through without a stop.
+    """Steps that one process applies to a shard without waiting for other shards.
 
-    judged:   the step over the whole corpus whose verdicts are known when the pass begins; the first of its steps.
-    collects: the step over the whole corpus that the pass ends before.
+    applies:  the global step whose decisions are applied first in this pass.
+    steps:    the ordinary steps that follow.
+    collects: the global step whose columns are collected at the end of this pass.
     """
 
-    judged: str | None
+    applies: str | None
     steps: tuple[str, ...]
     collects: str | None
 
 
 def passes(steps: Mapping[str, Any]) -> list[Pass]:
-    """The passes of a recipe: a new one begins at every step over the whole corpus."""
-    found: list[Pass] = []
-    judged: str | None = None
-    own: list[str] = []
+    """The passes of a recipe: a new one begins at every global step.
+
+    Example: steps a, B, c with B global -> Pass(None, (a,), B), Pass(B, (c,), None).
+    """
+    plan: list[Pass] = []
+    applies: str | None = None
+    ordinary: list[str] = []
     for name, settings in steps.items():
-        if isinstance(settings, OF_THE_CORPUS):
-            found.append(Pass(judged, tuple(own), name))
-            judged, own = name, []
+        if isinstance(settings, GLOBAL_STEPS):
+            plan.append(Pass(applies, tuple(ordinary), name))
+            applies, ordinary = name, []
         else:
-            own.append(name)
-    return [*found, Pass(judged, tuple(own), None)]
+            ordinary.append(name)
+    return [*plan, Pass(applies, tuple(ordinary), None)]
 
 
 @dataclass(frozen=True)
 class InputShard:
-    """Files that one process reads, in order, and what tells them from others: names, sizes, times."""
+    """Files that one process reads, in order, and a fingerprint of their names, sizes and times."""
 
     paths: tuple[str, ...]
     key: str
 
 
 def input_shards(curation: Curation) -> list[InputShard]:
-    """The files of a recipe in shards, always the same for the same files.
+    """The input files of a recipe, grouped into shards. The same files always give the same shards.
 
     Raises:
-        ValueError: a pattern matches nothing; or no reader is known for a file, and none is named.
-        DiskError: a file is not there.
+        ValueError: a pattern matches nothing; or no reader is known for a file and the recipe names none.
+        DiskError: a file does not exist.
     """
     given = (curation.input,) if isinstance(curation.input, str) else curation.input
     files = dict.fromkeys(file for pattern in given for file in _files(pattern, curation.reader))
     for file in files:
         if curation.reader is None:
-            kind_of(file)  # told now, and not by a worker
+            kind_of(file)  # fail now, not in a worker
     shards: list[InputShard] = []
     together: list[tuple[str, list[object]]] = []
     size = 0
@@ -163,9 +168,9 @@ def _files(pattern: str, reader: str | None) -> list[str]:
         found = system.glob(bare) if glob.has_magic(bare) else system.find(bare)
         found = sorted(system.unstrip_protocol(name) for name in found)
     elif Path(pattern).is_dir() and reader == "code":
-        found = [pattern]  # a source tree is read as a whole
+        found = [pattern]  # one source tree
     elif finished(Path(pattern)) is not None:
-        found = [str(file) for file in corpus_files(Path(pattern))]  # and not what it has dropped
+        found = [str(file) for file in corpus_files(Path(pattern))]  # without the dropped ones
     elif Path(pattern).is_dir():
         found = sorted(str(file) for file in Path(pattern).rglob("*") if file.is_file() and not _hidden(file, pattern))
     else:
@@ -180,7 +185,7 @@ def _hidden(file: Path, folder: str) -> bool:
 
 
 def _about(path: str) -> list[object]:
-    """The size of a file in bytes and when it changed; of a folder, of all files in it."""
+    """Size in bytes and modification time of a file; of a folder, those of all files in it."""
     if "://" in path:
         info = load("fsspec").core.url_to_fs(path)[0].info(path)
         return [info.get("size"), str(info.get("mtime") or info.get("LastModified") or info.get("ETag") or "")]
@@ -195,13 +200,13 @@ def _about(path: str) -> list[object]:
 
 
 def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
-    """What decides the outcome of the steps named in `until`: their settings in order, the files that these name, and
-    how shards are read."""
+    """Fingerprint of all that decides the output of the steps named in `until`: their settings in order, the files that
+    these name, how shards are read, and the format of what is written."""
     plain = [[name, to_plain(curation.steps[name])] for name in until]
     named = [file for _, settings in plain for name in FILE_SETTINGS for file in _named(settings.get(name))]
     named += _named(curation.tokenizer)
-    about = [[file, _about(file)] for file in named if Path(file).exists()]  # a step says itself what it misses
-    return fingerprint(__version__, plain, about, curation.reader, curation.tokenizer, curation.drops)
+    about = [[file, _about(file)] for file in named if Path(file).exists()]  # missing: the step says so
+    return fingerprint(__version__, FORMAT, plain, about, curation.reader, curation.tokenizer, curation.keep_dropped)
 
 
 def _named(setting: Any) -> list[str]:

@@ -1,10 +1,11 @@
-"""Text that a model is to be examined with, found in what it is to be trained on, and taken out.
+"""Decontamination: finds benchmark text in training documents and removes it.
 
-Three published ways: GPT-3 cuts every passage that shares 13 words with an examination (arXiv 2005.14165, appendix C);
-Llama 3 looks at how much of an examined item shared runs of 8 words cover (arXiv 2407.21783, section 5.1.4); Tulu 3
-drops a training instance that covers more than half of an item in this way, and calls a set contaminated where it does
-so to more than 2% of an examination (arXiv 2411.15124, section 3.2). Words are compared without regard to case and
-punctuation.
+Three published methods, all by n-gram overlap; words are compared without case and punctuation:
+
+- GPT-3 cuts every passage that shares 13 words with a benchmark (arXiv 2005.14165, appendix C).
+- Llama 3 measures the fraction of a benchmark item that shared 8-grams cover (arXiv 2407.21783, section 5.1.4).
+- Tulu 3 drops a document that covers more than half of an item in this way, and calls a dataset contaminated if it
+  covers more than 2% of a benchmark (arXiv 2411.15124, section 3.2).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
-from tutelage.corpus.corpus_step import Columns, Corpus, CorpusStep
+from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep
 from tutelage.corpus.examination import Item, read_items
 from tutelage.corpus.fetch import local_file
 from tutelage.corpus.minhash import shingles
@@ -25,80 +26,84 @@ from tutelage.corpus.overlap import COMMON, SHORTEST
 from tutelage.corpus.repeats import groups, spread
 from tutelage.corpus.words import Plain, characters_of, encode, plain_words
 
-SET_LIMIT = 0.02  # a set that hits more of an examination than this is contaminated (Tulu 3)
+SET_LIMIT = 0.02  # a dataset that hits more of a benchmark than this is contaminated (Tulu 3)
 _FILTER_BITS = 22
 
 
 class CutSettings(Settings, tag="decontaminate_gpt3", tag_field="kind", frozen=True, kw_only=True):
-    """As GPT-3 was made: passages shared with an examination are cut out of documents, together with what stands around
-    them; pieces that are left stay, as documents of their own.
+    """The method of GPT-3: passages shared with a benchmark are cut, with a margin around them. The remaining parts are
+    kept as separate documents.
 
-    against:  files of examinations: JSON lines, JSON, CSV, Parquet or text; .gz and .zst too; local, or at an address
-              that fsspec opens.
-    fields:   which fields of a row are the item; all that hold text where left out.
-    width:    words of a shared run. Items with fewer are looked for whole, and not at all below 8 words.
-    common:   a run that more items than this have is the form of the questions, and is not looked for.
-    often:    a shared run that more documents of the corpus than this have is a common phrase or the small print, and
-              stays.
-    around:   characters cut before and after a shared run.
-    shortest: a piece of fewer characters is not kept.
-    pieces:   a document of more pieces than this is dropped.
+    against:         benchmark files: JSON lines, JSON, CSV, Parquet or text; .gz and .zst too; local, or URLs that
+                     fsspec opens.
+    fields:          fields of a row that make up the item; default: all that hold text.
+    width:           words per n-gram. Shorter items are matched as a whole; items below 8 words are not matched.
+    stop_gram_limit: an n-gram of more items than this is boilerplate of the benchmark, and is not matched.
+    max_documents:   a shared n-gram of more documents of the corpus than this is a common phrase, and is kept.
+    margin:          characters cut before and after a shared n-gram.
+    shortest:        a remaining part of fewer characters is dropped.
+    max_parts:       a document that falls into more parts than this is dropped.
     """
 
     against: tuple[str, ...]
     fields: tuple[str, ...] | None = None
     width: int = 13
-    common: int = COMMON
-    often: int = 10
-    around: int = 200
+    stop_gram_limit: int = COMMON
+    max_documents: int = 10
+    margin: int = 200
     shortest: int = 200
-    pieces: int = 10
+    max_parts: int = 10
 
     def __post_init__(self) -> None:
         _check(self.against, self.width)
 
 
 class CoverSettings(Settings, frozen=True, kw_only=True):
-    """Documents are dropped that cover more than `share` of the words of an examined item with runs of `width` words
-    that both have; words of it that no run to look for has do not count. `against`, `fields` and `common` as in
-    `CutSettings`."""
+    """Drops documents that cover more than `share` of the words of a benchmark item with shared n-grams of `width`
+    words. Words of the item outside of all matched n-grams do not count. `against`, `fields` and `stop_gram_limit` as
+    in `CutSettings`."""
 
     against: tuple[str, ...]
     fields: tuple[str, ...] | None = None
     width: int = 8
-    common: int = COMMON
+    stop_gram_limit: int = COMMON
     share: float
 
     def __post_init__(self) -> None:
         _check(self.against, self.width)
         if not 0 <= self.share < 1:
-            raise SettingsError(f"share is {self.share}; it is a share of an item's words: at least 0, below 1")
+            raise SettingsError(
+                f"share is {self.share}; it must be at least 0 and below 1: a fraction of an item's words"
+            )
 
 
 class Llama3Settings(CoverSettings, tag="decontaminate_llama3", tag_field="kind", frozen=True, kw_only=True):
-    """As Llama 3 judged items; it chose a share for each examination, so give one."""
+    """The method of Llama 3, which chose a share for each benchmark, so there is no default."""
 
 
 class Tulu3Settings(CoverSettings, tag="decontaminate_tulu3", tag_field="kind", frozen=True, kw_only=True):
-    """As Tulu 3 was made: more than half of an item."""
+    """The method of Tulu 3: more than half of an item."""
 
     share: float = 0.5
 
 
 def _check(against: Sequence[str], width: int) -> None:
     if not against:
-        raise SettingsError("against is empty; name at least one file of an examination")
+        raise SettingsError("against is empty; name at least one benchmark file")
     if width < SHORTEST:
-        raise SettingsError(f"width is {width}; runs of fewer than {SHORTEST} words stand in too many texts")
+        raise SettingsError(
+            f"width is {width}; it must be at least {SHORTEST}: shorter n-grams occur in too many texts"
+        )
 
 
 @dataclass(frozen=True, eq=False)
 class Runs:
-    """Runs of one width to look for.
+    """N-grams of one width to match.
 
-    grams:  uint64[G], sorted.      items:  int64[G], the item that each is of.
-    places: int64[G], the word of the item that it begins with.
-    maybe:  bool[2**22], whether a run with these first bits is among them.
+    grams:  uint64[G], sorted hashes.
+    items:  int64[G], the item of each.
+    places: int64[G], the index of its first word in the item.
+    maybe:  bool[2**22], whether any n-gram has these leading bits (a prefilter).
     """
 
     width: int
@@ -110,12 +115,12 @@ class Runs:
 
 @dataclass(frozen=True, eq=False)
 class Wanted:
-    """What to look for.
+    """The n-grams of all benchmark items.
 
-    runs:  of the words of examined items, by their widths.
-    sizes: int64[K], how many words of each item stand in such a run. The words that it shares with too many items, and
-           texts of it that are too short, are not among them: 0 where nothing can be looked for.
-    names: where each item stands.
+    runs:  n-grams by width.
+    sizes: int64[K], words of each item inside at least one n-gram. Stop-grams and texts that are too short do not
+           count: 0 if an item cannot be matched.
+    names: "file:row" of each item.
     """
 
     runs: tuple[Runs, ...]
@@ -124,8 +129,8 @@ class Wanted:
 
 
 class Hits(NamedTuple):
-    """Runs of H items found in texts, each as: the text, the item, the run's first word in the item and in all texts,
-    its width, int64[H] each, and its hash, uint64[H]."""
+    """H matched n-grams: the index of the text, of the item, of the first word in the item and in all texts
+    concatenated, and the width, int64[H] each; and the hash, uint64[H]."""
 
     texts: np.ndarray
     items: np.ndarray
@@ -136,7 +141,7 @@ class Hits(NamedTuple):
 
 
 class Cover(NamedTuple):
-    """Of each pair of a text and an item that share runs: the share of the item's words that they cover, float64[P]."""
+    """Per pair of a text and an item that share n-grams: the fraction of the item's words covered, float64[P]."""
 
     texts: np.ndarray
     items: np.ndarray
@@ -144,7 +149,7 @@ class Cover(NamedTuple):
 
 
 def look_for(items: Sequence[Item], width: int, common: int = COMMON) -> Wanted:
-    """What to look for to find items. ValueError where no item has enough words, so that nothing could be found."""
+    """Index the n-grams of benchmark items. Raises ValueError if no item has enough words to be matched."""
     texts = [text for item in items for text in item.texts]
     of_text = np.repeat(np.arange(len(items)), [len(item.texts) for item in items])
     tokens = plain_words(encode(texts)).tokens
@@ -162,8 +167,8 @@ def look_for(items: Sequence[Item], width: int, common: int = COMMON) -> Wanted:
         parts.append(_runs(one, runs.values[chosen], of_text[text[chosen]], places[chosen], common))
     if not sum(len(part.grams) for part in parts):
         raise ValueError(
-            f"nothing can be looked for: none of {len(items):,} examined items has {SHORTEST} words or more that are "
-            f"not in more than {common} of them; see `against` and `fields`"
+            f"none of the {len(items):,} benchmark items can be matched: none has {SHORTEST} words or more that at "
+            f"most {common} items share; check `against` and `fields`"
         )
     owners, places = (np.concatenate([getattr(part, name) for part in parts]) for name in ("items", "places"))
     own, words = _union(owners, places, np.repeat([part.width for part in parts], [len(part.grams) for part in parts]))
@@ -185,7 +190,7 @@ def _runs(width: int, grams: np.ndarray, items: np.ndarray, places: np.ndarray, 
 
 
 def find(plain: Plain, wanted: Wanted) -> Hits:
-    """Every run of an item that a text has, in the order of the texts."""
+    """Every n-gram of an item that occurs in a text, in the order of the texts."""
     parts = []
     for runs in wanted.runs:
         made = shingles(plain.tokens, runs.width)
@@ -197,7 +202,7 @@ def find(plain: Plain, wanted: Wanted) -> Hits:
         rows = np.repeat(first, often) + np.arange(often.sum()) - np.repeat(np.cumsum(often) - often, often)
         text = np.repeat(np.searchsorted(made.bounds, found, side="right") - 1, often)
         words = np.repeat(found, often) - made.bounds[text] + plain.tokens.bounds[text]
-        # A text shorter than a run is one shingle, which may be a shorter item whole, and is then of that width.
+        # A text shorter than an n-gram is one shingle; it may equal a whole shorter item, which has its own width.
         whole = np.diff(plain.tokens.bounds)[text] >= runs.width
         columns = (text, runs.items[rows], runs.places[rows], words, np.full(len(text), runs.width), runs.grams[rows])
         parts.append([column[whole] for column in columns])
@@ -205,20 +210,23 @@ def find(plain: Plain, wanted: Wanted) -> Hits:
 
 
 def cover(hits: Hits, wanted: Wanted) -> Cover:
-    """How much of each item each text has; a word under several shared runs counts once."""
+    """N-gram overlap: the fraction of each item that each text covers. A word under several n-grams counts once."""
     pair, words = _union(hits.texts * len(wanted.sizes) + hits.items, hits.places, hits.widths)
     texts, items = pair // len(wanted.sizes), pair % len(wanted.sizes)
     return Cover(texts, items, words / wanted.sizes[items])
 
 
 def _union(groups: np.ndarray, places: np.ndarray, widths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of each group, in order, how many places lie under its runs of some widths: int64[K] each."""
+    """Per group, in order, the number of places covered by its intervals [place, place + width): int64[K] each.
+
+    Example: groups [0, 0, 1], places [0, 2, 5], widths [3, 3, 1] -> groups [0, 1], covered [5, 1].
+    """
     order = np.lexsort((places, groups))
     groups, places, ends = groups[order], places[order], (places + widths)[order]
     if not len(groups):
         return groups, groups
     begins = np.flatnonzero(np.concatenate([[True], groups[1:] != groups[:-1]]))
-    # What is covered up to each run, in a line where every group has a stretch of its own.
+    # The groups are laid out on one line, each in a segment of its own, so that one running maximum serves all.
     stretch = np.repeat(np.arange(len(begins)), np.diff(np.append(begins, len(groups)))) * (int(ends.max()) + 1)
     reached = np.maximum.accumulate(ends + stretch)
     before = np.concatenate([[0], reached[:-1]])
@@ -227,8 +235,8 @@ def _union(groups: np.ndarray, places: np.ndarray, widths: np.ndarray) -> tuple[
 
 
 def contaminated(texts: Sequence[str], wanted: Wanted, share: float) -> list[tuple[str, float] | None]:
-    """Of each text (a document, the user's turns of a conversation, a prompt) the item of which it has most, and how
-    much, where that is more than `share`; None elsewhere."""
+    """Per text (a document, the user turns of a conversation, a prompt) the item that it covers most and the covered
+    fraction, if that is more than `share`; else None."""
     return _worst(cover(find(plain_words(encode(list(texts))), wanted), wanted), wanted, len(texts), share)
 
 
@@ -241,8 +249,8 @@ def _worst(covered: Cover, wanted: Wanted, count: int, share: float) -> list[tup
 
 
 def hit_rates(texts: Iterator[Sequence[str]], wanted: Wanted, share: float = 0.5) -> dict[str, float]:
-    """Of each file of examinations the share of items of which some text has more than `share`; a set with more than
-    SET_LIMIT is contaminated. The texts come in batches."""
+    """Per benchmark file, the fraction of items of which some text covers more than `share`. A dataset above SET_LIMIT
+    is contaminated. `texts` yields batches."""
     hit = np.zeros(len(wanted.sizes), bool)
     for batch in texts:
         covered = cover(find(plain_words(encode(list(batch))), wanted), wanted)
@@ -254,80 +262,82 @@ def hit_rates(texts: Iterator[Sequence[str]], wanted: Wanted, share: float = 0.5
 
 
 def decontaminate(settings: CoverSettings) -> Step:
-    """The step of these settings; ValueError where an examination cannot be read or has nothing to look for."""
-    wanted = look_for(_items(settings.against, settings.fields), settings.width, settings.common)
+    """Drop documents that cover too much of a benchmark item (Llama 3, arXiv 2407.21783, section 5.1.4; Tulu 3, arXiv
+    2411.15124, section 3.2). Raises ValueError if a benchmark is unreadable or has nothing to match."""
+    wanted = look_for(_items(settings.against, settings.fields), settings.width, settings.stop_gram_limit)
 
     def step(batch: DocumentBatch) -> None:
         covered = cover(find(plain_words(characters_of(batch)), wanted), wanted)
         found = _worst(covered, wanted, len(batch), settings.share)
-        gone = [place for place, one in enumerate(found) if one is not None]
-        details = [f"{one[1]:.0%} of {one[0]}" for one in found if one is not None]
-        batch.drop(gone, "has an examined item", details)
+        gone = [place for place, worst in enumerate(found) if worst is not None]
+        details = [f"{worst[1]:.0%} of {worst[0]}" for worst in found if worst is not None]
+        batch.drop(gone, "contains a benchmark item", details)
 
     return step
 
 
 class _Shared(NamedTuple):
-    """The runs that one document shares with examined items.
+    """The n-grams that one document shares with benchmark items.
 
-    runs:   uint64[R], the hash of each of them once, sorted.
-    spans:  (begin, end, run, item) of each place where one stands: characters, its place in `runs`, the item's number.
+    runs:  uint64[R], sorted unique hashes.
+    spans: (begin, end, run, item) of each occurrence: character offsets, index in `runs`, index of the item.
     """
 
     runs: np.ndarray
     spans: list[tuple[int, int, int, int]]
 
 
-def cut_contamination(settings: CutSettings) -> CorpusStep:
-    """The step of these settings; ValueError as in `decontaminate`."""
-    wanted = look_for(_items(settings.against, settings.fields), settings.width, settings.common)
+def cut_contamination(settings: CutSettings) -> GlobalStep:
+    """Cut benchmark passages out of documents (GPT-3, arXiv 2005.14165, appendix C). ValueError as in
+    `decontaminate`."""
+    wanted = look_for(_items(settings.against, settings.fields), settings.width, settings.stop_gram_limit)
 
     def shared(batch: DocumentBatch) -> list[_Shared]:
         return batch.shared(("shared runs", id(wanted)), lambda texts: _shared(texts, wanted))
 
     def collect(batch: DocumentBatch) -> Columns:
-        found = [one.runs for one in shared(batch)]
-        return {"run": np.concatenate([np.empty(0, np.uint64), *found])}
+        runs = [document.runs for document in shared(batch)]
+        return {"run": np.concatenate([np.empty(0, np.uint64), *runs])}
 
     def decide(corpus: Corpus) -> dict[str, Any]:
-        often = corpus.verdicts("often", "run", np.bool_)
+        often = corpus.decisions("often", "run", np.bool_)
         flags = np.zeros(sum(map(len, often)), bool)
         for places, begins in groups(corpus.columns["run"], corpus.memory):
             documents = np.diff(np.flatnonzero(begins), append=len(places))
-            flags[places[np.repeat(documents > settings.often, documents)]] = True
+            flags[places[np.repeat(documents > settings.max_documents, documents)]] = True
         spread(flags, often)
-        return {"runs shared": len(flags), "runs in too many documents": int(flags.sum())}
+        return {"shared_ngrams": len(flags), "shared_ngrams_too_frequent": int(flags.sum())}
 
-    def apply(batch: DocumentBatch, verdict: Columns) -> None:
+    def apply(batch: DocumentBatch, decisions: Columns) -> None:
         pieces: list[list[str] | None] = []
         dropped: dict[int, tuple[str, str]] = {}
         spared, at = 0, 0
         for place, (document, own) in enumerate(zip(batch.documents, shared(batch), strict=True)):
-            often = verdict["often"][at : at + len(own.runs)]
+            often = decisions["often"][at : at + len(own.runs)]
             at += len(own.runs)
             spans = [span for span in own.spans if not often[span[2]]]
             spared += len(spans) < len(own.spans)
-            left = _left(document.text, spans, settings.around, settings.shortest) if spans else None
+            left = _left(document.text, spans, settings.margin, settings.shortest) if spans else None
             pieces.append(left)
             if left is None:
                 continue
             named = wanted.names[spans[0][3]]
             if not left:
-                dropped[place] = ("nothing left beside examined text", named)
-            elif len(left) > settings.pieces:
-                dropped[place] = ("examined text all over", f"{len(left)} pieces; {named}")
-        batch.note("phrases of examined text that many documents have, kept", spared)
+                dropped[place] = ("nothing but benchmark text", named)
+            elif len(left) > settings.max_parts:
+                dropped[place] = ("too many benchmark passages", f"{len(left)} parts; {named}")
+        batch.note("frequent benchmark n-grams kept", spared)
         batch.drop(list(dropped), [why for why, _ in dropped.values()], [detail for _, detail in dropped.values()])
-        batch.split([left for place, left in enumerate(pieces) if place not in dropped], "examined text cut")
+        batch.split([left for place, left in enumerate(pieces) if place not in dropped], "benchmark passages cut")
 
     def rows(batch: DocumentBatch) -> dict[str, int]:
-        return {"often": sum(len(one.runs) for one in shared(batch))}
+        return {"often": sum(len(document.runs) for document in shared(batch))}
 
-    return CorpusStep(collect, decide, rows, apply)
+    return GlobalStep(collect, decide, rows, apply)
 
 
 def _shared(texts: list[str], wanted: Wanted) -> list[_Shared]:
-    """What each text shares with examined items."""
+    """The n-grams that each text shares with benchmark items."""
     plain = plain_words(encode(texts))
     hits = find(plain, wanted)
     begins = plain.starts[hits.words] - plain.characters.starts[hits.texts]
@@ -344,7 +354,7 @@ def _shared(texts: list[str], wanted: Wanted) -> list[_Shared]:
 
 
 def _left(text: str, spans: list[tuple[int, int, int, int]], around: int, shortest: int) -> list[str]:
-    """What is left of a text without spans of it, and so many characters around each, in pieces long enough."""
+    """The parts of a text outside of the spans and of `around` characters beside each, if they are long enough."""
     pieces, at = [], 0
     for begin, end, *_ in [*spans, (len(text) + around, len(text) + around)]:
         if begin - around - at >= max(shortest, 1):

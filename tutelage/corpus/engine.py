@@ -1,7 +1,7 @@
-"""Who works on the shards of a curation: processes of this machine, or a Ray cluster under Ray Data; the same work.
+"""Runs the jobs of a curation: in processes on this machine, or as Ray Data tasks on a cluster. The output is the same.
 
-Under Ray every attempt at a shard has a folder of its own, and only this process moves a finished one into place: a
-worker that was given up for dead, or that outlives a run that was killed, cannot spoil what another has made.
+Under Ray every attempt at a shard writes to a folder of its own, and only the driver moves a finished folder into
+place. So a worker that is presumed dead, or that outlives a killed run, cannot overwrite the result of another.
 """
 
 from __future__ import annotations
@@ -26,77 +26,79 @@ from tutelage.corpus.working import Job, work
 from tutelage.process import cores
 from tutelage.workers import parallel_map, pickled_result, worker_died
 
-# Does jobs; gives each once its folder stands. Once the run is asked to stop none is begun; those begun are given.
+# Runs jobs, and yields each when its folder is complete. After a stop request no job is started; running ones finish.
 Run = Callable[[list[Job]], Iterator[Job]]
 
-_ASIDE = ".ray-"
-_TOLD = ("TUTELAGE_CACHE",)  # what of this process's environment the workers must know: where trained models stand
-_ATTEMPTS = 3  # what kills three processes will kill the fourth
+_ATTEMPTS_PREFIX = ".ray-"
+_FORWARDED = ("TUTELAGE_CACHE",)  # environment variables that workers need: the cache of trained models
+_MAX_ATTEMPTS = 3  # a job that killed three processes will kill the fourth
 _STOP = "stop"
 _WATCH_SECONDS = 0.2
 _CONNECT_SECONDS = 20.0
-_OBJECT_STORE_BYTES = 128 << 20  # only names of files and errors go through it
+_OBJECT_STORE_BYTES = 128 << 20  # it carries only file names and errors
 _MISSING = "Ray cannot be imported ({error}); run: pip install 'tutelage[corpus,ray]'"
 
 
 @contextmanager
 def engine(kind: Literal["local", "ray"], workers: int, stop: Callable[[], bool], lock: int) -> Iterator[Run]:
-    """What does the jobs of a run until the end of the block.
+    """Context manager: a function that runs jobs.
 
-    workers: how many shards are worked on at a time; 0: as many as there are cores, here or in the cluster.
-    lock:    an open file that processes of this machine hold too, so that its lock lasts until the last of them.
+    workers: number of shards processed at a time; 0: one per core of this machine or of the cluster.
+    stop:    returns whether the run should stop.
+    lock:    file descriptor of the lock on the output folder. Local workers inherit it, so that the lock lasts as long
+             as the last of them.
 
     Raises:
-        ValueError: there is no Ray, or no cluster where RAY_ADDRESS says; a worker has died.
-        whatever a job raises.
+        ValueError: Ray is not installed; no cluster answers at RAY_ADDRESS; a worker died.
+        what a job raises.
     """
     with ExitStack() as started:
         if kind == "ray":
-            yield partial(_under_ray, workers, stop, started)
+            yield partial(_run_on_ray, workers, stop, started)
         else:
-            yield partial(_here, workers, stop, lock)
+            yield partial(_run_locally, workers, stop, lock)
 
 
-def _here(workers: int, stop: Callable[[], bool], lock: int, jobs: list[Job]) -> Iterator[Job]:
+def _run_locally(workers: int, stop: Callable[[], bool], lock: int, jobs: list[Job]) -> Iterator[Job]:
     for job, _ in parallel_map(work, jobs, min(workers or cores(), len(jobs)), stop, (lock,)):
         yield job
 
 
-def _under_ray(workers: int, stop: Callable[[], bool], started: ExitStack, jobs: list[Job]) -> Iterator[Job]:
+def _run_on_ray(workers: int, stop: Callable[[], bool], started: ExitStack, jobs: list[Job]) -> Iterator[Job]:
     ray = _connected(workers, started)
     folder = Path(jobs[0].out).parent
-    for left in folder.glob(f"{_ASIDE}*"):  # by a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
-    aside = folder / f"{_ASIDE}{uuid.uuid4().hex}"
-    aside.mkdir(parents=True)
-    most = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
-    told = {name: os.environ[name] for name in _TOLD if name in os.environ}
-    rows = [{"place": place, "job": pickle.dumps((sys.path, told, job))} for place, job in enumerate(jobs)]
+    for leftover in folder.glob(f"{_ATTEMPTS_PREFIX}*"):  # of a killed run
+        shutil.rmtree(leftover, ignore_errors=True)
+    attempts = folder / f"{_ATTEMPTS_PREFIX}{uuid.uuid4().hex}"
+    attempts.mkdir(parents=True)
+    concurrency = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+    environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
+    rows = [{"place": place, "job": pickle.dumps((sys.path, environment, job))} for place, job in enumerate(jobs)]
     over = threading.Event()
-    watch = threading.Thread(target=_tell_to_stop, args=(stop, over, aside / _STOP), daemon=True)
+    watch = threading.Thread(target=_forward_stop, args=(stop, over, attempts / _STOP), daemon=True)
     watch.start()
     try:
-        # A block for each shard, so that each is a task, and is given as soon as it is done.
+        # One block per shard, so that each is one task and is yielded as soon as it is done.
         data = ray.data.from_items(rows, override_num_blocks=len(rows))
-        strategy = ray.data.TaskPoolStrategy(size=min(most, len(rows)))
-        for row in data.map(_attempt, fn_args=(str(aside),), compute=strategy, num_cpus=1).iter_rows():
-            raised, answer = pickle.loads(row["answer"])
+        strategy = ray.data.TaskPoolStrategy(size=min(concurrency, len(rows)))
+        for row in data.map(_attempt, fn_args=(str(attempts),), compute=strategy, num_cpus=1).iter_rows():
+            raised, outcome = pickle.loads(row["outcome"])
             if raised:
-                raise answer
-            if answer is not None:
-                Path(answer).rename(jobs[row["place"]].out)
+                raise outcome
+            if outcome is not None:
+                Path(outcome).rename(jobs[row["place"]].out)
                 yield jobs[row["place"]]
     except ray.exceptions.RayError as error:
-        said = str(error).strip().splitlines() or [""]
-        raise ValueError(f"Ray gave up ({type(error).__name__}: {said[-1]}); run the same command again") from error
+        lines = str(error).strip().splitlines() or [""]
+        raise ValueError(f"Ray failed ({type(error).__name__}: {lines[-1]}); rerun to resume") from error
     finally:
         over.set()
         watch.join()
-        shutil.rmtree(aside, ignore_errors=True)  # what is not begun finds it gone, and does nothing
+        shutil.rmtree(attempts, ignore_errors=True)  # tasks that have not started find it gone and do nothing
 
 
-def _tell_to_stop(stop: Callable[[], bool], over: threading.Event, flag: Path) -> None:
-    """Lets the workers know that the run is to stop: through a file, for the folder is what they all see."""
+def _forward_stop(stop: Callable[[], bool], over: threading.Event, flag: Path) -> None:
+    """Forward a stop request to the workers, through a file in the folder that all of them see."""
     while not over.wait(_WATCH_SECONDS):
         if stop():
             with suppress(OSError):
@@ -104,58 +106,56 @@ def _tell_to_stop(stop: Callable[[], bool], over: threading.Event, flag: Path) -
             return
 
 
-def _attempt(row: dict[str, Any], aside: str) -> dict[str, Any]:
-    """One job in a worker of Ray: its place, and pickled whether it raised, and what; or the folder that it made, None
-    where it was not begun."""
-    path, told, job = pickle.loads(row["job"])
-    os.environ.update(told)
-    sys.path += [folder for folder in path if folder not in sys.path]  # a function that a recipe names may stand there
-    own = Path(aside, f"{row['place']}-{uuid.uuid4().hex}")
-    answer: str | None = None
+def _attempt(row: dict[str, Any], attempts: str) -> dict[str, Any]:
+    """Run one job in a Ray worker. Returns its place and the pickled outcome: the folder that it wrote, None if it did
+    not start, or the exception that it raised."""
+    path, environment, job = pickle.loads(row["job"])
+    os.environ.update(environment)
+    sys.path += [folder for folder in path if folder not in sys.path]  # a recipe may name a function of the user
+    folder = Path(attempts, f"{row['place']}-{uuid.uuid4().hex}")
+    outcome: str | None = None
     try:
-        if not Path(aside).is_dir():
-            raise ValueError(
-                f"a node of the cluster does not see {job.out}; out= must be a folder that all nodes share"
-            )
-        if not Path(aside, _STOP).exists():
-            if len(list(Path(aside).glob(f"{row['place']}-*"))) == _ATTEMPTS:
-                raise worker_died(f"{_ATTEMPTS} times in a row, at {', '.join(job.sources)}")
-            own.mkdir()
-            work(replace(job, out=str(own / "done")))
-            answer = str(own / "done")
-        return {"place": row["place"], "answer": pickled_result(answer)}
-    except Exception as error:  # it is the run's to raise; raised here it would come out as a traceback of Ray's
-        return {"place": row["place"], "answer": pickled_result(error)}
+        if not Path(attempts).is_dir():
+            raise ValueError(f"a node of the cluster cannot see {job.out}; out= must be a folder that all nodes share")
+        if not Path(attempts, _STOP).exists():
+            if len(list(Path(attempts).glob(f"{row['place']}-*"))) == _MAX_ATTEMPTS:
+                raise worker_died(f"{_MAX_ATTEMPTS} times in a row, at {', '.join(job.sources)}")
+            folder.mkdir()
+            work(replace(job, out=str(folder / "done")))
+            outcome = str(folder / "done")
+        return {"place": row["place"], "outcome": pickled_result(outcome)}
+    except Exception as error:  # the driver raises it; raised here, it would surface as a traceback of Ray
+        return {"place": row["place"], "outcome": pickled_result(error)}
 
 
 def _connected(workers: int, started: ExitStack) -> Any:
-    """Ray, connected to the cluster that RAY_ADDRESS names, else to one on this machine, which ends with `started`."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # we tell nobody
+    """Ray, connected to the cluster at RAY_ADDRESS, else to a local one that `started` shuts down."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     try:
         import ray
         import ray.data
     except ImportError as error:
         raise ValueError(_MISSING.format(error=error)) from error
-    # Its bars and its log would stand between ours.
+    # Its progress bars and log would mix with ours.
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     if ray.is_initialized():
         return ray
     address = os.environ.get("RAY_ADDRESS") or None
-    own: dict[str, Any] = {"num_cpus": workers or cores(), "object_store_memory": _OBJECT_STORE_BYTES}
+    local: dict[str, Any] = {"num_cpus": workers or cores(), "object_store_memory": _OBJECT_STORE_BYTES}
     main = threading.current_thread() is threading.main_thread()
-    terminate = signal.getsignal(signal.SIGTERM)  # Ray takes it for itself
+    terminate = signal.getsignal(signal.SIGTERM)  # Ray replaces the handler
     path = os.environ.get("PYTHONPATH")
     try:
         if address is not None:
             _check_answers(address)
         else:
-            os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # so that its workers find this very package
+            os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # so that its workers import this same package
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        ray.init(address or "local", **quiet, **({} if address else own | {"include_dashboard": False}))
+        ray.init(address or "local", **quiet, **({} if address else local | {"include_dashboard": False}))
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         if address is None:
-            raise ValueError(f"Ray cannot be started ({error})") from error
+            raise ValueError(f"Ray did not start ({error})") from error
         raise ValueError(f"no Ray cluster answers at {address} ({error}); correct RAY_ADDRESS or unset it") from error
     finally:
         if path is None:
@@ -169,7 +169,7 @@ def _connected(workers: int, started: ExitStack) -> Any:
 
 
 def _check_answers(address: str) -> None:
-    """Raises OSError where nothing listens at HOST:PORT, which Ray itself takes two minutes to find."""
+    """Raise OSError if nothing listens at HOST:PORT. Ray itself takes two minutes to notice."""
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if host and port.isdigit():
         socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()

@@ -1,4 +1,4 @@
-"""Files of examinations (questions, prompts, texts with answers), read as the items they hold."""
+"""Reads benchmark files (questions, prompts, texts with answers) as items."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _PACKED = {".gz": "gzip", ".zst": "zstd"}
 
 
 class Item(NamedTuple):
-    """One item of an examination: its texts, each by itself, and where it stands, as "file:row"."""
+    """One benchmark item: its texts, and its place as "file:row"."""
 
     texts: tuple[str, ...]
     name: str
 
 
 def read_items(path: Path, fields: Sequence[str] | None = None) -> Iterator[Item]:
-    """The items of a file: a row of JSON lines, JSON, CSV, TSV or Parquet, or a paragraph of text. Their texts are the
-    fields named, or all that hold text, lists of texts and tables of them too.
+    """The items of a file: rows of JSON lines, JSON, CSV, TSV or Parquet, or paragraphs of text. The texts of an item
+    are the named fields, or all fields that hold text, including nested lists and objects.
 
     Raises:
-        ValueError: the file is not there or is not what its name says, has no rows, or has none of the fields.
+        ValueError: the file is missing or not in the format of its name, has no rows, or has none of the fields.
     """
     found = False
     for number, row in enumerate(_rows(path), 1):
@@ -36,9 +36,7 @@ def read_items(path: Path, fields: Sequence[str] | None = None) -> Iterator[Item
             yield Item(texts, f"{path.name}:{number}")
     if not found:
         wanted = f" in the fields {', '.join(fields)}" if fields else ""
-        raise ValueError(
-            f"against: {path} has no text{wanted}; give a file of examined items, and the fields they are in"
-        )
+        raise ValueError(f"against: {path} has no text{wanted}; name a benchmark file, and the fields of its items")
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -46,8 +44,8 @@ def _texts(value: Any) -> Iterator[str]:
         if value.strip():
             yield value
     elif isinstance(value, dict | list):
-        for one in value.values() if isinstance(value, dict) else value:
-            yield from _texts(one)
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
 
 
 def _rows(path: Path) -> Iterator[Any]:
@@ -65,7 +63,7 @@ def _rows(path: Path) -> Iterator[Any]:
             text = stream.read().decode("utf-8-sig")
         yield from _parse(text, kind)
     except (OSError, pyarrow.ArrowException, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as error:
-        raise ValueError(f"against: {path} cannot be read as an examination ({error})") from error
+        raise ValueError(f"against: {path} cannot be read as a benchmark ({error})") from error
 
 
 def _parse(text: str, kind: str) -> Iterator[Any]:
@@ -75,16 +73,16 @@ def _parse(text: str, kind: str) -> Iterator[Any]:
         yield from (json.loads(line) for line in text.split("\n") if line.strip())
     elif kind == ".json":
         value = json.loads(text)
-        if isinstance(value, dict) and len(value) > 0 and any(isinstance(one, list) for one in value.values()):
+        if isinstance(value, dict) and len(value) > 0 and any(isinstance(field, list) for field in value.values()):
             # As {"examples": [...]}: the longest list holds the items.
-            value = max((one for one in value.values() if isinstance(one, list)), key=len)
+            value = max((field for field in value.values() if isinstance(field, list)), key=len)
         yield from value if isinstance(value, list) else [value]
     else:
         yield from text.split("\n\n")
 
 
 def _is_one_value(text: str) -> bool:
-    """Whether a text is one JSON value; files of JSON lines are often named .json."""
+    """Whether a text is one JSON value. Files of JSON lines are often named .json."""
     try:
         json.loads(text)
         return True

@@ -1,4 +1,4 @@
-"""HTML to text as a step: each page in a process of its own, which ends where a page takes too long."""
+"""The step that extracts text from HTML, in a subprocess with limits on time and memory per page."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tutelage.corpus.page_text import HTML_TYPES, Mode
 
 
 class ExtractSettings(Settings, tag="extract", tag_field="kind", frozen=True, kw_only=True):
-    """HTML to text. Documents that are not HTML pass unchanged; those that were are plain text from here on.
+    """HTML to plain text. Other documents are kept unchanged.
 
     mode:      "fast" (resiliparse) or "careful" (trafilatura, ten times slower).
-    seconds:   of processor time a page may take; then it is dropped.
-    mebibytes: of memory a page may take; then it is dropped.
+    seconds:   limit of CPU time per page; a page beyond it is dropped.
+    mebibytes: limit of memory per page; a page beyond it is dropped.
     """
 
     mode: Mode = "fast"
@@ -28,18 +28,18 @@ class ExtractSettings(Settings, tag="extract", tag_field="kind", frozen=True, kw
 
 
 def extract(settings: ExtractSettings) -> Step:
-    """The step: pages without text, or that cannot be read in time, are dropped."""
+    """Extract the main text of HTML pages. Drops pages without text and pages that exceed a limit."""
     worker = ExtractWorker(settings.mode, settings.seconds, settings.mebibytes)
 
     def step(batch: DocumentBatch) -> None:
         texts: list[str | None] = [None] * len(batch)
         dropped: dict[int, str] = {}
-        pages = [(p, one) for p, one in enumerate(batch.documents) if one.meta.get("content_type") in HTML_TYPES]
+        pages = [(p, doc) for p, doc in enumerate(batch.documents) if doc.meta.get("content_type") in HTML_TYPES]
         extracted = worker.texts([document.text for _, document in pages])
         for (place, document), found in zip(pages, extracted, strict=True):
             if found.text:
                 texts[place] = found.text
-                # Else a second recipe, run on what this one leaves, would take its text for HTML.
+                # Otherwise a second recipe, run on this corpus, would take the text for HTML.
                 batch.documents[place] = replace(document, meta={**document.meta, "content_type": "text/plain"})
             else:
                 dropped[place] = found.problem or "no text"

@@ -1,5 +1,5 @@
-"""A process of its own that turns HTML and PDF into text, so that a page which crashes the parser, takes too long or
-fills the memory costs only itself. The process ends itself: its clock runs on where the parser never comes back."""
+"""A subprocess that extracts text from HTML and PDF. A page that crashes the parser, takes too long or fills the memory
+loses only itself. The subprocess limits itself by a timer, which also fires if the parser never returns."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ Kind = Literal["fast", "careful", "pdf"]  # HTML in one of two ways, or PDF
 
 _LENGTH = struct.Struct("<q")
 _PIPE_BYTES = 1 << 20  # room for a few pages, so that neither end waits for the other to read
-_GAVE_UP = "the parser gave up"
+_GAVE_UP = "parser failed"
 
 
 class Extracted(NamedTuple):
-    """The text of a page, or why there is none; of a PDF also how many of its pages could not be read."""
+    """The text of a page, or why there is none; for a PDF also the number of unreadable pages."""
 
     text: str
     problem: str = ""
@@ -36,7 +36,7 @@ class Extracted(NamedTuple):
 
 
 class ExtractWorker:
-    """Asks its process for one page after the other, and starts a new one where it ended."""
+    """Sends pages to its subprocess one by one, and restarts it if it ended."""
 
     def __init__(self, kind: Kind, seconds: float, mebibytes: int) -> None:
         self._asked = (kind, str(seconds), str(mebibytes))
@@ -45,15 +45,15 @@ class ExtractWorker:
         self._owner = os.getpid()
 
     def text(self, page: str | bytes) -> Extracted:
-        """The text of a page of HTML, or of the content of a PDF.
+        """The text of an HTML page, or of the content of a PDF.
 
         Raises:
-            ValueError: the process cannot even start; with what to install.
+            ValueError: the subprocess cannot start; the message says what to install.
         """
         return next(self.texts([page]))
 
     def texts(self, pages: Sequence[str | bytes]) -> Iterator[Extracted]:
-        """`text` of each page in order, which is faster: while one is worked on, the next are on their way."""
+        """`text` of each page, in order. Faster than single calls, because pages are pipelined."""
         done = 0
         while done < len(pages):
             for found in self._answers(pages[done:]):
@@ -61,8 +61,8 @@ class ExtractWorker:
                 yield found
 
     def _answers(self, pages: Sequence[str | bytes]) -> Iterator[Extracted]:
-        """Those of one process, as far as it comes: to the page that ends it, or to the last."""
-        if self._owner != os.getpid():  # forked since: the process at the other end answers somebody else
+        """The answers of one subprocess, up to the page that ends it, or the last."""
+        if self._owner != os.getpid():  # after a fork the subprocess belongs to the parent
             self._process = None
         process = self._process or self._start()
         assert process.stdin is not None and process.stdout is not None
@@ -77,10 +77,10 @@ class ExtractWorker:
         except EOFError:
             sender.join()
             late = self._end() == -signal.SIGPROF
-            yield Extracted("", f"took longer than {self._seconds:g} s" if late else _GAVE_UP)
+            yield Extracted("", f"timeout after {self._seconds:g} s" if late else _GAVE_UP)
         finally:
             if left and self._process is process:
-                self.close()  # the answers to the pages on their way would be taken for the next ones'
+                self.close()  # otherwise pending answers would be taken for those of the next pages
             sender.join()
 
     def _start(self) -> subprocess.Popen[bytes]:
@@ -94,7 +94,7 @@ class ExtractWorker:
         try:
             problem = _read(self._process.stdout).decode()
         except EOFError:
-            problem = f"the process that extracts text ended before its first page (status {self._process.wait()})"
+            problem = f"the extraction subprocess ended before its first page (status {self._process.wait()})"
         if problem:
             self.close()
             raise ValueError(problem)
@@ -152,11 +152,11 @@ def _extracted(content: bytes, kind: Kind) -> Extracted:
     if kind != "pdf":
         return Extracted(page_text(content.decode(), kind))
     text, unread = pdf_text(content)
-    return Extracted("", "PDF that cannot be opened") if text is None else Extracted(text, "", unread)
+    return Extracted("", "unreadable PDF") if text is None else Extracted(text, "", unread)
 
 
 def serve(kind: Kind, seconds: float, mebibytes: int) -> None:
-    """Answers pages on standard input until there are no more."""
+    """Extract the pages on standard input until it ends."""
     pages, answers = sys.stdin.buffer, sys.stdout.buffer
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever asked decides when to stop
     signal.signal(signal.SIGPROF, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""What only the extra `corpus` installs: loaded where it is used, so that the core does without."""
+"""Lazy import of packages that only the extra `corpus` installs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def load(name: str) -> Any:
-    """The module of that name; ValueError, with what to install, where it cannot be imported."""
+    """Import a module. Raises ValueError, with what to install, if that fails."""
     try:
         return import_module(name)
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Files from the network, fetched once: by URL and checksum, or from wherever fsspec reads."""
+"""Downloads files once, by URL and checksum, or from any file system of fsspec."""
 
 from __future__ import annotations
 
@@ -20,50 +20,50 @@ CHUNK_BYTES = 1 << 20
 
 
 def cache_folder() -> Path:
-    """Where fetched files stand: $TUTELAGE_CACHE, or ~/.cache/tutelage."""
+    """The cache of downloaded files and trained models: $TUTELAGE_CACHE, or ~/.cache/tutelage."""
     return Path(os.environ.get("TUTELAGE_CACHE") or Path.home() / ".cache" / "tutelage")
 
 
 def fetch(url: str, sha256: str, instead: str) -> Path:
-    """The file at `url`, from the cache where it was fetched before. `instead` says what to do where it cannot be had.
+    """Download `url`, or return it from the cache. `instead` is the advice of the error message.
 
     Raises:
-        ValueError: the network does not give the file, or what it gives has another checksum.
+        ValueError: the download failed, or the file has another checksum.
     """
     path = cache_folder() / sha256
     if path.exists():
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
-    status(f"fetching {url}")
+    status(f"downloading {url}")
     digest = hashlib.sha256()
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, atomic_file(path) as temporary:
             size = int(answer.headers.get("Content-Length") or 0) or None
-            with temporary.open("wb") as file, track("fetching", size, "bytes") as bar:
+            with temporary.open("wb") as file, track("downloading", size, "bytes") as bar:
                 while chunk := answer.read(CHUNK_BYTES):
                     file.write(chunk)
                     digest.update(chunk)
                     bar.update(len(chunk))
                 if size and file.tell() < size:
-                    raise ConnectionError(f"{file.tell():,} of {size:,} bytes came")
+                    raise ConnectionError(f"received {file.tell():,} of {size:,} bytes")
             if digest.hexdigest() != sha256:
-                raise ValueError(f"{url} is not the file it was: its SHA-256 is {digest.hexdigest()}; {instead}")
+                raise ValueError(f"{url} has changed: its SHA-256 is {digest.hexdigest()}; {instead}")
     except DiskError:
         raise
     except (OSError, HTTPException) as error:
         if isinstance(error, HTTPError):
-            error.close()  # it holds the connection
+            error.close()  # closes the connection
         reason = getattr(error, "reason", error)
-        raise ValueError(f"{url} could not be fetched ({reason}); {instead}") from error
+        raise ValueError(f"{url} could not be downloaded ({reason}); {instead}") from error
     return path
 
 
 def local_file(path: str) -> Path:
-    """A file that a setting names, as one on this machine: one at an address that fsspec opens ("s3://bucket/model") is
-    copied into the cache, under its own name, and copied again where it has changed there.
+    """A local path for a file that a setting names. A URL that fsspec opens ("s3://bucket/model") is copied into the
+    cache under its own name, and copied again when it has changed.
 
     Raises:
-        ValueError: there is nothing to read at the address.
+        ValueError: the URL cannot be read.
     """
     if "://" not in path:
         return Path(path)
@@ -75,11 +75,11 @@ def local_file(path: str) -> Path:
         copy = cache_folder() / "files" / fingerprint(path, mark) / name.rstrip("/").rpartition("/")[2]
         if not copy.exists():
             copy.parent.mkdir(parents=True, exist_ok=True)
-            status(f"fetching {path}")
+            status(f"downloading {path}")
             with system.open(name, "rb") as file, atomic_file(copy) as temporary, temporary.open("wb") as out:
                 shutil.copyfileobj(file, out, CHUNK_BYTES)
     except DiskError:
         raise
-    except Exception as error:  # every system of fsspec raises its own
-        raise ValueError(f"{path} cannot be read ({error}); check the address, and what it takes to sign in") from error
+    except Exception as error:  # every fsspec file system raises its own exceptions
+        raise ValueError(f"{path} cannot be read ({error}); check the URL and your credentials") from error
     return copy

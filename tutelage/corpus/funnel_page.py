@@ -1,4 +1,5 @@
-"""A finished curation to look at: the funnel, lengths, clusters, a sample of what each step dropped; a dataset card."""
+"""The HTML page of a finished curation (funnel, lengths, clusters, samples of dropped documents) and its dataset
+card."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tutelage.corpus.funnel import Account
+from tutelage.corpus.funnel import StepStats
 from tutelage.corpus.shards import RESULT, SUFFIX, corpus_result, read_lines
 from tutelage.corpus.working import DROPPED
 from tutelage.files import write_text
@@ -17,21 +18,22 @@ from tutelage.html import Html, bullets, code, details, facts, heading, page, pa
 from tutelage.ledger import Ledger
 
 PAGE, CARD = "index.html", "README.md"
-SAMPLES_A_REASON, CHARACTERS_SHOWN = 10, 3000
+SAMPLES_PER_REASON, CHARACTERS_SHOWN = 10, 3000
 
 _STYLE = """.funnel{display:block;height:.8em;background:currentColor;opacity:.55;border-radius:2px;min-width:1px}
 pre.drop{white-space:pre-wrap;max-height:24em;overflow:auto}"""
 
 
 def write_pages(out: Path) -> None:
-    """Writes OUT/index.html and OUT/README.md of a finished curation."""
+    """Write OUT/index.html and OUT/README.md of a finished curation."""
     result = corpus_result(out)
-    write_text(out / PAGE, corpus_page(result, sample_drops(out, SAMPLES_A_REASON)))
+    write_text(out / PAGE, corpus_page(result, sample_dropped(out, SAMPLES_PER_REASON)))
     write_text(out / CARD, dataset_card(result))
 
 
-def sample_drops(out: Path, count: int) -> list[dict[str, Any]]:
-    """The first `count` drops of each step and reason, their texts cut: tables with step, reason, detail, id, text."""
+def sample_dropped(out: Path, count: int) -> list[dict[str, Any]]:
+    """The first `count` dropped documents per step and reason, with truncated texts. Each row has the keys step,
+    reason, detail, id, text, characters."""
     rows: list[dict[str, Any]] = []
     for path in sorted((out / DROPPED).rglob(f"*{SUFFIX}")):
         for line in islice(read_lines(path), count):
@@ -42,59 +44,61 @@ def sample_drops(out: Path, count: int) -> list[dict[str, Any]]:
 
 def corpus_page(result: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> str:
     """The page of a curation, from the content of its curation.json."""
-    accounts = [Account.from_dict(one) for one in result["accounts"]]
+    steps = [StepStats.from_dict(plain) for plain in result["steps"]]
     ledger = Ledger.from_dict(result["read"])
     parts = [
-        section("Outcome", _outcome(result, accounts)),
-        section("Funnel", _funnel(accounts), note="Sizes are of what leaves each step; shares are of what was read."),
+        section("Result", _summary(result, steps)),
+        section("Funnel", _funnel(steps), note="Sizes after each step; shares are fractions of the documents read."),
         section("Reading", _reading(ledger)),
-        section("Lengths", _lengths(accounts), note="Documents by their number of words, as read and at the end."),
+        section(
+            "Lengths", _lengths(steps), note="Documents by number of words, before the first and after the last step."
+        ),
         *(
-            [section("Facts", *found, note="What steps found out about the documents kept.")]
-            if (found := _facts(result["facts"]))
+            [section("Metadata", *fields, note="Metadata that steps added to the kept documents.")]
+            if (fields := _metadata(result["metadata"]))
             else []
         ),
-        *([section("Clusters", *clusters)] if (clusters := _clusters(accounts)) else []),
+        *([section("Duplicate clusters", *clusters)] if (clusters := _clusters(steps)) else []),
         section(
-            "Drops", *_drops(accounts, samples), note="The first of every reason; all stand in the folder dropped."
+            "Dropped documents",
+            *_dropped(steps, samples),
+            note=f"The first per reason; the folder {DROPPED} has all of them.",
         ),
-        section("Recipe", code(_toml(result["curation"]))),
+        section("Recipe", code(_toml(result["recipe"]))),
     ]
-    return page(f"Corpus: {result['name']}", parts, _lead(accounts), style=_STYLE)
+    return page(f"Corpus: {result['name']}", parts, _lead(steps), style=_STYLE)
 
 
-def _lead(accounts: Sequence[Account]) -> str:
-    if not accounts:
-        return "The recipe has no steps: what was read was kept."
-    came, left = accounts[0].read, accounts[-1].out
-    share = f" ({left.documents / came.documents:.1%})" if came.documents else ""
-    return (
-        f"Of {came.documents:,} documents {left.documents:,}{share} were kept, {left.words:,} of {came.words:,} words."
-    )
+def _lead(steps: Sequence[StepStats]) -> str:
+    if not steps:
+        return "The recipe has no steps: all documents were kept."
+    read, kept = steps[0].input, steps[-1].output
+    share = f" ({kept.documents / read.documents:.1%})" if read.documents else ""
+    return f"Kept {kept.documents:,} of {read.documents:,} documents{share}, {kept.words:,} of {read.words:,} words."
 
 
-def _outcome(result: Mapping[str, Any], accounts: Sequence[Account]) -> Html:
-    figures = {"files read": f"{result['inputs']:,}", "seconds": f"{result['seconds']:,.1f}"}
-    if accounts:
-        left = accounts[-1].out
-        figures |= {"documents": f"{left.documents:,}", "words": f"{left.words:,}", "bytes": f"{left.bytes:,}"}
-        if left.tokens:
-            figures["tokens"] = f"{left.tokens:,}"
-    warnings = bullets(result["warnings"]) if result["warnings"] else paragraph("Nothing stands out.")
-    return tag("div", facts(figures), heading("Look here"), warnings)
+def _summary(result: Mapping[str, Any], steps: Sequence[StepStats]) -> Html:
+    figures = {"files read": f"{result['input_files']:,}", "seconds": f"{result['seconds']:,.1f}"}
+    if steps:
+        kept = steps[-1].output
+        figures |= {"documents": f"{kept.documents:,}", "words": f"{kept.words:,}", "bytes": f"{kept.bytes:,}"}
+        if kept.tokens:
+            figures["tokens"] = f"{kept.tokens:,}"
+    warnings = bullets(result["warnings"]) if result["warnings"] else paragraph("None.")
+    return tag("div", facts(figures), heading("Warnings"), warnings)
 
 
-def _funnel(accounts: Sequence[Account]) -> Html:
-    if not accounts:
-        return paragraph("There are no steps.")
-    first = accounts[0].read
+def _funnel(steps: Sequence[StepStats]) -> Html:
+    if not steps:
+        return paragraph("The recipe has no steps.")
+    first = steps[0].input
     rows = [_funnel_row("read", "", first, first.documents, "")]
-    for account in accounts:
-        seconds = f"{account.seconds:,.2f}"
-        rows.append(_funnel_row(account.step, account.kind, account.out, first.documents, seconds))
-    header = ("step", "kind", "documents", "share", "", "words", "bytes", "tokens", "seconds of work")
-    whole = table(header, rows, numeric=(2, 3, 5, 6, 7, 8))
-    return tag("div", whole, heading("What was done"), table(*_deeds(accounts), numeric=(2, 3)))
+    for stats in steps:
+        seconds = f"{stats.seconds:,.2f}"
+        rows.append(_funnel_row(stats.step, stats.kind, stats.output, first.documents, seconds))
+    header = ("step", "kind", "documents", "share", "", "words", "bytes", "tokens", "worker seconds")
+    funnel = table(header, rows, numeric=(2, 3, 5, 6, 7, 8))
+    return tag("div", funnel, heading("Dropped and modified"), table(*_changes(steps), numeric=(2, 3)))
 
 
 def _funnel_row(name: str, kind: str, sizes: Any, first: int, seconds: str) -> list[str | Html]:
@@ -114,48 +118,48 @@ def _funnel_row(name: str, kind: str, sizes: Any, first: int, seconds: str) -> l
     ]
 
 
-def _deeds(accounts: Sequence[Account]) -> tuple[list[str], list[list[str]]]:
+def _changes(steps: Sequence[StepStats]) -> tuple[list[str], list[list[str]]]:
     rows: list[list[str]] = []
-    for account in accounts:
-        for reason, dropped in sorted(account.dropped.items(), key=lambda one: (-one[1].sizes.documents, one[0])):
+    for stats in steps:
+        for reason, dropped in sorted(stats.dropped.items(), key=lambda item: (-item[1].sizes.documents, item[0])):
             sizes = dropped.sizes
-            rows.append([account.step, f"dropped: {reason}", f"{sizes.documents:,}", f"{sizes.words:,} words"])
-        for what, noted in sorted(account.noted.items(), key=lambda one: (-one[1].documents, one[0])):
-            change = f"{noted.characters:+,} characters" if noted.characters else ""
-            rows.append([account.step, what, f"{noted.documents:,}", change])
-    return ["step", "what", "documents", "amount"], rows
+            rows.append([stats.step, f"dropped: {reason}", f"{sizes.documents:,}", f"{sizes.words:,} words"])
+        for what, modified in sorted(stats.modified.items(), key=lambda item: (-item[1].documents, item[0])):
+            change = f"{modified.characters:+,} characters" if modified.characters else ""
+            rows.append([stats.step, what, f"{modified.documents:,}", change])
+    return ["step", "change", "documents", "amount"], rows
 
 
 def _reading(ledger: Ledger) -> Html:
     rows = [["records read", f"{ledger.rows_read:,}", ""]]
-    for reason, entry in sorted(ledger.dropped.items(), key=lambda one: -one[1].rows):
+    for reason, entry in sorted(ledger.dropped.items(), key=lambda item: -item[1].rows):
         rows.append([f"not read: {reason}", f"{entry.rows:,}", ", ".join(entry.examples)])
-    for what, note in sorted(ledger.noted.items(), key=lambda one: -one[1].rows):
-        rows.append([f"noted: {what}", f"{note.rows:,}", ", ".join(note.examples)])
-    return table(["", "records", "first at"], [*rows, ["documents", f"{ledger.rows_out:,}", ""]], numeric=(1,))
+    for what, note in sorted(ledger.noted.items(), key=lambda item: -item[1].rows):
+        rows.append([f"note: {what}", f"{note.rows:,}", ", ".join(note.examples)])
+    return table(["", "records", "first examples"], [*rows, ["documents", f"{ledger.rows_out:,}", ""]], numeric=(1,))
 
 
-def _lengths(accounts: Sequence[Account]) -> Html:
-    if not accounts:
-        return paragraph("There are no steps.")
-    came, left = accounts[0].lengths_in, accounts[-1].lengths_out
-    most = max(*came, 1)
-    used = [bin for bin, count in enumerate(came) if count or left[bin]]
+def _lengths(steps: Sequence[StepStats]) -> Html:
+    if not steps:
+        return paragraph("The recipe has no steps.")
+    read, kept = steps[0].input_lengths, steps[-1].output_lengths
+    largest = max(*read, 1)
+    used = [bin for bin, count in enumerate(read) if count or kept[bin]]
     rows: list[list[str | Html]] = []
     for bin in range(used[0], used[-1] + 1) if used else ():
         words = "0" if not bin else "1" if bin == 1 else f"{1 << (bin - 1):,} to {(1 << bin) - 1:,}"
         bars = [
-            tag("span", attributes={"class": "funnel", "style": f"width:{n / most * 12:.2f}em"})
-            for n in (came[bin], left[bin])
+            tag("span", attributes={"class": "funnel", "style": f"width:{n / largest * 12:.2f}em"})
+            for n in (read[bin], kept[bin])
         ]
-        rows.append([words, f"{came[bin]:,}", bars[0], f"{left[bin]:,}", bars[1]])
+        rows.append([words, f"{read[bin]:,}", bars[0], f"{kept[bin]:,}", bars[1]])
     return table(["words", "read", "", "kept", ""], rows, numeric=(1, 3))
 
 
-def _facts(rows: Sequence[Mapping[str, Any]]) -> list[Html]:
+def _metadata(rows: Sequence[Mapping[str, Any]]) -> list[Html]:
     parts: list[Html] = []
     for row in rows:
-        parts.append(heading(f"{row['fact']}, of {row['documents']:,} documents"))
+        parts.append(heading(f"{row['field']} ({row['documents']:,} documents)"))
         if quantiles := row.get("quantiles"):
             parts.append(facts({share: f"{value:g}" for share, value in quantiles.items()}))
         if values := row["values"]:
@@ -164,19 +168,20 @@ def _facts(rows: Sequence[Mapping[str, Any]]) -> list[Html]:
     return parts
 
 
-def _clusters(accounts: Sequence[Account]) -> list[Html]:
+def _clusters(steps: Sequence[StepStats]) -> list[Html]:
     parts: list[Html] = []
-    for account in accounts:
-        figures = account.figures
-        if not figures:
+    for stats in steps:
+        if not stats.details:
             continue
-        plain = {name: f"{value:,}" for name, value in figures.items() if isinstance(value, int)}
-        parts += [heading(account.step), facts(plain)]
-        if sizes := figures.get("cluster_sizes"):
-            parts.append(table(["documents in a cluster", "clusters"], [[k, f"{v:,}"] for k, v in sizes.items()], (1,)))
-        for cluster in figures.get("clusters", []):
-            members = (tag("div", code(one["id"] or "–"), _text(one["text"])) for one in cluster["members"])
-            parts.append(details(f"stands there {cluster['size']:,} times", *members))
+        counts = {
+            name.replace("_", " "): f"{value:,}" for name, value in stats.details.items() if isinstance(value, int)
+        }
+        parts += [heading(stats.step), facts(counts)]
+        if sizes := stats.details.get("cluster_sizes"):
+            parts.append(table(["documents per cluster", "clusters"], [[k, f"{v:,}"] for k, v in sizes.items()], (1,)))
+        for cluster in stats.details.get("clusters", []):
+            members = (tag("div", code(row["id"] or "–"), _text(row["text"])) for row in cluster["members"])
+            parts.append(details(f"{cluster['size']:,} copies", *members))
     return parts
 
 
@@ -184,31 +189,31 @@ def _text(text: str) -> Html:
     return tag("pre", text, attributes={"class": "drop", "tabindex": "0"})
 
 
-def _drops(accounts: Sequence[Account], samples: Sequence[Mapping[str, Any]]) -> list[Html]:
+def _dropped(steps: Sequence[StepStats], samples: Sequence[Mapping[str, Any]]) -> list[Html]:
     parts: list[Html] = []
-    for account in accounts:
-        mine = [row for row in samples if row["step"] == account.step]
-        if mine:
-            parts.append(heading(account.step))
-        for reason in dict.fromkeys(row["reason"] for row in mine):
-            rows = [row for row in mine if row["reason"] == reason]
-            count = account.dropped[reason].sizes.documents if reason in account.dropped else len(rows)
+    for stats in steps:
+        of_step = [row for row in samples if row["step"] == stats.step]
+        if of_step:
+            parts.append(heading(stats.step))
+        for reason in dict.fromkeys(row["reason"] for row in of_step):
+            rows = [row for row in of_step if row["reason"] == reason]
+            count = stats.dropped[reason].sizes.documents if reason in stats.dropped else len(rows)
             shown = (tag("div", tag("p", code(r["id"] or "–"), f" {r['detail']}"), _text(r["text"])) for r in rows)
             parts.append(details(f"{reason}: {count:,}", *shown))
     return parts or [paragraph("Nothing was dropped.")]
 
 
-def _toml(curation: Mapping[str, Any]) -> str:
-    lines = [f"{name} = {_value(value)}" for name, value in curation.items() if name != "steps" and value is not None]
+def _toml(recipe: Mapping[str, Any]) -> str:
+    lines = [f"{name} = {_value(value)}" for name, value in recipe.items() if name != "steps" and value is not None]
     lines += ["", "[steps]"]
-    for name, settings in curation["steps"].items():
+    for name, settings in recipe["steps"].items():
         inner = ", ".join(f"{key} = {_value(value)}" for key, value in settings.items() if value is not None)
         lines.append(f"{name} = {{ {inner} }}")
     return "\n".join(lines) + "\n"
 
 
 def _value(value: Any) -> str:
-    """Plain data as TOML writes it in a line."""
+    """Plain data as inline TOML."""
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_value(inner)}" for key, inner in value.items()) + " }"
     if isinstance(value, list | tuple):
@@ -217,31 +222,28 @@ def _value(value: Any) -> str:
 
 
 def dataset_card(result: Mapping[str, Any]) -> str:
-    """A README that says what the corpus is made of, how, and what was left out."""
-    accounts = [Account.from_dict(one) for one in result["accounts"]]
-    lines = [f"# {result['name']}", "", _lead(accounts), ""]
-    parquet = result["curation"]["output"] == "parquet"
+    """A README with the source of the corpus, its steps, and what was dropped."""
+    steps = [StepStats.from_dict(plain) for plain in result["steps"]]
+    lines = [f"# {result['name']}", "", _lead(steps), ""]
+    parquet = result["recipe"]["output"] == "parquet"
     what = "row of the files `*.parquet`" if parquet else "line of the files `*.jsonl.zst`"
     lines += [f"Made by `tutelage curate` with the recipe below. Each {what} is a document:"]
-    scores = ", `scores` (of that, the numbers)" if parquet else ""
-    lines += [f"`id`, `text`, `meta` (what its source says of it), `facts` (what was found out about it){scores}.", ""]
+    scores = ", `scores` (numeric metadata that steps added)" if parquet else ""
+    lines += [f"`id`, `text`, `meta` (metadata of its source), `facts` (metadata that steps added){scores}.", ""]
     lines += ["| step | kind | documents | words | dropped |", "|---|---|---:|---:|---|"]
-    for account in accounts:
+    for stats in steps:
         reasons = "; ".join(
             f"{reason}: {dropped.sizes.documents:,}"
-            for reason, dropped in sorted(account.dropped.items(), key=lambda one: -one[1].sizes.documents)
+            for reason, dropped in sorted(stats.dropped.items(), key=lambda item: -item[1].sizes.documents)
         )
-        left = account.out
-        lines.append(f"| {account.step} | {account.kind} | {left.documents:,} | {left.words:,} | {reasons} |")
-    ledger = result["read"]
-    unread = sum(entry["rows"] for entry in ledger["dropped"].values())
-    lines += ["", f"Read from {result['inputs']:,} files; {unread:,} records of them were not taken.", ""]
+        kept = stats.output
+        lines.append(f"| {stats.step} | {stats.kind} | {kept.documents:,} | {kept.words:,} | {reasons} |")
+    unread = sum(entry["rows"] for entry in result["read"]["dropped"].values())
+    lines += ["", f"Read from {result['input_files']:,} files; {unread:,} records could not be read.", ""]
     lines += [f"- {warning}" for warning in result["warnings"]]
-    lines += ["", "## What it is not", ""]
-    lines += ["The texts belong to their authors. Whether they may be used, and for what, is not settled by this card;"]
-    lines += [
-        "masking of personal data and removal of harmful text went as far as the steps above say, and no further."
-    ]
-    lines += ["", "## Recipe", "", "```toml", _toml(result["curation"]).rstrip(), "```", ""]
-    lines += [f"Every figure stands in `{RESULT}`; what was dropped, by step and reason, in `{DROPPED}/`.", ""]
+    lines += ["", "## Limits", ""]
+    lines += ["The texts belong to their authors. This card does not settle whether and for what they may be used."]
+    lines += ["Personal data were masked and harmful text was removed only as far as the steps above do so."]
+    lines += ["", "## Recipe", "", "```toml", _toml(result["recipe"]).rstrip(), "```", ""]
+    lines += [f"All statistics are in `{RESULT}`; dropped documents are in `{DROPPED}/`, by step and reason.", ""]
     return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""Compiled loops over the characters and words of many texts. Only `words` and the rules import this, and late: numba
-is of the extra `corpus`, and loading it takes a second.
+"""Compiled loops over the characters and words of many texts. Only `words` and the filters import this, lazily: numba
+is in the extra `corpus`, and importing it takes a second.
 
-All texts stand end to end; each has its range, given by arrays of where it starts and stops.
+All texts are concatenated; arrays of starts and stops give the range of each.
 Shape suffixes: C characters, W words, L lines, N texts.
 """
 
@@ -33,7 +33,7 @@ _DOT, _QUOTE, _CURLY, _SLASH, _COLON, _COMMA = 0x2E, 0x27, 0x2019, 0x2F, 0x3A, 0
 _FEED, _RETURN = 0x0A, 0x0D
 _HYPHENS = (0x2D, 0x2013, 0x2014, 0x7E)
 _JOINTS = (_COLON, _SLASH, 0x3C, 0x3D, 0x3E)  # : / < = >
-_LOWERED = 32  # the bit that tells a small letter of ASCII from its capital
+_LOWERED = 32  # the bit that differs between lower and upper case in ASCII
 
 
 @njit(cache=True, inline="always")
@@ -43,7 +43,7 @@ def _kind(kinds: np.ndarray, code: Any) -> int:
 
 @njit(cache=True)
 def hash_run(codes: np.ndarray, start: int, stop: int) -> Any:
-    """A hash of a run of characters, case and all."""
+    """Case-sensitive hash of codes[start:stop]."""
     value = np.uint64(stop - start)
     for at in range(start, stop):
         value = (value ^ np.uint64(codes[at])) * _MULTIPLIER
@@ -55,8 +55,8 @@ def hash_run(codes: np.ndarray, start: int, stop: int) -> Any:
 def split_spaced(
     codes: np.ndarray, kinds: np.ndarray, text_starts: np.ndarray, text_stops: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """Words between white space: starts int32[W], stops int32[W], hashes uint64[W], the sum of kinds uint16[W], the
-    range of each text's words int64[N] twice."""
+    """Split at white space. Returns starts int32[W], stops int32[W], hashes uint64[W], the union of the character
+    classes uint16[W], and the range of each text's words: first and last, int64[N] each."""
     room = 0
     for text in range(len(text_starts)):
         room += (text_stops[text] - text_starts[text] + 1) // 2
@@ -90,7 +90,7 @@ def split_spaced(
 def split_tokens(
     codes: np.ndarray, kinds: np.ndarray, text_starts: np.ndarray, text_stops: np.ndarray, abbreviations: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """As `split_spaced`, with punctuation and the second halves of contractions as words of their own."""
+    """As `split_spaced`, but punctuation marks and the second halves of contractions are separate words."""
     room = 0
     for text in range(len(text_starts)):
         room += text_stops[text] - text_starts[text]
@@ -132,8 +132,8 @@ def split_tokens(
 def split_plain(
     codes: np.ndarray, kinds: np.ndarray, lowered: np.ndarray, text_starts: np.ndarray, text_stops: np.ndarray
 ) -> tuple[np.ndarray, ...]:
-    """Words to compare texts by, without regard to case and punctuation: starts and stops int32[W], hashes uint64[W],
-    how many each text has int64[N]."""
+    """Words for comparing texts, without case and punctuation. Returns starts and stops int32[W], hashes uint64[W], and
+    the number of words of each text, int64[N]."""
     room = 0
     for text in range(len(text_starts)):
         room += text_stops[text] - text_starts[text]
@@ -175,7 +175,7 @@ def _cut_chunk(
     count: int,
     abbreviations: np.ndarray,
 ) -> int:
-    """Writes the words of what stands between two white spaces behind the first `count` words; gives the new count."""
+    """Append the words of a space-delimited span after the first `count` words. Returns the new count."""
     left, right = begin, end
     while left < right:
         dots = _dots(codes, left, right)
@@ -209,7 +209,7 @@ def _cut_chunk(
 
 @njit(cache=True)
 def _dots(codes: np.ndarray, start: int, stop: int) -> int:
-    """How many full stops stand here in a row."""
+    """The number of consecutive full stops here."""
     at = start
     while at < stop and codes[at] == _DOT:
         at += 1
@@ -218,7 +218,7 @@ def _dots(codes: np.ndarray, start: int, stop: int) -> int:
 
 @njit(cache=True)
 def _ends_word(codes: np.ndarray, kinds: np.ndarray, start: int, dot: int, abbreviations: np.ndarray) -> bool:
-    """Whether the full stop at `dot` is not part of the word before it, as that of an abbreviation or initial is."""
+    """Whether the full stop at `dot` is separate from the word before it, which is no abbreviation or initial."""
     if dot == start:
         return False
     before = _kind(kinds, codes[dot - 1])
@@ -229,14 +229,14 @@ def _ends_word(codes: np.ndarray, kinds: np.ndarray, start: int, dot: int, abbre
 
 @njit(cache=True)
 def is_among(value: Any, choices: np.ndarray) -> Any:
-    """Whether a number is in a sorted array."""
+    """Whether a value is in a sorted array."""
     place = np.searchsorted(choices, value)
     return place < len(choices) and choices[place] == value
 
 
 @njit(cache=True)
 def _contraction(codes: np.ndarray, start: int, stop: int) -> int:
-    """Where the second half of a contraction begins ('s, 'm, 'd, 'll, 're, 've, n't); `stop` where there is none."""
+    """The start of the second half of a contraction ('s, 'm, 'd, 'll, 're, 've, n't); `stop` if there is none."""
     for back in (2, 3):
         mark = stop - back
         if mark >= start and (codes[mark] == _QUOTE or codes[mark] == _CURLY):
@@ -255,7 +255,7 @@ def _contraction(codes: np.ndarray, start: int, stop: int) -> int:
 def _cut_inside(
     codes: np.ndarray, kinds: np.ndarray, start: int, stop: int, starts: np.ndarray, stops: np.ndarray, count: int
 ) -> int:
-    """Cuts a word at hyphens, slashes and the like between letters; never in a web address."""
+    """Split a word at hyphens, slashes and the like between letters, but not inside a URL."""
     begin, at = start, start + 1
     while at < stop - 1:
         width = _infix(codes, kinds, start, at, stop)
@@ -276,7 +276,7 @@ def _cut_inside(
 
 @njit(cache=True)
 def _infix(codes: np.ndarray, kinds: np.ndarray, start: int, at: int, stop: int) -> int:
-    """How many characters here part one word from the next: 0 none, -1 where the whole is a web address."""
+    """The number of characters here that separate two words: 0 for none, -1 if the whole is a URL."""
     code = np.int64(codes[at])
     kind = _kind(kinds, code)
     if kind & (LETTER | NUMBER):
@@ -310,10 +310,13 @@ def split_lines(
     trimmed: bool,
     abbreviations: np.ndarray,
 ) -> tuple[Any, ...]:
-    """The lines that are not blank, without white space around them; where not `trimmed`, all that are not empty, as
-    they stand between line feeds: starts and stops int32[L], hashes uint64[L],
-    words, longest word and sentences int32[L], whether a blank line stands before it bool[L], and the range of each
-    text's lines int64[N] twice."""
+    """Split into lines: if `trimmed`, non-blank lines without surrounding white space; else all non-empty lines between
+    line feeds.
+
+    Returns:
+        starts, stops int32[L]; hashes uint64[L]; words, longest word, sentences int32[L]; whether a blank line
+        precedes, bool[L]; the range of each text's lines: first and last, int64[N] each.
+    """
     room = 0
     for text in range(len(text_starts)):
         for at in range(text_starts[text], text_stops[text]):
@@ -366,8 +369,8 @@ def _words_of_line(codes: np.ndarray, kinds: np.ndarray, start: int, stop: int) 
 
 @njit(cache=True)
 def _sentences(codes: np.ndarray, kinds: np.ndarray, start: int, stop: int, abbreviations: np.ndarray) -> int:
-    """How many sentences a line has: a terminal mark, with or without closing quotes, ends one before white space;
-    full stops of abbreviations and initials do not, nor do rows of dots. What is left over is one more."""
+    """The number of sentences of a line. A terminal mark, with optional closing quotes, ends one before white space,
+    except full stops of abbreviations and initials, and rows of dots. A remainder counts as one more."""
     count, at, word, open_one = 0, start, start, False
     while at < stop:
         kind = _kind(kinds, codes[at])
@@ -381,7 +384,7 @@ def _sentences(codes: np.ndarray, kinds: np.ndarray, start: int, stop: int, abbr
                 at += 1
             last = at + 1 == stop
             if open_one and (last or _kind(kinds, codes[at + 1]) & SPACE):
-                # Asked of the last mark before white space alone, so that a long run of marks takes no square of time.
+                # Checked only at the last mark before white space, so that long runs of marks stay linear in time.
                 alone = dots == 1 and at == mark
                 if last or (dots < 2 and not (alone and not _closes(codes, kinds, word, mark, abbreviations))):
                     count, open_one = count + 1, False
@@ -391,7 +394,8 @@ def _sentences(codes: np.ndarray, kinds: np.ndarray, start: int, stop: int, abbr
 
 @njit(cache=True)
 def _closes(codes: np.ndarray, kinds: np.ndarray, start: int, dot: int, abbreviations: np.ndarray) -> bool:
-    """Whether the full stop at `dot` closes a sentence: its word is neither one capital letter nor an abbreviation."""
+    """Whether the full stop at `dot` ends a sentence: its word is neither a single capital letter nor an
+    abbreviation."""
     while start < dot and _kind(kinds, codes[start]) & EDGE:
         start += 1
     if dot - start == 1 and _kind(kinds, codes[start]) & UPPER:

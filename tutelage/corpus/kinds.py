@@ -1,4 +1,4 @@
-"""What kind of character each character is, as a table that compiled loops look up."""
+"""Character classes, as a lookup table for compiled loops."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import numpy as np
 
 SPACE, BREAK, LETTER, NUMBER = 1, 2, 4, 8
 LOWER, UPPER = 16, 32
-SYMBOL = 64  # punctuation, symbols and control characters: a word of these alone says nothing
+SYMBOL = 64  # punctuation, symbols and control characters: words of these alone are not counted
 TERMINAL = 128  # ends a sentence
-EDGE = 256  # cut off from either end of a word, as brackets, quotes and commas are
-ICON = 512  # a picture: cut out of the middle of a word too
-UNSPACED = 1024  # of a script that is written without spaces: a word by itself where words are compared
+EDGE = 256  # stripped from either end of a word: brackets, quotes, commas ...
+ICON = 512  # pictographs: also cut out of the middle of a word
+UNSPACED = 1024  # of a script without spaces: a word by itself in normalised words
 
-LAST = 0x1FFFF  # all characters above are read as this one: they are rare letters, but for a few marks
+LAST = 0x1FFFF  # all characters above are read as this one; nearly all of them are rare letters
 
-# Of the Unicode property Sentence_Terminal what is in use today: full stops, question and exclamation marks.
+# The part of the Unicode property Sentence_Terminal in modern use: full stops, question and exclamation marks.
 _TERMINALS = ".!?։؟۔܀܁܂߹।॥၊။።፧፨᙮᠃᠉។៕᥄᥅᪨᪩᭚᭛᭞᭟᰻᰼᱾᱿‼‽⁇⁈⁉⸮。꓿꘎꘏꛳꛷꡶꡷꣎꣏꤯꧈꧉꩝꩞꩟꫰꫱꯫﹒﹖﹗！．？｡"
-_BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # where str.splitlines cuts
-# Scripts that are written without spaces, by their first and last characters.
+_BREAKS = "\n\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"  # as str.splitlines
+# Scripts without spaces, by first and last character.
 WITHOUT_SPACES = (
     (0x0E00, 0x0EFF),
     (0x1000, 0x109F),
@@ -34,7 +34,7 @@ _EDGES = "<>…,:;!?¿؟¡_#*&。？！，、；：～·।،۔؛٪'\"`´%§=–
 
 @cache
 def kinds() -> np.ndarray:
-    """The kinds of every character up to LAST, uint16[LAST + 1], bits as named above."""
+    """The classes of every character up to LAST, uint16[LAST + 1], as the bits above."""
     table = np.zeros(LAST + 1, np.uint16)
     for code in range(LAST):
         category = unicodedata.category(chr(code))
@@ -52,7 +52,8 @@ def kinds() -> np.ndarray:
 
 @cache
 def lowered() -> np.ndarray:
-    """The small letter of every character up to LAST, uint32[LAST + 1]; itself where that is none, or more than one."""
+    """The lower case of every character up to LAST, uint32[LAST + 1]; the character itself if there is none, or if it
+    is longer than one character."""
     table = np.arange(LAST + 1, dtype=np.uint32)
     for code in range(LAST):
         small = chr(code).lower()

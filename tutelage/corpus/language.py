@@ -1,7 +1,7 @@
-"""What language a text is in, how sure that is, and how much of the text is.
+"""Language identification: the language of a text, its probability, and the fraction of the text in that language.
 
-The model that comes along with py3langid (140 languages, byte n-grams, naive Bayes) is run by a compiled loop over its
-tables, with the same result; any fastText model of languages can be named instead.
+The bundled model of py3langid (140 languages, byte n-grams, naive Bayes) runs in a compiled loop over its tables, with
+the same result. A fastText language model can be used instead.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tutelage.corpus.extras import load
 from tutelage.corpus.fetch import local_file
 from tutelage.corpus.rules.checks import Check, drop_broken
 
-UNKNOWN = "und"  # as ISO 639 writes "undetermined": nothing in the text speaks for any language
-_CHUNK = 300  # characters, about as many as a language can be told by with some certainty
+UNKNOWN = "und"  # ISO 639 "undetermined": no feature of any language in the text
+_CHUNK = 300  # characters; about the least from which a language can be identified with some certainty
 _FASTTEXT_LABEL = "__label__"
 
 
 class Found(NamedTuple):
-    """The language of each of N texts, and how probable it is, float64[N]."""
+    """The language of each of N texts, and its probability, float64[N]."""
 
     languages: list[str]
     confidences: np.ndarray
@@ -36,14 +36,14 @@ Identify = Callable[[Sequence[str]], Found]
 
 
 class LanguageSettings(Settings, tag="language", tag_field="kind", frozen=True, kw_only=True):
-    """Each document is described by its `language` and `language_confidence`, and dropped where it is not one to keep.
+    """Adds the metadata fields `language` and `language_confidence`, and drops documents in other languages.
 
-    keep:       languages by their codes, as "en"; all where left out.
-    confidence: at least so probable. What a probability means differs with the model: FineWeb asks for 0.65, CCNet for
-                0.5 of a fastText model, C4 for 0.99 of langdetect.
-    share:      at least this share of the characters is in the document's language, judged in pieces of about 300
-                characters; `language_share` then says how much. Not judged where left out.
-    model:      a file that fastText reads, with labels as __label__en; py3langid's own model where left out.
+    keep:       language codes such as "en"; default: all.
+    confidence: minimum probability. Its meaning depends on the model: FineWeb uses 0.65 and CCNet 0.5 with fastText
+                models, C4 0.99 with langdetect.
+    share:      minimum fraction of characters in the language of the document, identified in chunks of about 300
+                characters. Adds the field `language_share`. Default: not checked.
+    model:      a fastText model with labels such as __label__en; default: the model of py3langid.
     """
 
     keep: tuple[str, ...] | None = None
@@ -55,11 +55,15 @@ class LanguageSettings(Settings, tag="language", tag_field="kind", frozen=True, 
         for name in ("confidence", "share"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
-                raise SettingsError(f"{name} is {value}; it is a share, from 0 to 1")
+                raise SettingsError(f"{name} is {value}; it must be from 0 to 1")
 
 
 def language(settings: LanguageSettings) -> Step:
-    """The step of these settings; ValueError where the model cannot be had, or does not know a language to keep."""
+    """Identify languages and filter by them (CCNet, arXiv 1911.00359, section 3.2; py3langid).
+
+    Raises:
+        ValueError: the model is not available, or does not know a language to keep.
+    """
     identify, known = identifier(settings.model)
     for code in settings.keep or ():
         if code not in known:
@@ -68,21 +72,21 @@ def language(settings: LanguageSettings) -> Step:
     def step(batch: DocumentBatch) -> None:
         texts = batch.texts
         found = identify(texts)
-        facts: dict[str, Sequence[str | float]] = {
+        fields: dict[str, Sequence[str | float]] = {
             "language": found.languages,
             "language_confidence": found.confidences.round(4).tolist(),
         }
         unsure = found.confidences < settings.confidence
-        checks = [Check("language not sure", unsure, found.confidences)]
+        checks = [Check("low language confidence", unsure, found.confidences)]
         if settings.share is not None:
             shares = language_shares(texts, found.languages, identify)
-            facts["language_share"] = shares.round(4).tolist()
-            checks.append(Check("in several languages", shares < settings.share, shares))
-        batch.describe(facts)
+            fields["language_share"] = shares.round(4).tolist()
+            checks.append(Check("mixed languages", shares < settings.share, shares))
+        batch.add_metadata(fields)
         if settings.keep is not None:
             other = [place for place, code in enumerate(found.languages) if code not in settings.keep]
             kept = np.delete(np.arange(len(batch)), other)
-            batch.drop(other, "another language", [found.languages[place] for place in other])
+            batch.drop(other, "other language", [found.languages[place] for place in other])
             checks = [Check(check.reason, check.broken[kept], check.figures[kept]) for check in checks]
         drop_broken(batch, checks)
 
@@ -90,8 +94,7 @@ def language(settings: LanguageSettings) -> Step:
 
 
 def language_shares(texts: Sequence[str], languages: Sequence[str], identify: Identify) -> np.ndarray:
-    """Of each text, the share of its characters that stands in pieces of the given language, float64[N]; 0 of an empty
-    text."""
+    """Per text, the fraction of its characters in chunks of the given language, float64[N]; 0 for an empty text."""
     pieces = [(place, piece) for place, text in enumerate(texts) for piece in chunks(text)]
     found = identify([piece for _, piece in pieces]).languages
     same, whole = np.zeros(len(texts)), np.zeros(len(texts))
@@ -102,7 +105,7 @@ def language_shares(texts: Sequence[str], languages: Sequence[str], identify: Id
 
 
 def chunks(text: str) -> list[str]:
-    """Whole lines of a text together until they have about 300 characters; a longer line is a piece by itself."""
+    """Join lines of a text into chunks of about 300 characters; a longer line is a chunk by itself."""
     made: list[str] = []
     length = _CHUNK
     for line in text.splitlines():
@@ -119,7 +122,8 @@ def chunks(text: str) -> list[str]:
 
 @lru_cache(maxsize=4)
 def identifier(model: str | None = None) -> tuple[Identify, frozenset[str]]:
-    """What finds the language of texts, and the languages it knows; ValueError where the model cannot be read."""
+    """A function that identifies languages, and the languages that it knows. Raises ValueError if the model is
+    unreadable."""
     return _of_py3langid() if model is None else _of_fasttext(local_file(model))
 
 
@@ -127,7 +131,7 @@ def _of_py3langid() -> tuple[Identify, frozenset[str]]:
     loaded, loops = load("py3langid.langid"), load("tutelage.corpus.language_loops")
     model = loaded.LanguageIdentifier.from_model_file(loaded.MODEL_FILE, norm_probs=True)
     labels = list(dict.fromkeys(model.nb_classes))
-    # A language may stand there more than once, for two ways to write it: their probabilities are added.
+    # A language may occur more than once, for two scripts: add their probabilities.
     of_label = np.array([labels.index(code) for code in model.nb_classes])
     tables = (
         np.asarray(model.tk_nextmove), np.asarray(model.tk_row, np.int64), np.asarray(model.tk_output, np.int64),
@@ -138,7 +142,7 @@ def _of_py3langid() -> tuple[Identify, frozenset[str]]:
         spelled = [_spell(text) for text in texts]
         stops = np.cumsum([len(one) for one in spelled], dtype=np.int64)
         scores, known = loops.scores(np.frombuffer(b"".join(spelled), np.uint8), stops, *tables)
-        # The temperature that py3langid was calibrated with: the square root of the number of bytes.
+        # py3langid is calibrated with this temperature: the square root of the number of bytes.
         scores /= np.sqrt(np.maximum(np.diff(stops, prepend=0), 1))[:, None]
         shares = np.exp(scores - scores.max(axis=1, keepdims=True))
         shares /= shares.sum(axis=1, keepdims=True)
@@ -167,10 +171,10 @@ def _of_fasttext(path: Path) -> tuple[Identify, frozenset[str]]:
 
 
 def load_fasttext(path: Path) -> Any:
-    """The fastText model in a file; ValueError where it is not there or is none."""
+    """The fastText model in a file. Raises ValueError if it is missing or not one."""
     if not path.is_file():
-        raise ValueError(f"model: there is no file {path}; give a model that fastText wrote (.bin or .ftz)")
+        raise ValueError(f"model: there is no file {path}; name a fastText model (.bin or .ftz)")
     try:
         return load("fasttext").load_model(str(path))
     except (ValueError, RuntimeError) as error:
-        raise ValueError(f"model: {path} is not a model that fastText reads ({error})") from error
+        raise ValueError(f"model: {path} is not a fastText model ({error})") from error

@@ -1,4 +1,4 @@
-"""The compiled loop that weighs the byte n-grams of texts. Imported late, as `tutelage.corpus.kernels` is."""
+"""The compiled loop that scores byte n-grams of texts. Imported lazily, as `tutelage.corpus.kernels` is."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def scores(
     weights: np.ndarray,
     priors: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The score of each language for each of N texts, float64[N, languages], and whether anything spoke for any,
+    """The score of each language for each of N texts, float64[N, languages]; and whether any feature was found,
     bool[N].
 
-    spelled:    uint8, all texts end to end, each up to its place in `stops`, int64[N].
+    spelled:    uint8, all texts concatenated; text i ends at stops[i], int64[N].
     next_state: the automaton: the state after `state` and a byte is next_state[rows[state] * 256 + byte].
-    outputs:    the n-gram found on coming to a state; below 0 none.
+    outputs:    the n-gram that a state completes; below 0: none.
     weights:    float32[n-grams, languages], the log-probability of each n-gram in each language.
     priors:     float32[languages].
     """

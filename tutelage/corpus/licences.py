@@ -1,4 +1,4 @@
-"""Under which licence a page or a file of code says that it stands."""
+"""Detects the licence that a page or a source file declares."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from html import unescape
 from typing import NamedTuple
 
 _CREATIVE = re.compile(r"creativecommons\.org/(licen[sc]es|publicdomain)/([a-z+-]{2,12})(?:/(\d\.\d))?", re.IGNORECASE)
-# Where a page names its own licence: a link with rel=license, or a field of its data. Attributes come in any order.
+# A page declares its licence in a link with rel=license, or in a data field. Attributes come in any order.
 _TAG = re.compile(r"<(?:a|link)\b([^<>]{0,2000})>", re.IGNORECASE)
 _REL = re.compile(r"\brel\s*=\s*[\"']?[^\"'>]{0,200}\blicen[sc]e\b", re.IGNORECASE)
 _DATA = re.compile(r"[\"'](?:dct?:|cc:|schema:)?licen[sc]e[\"']\s*:\s*[\"']([^\"']{1,300})[\"']", re.IGNORECASE)
 _META = re.compile(r"<meta\b[^<>]{0,300}(?:dc\.rights|dcterms\.licen[sc]e|license)[^<>]{0,600}>", re.IGNORECASE)
 
 _SPDX = re.compile(r"SPDX-License-Identifier:\s*([A-Za-z0-9.+() -]{1,200})")
-_HEAD = 4000  # characters: a licence stands at the top of a file
+_HEAD = 4000  # characters; a licence is at the top of a file
 _NAMED_FILE = re.compile(
     r"(?:(?:un)?licen[sc]e|copying)(?![\w.-]*\.(?:py|js|ts|c|h|cc|cpp|rs|go|java|json|ya?ml|toml|xml|css|rb|php|sh)$)"
     r"(?:[-_.][\w.-]*)?$",
     re.IGNORECASE,
 )
-_CHOICE = re.compile(r"(licen[sc]e|copying)[-_]\w", re.IGNORECASE)  # LICENSE-MIT beside LICENSE-APACHE: either of them
-# What package metadata say where the licence stands elsewhere, or where there is none.
+_CHOICE = re.compile(r"(licen[sc]e|copying)[-_]\w", re.IGNORECASE)  # LICENSE-MIT beside LICENSE-APACHE: a choice
+# Values in package metadata that refer to another file, or mean that there is no licence.
 _UNNAMED = ("see ", "file", "unknown", "none", "unlicensed", "other", "custom")
 _CLASSIFIED = {
     "MIT License": "MIT", "Apache Software License": "Apache-2.0", "BSD License": "BSD-3-Clause",
@@ -41,7 +41,7 @@ _SPELLED = {
 _LONGEST_EXPRESSION = 200  # characters
 _EXPRESSION = re.compile(r"\(|\)|\b(?:AND|OR|WITH)\b|[^\s()]+", re.IGNORECASE)
 _SPACE = re.compile(r"[\s/*#;%!\"'<>-]+")
-# A sentence that each licence, or the note that it asks for, holds word for word; read without signs and case.
+# A sentence that each licence, or its notice, contains verbatim; compared without punctuation and case.
 _NOTES = (
     ("AGPL-3.0", "gnu affero general public license", ""),
     ("LGPL-3.0", "gnu lesser general public license", "version 3"),
@@ -67,15 +67,15 @@ _NOTES = (
 
 
 class Licence(NamedTuple):
-    """A licence by its SPDX name. Not `sure`: a link to it stands on the page, but not as the licence of the page."""
+    """A licence by its SPDX name. `sure` is False for a link to it that is not marked as the licence of the page."""
 
     name: str
     sure: bool
 
 
 def page_licence(page: str) -> Licence | None:
-    """The Creative Commons licence of a page of HTML. Of several that it names for itself, the one with most
-    conditions; links that do not say what they are for count only where all lead to one licence."""
+    """The Creative Commons licence of an HTML page. If it declares several, the one with the most conditions. Unmarked
+    links count only if all point to the same licence."""
     if "creativecommons.org" not in page:
         return None
     named: set[str] = set()
@@ -109,7 +109,7 @@ def _conditions(name: str) -> int:
 
 
 def licence_text(text: str) -> str | None:
-    """The licence whose text, or note, stands first in a file such as LICENSE; below, the GPL speaks of others."""
+    """The licence whose text or notice comes first in a file such as LICENSE. The GPL mentions others further down."""
     words = _SPACE.sub(" ", text[:_HEAD].lower())
     found = [(words.find(sentence), place) for place, (_, sentence, also) in enumerate(_NOTES) if also in words]
     first = min((one for one in found if one[0] >= 0), default=None)
@@ -117,27 +117,27 @@ def licence_text(text: str) -> str | None:
 
 
 def is_about_licences(name: str) -> bool:
-    """Whether a file of a source tree, by its name, says under which licence others stand."""
+    """Whether a file, by its name, declares the licence of a source tree."""
     return bool(_NAMED_FILE.match(name)) or name in _METADATA
 
 
 def folder_licence(files: Mapping[str, str]) -> str | None:
-    """The licence of a folder by its files that `is_about_licences` picks, name -> text: what package metadata name,
-    else the LICENSE and COPYING files; several of these hold together, unless they are named for a choice. "" where
-    there is such a file and nobody knows its licence, None where the folder says nothing."""
+    """The licence of a folder, from its licence files (name -> text): by package metadata, else by LICENSE and COPYING
+    files. Several of these are joined by AND, or by OR if their names mark a choice. "" for an unknown licence, None if
+    the folder declares none."""
     for name, read in _METADATA.items():
         if name in files and (named := read(files[name])):
             return named
     texts = {name: licence_text(text) for name, text in files.items() if _NAMED_FILE.match(name)}
     names = sorted({one for one in texts.values() if one})
-    if any(name.startswith("LGPL") for name in names):  # its text adds to the GPL's, which then stands beside it
+    if any(name.startswith("LGPL") for name in names):  # it supplements the GPL, which is in a file beside it
         names = [name for name in names if not name.startswith("GPL")]
     chosen = all(_CHOICE.match(name) for name, one in texts.items() if one)
     return (" OR " if chosen else " AND ").join(names) if texts else None
 
 
 def _plain_name(said: object) -> str | None:
-    """A licence as package metadata name it; None where they only say where it stands, or that there is none."""
+    """The licence in package metadata; None if they refer to another file or declare no licence."""
     if isinstance(said, dict):
         said = said.get("text") or said.get("type") or said.get("name")
     if isinstance(said, list):
@@ -190,8 +190,8 @@ _METADATA = {
 
 
 def licence_fits(expression: str, fits: Callable[[str], bool]) -> bool:
-    """Whether a licence suffices, given as an SPDX expression, where `fits` says it of single ones: of "A OR B" either
-    does, of "A AND B" only both. What is no expression ("MIT style") is a single one."""
+    """Evaluate an SPDX expression with `fits` for single licences: "A OR B" needs one of the two, "A AND B" both. Text
+    that is not an expression ("MIT style") counts as a single licence."""
     tokens = _EXPRESSION.findall(expression[:_LONGEST_EXPRESSION])
     if not any(token.upper() in ("AND", "OR", "WITH") for token in tokens):
         return fits(expression.strip(" ()"))
@@ -229,7 +229,7 @@ def licence_fits(expression: str, fits: Callable[[str], bool]) -> bool:
 
 
 def code_licence(text: str) -> str | None:
-    """The licence at the top of a file of code: what it names by SPDX, or the one whose words stand there."""
+    """The licence in the header of a source file: by SPDX identifier, else by licence text."""
     head = text[:_HEAD]
     if spdx := _SPDX.search(head):
         return " ".join(spdx[1].split()).rstrip(" -") or None  # "-->" ends a remark

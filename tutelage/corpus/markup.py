@@ -1,6 +1,6 @@
-"""Tables and formulas of a page, written so that plain text can hold them: rows with bars, TeX between dollars.
+"""Tables and formulas of a page as plain text: rows with bars, TeX between dollar signs.
 
-Lists of nodes are walked as `.values()`: each step of walking the list itself asks the tree anew.
+Node lists are iterated as `.values()`: iterating the list itself queries the tree at every step.
 """
 
 from __future__ import annotations
@@ -8,23 +8,23 @@ from __future__ import annotations
 import re
 from typing import Any
 
-# Formulas come wrapped: once for the eye and once for machines. The wrapper goes, so that each is read once.
+# Formulas come in wrappers that hold a visual and a machine-readable form. The whole wrapper is replaced.
 _WRAPPED = ".mwe-math-element, .katex-display, .katex, .MathJax_Display, .MathJax_Preview, .MathJax, mjx-container"
 _FORMULAS = f"{_WRAPPED}, math, script[type^='math/tex'], img.latex, img.tex"
 _MARKED = "table, math, script[type^='math/tex'], img.tex, img.latex"
 _STYLE = re.compile(r"^\{\\(?:display|text)style\s*(.*)\}$", re.DOTALL)
-_MAX_CELL = 300  # characters; what holds more is laid out with a table and no table
+_MAX_CELL = 300  # characters; a table with longer cells is page layout
 _MAX_CELLS = 5000
 
 
 def mark(tree: Any) -> bool:
-    """Changes the tree of a page in place: formulas become TeX, tables of data become lines of cells. False where there
-    is neither."""
+    """Change the tree of a page in place: formulas become TeX, data tables become lines of cells. Returns False if
+    there is neither."""
     kinds = {element.tag for element in tree.body.query_selector_all(_MARKED).values()}
     if kinds - {"table"}:
         _mark_formulas(tree)
     if "table" in kinds:
-        for table in reversed(tree.body.query_selector_all("table").values()):  # inner ones stand behind outer ones
+        for table in reversed(tree.body.query_selector_all("table").values()):  # inner tables come after outer ones
             if lines := table_lines(table):
                 block = tree.create_element("pre")
                 block.text = "\n".join(lines)
@@ -46,13 +46,13 @@ def _mark_formulas(tree: Any) -> None:
 
 
 def _tex(element: Any) -> tuple[str, bool]:
-    """The TeX of a formula, and whether it stands on a line of its own; no TeX for a mere preview."""
+    """The TeX of a formula, and whether it is a display formula; no TeX for a preview."""
     name = (element.class_name or "") + (element.getattr("type") or "")
     display = ("isplay" in name and "math-element" not in name) or element.getattr("display") == "block"
     if element.tag == "script":
         return " ".join((element.text or "").split()), "mode=display" in name
     if "MathJax" in name:
-        return "", False  # its source stands in a script beside it
+        return "", False  # its source is in a script element beside it
     noted = element.query_selector("annotation[encoding='application/x-tex']")
     maths = element if element.tag == "math" else element.query_selector("math")
     if noted is not None:
@@ -68,7 +68,7 @@ def _tex(element: Any) -> tuple[str, bool]:
 
 
 def _linear(node: Any, depth: int = 0) -> str:
-    """MathML without a source, on one line as TeX would have it."""
+    """MathML without TeX source, linearised in TeX-like form."""
     if depth > 50:
         return ""
     if node.tag == "#text":
@@ -92,7 +92,7 @@ def _linear(node: Any, depth: int = 0) -> str:
 
 
 def table_lines(table: Any) -> list[str] | None:
-    """The rows of a table of data, cells between bars; None for one that only lays out a page."""
+    """The rows of a data table, cells between bars; None for a layout table."""
     if table.query_selector("table, form, h1, h2, pre, article") is not None:
         return None
     rows: list[list[str]] = []

@@ -1,6 +1,6 @@
-"""Corpora mixed in given shares, for one stage of training after the other: how much of each, how often, in what order.
+"""Mixes corpora in given shares, for one or more training stages.
 
-A mix is a corpus like any other: documents in files, shuffled, the same for the same recipe wherever it is made.
+A mix is a corpus itself: shuffled documents in files. The same recipe always gives the same mix.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ import msgspec
 from tutelage import __version__
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, to_plain
 from tutelage.corpus.shards import (
+    FORMAT,
     RESULT,
     SUFFIX,
     compressed_lines,
     corpus_files,
-    finished,
+    is_current,
     read_documents,
     read_lines,
+    read_result,
     to_row,
 )
 from tutelage.corpus.text import file_hash
@@ -38,12 +40,12 @@ _HASH_RANGE = 1 << 64
 _COUNTED_AT_ONCE = 256  # documents
 
 
-class Source(Settings, frozen=True, kw_only=True):
-    """A corpus to take from.
+class MixSource(Settings, frozen=True, kw_only=True):
+    """A corpus to draw from.
 
-    path:   its folder, as `tutelage curate` made it.
-    epochs: how often a stage may go over it at most. Up to four passes are worth nearly as much as new text
-            (Muennighoff et al. 2023, arXiv 2305.16264).
+    path:   a folder of `tutelage curate`.
+    epochs: maximum number of epochs per stage. Up to four epochs are worth nearly as much as new text (Muennighoff et
+            al. 2023, arXiv 2305.16264).
     """
 
     path: str
@@ -51,12 +53,12 @@ class Source(Settings, frozen=True, kw_only=True):
 
 
 class MixStage(Settings, frozen=True, kw_only=True):
-    """What one stage reads.
+    """The mix of one training stage.
 
-    shares:     source -> its share of the text; they need not sum to one.
-    amount:     how much, in `Mix.unit`; where left out, as much as the epochs of the sources allow.
-    long:       documents of so many units or more are long, and
-    long_times: are taken that much more often than others, as for a stage that lengthens the context.
+    shares:     source -> its share of the text; they need not sum to 1.
+    amount:     how much text, in `Mix.unit`; default: as much as the epochs of the sources allow.
+    long:       documents of at least this many units are long.
+    long_times: upsampling factor of long documents, for a stage that extends the context.
     """
 
     shares: dict[str, float]
@@ -66,26 +68,26 @@ class MixStage(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if not self.shares or min(self.shares.values()) < 0 or not sum(self.shares.values()) > 0:
-            raise SettingsError("shares names at least one source, with a share above 0, and none below")
+            raise SettingsError("shares must name at least one source with a share above 0, and no negative share")
         if (self.amount is not None and self.amount <= 0) or self.long_times <= 0:
             raise SettingsError("amount and long_times must be above 0")
         if (self.long is None) != (self.long_times == 1.0):
-            raise SettingsError("long and long_times go together: which documents, and how much more often")
+            raise SettingsError("set both long and long_times, or neither")
 
 
 class Mix(Settings, frozen=True, kw_only=True):
-    """A recipe for mixing.
+    """A mixing recipe.
 
-    sources:   the corpora, each under a name.
-    stages:    the tables, each under the name of the stage that reads it; each becomes a corpus of its own.
-    unit:      what shares and amounts count: "words", or "tokens" of
-    tokenizer: a model's folder, or a `tokenizer.json`.
-    seed:      sets the order.
-    shard_mib: the size of the files, before compression.
+    sources:   name -> corpus.
+    stages:    name -> mix of that training stage; each becomes a corpus of its own.
+    unit:      unit of shares and amounts: "words", or "tokens" of `tokenizer`.
+    tokenizer: a model folder, or a `tokenizer.json`.
+    seed:      seed of the order.
+    shard_mib: size of the files before compression.
     """
 
     name: str
-    sources: dict[str, Source]
+    sources: dict[str, MixSource]
     stages: dict[str, MixStage]
     unit: Literal["words", "tokens"] = "words"
     tokenizer: str | None = None
@@ -94,23 +96,23 @@ class Mix(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if (self.unit == "tokens") != (self.tokenizer is not None):
-            raise SettingsError('unit = "tokens" and a tokenizer go together')
+            raise SettingsError('set both unit = "tokens" and tokenizer, or neither')
         for stage, table in self.stages.items():
             for name in table.shares:
                 if name not in self.sources:
-                    raise SettingsError(f"stages.{stage}.shares names '{name}', which [sources] does not have")
+                    raise SettingsError(f"stages.{stage}.shares names '{name}', which is not in [sources]")
 
 
 @dataclass(frozen=True)
 class Allotment:
-    """How much of a source a stage takes: `amount` units, which is `epochs` passes over what it holds."""
+    """How much of a source a stage uses: `amount` units, which is `epochs` epochs of the source."""
 
     amount: float
     epochs: float
 
 
 def load_mix(path: Path, overrides: list[str]) -> Mix:
-    """Reads a recipe for mixing; SettingsError where it cannot be used. Folders are told as inputs of curation are."""
+    """Read a mixing recipe. Raises SettingsError if it is invalid. Folders are resolved as in `load_curation`."""
     table = read_toml(path)
     _find_sources(table, path.parent)
     table = apply_overrides(table, overrides)
@@ -128,26 +130,29 @@ def _find_sources(table: dict[str, Any], folder: Path) -> None:
 def allot(
     shares: Mapping[str, float], available: Mapping[str, float], epochs: Mapping[str, float], amount: float | None
 ) -> dict[str, Allotment]:
-    """How much of each source to take. A source of which its share is more than its `epochs` passes hold gives these,
-    and the others fill its place in proportion to their shares.
+    """How much of each source to use. A source too small for its share is capped at its `epochs`; the others fill the
+    gap in proportion to their shares.
 
-    available: what each source holds, in the unit of `amount`. `amount` None: the most that keeps all shares exact.
+    available: size of each source, in the unit of `amount`.
+    amount:    None: the largest amount at which all shares are exact.
+
+    Example: equal shares of a (available 10) and b (available 100), 1 epoch each, amount 60 -> a 10, b 50.
 
     Raises:
-        ValueError: a source holds nothing; or all of them together do not hold the amount.
+        ValueError: a source is empty; or all sources together are smaller than the amount.
     """
     wanted = {name: share for name, share in shares.items() if share > 0}
     for name in wanted:
         if available[name] <= 0:
-            raise ValueError(f"source '{name}' holds nothing to take; leave it out of the shares")
+            raise ValueError(f"source '{name}' is empty; remove it from the shares")
     room = {name: available[name] * epochs[name] for name in wanted}
     total = sum(wanted.values())
     if amount is None:
         amount = min(room[name] * total / share for name, share in wanted.items())
     elif amount > sum(room.values()) * (1 + 1e-9):
         raise ValueError(
-            f"all sources, each as often as its epochs allow, hold {sum(room.values()):,.0f}, and {amount:,.0f} is "
-            "asked for; lower the amount, allow more epochs, or add text"
+            f"amount is {amount:,.0f}, but all sources at their maximum epochs hold {sum(room.values()):,.0f}; lower "
+            "the amount, allow more epochs, or add text"
         )
     taken: dict[str, float] = {}
     while open_ := [name for name in wanted if name not in taken]:
@@ -158,29 +163,27 @@ def allot(
 
 
 def mix(recipe: Mix, out: Path) -> dict[str, Any]:
-    """Makes the corpus of every stage that is not made, in OUT/STAGE; gives the content of each one's curation.json.
+    """Write the corpus of every stage that is not up to date to OUT/STAGE. Returns the curation.json of each.
 
     Raises:
-        ValueError: a source is no finished corpus; or as `allot`.
-        DiskError: the disk refuses.
+        ValueError: a source is not a finished corpus; or as `allot`.
+        DiskError: reading or writing failed.
     """
     files = {name: corpus_files(Path(source.path)) for name, source in recipe.sources.items()}
-    held = {name: [file_hash(file) for file in own] for name, own in files.items()}
+    hashes = {name: [file_hash(file) for file in source_files] for name, source_files in files.items()}
     results = {}
     for name, stage in recipe.stages.items():
-        marks = {source: held[source] for source in stage.shares}
-        mark = fingerprint(
-            __version__, name, to_plain(stage), to_plain(recipe.sources), marks, recipe.unit, recipe.seed
-        )
-        mark = fingerprint(mark, recipe.shard_mib, recipe.tokenizer)
-        done = finished(out / name)
-        if done is None or done["fingerprint"] != mark:
-            done = _make_stage(recipe, name, files, out / name, mark)
-        results[name] = done
+        contents = {source: hashes[source] for source in stage.shares}
+        settings = [name, to_plain(stage), to_plain(recipe.sources), recipe.unit, recipe.seed]
+        key = fingerprint(__version__, FORMAT, settings, contents, recipe.shard_mib, recipe.tokenizer)
+        result = read_result(out / name)
+        if result is None or not is_current(result) or result["fingerprint"] != key:
+            result = _make_stage(recipe, name, files, out / name, key)
+        results[name] = result
     return results
 
 
-def _make_stage(recipe: Mix, name: str, files: Mapping[str, list[Path]], out: Path, mark: str) -> dict[str, Any]:
+def _make_stage(recipe: Mix, name: str, files: Mapping[str, list[Path]], out: Path, key: str) -> dict[str, Any]:
     stage, began = recipe.stages[name], time.perf_counter()
     measure = _measure(recipe)
     weigh = _weights(stage)
@@ -193,14 +196,14 @@ def _make_stage(recipe: Mix, name: str, files: Mapping[str, list[Path]], out: Pa
     epochs = {source: recipe.sources[source].epochs for source in stage.shares}
     allotted = allot(stage.shares, available, epochs, stage.amount)
     taken = {source: {"documents": 0, recipe.unit: 0} for source in allotted}
-    passes = max(one.epochs for one in allotted.values()) * max(1.0, stage.long_times)
-    shards = max(1, math.ceil(characters * min(passes, 64.0) / (recipe.shard_mib * 2**20)))
+    most_epochs = max(allotment.epochs for allotment in allotted.values()) * max(1.0, stage.long_times)
+    shards = max(1, math.ceil(characters * min(most_epochs, 64.0) / (recipe.shard_mib * 2**20)))
     with atomic_folder(out) as folder, track(f"{recipe.name}: {name}", len(allotted), "sources") as bar:
         with ExitStack() as stack:
             parts = [folder / f"part{number:05d}" for number in range(shards)]
             streams = [stack.enter_context(compressed_lines(part)) for part in parts]
-            for source, one in allotted.items():
-                for document, size in drawn(measure(_documents(files[source])), one.epochs, weigh):
+            for source, allotment in allotted.items():
+                for document, size in drawn(measure(_documents(files[source])), allotment.epochs, weigh):
                     order = _order(recipe.seed, name, source, document)
                     facts = {**document.facts, "source": source}
                     streams[order * shards // _HASH_RANGE].write(
@@ -212,20 +215,22 @@ def _make_stage(recipe: Mix, name: str, files: Mapping[str, list[Path]], out: Pa
         for number, part in enumerate(parts):
             _sort(part, folder / f"{number:05d}{SUFFIX}")
         result = _result(recipe, name, allotted, available, taken, shards) | {
-            "fingerprint": mark,
+            "fingerprint": key,
             "seconds": time.perf_counter() - began,
         }
         write_json(folder / RESULT, result, sort=False)
-    status(f"{recipe.name}: {name} is in {out}")
+    status(f"{recipe.name}: wrote {name} to {out}")
     return result
 
 
 def drawn(
     documents: Iterator[tuple[Document, int]], epochs: float, weigh: Callable[[int], float]
 ) -> Iterator[tuple[Document, int]]:
-    """Documents as often as they are taken: each the whole number of times that its weight gives, and once more where
-    the sizes of those drawn would otherwise fall behind. Of the documents of each weight, what is drawn is within one
-    document of what it should be."""
+    """Repeat documents to reach `epochs`: each floor(epochs * weight) times, and once more whenever the total size
+    falls behind. The total size per weight is within one document of its target.
+
+    Example: epochs 1.5, weight 1, four documents of equal size -> 2, 1, 2 and 1 copies.
+    """
     owed: dict[float, float] = {}
     for document, size in documents:
         exact = epochs * weigh(size)
@@ -245,17 +250,17 @@ def _documents(files: list[Path]) -> Iterator[Document]:
 
 
 def _measure(recipe: Mix) -> Callable[[Iterator[Document]], Iterator[tuple[Document, int]]]:
-    """Puts beside each document its size in the recipe's unit."""
+    """A function that pairs each document with its size in the unit of the recipe."""
     count = token_count(recipe.tokenizer)
 
     def measure(documents: Iterator[Document]) -> Iterator[tuple[Document, int]]:
-        some: list[Document] = []
+        pending: list[Document] = []
         for document in documents:
-            some.append(document)
-            if len(some) == _COUNTED_AT_ONCE:
-                yield from zip(some, sizes(some), strict=True)
-                some = []
-        yield from zip(some, sizes(some), strict=True)
+            pending.append(document)
+            if len(pending) == _COUNTED_AT_ONCE:
+                yield from zip(pending, sizes(pending), strict=True)
+                pending = []
+        yield from zip(pending, sizes(pending), strict=True)
 
     def sizes(documents: list[Document]) -> list[int]:
         texts = [document.text for document in documents]
@@ -270,7 +275,7 @@ def _weights(stage: MixStage) -> Callable[[int], float]:
 
 
 def _order(seed: int, stage: str, source: str, document: Document) -> int:
-    """Where a document stands in the order: a number below 2**64 that its names alone decide."""
+    """The sort key of a document, below 2**64: a hash of its source, id and beginning."""
     name = "\0".join((str(seed), stage, source, document.id, str(document.facts.get("copy", 1)), document.text[:64]))
     return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
@@ -291,24 +296,25 @@ def _result(
     taken: Mapping[str, Mapping[str, int]],
     shards: int,
 ) -> dict[str, Any]:
-    whole = max(1, sum(one[recipe.unit] for one in taken.values()))
-    wanted = sum(recipe.stages[name].shares.values())
+    whole = max(1, sum(counts[recipe.unit] for counts in taken.values()))
+    total = sum(recipe.stages[name].shares.values())
     table = {}
-    for source, one in allotted.items():
-        share = recipe.stages[name].shares[source] / wanted
+    for source, allotment in allotted.items():
+        share = recipe.stages[name].shares[source] / total
         table[source] = {
-            "share_wanted": share,
+            "target_share": share,
             "share": taken[source][recipe.unit] / whole,
-            "epochs": one.epochs,
+            "epochs": allotment.epochs,
             **taken[source],
         }
     warnings = [
-        f"source {source} holds less than its share, even at {recipe.sources[source].epochs:g} epochs: "
-        f"{row['share']:.1%} instead of {row['share_wanted']:.1%}"
+        f"source {source} is smaller than its share, even at {recipe.sources[source].epochs:g} epochs: "
+        f"{row['share']:.1%} instead of {row['target_share']:.1%}"
         for source, row in table.items()
-        if row["share"] < 0.99 * row["share_wanted"] and row["epochs"] >= recipe.sources[source].epochs * (1 - 1e-9)
+        if row["share"] < 0.99 * row["target_share"] and row["epochs"] >= recipe.sources[source].epochs * (1 - 1e-9)
     ]
     return {
+        "format": FORMAT,
         "name": f"{recipe.name}/{name}",
         "mix": table,
         "unit": recipe.unit,

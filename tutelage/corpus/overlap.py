@@ -1,7 +1,7 @@
-"""Which texts hold what a model is to be examined with: runs of n tokens (n-grams) that both have.
+"""Contamination by n-gram overlap: which texts contain benchmark text.
 
-GPT-3 (arXiv 2005.14165, appendix C) looked for a common run of 13 words; one such run may be a quotation or a phrase
-that a whole set repeats. Here what counts is how much of an examined text is found: the share of its runs.
+GPT-3 (arXiv 2005.14165, appendix C) searched for one shared 13-gram, which may be a quotation or a phrase that a whole
+dataset repeats. Here the measure is coverage: the fraction of a benchmark text's n-grams that a text contains.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import numpy as np
 from tutelage.corpus.minhash import Hashes, shingles, token_hashes
 
 WIDTH = 13  # tokens
-SHORTEST = 8  # tokens; "what is the capital of it?" stands in too many texts to say anything
-COMMON = 10  # examined texts; a run that more of them have is the form of the questions, and not one of them
+SHORTEST = 8  # tokens; shorter texts ("what is the capital of it?") occur too often to be evidence
+COMMON = 10  # stop-gram limit: an n-gram of more benchmark texts than this is boilerplate, and is ignored
 
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """What to look for: runs of tokens of K examined texts, and the text that each is of.
+    """The n-grams of K benchmark texts.
 
-    grams:  uint64[G], hashes of runs, sorted; a run of several texts stands there for each.
-    owners: int64[G], the text that each is of.
-    sizes:  int64[K], how many different runs each text has, without those that many texts have.
+    grams:  uint64[G], sorted hashes; an n-gram of several texts occurs once for each.
+    owners: int64[G], the text of each.
+    sizes:  int64[K], the number of distinct n-grams of each text, without stop-grams.
     """
 
     grams: np.ndarray
@@ -33,8 +33,8 @@ class Examined:
 
 
 def examined(batches: Iterable[Sequence[str]], width: int = WIDTH) -> Examined:
-    """The runs of texts to look for, which come in batches and are numbered in order. A text of fewer tokens than a run
-    is found only as a whole text, and one of fewer than SHORTEST never."""
+    """Index the n-grams of benchmark texts, which come in batches and are numbered in order. A text shorter than
+    `width` matches only as a whole text; one below SHORTEST tokens never matches."""
     grams, owners, count = [np.empty(0, np.uint64)], [np.empty(0, np.int64)], 0
     for texts in batches:
         tokens = token_hashes(texts)
@@ -55,8 +55,8 @@ def examined(batches: Iterable[Sequence[str]], width: int = WIDTH) -> Examined:
 
 
 def coverage(tokens: Hashes, wanted: Examined, width: int = WIDTH) -> tuple[np.ndarray, np.ndarray]:
-    """Of each of N texts, given by its tokens, the largest share of an examined text's runs that it has, float32[N],
-    and the number of that examined text, int64[N]; 0 and -1 where it has none."""
+    """Per text, given by its tokens, the largest coverage of a benchmark text, float32[N], and the index of that
+    benchmark text, int64[N]; 0 and -1 if nothing is shared."""
     runs = shingles(tokens, width)
     count = len(runs.bounds) - 1
     share, which = np.zeros(count, np.float32), np.full(count, -1, np.int64)
@@ -67,7 +67,7 @@ def coverage(tokens: Hashes, wanted: Examined, width: int = WIDTH) -> tuple[np.n
         return share, which
     text = np.searchsorted(runs.bounds, found, side="right") - 1
     owned = np.searchsorted(wanted.grams, runs.values[found], side="right") - first[found]
-    # One row for each text, examined text and run: a run that many examined texts have counts for each of them.
+    # One row per text, benchmark text and n-gram: a shared n-gram counts for each benchmark text that has it.
     offsets = np.arange(owned.sum()) - np.repeat(np.cumsum(owned) - owned, owned)
     places = np.repeat(first[found], owned) + offsets
     pairs = np.unique(np.stack([np.repeat(text, owned), places]), axis=1)

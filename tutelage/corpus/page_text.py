@@ -1,4 +1,4 @@
-"""The text of a page of HTML: fast by resiliparse, or careful by trafilatura."""
+"""Text extraction from HTML: fast with resiliparse, or careful with trafilatura."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from tutelage.corpus.markup import mark
 Mode = Literal["fast", "careful"]
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 
-# What stands inside or around the main part of a page and is not what the page is about. What a forum calls a comment
-# is its content, so where little else is left it is taken after all (`html_text`).
+# Elements in or around the main content that are not content. Comments are the content of a forum, so `html_text` takes
+# them after all if little else is left.
 _ASIDE = [
     *("footer", "[class*=caption]", "[class*=comment]", "[id*=comment]", "[class*=gallery]", "[class*=byline]"),
     *("[class*=cookie]", "[class*=related]", "[class*=tooltip]"),
@@ -25,12 +25,12 @@ _MANY_LINES = re.compile(r"\n{3,}")
 
 
 def page_text(page: str, mode: Mode) -> str:
-    """The text of a page, in this process and without a limit; "" where it has none."""
+    """The text of a page, in this process and without limits; "" if it has none."""
     return html_text(page) if mode == "fast" else careful_text(page)
 
 
 def html_text(page: str, main: bool = True) -> str:
-    """The text of a page by resiliparse: its main part, or all of it; a paragraph a line."""
+    """The text of a page with resiliparse: main content or everything; one paragraph per line."""
     trees = load("resiliparse.parse.html")
     tree = trees.HTMLTree.parse(page)
     if tree.body is None:
@@ -52,7 +52,7 @@ def _plain(tree: object, main: bool, skip: list[str]) -> str:
 
 
 def careful_text(page: str) -> str:
-    """The main text of a page by trafilatura."""
+    """The main text of a page with trafilatura."""
     tree = load("resiliparse.parse.html").HTMLTree.parse(page)
     if tree.body is not None and mark(tree):
         page = str(tree)
@@ -61,8 +61,8 @@ def careful_text(page: str) -> str:
 
 
 def without_edges(text: str) -> str:
-    """A text without the short lines before its first and after its last sentence: titles of other pages, tags, dates,
-    counters. A text of which little would be left stays as it is."""
+    """Strip short lines before the first and after the last sentence: titles of other pages, tags, dates, counters. A
+    text of which less than half would be left is returned unchanged."""
     lines = text.split("\n")
     strong = [number for number, line in enumerate(lines) if not _is_label(line)]
     if not strong:

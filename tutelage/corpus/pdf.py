@@ -8,7 +8,7 @@ _MAX_PAGES = 5000
 
 
 def pdf_text(content: bytes) -> tuple[str | None, int]:
-    """The text of a PDF, None where it cannot be opened, and how many of its pages could not be read."""
+    """The text of a PDF (None if it is unreadable), and the number of unreadable pages."""
     pdfium = load("pypdfium2")
     try:
         paper = pdfium.PdfDocument(content)
@@ -32,8 +32,8 @@ def pdf_text(content: bytes) -> tuple[str | None, int]:
 
 
 def _tidy(text: str) -> str:
-    """Line ends as everywhere, words that were hyphenated at a line's end whole again."""
-    # pdfium writes U+FFFE, or U+0002 in older files, for a hyphen that only the line's end made necessary.
+    """Normalise line ends, and join words that were hyphenated at a line end."""
+    # pdfium writes U+FFFE, or U+0002 in older files, for a soft hyphen at a line end.
     for mark in ("\ufffe\r\n", "\ufffe\n", "\x02\r\n", "\x02\n", "\ufffe", "\x02"):
         text = text.replace(mark, "")
     lines = (line.rstrip() for line in text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").split("\n"))

@@ -1,7 +1,7 @@
-"""What says who or where a person is, e-mail addresses, internet addresses, telephone numbers: replaced by stand-ins.
+"""Personal data (PII): e-mail addresses, IP addresses and telephone numbers are replaced by placeholders.
 
-A number is taken for an address only where it can be one and nothing beside it says that it is a version, a section or
-a part of something longer.
+A number counts as an IP address only if it can be one and the text beside it does not mark it as a version, a section
+or a part of something longer.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
 from tutelage.corpus.consent import host
-from tutelage.corpus.corpus_step import Columns, Corpus, CorpusStep, rows_of_documents
+from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep, rows_of_documents
 from tutelage.corpus.dedup.whole import hashes
 
 Kind = Literal["email", "ip", "phone"]
 
-STAND_INS: dict[Kind, str] = {"email": "email@example.com", "ip": "192.0.2.1", "phone": "555-555-0100"}
-_STAND_IN_6 = "2001:db8::1"
+PLACEHOLDERS: dict[Kind, str] = {"email": "email@example.com", "ip": "192.0.2.1", "phone": "555-555-0100"}
+_PLACEHOLDER_IP6 = "2001:db8::1"
 
 _EMAIL = re.compile(
     r"(?<![\w.+%/@$-])[a-z0-9](?:[\w.+%'-]{0,62}[a-z0-9_+])?@"
@@ -44,7 +44,7 @@ _ADDRESSED = re.compile(
     re.IGNORECASE,
 )
 _LOOKED_BACK = 24  # characters
-# Versions and sections count in small numbers; of addresses one in four thousand has only these.
+# Versions and sections use small numbers; only one address in four thousand has small numbers alone.
 _SMALL = 32
 
 _IP6 = re.compile(r"(?<![\w:.])([23][0-9a-f]{3}(?::{1,2}[0-9a-f]{1,4}){2,7})(?![\w:])", re.IGNORECASE | re.ASCII)
@@ -54,23 +54,23 @@ _PHONE_US = re.compile(
     r"([2-9]\d\d)([ .-])(\d{4})(?![\w/=-])(?!\.\d)",
     re.ASCII,
 )
-_NO_AREAS = ("200", "300", "400")  # given to nobody, while round numbers are common
+_NO_AREAS = ("200", "300", "400")  # unassigned area codes; round numbers are common in text
 _PHONE_WORLD = re.compile(
     r"(?<![\w.+/=-])\+(?!1\b|1[ .(-])[1-9]\d{0,2}(?:[ .-]?\(?\d{1,5}\)?){2,6}(?![\w/=-])(?!\.\d)", re.ASCII
 )
 
 
 class Found(NamedTuple):
-    """A span of a text, and what stands in for it."""
+    """A span of personal data, and its placeholder."""
 
     start: int
     stop: int
     kind: Kind
-    stand_in: str
+    placeholder: str
 
 
 def find_pii(text: str, kinds: tuple[Kind, ...] = ("email", "ip", "phone")) -> list[Found]:
-    """Every e-mail address, public IPv4 or IPv6 address and telephone number, in order, none inside another."""
+    """All e-mail addresses, public IPv4 or IPv6 addresses and telephone numbers, in order, not overlapping."""
     found = sorted(span for kind in kinds for span in _FINDERS[kind](text))
     kept: list[Found] = []
     for span in found:
@@ -80,10 +80,10 @@ def find_pii(text: str, kinds: tuple[Kind, ...] = ("email", "ip", "phone")) -> l
 
 
 def mask(text: str, found: list[Found]) -> str:
-    """The text with stand-ins in the places of the spans."""
+    """The text with each span replaced by its placeholder."""
     parts, at = [], 0
     for span in found:
-        parts += [text[at : span.start], span.stand_in]
+        parts += [text[at : span.start], span.placeholder]
         at = span.stop
     return "".join([*parts, text[at:]])
 
@@ -93,13 +93,13 @@ def _emails(text: str) -> Iterator[Found]:
         return
     for match in _EMAIL.finditer(text):
         address = match[0].lower()
-        # "user@host:path" and "user@host/path" tell a program where something stands.
+        # "user@host:path" and "user@host/path" are locations, not e-mail addresses.
         place = text[match.end() : match.end() + 2]
         if match[1].lower() in _FILES or address.endswith(_NOBODY) or ".." in address:
             continue
         if address.startswith("git@") or (place[:1] in (":", "/") and place[1:].strip()):
             continue
-        yield Found(*match.span(), "email", STAND_INS["email"])
+        yield Found(*match.span(), "email", PLACEHOLDERS["email"])
 
 
 def _addresses(text: str) -> Iterator[Found]:
@@ -113,7 +113,7 @@ def _addresses(text: str) -> Iterator[Found]:
         addressed = _ADDRESSED.search(before) is not None
         small = max(map(int, match.groups())) < _SMALL
         if public and (addressed or not (small or _NUMBERED.search(before))):
-            yield Found(*match.span(), "ip", STAND_INS["ip"])
+            yield Found(*match.span(), "ip", PLACEHOLDERS["ip"])
     if ":" in text:
         for match in _IP6.finditer(text):
             try:
@@ -121,7 +121,7 @@ def _addresses(text: str) -> Iterator[Found]:
             except ValueError:
                 continue
             if public:
-                yield Found(*match.span(), "ip", _STAND_IN_6)
+                yield Found(*match.span(), "ip", _PLACEHOLDER_IP6)
 
 
 def _phones(text: str) -> Iterator[Found]:
@@ -129,55 +129,55 @@ def _phones(text: str) -> Iterator[Found]:
         area, exchange = match[1] or match[2], match[4]
         apart = match[3] is None or match[3] == match[5]
         if apart and area not in _NO_AREAS and area[1:] != "11" and exchange[1:] != "11":
-            yield Found(*match.span(), "phone", STAND_INS["phone"])
+            yield Found(*match.span(), "phone", PLACEHOLDERS["phone"])
     if "+" in text:
         for match in _PHONE_WORLD.finditer(text):
             if 8 <= sum(map(str.isdigit, match[0])) <= 15:
-                yield Found(*match.span(), "phone", STAND_INS["phone"])
+                yield Found(*match.span(), "phone", PLACEHOLDERS["phone"])
 
 
 _FINDERS: dict[Kind, Callable[[str], Iterator[Found]]] = {"email": _emails, "ip": _addresses, "phone": _phones}
 
 
 class PiiSettings(Settings, tag="pii", tag_field="kind", frozen=True, kw_only=True):
-    """Replaces e-mail addresses, public internet addresses and telephone numbers by stand-ins.
+    """Replaces e-mail addresses, public IP addresses and telephone numbers by placeholders.
 
-    kinds: which of them. FineWeb replaces "email" and "ip".
-    most:  a document with more of them is dropped; Dolma: 5. None: no document is.
+    kinds:     what to replace. FineWeb replaces "email" and "ip".
+    max_spans: a document with more of them is dropped. Dolma uses 5. None drops no document.
     """
 
     kinds: tuple[Kind, ...] = ("email", "ip", "phone")
-    most: int | None = None
+    max_spans: int | None = None
 
 
 def pii(settings: PiiSettings) -> Step:
-    """The step."""
+    """Mask personal data (FineWeb, arXiv 2406.17557, section 3.7; Dolma, arXiv 2402.00159, drops by count)."""
 
     def step(batch: DocumentBatch) -> None:
         found = [find_pii(document.text, settings.kinds) for document in batch.documents]
-        most = settings.most
+        limit = settings.max_spans
         batch.rewrite(
             [
-                mask(d.text, f) if f and (most is None or len(f) <= most) else None
+                mask(d.text, f) if f and (limit is None or len(f) <= limit) else None
                 for d, f in zip(batch.documents, found, strict=True)
             ],
             "personal data masked",
         )
         for kind in settings.kinds:
             batch.note(f"documents with {kind}", sum(any(span.kind == kind for span in spans) for spans in found))
-        if most is not None:
-            full = [place for place, spans in enumerate(found) if len(spans) > most]
-            batch.drop(full, "much personal data", [f"{len(found[place])} spans" for place in full])
+        if limit is not None:
+            full = [place for place, spans in enumerate(found) if len(spans) > limit]
+            batch.drop(full, "too much personal data", [f"{len(found[place])} spans" for place in full])
 
     return step
 
 
 class PiiDomainSettings(Settings, tag="pii_domains", tag_field="kind", frozen=True, kw_only=True):
-    """Drops all documents of a domain that is full of personal data. It must stand before the data are masked.
+    """Drops all documents of a domain with much personal data. Place it before the step that masks them.
 
-    share:     of a domain's documents that may hold `spans` or more; where more do, the domain goes.
-    spans:     e-mail addresses, internet addresses and telephone numbers that make a document one of those.
-    documents: a domain with fewer says nothing about itself.
+    share:     maximum fraction of a domain's documents with at least `spans` spans of personal data.
+    spans:     see `share`.
+    documents: domains with fewer documents are kept.
     """
 
     share: float = 0.5
@@ -186,11 +186,11 @@ class PiiDomainSettings(Settings, tag="pii_domains", tag_field="kind", frozen=Tr
 
     def __post_init__(self) -> None:
         if not 0 <= self.share < 1 or self.spans < 1 or self.documents < 1:
-            raise SettingsError("share is at least 0 and below 1; spans and documents are at least 1")
+            raise SettingsError("share must be at least 0 and below 1; spans and documents must be at least 1")
 
 
-def pii_domains(settings: PiiDomainSettings) -> CorpusStep:
-    """The step over the whole corpus; documents without an address pass."""
+def pii_domains(settings: PiiDomainSettings) -> GlobalStep:
+    """Drop domains with much personal data. A global step. Documents without a URL are kept."""
 
     def collect(batch: DocumentBatch) -> Columns:
         full = [len(find_pii(document.text)) >= settings.spans for document in batch.documents]
@@ -205,12 +205,12 @@ def pii_domains(settings: PiiDomainSettings) -> CorpusStep:
             counts += np.bincount(at, minlength=len(names))
             heavy += np.bincount(at[flags], minlength=len(names))
         gone = (names != 0) & (counts >= settings.documents) & (heavy > settings.share * counts)
-        for shard, verdict in zip(hosts, corpus.verdicts("domain", "host", np.uint8), strict=True):
-            verdict[:] = gone[np.searchsorted(names, shard)]
-        return {"domains": int((names != 0).sum()), "domains dropped": int(gone.sum())}
+        for shard, decisions in zip(hosts, corpus.decisions("domain", "host", np.uint8), strict=True):
+            decisions[:] = gone[np.searchsorted(names, shard)]
+        return {"domains": int((names != 0).sum()), "domains_dropped": int(gone.sum())}
 
-    def apply(batch: DocumentBatch, verdicts: Columns) -> None:
-        gone = np.flatnonzero(verdicts["domain"])
-        batch.drop(gone, "domain full of personal data", [host(batch.documents[place]) for place in gone.tolist()])
+    def apply(batch: DocumentBatch, decisions: Columns) -> None:
+        gone = np.flatnonzero(decisions["domain"])
+        batch.drop(gone, "domain with much personal data", [host(batch.documents[place]) for place in gone.tolist()])
 
-    return CorpusStep(collect, decide, rows_of_documents("domain"), apply)
+    return GlobalStep(collect, decide, rows_of_documents("domain"), apply)

@@ -1,7 +1,7 @@
-"""A curation recipe, run: shards in parallel, each whole or not at all, so that a run that was killed goes on.
+"""Runs a curation recipe. Shards run in parallel and are written atomically, so a killed run resumes per shard.
 
-Under OUT/.work stands, for each pass, a folder for every shard that is done, named by all that decides what is in it;
-for each step over the whole corpus the verdicts. Once all is done the documents move up to OUT, and .work goes.
+OUT/.work holds one folder per pass and finished shard, named by a fingerprint of all that decides its content, and the
+decisions of each global step. At the end the documents move to OUT, and .work is deleted.
 """
 
 from __future__ import annotations
@@ -15,109 +15,107 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.config import fingerprint, to_plain
-from tutelage.corpus.corpus_step import Corpus, CorpusStep, read_columns
-from tutelage.corpus.curation import Curation, InputShard, Pass, input_shards, passes, steps_fingerprint
+from tutelage.corpus.corpus_step import Corpus, GlobalStep, read_columns
+from tutelage.corpus.curation import Curation, InputShard, input_shards, passes, steps_fingerprint
 from tutelage.corpus.engine import Run, engine
-from tutelage.corpus.funnel import Account, Facts, fact_rows, quiet_steps
-from tutelage.corpus.shards import PARQUET, RESULT, SUFFIX, finished, read_documents
+from tutelage.corpus.funnel import MetadataCounts, StepStats, metadata_rows, step_warnings
+from tutelage.corpus.shards import FORMAT, PARQUET, RESULT, SUFFIX, is_current, read_documents, read_result
 from tutelage.corpus.steps import make
-from tutelage.corpus.working import ACCOUNT, DOCUMENTS, DROPPED, Job, suffix_of
+from tutelage.corpus.working import DOCUMENTS, DROPPED, STATS, Job, suffix_of
 from tutelage.files import atomic_file, atomic_folder, locked, read_json, resolve_folder, write_json
 from tutelage.ledger import Ledger
 from tutelage.process import Stopped, peak_rss_bytes, stop_requests
 from tutelage.progress import status, track
 
-WORK, FIGURES = ".work", "figures.json"
-BETWEEN = f"{DOCUMENTS}{SUFFIX}"  # the documents of a shard that go on to a further pass
+WORK, DETAILS = ".work", "details.json"
+BETWEEN = f"{DOCUMENTS}{SUFFIX}"  # the documents of a shard between two passes
 _SHOWN_CHARACTERS, _REASONS_SHOWN = 400, 3
 
 
 def curate(curation: Curation, out: Path) -> dict[str, Any]:
-    """Runs what of a recipe is not done, and gives the content of OUT/curation.json.
+    """Run a recipe, skipping finished shards. Returns the content of OUT/curation.json.
 
-    OUT holds then: the documents, in files NNNNN.jsonl.zst or NNNNN.parquet, in the order of the input; under "dropped"
-    what each step dropped, by reason; "curation.json" with the account of every step.
+    OUT then holds the documents, in NNNNN.jsonl.zst or NNNNN.parquet, in input order; "dropped/STEP/REASON.jsonl.zst";
+    and "curation.json" with the statistics of every step.
 
     Raises:
-        ValueError: an input or a step cannot be used; another run is writing to the folder.
-        Stopped: by Ctrl-C; the shards that are done stay.
-        DiskError: the disk refuses.
+        ValueError: an input or a step is invalid; or another run is writing to the folder.
+        Stopped: by Ctrl-C. Finished shards are kept.
+        DiskError: reading or writing failed.
     """
     shards = input_shards(curation)
-    _refuse_inputs_within(out, shards)
+    _check_inputs_outside(out, shards)
     whole = fingerprint(
         steps_fingerprint(curation, list(curation.steps)), [shard.key for shard in shards], curation.output
     )
     with locked(out, "choose another out=") as lock:
-        done = finished(out)
-        if done is not None and done["fingerprint"] == whole:
-            status(f"{out} is done already; nothing to do")
-            return done
-        _refuse_strangers(out, done)
+        before = read_result(out)
+        if before is not None and is_current(before) and before["fingerprint"] == whole:
+            status(f"{out} is up to date; nothing to do")
+            return before
+        _check_no_foreign_files(out, before)
         for settings in curation.steps.values():
-            make(settings)  # what is missing is told now, and not by a worker
+            make(settings)  # a missing file or package fails now, not in a worker
         began = time.perf_counter()
         with stop_requests() as stop, engine(curation.engine, curation.workers, stop, lock) as run:
-            folders, figures = _run_passes(curation, shards, (out / WORK).absolute(), run)
-        result = _result(curation, shards, folders, figures) | {
+            folders, details = _run_passes(curation, shards, (out / WORK).absolute(), run)
+        result = _result(curation, shards, folders, details) | {
             "fingerprint": whole,
             "seconds": time.perf_counter() - began,
             "peak_rss_bytes": peak_rss_bytes(),
         }
         _publish(out, folders, result)
     for sentence in result["warnings"]:
-        status(f"look here: {sentence}")
+        status(f"warning: {sentence}")
     return result
 
 
-def _refuse_strangers(out: Path, done: Mapping[str, Any] | None) -> None:
-    """Refuses a folder with files that no curation has made, which would be replaced, or taken for its own."""
+def _check_no_foreign_files(out: Path, before: Mapping[str, Any] | None) -> None:
+    """Raise ValueError if the folder holds files that no curation wrote. They would be replaced or taken for its
+    own."""
     if (out / WORK).exists():
         return
     names = sorted(file.name for file in out.iterdir() if not file.name.startswith("."))
-    if done is not None:
-        names = [name for name in names if name.endswith((SUFFIX, PARQUET)) and name not in done["files"]]
+    if before is not None:
+        names = [name for name in names if name.endswith((SUFFIX, PARQUET)) and name not in before["files"]]
     if names:
-        raise ValueError(f"{out} holds {names[0]}, which no curation has made; choose another folder with out=")
-    if done is not None:
-        status(f"{out}: what {done['name']} has made there before is replaced")
+        raise ValueError(f"{out} contains {names[0]}, which no curation wrote; choose another folder with out=")
+    if before is not None:
+        status(f"{out}: replacing the corpus that {before['name']} wrote")
 
 
-def _refuse_inputs_within(out: Path, shards: Sequence[InputShard]) -> None:
+def _check_inputs_outside(out: Path, shards: Sequence[InputShard]) -> None:
     for path in (path for shard in shards for path in shard.paths if "://" not in path):
         if Path(path).resolve().is_relative_to(out.resolve()):
-            raise ValueError(
-                f"the input {path} stands in {out}, where the corpus goes; choose another folder with out="
-            )
+            raise ValueError(f"the input {path} lies inside the output folder {out}; choose another folder with out=")
 
 
 def _run_passes(
     curation: Curation, shards: Sequence[InputShard], folder: Path, run: Run
 ) -> tuple[list[list[Path]], dict[str, dict[str, Any]]]:
-    """Runs all passes; gives for each pass the folders of its shards, and the figures of each step over the corpus."""
+    """Run all passes. Returns, per pass, the folders of its shards; and the details of each global step."""
     plan, keys = passes(curation.steps), [shard.key for shard in shards]
     folders: list[list[Path]] = []
-    figures: dict[str, dict[str, Any]] = {}
-    verdicts: Path | None = None
+    details: dict[str, dict[str, Any]] = {}
+    decisions: Path | None = None
     past: list[str] = []
-    for number, one in enumerate(plan):
-        past += [*([one.judged] if one.judged else []), *one.steps]
-        # What a document comes to hangs on its own file alone, until a step has looked at the whole corpus.
-        mark = fingerprint(
+    for number, this in enumerate(plan):
+        past += [*([this.applies] if this.applies else []), *this.steps]
+        # In the first pass the output of a shard depends on its own files alone; later, on all files.
+        key = fingerprint(
             steps_fingerprint(curation, past),
             keys if number else [],
-            _plain(curation, one) if one.collects else curation.output,
+            to_plain(curation.steps[this.collects]) if this.collects else curation.output,
         )
         outs = [
-            folder / f"pass{number}-{mark}" / (shard.key if not number else f"{i:05d}")
-            for i, shard in enumerate(shards)
+            folder / f"pass{number}-{key}" / (shard.key if not number else f"{i:05d}") for i, shard in enumerate(shards)
         ]
         jobs = [
             Job(
                 curation,
                 number,
                 shard.paths if not number else (str(folders[-1][i] / BETWEEN),),
-                str(verdicts) if verdicts else None,
+                str(decisions) if decisions else None,
                 i,
                 str(outs[i]),
             )
@@ -125,15 +123,10 @@ def _run_passes(
         ]
         _run_pass(curation.name, f"pass {number + 1} of {len(plan)}", jobs, run)
         folders.append(outs)
-        if one.collects is not None:
-            verdicts = folder / f"verdicts{number}-{fingerprint(mark, keys)}"
-            figures[one.collects] = _decide(curation, one.collects, outs, verdicts)
-    return folders, figures
-
-
-def _plain(curation: Curation, one: Pass) -> Any:
-    assert one.collects is not None
-    return to_plain(curation.steps[one.collects])
+        if this.collects is not None:
+            decisions = folder / f"decisions{number}-{fingerprint(key, keys)}"
+            details[this.collects] = _decide(curation, this.collects, outs, decisions)
+    return folders, details
 
 
 def _run_pass(name: str, label: str, jobs: list[Job], run: Run) -> None:
@@ -146,114 +139,116 @@ def _run_pass(name: str, label: str, jobs: list[Job], run: Run) -> None:
             done += 1
             bar.update()
     if done < len(todo):
-        raise Stopped(f"stopped in {label}, after {len(jobs) - len(todo) + done} of {len(jobs)} shards")
+        raise Stopped(f"interrupted in {label}, after {len(jobs) - len(todo) + done} of {len(jobs)} shards")
 
 
 def _decide(curation: Curation, name: str, folders: Sequence[Path], out: Path) -> dict[str, Any]:
-    """Lets a step over the whole corpus decide, unless it has; gives its figures."""
+    """Let a global step decide, unless its decisions are there. Returns its details."""
     if not resolve_folder(out).exists():
-        status(f"{curation.name}: {name} compares the documents of {len(folders)} shards")
-        made = make(curation.steps[name])
-        assert isinstance(made, CorpusStep)
+        status(f"{curation.name}: global step {name} over {len(folders)} shards")
+        step = make(curation.steps[name])
+        assert isinstance(step, GlobalStep)
         began = time.perf_counter()
         shards = [read_columns(folder) for folder in folders]
         columns = {name: [shard[name] for shard in shards] for name in shards[0]}
         with atomic_folder(out) as temporary:
-            figures = made.decide(Corpus(columns, temporary, int(curation.memory_gib * 2**30)))
-            for cluster in figures.get("clusters", []):
+            details = step.decide(Corpus(columns, temporary, int(curation.memory_gib * 2**30)))
+            for cluster in details.get("clusters", []):
                 cluster["members"] = _members(cluster.pop("documents"), folders)
-            figures["seconds"] = time.perf_counter() - began
-            write_json(temporary / FIGURES, figures, sort=False)
-    return read_json(resolve_folder(out) / FIGURES)
+            details["seconds"] = time.perf_counter() - began
+            write_json(temporary / DETAILS, details, sort=False)
+    return read_json(resolve_folder(out) / DETAILS)
 
 
-def _members(numbers: Sequence[int], folders: Sequence[Path]) -> list[dict[str, str]]:
-    """Documents by their numbers over the whole corpus, with how they begin."""
-    counts = [_accounts(folder)[-1].out.documents if _accounts(folder) else None for folder in folders]
-    found = []
-    for number in numbers:
-        place = number
+def _members(indices: Sequence[int], folders: Sequence[Path]) -> list[dict[str, str]]:
+    """Ids and beginnings of documents, by their indices in the whole corpus."""
+    stats = [_steps(folder) for folder in folders]
+    counts = [steps[-1].output.documents if steps else None for steps in stats]
+    members = []
+    for index in indices:
+        place = index
         for folder, count in zip(folders, counts, strict=True):
             here = count if count is not None else sum(1 for _ in read_documents(folder / BETWEEN))
             if place < here:
                 document = next(islice(read_documents(folder / BETWEEN), place, None))
-                found.append({"id": document.id, "text": document.text[:_SHOWN_CHARACTERS]})
+                members.append({"id": document.id, "text": document.text[:_SHOWN_CHARACTERS]})
                 break
             place -= here
-    return found
+    return members
 
 
-def _accounts(folder: Path) -> list[Account]:
-    return [Account.from_dict(one) for one in read_json(folder / ACCOUNT)["accounts"]]
+def _steps(folder: Path) -> list[StepStats]:
+    return [StepStats.from_dict(plain) for plain in read_json(folder / STATS)["steps"]]
 
 
 def _result(
     curation: Curation,
     shards: Sequence[InputShard],
     folders: Sequence[Sequence[Path]],
-    figures: Mapping[str, dict[str, Any]],
+    details: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
-    """The account of the whole run. AssertionError where what left a step is not what came to the next."""
-    ledger, facts = Ledger("read"), Facts()
-    accounts: dict[str, Account] = {}
-    for number, of_pass in enumerate(folders):
-        for folder in of_pass:
-            told = read_json(folder / ACCOUNT)
+    """The statistics of the whole run. Raises AssertionError if the output of a step is not the input of the next."""
+    ledger, metadata = Ledger("read"), MetadataCounts()
+    steps: dict[str, StepStats] = {}
+    for number, shard_folders in enumerate(folders):
+        for folder in shard_folders:
+            shard_stats = read_json(folder / STATS)
             if number == 0:
-                ledger.merge(Ledger.from_dict(told["read"]))
-            for name, values in told.get("facts", []):
-                counts = facts.setdefault(name, {})
+                ledger.merge(Ledger.from_dict(shard_stats["read"]))
+            for name, values in shard_stats.get("metadata", []):
+                counts = metadata.setdefault(name, {})
                 for value, count in values:
                     counts[value] = counts.get(value, 0) + count
-            for plain in told["accounts"]:
-                account = Account.from_dict(plain)
-                if account.step in accounts:
-                    accounts[account.step].merge(account)
+            for plain in shard_stats["steps"]:
+                stats = StepStats.from_dict(plain)
+                if stats.step in steps:
+                    steps[stats.step].merge(stats)
                 else:
-                    accounts[account.step] = account
+                    steps[stats.step] = stats
     ledger.check()
-    for name, account in accounts.items():
-        account.check()
-        account.figures = figures.get(name, {})
-    for before, after in pairwise(accounts.values()):
-        if before.out != after.read:
+    for name, stats in steps.items():
+        stats.check()
+        stats.details = details.get(name, {})
+    for before, after in pairwise(steps.values()):
+        if before.output != after.input:
             raise AssertionError(
-                f"between {before.step} and {after.step} documents were lost: {before.out}, {after.read}"
+                f"documents were lost between {before.step} and {after.step}: {before.output}, {after.input}"
             )
     unread = []
     if ledger.rows_dropped:
         reasons = sorted(ledger.dropped.items(), key=lambda entry: -entry[1].rows)[:_REASONS_SHOWN]
         why = ", ".join(f"{reason} ({entry.rows:,})" for reason, entry in reasons)
-        unread = [f"records that were not taken: {ledger.rows_dropped:,}: {why}"]
-    nothing = [] if ledger.rows_read else ["the input holds no documents"]
+        unread = [f"{ledger.rows_dropped:,} records not read: {why}"]
+    empty = [] if ledger.rows_read else ["the input contains no documents"]
     return {
+        "format": FORMAT,
         "name": curation.name,
-        "curation": to_plain(curation),
-        "inputs": sum(len(shard.paths) for shard in shards),
+        "recipe": to_plain(curation),
+        "input_files": sum(len(shard.paths) for shard in shards),
         "files": [f"{number:05d}{suffix_of(curation)}" for number in range(len(shards))],
         "read": ledger.to_dict(),
-        "facts": fact_rows(facts),
-        "accounts": [account.to_dict() for account in accounts.values()],
-        "warnings": nothing + unread + quiet_steps(accounts.values()),
+        "metadata": metadata_rows(metadata),
+        "steps": [stats.to_dict() for stats in steps.values()],
+        "warnings": empty + unread + step_warnings(steps.values()),
     }
 
 
 def _publish(out: Path, folders: Sequence[Sequence[Path]], result: dict[str, Any]) -> None:
-    """Puts the finished documents and drops in place; curation.json, written last, says that all of it is there."""
+    """Move the documents and the dropped documents into place. curation.json is written last and marks the end."""
     (out / RESULT).unlink(missing_ok=True)
     for suffix in (SUFFIX, PARQUET):
-        for file in out.glob(f"{'[0-9]' * 5}{suffix}"):  # of an earlier recipe, which may have had more
+        for file in out.glob(f"{'[0-9]' * 5}{suffix}"):  # of an earlier recipe, which may have had more shards
             file.unlink()
     for name, folder in zip(result["files"], folders[-1], strict=True):
         with atomic_file(out / name) as temporary:
             _link(folder / f"{DOCUMENTS}{''.join(Path(name).suffixes)}", temporary)
-    aside: dict[Path, list[Path]] = {}
-    for of_pass in folders:
-        for folder in of_pass:
+    rejects: dict[Path, list[Path]] = {}
+    for shard_folders in folders:
+        for folder in shard_folders:
             for file in sorted((folder / DROPPED).rglob(f"*{SUFFIX}")):
-                aside.setdefault(file.relative_to(folder / DROPPED), []).append(file)
+                rejects.setdefault(file.relative_to(folder / DROPPED), []).append(file)
     with atomic_folder(out / DROPPED) as temporary:
-        for name, parts in aside.items():
+        for name, parts in rejects.items():
             _join(parts, temporary / name)
     write_json(out / RESULT, result, sort=False)
     shutil.rmtree(out / WORK, ignore_errors=True)
@@ -262,12 +257,12 @@ def _publish(out: Path, folders: Sequence[Sequence[Path]], result: dict[str, Any
 def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # a file system without links
+    except OSError:  # a file system without hard links
         shutil.copyfile(source, target)
 
 
 def _join(parts: Sequence[Path], target: Path) -> None:
-    """Compressed files one after the other are a compressed file of all their lines."""
+    """Concatenate zstandard files; the result is a valid zstandard file of all their lines."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("wb") as joined:
         for part in parts:

@@ -1,7 +1,6 @@
-"""Which of very many numbers are equal, in as much memory as one allows: keys are hashes of what may stand twice.
+"""Finds equal keys among very many, within a memory limit: external grouping, union-find and a Bloom filter.
 
-Keys come as arrays, one for each shard, and are numbered through from the first of the first shard. The key 0 says that
-there is nothing to compare.
+Keys are hashes, in one array per shard, and are indexed consecutively over all shards. Key 0 means "do not compare".
 """
 
 from __future__ import annotations
@@ -13,18 +12,20 @@ from typing import Any
 
 import numpy as np
 
-_BYTES_A_KEY = 64  # what sorting one key takes: the key, its place, the order, and what NumPy needs beside
+_BYTES_A_KEY = 64  # memory to sort one key: the key, its index, the order, and NumPy's overhead
 _READ_AT_ONCE = 1 << 20  # keys
 _SETTLED_AT_ONCE = 1 << 16  # labels
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 def groups(keys: Sequence[np.ndarray], memory: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """The places of keys that stand more than once: (places int64[n], begins bool[n]) for each part of the keys' range,
-    equal keys side by side in the order of their places, `begins` at the first of each.
+    """Group equal keys. Yields (places int64[n], begins bool[n]) per part of the key range: the indices of keys that
+    occur more than once, equal keys adjacent and in index order; `begins` is True at the first of each group.
 
-    The keys are read once for each part, and there are as many parts as keep it within `memory` bytes; but all places
-    of one key are in one part, 64 bytes each, however many they are.
+    Example: keys [[5, 7], [5, 9, 7]] -> places [0, 2, 1, 4], begins [True, False, True, False].
+
+    The keys are read once per part. The number of parts is chosen to stay within `memory` bytes; but all indices of one
+    key are in one part, 64 bytes each, however many they are.
     """
     total = sum(map(len, keys))
     parts = max(1, math.ceil(total * _BYTES_A_KEY / max(memory, 1 << 20)))
@@ -33,7 +34,7 @@ def groups(keys: Sequence[np.ndarray], memory: int) -> Iterator[tuple[np.ndarray
         for shard in keys:
             for start in range(0, len(shard), _READ_AT_ONCE):
                 some = np.asarray(shard[start : start + _READ_AT_ONCE])
-                # The remainder of mixed bits, for nothing says that the keys themselves are spread evenly.
+                # Partition by mixed bits, since the keys themselves may not be uniform.
                 chosen = some != 0 if parts == 1 else (some != 0) & ((some * _MIX >> np.uint64(32)) % parts == part)
                 found.append(some[chosen])
                 places.append(np.flatnonzero(chosen) + (base + start))
@@ -53,18 +54,18 @@ def groups(keys: Sequence[np.ndarray], memory: int) -> Iterator[tuple[np.ndarray
 
 
 def seen_before(keys: Sequence[np.ndarray], false_positives: float, memory: int) -> Iterator[np.ndarray]:
-    """Of each shard which keys stood before, by a Bloom filter: bool arrays. No key that stood before is missed; of the
-    others a share of about `false_positives` is taken for one.
+    """Per shard, which keys occurred before, by a Bloom filter: bool arrays. Repeated keys are never missed; about a
+    fraction `false_positives` of the new keys is reported as repeated.
 
     Raises:
-        ValueError: the filter for so many keys needs more memory than it may have.
+        ValueError: the filter needs more than `memory` bytes.
     """
     total = sum(map(len, keys))
     bits = max(64, math.ceil(-total * math.log(false_positives) / math.log(2) ** 2))
     if bits // 8 > memory:
         raise ValueError(
-            f"a Bloom filter for {total:,} keys with {false_positives:g} false positives takes {bits / 8 / 2**30:.1f} "
-            f'GiB, and memory_gib is {memory / 2**30:.1f}; raise it, or take method = "exact", which needs no more'
+            f"a Bloom filter for {total:,} keys with {false_positives:g} false positives needs {bits / 8 / 2**30:.1f} "
+            f'GiB, but memory_gib is {memory / 2**30:.1f}; raise it, or set method = "exact", which stays within it'
         )
     functions = max(1, round(bits / max(total, 1) * math.log(2)))
     table = np.zeros((bits + 7) // 8, np.uint8)
@@ -81,14 +82,14 @@ def seen_before(keys: Sequence[np.ndarray], false_positives: float, memory: int)
 
 
 def let_go(shard: np.ndarray) -> None:
-    """Gives back the memory that a mapped file takes; it is read again where it is needed again."""
+    """Release the pages of a memory-mapped array (madvise DONTNEED); they are read again on access."""
     mapped: Any = shard.base
     if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def _add(table: np.ndarray, bits: int, functions: int, keys: np.ndarray) -> np.ndarray:
-    """Puts keys into the filter's table; gives whether each was there."""
+    """Insert keys into the table of the filter. Returns whether each was present."""
     step = (keys * _MIX) | np.uint64(1)
     there = np.ones(len(keys), bool)
     for number in range(functions):
@@ -100,18 +101,18 @@ def _add(table: np.ndarray, bits: int, functions: int, keys: np.ndarray) -> np.n
 
 
 def connect(labels: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
-    """Joins the clusters of the documents left[i] and right[i], for each i. `labels`, int64[N], holds of each document
-    the number of one of its cluster, itself where it is alone, and never a larger one; it is changed."""
+    """Union: join the clusters of left[i] and right[i] for each i, in place. `labels`, int64[N], is a forest: each
+    document points to a member of its cluster with an index not above its own."""
     while len(left):
         first, second = roots(labels, left), roots(labels, right)
         apart = first != second
         left, right = np.minimum(first, second)[apart], np.maximum(first, second)[apart]
-        # Where several want to be the parent of one, the least becomes it; the others come again.
+        # If several are to become the parent of one root, the smallest wins; the others are retried.
         np.minimum.at(labels, right, left)
 
 
 def roots(labels: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The first document of the cluster that each of `places` is in; shortens the way there for the next to ask."""
+    """Find: the first document of the cluster of each of `places`. Compresses paths in `labels`."""
     found = labels[places]
     while True:
         further = labels[found]
@@ -122,14 +123,14 @@ def roots(labels: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def settle(labels: np.ndarray) -> np.ndarray:
-    """The labels, each now the first document of its cluster; a part at a time, for they are many."""
+    """Flatten the forest, chunk by chunk: each label becomes the first document of its cluster."""
     for start in range(0, len(labels), _SETTLED_AT_ONCE):
         roots(labels, np.arange(start, min(start + _SETTLED_AT_ONCE, len(labels))))
     return labels
 
 
 def spread(rows: np.ndarray, shards: Iterable[np.ndarray]) -> None:
-    """Writes the numbers of all documents into the arrays of the shards, in order."""
+    """Scatter values over all documents into the arrays of the shards, in order."""
     start = 0
     for shard in shards:
         shard[:] = rows[start : start + len(shard)]

@@ -1,4 +1,4 @@
-"""robots.txt as RFC 9309 has it: groups of rules, the longest path wins; read the way real files are written."""
+"""Parser of robots.txt after RFC 9309 (groups of rules, longest match wins), tolerant of real-world files."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import quote, urlsplit
 
-MAX_BYTES = 500 << 10  # what a crawler must read, and where it may stop
+MAX_BYTES = 500 << 10  # RFC 9309: a crawler must parse at least this much, and may ignore the rest
 
 _AGENT, _ALLOW, _DISALLOW = "user-agent", "allow", "disallow"
-# Seen in real files, and read so by large crawlers.
+# Common misspellings that large crawlers accept.
 _SPELLINGS = {
     "useragent": _AGENT, "user agent": _AGENT, "dissallow": _DISALLOW, "dissalow": _DISALLOW, "disalow": _DISALLOW,
     "diasllow": _DISALLOW, "disallaw": _DISALLOW,
@@ -18,7 +18,7 @@ _SPELLINGS = {
 
 @dataclass(slots=True)
 class Group:
-    """What holds for some crawlers: path patterns, and whether they allow; what the site says of use for AI."""
+    """The rules for some crawlers: (path pattern, allow) pairs, and whether the site opts out of AI training."""
 
     rules: list[tuple[str, bool]] = field(default_factory=list)
     no_training: bool = False
@@ -26,13 +26,12 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Robots:
-    """The groups of a robots.txt by the name of the crawler, in lower case; "*" is all others."""
+    """The groups of a robots.txt, by crawler name in lower case; "*" is the default."""
 
     groups: dict[str, Group]
 
     def allows(self, url: str, crawler: str) -> bool:
-        """Whether a crawler may fetch an address. Of the rules that fit it the longest decides, and of two as long the
-        one that allows."""
+        """Whether a crawler may fetch a URL. The longest matching rule decides; on a tie, allow wins."""
         group = self._group(crawler)
         parts = urlsplit(url)
         path = _spelled(parts.path or "/") + (f"?{_spelled(parts.query)}" if parts.query else "")
@@ -42,8 +41,8 @@ class Robots:
         return max(fitting)[1] if fitting else True
 
     def refuses_training(self, crawler: str) -> bool:
-        """Whether the site says that its pages are not to be trained on (Content-Signal: ai-train=no,
-        Content-Usage: train-ai=n), to this crawler or to all."""
+        """Whether the site opts out of training (Content-Signal: ai-train=no, Content-Usage: train-ai=n), for this
+        crawler or for all."""
         group = self._group(crawler)
         return group is not None and group.no_training
 
@@ -52,10 +51,10 @@ class Robots:
 
 
 def parse_robots(text: str) -> Robots:
-    """Reads a robots.txt. What is no rule is passed over: a page of HTML sent in its place has none."""
+    """Parse a robots.txt. Lines that are not rules are ignored, so an HTML error page has no rules."""
     groups: dict[str, Group] = {}
     named: list[str] = []
-    begun = False  # whether the group in hand has rules, so that another user agent begins a new one
+    begun = False  # whether the current group has rules, so that the next user agent begins a new group
     for line in text[:MAX_BYTES].lstrip("\ufeff").splitlines():
         key, colon, value = line.partition("#")[0].partition(":")
         key, value = key.strip().lower(), value.strip()
@@ -65,39 +64,39 @@ def parse_robots(text: str) -> Robots:
         if key == _AGENT:
             if begun:
                 named, begun = [], False
-            # Only the product counts: "GPTBot/1.2" is GPTBot.
+            # Only the product name counts: "GPTBot/1.2" is GPTBot.
             named.append(value.partition("/")[0].strip().lower())
             groups.setdefault(named[-1], Group())
         elif key in (_ALLOW, _DISALLOW):
             begun = True
-            if value:  # an empty one forbids nothing
+            if value:  # an empty value forbids nothing
                 pattern = _spelled(value if value[0] in "/*" else "/" + value)
                 for name in named:
                     groups[name].rules.append((pattern, key == _ALLOW))
         elif key in ("content-signal", "content-usage"):
             begun = True
-            said = {part.strip().lower().replace(" ", "") for part in value.replace(";", ",").split(",")}
-            if said & {"ai-train=no", "train-ai=n", "train-genai=n", "bots=n"}:
+            signals = {part.strip().lower().replace(" ", "") for part in value.replace(";", ",").split(",")}
+            if signals & {"ai-train=no", "train-ai=n", "train-genai=n", "bots=n"}:
                 for name in named or ["*"]:
                     groups.setdefault(name, Group()).no_training = True
     return Robots(groups)
 
 
 def refusals(robots: Robots, url: str, crawlers: Iterable[str]) -> list[str]:
-    """Those of the crawlers that may not fetch the address, or may not train on it."""
+    """The crawlers that may not fetch the URL, or may not train on it."""
     return [name for name in crawlers if not robots.allows(url, name) or robots.refuses_training(name)]
 
 
 def _spelled(path: str) -> str:
-    """A path in the one spelling that paths are compared in: percent signs for what is not ASCII."""
+    """A path in canonical spelling: non-ASCII characters are percent-encoded."""
     return quote(path, safe="%/:?#[]@!$&'()*+,;=-._~ ").replace(" ", "%20")
 
 
 def _fits(pattern: str, path: str) -> bool:
-    """Whether a pattern fits the beginning of a path: "*" stands for anything, "$" at its end for the path's end.
+    """Whether a pattern matches a prefix of a path: "*" matches anything, a final "$" the end of the path.
 
-    Piece by piece from the left, which takes no longer than the path is long for each piece: patterns come from
-    strangers, and a regular expression made of one can run for ever.
+    Matches part by part from the left, in time linear in the path per part. Patterns are untrusted, and a regular
+    expression made from one could take exponential time.
     """
     whole = pattern.endswith("$")
     first, *rest = (pattern[:-1] if whole else pattern).split("*")
@@ -106,11 +105,11 @@ def _fits(pattern: str, path: str) -> bool:
     if not rest:
         return not whole or path == first
     at = len(first)
-    for piece in rest[:-1]:
-        at = path.find(piece, at)
+    for part in rest[:-1]:
+        at = path.find(part, at)
         if at < 0:
             return False
-        at += len(piece)
+        at += len(part)
     if whole:
         return len(path) - len(rest[-1]) >= at and path.endswith(rest[-1])
     return path.find(rest[-1], at) >= 0

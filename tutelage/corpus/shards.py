@@ -1,6 +1,6 @@
-"""A corpus on the disk. Documents are in files of JSON lines, compressed with zstandard: objects {"id", "text"}, with
-"meta", "facts" and "split" where there are any; or in Parquet files, where the numbers among the facts stand apart, as
-"scores". Which files there are says `curation.json`, which is written last."""
+"""A corpus on disk. Documents are JSON lines compressed with zstandard: objects {"id", "text"}, with "meta" (metadata
+of the source), "facts" (metadata that steps added) and "split" if there are any; or Parquet, with numeric facts in a
+column of their own, "scores". `curation.json` lists the files and is written last."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from tutelage.files import atomic_file, read_json
 from tutelage.records import Document
 
 SUFFIX, PARQUET, RESULT = ".jsonl.zst", ".parquet", "curation.json"
-# A row group of a Parquet file is written once it is this large, and read in batches of so many rows.
+FORMAT = 2  # of curation.json; increase it when the meaning of a key changes. Tutelage 0.1 wrote none.
+# A row group of a Parquet file is written once it is this large, and read in batches of this many rows.
 GROUP_DOCUMENTS, GROUP_CHARACTERS, BATCH_DOCUMENTS = 1 << 14, 16 << 20, 256
 
 _encoder = msgspec.json.Encoder()
@@ -25,7 +26,7 @@ _decoder = msgspec.json.Decoder(Document)
 
 @contextmanager
 def compressed_lines(path: Path) -> Iterator[Any]:
-    """A file of compressed lines to write bytes to, until the end of the block; makes the folder above it."""
+    """Context manager: a zstandard stream that bytes are written to. Creates the parent folder."""
     import pyarrow as pa  # type: ignore[import-untyped]
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -34,7 +35,7 @@ def compressed_lines(path: Path) -> Iterator[Any]:
 
 
 def to_row(document: Document, extra: Mapping[str, str] | None = None) -> bytes:
-    """A document as a line of JSON, with `extra` fields in front of it."""
+    """A document as one line of JSON, after the `extra` fields."""
     row: dict[str, Any] = {**(extra or {}), "id": document.id, "text": document.text}
     for name in ("meta", "facts", "split"):
         if value := getattr(document, name):
@@ -44,7 +45,7 @@ def to_row(document: Document, extra: Mapping[str, str] | None = None) -> bytes:
 
 @contextmanager
 def document_writer(path: Path, suffix: str) -> Iterator[Callable[[Document], None]]:
-    """What writes a document to a file of the kind that `suffix` says, until the end of the block."""
+    """Context manager: a function that appends a document to a file in the format of `suffix`."""
     if suffix == PARQUET:
         with _parquet_writer(path) as write:
             yield write
@@ -90,8 +91,7 @@ def _parquet_writer(path: Path) -> Iterator[Callable[[Document], None]]:
 
 
 def write_documents(path: Path, documents: Iterable[Document]) -> int:
-    """Writes documents to a file, whole or not at all, as Parquet where its name says so; gives their number. DiskError
-    when the disk refuses."""
+    """Write documents to a file atomically, as Parquet if its name ends so. Returns their number. Raises DiskError."""
     count = 0
     with atomic_file(path) as temporary, document_writer(temporary, path.suffix) as write:
         for document in documents:
@@ -101,10 +101,10 @@ def write_documents(path: Path, documents: Iterable[Document]) -> int:
 
 
 def read_lines(path: Path) -> Iterator[bytes]:
-    """The lines of a file that `compressed_lines` wrote, or of several such files one after the other in one file.
+    """The lines of a file that `compressed_lines` wrote, or of several such files concatenated.
 
     Raises:
-        ValueError: the file is cut off or damaged.
+        ValueError: the file is missing, truncated or corrupt.
     """
     import pyarrow as pa
 
@@ -112,16 +112,16 @@ def read_lines(path: Path) -> Iterator[bytes]:
         with pa.input_stream(str(path), compression="zstd") as stream:
             yield from io.BufferedReader(stream, 1 << 20)
     except FileNotFoundError:
-        raise ValueError(f"there is no file {path}; was it moved away?") from None
+        raise ValueError(f"there is no file {path}; was it moved or deleted?") from None
     except OSError as error:
-        raise ValueError(f"{path} is damaged ({error}); remove it and make it again") from error
+        raise ValueError(f"{path} is corrupt ({error}); delete the corpus and curate it again") from error
 
 
 def read_documents(path: Path) -> Iterator[Document]:
     """The documents of a file that `write_documents` wrote.
 
     Raises:
-        ValueError: the file is cut off or damaged; the sentence names the line.
+        ValueError: the file is missing, truncated or corrupt; the message names the line.
     """
     if path.suffix == PARQUET:
         yield from _parquet_rows(path)
@@ -130,7 +130,7 @@ def read_documents(path: Path) -> Iterator[Document]:
         try:
             yield _decoder.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"{path}, line {number}, is no document ({error}); make the file again") from error
+            raise ValueError(f"{path}, line {number}, is not a document ({error}); curate the corpus again") from error
 
 
 def _parquet_rows(path: Path) -> Iterator[Document]:
@@ -138,38 +138,61 @@ def _parquet_rows(path: Path) -> Iterator[Document]:
     from pyarrow import parquet
 
     try:
-        # Nothing is read ahead: a row group is all that stands in memory.
+        # No read-ahead: at most one row group is in memory.
         with parquet.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(BATCH_DOCUMENTS):
                 for row in batch.to_pylist():
                     facts = {**dict(row["facts"]), **dict(row["scores"])}
                     yield Document(row["text"], row["id"], dict(row["meta"]), row["split"], facts)
     except FileNotFoundError:
-        raise ValueError(f"there is no file {path}; was it moved away?") from None
+        raise ValueError(f"there is no file {path}; was it moved or deleted?") from None
     except (pa.ArrowException, OSError, KeyError) as error:
-        said = " ".join(str(error).split())
-        raise ValueError(f"{path} is damaged ({said}); remove it and make it again") from error
+        cause = " ".join(str(error).split())
+        raise ValueError(f"{path} is corrupt ({cause}); delete the corpus and curate it again") from error
 
 
-def finished(out: Path) -> dict[str, Any] | None:
-    """The content of OUT/curation.json, None where no curation is finished there."""
+def read_result(out: Path) -> dict[str, Any] | None:
+    """The content of OUT/curation.json in whatever format; None if there is none."""
     path = out / RESULT
     return read_json(path) if path.exists() else None
 
 
+def is_current(result: Mapping[str, Any] | None) -> bool:
+    """Whether a curation.json is there and has the format that this version reads."""
+    return result is not None and result.get("format") == FORMAT
+
+
+def finished(out: Path) -> dict[str, Any] | None:
+    """The content of OUT/curation.json; None if no curation has finished there.
+
+    Raises:
+        ValueError: another version of Tutelage wrote it.
+    """
+    result = read_result(out)
+    if result is not None and not is_current(result):
+        folder = out.parent if "mix" in result else out  # a mix is written to OUT/STAGE
+        raise ValueError(
+            f"{out} is a corpus in the format of another version of Tutelage; make it again with "
+            f"tutelage curate RECIPE.toml out={folder}"
+        )
+    return result
+
+
 def corpus_result(out: Path) -> dict[str, Any]:
-    """The content of OUT/curation.json; ValueError where no curation is finished there."""
-    done = finished(out)
-    if done is None:
-        raise ValueError(f"{out} is no finished corpus: {RESULT} is missing; run tutelage curate to its end")
-    return done
+    """The content of OUT/curation.json; ValueError if no curation has finished there, or as `finished`."""
+    result = finished(out)
+    if result is None:
+        raise ValueError(
+            f"{out} is not a finished corpus: {RESULT} is missing; finish it with tutelage curate RECIPE.toml out={out}"
+        )
+    return result
 
 
 def corpus_files(out: Path) -> list[Path]:
-    """The files of documents of a finished curation, in order; ValueError where it is not finished."""
+    """The document files of a finished corpus, in order; ValueError as `corpus_result`."""
     return [out / name for name in corpus_result(out)["files"]]
 
 
 def of_corpus(path: Path) -> bool:
-    """Whether a file holds documents of a finished curation."""
+    """Whether a file holds documents of a finished corpus."""
     return path.name.endswith((SUFFIX, PARQUET)) and path.name in (finished(path.parent) or {"files": ()})["files"]

@@ -1,4 +1,4 @@
-"""Every kind of step that a curation recipe can name: its settings, and the function that makes it of them."""
+"""The registry of step kinds that a curation recipe can name: settings class -> function that makes the step."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tutelage.corpus.consent import (
     no_ai,
     robots,
 )
-from tutelage.corpus.corpus_step import CorpusStep
+from tutelage.corpus.corpus_step import GlobalStep
 from tutelage.corpus.decontaminate import (
     CutSettings,
     Llama3Settings,
@@ -32,7 +32,7 @@ from tutelage.corpus.dedup.whole import ExactSettings, UrlSettings, dedup_exact,
 from tutelage.corpus.extract import ExtractSettings, extract
 from tutelage.corpus.language import LanguageSettings, language
 from tutelage.corpus.pii import PiiDomainSettings, PiiSettings, pii, pii_domains
-from tutelage.corpus.quality.distil import JudgedSettings, judged
+from tutelage.corpus.quality.distil import DistilledScoreSettings, distilled_score
 from tutelage.corpus.quality.dsir import DsirSettings, dsir
 from tutelage.corpus.quality.perplexity import PerplexitySettings, perplexity
 from tutelage.corpus.quality.steps import (
@@ -54,7 +54,7 @@ from tutelage.corpus.rules.gopher import (
 )
 from tutelage.corpus.rules.length import LengthSettings, length
 from tutelage.corpus.select import KeepTopSettings, PercentilesSettings, keep_top, percentiles
-from tutelage.corpus.templated import TemplatedSettings, templated
+from tutelage.corpus.templated import BoilerplateSettings, boilerplate
 
 StepSettings = (
     RobotsSettings
@@ -62,7 +62,7 @@ StepSettings = (
     | BlockSettings
     | LicenceSettings
     | ExtractSettings
-    | TemplatedSettings
+    | BoilerplateSettings
     | PiiSettings
     | PiiDomainSettings
     | LanguageSettings
@@ -75,7 +75,7 @@ StepSettings = (
     | LengthSettings
     | CodeSettings
     | QualitySettings
-    | JudgedSettings
+    | DistilledScoreSettings
     | ToxicitySettings
     | PerplexitySettings
     | ScoreSettings
@@ -93,13 +93,13 @@ StepSettings = (
     | PercentilesSettings
 )
 
-MAKERS: dict[type, Callable[[Any], Step | CorpusStep]] = {
+MAKERS: dict[type, Callable[[Any], Step | GlobalStep]] = {
     RobotsSettings: robots,
     NoAiSettings: no_ai,
     BlockSettings: block,
     LicenceSettings: licences,
     ExtractSettings: extract,
-    TemplatedSettings: templated,
+    BoilerplateSettings: boilerplate,
     PiiSettings: pii,
     PiiDomainSettings: pii_domains,
     LanguageSettings: language,
@@ -112,7 +112,7 @@ MAKERS: dict[type, Callable[[Any], Step | CorpusStep]] = {
     LengthSettings: length,
     CodeSettings: code,
     QualitySettings: quality,
-    JudgedSettings: judged,
+    DistilledScoreSettings: distilled_score,
     ToxicitySettings: toxicity,
     PerplexitySettings: perplexity,
     ScoreSettings: by_function,
@@ -130,12 +130,12 @@ MAKERS: dict[type, Callable[[Any], Step | CorpusStep]] = {
     PercentilesSettings: percentiles,
 }
 
-# Steps that judge a document by what is in the whole corpus: those that say so.
-OF_THE_CORPUS = tuple(kind for kind, maker in MAKERS.items() if get_type_hints(maker)["return"] is CorpusStep)
+# Kinds of global steps: those whose maker is annotated as returning one.
+GLOBAL_STEPS = tuple(kind for kind, maker in MAKERS.items() if get_type_hints(maker)["return"] is GlobalStep)
 
-assert set(get_args(StepSettings)) == set(MAKERS), "a kind of step without a maker, or the other way round"
+assert set(get_args(StepSettings)) == set(MAKERS), "StepSettings and MAKERS must list the same kinds"
 
 
-def make(settings: Any) -> Step | CorpusStep:
-    """The step that settings describe; ValueError where it needs what is not there: a package, a file."""
+def make(settings: Any) -> Step | GlobalStep:
+    """The step for these settings. Raises ValueError if a package or file that it needs is missing."""
     return MAKERS[type(settings)](settings)

@@ -1,4 +1,4 @@
-"""Pages that a site fills into one form: product, login and error pages of which only a name or a number changes."""
+"""Boilerplate pages: product, login and error pages of one site that differ in a name or a number only."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.consent import host
-from tutelage.corpus.corpus_step import Columns, Corpus, CorpusStep
+from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep
 from tutelage.corpus.dedup.whole import hashes
 from tutelage.corpus.repeats import groups
 from tutelage.records import Document
@@ -19,13 +19,13 @@ from tutelage.records import Document
 _DIGITS, _NOT_WORD = re.compile(r"\d"), re.compile(r"[^\w\s]|_")
 
 
-class TemplatedSettings(Settings, tag="templated", tag_field="kind", frozen=True, kw_only=True):
-    """Writes to `facts.templated` which share of a page's characters stands in lines that other pages of its site have
-    too, and drops pages of which little else is left. It must stand behind the extraction of HTML. Lines are compared
-    without regard to case, every digit as 0 and without punctuation. Documents without an address pass.
+class BoilerplateSettings(Settings, tag="boilerplate", tag_field="kind", frozen=True, kw_only=True):
+    """Writes the fraction of a page's characters in lines that other pages of its site share to the metadata field
+    `boilerplate`, and drops pages that consist mostly of such lines. Place it after the extraction of HTML. Lines are
+    compared without case and punctuation, with every digit as 0. Documents without a URL are kept.
 
-    pages: of one site that must have a line before it counts as part of a form.
-    share: of a page's characters that may stand in such lines.
+    pages: a line is boilerplate if at least this many pages of the site have it.
+    share: maximum fraction of a page's characters in boilerplate lines.
     """
 
     pages: int = 5
@@ -33,17 +33,17 @@ class TemplatedSettings(Settings, tag="templated", tag_field="kind", frozen=True
 
     def __post_init__(self) -> None:
         if self.pages < 2 or not 0 < self.share <= 1:
-            raise SettingsError("pages is at least 2; share is above 0, at most 1")
+            raise SettingsError("pages must be at least 2; share must be above 0 and at most 1")
 
 
-def templated(settings: TemplatedSettings) -> CorpusStep:
-    """The step over the whole corpus."""
+def boilerplate(settings: BoilerplateSettings) -> GlobalStep:
+    """Drop pages that are mostly boilerplate of their site. A global step."""
 
     def collect(batch: DocumentBatch) -> Columns:
         return {"line": hashes(line for document in batch.documents for line in _lines(document))}
 
     def decide(corpus: Corpus) -> dict[str, Any]:
-        lines, form = corpus.columns["line"], corpus.verdicts("form", "line", np.bool_)
+        lines, form = corpus.columns["line"], corpus.decisions("boilerplate", "line", np.bool_)
         offsets = np.cumsum([0, *map(len, lines)])
         found = 0
         for places, begins in groups(lines, corpus.memory):
@@ -52,29 +52,29 @@ def templated(settings: TemplatedSettings) -> CorpusStep:
             common = np.sort(places[np.repeat(sizes >= settings.pages, sizes)])
             for number, (first, last) in enumerate(pairwise(offsets)):
                 form[number][common[slice(*np.searchsorted(common, (first, last)))] - first] = True
-        return {"lines": int(offsets[-1]), "lines of forms": found}
+        return {"lines": int(offsets[-1]), "boilerplate_lines": found}
 
-    def apply(batch: DocumentBatch, verdict: Columns) -> None:
+    def apply(batch: DocumentBatch, decisions: Columns) -> None:
         at, shares = 0, np.zeros(len(batch))
         for place, document in enumerate(batch.documents):
             lines = _lines(document)
-            form = verdict["form"][at : at + len(lines)].tolist()
+            form = decisions["boilerplate"][at : at + len(lines)].tolist()
             at += len(lines)
             lengths = list(lines.values())
             filled = sum(length for length, common in zip(lengths, form, strict=True) if common)
             shares[place] = filled / max(sum(lengths), 1)
-        batch.describe({"templated": shares.round(3).tolist()})
+        batch.add_metadata({"boilerplate": shares.round(3).tolist()})
         gone = shares > settings.share
-        batch.drop(gone, "templated page", [f"{share:.0%} of it on other pages" for share in shares[gone].tolist()])
+        batch.drop(gone, "boilerplate page", [f"{share:.0%} of it on other pages" for share in shares[gone].tolist()])
 
     def rows(batch: DocumentBatch) -> dict[str, int]:
-        return {"form": sum(len(_lines(document)) for document in batch.documents)}
+        return {"boilerplate": sum(len(_lines(document)) for document in batch.documents)}
 
-    return CorpusStep(collect, decide, rows, apply)
+    return GlobalStep(collect, decide, rows, apply)
 
 
 def _lines(document: Document) -> dict[str, int]:
-    """What is compared of each different line of a page, its site in front, and how many characters it has there."""
+    """Per distinct normalised line of a page, prefixed by its site: its number of characters on the page."""
     site = host(document)
     lines: dict[str, int] = {}
     if site:

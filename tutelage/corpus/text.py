@@ -1,4 +1,4 @@
-"""A plain text file as documents to read."""
+"""A plain text file as documents."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tutelage.corpus.fetch import fetch
 from tutelage.files import explain
 from tutelage.records import Document, Split
 
-DOCUMENT_BYTES = 1 << 16  # a long text is read in documents of this size, so that memory does not grow with it
+DOCUMENT_BYTES = 1 << 16  # a long text is split into documents of this size, to bound memory
 
 
 class TextSettings(Settings, frozen=True, kw_only=True):
     """A text file in UTF-8.
 
-    path:   the file; a relative one in a recipe is looked for beside the recipe.
-    url:    where it is fetched from once where no path is given, and
-    sha256: its checksum.
-    tail:   the share of the text, at its end, that is held out from training.
+    path:   the file, relative to the recipe.
+    url:    alternatively, a URL to download once.
+    sha256: checksum of the download.
+    tail:   fraction of the text, at its end, that is held out from training.
     """
 
     path: str | None = None
@@ -32,27 +32,27 @@ class TextSettings(Settings, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.path is None and (self.url is None or self.sha256 is None):
-            raise SettingsError("a text needs a path, or a url together with its sha256")
+            raise SettingsError("a text needs path, or both url and sha256")
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
-            raise SettingsError(f"sha256 is '{self.sha256}'; a checksum is 64 digits, 0 to 9 and a to f in lower case")
+            raise SettingsError(f"sha256 is '{self.sha256}'; it must be 64 lower-case hexadecimal digits")
         if not 0 <= self.tail < 1:
-            raise SettingsError(f"tail is {self.tail}; it is a share of the text: at least 0, below 1")
+            raise SettingsError(f"tail is {self.tail}; it must be at least 0 and below 1")
 
 
 def text_file(settings: TextSettings, where: str) -> Path:
-    """The file itself, fetched where it must be; ValueError, naming the setting `where`.path, where it is not there."""
+    """The path of the file, downloaded if necessary. Raises ValueError, naming the setting `where`.path, if it is
+    missing."""
     if settings.path is None:
         assert settings.url is not None and settings.sha256 is not None
-        return fetch(settings.url, settings.sha256, f"give the text as a file: {where}.path=FILE")
+        return fetch(settings.url, settings.sha256, f"download it yourself and set {where}.path=FILE")
     path = Path(settings.path)
     if not path.is_file():
-        raise ValueError(f"{where}.path: there is no text file {path}; give another with {where}.path=FILE")
+        raise ValueError(f"{where}.path: there is no text file {path}; set {where}.path=FILE")
     return path
 
 
 def file_hash(path: Path) -> str:
-    """The SHA-256 of a file's content, read once for as long as the file does not change; DiskError where it is not
-    there."""
+    """The SHA-256 of a file, cached until the file changes. Raises DiskError if it is missing."""
     try:
         found = path.stat()
     except OSError as error:
@@ -67,9 +67,10 @@ def _hash(path: Path, _size: int, _changed: int) -> str:
 
 
 def text_documents(path: Path, tail: float) -> Iterator[Document]:
-    """The text from its beginning to its end, in documents that each belong to the training part or to the tail.
+    """The text in order, as documents that belong either to the training split or to the held-out tail.
 
-    ValueError, with the position of the byte, where the file is no UTF-8.
+    Raises:
+        ValueError: the file is not UTF-8; the message has the byte offset.
     """
     size = path.stat().st_size
     parts: tuple[tuple[int, Split], ...]
@@ -82,15 +83,15 @@ def text_documents(path: Path, tail: float) -> Iterator[Document]:
                     text = file.read(end - begin).decode()
                 except UnicodeDecodeError as error:
                     at = begin + error.start
-                    raise ValueError(f"{path}, byte {at}: this is no UTF-8; save the file as UTF-8") from None
+                    raise ValueError(f"{path}, byte {at}: not UTF-8; save the file as UTF-8") from None
                 yield Document(text, f"{path.name}:{begin}", split=part)
 
 
 def _character_start(path: Path, at: int) -> int:
-    """The first byte from `at` on that begins a character; the file's end where none does."""
+    """The offset of the first byte from `at` on that begins a character; else the end of the file."""
     with path.open("rb") as file:
         file.seek(at)
         rest = file.read(4)
-    # A byte 10xxxxxx goes on with a character; no character has more than three of them.
+    # Bytes 10xxxxxx continue a character; a character has at most three of them.
     following = next((i for i, byte in enumerate(rest) if byte & 0b1100_0000 != 0b1000_0000), len(rest))
     return at + following

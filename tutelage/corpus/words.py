@@ -1,8 +1,8 @@
-"""Words and lines of a whole batch as columns, split once and shared by all rules.
+"""Words and lines of a batch as columns, split once and shared by all filters.
 
-Two ways to say what a word is. "spaces": what stands between white space, as the papers have it. "tokens": punctuation
-and the second halves of contractions ("do", "n't") are words of their own, as in tools that count with a tokenizer for
-English; this is close to spaCy's rules and not the same (docs/curation-parity.md).
+Two definitions of a word. "spaces": separated by white space, as in the papers. "tokens": punctuation marks and the
+second halves of contractions ("do", "n't") are separate words, as in tools that count with an English tokenizer; close
+to spaCy's rules, but not equal (docs/curation-parity.md).
 """
 
 from __future__ import annotations
@@ -21,26 +21,26 @@ from tutelage.corpus.minhash import Hashes
 
 WordKind = Literal["spaces", "tokens"]
 
-# What a line is. "trimmed": what is not blank, without the white space around it. "raw": all between two line feeds
-# that is not empty, white space too, as datatrove takes it.
+# Two definitions of a line. "trimmed": non-blank, without surrounding white space. "raw": non-empty text between two
+# line feeds, with its white space, as in datatrove.
 LineKind = Literal["trimmed", "raw"]
 
-_NOT_SYMBOL = 1 << 15  # in the kinds of a word: some character of it is no symbol
+_NOT_SYMBOL = 1 << 15  # in the classes of a word: at least one character is not a symbol
 
-# Words after which a full stop closes no sentence.
+# Words after which a full stop does not end a sentence.
 _ABBREVIATIONS = """Mr Mrs Ms Dr Prof Sr Jr St Mt Gen Gov Sen Rep Rev Lt Col Sgt Capt Adm Maj Messrs Co Corp Inc Ltd
 Bros vs v etc e.g i.e e.g. i.e. cf al approx dept est a.m p.m no No Nos Fig fig Vol vol pp ed eds Ave Blvd Rd Jan Feb
 Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Ph.D U.S D.C""".split()
 
 
 def kernels() -> Any:
-    """The compiled loops; ValueError, saying what to install, where numba is not there."""
+    """The compiled loops. Raises ValueError, with what to install, without numba."""
     return load("tutelage.corpus.kernels")
 
 
 @dataclass(frozen=True, eq=False)
 class Characters:
-    """N texts end to end: codes uint32[C]; text i is codes[starts[i]:stops[i]], int64[N] each."""
+    """N texts concatenated. codes: uint32[C]; starts, stops: int64[N]; text i is codes[starts[i]:stops[i]]."""
 
     codes: np.ndarray
     starts: np.ndarray
@@ -51,17 +51,17 @@ class Characters:
 
     @property
     def lengths(self) -> np.ndarray:
-        """The number of characters of each text, int64[N]."""
+        """Characters per text, int64[N]."""
         return self.stops - self.starts
 
     def take(self, rows: np.ndarray) -> Characters:
-        """The texts at some places."""
+        """The texts at these indices."""
         return Characters(self.codes, self.starts[rows], self.stops[rows])
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class _Ranges:
-    """What N texts are made of, end to end: what text i has is [firsts[i]:lasts[i]], int64[N] each."""
+    """Items (words or lines) of N texts, concatenated: those of text i are [firsts[i]:lasts[i]], int64[N] each."""
 
     firsts: np.ndarray
     lasts: np.ndarray
@@ -71,11 +71,11 @@ class _Ranges:
 
     @property
     def counts(self) -> np.ndarray:
-        """How many each text has, int64[N]."""
+        """Items per text, int64[N]."""
         return self.lasts - self.firsts
 
     def sum(self, values: np.ndarray) -> np.ndarray:
-        """The sum of a value of each of them over each text, [N]."""
+        """The sum over each text of one value per item, [N]."""
         return range_sums(values, self.firsts, self.lasts)
 
 
@@ -83,8 +83,10 @@ class _Ranges:
 class Words(_Ranges):
     """The words of N texts.
 
-    lengths: int32[W], in characters.       hashes: uint64[W], upper and lower case apart.
-    letters: bool[W], has a letter.         symbols: bool[W], is punctuation and symbols only.
+    lengths: int32[W], in characters.
+    hashes:  uint64[W], case-sensitive.
+    letters: bool[W], has a letter.
+    symbols: bool[W], consists of punctuation and symbols only.
     """
 
     lengths: np.ndarray
@@ -93,7 +95,7 @@ class Words(_Ranges):
     symbols: np.ndarray
 
     def take(self, rows: np.ndarray) -> Words:
-        """The words of the texts at some places."""
+        """The words of the texts at these indices."""
         return replace(self, firsts=self.firsts[rows], lasts=self.lasts[rows])
 
 
@@ -101,10 +103,12 @@ class Words(_Ranges):
 class Lines(_Ranges):
     """The lines of N texts.
 
-    starts, stops: int32[L], in `characters.codes`.  hashes: uint64[L].
-    words, longest, sentences: int32[L], words between white space, characters of the longest of them, sentences (of
-                    trimmed lines; 0 of raw ones).
-    apart: bool[L], whether a blank line stands before it, or it is its text's first: a paragraph begins.
+    starts, stops: int32[L], in `characters.codes`.
+    hashes:    uint64[L].
+    words:     int32[L], space-separated words.
+    longest:   int32[L], characters of the longest word.
+    sentences: int32[L]; 0 for raw lines.
+    apart:     bool[L], whether the line begins a paragraph: a blank line precedes it, or it is the first of its text.
     """
 
     characters: Characters
@@ -118,12 +122,12 @@ class Lines(_Ranges):
 
     @property
     def lengths(self) -> np.ndarray:
-        """The characters of each line, int32[L]."""
+        """Characters per line, int32[L]."""
         return self.stops - self.starts
 
     def last(self, back: int) -> np.ndarray:
-        """The character that stands `back` places from the end of each line, 1 the last, uint32[L]; 0 where the line is
-        shorter than that."""
+        """The character `back` positions from the end of each line (1: the last), uint32[L]; 0 if the line is
+        shorter."""
         found = np.zeros(len(self.stops), np.uint32)
         long = self.lengths >= back
         found[long] = self.characters.codes[self.stops[long] - back]
@@ -131,17 +135,17 @@ class Lines(_Ranges):
 
     @property
     def end_in_dots(self) -> np.ndarray:
-        """Whether each line ends in three dots, bool[L]."""
+        """Whether each line ends with three dots, bool[L]."""
         return np.all([self.last(back) == ord(".") for back in (1, 2, 3)], axis=0)
 
     def take(self, rows: np.ndarray) -> Lines:
-        """The lines of the texts at some places."""
+        """The lines of the texts at these indices."""
         characters = self.characters.take(rows)
         return replace(self, characters=characters, firsts=self.firsts[rows], lasts=self.lasts[rows])
 
 
 class Plain(NamedTuple):
-    """The words of N texts to compare by: `tokens` as in minhash, and of each word its place in `characters.codes`."""
+    """Normalised words of N texts: `tokens` as in minhash, and the offsets of each word in `characters.codes`."""
 
     characters: Characters
     tokens: Hashes
@@ -150,7 +154,7 @@ class Plain(NamedTuple):
 
 
 def range_sums(values: np.ndarray, firsts: np.ndarray, lasts: np.ndarray) -> np.ndarray:
-    """The sums of values[first:last] for each range; int64 for whole numbers and truth values, else float64."""
+    """The sums of values[first:last] per range; int64 for integers and booleans, else float64."""
     wide = np.int64 if values.dtype.kind in "bui" else np.float64
     sums = np.zeros(len(values) + 1, wide)
     np.cumsum(values, out=sums[1:], dtype=wide)
@@ -158,11 +162,11 @@ def range_sums(values: np.ndarray, firsts: np.ndarray, lasts: np.ndarray) -> np.
 
 
 def encode(texts: list[str]) -> Characters:
-    """Texts as one array of characters."""
+    """Texts as one array of code points."""
     stops = np.cumsum([len(text) for text in texts], dtype=np.int64)
     codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
     if len(codes) >= 1 << 31:
-        raise ValueError(f"a batch of {len(codes):,} characters is too much at once; take fewer documents in a batch")
+        raise ValueError(f"a batch of {len(codes):,} characters is too large; use fewer documents per batch")
     return Characters(codes, np.concatenate([[0], stops])[:-1].astype(np.int64), stops)
 
 
@@ -185,19 +189,19 @@ def split_lines(characters: Characters, kind: LineKind = "trimmed") -> Lines:
 
 
 def plain_words(characters: Characters) -> Plain:
-    """The words of texts without regard to case and punctuation."""
+    """The words of texts, normalised: without case and punctuation."""
     found = kernels().split_plain(characters.codes, kinds(), lowered(), characters.starts, characters.stops)
     starts, stops, hashes, counts = found
     return Plain(characters, Hashes(hashes, np.concatenate([[0], np.cumsum(counts)])), starts, stops)
 
 
 def plain_tokens(characters: Characters) -> Hashes:
-    """`plain_words` without where they stand."""
+    """The hashes of `plain_words`, without offsets."""
     return plain_words(characters).tokens
 
 
 def characters_of(batch: DocumentBatch) -> Characters:
-    """The characters of a batch, made once."""
+    """The characters of a batch, computed once."""
     return batch.shared("characters", encode)
 
 
@@ -212,9 +216,9 @@ def lines_of(batch: DocumentBatch, kind: LineKind = "trimmed") -> Lines:
 
 
 def word_hashes(words: Iterable[str]) -> np.ndarray:
-    """The hashes that words have in `Words.hashes`, sorted: uint64."""
+    """The hashes of words as in `Words.hashes`, sorted: uint64."""
     codes = [np.array([ord(character) for character in word], np.uint32) for word in words]
-    return np.sort(np.array([kernels().hash_run(one, 0, len(one)) for one in codes], np.uint64))
+    return np.sort(np.array([kernels().hash_run(word, 0, len(word)) for word in codes], np.uint64))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""One shard through one pass: documents in, documents out, drops aside, an account of every step."""
+"""The worker: takes one shard through one pass. Writes the documents, the dropped documents and the statistics."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ import numpy as np
 
 from tutelage.config import to_plain
 from tutelage.corpus.batch import DocumentBatch, Dropped, Step
-from tutelage.corpus.corpus_step import ColumnWriter, CorpusStep
+from tutelage.corpus.corpus_step import ColumnWriter, GlobalStep
 from tutelage.corpus.curation import Curation, passes
-from tutelage.corpus.funnel import Account, Facts, TokenCount, count_facts, run_step
+from tutelage.corpus.funnel import MetadataCounts, StepStats, TokenCount, count_metadata, run_step
 from tutelage.corpus.read import documents as read_input
 from tutelage.corpus.shards import (
     PARQUET,
@@ -34,75 +34,76 @@ from tutelage.files import DiskError, atomic_folder, to_json, write_json
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
-# A batch is as many documents as these allow: enough for arrays to pay off, few enough to hold a few times in memory.
+# Limits of a batch: large enough that arrays pay off, small enough to hold several copies in memory.
 BATCH_DOCUMENTS, BATCH_CHARACTERS = 1024, 4 << 20
 
-DOCUMENTS, ACCOUNT, DROPPED = "documents", "account.json", "dropped"
+DOCUMENTS, STATS, DROPPED = "documents", "stats.json", "dropped"
 READ = "read"
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker is told: pass `number` over one shard.
+    """The task of a worker: pass `number` over one shard.
 
-    sources:  raw files for the first pass; for others the documents that the pass before left.
-    verdicts: the folder of the verdicts that the pass begins with, where it does.
-    shard:    the shard's number, by which its verdicts are named.
-    out:      the folder to write.
+    sources:   raw input files in the first pass; later, the documents of the previous pass.
+    decisions: folder of the decisions of a global step that the pass begins with, if any.
+    shard:     index of the shard, which names its decisions.
+    out:       folder to write.
     """
 
     curation: Curation
     number: int
     sources: tuple[str, ...]
-    verdicts: str | None
+    decisions: str | None
     shard: int
     out: str
 
 
 def work(job: Job) -> None:
-    """Does one job; its folder is there whole at the end, or not at all."""
+    """Run one job. Its folder is written atomically."""
     plan = passes(job.curation.steps)[job.number]
-    names = [*([plan.judged] if plan.judged else []), *plan.steps]
-    accounts = {name: Account(name, str(job.curation.steps[name].__struct_config__.tag)) for name in names}
+    names = [*([plan.applies] if plan.applies else []), *plan.steps]
+    stats = {name: StepStats(name, str(job.curation.steps[name].__struct_config__.tag)) for name in names}
     steps = {name: _step(job.curation, name) for name in plan.steps}
-    collect = None if plan.collects is None else _corpus_step(job.curation, plan.collects).collect
-    judge = None if plan.judged is None else _Judge(job, plan.judged)
+    collect = None if plan.collects is None else _global_step(job.curation, plan.collects).collect
+    applier = None if plan.applies is None else _DecisionApplier(job, plan.applies)
     count_tokens = token_count(job.curation.tokenizer)
     ledger = Ledger(READ)
-    facts: Facts = {}
+    metadata: MetadataCounts = {}
     with atomic_folder(job.out) as folder, ExitStack() as files:
         suffix = suffix_of(job.curation) if plan.collects is None else SUFFIX
-        keep = files.enter_context(document_writer(folder / f"{DOCUMENTS}{suffix}", suffix))
-        aside, columns = _Aside(folder / DROPPED, files, job.curation.drops), ColumnWriter(folder, files)
+        write = files.enter_context(document_writer(folder / f"{DOCUMENTS}{suffix}", suffix))
+        rejects = _RejectWriter(folder / DROPPED, files, job.curation.keep_dropped)
+        columns = ColumnWriter(folder, files)
         for batch in batches(_documents(job, ledger)):
-            if judge is not None:
-                batch, gone = run_step(
-                    batch, judge.name, judge.step, accounts[judge.name], count_tokens, bears_failures=False
+            if applier is not None:
+                batch, dropped = run_step(
+                    batch, applier.name, applier.step, stats[applier.name], count_tokens, isolate_failures=False
                 )
-                aside.write(gone)
+                rejects.write(dropped)
             for name, step in steps.items():
-                batch, gone = run_step(batch, name, step, accounts[name], count_tokens)
-                aside.write(gone)
+                batch, dropped = run_step(batch, name, step, stats[name], count_tokens)
+                rejects.write(dropped)
             if collect is not None:
                 columns.write(collect(batch))
             for document in batch.documents:
-                keep(document)
+                write(document)
             if plan.collects is None:
-                count_facts(batch.documents, facts)
-        if judge is not None:
-            judge.check_all_used()
-        for account in accounts.values():
-            account.check()
-        told: dict[str, Any] = {"accounts": [account.to_dict() for account in accounts.values()]}
+                count_metadata(batch.documents, metadata)
+        if applier is not None:
+            applier.check_all_used()
+        for step_stats in stats.values():
+            step_stats.check()
+        result: dict[str, Any] = {"steps": [step_stats.to_dict() for step_stats in stats.values()]}
         if job.number == 0:
-            told["read"] = ledger.to_dict()
+            result["read"] = ledger.to_dict()
         if plan.collects is None:
-            told["facts"] = [[name, list(counts.items())] for name, counts in facts.items()]
-        write_json(folder / ACCOUNT, told)
+            result["metadata"] = [[name, list(counts.items())] for name, counts in metadata.items()]
+        write_json(folder / STATS, result)
 
 
 def suffix_of(curation: Curation) -> str:
-    """How the names of the files end that the last pass leaves; those between passes end with SUFFIX."""
+    """The file name ending of the last pass. Files between passes end with SUFFIX."""
     return PARQUET if curation.output == "parquet" else SUFFIX
 
 
@@ -118,25 +119,28 @@ def _documents(job: Job, ledger: Ledger) -> Iterator[Document]:
 
 
 def _read(source: str, ledger: Ledger, reader: str | None) -> Iterator[Document]:
-    """The documents of a file; where its reader gives up in the middle, what came before stays and it is counted."""
+    """The documents of a file. If the reader fails in the middle, earlier documents are kept and the rest is
+    counted."""
     before = ledger.rows_read
     try:
         yield from (
-            _own(source, ledger) if reader is None and of_corpus(Path(source)) else read_input(source, ledger, reader)
+            _corpus_documents(source, ledger)
+            if reader is None and of_corpus(Path(source))
+            else read_input(source, ledger, reader)
         )
     except (DiskError, MemoryError):
         raise
     except Exception as error:
         if ledger.rows_read == before and isinstance(error, ValueError):
-            raise  # it is not the file's content that is at fault: no such reader, a package that is missing
+            raise  # not the fault of the content: unknown reader, missing package
         undecided = ledger.rows_read - ledger.rows_kept - ledger.rows_dropped
         if not undecided:
             ledger.read()
-        ledger.drop(f"the reader failed: {type(error).__name__}", max(1, undecided), where=source)
+        ledger.drop(f"reader failed: {type(error).__name__}", max(1, undecided), where=source)
 
 
-def _own(source: str, ledger: Ledger) -> Iterator[Document]:
-    """The documents of a corpus, with all that is known of them."""
+def _corpus_documents(source: str, ledger: Ledger) -> Iterator[Document]:
+    """The documents of a curated corpus, with their metadata."""
     for document in read_documents(Path(source)):
         ledger.read()
         ledger.keep()
@@ -144,111 +148,111 @@ def _own(source: str, ledger: Ledger) -> Iterator[Document]:
 
 
 def _writable(document: Document, ledger: Ledger) -> Document:
-    """The document with U+FFFD for halves of surrogate pairs, which no file can hold."""
+    """The document with U+FFFD for lone surrogates, which no file can hold."""
     if document.text.isascii():
         return document
     try:
         document.text.encode()
         return document
     except UnicodeEncodeError:
-        ledger.note("halves of characters replaced", where=document.id)
+        ledger.note("lone surrogates replaced", where=document.id)
         return replace(document, text=re.sub("[\ud800-\udfff]", "\ufffd", document.text))
 
 
 def batches(documents: Iterable[Document]) -> Iterator[DocumentBatch]:
-    """Documents in batches; at least one, so that steps are asked even where there is nothing."""
-    some: list[Document] = []
-    characters, given = 0, False
+    """Group documents into batches. Yields at least one, so that every step runs even on no documents."""
+    pending: list[Document] = []
+    characters, yielded = 0, False
     for document in documents:
-        some.append(document)
+        pending.append(document)
         characters += len(document.text)
-        if len(some) >= BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
-            yield DocumentBatch(some)
-            some, characters, given = [], 0, True
-    if some or not given:
-        yield DocumentBatch(some)
+        if len(pending) >= BATCH_DOCUMENTS or characters >= BATCH_CHARACTERS:
+            yield DocumentBatch(pending)
+            pending, characters, yielded = [], 0, True
+    if pending or not yielded:
+        yield DocumentBatch(pending)
 
 
-class _Judge:
-    """The first step of a pass: gives each batch its rows of the verdicts."""
+class _DecisionApplier:
+    """The first step of a later pass: applies the decisions of a global step to each batch."""
 
     def __init__(self, job: Job, name: str) -> None:
-        assert job.verdicts is not None
+        assert job.decisions is not None
         self.name = name
-        self._made = _corpus_step(job.curation, name)
+        self._made = _global_step(job.curation, name)
         suffix = f"-{job.shard:05d}.npy"
-        found = sorted(Path(job.verdicts).glob(f"*{suffix}"))
+        found = sorted(Path(job.decisions).glob(f"*{suffix}"))
         self._verdicts = {path.name.removesuffix(suffix): np.load(path, mmap_mode="r") for path in found}
         self._used = dict.fromkeys(self._verdicts, 0)
 
     def step(self, batch: DocumentBatch) -> None:
-        """Judges a batch."""
+        """Apply the rows of the decisions that belong to this batch."""
         rows = {}
         for name, count in self._made.rows(batch).items():
             begin = self._used[name]
             rows[name] = np.asarray(self._verdicts[name][begin : begin + count])
-            assert len(rows[name]) == count, f"{self.name}: {count} rows of {name} asked for, {len(rows[name])} there"
+            assert len(rows[name]) == count, f"{self.name}: {count} rows of {name} needed, {len(rows[name])} left"
             self._used[name] += count
         self._made.apply(batch, rows)
 
     def check_all_used(self) -> None:
-        """Raises AssertionError where verdicts are left over: they were made for other documents."""
+        """Raise AssertionError if decisions are left over: they were made for other documents."""
         for name, used in self._used.items():
             assert used == len(self._verdicts[name]), f"{self.name}: {used} of {len(self._verdicts[name])} {name} used"
 
 
-class _Aside:
-    """What was dropped, in a file for each step and reason."""
+class _RejectWriter:
+    """Writes dropped documents, to one file per step and reason."""
 
-    def __init__(self, folder: Path, files: ExitStack, most: int | None) -> None:
-        self._folder, self._files, self._most = folder, files, most
+    def __init__(self, folder: Path, files: ExitStack, limit: int | None) -> None:
+        self._folder, self._files, self._limit = folder, files, limit
         self._streams: dict[Path, Any] = {}
         self._counts: Counter[Path] = Counter()
 
     def write(self, dropped: Iterable[Dropped]) -> None:
-        """Puts documents aside."""
+        """Append dropped documents, up to the limit per file."""
         for drop in dropped:
             path = self._folder / drop_file(drop.step, drop.reason)
             self._counts[path] += 1
-            if self._most is not None and self._counts[path] > self._most:
+            if self._limit is not None and self._counts[path] > self._limit:
                 continue
             if path not in self._streams:
                 self._streams[path] = self._files.enter_context(compressed_lines(path))
-            said = {"step": drop.step, "reason": drop.reason, "detail": drop.detail}
-            self._streams[path].write(to_row(drop.document, said))
+            cause = {"step": drop.step, "reason": drop.reason, "detail": drop.detail}
+            self._streams[path].write(to_row(drop.document, cause))
 
 
 def drop_file(step: str, reason: str) -> Path:
-    """Where drops of one reason stand, in the folder of drops."""
+    """The file for one step and reason, relative to the folder of dropped documents."""
     return Path(step, re.sub(r"[^\w.]+", "-", reason).strip("-.")[:80] + SUFFIX)
 
 
 def _step(curation: Curation, name: str) -> Step:
     made = _made(curation, name)
-    assert not isinstance(made, CorpusStep)
+    assert not isinstance(made, GlobalStep)
     return made
 
 
-def _corpus_step(curation: Curation, name: str) -> CorpusStep:
+def _global_step(curation: Curation, name: str) -> GlobalStep:
     made = _made(curation, name)
-    assert isinstance(made, CorpusStep)
+    assert isinstance(made, GlobalStep)
     return made
 
 
-def _made(curation: Curation, name: str) -> Step | CorpusStep:
+def _made(curation: Curation, name: str) -> Step | GlobalStep:
     settings = curation.steps[name]
     return _make_once(type(settings), to_json(to_plain(settings), indent=None))
 
 
 @lru_cache(maxsize=64)
-def _make_once(kind: type, plain: bytes) -> Step | CorpusStep:
-    # A model is loaded once by a worker, not once for each shard.
+def _make_once(kind: type, plain: bytes) -> Step | GlobalStep:
+    # A worker loads a model once, not once per shard.
     return make(msgspec.json.decode(plain, type=kind))
 
 
 @lru_cache(maxsize=1)
 def token_count(source: str | None) -> TokenCount | None:
-    """Counts tokens with the tokenizer of a folder or file; None where there is none."""
+    """A function that counts tokens with the tokenizer of a folder or file; None if `source` is None."""
     if source is None:
         return None
     from tutelage import tokenizer as tokenizers

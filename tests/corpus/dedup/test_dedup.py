@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.corpus_step import Corpus, CorpusStep
+from tutelage.corpus.corpus_step import Corpus, GlobalStep
 from tutelage.corpus.dedup.lines import LinesSettings, dedup_lines
 from tutelage.corpus.dedup.ngrams import NgramSettings, dedup_ngrams
 from tutelage.corpus.dedup.substring import SubstringSettings, dedup_substring
@@ -14,7 +14,7 @@ from tutelage.corpus.dedup.whole import ExactSettings, UrlSettings, dedup_exact,
 from tutelage.records import Document
 
 
-def run(step: CorpusStep, shards: list[list[Document]], folder: Path) -> tuple[list[DocumentBatch], dict]:
+def run(step: GlobalStep, shards: list[list[Document]], folder: Path) -> tuple[list[DocumentBatch], dict]:
     """A step over a corpus, as the pipeline runs it."""
     batches = [DocumentBatch(shard) for shard in shards]
     collected = [step.collect(batch) for batch in batches]
@@ -36,7 +36,7 @@ def texts(*groups: str) -> list[list[Document]]:
     ]
 
 
-@pytest.mark.parametrize(("keep", "left"), [("one", [["a", "b", ""], ["c", ""]]), ("none", [["b", ""], ["c", ""]])])
+@pytest.mark.parametrize(("keep", "left"), [("first", [["a", "b", ""], ["c", ""]]), ("none", [["b", ""], ["c", ""]])])
 def test_exact_duplicates_over_shards(keep: str, left: list[list[str]], tmp_path: Path) -> None:
     batches, figures = run(dedup_exact(ExactSettings(keep=keep)), texts("a/b/a/", "c/a/"), tmp_path)
     assert [batch.texts for batch in batches] == left
@@ -44,7 +44,7 @@ def test_exact_duplicates_over_shards(keep: str, left: list[list[str]], tmp_path
     assert figures["cluster_sizes"] == {"3": 1}
     assert figures["clusters"] == [{"size": 3, "documents": [0, 2, 5]}]
     assert figures["documents_in_clusters"] == 3 and figures["cluster_count"] == 1
-    if keep == "one":
+    if keep == "first":
         assert [dict(document.facts) for document in batches[0].documents] == [{"copies": 3}, {}, {}]
 
 
@@ -83,7 +83,7 @@ def test_repeated_lines_are_cut_and_empty_documents_dropped(method: str, tmp_pat
     assert [(drop.document.text, drop.reason) for drop in batches[1].dropped] == [
         ("Menu 4", "nothing but repeated lines")
     ]
-    assert batches[0].noted["repeated lines cut"].documents == 2
+    assert batches[0].modified["repeated lines cut"].documents == 2
     assert figures["lines_cut"] == 3
     if method == "exact":
         assert figures["clusters"] == [{"size": 4, "documents": [0, 0, 1]}]
@@ -142,5 +142,7 @@ def test_what_mostly_stood_before_goes(of: str, left: list[list[str]], method: s
     batches, figures = run(dedup_ngrams(settings), shards, tmp_path)
     assert [batch.texts for batch in batches] == left
     # 6 of 7 and 6 of 6 n-grams of the last document stood before; its short line does not count.
-    assert [drop.detail for drop in batches[1].dropped] == ([] if of == "paragraphs" else ["92% of its n-grams"])
-    assert figures["n-grams"] == 6 + 7 + 6 + 8 + 1 + 7 + 6
+    assert [drop.detail for drop in batches[1].dropped] == (
+        [] if of == "paragraphs" else ["92% of its n-grams occurred before"]
+    )
+    assert figures["ngrams"] == 6 + 7 + 6 + 8 + 1 + 7 + 6

@@ -83,5 +83,5 @@ def test_clusters_join_over_buckets_and_shards_and_empty_texts_stay_alone() -> N
 
 
 def test_settings_that_mean_nothing_are_refused() -> None:
-    with pytest.raises(SettingsError, match="each at least 1"):
+    with pytest.raises(SettingsError, match="each be at least 1"):
         MinhashSettings(rows=0)

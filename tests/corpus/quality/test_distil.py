@@ -19,7 +19,14 @@ from tutelage.corpus.curation import load_curation
 from tutelage.corpus.pipeline import curate
 from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.quality.classifier import open_scorer, train_classifier
-from tutelage.corpus.quality.distil import JudgedSettings, agreement, distil, judged, on_scale, open_score_model
+from tutelage.corpus.quality.distil import (
+    DistilledScoreSettings,
+    agreement,
+    distil,
+    distilled_score,
+    on_scale,
+    open_score_model,
+)
 from tutelage.corpus.quality.judge import judge
 from tutelage.corpus.quality.rubric import EDUCATIONAL
 from tutelage.corpus.quality.training import train_from_scores
@@ -57,8 +64,8 @@ def test_what_is_learned_from_a_judge_agrees_with_it_on_other_documents(endpoint
     judge([str(tmp_path / "pages.jsonl")], settings, tmp_path / "scores.jsonl", EDUCATIONAL, 400)
     found = train_from_scores([str(tmp_path / "scores.jsonl")], tmp_path / "model", 3)
     assert found["warnings"] == []
-    assert found["f1"]["low"] > 0.85 > found["f1_of_all"]
-    assert found["area"]["low"] > 0.95
+    assert found["f1"]["low"] > 0.85 > found["f1_keep_all"]
+    assert found["auc"]["low"] > 0.95
     assert found["spearman"]["low"] > 0.9
     others = texts(300, seed=1)
     again = agreement(
@@ -71,7 +78,7 @@ def test_what_is_learned_from_a_judge_agrees_with_it_on_other_documents(endpoint
 def test_a_step_keeps_what_the_judge_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path / "cache"))
     scores = write_scores(tmp_path / "scores.jsonl", [(text, rule(text)) for text in texts(400)])
-    step = judged(JudgedSettings(scores=(scores,)))
+    step = distilled_score(DistilledScoreSettings(scores=(scores,)))
     others = texts(200, seed=1)
     batch = DocumentBatch([Document(text, str(place)) for place, text in enumerate(others)])
     batch.enter("educational")
@@ -79,32 +86,32 @@ def test_a_step_keeps_what_the_judge_would(tmp_path: Path, monkeypatch: pytest.M
     kept = {int(document.id) for document in batch.documents}
     assert len(kept) + len(batch.dropped) == 200
     assert np.mean([(place in kept) == (rule(text) >= 3) for place, text in enumerate(others)]) > 0.85
-    assert all(2.5 <= float(document.facts["judged_score"]) <= 5 for document in batch.documents)
-    assert {one.reason for one in batch.dropped} == {"judged score too low"}
+    assert all(2.5 <= float(document.facts["distilled_score"]) <= 5 for document in batch.documents)
+    assert {one.reason for one in batch.dropped} == {"distilled score too low"}
     (model,) = (tmp_path / "cache" / "models").iterdir()
     for limit, count in ((None, 200), (5, None)):
         batch = DocumentBatch([Document(text) for text in others])
-        judged(JudgedSettings(model=str(model), at_least=limit))(batch)
+        distilled_score(DistilledScoreSettings(model=str(model), at_least=limit))(batch)
         assert len(batch) == count if count else 0 < len(batch) < len(kept)
 
 
 def test_scores_that_say_nothing_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="all 60 scores are 3, so there is nothing to learn from them"):
+    with pytest.raises(ValueError, match="all 60 scores are 3, so nothing can be learned from them"):
         distil(texts(60), np.full(60, 3.0))
     with pytest.raises(ValueError, match="49 scores are too few"):
         distil(texts(49), np.arange(49) % 6.0)
     rows = [(text, rule(text) // 3) for text in texts(200)]
     found = train_from_scores([write_scores(tmp_path / "low.jsonl", rows)], tmp_path / "model", 3)
-    assert (found["f1"], found["area"]) == (None, None)
-    assert found["warnings"] == ["the judge put all texts on one side of 3: of keeping by it nothing can be said"]
+    assert (found["f1"], found["auc"]) == (None, None)
+    assert found["warnings"] == ["the judge put all texts on one side of 3: this threshold cannot be evaluated"]
 
 
 def test_scores_by_chance_are_not_called_good(tmp_path: Path) -> None:
     chance = random.Random(0)
     rows = [(text, chance.choice([1.0, 4.0])) for text in texts(300)]
     found = train_from_scores([write_scores(tmp_path / "noise.jsonl", rows)], tmp_path / "model", 3)
-    assert found["warnings"] == ["it may tell texts apart no better than chance: do not use it"]
-    assert found["area"]["low"] < 0.5
+    assert found["warnings"] == ["its AUC is not above chance: do not use it"]
+    assert found["auc"]["low"] < 0.5
 
 
 def test_the_same_scores_make_the_same_model(tmp_path: Path) -> None:
@@ -129,21 +136,21 @@ def test_the_scale_keeps_the_order_and_is_cut_where_it_should_be(cuts: list[floa
 
 
 def test_models_of_one_kind_are_not_taken_for_the_other(tmp_path: Path) -> None:
-    distil(texts(60), np.array([rule(text) for text in texts(60)], float))[0].save(tmp_path / "judged")
-    with pytest.raises(ValueError, match="use it in a step of kind judged"):
-        open_scorer(tmp_path / "judged", None)
+    distil(texts(60), np.array([rule(text) for text in texts(60)], float))[0].save(tmp_path / "distilled_score")
+    with pytest.raises(ValueError, match="use it in a step of kind distilled_score"):
+        open_scorer(tmp_path / "distilled_score", None)
     train_classifier(["a b"], ["c d"]).save(tmp_path / "kinds")
     for name in ("kinds", "none"):
-        with pytest.raises(ValueError, match="none that `tutelage scorer` made of scores"):
+        with pytest.raises(ValueError, match="not a model of `tutelage scorer --scores`"):
             open_score_model(tmp_path / name)
 
 
 def test_a_preset_asks_for_its_scores(tmp_path: Path) -> None:
     recipe = recipes_folder() / "fineweb_edu.toml"
-    with pytest.raises(SettingsError, match="say which model scores with model, or train one from scores"):
+    with pytest.raises(SettingsError, match="set either model, or scores to train one"):
         load_curation(recipe, ["input=x"])
     loaded = load_curation(recipe, ["input=x", "steps.educational.scores=['scores.jsonl']"])
-    assert loaded.steps["educational"] == JudgedSettings(scores=(str(Path.cwd() / "scores.jsonl"),), at_least=3)
+    assert loaded.steps["educational"] == DistilledScoreSettings(scores=(str(Path.cwd() / "scores.jsonl"),), at_least=3)
 
 
 def test_a_preset_scores_what_its_rules_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,8 +160,8 @@ def test_a_preset_scores_what_its_rules_leave(tmp_path: Path, monkeypatch: pytes
     (tmp_path / "pages.jsonl").write_text("\n".join(rows), encoding="utf-8")
     given = [f"input={tmp_path / 'pages.jsonl'}", "workers=1", f"steps.educational.scores=['{scores}']"]
     recipe = load_curation(recipes_folder() / "fineweb_edu.toml", [*given, "steps.educational.at_least=0"])
-    *_, last = curate(recipe, tmp_path / "corpus")["accounts"]
-    assert (last["step"], last["read"]) == ("educational", last["out"])
+    *_, last = curate(recipe, tmp_path / "corpus")["steps"]
+    assert (last["step"], last["input"]) == ("educational", last["output"])
     kept = [document for file in corpus_files(tmp_path / "corpus") for document in read_documents(file)]
-    assert len(kept) == last["out"]["documents"] >= 1
-    assert all(0 <= float(document.facts["judged_score"]) <= 5 for document in kept)
+    assert len(kept) == last["output"]["documents"] >= 1
+    assert all(0 <= float(document.facts["distilled_score"]) <= 5 for document in kept)

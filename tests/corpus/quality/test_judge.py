@@ -1,4 +1,4 @@
-"""A judge asked about a sample: what is drawn, what is written, and what becomes of it when something goes wrong."""
+"""The LLM judge: the sample, the files it writes, and failures."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ def test_the_same_texts_are_drawn_in_whatever_order_they_come(texts: list[str], 
     assert sorted(drawn(texts, seed=1)) == sorted(first) or count < len(set(texts))
 
 
-def test_scores_are_written_with_their_reasons_and_an_account(endpoint: Any, pages: Path, tmp_path: Path) -> None:
+def test_scores_are_written_with_reasons_and_a_summary(endpoint: Any, pages: Path, tmp_path: Path) -> None:
     out = tmp_path / "scores.jsonl"
-    account = judge([str(pages)], settings(endpoint), out, EDUCATIONAL, 40)
+    summary = judge([str(pages)], settings(endpoint), out, EDUCATIONAL, 40)
     rows = rows_of(out)
     texts = {row["id"]: row["text"] for row in rows_of(pages)}
-    assert len(rows) == 40 == account["scored"] == sum(account["scores"])
+    assert len(rows) == 40 == summary["scored"] == sum(summary["score_counts"])
     for row in rows:
         assert row["text"] == texts[row["id"]]
         assert row["score"] == min(5, len(set(WORDS[:6]) & set(row["text"].split())))
         assert row["reason"] == "It holds words I like."
-    _, sample, judged = account["ledgers"]
+    _, sample, judged = summary["ledgers"]
     assert sample["rows_read"] == 61
     assert {reason: found["rows"] for reason, found in sample["dropped"].items()}["not drawn"] in (20, 21)
     assert (judged["rows_read"], judged["rows_kept"], judged["dropped"]) == (40, 40, {})
@@ -81,20 +81,20 @@ def test_scores_are_written_with_their_reasons_and_an_account(endpoint: Any, pag
     assert rows_of(out) == rows
 
 
-def test_what_gives_no_score_is_kept_aside_and_counted(endpoint: Any, pages: Path, tmp_path: Path) -> None:
+def test_documents_without_a_score_are_written_and_counted(endpoint: Any, pages: Path, tmp_path: Path) -> None:
     def moody(body: dict[str, Any]) -> str:
         return "I would rather not." if "boat" in body["messages"][-1]["content"] else "It is so.\nScore: 2"
 
     endpoint.answer = moody
-    endpoint.faults = [400, "cut off"]
-    account = judge([str(pages)], settings(endpoint, parallel=1), tmp_path / "scores.jsonl", EDUCATIONAL, 60)
-    aside = rows_of(tmp_path / "scores.aside.jsonl")
-    assert account["scored"] + len(aside) == 60
-    counted = {reason: found["rows"] for reason, found in account["ledgers"][2]["dropped"].items()}
+    endpoint.faults = [400, "truncated"]
+    summary = judge([str(pages)], settings(endpoint, parallel=1), tmp_path / "scores.jsonl", EDUCATIONAL, 60)
+    rejected = rows_of(tmp_path / "scores.rejected.jsonl")
+    assert summary["scored"] + len(rejected) == 60
+    counted = {reason: found["rows"] for reason, found in summary["ledgers"][2]["dropped"].items()}
     assert counted.pop("no answer: refused with status 400") == 1
-    counted.pop("answer cut off", 0)  # where it had a score all the same it is one
-    assert list(counted) == ["no line with a score"]
-    assert {row["said"] for row in aside if row["why"] == "no line with a score"} == {"I would rather not."}
+    counted.pop("answer truncated", 0)  # where it had a score all the same it is one
+    assert list(counted) == ["no score line"]
+    assert {row["answer"] for row in rejected if row["reason"] == "no score line"} == {"I would rather not."}
 
 
 def test_a_corpus_is_judged_and_raw_pages_are_not(endpoint: Any, pages: Path, tmp_path: Path) -> None:
@@ -103,11 +103,11 @@ def test_a_corpus_is_judged_and_raw_pages_are_not(endpoint: Any, pages: Path, tm
     (tmp_path / "plain.toml").write_text("name = 'plain'\n[steps]\nextract = { kind = 'extract' }\n", encoding="utf-8")
     given = f"input=['{pages}', '{tmp_path / 'page.html'}']"
     curate(load_curation(tmp_path / "plain.toml", [given, "workers=1"]), tmp_path / "corpus")
-    account = judge([str(tmp_path / "corpus")], settings(endpoint), tmp_path / "one.jsonl", EDUCATIONAL, 99)
-    assert account["scored"] == 61
+    summary = judge([str(tmp_path / "corpus")], settings(endpoint), tmp_path / "one.jsonl", EDUCATIONAL, 99)
+    assert summary["scored"] == 61
     texts = {row["text"] for row in rows_of(tmp_path / "one.jsonl")}
     assert {row["text"] for row in rows_of(pages)} < texts
-    with pytest.raises(ValueError, match="no text to judge in .*page.html: 1 rows: HTML and no text; curate it first"):
+    with pytest.raises(ValueError, match="no text to judge in .*page.html: 1 rows: HTML, not text; curate it first"):
         judge([str(tmp_path / "page.html")], settings(endpoint), tmp_path / "two.jsonl", EDUCATIONAL, 10)
 
 
@@ -116,17 +116,17 @@ def test_a_budget_leaves_what_is_done(endpoint: Any, pages: Path, tmp_path: Path
     with pytest.raises(BudgetError, match="budget of 25 requests is spent.*; 25 of 60 documents are scored, in"):
         judge([str(pages)], settings(endpoint, max_requests=25), out, EDUCATIONAL, 60)
     assert len(rows_of(out)) == 25
-    account = judge([str(pages)], settings(endpoint, max_requests=35), out, EDUCATIONAL, 60)
-    assert (account["scored"], account["usage"]["cached"]) == (60, 25)
+    summary = judge([str(pages)], settings(endpoint, max_requests=35), out, EDUCATIONAL, 60)
+    assert (summary["scored"], summary["usage"]["cached"]) == (60, 25)
     assert max(endpoint.asked().values()) == 1
 
 
 def test_a_judge_that_never_scores_is_not_asked_to_the_end(endpoint: Any, pages: Path, tmp_path: Path) -> None:
     endpoint.answer = lambda body: "As a language model I cannot."
-    with pytest.raises(ValueError, match="of 20 answers none gives a score, the last one because: no line with"):
+    with pytest.raises(ValueError, match=r"none of the first 20 answers has a score \(last: no score line"):
         judge([str(pages)], settings(endpoint), tmp_path / "scores.jsonl", EDUCATIONAL, 60)
     assert len(endpoint.seen) <= 23
-    assert len(rows_of(tmp_path / "scores.aside.jsonl")) == 20
+    assert len(rows_of(tmp_path / "scores.rejected.jsonl")) == 20
 
 
 def test_a_judge_that_is_gone_is_a_sentence(endpoint: Any, pages: Path, tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_killed_and_given_again_the_command_ends_as_if_nothing_had_been(
     while len(endpoint.seen) < 15 and first.poll() is None:
         time.sleep(0.005)
     first.send_signal(signal.SIGKILL)
-    _, told = first.communicate()
-    assert first.returncode == -signal.SIGKILL, told
+    _, stderr = first.communicate()
+    assert first.returncode == -signal.SIGKILL, stderr
     done = subprocess.run(command(endpoint, pages, out), env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert out.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
@@ -168,7 +168,7 @@ def test_killed_and_given_again_the_command_ends_as_if_nothing_had_been(
     assert f"tutelage scorer --scores {out}" in done.stdout
     assert f"Bearer {KEY}" in endpoint.headers[-1].values()
     written = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
-    assert KEY.encode() not in written + told
+    assert KEY.encode() not in written + stderr
     assert KEY not in done.stdout + done.stderr
 
 
@@ -179,8 +179,10 @@ def test_asked_to_stop_it_writes_what_is_done(endpoint: Any, pages: Path, tmp_pa
     while len(endpoint.seen) < 10 and running.poll() is None:
         time.sleep(0.005)
     running.send_signal(signal.SIGINT)
-    _, told = running.communicate()
+    _, stderr = running.communicate()
     assert running.returncode == 130
     scored = len(rows_of(out))
     assert 8 <= scored < 60
-    assert f"stopped after {scored} of 60 documents; their scores are in {out}; run the same command again" in told
+    assert (
+        f"interrupted after {scored} of 60 documents; their scores are in {out}; run the same command again" in stderr
+    )

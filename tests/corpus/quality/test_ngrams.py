@@ -69,7 +69,7 @@ def test_what_was_seen_is_likelier_and_longer_runs_help(tmp_path: Path) -> None:
 
 
 def test_mistakes_are_said_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="needs text to learn from"):
+    with pytest.raises(ValueError, match="needs training text"):
         train_ngrams(arrays([[]]), 5)
-    with pytest.raises(ValueError, match="is no n-gram model"):
+    with pytest.raises(ValueError, match="is not an n-gram model"):
         load_ngrams(tmp_path / "none")

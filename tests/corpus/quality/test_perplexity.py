@@ -55,7 +55,7 @@ def test_lines_are_read_in_small_letters_without_digits() -> None:
 
 
 def test_mistakes_are_said_in_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="train one from positives"):
+    with pytest.raises(SettingsError, match="or positives to train one"):
         PerplexitySettings()
     with pytest.raises(SettingsError, match="order is 0"):
         PerplexitySettings(model="m", order=0)

@@ -32,11 +32,11 @@ def test_a_line_of_a_score_is_read(score: int, line: str) -> None:
 @pytest.mark.parametrize(
     ("answer", "why"),
     [
-        ("", "no line with a score"),
-        ("I would give it a 4.", "no line with a score"),
-        ("Score: four", "no line with a score"),
-        ("Score: 3 or 4", "no line with a score"),
-        ("The score: 3, because of this.", "no line with a score"),
+        ("", "no score line"),
+        ("I would give it a 4.", "no score line"),
+        ("Score: four", "no score line"),
+        ("Score: 3 or 4", "no score line"),
+        ("The score: 3, because of this.", "no score line"),
         ("Score: 3\nOn reflection:\nScore: 4", "several scores"),
         ("Score: 7", "not a whole number from 0 to 5"),
         ("Score: -1", "not a whole number from 0 to 5"),
@@ -79,7 +79,7 @@ def test_a_rubric_is_a_file_of_ones_own(tmp_path: Path) -> None:
     assert "Points for {kindness}." in prompt(read_rubric(str(tmp_path / "mine.txt")), "a text with {braces}")
     assert read_rubric("educational") == EDUCATIONAL
     (tmp_path / "mine.txt").write_text(" \n", encoding="utf-8")
-    with pytest.raises(ValueError, match=r"rubric: .* is empty; say in it what a text gets points for, from 0 to 5"):
+    with pytest.raises(ValueError, match=r"rubric: .* is empty; it must say what earns points, from 0 to 5"):
         read_rubric(str(tmp_path / "mine.txt"))
     with pytest.raises(OSError, match="cannot read .*none.txt"):
         read_rubric(str(tmp_path / "none.txt"))

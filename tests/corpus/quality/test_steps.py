@@ -71,7 +71,7 @@ def test_toxic_sentences_go_and_the_rest_stays_as_it_is(model: str) -> None:
     step = toxicity(ToxicitySettings(model=trained_on_bad(model), at_most=0.5))
     batch = run(step, f"{good} {bad} {good}\n\n{good}", f"{bad} {bad}", good)
     assert batch.texts == [f"{good} {good}\n\n{good}", good]
-    assert [(one.document.id, one.reason) for one in batch.dropped] == [("1", "toxic throughout")]
+    assert [(one.document.id, one.reason) for one in batch.dropped] == [("1", "all sentences toxic")]
     assert [float(document.facts["toxicity"]) > 0.5 for document in batch.documents] == [True, False]
 
 
@@ -119,11 +119,11 @@ def test_a_function_that_is_not_there_is_named(function: str) -> None:
 
 
 def test_a_function_must_give_a_number_for_each_text() -> None:
-    with pytest.raises(ValueError, match="one each is needed"):
+    with pytest.raises(ValueError, match="one number per text"):
         run(by_function(ScoreSettings(function="builtins:len")), "a", "b")
 
 
 def test_settings_need_a_model_or_what_to_train_one_from() -> None:
     for settings in ({}, {"positives": ("a",)}, {"model": "m", "positives": ("a",), "negatives": ("b",)}):
-        with pytest.raises(SettingsError, match="positives and negatives"):
+        with pytest.raises(SettingsError, match="set either model, or positives and negatives"):
             QualitySettings(**settings)  # type: ignore[arg-type]

@@ -42,12 +42,12 @@ def test_a_tree_is_read_in_order_and_what_is_no_source_is_counted(tmp_path: Path
     assert documents[0].text == "é = 1"
     assert ledger.rows_read == len(files) + 1
     assert {reason: dropped.rows for reason, dropped in ledger.dropped.items()} == {
-        "in a folder of what others wrote or a build made": 1,
-        "no language known by that name": 1,
+        "vendored or build folder": 1,
+        "unknown language": 1,
         "empty": 1,
         "not text": 1,
         "larger than 1 MiB": 1,
-        "a link, or nothing to read": 1,
+        "link or special file": 1,
     }
 
 
@@ -111,5 +111,5 @@ def test_a_file_that_cannot_be_opened_costs_itself(tmp_path: Path) -> None:
     assert next(found).id == "a.py"
     memory.rm("/tree/b.py")
     assert list(found) == []
-    assert {reason: dropped.rows for reason, dropped in ledger.dropped.items()} == {"cannot be opened": 1}
+    assert {reason: dropped.rows for reason, dropped in ledger.dropped.items()} == {"unreadable file": 1}
     ledger.check()

@@ -76,7 +76,7 @@ def test_wherever_a_list_is_cut_its_beginning_is_read(cut: int) -> None:
 
 def test_what_stands_behind_a_list_is_read_too() -> None:
     assert read(b'[{"a": 1}] [{"a": 2}]\n{"a": 3} {"a": 4}') == [{"a": 1}, {"a": 2}, {"a": 3}, {"a": 4}]
-    assert read(b'[{"a": 1}], {"a": 2}]') == [{"a": 1}, {"a": 2}, {"broken": "cut off"}]
+    assert read(b'[{"a": 1}], {"a": 2}]') == [{"a": 1}, {"a": 2}, {"broken": "truncated"}]
 
 
 def test_memory_does_not_grow_with_the_list() -> None:
@@ -101,7 +101,7 @@ def test_an_element_in_another_encoding_is_read_and_noted() -> None:
     pieces = iter([content])
     found = list(json_values(lambda: next(pieces, b""), 1000))
     assert [one.value for one in found] == rows
-    assert [one.remark for one in found] == ["JSON in another encoding than UTF-8", ""]
+    assert [one.remark for one in found] == ["JSON not in UTF-8", ""]
 
 
 @pytest.mark.parametrize(

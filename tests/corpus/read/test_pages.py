@@ -45,7 +45,7 @@ def test_the_pages_of_a_pdf_are_apart_by_an_empty_line(tmp_path: Path) -> None:
 
 def test_a_pdf_that_cannot_be_read_is_counted(tmp_path: Path) -> None:
     whole = pdf(["First words"])
-    assert read(tmp_path / "a.pdf", b"%PDF-1.4\nrubbish") == ([], ["PDF that cannot be opened"])
+    assert read(tmp_path / "a.pdf", b"%PDF-1.4\nrubbish") == ([], ["unreadable PDF"])
     assert read(tmp_path / "a.pdf", pdf([""])) == ([], ["PDF without text"])
     assert read(tmp_path / "a.pdf", b"") == ([], ["empty"])
     for cut in range(0, len(whole), 29):  # wherever it is cut: text, or a reason

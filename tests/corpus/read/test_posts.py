@@ -66,14 +66,14 @@ def test_posts_whose_question_is_not_there_are_counted(tmp_path: Path) -> None:
     documents, ledger = read(tmp_path, *rows)
     assert [document.facts["answers"] for document in documents] == [1, 0]
     assert reasons(ledger) == {
-        "answer to a question that is not there": 2,
-        "question whose number stands there twice": 1,
-        "post without a number, or an answer without its question's": 2,
-        "neither a question nor an answer": 1,
+        "answer without its question": 2,
+        "duplicate question id": 1,
+        "post without an id, or answer without a parent id": 2,
+        "neither question nor answer": 1,
         "empty": 1,
         "larger than 1 MiB": 1,
     }
-    assert ledger.dropped["answer to a question that is not there"].examples[0].rpartition(":")[2].isdecimal()
+    assert ledger.dropped["answer without its question"].examples[0].rpartition(":")[2].isdecimal()
     assert ledger.noted["question without an answer"].rows == 1
 
 

@@ -55,7 +55,7 @@ def test_a_row_without_an_id_is_named_by_its_place() -> None:
     [
         (b'{"text": "cut', "not JSON"),
         (b"[" * 100_000, "not JSON"),
-        (b'{"text": 3}', "text is not a text"),
+        (b'{"text": 3}', "text is not a string"),
         (b'{"other": "x"}', "no field text or content or raw_content or body or html"),
         (b'["text"]', "not a JSON object"),
         (b'{"text": " \\n"}', "empty"),
@@ -74,7 +74,7 @@ def test_a_line_of_another_encoding_is_read_and_noted() -> None:
     content = b'{"text": "good"}\n' + f'{{"text": "{text}"}}\n'.encode("latin-1") + b'{"text": "good"}\n'
     documents, _, ledger = read(json_documents, content)
     assert [document.text for document in documents] == ["good", text, "good"]
-    assert ledger.noted["row that is JSON only to a lenient reader"].rows == 1
+    assert ledger.noted["invalid JSON, read leniently"].rows == 1
 
 
 def test_half_a_character_can_be_written_again() -> None:
@@ -102,7 +102,7 @@ def test_a_list_in_a_json_file_is_read_as_rows(indent: int | None, packer: Any) 
     documents, dropped, ledger = read(json_documents, packer(content[: len(content) // 2]))
     assert [document.text for document in documents] == [row["text"] for row in made[: len(documents)]]
     assert 900 < len(documents) < 1100
-    assert dropped == {"not a JSON object": 1, "text is not a text": 1, "cut off": 1}
+    assert dropped == {"not a JSON object": 1, "text is not a string": 1, "truncated": 1}
     assert ledger.dropped["not a JSON object"].examples[0].endswith("file#4")
 
 
@@ -122,8 +122,8 @@ def test_a_damage_within_a_list_costs_the_rows_it_fell_into() -> None:
     documents, dropped, ledger = read(json_documents, b"".join(members))
     found = [document.text for document in documents]
     assert len(found) > 940 and found == [row["text"] for row in made if row["text"] in set(found)]
-    assert dropped == {"packed data are damaged": 1, "not JSON": 1}
-    assert ledger.noted["bytes of packed files that were lost"].rows > 20_000
+    assert dropped == {"corrupt compressed data": 1, "not JSON": 1}
+    assert ledger.noted["compressed bytes lost"].rows > 20_000
 
 
 def test_rows_before_and_behind_a_damage_are_read() -> None:
@@ -132,7 +132,7 @@ def test_rows_before_and_behind_a_damage_are_read() -> None:
     members[4] = members[4][:15] + b"\xff" * 9 + members[4][24:]
     documents, dropped, _ = read(json_documents, b"".join(members))
     assert [document.text for document in documents] == [f"row {number}" for number in range(9) if number != 4]
-    assert dropped == {"packed data are damaged": 1}
+    assert dropped == {"corrupt compressed data": 1}
 
 
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=300), st.integers(8, 60))
@@ -168,7 +168,7 @@ def test_parquet_rows_are_read_like_json_rows(tmp_path: Path) -> None:
         ("one", {"url": "u"}, {"n": 1}),
         ("four", {"url": "x"}, {"n": 4}),
     ]
-    assert dropped == {"empty": 1, "text is not a text": 1}
+    assert dropped == {"empty": 1, "text is not a string": 1}
 
 
 def test_a_row_group_that_cannot_be_read_costs_its_rows(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_row_group_that_cannot_be_read_costs_its_rows(tmp_path: Path) -> None:
     spoilt = content[:begin] + b"\xff" * group.total_compressed_size + content[begin + group.total_compressed_size :]
     documents, dropped, _ = read(parquet_documents, spoilt)
     assert len(documents) == 20
-    assert dropped == {"row group that cannot be read": 10}
+    assert dropped == {"unreadable row group": 10}
 
 
 def test_a_long_text_that_stands_in_very_many_rows_is_a_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -188,7 +188,7 @@ def test_a_long_text_that_stands_in_very_many_rows_is_a_bomb(tmp_path: Path, mon
     documents, dropped, ledger = read(parquet_documents, (tmp_path / "made.parquet").read_bytes())
     assert ledger.rows_read == 10_000
     assert 10 < len(documents) < 30
-    assert dropped["unpacks to more than 200 times its size"] > 9900
+    assert dropped["compression ratio above 200"] > 9900
 
 
 @given(st.binary(max_size=500))

@@ -76,8 +76,8 @@ def test_a_damage_is_counted_with_its_place_and_its_bytes() -> None:
     assert source.read(9) == b"def"
     assert not go_on(source, "file", ledger)
     assert {reason: dropped.examples for reason, dropped in ledger.dropped.items()} == {
-        "broken": ["file:7 (2,000 packed bytes)"],
+        "broken": ["file:7 (2,000 compressed bytes)"],
         "ends": ["file:99"],
     }
-    assert {what: note.rows for what, note in ledger.noted.items()} == {"bytes of packed files that were lost": 2000}
+    assert {what: note.rows for what, note in ledger.noted.items()} == {"compressed bytes lost": 2000}
     ledger.check()

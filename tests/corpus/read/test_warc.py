@@ -66,15 +66,15 @@ def test_text_of_a_wet_file_is_plain_text() -> None:
     ("content", "reason"),
     [
         (record(answer(status=404)), "HTTP status 4xx"),
-        (record(answer(b"%PDF-1.4", "application/pdf")), "not a page but application"),
+        (record(answer(b"%PDF-1.4", "application/pdf")), "not a page: application"),
         (record(answer(b" \n")), "empty"),
         (record(answer(bytes(range(256)) * 9)), "not text"),
-        (record(b"HTTP/ nonsense"), "HTTP header cannot be read"),
+        (record(b"HTTP/ nonsense"), "unreadable HTTP header"),
         (record(b"", length=30 << 20) + record(b"x", "metadata"), "record with a wrong length"),
         (b"WARC/1.0\r\nWARC-Type: response\r\n\r\n", "record without a length"),
         (b"WARC/1.0\r\nContent-Length: -3\r\n\r\n", "record without a length"),
-        (b"WARC/1.0\r\nContent-Length: 999999999999999999999999\r\n\r\nx", "record cut off: the file ends early"),
-        (b"no archive at all\n" * 9, "no record begins here"),
+        (b"WARC/1.0\r\nContent-Length: 999999999999999999999999\r\n\r\nx", "truncated record: unexpected end of file"),
+        (b"no archive at all\n" * 9, "data outside of records"),
     ],
 )
 def test_what_is_no_page_is_counted_with_its_place(content: bytes, reason: str) -> None:
@@ -88,7 +88,7 @@ def test_records_that_hold_no_page_are_noted_and_not_lost() -> None:
     _, ledger, dropped = read(b"".join(record(b"x", kind) for kind in ("request", "revisit", "request", "né")))
     assert (ledger.rows_read, dropped) == (0, {})
     noted = {what: note.rows for what, note in ledger.noted.items()}
-    assert noted == {"request record": 2, "revisit record": 1, "record of an unknown kind": 1}
+    assert noted == {"request record": 2, "revisit record": 1, "record of unknown type": 1}
 
 
 @pytest.mark.parametrize("off", [-20, -3, 7, 50, 100, 5000, 30 << 20, 1 << 40])
@@ -117,7 +117,7 @@ def test_lengths_made_to_hang_do_not() -> None:
 def test_rubbish_between_records_is_one_line_of_the_ledger() -> None:
     rubbish = b"rubbish\nmore WARC/ rubbish\n" * 20
     documents, _, dropped = read(record(answer()) + rubbish + record(answer()))
-    assert (len(documents), dropped) == (2, {"no record begins here": 1})
+    assert (len(documents), dropped) == (2, {"data outside of records": 1})
 
 
 @pytest.mark.parametrize("cut", [0.1, 0.5, 0.9])
@@ -154,7 +154,7 @@ def test_of_a_coding_that_breaks_off_the_beginning_is_kept() -> None:
     documents, ledger, _ = read(chunked)
     assert [document.text[: len(HTML)] for document in documents] == [HTML.decode()]
     assert documents[0].text.endswith("and so on ")
-    assert list(ledger.noted) == ["page whose coding breaks off"]
+    assert list(ledger.noted) == ["truncated transfer or content encoding"]
     packed = gzip.compress(os.urandom(99_000).hex().encode())
     documents, ledger, _ = read(record(answer(packed[:-9000], more=b"Content-Encoding: gzip\r\n")))
     assert len(documents[0].text) > 100_000
@@ -178,7 +178,7 @@ def test_a_page_that_unpacks_without_end_is_dropped(monkeypatch: pytest.MonkeyPa
 def test_a_page_far_larger_than_what_was_sent_is_left_early() -> None:
     bomb = record(answer(gzip.compress(b"a" * (15 << 20)), more=b"Content-Encoding: gzip\r\n"))
     documents, _, dropped = read(bomb * 3 + record(answer()))
-    assert (len(documents), dropped) == (1, {"unpacks to more than 200 times its size": 3})
+    assert (len(documents), dropped) == (1, {"compression ratio above 200": 3})
 
 
 def test_a_record_too_large_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,9 @@ STEPS: dict[str, Callable[[], Step]] = {
     "quality": lambda: gopher_quality(GopherQualitySettings(min_words=2, min_stop_words=1)),
     "quality, tokens": lambda: gopher_quality(GopherQualitySettings(words="tokens", min_words=4, min_stop_words=None)),
     "repetition": lambda: gopher_repetition(GopherRepetitionSettings()),
-    "repetition, raw": lambda: gopher_repetition(GopherRepetitionSettings(counting="first-free", line_kind="raw")),
+    "repetition, raw": lambda: gopher_repetition(
+        GopherRepetitionSettings(counting="exclude_first_copy", line_kind="raw")
+    ),
     "c4_paper": lambda: c4(C4PaperSettings(sentences=1, line_words=2)),
     "c4_fineweb": lambda: c4(C4FineWebSettings(sentences=2, line_words=1)),
     "fineweb_paper": lambda: fineweb(FineWebPaperSettings(short_line=5)),

@@ -52,7 +52,7 @@ def test_lines_that_are_kept(line: str) -> None:
     ("text", "reason"),
     [
         (page("And here is Lorem Ipsum and more."), "lorem ipsum"),
-        (page("if (a) { b(); } is a line."), "a curly bracket"),
+        (page("if (a) { b(); } is a line."), "curly bracket"),
         (f"{GOOD}\n{GOOD}", "too few sentences"),
         ("", "too few sentences"),
         (page(("word " * 40_000) + "end."), "too long"),
@@ -83,8 +83,8 @@ def test_fineweb_takes_any_line_end_and_swaps_the_numbers() -> None:
 
 def test_what_was_cut_is_noted_for_documents_that_are_kept() -> None:
     batch = run(C4PaperSettings(), page("Too few.", "no end to this line here"), page("{ and } make it code."))
-    noted = {what: note.documents for what, note in batch.noted.items()}
-    assert noted == {"lines of too few words cut": 1, "lines without a sentence end cut": 1, "lines cut": 1}
+    noted = {what: note.documents for what, note in batch.modified.items()}
+    assert noted == {"short lines cut": 1, "lines without a sentence end cut": 1, "lines cut": 1}
 
 
 def test_bad_words_are_whole_words_and_phrases(tmp_path: Path) -> None:
@@ -93,7 +93,7 @@ def test_bad_words_are_whole_words_and_phrases(tmp_path: Path) -> None:
     texts = [page("He said Darn to all of them."), page("He darned all of the socks."), page("He is a big, bad oaf.")]
     batch = run(C4PaperSettings(bad_words=str(path)), *texts, page("He is such a BIG  OAF today."))
     assert [one.document.id for one in batch.dropped] == ["0", "3"]
-    assert {one.reason for one in batch.dropped} == {"a bad word"}
+    assert {one.reason for one in batch.dropped} == {"bad word"}
 
 
 @pytest.mark.parametrize("content", [None, "", "\n\n"])

@@ -34,7 +34,7 @@ PAPER, CODE = FineWebPaperSettings(), FineWebCodeSettings()
         ("\n".join(LINES + LINES[:5]), None, "text in repeated lines"),
         ("\n".join(LINES + LINES[:20]), *["text in repeated lines"] * 2),
         ("\n".join(LINES[:3]) + "\n\n\n" + "\n\n".join(f"{line[:27]} so." for line in LINES[:3]), None, None),
-        ("\n".join(f"{n:<31}." for n in range(50)), None, "a list"),
+        ("\n".join(f"{n:<31}." for n in range(50)), None, "too many newlines"),
         ("\n".join(f"{line} " for line in LINES), None, "lines without a sentence end"),
     ],
 )

@@ -47,7 +47,7 @@ def reasons(step: Step, *texts: str) -> list[str | None]:
         ("# # # # # # # " + PROSE * 3, "too many hashes"),
         ("a… b... c… d... e… f... " * 2 + PROSE * 3, "too many ellipses"),
         ("\n".join(["- the house that stood by the river"] * 10), "mostly bullet points"),
-        ("\n".join(["the house of a man and a dog with more…"] * 4 + [PROSE] * 6), "lines cut short"),
+        ("\n".join(["the house of a man and a dog with more…"] * 4 + [PROSE] * 6), "lines ending in an ellipsis"),
         ("1999 2000 2001 " * 20 + PROSE * 3, "too few words with letters"),
         ("houses stood near rivers " * 20, "too few stop words"),
         ("The houses stood near rivers with the men " * 20, None),
@@ -102,14 +102,14 @@ def test_runs_must_grow() -> None:
 documents = st.lists(st.lists(st.sampled_from(["a", "bb", "ccc", "dd"]), max_size=40).map(" ".join), max_size=5)
 
 
-def figure(text: str, n: int, top: bool, first_free: bool) -> tuple[float, float]:
+def figure(text: str, n: int, top: bool, exclude_first: bool) -> tuple[float, float]:
     """Repeated characters, and what they are a share of, counted as slowly as it is said."""
     words = text.split()
     runs = [tuple(words[at : at + n]) for at in range(len(words) - n + 1)]
-    if first_free and top:
+    if exclude_first and top:
         run, often = Counter(runs).most_common(1)[0]
         return len(" ".join(run)) * often, len(text)
-    if first_free:
+    if exclude_first:
         seen, repeated, at = set(), 0, 0
         while at < len(runs):
             if runs[at] in seen:
@@ -129,32 +129,32 @@ def figure(text: str, n: int, top: bool, first_free: bool) -> tuple[float, float
 
 @given(documents, st.integers(1, 5), st.booleans(), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_repeated_runs_are_those_counted_slowly(texts: list[str], n: int, top: bool, first_free: bool) -> None:
+def test_repeated_runs_are_those_counted_slowly(texts: list[str], n: int, top: bool, exclude_first: bool) -> None:
     characters = encode(texts)
     words = split_words(characters, "spaces")
-    wholes = characters.lengths if first_free else words.sum(words.lengths)
+    wholes = characters.lengths if exclude_first else words.sum(words.lengths)
     table, none = np.array([[n, -1.0]]), np.empty((0, 2))  # a limit that every text breaks
     limits = (table, none) if top else (none, table)
     broken, shares = repetition(
-        words.hashes, words.lengths, words.firsts, words.lasts, wholes, *limits, first_free
+        words.hashes, words.lengths, words.firsts, words.lasts, wholes, *limits, exclude_first
     )  # fmt: skip
     for place, text in enumerate(texts):
         if len(text.split()) < n:
             assert broken[place] == -1
             continue
-        repeated, whole = figure(text, n, top, first_free)
+        repeated, whole = figure(text, n, top, exclude_first)
         assert shares[place] == pytest.approx(repeated / whole)
 
 
 @given(documents, st.booleans())
 @settings(max_examples=80, deadline=None)
-def test_repeated_words_are_those_counted_slowly(texts: list[str], first_free: bool) -> None:
+def test_repeated_words_are_those_counted_slowly(texts: list[str], exclude_first: bool) -> None:
     words = split_words(encode(texts), "spaces")
-    count, characters = repeats(words.hashes, words.lengths, words.firsts, words.lasts, first_free)
+    count, characters = repeats(words.hashes, words.lengths, words.firsts, words.lasts, exclude_first)
     for place, text in enumerate(texts):
         often = {word: n for word, n in Counter(text.split()).items() if n > 1}
-        assert count[place] == sum(n - first_free for n in often.values())
-        assert characters[place] == sum((n - first_free) * len(word) for word, n in often.items())
+        assert count[place] == sum(n - exclude_first for n in often.values())
+        assert characters[place] == sum((n - exclude_first) * len(word) for word, n in often.items())
 
 
 def test_paragraphs_are_lines_without_a_blank_line_between() -> None:
@@ -169,5 +169,5 @@ def test_paragraphs_are_lines_without_a_blank_line_between() -> None:
 @settings(max_examples=60, deadline=None)
 def test_every_document_is_kept_or_dropped(texts: list[str], words: Any) -> None:
     reasons(gopher_quality(GopherQualitySettings(words=words, min_words=3)), *texts)
-    for counting in ("every-copy", "first-free"):
+    for counting in ("all_copies", "exclude_first_copy"):
         reasons(gopher_repetition(GopherRepetitionSettings(words=words, counting=counting, line_kind="raw")), *texts)

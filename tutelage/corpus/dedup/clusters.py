@@ -1,4 +1,4 @@
-"""From clusters of documents to verdicts: which is kept, and what there is to show."""
+"""Turns clusters of duplicates into decisions (which copy is kept) and into details for the funnel."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import EXAMPLE_CLUSTERS, EXAMPLE_MEMBERS, Columns, Corpus
 from tutelage.corpus.repeats import groups, let_go
 
-# "one": the first of a cluster stays, in the order of the input; "none": nothing stays that stands there twice.
-Keep = Literal["one", "none"]
+# "first": keep the first copy, in input order. "none": drop every copy of a duplicated text.
+Keep = Literal["first", "none"]
 
 
 def label_equal(keys: Sequence[np.ndarray], memory: int) -> np.ndarray:
-    """Of each document the number of the first that has its key: int64[N]."""
+    """Per document, the index of the first document with the same key: int64[N]."""
     labels = np.arange(sum(map(len, keys)))
     for places, begins in groups(keys, memory):
         first = np.maximum.accumulate(np.where(begins, np.arange(len(places)), 0))
@@ -24,13 +24,16 @@ def label_equal(keys: Sequence[np.ndarray], memory: int) -> np.ndarray:
     return labels
 
 
-def write_verdicts(corpus: Corpus, labels: np.ndarray, like: str) -> dict[str, Any]:
-    """Writes, for each document, "cluster", the number of its cluster's first document or -1 where it is alone, and
-    "copies", the size of the cluster at its first document, else 0. Gives the figures."""
+def write_decisions(corpus: Corpus, labels: np.ndarray, like: str) -> dict[str, Any]:
+    """Write two decisions per document: "cluster", the index of the first document of its cluster (-1 if it is unique),
+    and "copies", the cluster size at the first document, else 0. Returns the details.
+
+    Example: labels [0, 1, 0] -> cluster [0, -1, 0], copies [2, 0, 0].
+    """
     sizes = np.bincount(labels, minlength=len(labels))
     start = 0
-    verdicts = (corpus.verdicts(name, like, np.int64) for name in ("cluster", "copies"))
-    for cluster, copies in zip(*verdicts, strict=True):
+    decisions = (corpus.decisions(name, like, np.int64) for name in ("cluster", "copies"))
+    for cluster, copies in zip(*decisions, strict=True):
         here = slice(start, start + len(cluster))
         cluster[:] = np.where(sizes[labels[here]] > 1, labels[here], -1)
         copies[:] = np.where(sizes[here] > 1, sizes[here], 0)
@@ -45,34 +48,35 @@ def write_verdicts(corpus: Corpus, labels: np.ndarray, like: str) -> dict[str, A
         "cluster_count": len(first),
         "cluster_sizes": _sizes(sizes[first]),
         "clusters": [
-            {"size": int(sizes[one]), "documents": np.flatnonzero(labels == one)[:EXAMPLE_MEMBERS].tolist()}
-            for one in largest.tolist()
+            {"size": int(sizes[label]), "documents": np.flatnonzero(labels == label)[:EXAMPLE_MEMBERS].tolist()}
+            for label in largest.tolist()
         ],
     }
 
 
 def _sizes(sizes: np.ndarray) -> dict[str, int]:
-    """How many clusters there are of which size: 2, 3, 4, then by doublings."""
+    """Histogram of cluster sizes: 2, 3, 4, then doubling bins."""
     edges = [2, 3, 4, *(1 << power for power in range(3, 40))]
     counts = np.histogram(sizes, edges)[0].tolist()
     spans = zip(edges[:-1], edges[1:], counts, strict=True)
     return {str(low) if high == low + 1 else f"{low}-{high - 1}": count for low, high, count in spans if count}
 
 
-def drop_copies(batch: DocumentBatch, verdict: Columns, keep: Keep, reason: str) -> None:
-    """Drops the copies; a document that is kept for all of its cluster is given the fact `copies`."""
-    cluster, copies = verdict["cluster"], verdict["copies"]
+def drop_copies(batch: DocumentBatch, decisions: Columns, keep: Keep, reason: str) -> None:
+    """Drop the copies. The kept document of a cluster gets its size as the metadata field `copies`."""
+    cluster, copies = decisions["cluster"], decisions["copies"]
     gone = (cluster >= 0) & ((copies == 0) | (keep == "none"))
-    kept_for_all = ((copies > 0) & ~gone)[~gone]
-    numbers = copies[~gone].tolist()
+    represents = ((copies > 0) & ~gone)[~gone]
+    counts = copies[~gone].tolist()
     batch.drop(gone, reason, [f"cluster {number}" for number in cluster[gone].tolist()])
-    if kept_for_all.any():
-        batch.describe({"copies": [n if stands else None for n, stands in zip(numbers, kept_for_all, strict=True)]})
+    if represents.any():
+        batch.add_metadata({"copies": [n if first else None for n, first in zip(counts, represents, strict=True)]})
 
 
 def cut_repeated(corpus: Corpus, cut: Sequence[np.ndarray], keep: Keep, unit: str) -> dict[str, Any]:
-    """Sets `cut` for the parts of documents whose "key" stands in the corpus more than once: bool arrays, one for each
-    shard, as long as "key". The column "count" says how many parts each document has. Gives the figures."""
+    """Set `cut` for the parts of documents (lines, passages ...) whose "key" occurs more than once in the corpus. `cut`
+    is one bool array per shard, as long as the column "key". The column "count" holds the number of parts per document.
+    Returns the details."""
     keys = corpus.columns["key"]
     offsets = np.cumsum([0, *map(len, keys)])
     repeated = distinct = 0
@@ -86,10 +90,10 @@ def cut_repeated(corpus: Corpus, cut: Sequence[np.ndarray], keep: Keep, unit: st
         sizes = np.diff(starts, append=len(places))
         repeated += len(places)
         distinct += len(starts)
-        for one in np.argsort(-sizes, kind="stable")[:EXAMPLE_CLUSTERS].tolist():
-            members = places[starts[one] : starts[one] + min(int(sizes[one]), EXAMPLE_MEMBERS)]
-            largest.append((int(sizes[one]), members.tolist()))
-    largest = sorted(largest, key=lambda found: (-found[0], found[1]))[:EXAMPLE_CLUSTERS]
+        for group in np.argsort(-sizes, kind="stable")[:EXAMPLE_CLUSTERS].tolist():
+            members = places[starts[group] : starts[group] + min(int(sizes[group]), EXAMPLE_MEMBERS)]
+            largest.append((int(sizes[group]), members.tolist()))
+    largest = sorted(largest, key=lambda pair: (-pair[0], pair[1]))[:EXAMPLE_CLUSTERS]
     ends = np.cumsum(np.concatenate([np.asarray(shard) for shard in corpus.columns["count"]]))
     return {
         unit: int(offsets[-1]),

@@ -1,5 +1,5 @@
-"""What of a text counts where near duplicates are sought: lower case, every digit as 0, letters without accents, and
-nothing of punctuation; as tables that a compiled loop looks up, for texts are long."""
+"""Text normalisation for near-duplicate search: lower case, digits as 0, no accents, no punctuation. Given as lookup
+tables for a compiled loop."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ import numpy as np
 
 from tutelage.corpus.kinds import WITHOUT_SPACES
 
-BREAK, IN_WORD, ALONE, SILENT = 0, 1, 2, 3  # ends a word; is part of one; is one by itself; is not there
+BREAK, IN_WORD, ALONE, SILENT = 0, 1, 2, 3  # ends a word; is part of one; is a word by itself; is ignored
 LAST = 0x1FFFF  # all characters from here on are rare ideographs
 
 _BASE = 0x100000001B3
 
 
 class Folding(NamedTuple):
-    """Of each character up to LAST: kinds uint8, and what it does to the hash of the word it is in, which becomes
-    hash * scales + adds, uint64 each. A character that stands for several, such as a Hangul syllable, does what these
-    would do one after the other."""
+    """Tables over all characters up to LAST.
+
+    kinds: uint8, one of the four classes above.
+    scales, adds: uint64; a character turns the hash of its word into hash * scales + adds. A character that decomposes
+                  into several, such as a Hangul syllable, has their combined effect.
+    """
 
     kinds: np.ndarray
     scales: np.ndarray
@@ -29,7 +32,7 @@ class Folding(NamedTuple):
 
 @cache
 def folding() -> Folding:
-    """The tables; made once, in a fraction of a second."""
+    """The tables. Computed once, in a fraction of a second."""
     kinds = np.zeros(LAST + 1, np.uint8)
     scales, adds = np.ones(LAST + 1, np.uint64), np.zeros(LAST + 1, np.uint64)
     for code in range(LAST):
@@ -48,8 +51,8 @@ def _folded(character: str) -> tuple[int, int, int]:
     if category[0] in "PSZC" and category not in ("Cn", "Co"):
         return BREAK, 1, 0
     scale, add = 1, 0
-    for one in unicodedata.normalize("NFD", character.lower()):
-        if unicodedata.category(one) != "Mn":
-            value = ord("0") if unicodedata.category(one) == "Nd" else ord(one)
+    for part in unicodedata.normalize("NFD", character.lower()):
+        if unicodedata.category(part) != "Mn":
+            value = ord("0") if unicodedata.category(part) == "Nd" else ord(part)
             scale, add = scale * _BASE % (1 << 64), (add * _BASE + value) % (1 << 64)
     return IN_WORD, scale, add

@@ -1,4 +1,4 @@
-"""Documents that are nearly the same: MinHash signatures cut into buckets; documents that agree in one are joined."""
+"""Near-duplicate documents by MinHash LSH: signatures are cut into buckets, and documents that share one are joined."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.corpus_step import Columns, Corpus, CorpusStep, rows_of_documents
-from tutelage.corpus.dedup.clusters import Keep, drop_copies, write_verdicts
+from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep, rows_of_documents
+from tutelage.corpus.dedup.clusters import Keep, drop_copies, write_decisions
 from tutelage.corpus.dedup.folding import folding
 from tutelage.corpus.dedup.whole import hashes
 from tutelage.corpus.extras import load
@@ -23,28 +23,29 @@ _FOLD = np.uint64(0x9E3779B97F4A7C15)
 class MinhashSettings(Settings, tag="dedup_minhash", tag_field="kind", frozen=True, kw_only=True):
     """Near duplicates, as FineWeb finds them (arXiv 2406.17557, section 3.4: 5-grams, 14 buckets of 8 hashes).
 
-    Two documents whose sets of n-grams have similarity s (intersection over union) meet in a bucket with probability
+    Two documents whose sets of n-grams have Jaccard similarity s share a bucket with probability
     1 - (1 - s^rows)^buckets: at 14 x 8 .56 for s = .7, .77 for .75, .92 for .8, .988 for .85.
 
-    width:   words of an n-gram.
-    buckets, rows: how many buckets, of how many hashes each.
-    within:  the name of a `meta` entry ("dump"): only documents that have the same there are compared.
-    keep:    "one" keeps the first of a cluster, "none" drops all of it.
+    width:   words per n-gram.
+    buckets: number of buckets.
+    rows:    hashes per bucket.
+    within:  name of a `meta` entry ("dump"); only documents with the same value are compared.
+    keep:    "first" keeps the first document of a cluster, "none" drops the whole cluster.
     """
 
     width: int = 5
     buckets: int = 14
     rows: int = 8
     within: str | None = None
-    keep: Keep = "one"
+    keep: Keep = "first"
 
     def __post_init__(self) -> None:
         if min(self.width, self.buckets, self.rows) < 1:
-            raise SettingsError("width, buckets and rows of a MinHash are each at least 1")
+            raise SettingsError("width, buckets and rows must each be at least 1")
 
 
-def dedup_minhash(settings: MinhashSettings) -> CorpusStep:
-    """The step that the settings describe."""
+def dedup_minhash(settings: MinhashSettings) -> GlobalStep:
+    """Drop near duplicates by MinHash LSH (FineWeb, arXiv 2406.17557, section 3.4; Broder 1997)."""
     names = [f"bucket{number:03d}" for number in range(settings.buckets)]
 
     def collect(batch: DocumentBatch) -> Columns:
@@ -56,14 +57,15 @@ def dedup_minhash(settings: MinhashSettings) -> CorpusStep:
 
     def decide(corpus: Corpus) -> dict[str, Any]:
         labels = near_clusters([corpus.columns[name] for name in names], corpus.memory)
-        return write_verdicts(corpus, labels, names[0])
+        return write_decisions(corpus, labels, names[0])
 
     apply = partial(drop_copies, keep=settings.keep, reason="near duplicate")
-    return CorpusStep(collect, decide, rows_of_documents("cluster", "copies"), apply)
+    return GlobalStep(collect, decide, rows_of_documents("cluster", "copies"), apply)
 
 
 def near_clusters(buckets: list[Any], memory: int) -> np.ndarray:
-    """Of each document the number of the first of its cluster, int64[N], from the keys of each bucket, in shards."""
+    """Per document, the index of the first document of its cluster, int64[N]. `buckets` holds, per bucket, the keys of
+    all shards."""
     labels = np.arange(sum(map(len, buckets[0])))
     for keys in buckets:
         for places, begins in groups(keys, memory):
@@ -73,8 +75,7 @@ def near_clusters(buckets: list[Any], memory: int) -> np.ndarray:
 
 
 def bucket_keys(texts: list[str], width: int, buckets: int, rows: int) -> np.ndarray:
-    """Of each text one key for each bucket: uint64[N, buckets]; 0 for a text without words. ValueError where numba is
-    not there."""
+    """One key per text and bucket: uint64[N, buckets]; 0 for a text without words. Raises ValueError without numba."""
     loops = load("tutelage.corpus.dedup.near_loops")
     bounds = np.cumsum([0, *map(len, texts)])
     codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)

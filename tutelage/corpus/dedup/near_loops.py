@@ -1,5 +1,5 @@
-"""The compiled loop of MinHash: characters to words to n-grams to signatures to keys. Imported late: numba is of the
-extra `corpus`, and loading it takes a second.
+"""The compiled loop of MinHash: characters to words to n-grams to signatures to bucket keys. Imported lazily: numba is
+in the extra `corpus`, and importing it takes a second.
 
 Shape suffixes: C characters, N texts, F hash functions, B buckets.
 """
@@ -36,7 +36,7 @@ def _words(
     adds: np.ndarray,
     words: np.ndarray,
 ) -> int:
-    """Writes the hash of each word of a text to `words`; gives their number."""
+    """Write the hash of each word of a text to `words`. Returns their number."""
     count, hashed, in_word = 0, np.uint64(0), False
     last = len(kinds) - 1
     for at in range(start, stop):
@@ -77,10 +77,12 @@ def bucket_keys(
     multipliers: np.ndarray,
     buckets: int,
 ) -> np.ndarray:
-    """One key for each text and bucket, uint64[N, B]; 0 for a text without words.
+    """One key per text and bucket, uint64[N, B]; 0 for a text without words.
 
-    codes uint32[C], text i is codes[bounds[i]:bounds[i+1]]; kinds, scales, adds: see `folding`; width: words of an
-    n-gram, a text of fewer is one; multipliers: uint64[F], odd; F is a multiple of B.
+    codes:       uint32[C]; text i is codes[bounds[i]:bounds[i+1]].
+    kinds, scales, adds: see `folding`.
+    width:       words per n-gram; a shorter text is one n-gram.
+    multipliers: uint64[F], odd; F is a multiple of B.
     """
     texts, functions = len(bounds) - 1, len(multipliers)
     keys = np.zeros((texts, buckets), np.uint64)

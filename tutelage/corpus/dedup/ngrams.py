@@ -1,5 +1,5 @@
-"""Paragraphs and documents most of whose word n-grams stood in the corpus before, as DCLM removes them (Li et al. 2024,
-arXiv 2406.11794, section 4.3 and appendix L)."""
+"""Removes paragraphs and documents most of whose word n-grams occurred before, as DCLM does (Li et al. 2024, arXiv
+2406.11794, section 4.3 and appendix L)."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.corpus_step import Columns, Corpus, CorpusStep
+from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep
 from tutelage.corpus.dedup.clusters import cut_repeated
 from tutelage.corpus.minhash import shingles, token_hashes
 from tutelage.corpus.repeats import seen_before
 
 
 class NgramSettings(Settings, tag="dedup_ngrams", tag_field="kind", frozen=True, kw_only=True):
-    """A paragraph (a line of text) is cut, and a document dropped, where at least `share` of its n-grams stood before,
-    in the order of the input. Takes 8 bytes of disk a word.
+    """A paragraph (a line) is cut, and a document dropped, if at least `share` of its n-grams occurred before, in input
+    order. Uses 8 bytes of disk per word.
 
-    width:    words, or signs, of an n-gram; a paragraph of fewer is one n-gram.
-    share:    of the n-grams.
-    shortest: paragraphs of fewer words stay, and do not count.
-    of:       what goes: paragraphs, documents or both.
-    method:   "bloom" as in DCLM, which takes a share of `false_positives` of new n-grams for old ones; or "exact".
+    width:    tokens (words or punctuation marks) per n-gram; a shorter paragraph is one n-gram.
+    share:    fraction of duplicated n-grams.
+    shortest: paragraphs of fewer tokens are kept and not counted.
+    of:       what is removed: paragraphs, documents or both.
+    method:   "bloom" as in DCLM, which takes a fraction `false_positives` of new n-grams for old ones; or "exact".
     """
 
     width: int = 13
@@ -35,20 +35,26 @@ class NgramSettings(Settings, tag="dedup_ngrams", tag_field="kind", frozen=True,
 
     def __post_init__(self) -> None:
         if self.width < 1 or not 0 < self.share <= 1 or not 0 < self.false_positives < 1:
-            raise SettingsError("width is at least 1, share above 0 and at most 1, false_positives between 0 and 1")
+            raise SettingsError(
+                "width must be at least 1, share above 0 and at most 1, false_positives between 0 and 1"
+            )
 
 
 class _Read(NamedTuple):
-    """The n-grams of a batch: keys uint64[G], 0 in short paragraphs; the bounds of each paragraph among them,
-    int64[P + 1]; the bounds of each document among the paragraphs, int64[N + 1]."""
+    """The n-grams of a batch.
+
+    keys:       uint64[G], 0 in short paragraphs.
+    grams:      int64[P + 1], bounds of each paragraph in `keys`.
+    paragraphs: int64[N + 1], bounds of each document in the paragraphs.
+    """
 
     keys: np.ndarray
     grams: np.ndarray
     paragraphs: np.ndarray
 
 
-def dedup_ngrams(settings: NgramSettings) -> CorpusStep:
-    """The step that the settings describe."""
+def dedup_ngrams(settings: NgramSettings) -> GlobalStep:
+    """Remove paragraphs and documents whose n-grams mostly occurred before (DCLM, arXiv 2406.11794, appendix L)."""
 
     def read(batch: DocumentBatch) -> _Read:
         split = [text.split("\n") for text in batch.texts]
@@ -63,17 +69,17 @@ def dedup_ngrams(settings: NgramSettings) -> CorpusStep:
         return {"key": found.keys, "count": np.diff(found.grams[found.paragraphs])}
 
     def decide(corpus: Corpus) -> dict[str, Any]:
-        old = corpus.verdicts("old", "key", np.bool_)
+        old = corpus.decisions("old", "key", np.bool_)
         if settings.method == "exact":
-            return cut_repeated(corpus, old, "one", "n-grams")
+            return cut_repeated(corpus, old, "first", "ngrams")
         keys = corpus.columns["key"]
         for shard, seen in zip(old, seen_before(keys, settings.false_positives, corpus.memory), strict=True):
             shard[:] = seen
-        return {"n-grams": sum(map(len, keys)), "n-grams seen before": sum(int(shard.sum()) for shard in old)}
+        return {"ngrams": sum(map(len, keys)), "ngrams_cut": sum(int(shard.sum()) for shard in old)}
 
-    def apply(batch: DocumentBatch, verdict: Columns) -> None:
+    def apply(batch: DocumentBatch, decisions: Columns) -> None:
         found = read(batch)
-        old, all_ = (_sums(flags, found.grams) for flags in (verdict["old"], found.keys != 0))
+        old, all_ = (_sums(flags, found.grams) for flags in (decisions["old"], found.keys != 0))
         of_document = _shares(*(_sums(counts, found.paragraphs) for counts in (old, all_)))
         gone = of_document >= settings.share if settings.of != "paragraphs" else np.zeros(len(batch), bool)
         cut = _shares(old, all_) >= settings.share if settings.of != "documents" else np.zeros(len(all_), bool)
@@ -84,10 +90,14 @@ def dedup_ngrams(settings: NgramSettings) -> CorpusStep:
             texts[place] = "\n".join(p for p, flag in zip(paragraphs, flags, strict=True) if not flag)
             if not str(texts[place]).strip():
                 texts[place], gone[place] = None, True
-        batch.rewrite(texts, "paragraphs seen before cut")
-        batch.drop(gone, "text seen before", [f"{share:.0%} of its n-grams" for share in of_document[gone].tolist()])
+        batch.rewrite(texts, "repeated paragraphs cut")
+        batch.drop(
+            gone,
+            "repeated n-grams",
+            [f"{share:.0%} of its n-grams occurred before" for share in of_document[gone].tolist()],
+        )
 
-    return CorpusStep(collect, decide, lambda batch: {"old": len(read(batch).keys)}, apply)
+    return GlobalStep(collect, decide, lambda batch: {"old": len(read(batch).keys)}, apply)
 
 
 def _sums(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:

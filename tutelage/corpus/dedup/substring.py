@@ -1,6 +1,5 @@
-"""Passages that stand in the corpus more than once, word for word, wherever they begin: every run of so many words, or
-sentences, is compared with every other, so that nothing that long is missed (Lee et al. 2022, arXiv 2107.06499, do it
-with a suffix array)."""
+"""Exact substring deduplication: every run of `length` words, or sentences, is compared with every other, wherever it
+begins, so no repeated run of that length is missed. Lee et al. 2022, arXiv 2107.06499, use a suffix array."""
 
 from __future__ import annotations
 
@@ -11,35 +10,35 @@ import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.corpus_step import Columns, Corpus, CorpusStep
+from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep
 from tutelage.corpus.dedup.clusters import Keep, cut_repeated
 from tutelage.corpus.dedup.whole import hashes
 from tutelage.corpus.minhash import Hashes, shingles
 from tutelage.corpus.words import words_of
 
-# A sentence ends with its mark, where white space follows, or with its line.
+# A sentence ends at a mark that white space follows, or at the end of its line.
 _UNITS = {"word": re.compile(r"\S+"), "sentence": re.compile(r"\S[^\n]*?(?:[.!?]+(?=\s|\Z)|(?=\n)|\Z)")}
 
 
 class SubstringSettings(Settings, tag="dedup_substring", tag_field="kind", frozen=True, kw_only=True):
-    """Repeated passages are cut; a document of which nothing is left is dropped. Takes 8 bytes of disk a word.
+    """Repeated passages are cut; a document of which nothing is left is dropped. Uses 8 bytes of disk per word.
 
-    unit, length: a passage is so many words (Lee et al. took 50 tokens) or sentences (C4 took 3: Raffel et al. 2020,
-                  section 2.2); shorter ones stay. Sentences are compared without regard to case.
-    keep:         "one" keeps each passage where it stands first, "none" cuts it there too.
+    unit:   "word" or "sentence". Sentences are compared case-insensitively.
+    length: units per passage. Lee et al. use 50 tokens, C4 3 sentences (Raffel et al. 2020, section 2.2).
+    keep:   "first" keeps the first copy of a passage, "none" cuts all copies.
     """
 
     unit: Literal["word", "sentence"] = "word"
     length: int = 50
-    keep: Keep = "one"
+    keep: Keep = "first"
 
     def __post_init__(self) -> None:
         if self.length < (2 if self.unit == "word" else 1):
-            raise SettingsError(f"length is {self.length}; a passage has at least 2 words, or a sentence")
+            raise SettingsError(f"length is {self.length}; it must be at least 2 words or 1 sentence")
 
 
-def dedup_substring(settings: SubstringSettings) -> CorpusStep:
-    """The step that the settings describe."""
+def dedup_substring(settings: SubstringSettings) -> GlobalStep:
+    """Cut passages that occurred before (Lee et al. 2022, arXiv 2107.06499; C4, arXiv 1910.10683, section 2.2)."""
     width = settings.length
     read = _words if settings.unit == "word" else _sentences
 
@@ -48,19 +47,19 @@ def dedup_substring(settings: SubstringSettings) -> CorpusStep:
 
     def collect(batch: DocumentBatch) -> Columns:
         runs, count = shingles(read(batch), width), counts(batch)
-        # A text of fewer units is one shingle, which is no passage.
+        # A shorter text is one shingle, but not a passage.
         passages = runs.values[np.repeat(count > 0, np.diff(runs.bounds))]
         return {"key": np.maximum(passages, np.uint64(1)), "count": count}
 
     def decide(corpus: Corpus) -> dict[str, Any]:
-        return cut_repeated(corpus, corpus.verdicts("cut", "key", np.bool_), settings.keep, "passages")
+        return cut_repeated(corpus, corpus.decisions("cut", "key", np.bool_), settings.keep, "passages")
 
-    def apply(batch: DocumentBatch, verdict: Columns) -> None:
+    def apply(batch: DocumentBatch, decisions: Columns) -> None:
         ends = np.cumsum(counts(batch))
         texts: list[str | None] = [None] * len(batch)
         begin = 0
         for place, end in enumerate(ends.tolist()):
-            gone = np.flatnonzero(verdict["cut"][begin:end])
+            gone = np.flatnonzero(decisions["cut"][begin:end])
             begin = end
             if len(gone):
                 text = batch.documents[place].text
@@ -72,11 +71,11 @@ def dedup_substring(settings: SubstringSettings) -> CorpusStep:
         batch.rewrite(texts, "repeated passages cut")
         batch.drop(empty, "nothing but repeated passages")
 
-    return CorpusStep(collect, decide, lambda batch: {"cut": int(counts(batch).sum())}, apply)
+    return GlobalStep(collect, decide, lambda batch: {"cut": int(counts(batch).sum())}, apply)
 
 
 def _words(batch: DocumentBatch) -> Hashes:
-    """The words of each text, end to end; in their own column lie those of dropped documents between them."""
+    """The words of each text, concatenated. The shared column also holds the words of dropped documents."""
     words = words_of(batch, "spaces")
     bounds = np.concatenate([[0], np.cumsum(words.counts)]).astype(np.int64)
     places = np.arange(bounds[-1]) + np.repeat(words.firsts - bounds[:-1], words.counts)
@@ -90,13 +89,14 @@ def _sentences(batch: DocumentBatch) -> Hashes:
 
 
 def _without(text: str, starts: list[int], passages: np.ndarray, width: int) -> str:
-    """The text without the passages of `width` units that begin at the units of these numbers, which ascend.
+    """The text without the passages of `width` units that begin at the given units.
 
-    starts: where each unit begins; at last the end of the text.
+    starts:   start offset of each unit, then the end of the text.
+    passages: ascending unit indices.
     """
-    kept, at = [], 0
+    kept, end = [], 0
     for first in passages.tolist():
-        if starts[first] > at:
-            kept.append(text[at : starts[first]])
-        at = starts[first + width]
-    return "".join([*kept, text[at:]])
+        if starts[first] > end:
+            kept.append(text[end : starts[first]])
+        end = starts[first + width]
+    return "".join([*kept, text[end:]])

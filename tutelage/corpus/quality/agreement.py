@@ -1,4 +1,4 @@
-"""How far one score agrees with another: figures with 95% intervals that need no resampling of the items."""
+"""Agreement between two scores: AUC, Spearman correlation and F1 with 95% intervals, without resampling the items."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class Figure(NamedTuple):
 
 
 def area(scores: np.ndarray, good: np.ndarray) -> Figure:
-    """How often a good item scores above another, a tie counted half: the area under the curve, with the interval of
-    DeLong et al. 1988 on the scale of logits. `good` is bool[N], and both kinds must be there."""
+    """The area under the ROC curve: how often a positive item scores above a negative one, ties counted half. The
+    interval is that of DeLong et al. 1988 on the logit scale. `good` is bool[N]; both classes must occur."""
     above, below = scores[good], scores[~good]
     assert len(above) and len(below)
-    of_good = _beaten(above, below)  # the share of the others that each good one beats
+    of_good = _beaten(above, below)  # the fraction of negatives below each positive
     of_others = 1 - _beaten(below, above)
     value, fewer = float(of_good.mean()), min(len(above), len(below))
-    # Where all are told apart there is no spread; one pair that is not may merely not have been met.
+    # At perfect separation the variance is 0, although an inverted pair may merely not have been sampled.
     inside = min(max(value, 0.5 / fewer), 1 - 0.5 / fewer)
     slope = inside * (1 - inside)
     half = _Z * math.sqrt(_spread(of_good) + _spread(of_others) or slope / fewer) / slope
@@ -36,8 +36,8 @@ def area(scores: np.ndarray, good: np.ndarray) -> Figure:
 
 
 def spearman(first: np.ndarray, second: np.ndarray) -> Figure:
-    """The correlation of ranks, ties at their mean, with the interval of Bonett and Wright 2000. Neither may be all the
-    same; at least 4 items."""
+    """Spearman rank correlation, ties at their mean rank, with the interval of Bonett and Wright 2000. Needs at least 4
+    items, and neither input constant."""
     assert len(first) == len(second) >= 4
     value = float(np.clip(np.corrcoef(ranks(first), ranks(second))[0, 1], -1, 1))
     half = _Z * math.sqrt((1 + value**2 / 2) / (len(first) - 3))
@@ -46,11 +46,11 @@ def spearman(first: np.ndarray, second: np.ndarray) -> Figure:
 
 
 def f1(chosen: np.ndarray, good: np.ndarray) -> Figure:
-    """The harmonic mean of precision and recall of what was chosen, bool[N] both; the interval is that of its posterior
-    with Jeffreys' prior, from draws that are always the same."""
+    """F1, the harmonic mean of precision and recall; bool[N] both. The interval is that of its posterior with Jeffreys'
+    prior, from draws with a fixed seed."""
     hits, false, missed = (int(both.sum()) for both in (chosen & good, chosen & ~good, ~chosen & good))
     assert hits + missed, "there is nothing to choose"
-    # F1 hangs on these three counts alone: 2 s / (1 + s) of the share s = hits / (hits + false + missed).
+    # F1 depends on these three counts alone: 2 s / (1 + s) with s = hits / (hits + false + missed).
     share = np.random.default_rng(0).beta(hits + 0.5, false + missed + 0.5, _DRAWS)
     low, high = np.quantile(2 * share / (1 + share), [0.025, 0.975])
     value = 2 * hits / (2 * hits + false + missed)
@@ -58,14 +58,14 @@ def f1(chosen: np.ndarray, good: np.ndarray) -> Figure:
 
 
 def ranks(values: np.ndarray) -> np.ndarray:
-    """The rank of each value from 1 on, the mean rank where values are the same: float64[N]."""
+    """The rank of each value, from 1, ties at their mean rank: float64[N]."""
     _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     return (last - (counts - 1) / 2)[place]
 
 
 def _beaten(values: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """The share of `others` that each value is above, a tie counted half."""
+    """The fraction of `others` below each value, ties counted half."""
     ordered = np.sort(others)
     return (np.searchsorted(ordered, values, "left") + np.searchsorted(ordered, values, "right")) / (2 * len(others))
 

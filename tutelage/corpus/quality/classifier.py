@@ -1,8 +1,8 @@
-"""A small classifier of texts: good or not, told by words and pairs of words.
+"""A small binary text classifier: logistic regression on hashed unigrams and bigrams.
 
-Logistic regression on hashed words and pairs, of which fastText's classifier (Joulin et al. 2016) is the form with one
-more matrix. Trained one text after the other, so that the same texts give the same model to the bit; fastText would do
-so with one thread only, and then its training often ends in NaN. Models that fastText wrote are read all the same.
+fastText's classifier (Joulin et al. 2016) adds one embedding matrix to this. Training is sequential, so the same texts
+give the same model bit for bit; fastText is deterministic with one thread only, and then its training often ends in
+NaN. fastText models can be loaded too.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ from tutelage.files import atomic_file
 PLACES = 1 << 20
 FASTTEXT_SUFFIXES = (".bin", ".ftz")
 _RATE = 0.1
-_TEXTS = 1024  # taken apart at a time: as characters they take four times their room
+_TEXTS = 1024  # split at a time; as code points they need four times their memory
 
 Score = Callable[[Sequence[str]], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """weights: float32[PLACES], of hashed words and pairs; bias: the log-odds of a text without words."""
+    """weights: float32[PLACES], of hashed unigrams and bigrams; bias: the log-odds of an empty text."""
 
     weights: np.ndarray
     bias: float
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
-        """How probable it is that each text is a good one, float64[N]."""
+        """The probability of the positive class of each text, float64[N]."""
         return self.score_words(hashed_words(texts))
 
     def score_words(self, words: Hashes) -> np.ndarray:
-        """`score` of texts whose words are known."""
+        """`score` of texts that are already split into hashed words."""
         odds = load("tutelage.corpus.quality.loops").score(words.values, words.bounds, self.weights, self.bias)
         return 1 / (1 + np.exp(-odds))
 
     def save(self, path: Path) -> None:
-        """Writes the model, as safetensors."""
+        """Write the model as safetensors."""
         with atomic_file(path) as temporary:
             save_file({"weights": self.weights, "bias": np.array([self.bias])}, temporary)
 
 
 def train_classifier(positives: Sequence[str], negatives: Sequence[str], epochs: int = 5) -> Classifier:
-    """A classifier that tells positives from negatives; both together count the same, however many there are.
+    """Train a classifier. Both classes have the same total weight, however many texts they have.
 
     Raises:
         ValueError: one of the two is empty.
     """
     if not positives or not negatives:
-        raise ValueError("a classifier needs texts to prefer and texts to tell them from; one of the two has none")
+        raise ValueError("a classifier needs positive and negative texts; one of the two is empty")
     labels = np.repeat([1.0, 0.0], [len(positives), len(negatives)])
     importance = np.where(labels == 1, 0.5 / len(positives), 0.5 / len(negatives)) * len(labels)
     texts = [*positives, *negatives]
@@ -66,7 +66,7 @@ def train_classifier(positives: Sequence[str], negatives: Sequence[str], epochs:
 
 
 def hashed_words(texts: Sequence[str]) -> Hashes:
-    """The words of texts; in memory they are a good part of what the texts are."""
+    """The hashed words of texts. In memory they are nearly as large as the texts."""
     parts = [plain_tokens(encode(list(texts[at : at + _TEXTS]))) for at in range(0, len(texts), _TEXTS)]
     counts = [np.diff(part.bounds) for part in parts]
     bounds = np.concatenate([np.zeros(1, np.int64), *counts]).cumsum()
@@ -74,8 +74,11 @@ def hashed_words(texts: Sequence[str]) -> Hashes:
 
 
 def fit(words: Hashes, labels: np.ndarray, importance: np.ndarray, epochs: int, rows: np.ndarray) -> Classifier:
-    """A classifier that has learned from the texts at `rows` to give each a probability near its label, from 0 to 1.
-    Each counts as much as its importance says; both float64[N], N texts in all."""
+    """Train on the texts at `rows`.
+
+    labels:     float64[N], target probabilities from 0 to 1.
+    importance: float64[N], weight of each text in the loss.
+    """
     draw = np.random.default_rng(0)
     orders = np.stack([rows[draw.permutation(len(rows))] for _ in range(epochs)])
     weights, squares = np.zeros(PLACES, np.float32), np.full(PLACES, 1e-6, np.float32)
@@ -85,19 +88,19 @@ def fit(words: Hashes, labels: np.ndarray, importance: np.ndarray, epochs: int, 
 
 
 def open_scorer(path: Path, label: str | None) -> Score:
-    """What scores texts by a model in a file: one that `Classifier.save` wrote, or one of fastText.
+    """A function that scores texts with a model file of `Classifier.save` or of fastText.
 
-    label: of a fastText model, the label that is the good one, as "hq" for __label__hq.
+    label: for fastText: the positive label, such as "hq" for __label__hq.
 
     Raises:
-        ValueError: there is no model, or it does not have the label.
+        ValueError: the model is missing or does not have the label.
     """
     if path.suffix not in FASTTEXT_SUFFIXES:
         return _open_classifier(path).score
     model = load_fasttext(path)
     labels = [name.removeprefix("__label__") for name in model.get_labels()]
     if label not in labels:
-        raise ValueError(f"label: {path} tells {', '.join(labels)} apart; say which of them is the good one")
+        raise ValueError(f"label: {path} has the labels {', '.join(labels)}; set label to the positive one")
 
     def score(texts: Sequence[str]) -> np.ndarray:
         found = [model.predict(" ".join(text.split()), k=len(labels)) for text in texts]
@@ -110,9 +113,9 @@ def _open_classifier(path: Path) -> Classifier:
     try:
         tensors = load_file(path)
         if "cuts" in tensors:
-            raise ValueError("it was made of a judge's scores; use it in a step of kind judged")
+            raise ValueError("it was distilled from the scores of a judge; use it in a step of kind distilled_score")
         return Classifier(tensors["weights"].reshape(PLACES), float(tensors["bias"][0]))
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise ValueError(
-            f"model: {path} is neither a classifier of Tutelage nor named as one of fastText (.bin, .ftz): {error}"
+            f"model: {path} is neither a classifier of `tutelage scorer` nor a fastText model (.bin, .ftz): {error}"
         ) from error

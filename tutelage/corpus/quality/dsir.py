@@ -1,8 +1,8 @@
-"""How much each document looks like texts one wants, rather than like the corpus: importance weights.
+"""DSIR: importance weights of documents, by hashed n-gram models of a target and of the corpus.
 
-DSIR (Xie et al. 2023, arXiv 2302.03169): words and pairs of words are counted in 10,000 hashed places, for the target
-and for the corpus; a document weighs the sum over its n-grams of how much more likely the target has them. A step of
-kind keep_top with `gumbel = true` then draws documents by these weights.
+Xie et al. 2023, arXiv 2302.03169: unigrams and bigrams are counted in 10,000 hash buckets, for the target and for the
+corpus; the weight of a document is the sum of log(target / corpus) over its n-grams. A step of kind keep_top with
+`gumbel = true` then samples documents by these weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.corpus_step import Columns, Corpus, CorpusStep, rows_of_documents
+from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep, rows_of_documents
 from tutelage.corpus.minhash import Hashes
 from tutelage.corpus.quality.sources import read_texts
 from tutelage.corpus.words import encode, plain_tokens, range_sums
@@ -21,14 +21,14 @@ from tutelage.corpus.words import encode, plain_tokens, range_sums
 PLACES = 10_000
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(33)
-_LEAST = 1e-8  # added to a probability before its logarithm is taken, as the paper's code does
+_LEAST = 1e-8  # added to a probability before the logarithm, as in the code of the paper
 
 
 class DsirSettings(Settings, tag="dsir", tag_field="kind", frozen=True, kw_only=True):
-    """Documents are described by their `dsir_weight`.
+    """Adds the metadata field `dsir_weight`, a log importance weight.
 
-    positives: files of texts as one wants them, of any kind that can be read.
-    shortest:  a document of fewer words is dropped.
+    positives: files of target texts, in any readable format.
+    shortest:  documents of fewer words are dropped.
     """
 
     positives: tuple[str, ...]
@@ -36,16 +36,15 @@ class DsirSettings(Settings, tag="dsir", tag_field="kind", frozen=True, kw_only=
 
     def __post_init__(self) -> None:
         if not self.positives:
-            raise SettingsError("positives is empty; name files of texts as you want them")
+            raise SettingsError("positives is empty; name files of target texts")
 
 
 def ngram_places(tokens: Hashes) -> tuple[np.ndarray, np.ndarray]:
-    """The hashed places of the words and the pairs of words of N texts, uint16[P], and the bounds of each text's among
-    them, int64[N + 1]."""
+    """The hash buckets of the unigrams and bigrams of N texts, uint16[P], and the bounds of each text, int64[N + 1]."""
     words = tokens.values
     ends = np.zeros(len(words), bool)
     ends[tokens.bounds[1:][np.diff(tokens.bounds) > 0] - 1] = True
-    # Each word and the pair that it begins stand side by side; the last word of a text begins none.
+    # Each word is followed by the bigram that it begins; the last word of a text begins none.
     both = np.empty((len(words), 2), np.uint64)
     both[:, 0] = words
     both[:, 1] = words * _MULTIPLIER
@@ -58,13 +57,14 @@ def ngram_places(tokens: Hashes) -> tuple[np.ndarray, np.ndarray]:
 
 
 def log_ratios(target: np.ndarray, corpus: np.ndarray) -> np.ndarray:
-    """How much more likely the target has each place than the corpus, as logarithms, float64[PLACES]; from counts."""
+    """log(target / corpus) of the probability of each bucket, from counts: float64[PLACES]."""
     shares = [counts / max(counts.sum(), 1) for counts in (target, corpus)]
     return np.log(shares[0] + _LEAST) - np.log(shares[1] + _LEAST)
 
 
-def dsir(settings: DsirSettings) -> CorpusStep:
-    """The step of these settings; ValueError where there is no target. What it collects takes four bytes a word."""
+def dsir(settings: DsirSettings) -> GlobalStep:
+    """Compute DSIR weights (Xie et al. 2023, arXiv 2302.03169). A global step; collects four bytes per word. Raises
+    ValueError if there is no target text."""
     target = plain_tokens(encode(read_texts(settings.positives, "positives")))
     wanted = np.bincount(ngram_places(target)[0], minlength=PLACES)
 
@@ -78,15 +78,15 @@ def dsir(settings: DsirSettings) -> CorpusStep:
         for places in corpus.columns["place"]:
             raw += np.bincount(places, minlength=PLACES)
         ratios = log_ratios(wanted, raw)
-        for shard, found in enumerate(corpus.verdicts("weight", "count", np.float64)):
+        for shard, found in enumerate(corpus.decisions("weight", "count", np.float64)):
             bounds = np.concatenate([[0], np.cumsum(corpus.columns["count"][shard])]).astype(np.int64)
             found[:] = range_sums(ratios[corpus.columns["place"][shard]], bounds[:-1], bounds[1:])
             found[corpus.columns["words"][shard] < settings.shortest] = np.nan
-        return {"n-grams of the target": int(wanted.sum()), "n-grams of the corpus": int(raw.sum())}
+        return {"target_ngrams": int(wanted.sum()), "corpus_ngrams": int(raw.sum())}
 
-    def apply(batch: DocumentBatch, verdicts: Columns) -> None:
-        weights = np.array(verdicts["weight"])
+    def apply(batch: DocumentBatch, decisions: Columns) -> None:
+        weights = np.array(decisions["weight"])
         batch.drop(np.isnan(weights), "too few words")
-        batch.describe({"dsir_weight": weights[~np.isnan(weights)].tolist()})
+        batch.add_metadata({"dsir_weight": weights[~np.isnan(weights)].tolist()})
 
-    return CorpusStep(collect, decide, rows_of_documents("weight"), apply)
+    return GlobalStep(collect, decide, rows_of_documents("weight"), apply)

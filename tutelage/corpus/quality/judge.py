@@ -1,7 +1,7 @@
-"""A sample of a corpus, scored by a judge: any endpoint that speaks the layout of OpenAI's API.
+"""Scores a sample of a corpus with an LLM judge: any OpenAI-compatible endpoint.
 
-Which documents are drawn hangs on their words alone, so the same command asks the same questions again. All answers are
-kept beside the scores, so what was killed goes on, and what was paid for once is not paid again.
+The sample depends on the texts and the seed alone, so the same command sends the same requests. All responses are
+cached beside the scores, so a killed run resumes without paying for a request twice.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tutelage.config import to_plain
 from tutelage.corpus.curation import Curation, input_shards
 from tutelage.corpus.page_text import HTML_TYPES
 from tutelage.corpus.quality.rubric import HIGHEST, Judgement, judged_part, prompt, read_judgement
-from tutelage.corpus.read import documents
+from tutelage.corpus.read import documents as read_input
 from tutelage.corpus.shards import corpus_files, finished, read_documents
 from tutelage.files import write_bytes, write_json
 from tutelage.ledger import Ledger
@@ -31,16 +31,16 @@ from tutelage.records import Document
 
 REQUEST = {"temperature": 0, "max_tokens": 512}
 _PAGE = re.compile(r"<(!doctype|html|head|body)\b", re.IGNORECASE)
-ENOUGH_TO_TELL = 20  # answers; where none of so many first ones gives a score, none will
+FIRST_ANSWERS = 20  # if none of this many first answers gives a score, stop
 
 
 @dataclass(frozen=True)
-class Judged:
-    """One document and what became of it: a judgement, or why there is none and what the judge said."""
+class Scored:
+    """One document with its judgement, or with the reason why it has none and the answer of the judge."""
 
     document: Document
-    found: Judgement | str
-    said: str = ""
+    outcome: Judgement | str
+    answer: str = ""
 
 
 def judge(
@@ -52,67 +52,68 @@ def judge(
     seed: int = 0,
     request: Mapping[str, Any] = REQUEST,
 ) -> dict[str, Any]:
-    """Has a judge score documents, and writes OUT, rows {"id", "text", "score", "reason"}; beside it what got no score
-    (.aside.jsonl), the judge's answers (.answers.jsonl) and the account of it all (.ledger.json), which is returned.
+    """Score a sample of documents. Writes OUT, rows {"id", "text", "score", "reason"}; and beside it the documents
+    without a score (.rejected.jsonl), the cached responses (.responses.jsonl) and the summary (.ledger.json), which is
+    also returned.
 
-    inputs:  files and patterns, as of a curation; or folders of corpora.
-    rubric:  what a document gets points for.
-    sample:  how many documents are drawn.
-    seed:    of the draw.
-    request: what else every request says.
+    inputs:  files and patterns, as for a curation; or folders of corpora.
+    rubric:  the criteria.
+    sample:  number of documents to draw.
+    seed:    seed of the sample.
+    request: further fields of every request.
 
     Raises:
-        ValueError: there is nothing to judge; or the judge gives no scores.
-        EndpointError: it cannot be asked any more, or the budget is spent; what is done is written before.
-        Stopped: the run was asked to stop; what is done is written before.
+        ValueError: there are no documents; or the judge gives no scores.
+        EndpointError: the endpoint fails or the budget is spent. Finished scores are written first.
+        Stopped: the run was interrupted. Finished scores are written first.
     """
     if out.suffix != ".jsonl":
-        raise ValueError(f"out: {out} must end in .jsonl, for rows of JSON are written to it")
-    read, drawn_of = Ledger("read"), Ledger("sample")
+        raise ValueError(f"out: {out} must end in .jsonl")
+    read, sampled = Ledger("read"), Ledger("sample")
     failed: Exception | None = None
-    with Client(endpoint, _beside(out, "answers.jsonl")) as client:
+    with Client(endpoint, _beside(out, "responses.jsonl")) as client:
         with track("sampled", None, "documents") as bar:
-            drawn = draw(_counted(_documents(inputs, read), bar), sample, seed, drawn_of)
-        if not drawn:
-            why = _reasons(drawn_of) or _reasons(read) or "they hold no documents"
+            documents = draw(_counted(_documents(inputs, read), bar), sample, seed, sampled)
+        if not documents:
+            why = _reasons(sampled) or _reasons(read) or "they contain no documents"
             raise ValueError(f"there is no text to judge in {', '.join(inputs)}: {why}")
-        found: list[Judged | None] = [None] * len(drawn)
+        scored: list[Scored | None] = [None] * len(documents)
         try:
             with stop_requests() as stop:
-                _ask(client, drawn, rubric, request, found, stop)
+                _request_scores(client, documents, rubric, request, scored, stop)
         except (EndpointError, _NoScoresError) as error:
             failed = error
-        account = _write(out, found, [read, drawn_of])
-        asked = {"endpoint": to_plain(endpoint), "request": dict(request), "rubric": rubric, "seed": seed}
-        account |= {"usage": client.usage.to_dict(), "asked": asked}
-    write_json(_beside(out, "ledger.json"), account)
-    done = sum(one is not None for one in found)
+        summary = _write(out, scored, [read, sampled])
+        settings = {"endpoint": to_plain(endpoint), "request": dict(request), "rubric": rubric, "seed": seed}
+        summary |= {"usage": client.usage.to_dict(), "settings": settings}
+    write_json(_beside(out, "ledger.json"), summary)
+    done = sum(row is not None for row in scored)
     if failed is not None:
-        told = f"{failed}; {account['scored']:,} of {len(drawn):,} documents are scored, in {out}"
-        raise type(failed)(told) from failed
-    if done < len(drawn):
-        raise Stopped(f"stopped after {done:,} of {len(drawn):,} documents; their scores are in {out}")
-    return account
+        message = f"{failed}; {summary['scored']:,} of {len(documents):,} documents are scored, in {out}"
+        raise type(failed)(message) from failed
+    if done < len(documents):
+        raise Stopped(f"interrupted after {done:,} of {len(documents):,} documents; their scores are in {out}")
+    return summary
 
 
 class _NoScoresError(ValueError):
-    """The judge answers, and never with a score."""
+    """The judge answers, but never with a score."""
 
 
 def draw(stream: Iterable[Document], count: int, seed: int, ledger: Ledger) -> list[Document]:
-    """`count` documents, cut to the part that is judged; always the same ones of the same texts, in whatever order they
-    come, and each text once."""
-    heap: list[tuple[int, str, Document]] = []  # the largest hash on top, as a negative number
+    """Draw `count` documents, cut to the part that is judged, each text once. The sample depends on the texts and the
+    seed, not on their order."""
+    heap: list[tuple[int, str, Document]] = []  # hashes negated, so that the largest is on top
     held: set[str] = set()
     key = str(seed).encode()[:64]
     for document in stream:
         ledger.read()
         text = judged_part(document.text)
         if not text or _is_page(document):
-            ledger.drop("empty" if not text else "HTML and no text; curate it first", where=document.id)
+            ledger.drop("empty" if not text else "HTML, not text; curate it first", where=document.id)
             continue
         if text in held:
-            ledger.drop("same text as another", where=document.id)
+            ledger.drop("duplicate text", where=document.id)
             continue
         number = -int.from_bytes(blake2b(text.encode("utf-8", "replace"), digest_size=8, key=key).digest(), "little")
         if len(heap) == count and number <= heap[0][0]:
@@ -131,69 +132,68 @@ def draw(stream: Iterable[Document], count: int, seed: int, ledger: Ledger) -> l
 
 
 def _is_page(document: Document) -> bool:
-    # What was extracted from a page still says that it came as one.
+    # content_type alone is not enough: text that another tool extracted from a page may still carry it.
     return document.meta.get("content_type") in HTML_TYPES and _PAGE.search(document.text, 0, 2000) is not None
 
 
-def _ask(
+def _request_scores(
     client: Client,
-    drawn: Sequence[Document],
+    documents: Sequence[Document],
     rubric: str,
     request: Mapping[str, Any],
-    found: list[Judged | None],
+    scored: list[Scored | None],
     stop: Any,
 ) -> None:
-    """Fills `found` as the answers come."""
+    """Fill `scored` as the answers arrive."""
     questions = (
         (place, {"messages": [{"role": "user", "content": prompt(rubric, document.text)}], **request})
-        for place, document in enumerate(drawn)
+        for place, document in enumerate(documents)
     )
-    scored = answers = 0
-    with track("judged", len(drawn), "documents") as bar:
+    scores = answers = 0
+    with track("judged", len(documents), "documents") as bar:
         for place, answer in client.ask_all(questions, stop):
-            one = _judged(drawn[place], answer)
-            found[place] = one
-            scored += isinstance(one.found, Judgement)
+            row = _scored(documents[place], answer)
+            scored[place] = row
+            scores += isinstance(row.outcome, Judgement)
             answers += isinstance(answer, Answer)
-            bar.update(1, {"scored": scored, "tokens": client.usage.prompt_tokens + client.usage.completion_tokens})
-            if answers >= ENOUGH_TO_TELL and not scored:
+            bar.update(1, {"scored": scores, "tokens": client.usage.prompt_tokens + client.usage.completion_tokens})
+            if answers >= FIRST_ANSWERS and not scores:
                 raise _NoScoresError(
-                    f"of {answers} answers none gives a score, the last one because: {one.found}; read what the judge "
-                    "says in the .aside.jsonl beside --out: it may need more tokens (--request max_tokens=...), or be "
-                    "no judge"
+                    f"none of the first {answers} answers has a score (last: {row.outcome}); read the answers in the "
+                    ".rejected.jsonl beside --out. The judge may need more tokens (--request max_tokens=...)"
                 )
 
 
-def _judged(document: Document, answer: Answer | Failure) -> Judged:
+def _scored(document: Document, answer: Answer | Failure) -> Scored:
     if isinstance(answer, Failure):
-        return Judged(document, f"no answer: {answer.reason}", answer.detail)
-    found = read_judgement(answer.text)
-    if isinstance(found, str) and answer.truncated:
-        found = "answer cut off"
-    return Judged(document, found, answer.text)
+        return Scored(document, f"no answer: {answer.reason}", answer.detail)
+    outcome = read_judgement(answer.text)
+    if isinstance(outcome, str) and answer.truncated:
+        outcome = "answer truncated"
+    return Scored(document, outcome, answer.text)
 
 
-def _write(out: Path, found: Sequence[Judged | None], ledgers: list[Ledger]) -> dict[str, Any]:
-    """Writes what is done; gives the account."""
+def _write(out: Path, scored: Sequence[Scored | None], ledgers: list[Ledger]) -> dict[str, Any]:
+    """Write the finished scores and rejects. Returns the summary."""
     ledger = Ledger("judge")
-    ledger.read(len(found))
-    scores, rows, aside = [0] * (HIGHEST + 1), [], []
-    for one in found:
-        if one is None:
-            ledger.drop("not asked yet")
-        elif isinstance(one.found, Judgement):
+    ledger.read(len(scored))
+    counts, rows, rejected = [0] * (HIGHEST + 1), [], []
+    for entry in scored:
+        if entry is None:
+            ledger.drop("not requested yet")
+            continue
+        row: dict[str, Any] = {"id": entry.document.id, "text": entry.document.text}
+        if isinstance(entry.outcome, Judgement):
             ledger.keep()
-            scores[one.found.score] += 1
-            row = {"id": one.document.id, "text": one.document.text, **one.found._asdict()}
-            rows.append(msgspec.json.encode(row))
+            counts[entry.outcome.score] += 1
+            rows.append(msgspec.json.encode(row | entry.outcome._asdict()))
         else:
-            ledger.drop(one.found, where=one.document.id)
-            row = {"id": one.document.id, "text": one.document.text, "why": one.found, "said": one.said}
-            aside.append(msgspec.json.encode(row))
+            ledger.drop(entry.outcome, where=entry.document.id)
+            rejected.append(msgspec.json.encode(row | {"reason": entry.outcome, "answer": entry.answer}))
     ledger.check()
-    for path, lines in ((out, rows), (_beside(out, "aside.jsonl"), aside)):
+    for path, lines in ((out, rows), (_beside(out, "rejected.jsonl"), rejected)):
         write_bytes(path, b"".join(line + b"\n" for line in lines))
-    return {"scored": len(rows), "scores": scores, "ledgers": [one.to_dict() for one in (*ledgers, ledger)]}
+    return {"scored": len(rows), "score_counts": counts, "ledgers": [step.to_dict() for step in (*ledgers, ledger)]}
 
 
 def _beside(out: Path, ending: str) -> Path:
@@ -211,7 +211,7 @@ def _documents(inputs: Sequence[str], ledger: Ledger) -> Iterator[Document]:
             continue
         for shard in input_shards(Curation(name="judge", input=given, steps={})):
             for path in shard.paths:
-                yield from documents(path, ledger)
+                yield from read_input(path, ledger)
 
 
 def _counted(stream: Iterable[Document], bar: Any) -> Iterator[Document]:

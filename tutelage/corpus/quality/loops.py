@@ -1,4 +1,4 @@
-"""The compiled loops of the classifier. Imported late, as `tutelage.corpus.kernels` is."""
+"""The compiled loops of the classifier. Imported lazily, as `tutelage.corpus.kernels` is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 @njit(cache=True)
 def _features(words: np.ndarray, first: int, last: int, counts: np.ndarray, met: np.ndarray, shift: Any) -> int:
-    """Counts words and pairs of words in hashed places; gives how many places were met, which stand in `met`."""
+    """Count unigrams and bigrams in hash buckets. Writes the distinct buckets to `met`, and returns their number."""
     many = 0
     for at in range(first, last):
         for pair in range(2):
@@ -32,7 +32,7 @@ def _features(words: np.ndarray, first: int, last: int, counts: np.ndarray, met:
 
 @njit(cache=True)
 def _weigh(counts: np.ndarray, met: np.ndarray, many: int, weights: np.ndarray, values: np.ndarray) -> float:
-    """The weighted sum of a text's features, whose values (log counts of length 1) are left in `values`."""
+    """The weighted sum of a text's features. Writes their values (log counts, L2-normalised) to `values`."""
     square = 0.0
     for at in range(many):
         values[at] = np.log1p(np.float32(counts[met[at]]))
@@ -67,8 +67,8 @@ def learn(
     squares: np.ndarray,
     rate: float,
 ) -> float:
-    """Logistic regression by AdaGrad, one text at a time, in the order of each row of `orders`; changes `weights`, and
-    gives the bias."""
+    """Logistic regression by AdaGrad, one text at a time, in the order of each row of `orders`. Updates `weights` in
+    place and returns the bias."""
     counts, met = np.zeros(len(weights), np.int32), np.empty(2 * len(words) + 1, np.int64)
     values = np.empty(2 * len(words) + 1, np.float32)
     bias, bias_square = 0.0, 1e-6
@@ -88,7 +88,7 @@ def learn(
 
 @njit(cache=True)
 def shift_of(places: int) -> Any:
-    """How far a hash is shifted so that it counts up to `places`, a power of two."""
+    """The shift that maps a 64-bit hash to `places` buckets, a power of two."""
     shift = 64
     while places > 1:
         places //= 2

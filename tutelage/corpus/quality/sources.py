@@ -1,4 +1,4 @@
-"""Texts that a step learns from, and what it learned, kept so that it is learned once."""
+"""Training texts of scoring models, and a cache of trained models."""
 
 from __future__ import annotations
 
@@ -16,34 +16,34 @@ from tutelage.ledger import Ledger
 
 
 def read_texts(paths: Sequence[str], where: str) -> list[str]:
-    """The texts of files of any kind that can be read; ValueError, naming the setting `where`, where there is none."""
+    """The texts of files in any readable format. Raises ValueError, naming the setting `where`, if there are none."""
     ledger = Ledger(where)
     texts = [document.text for path in paths for document in documents(path, ledger) if document.text.strip()]
     if not texts:
         why = "".join(f"; {entry.rows:,} rows: {reason}" for reason, entry in ledger.dropped.items())
-        raise ValueError(f"{where}: there is no text in {', '.join(paths)}{why}; give files of texts to learn from")
+        raise ValueError(f"{where}: there is no text in {', '.join(paths)}{why}; name files of training texts")
     return texts
 
 
 def read_scores(paths: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    """What was judged of the texts of files of rows {"text", "score"}, each part once, and their scores from 0 to
-    HIGHEST, their mean where a part was judged several times: float64[N]. ValueError where a row cannot be used."""
+    """The judged part of each text in files of rows {"text", "score"}, deduplicated, and its score from 0 to HIGHEST,
+    float64[N], averaged if it occurs several times. Raises ValueError on an invalid row."""
     ledger, found = Ledger("scores"), dict[str, list[float]]()
     for path in paths:
         for document in documents(path, ledger):
             score = document.facts.get("score")
             if not isinstance(score, int | float) or not 0 <= score <= HIGHEST:
-                said = "no score that is a number" if not isinstance(score, int | float) else f"the score {score:g}"
-                raise ValueError(f"scores: {document.id} of {path} has {said}; scores are from 0 to {HIGHEST}")
+                fault = "no numeric score" if not isinstance(score, int | float) else f"the score {score:g}"
+                raise ValueError(f"scores: {document.id} of {path} has {fault}; scores must be from 0 to {HIGHEST}")
             found.setdefault(judged_part(document.text), []).append(score)
     for reason, entry in ledger.dropped.items():
-        raise ValueError(f"scores: {entry.rows:,} rows cannot be read ({reason}, {', '.join(entry.examples)})")
+        raise ValueError(f"scores: {entry.rows:,} rows cannot be read ({reason}: {', '.join(entry.examples)})")
     return list(found), np.array([np.mean(scores) for scores in found.values()], np.float64)
 
 
 def learned(what: object, paths: Sequence[str], learn: Callable[[Path], None]) -> Path:
-    """The file that `learn` writes to the path it is given, from the content of files; the one of before where neither
-    these nor `what` (the settings that count) have changed."""
+    """The path of a trained model, from the cache if neither the files nor `what` (the settings that matter) have
+    changed; otherwise `learn` trains it and writes it to that path."""
     key = fingerprint([what, *(file_hash(local_file(path)) for path in paths)])
     path = cache_folder() / "models" / key
     if not path.exists():

@@ -1,4 +1,4 @@
-"""Steps that judge documents by a model: a classifier, or any function that scores texts."""
+"""Model-based quality steps: a classifier, or any function that scores texts."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from tutelage.corpus.quality.classifier import Score, open_scorer, train_classif
 from tutelage.corpus.quality.sources import learned, read_texts
 from tutelage.corpus.rules.checks import above, below, drop_broken
 
-_RECIPE = 1  # to be raised whenever `train_classifier` would make another model of the same texts
+_RECIPE = 1  # increase it whenever `train_classifier` would train a different model on the same texts
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
 
 
 class ModelSettings(Settings, frozen=True, kw_only=True):
-    """What judges: a model in a file, or one that is trained here, once, and kept.
+    """The classifier: a model file, or one that is trained once and cached.
 
-    model:     a file of `Classifier.save`, or of fastText (.bin, .ftz), then with
-    label:     the label of fastText's that is the good one, as "hq" for __label__hq.
-    positives: files of texts as one wants them, and
-    negatives: files of texts as they come, to train from where no model is given.
+    model:     a file of `Classifier.save` (`tutelage scorer`), or of fastText (.bin, .ftz).
+    label:     for fastText: the positive label, such as "hq" for __label__hq.
+    positives: files of good texts, to train on if no model is given; with
+    negatives: files of ordinary texts.
     """
 
     model: str | None = None
@@ -36,21 +36,21 @@ class ModelSettings(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         trained = bool(self.positives and self.negatives)
         if (self.model is None) != trained or bool(self.positives) != bool(self.negatives):
-            raise SettingsError("say which model judges with model, or train one from positives and negatives")
+            raise SettingsError("set either model, or positives and negatives to train one")
 
 
 class QualitySettings(ModelSettings, tag="quality", tag_field="kind", frozen=True, kw_only=True):
-    """Documents are described by their `quality`, the probability that they are good. Those below `at_least` are
-    dropped; to keep the best tenth of the corpus, as DCLM does (Li et al. 2024, arXiv 2406.11794), leave it out and let
-    a step of kind keep_top follow."""
+    """Adds the metadata field `quality`, the probability of the positive class, and drops documents below `at_least`.
+    To keep the top tenth of the corpus, as DCLM does (Li et al. 2024, arXiv 2406.11794), omit `at_least` and add a
+    step of kind keep_top."""
 
     at_least: float | None = None
 
 
 class ToxicitySettings(ModelSettings, tag="toxicity", tag_field="kind", frozen=True, kw_only=True):
-    """Documents are described by their `toxicity`, how probable it is of their most toxic sentence. Sentences above
-    `at_most` are cut, and a document that is nothing else goes: Dolma cuts above 0.4 (Soldaini et al. 2024, arXiv
-    2402.00159). Here the `label`, or the positives, are what is *not* wanted.
+    """Adds the metadata field `toxicity`, the maximum probability over the sentences. Sentences above `at_most` are
+    cut, and a document with no other sentence is dropped. Dolma cuts above 0.4 (Soldaini et al. 2024, arXiv
+    2402.00159). Here `label`, or `positives`, is the toxic class.
 
     at_most: None cuts nothing.
     """
@@ -59,11 +59,11 @@ class ToxicitySettings(ModelSettings, tag="toxicity", tag_field="kind", frozen=T
 
 
 class ScoreSettings(Settings, tag="score", tag_field="kind", frozen=True, kw_only=True):
-    """Documents are judged by any function from a list of texts to a number for each.
+    """Scores documents with a user function from a list of texts to one number per text.
 
-    function: "package.module:name", importable from where the run is started.
-    name:     under which the number is written beside each document.
-    at_least, at_most: what is below the one, or above the other, is dropped.
+    function: "package.module:name", importable from the working directory.
+    name:     metadata field for the score.
+    at_least, at_most: documents below, or above, are dropped.
     """
 
     function: str
@@ -73,7 +73,7 @@ class ScoreSettings(Settings, tag="score", tag_field="kind", frozen=True, kw_onl
 
 
 def scorer(settings: ModelSettings) -> Score:
-    """What scores texts by these settings; ValueError where the model, or what to train it from, is not there."""
+    """A function that scores texts. Raises ValueError if the model, or a file to train it on, is missing."""
     if settings.model is not None:
         return open_scorer(local_file(settings.model), settings.label)
 
@@ -86,19 +86,19 @@ def scorer(settings: ModelSettings) -> Score:
 
 
 def quality(settings: QualitySettings) -> Step:
-    """The step of these settings."""
+    """Score documents with a classifier and drop low scores (DCLM, arXiv 2406.11794, section 4.4)."""
     score = scorer(settings)
 
     def step(batch: DocumentBatch) -> None:
         scores = score(batch.texts)
-        batch.describe({"quality": scores.tolist()})
+        batch.add_metadata({"quality": scores.tolist()})
         drop_broken(batch, [below("low quality", scores, settings.at_least)])
 
     return step
 
 
 def toxicity(settings: ToxicitySettings) -> Step:
-    """The step of these settings."""
+    """Cut toxic sentences with a classifier (Dolma, arXiv 2402.00159)."""
     score = scorer(settings)
 
     def step(batch: DocumentBatch) -> None:
@@ -108,7 +108,7 @@ def toxicity(settings: ToxicitySettings) -> Step:
         scores = score([texts[place][begin:end] for place, begin, end in rows])
         worst = np.full(len(texts), -1.0)
         np.maximum.at(worst, np.array([place for place, _, _ in rows], np.int64), scores)
-        batch.describe({"toxicity": [found if found >= 0 else None for found in worst.tolist()]})
+        batch.add_metadata({"toxicity": [found if found >= 0 else None for found in worst.tolist()]})
         if settings.at_most is None:
             return
         cut: dict[int, list[tuple[int, int]]] = {}
@@ -118,20 +118,20 @@ def toxicity(settings: ToxicitySettings) -> Step:
         gone = [place for place, own in cut.items() if len(own) == len(spans[place])]
         left = [_without(text, cut[place]) if place in cut else None for place, text in enumerate(texts)]
         batch.rewrite([None if place in gone else text for place, text in enumerate(left)], "toxic sentences cut")
-        batch.drop(sorted(gone), "toxic throughout")
+        batch.drop(sorted(gone), "all sentences toxic")
 
     return step
 
 
 def _sentences(text: str) -> list[tuple[int, int]]:
-    """Where the sentences of a text stand."""
+    """The (begin, end) offsets of the sentences of a text."""
     ends = [match.start() for match in _SENTENCE_END.finditer(text)]
     begins = [0, *(match.end() for match in _SENTENCE_END.finditer(text))]
     return [(begin, end) for begin, end in zip(begins, [*ends, len(text)], strict=True) if text[begin:end].strip()]
 
 
 def _without(text: str, spans: list[tuple[int, int]]) -> str:
-    """A text without some sentences of it, and without the white space that stood between these and others."""
+    """A text without some of its sentences, and without the white space around them."""
     left, at = "", 0
     for begin, end in spans:
         left += text[at:begin]
@@ -145,22 +145,23 @@ def _without(text: str, spans: list[tuple[int, int]]) -> str:
 
 
 def by_function(settings: ScoreSettings) -> Step:
-    """The step of these settings; ValueError where there is no such function."""
+    """Score documents with a user function and drop those outside the limits. Raises ValueError if it is not found."""
     module, _, name = settings.function.partition(":")
     try:
         function = getattr(import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(
-            f"function: {settings.function} is not there ({error}); write it as package.module:function"
+            f"function: {settings.function} cannot be imported ({error}); write it as package.module:function"
         ) from error
 
     def step(batch: DocumentBatch) -> None:
         scores = np.asarray(function(batch.texts), np.float64)
         if scores.shape != (len(batch),):
             raise ValueError(
-                f"function: {settings.function} gave {scores.shape} numbers for {len(batch)} texts; one each is needed"
+                f"function: {settings.function} returned shape {scores.shape} for {len(batch)} texts; it must return "
+                "one number per text"
             )
-        batch.describe({settings.name: scores.tolist()})
+        batch.add_metadata({settings.name: scores.tolist()})
         low, high = f"{settings.name} too low", f"{settings.name} too high"
         drop_broken(batch, [below(low, scores, settings.at_least), above(high, scores, settings.at_most)])
 

@@ -1,4 +1,4 @@
-"""Small models that score documents, trained once from files, and how far each can be trusted."""
+"""Trains small scoring models from files (`tutelage scorer`) and measures their agreement with the training labels."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from tutelage.corpus.quality.classifier import train_classifier
 from tutelage.corpus.quality.distil import FEWEST, FOLDS, Agreement, distil
 from tutelage.corpus.quality.sources import read_scores, read_texts
 
-_CHANCE = "it may tell texts apart no better than chance: do not use it"
+_CHANCE = "its AUC is not above chance: do not use it"
 
 
 def train_from_scores(paths: Sequence[str], out: Path, threshold: float) -> dict[str, Any]:
-    """Writes a model of a judge's scores; gives how far it agrees with them about texts that it did not learn from, and
-    what is not to be said of it.
+    """Train a model on the scores of a judge and write it. Returns its agreement with held-out scores, and warnings.
 
     Raises:
-        ValueError: the scores cannot be used; or there are too few, or they are all the same.
+        ValueError: the scores are invalid, too few or all the same.
     """
     texts, scores = read_scores(paths)
     model, found = distil(texts, scores, threshold)
@@ -30,29 +29,28 @@ def train_from_scores(paths: Sequence[str], out: Path, threshold: float) -> dict
 
 
 def _warnings(found: Agreement) -> list[str]:
-    if found.area is None or found.f1 is None or found.f1_of_all is None:
-        return [f"the judge put all texts on one side of {found.threshold:g}: of keeping by it nothing can be said"]
-    if found.area.low <= 0.5:
+    if found.auc is None or found.f1 is None or found.f1_keep_all is None:
+        return [f"the judge put all texts on one side of {found.threshold:g}: this threshold cannot be evaluated"]
+    if found.auc.low <= 0.5:
         return [_CHANCE]
-    if found.f1.low <= found.f1_of_all:
-        return [f"keeping from {found.threshold:g} on may agree with the judge no better than keeping everything"]
+    if found.f1.low <= found.f1_keep_all:
+        return [f"F1 at threshold {found.threshold:g} is not above the F1 of keeping everything"]
     return []
 
 
-def train_from_kinds(positives: Sequence[str], negatives: Sequence[str], out: Path) -> dict[str, Any]:
-    """Writes a classifier that tells texts as they are wanted from others; gives how well it tells apart those of each
-    fifth after learning from the rest.
+def train_from_classes(positives: Sequence[str], negatives: Sequence[str], out: Path) -> dict[str, Any]:
+    """Train a classifier on positive and negative texts and write it. Returns its AUC in cross-validation.
 
     Raises:
-        ValueError: there is no text, or too little to check by what was learned.
+        ValueError: there are no texts, or too few to validate.
     """
     good = list(dict.fromkeys(read_texts(positives, "positives")))
     bad = list(dict.fromkeys(read_texts(negatives, "negatives")))
     if both := set(good) & set(bad):
-        raise ValueError(f"{len(both):,} texts stand in positives and in negatives; take them out of one of the two")
+        raise ValueError(f"{len(both):,} texts are in both positives and negatives; remove them from one of the two")
     if min(len(good), len(bad)) < FEWEST // 2:
-        told = f"{len(good):,} positives and {len(bad):,} negatives are too few to learn from and to check it by"
-        raise ValueError(f"{told}; give at least {FEWEST // 2} of each")
+        counts = f"{len(good):,} positives and {len(bad):,} negatives are too few to train and validate a classifier"
+        raise ValueError(f"{counts}; give at least {FEWEST // 2} of each")
     scores = np.empty(len(good) + len(bad))
     draw = np.random.default_rng(0)
     folds = [draw.permutation(np.arange(len(texts)) % FOLDS) for texts in (good, bad)]
@@ -63,7 +61,7 @@ def train_from_kinds(positives: Sequence[str], negatives: Sequence[str], out: Pa
     train_classifier(good, bad).save(out)
     found = area(scores, np.arange(len(scores)) < len(good))
     warnings = [_CHANCE] if found.low <= 0.5 else []
-    return {"model": out, "texts": len(scores), "area": found._asdict(), "warnings": warnings}
+    return {"model": out, "texts": len(scores), "auc": found._asdict(), "warnings": warnings}
 
 
 def _rows(texts: Sequence[str], chosen: np.ndarray) -> list[str]:

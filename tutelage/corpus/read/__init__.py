@@ -1,5 +1,5 @@
-"""Raw files to documents. A reader takes a path and a ledger and yields documents one by one: what it cannot read is
-counted with its place, and the rest is read. `source.MAX_RECORD_BYTES` bounds memory, whatever the file holds."""
+"""Readers: raw files to documents. A reader takes a path and a ledger and yields documents one by one. It counts what
+it cannot read, with its place, and continues. `source.MAX_RECORD_BYTES` bounds memory for any input."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from tutelage.config import suggest
 from tutelage.corpus.read.code import code_documents
-from tutelage.corpus.read.decode import sound
+from tutelage.corpus.read.decode import valid_utf8
 from tutelage.corpus.read.dumps import post_documents, xml_documents
 from tutelage.corpus.read.pages import html_documents, pdf_documents
 from tutelage.corpus.read.rows import json_documents, parquet_documents, text_documents
@@ -40,7 +40,7 @@ _PACKED = ("gz", "zst", "bz2", "xz")
 
 
 def kind_of(path: str) -> str:
-    """The key of READERS for a file by its name; a folder is a tree of source code. ValueError where none fits."""
+    """The key of READERS for a file, by its name; a folder is a source tree. Raises ValueError if none matches."""
     parts = path.rstrip("/").rpartition("/")[2].lower().split(".")
     while len(parts) > 1 and parts[-1] in _PACKED:
         parts.pop()
@@ -48,15 +48,15 @@ def kind_of(path: str) -> str:
         return _SUFFIXES[parts[-1]]
     if os.path.isdir(path) or path.endswith("/"):
         return "code"
-    raise ValueError(f"{path}: its name does not say what it is; say so: one of {', '.join(READERS)}")
+    raise ValueError(f"{path}: unknown file type; set reader to one of {', '.join(READERS)}")
 
 
 def documents(path: str, ledger: Ledger, kind: str | None = None) -> Iterator[Document]:
-    """The documents of one file or source tree, local or an address that fsspec opens.
+    """The documents of one file or source tree, local or a URL that fsspec opens.
 
-    kind: a key of READERS; by the name of the file where it is None.
+    kind: a key of READERS; None: by the name of the file.
 
-    Raises ValueError for a kind that is not known, DiskError where the file cannot be opened.
+    Raises ValueError for an unknown kind, DiskError if the file cannot be opened.
     """
     kind = kind or kind_of(path)
     if kind not in READERS:
@@ -65,11 +65,11 @@ def documents(path: str, ledger: Ledger, kind: str | None = None) -> Iterator[Do
 
 
 def _writable(document: Document) -> Document:
-    """The document, with nothing in its name and its `meta` that no file can hold."""
-    said = "".join((document.id, *document.meta, *document.meta.values()))
+    """The document, without lone surrogates in its id and `meta`, which no file can hold."""
+    names = "".join((document.id, *document.meta, *document.meta.values()))
     try:
-        said.encode()
+        names.encode()
         return document
     except UnicodeEncodeError:
-        meta = {sound(name): sound(value) for name, value in document.meta.items()}
-        return replace(document, id=sound(document.id), meta=meta)
+        meta = {valid_utf8(name): valid_utf8(value) for name, value in document.meta.items()}
+        return replace(document, id=valid_utf8(document.id), meta=meta)

@@ -1,4 +1,4 @@
-"""Streams of bz2, block after block: a block that is damaged costs itself, and not the stream."""
+"""bz2 streams, decompressed block by block: a corrupt block loses only itself."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import NamedTuple
 
 from tutelage.corpus.read.packed import CHUNK, DAMAGED, EARLY, UNREADABLE, Broken, Damage, Packed
 
-_HELD = 4 << 20  # of a block, until its checksum says that it is right; a block of text makes one million
-_LONGEST = 1 << 20  # packed bytes of a block
+_HELD = 4 << 20  # bytes held back until the checksum of the block is verified; a block of text has about one million
+_LONGEST = 1 << 20  # compressed bytes of a block
 
 
 class _BitMark(NamedTuple):
-    """A mark of 48 bits that begins `shift` bits into a byte: five bytes that it fills, and what it has of those at its
-    ends."""
+    """A 48-bit magic number that begins `shift` bits into a byte: the five bytes that it fills, and its bits in the
+    bytes at both ends."""
 
     is_block: bool
     shift: int
@@ -35,8 +35,8 @@ _END_OF_STREAM = 0x177245385090
 
 
 def _marks(data: bytes, start: int) -> list[tuple[int, bool]]:
-    """Where in bytes from `start` on a block of a bz2 stream begins, or the stream's end: the bit, and whether it is a
-    block. The first byte of a mark must not be the last seven of `data`."""
+    """The bit offsets, from byte `start` on, of block headers and stream ends, each with whether it is a block. A magic
+    number that begins in the last seven bytes of `data` is not found."""
     found = []
     for mark in _BIT_MARKS:
         at = data.find(mark.inner, start + 1)
@@ -50,12 +50,12 @@ def _marks(data: bytes, start: int) -> list[tuple[int, bool]]:
 
 
 def bzip2(packed: Packed) -> Iterator[bytes | Damage]:
-    """One stream, block after block; they begin at any bit. A block that is damaged costs itself."""
+    """Decompress one stream block by block. Blocks may begin at any bit. A corrupt block loses only itself."""
     packed.read(4)
-    # `data` begins at the byte `base` of the file; the marks in it are known up to the byte `scanned`.
+    # `data` begins at offset `base` of the file; it has been searched for magic numbers up to byte `scanned`.
     data, base, scanned = b"", packed.position, 0
     marks: list[tuple[int, bool]] = []
-    gap = True  # the next mark must stand at the beginning of `data`
+    gap = True  # the next magic number must be at the beginning of `data`
     while True:
         fresh = packed.some()
         data += fresh
@@ -82,14 +82,14 @@ def bzip2(packed: Packed) -> Iterator[bytes | Damage]:
             marks = [(place - 8 * cut, kind) for place, kind in rest]
         if not fresh:
             raise Broken(EARLY, base + (marks[0][0] // 8 if marks else 0))
-        if len(data) > _LONGEST + 2 * CHUNK:  # the next mark is damaged too
+        if len(data) > _LONGEST + 2 * CHUNK:  # the next block header is corrupt too
             lost = len(data) - CHUNK
             yield Damage(DAMAGED, base, lost)
             data, base, scanned, marks, gap = data[lost:], base + lost, scanned - lost, [], True
 
 
 def _block(data: bytes, begin: int, end: int, at: int) -> Iterator[bytes | Damage]:
-    """A block alone, bits begin..end of `data`, made a stream by itself."""
+    """Decompress one block, bits begin..end of `data`, by wrapping it into a stream of its own."""
     bits = end - begin
     block = int.from_bytes(data[begin // 8 : (end + 7) // 8], "big") >> (-end % 8) & ((1 << bits) - 1)
     checksum = block >> (bits - 80) & 0xFFFFFFFF if bits >= 80 else 0

@@ -1,4 +1,4 @@
-"""A tree of source code: a document a file, with its language by name, and the licence that the tree names."""
+"""Reader of source trees: one document per file, with its language (by file name) and the licence of the tree."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tutelage.corpus.read.source import open_bytes
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
-MAX_SOURCE_BYTES = 1 << 20  # what is larger was written by a program, or is data
+MAX_SOURCE_BYTES = 1 << 20  # larger files are generated or data
 
-# Folders that hold what others wrote or what a build made.
+# Folders of vendored code and build output.
 NOT_OWN = frozenset(
     ".git .hg .svn node_modules bower_components jspm_packages vendor third_party third-party Godeps Pods "
     "site-packages __pycache__ .venv .tox dist build".split()
@@ -48,7 +48,7 @@ _LANGUAGES = {suffix: language for language, suffixes in _BY_SUFFIX.items() for 
 
 
 def language_of(name: str) -> str | None:
-    """The language of a file by its name, None where no rule knows it."""
+    """The language of a file by its name; None if unknown."""
     base = PurePosixPath(name).name.lower()
     if base in _BY_NAME:
         return _BY_NAME[base]
@@ -56,8 +56,8 @@ def language_of(name: str) -> str | None:
 
 
 def code_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """Every file of a folder and the folders in it, in the order of their names, or a single file; `meta` says its
-    path, its language and the licence of the nearest folder above it that names one."""
+    """Every file of a source tree, sorted by name, or a single file. `meta` holds its path, its language and the
+    licence of the nearest parent folder that declares one."""
     system, root = load("fsspec").core.url_to_fs(path)
     root = root.rstrip("/")
     found = system.find(root, detail=True)
@@ -74,17 +74,17 @@ def code_documents(path: str, ledger: Ledger) -> Iterator[Document]:
         try:
             document = _source(full, inner, about, ledger)
         except OSError:
-            document = "cannot be opened"
+            document = "unreadable file"
         if isinstance(document, str):
             ledger.drop(document, where=f"{path}/{inner}")
             continue
         ledger.keep()
-        named = next((folders[str(one)] for one in PurePosixPath(inner).parents if str(one) in folders), "")
+        named = next((folders[str(parent)] for parent in PurePosixPath(inner).parents if str(parent) in folders), "")
         yield replace(document, meta={**document.meta, "license": named}) if named else document
 
 
 def _licences(files: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, str]:
-    """The licence of each folder of a tree that has files about it; "" where these name none that is known."""
+    """The licence of each folder that has licence files; "" if these name no known licence."""
     texts: dict[str, dict[str, str]] = {}
     for inner, (full, about) in files.items():
         place = PurePosixPath(inner)
@@ -99,24 +99,24 @@ def _licences(files: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, s
 
 
 def _unread(about: Mapping[str, Any]) -> str:
-    """Why a file is not to be read; "" where it is."""
+    """The reason not to read a file; "" to read it."""
     size = about.get("size")
     if about.get("islink") or not isinstance(size, int):
-        return "a link, or nothing to read"
+        return "link or special file"
     return f"larger than {MAX_SOURCE_BYTES >> 20} MiB" if size > MAX_SOURCE_BYTES else ""
 
 
 def _source(path: str, inner: str, about: Mapping[str, Any], ledger: Ledger) -> Document | str:
     if NOT_OWN.intersection(PurePosixPath(inner).parts[:-1]):
-        return "in a folder of what others wrote or a build made"
+        return "vendored or build folder"
     language = language_of(inner)
     if language is None:
-        return "no language known by that name"
+        return "unknown language"
     if problem := _unread(about):
         return problem
     with open_bytes(path) as file:
         content = file.read(MAX_SOURCE_BYTES + 1)
-    if len(content) > MAX_SOURCE_BYTES:  # it has grown since it was listed
+    if len(content) > MAX_SOURCE_BYTES:  # it grew after it was listed
         return f"larger than {MAX_SOURCE_BYTES >> 20} MiB"
     if not content.strip():
         return "empty"

@@ -1,4 +1,4 @@
-"""Bytes to text: in the encoding they name, or in the one they look like."""
+"""Bytes to text: by the declared encoding, or by a detected one."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import re
 from tutelage.corpus.extras import load
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-# Control characters that no text has. A page may hold a few by accident; in random bytes one of ten is such.
+# Control characters that text does not use. A page may hold a few by accident; in random bytes, one in ten is one.
 _CONTROLS = bytes(code for code in range(32) if code not in b"\t\n\v\f\r\x1b")
 _BINARY_SHARE = 0.02
-_LOOKED_AT = 1 << 16  # bytes, to tell the encoding from
-_FEW = 0.1  # of lines in another encoding: as many may be valid UTF-8 by accident
-_SLIP = 4  # characters that are right for one that is not
+_SAMPLE_BYTES = 1 << 16  # for detecting binary data
+_FEW = 0.1  # of lines in another encoding, this fraction may be valid UTF-8 by accident
+_SLIP = 4  # valid characters per invalid one, for a line to count as UTF-8 with slips
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
-REPLACED = "bytes in no known encoding, replaced"
-MIXED = "lines in different encodings"
+REPLACED = "undecodable bytes replaced"
+MIXED = "mixed encodings"
 
 
 def is_binary(content: bytes) -> bool:
-    """Whether bytes are no text in any encoding but UTF-16 with its mark in front."""
+    """Whether bytes are not text. UTF-16 counts as text only with a byte order mark."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return False
-    start = content[:_LOOKED_AT]
+    start = content[:_SAMPLE_BYTES]
     return len(start) - len(start.translate(None, _CONTROLS)) > _BINARY_SHARE * len(start)
 
 
 def decode(content: bytes, named: str | None = None) -> tuple[str, str]:
-    """The text, and what a ledger is to note of it: REPLACED where bytes that fit no encoding became U+FFFD, MIXED
-    where some lines are UTF-8 and others are not; else "".
+    """The text, and a remark for the ledger: REPLACED if undecodable bytes became U+FFFD, MIXED if only some lines are
+    UTF-8; else "".
 
-    UTF-8 is tried first whatever is named: text in another encoding is hardly ever valid UTF-8 by accident, while pages
-    that name a wrong one are common.
+    UTF-8 is tried before the declared encoding `named`: other encodings are hardly ever valid UTF-8 by accident, while
+    wrong declarations are common.
     """
     for mark, marked in _BOMS:
         if content.startswith(mark):
@@ -60,7 +60,7 @@ def decode(content: bytes, named: str | None = None) -> tuple[str, str]:
 
 
 def _is_slip(text: str) -> bool:
-    """Whether a line is UTF-8 but for a byte here and there, by its U+FFFD: a cut or a slip, not another encoding."""
+    """Whether a line is UTF-8 with a few invalid bytes (a cut or a slip), by its count of U+FFFD."""
     odd = text.count("\ufffd")
     return sum(not character.isascii() for character in text) - odd >= _SLIP * odd
 
@@ -78,14 +78,14 @@ def _foreign(content: bytes, named: str | None) -> tuple[str, str]:
     return _replaced(content, "utf-8")
 
 
-def sound(text: str) -> str:
-    """A text that can be written as UTF-8: halves of characters, which JSON and names of files can spell, are put
-    together or become U+FFFD."""
+def valid_utf8(text: str) -> str:
+    """A text that can be encoded as UTF-8: surrogate pairs, which JSON and file names can contain, are joined; lone
+    surrogates become U+FFFD."""
     return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _clean(text: str) -> str:
-    return _SURROGATES.sub("\ufffd", text)  # half a character can be decoded, but never written again
+    return _SURROGATES.sub("\ufffd", text)  # lone surrogates can be decoded but not encoded
 
 
 def _replaced(content: bytes, encoding: str) -> tuple[str, str]:

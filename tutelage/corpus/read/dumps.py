@@ -1,4 +1,5 @@
-"""XML dumps of Wikipedia and of StackExchange: cut into pages and rows first; a broken one costs only itself."""
+"""XML dumps of Wikipedia and StackExchange: split into pages and rows before parsing, so a broken one loses only
+itself."""
 
 from __future__ import annotations
 
@@ -14,15 +15,15 @@ from tutelage.corpus.read.wikitext import wiki_text
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
-# A page has some twenty tags, and its markup none that is not escaped; each takes a hundred times its size in memory.
+# A page has about twenty tags, and its markup is escaped. A parsed tag takes a hundred times its size in memory.
 _MOST_TAGS = 100_000
-_LONGEST_ARTICLE = 4 << 20  # characters; MediaWiki saves no more than 2 MiB
+_LONGEST_ARTICLE = 4 << 20  # characters; MediaWiki allows no more than 2 MiB
 _FOOT = re.compile(rb"\s*(?:</?(?:posts|mediawiki)>\s*)*")
 
 
 def xml_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """A dump of Wikipedia (`<mediawiki>`), or of StackExchange (`Posts.xml`): every question with its answers. How it
-    starts says which of the two it is."""
+    """A dump of Wikipedia (`<mediawiki>`), or of StackExchange (`Posts.xml`), one document per question with its
+    answers. The beginning of the file tells which."""
     with open_bytes(path) as file:
         source = Source(unpack(file))
         start = source.read(4096)
@@ -37,7 +38,7 @@ def xml_documents(path: str, ledger: Ledger) -> Iterator[Document]:
 
 
 def post_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """The posts of a StackExchange dump, each a document of its own."""
+    """The posts of a StackExchange dump, one document each."""
     with open_bytes(path) as file:
         for post in _posts(Source(unpack(file)), path, ledger):
             ledger.keep()
@@ -57,7 +58,7 @@ def _each(
 
 
 def _posts(source: Source, path: str, ledger: Ledger) -> Iterator[Post]:
-    """The posts of a dump; what is none is dropped, and what becomes of the others is for the caller to count."""
+    """The posts of a dump. Other rows are dropped here; the caller counts what happens to the posts."""
     for where, content in _records(source, path, ledger, b"<row ", b"/>"):
         row = _element(content)
         found = "not XML" if row is None else read_post(row, where)
@@ -68,7 +69,7 @@ def _posts(source: Source, path: str, ledger: Ledger) -> Iterator[Post]:
 
 
 def _records(source: Source, path: str, ledger: Ledger, begin: bytes, end: bytes) -> Iterator[tuple[str, bytes]]:
-    """Each whole record, with its place; all records are counted, and what is not whole is dropped."""
+    """Each complete record, with its place. Counts all records, and drops incomplete ones."""
     first = True
     while _go_to(source, path, ledger, begin, first):
         first = False
@@ -76,32 +77,32 @@ def _records(source: Source, path: str, ledger: Ledger, begin: bytes, end: bytes
         ledger.read()
         content = begin + source.until(end, MAX_RECORD_BYTES)
         if (lost := content.count(begin, 1)) and content.endswith(end):
-            # Where the end of one is missing the next begins inside it, and only the last of them is whole.
+            # If the end of a record is missing, the next begins inside it; only the last of them is complete.
             ledger.read(lost)
-            ledger.drop("cut off", rows=lost, where=where)
+            ledger.drop("truncated", rows=lost, where=where)
             content = content[content.rfind(begin) :]
         if content.endswith(end):
             yield where, content
         else:
             too_long = len(content) >= MAX_RECORD_BYTES
-            ledger.drop(f"larger than {MAX_RECORD_BYTES >> 20} MiB" if too_long else "cut off", where=where)
+            ledger.drop(f"larger than {MAX_RECORD_BYTES >> 20} MiB" if too_long else "truncated", where=where)
 
 
 def _go_to(source: Source, path: str, ledger: Ledger, begin: bytes, first: bool) -> bool:
-    """Goes behind the next mark, and counts what stands before it and is neither the head of the dump, before the first
-    record, nor its foot; False at the end."""
+    """Advance past the next `begin` mark; False at the end. Counts what lies before it, unless it is the header or the
+    footer of the dump."""
     at, odd, found = source.position, False, b""
     while not found.endswith(begin):
         found = source.until(begin, CHUNK)
         odd = odd or not (first or _FOOT.fullmatch(found.removesuffix(begin)))
         if len(found) == CHUNK and not found.endswith(begin):
-            source.unread(found[1 - len(begin) :])  # a mark may have been cut by the limit
+            source.unread(found[1 - len(begin) :])  # the limit may have cut through a mark
         elif not found.endswith(begin) and not go_on(source, path, ledger):
-            odd = odd or first  # nothing but a head
+            odd = odd or first  # only a header
             break
     if odd:
         ledger.read()
-        ledger.drop("no record begins here", where=f"{path}:{at}")
+        ledger.drop("data outside of records", where=f"{path}:{at}")
     return found.endswith(begin)
 
 
@@ -121,7 +122,7 @@ def _wiki_page(content: bytes, where: str) -> Document | str:
     if page.findtext("ns") not in (None, "0"):
         return "not an article"
     if page.find("redirect") is not None:
-        return "a redirect"
+        return "redirect"
     title = page.findtext("title") or ""
     markup = page.findtext("revision/text") or ""
     if len(markup) > _LONGEST_ARTICLE:

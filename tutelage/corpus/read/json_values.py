@@ -1,5 +1,5 @@
-"""The values of a JSON text that is no JSON lines: a list of any length, or values over several lines. They come one by
-one, and a broken one costs only itself."""
+"""Streaming parser of JSON that is not JSON lines: a list of any length, or values over several lines. Values are
+yielded one by one; a broken one loses only itself."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Any, NamedTuple
 
 from tutelage.corpus.read.decode import decode
 
-FIRST_TRY = 1 << 16  # characters to read a value from; where it does not end in them, twice as many
-MOST_RETRIES = 50  # of reading a value from its inside, where it does not end
-NOT_JSON, CUT_OFF = "not JSON", "cut off"
-_SWALLOWED = 4  # times the longest value: what is as long and not closed has others inside it
-_DEEP = 900  # characters at least that a value nested too deep has before it is
+FIRST_TRY = 1 << 16  # characters to parse a value from; doubled as long as the value does not end within them
+MOST_RETRIES = 50  # of resuming inside an unterminated value
+NOT_JSON, CUT_OFF = "not JSON", "truncated"
+_SWALLOWED = 4  # times the longest value: an unterminated value of that length contains others
+_DEEP = 900  # minimum number of characters before a value is nested too deep
 _SPACE = re.compile(r"[\s\ufeff]*")
-# Where an object may begin behind a broken one: after a comma, or on a line of its own.
+# An object may begin after a broken one at a comma or on a line of its own.
 _NEXT = re.compile(r'(?:,\s*|\n[ \t]*)(\{\s*(?:"|\}))')
 _OPENING = re.compile(r'\{\s*"[^"\\]{0,100}"\s*:')
-_ESCAPED = re.compile("[\udc80-\udcff]")  # bytes that are no UTF-8
+_ESCAPED = re.compile("[\udc80-\udcff]")  # invalid UTF-8 bytes, as surrogateescape
 _decoder = json.JSONDecoder()
 
 
 class Value(NamedTuple):
-    """What stands at a place: a value, or why there is none (`broken`). `remark` is what `decode` says of its bytes."""
+    """A value, or the reason why it is broken. `remark` is the remark of `decode` on its bytes."""
 
     value: Any
     broken: str = ""
@@ -33,14 +33,14 @@ class Value(NamedTuple):
 
 
 class _Text:
-    """Bytes that come in pieces, as text of which so much is held as is asked for."""
+    """A byte stream as text, buffered on demand."""
 
     def __init__(self, read: Callable[[], bytes]) -> None:
         self._read, self._decoder = read, codecs.getincrementaldecoder("utf-8")("surrogateescape")
         self.held, self.at, self.ended = "", 0, False
 
     def more(self, characters: int) -> None:
-        """Reads on until so many characters are held from `at` on, or no more come."""
+        """Read until this many characters are buffered from `at` on, or the stream ends."""
         parts = [self.held[self.at :]]
         size = len(parts[0])
         while size < characters and not self.ended:
@@ -51,7 +51,7 @@ class _Text:
         self.held, self.at = "".join(parts), 0
 
     def skip_space(self) -> bool:
-        """Goes to the next visible character; False at the end."""
+        """Advance to the next non-space character; False at the end."""
         while True:
             found = _SPACE.match(self.held, self.at)
             self.at = found.end() if found else self.at
@@ -63,13 +63,13 @@ class _Text:
 
 
 def json_values(read: Callable[[], bytes], longest: int) -> Iterator[Value]:
-    """The elements of lists, and the values outside of any, in order.
+    """The elements of lists, and the values outside of lists, in order.
 
-    read:    gives some more bytes, b"" at the end.
-    longest: characters of a value; a longer one is broken.
+    read:    returns more bytes, b"" at the end.
+    longest: maximum characters of a value; a longer one is broken.
 
-    Behind a broken value the next is looked for that begins as the values before it did: `{"id":`. Memory does not grow
-    with the text, and time only with its length.
+    After a broken value, the parser resumes at the next text that begins like earlier values, such as `{"id":`. Memory
+    does not grow with the text; time is linear in its length.
     """
     text = _Text(read)
     opening = ""  # of the last object
@@ -92,20 +92,20 @@ def json_values(read: Callable[[], bytes], longest: int) -> Iterator[Value]:
                 opening, most = begin[0] if begin else opening, max(most, size)
                 continue
             if value.broken == CUT_OFF and (not opening or size <= _SWALLOWED * most):
-                return  # the last value; what is inside it may begin as it does
+                return  # the last value; nested objects may begin alike
             retries += value.broken != NOT_JSON
             if retries > MOST_RETRIES:
-                yield Value(None, "more behind values that do not end, not read")
+                yield Value(None, "rest not read: too many unterminated values")
                 return
             if not _find_next(text, opening):
                 return
     if in_list:
-        yield Value(None, "list that is not closed: the file ends early")
+        yield Value(None, "unterminated JSON list")
 
 
 def _value(text: _Text, longest: int) -> tuple[Value, int]:
-    """The value that begins here, and its characters, or those that were looked at; `text` goes behind it, or to where
-    it turned out to be broken."""
+    """The value that begins here, and its length in characters (or the length inspected). Advances `text` past it, or
+    to the place where it is broken."""
     wanted = FIRST_TRY
     while True:
         if len(text.held) - text.at < wanted:
@@ -114,7 +114,7 @@ def _value(text: _Text, longest: int) -> tuple[Value, int]:
         try:
             value, end = _decoder.raw_decode(text.held, begin)
         except json.JSONDecodeError as error:
-            # Of a string that is not closed the error tells the beginning; what is cut off may be any sign of the end.
+            # For an unterminated string the error points to its beginning; a truncated value fails near the end.
             unended = error.msg.startswith("Unterminated string") or error.pos >= len(text.held) - 10
             if not unended:
                 text.at = max(error.pos, begin + 1)
@@ -126,7 +126,7 @@ def _value(text: _Text, longest: int) -> tuple[Value, int]:
             text.at = begin + 1
             return Value(None, NOT_JSON), 0
         else:
-            # A number may go on in what is not yet read, from "1" or "1e+" too.
+            # A number may continue in text that is not yet buffered, as after "1" or "1e+".
             if end < len(text.held) - 3 or text.ended:
                 text.at = end
                 written = text.held[begin:end]
@@ -142,18 +142,18 @@ def _too_large(longest: int) -> Value:
 
 
 def _sound(written: str, value: Any) -> Value:
-    """The value, read again where bytes of it are no UTF-8."""
+    """The value, decoded again if some of its bytes are not UTF-8."""
     if written.isascii() or not _ESCAPED.search(written):
         return Value(value)
     again, remark = decode(written.encode("utf-8", "surrogateescape"))
     try:
-        return Value(json.loads(again), remark=remark or "JSON in another encoding than UTF-8")
+        return Value(json.loads(again), remark=remark or "JSON not in UTF-8")
     except ValueError:
         return Value(None, NOT_JSON)
 
 
 def _find_next(text: _Text, opening: str) -> bool:
-    """Goes to where the next object may begin; False where none does."""
+    """Advance to the possible beginning of the next object; False if there is none."""
     mark = re.compile(r"\s*".join(map(re.escape, re.findall(r'"[^"]*"|\S', opening)))) if opening else _NEXT
     while not (found := mark.search(text.held, text.at)):
         if text.ended:

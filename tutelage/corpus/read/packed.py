@@ -1,4 +1,4 @@
-"""The bytes of a packed file, and what can be wrong with them."""
+"""The bytes of a compressed file, and the faults that they can have."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 from typing import BinaryIO, NamedTuple
 
 CHUNK = 1 << 16  # bytes
-LOOK_BACK = 4 * CHUNK  # a damage is noticed behind the place where it stands
+LOOK_BACK = 4 * CHUNK  # corruption is noticed some bytes after its place
 
-EARLY, DAMAGED = "packed data end early", "packed data are damaged"
+EARLY, DAMAGED = "truncated compressed data", "corrupt compressed data"
 UNREADABLE = (EOFError, OSError, ValueError, lzma.LZMAError, zlib.error)  # an ArrowInvalid is a ValueError
 
 
 class Damage(NamedTuple):
-    """A place of a file that cannot be unpacked: `lost` bytes from the byte `at` on, of the file as it is on disk."""
+    """A corrupt place: `lost` bytes from offset `at` of the compressed file cannot be decompressed."""
 
     reason: str
     at: int
@@ -24,7 +24,7 @@ class Damage(NamedTuple):
 
 
 class Broken(Exception):
-    """A part that cannot be unpacked from a byte of the file on."""
+    """A member that cannot be decompressed from offset `at` on."""
 
     def __init__(self, reason: str, at: int) -> None:
         super().__init__(reason)
@@ -32,7 +32,7 @@ class Broken(Exception):
 
 
 class Packed:
-    """The bytes of a file, of which the last that were read can be read again."""
+    """The bytes of a file. The last LOOK_BACK bytes can be read again."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -40,7 +40,7 @@ class Packed:
 
     @property
     def position(self) -> int:
-        """How many bytes of the file lie behind."""
+        """Offset in the file."""
         return self._begin + self._at
 
     def _more(self) -> bool:
@@ -50,37 +50,37 @@ class Packed:
         return bool(piece)
 
     def peek(self, size: int) -> bytes:
-        """The next bytes, fewer where the file ends; they are still to be read."""
+        """The next `size` bytes, fewer at the end of the file, without consuming them."""
         while len(self._buffer) - self._at < size and self._more():
             pass
         return self._buffer[self._at : self._at + size]
 
     def read(self, size: int) -> bytes:
-        """The next bytes: `size` of them where there are as many, else what there is."""
+        """The next `size` bytes; fewer at the end of the file."""
         given = self.peek(size)
         self._at += len(given)
         return given
 
     def some(self) -> bytes:
-        """Up to CHUNK of the next bytes, without waiting for more than there is."""
+        """Up to CHUNK of the next bytes, with at most one read of the file."""
         if self._at == len(self._buffer):
             self._more()
         return self.read(min(CHUNK, len(self._buffer) - self._at))
 
     def rest(self) -> Iterator[bytes]:
-        """All that is left; none of it can be read again."""
+        """All remaining bytes. They cannot be read again."""
         while self._at < len(self._buffer):
             yield self.some()
         while piece := self._file.read(CHUNK):
             yield piece
 
     def go_back(self, position: int) -> None:
-        """Goes back to a byte not further than LOOK_BACK behind."""
+        """Seek back to an offset at most LOOK_BACK bytes before."""
         assert 0 <= position - self._begin <= self._at
         self._at = position - self._begin
 
     def find(self, mark: re.Pattern[bytes], longest: int = 16) -> bool:
-        """Goes to the next place where `mark` stands; to the end, and False, where there is none."""
+        """Seek to the next match of `mark`; False, at the end of the file, if there is none."""
         while not (found := mark.search(self._buffer, self._at)):
             self._at = max(self._at, len(self._buffer) - longest)
             if not self._more():

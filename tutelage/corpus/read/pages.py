@@ -1,4 +1,4 @@
-"""Files that are one page or one paper: HTML and PDF."""
+"""Readers of files with one document each: HTML and PDF."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PDF_SECONDS, _PDF_MEBIBYTES = 60.0, 4096
 
 
 def _content(path: str, ledger: Ledger) -> bytes | str:
-    """A whole file, or why it cannot be had."""
+    """The content of a file, or the reason why it cannot be read."""
     with open_bytes(path) as file:
         source = Source(unpack(file))
         content = source.read(MAX_RECORD_BYTES + 1)
@@ -30,7 +30,7 @@ def _content(path: str, ledger: Ledger) -> bytes | str:
 
 
 def html_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """An HTML file, as it stands there: the text is extracted by a later step."""
+    """A raw HTML file. A later step extracts the text."""
     ledger.read()
     content = _content(path, ledger)
     if isinstance(content, bytes) and is_binary(content):
@@ -46,7 +46,7 @@ def html_documents(path: str, ledger: Ledger) -> Iterator[Document]:
 
 
 def pdf_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """The text of a PDF, an empty line between its pages. One that is encrypted, broken or only pictures is counted."""
+    """The text of a PDF, with an empty line between pages. Encrypted, broken and image-only files are counted."""
     ledger.read()
     content = _content(path, ledger)
     if isinstance(content, str):
@@ -54,7 +54,7 @@ def pdf_documents(path: str, ledger: Ledger) -> Iterator[Document]:
         return
     found = _pdf_worker().text(content)
     if found.unread:
-        ledger.note("PDF with pages that cannot be read", where=path)
+        ledger.note("PDF with unreadable pages", where=path)
     if not found.text:
         ledger.drop(found.problem or "PDF without text", where=path)
         return

@@ -1,4 +1,4 @@
-"""Posts of StackExchange: one by one, or every question with its answers as one document."""
+"""StackExchange posts: one document per post, or per question with its answers."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from tutelage.records import Document
 
 _KINDS = {"1": "question", "2": "answer"}
 _WRITTEN_AT_ONCE = 1000
-_LONGEST_BODY = 1 << 20  # characters; StackExchange takes no more than thirty thousand
-_NO_ID = "post without a number, or an answer without its question's"
+_LONGEST_BODY = 1 << 20  # characters; StackExchange allows no more than thirty thousand
+_NO_ID = "post without an id, or answer without a parent id"
 
 
 class Post(msgspec.Struct, frozen=True):
-    """A question or an answer as text. `number` is its own, `question` the number of the question it belongs to."""
+    """A question or an answer as text. `number` is its id, `question` the id of the question it belongs to."""
 
     where: str
     kind: str
@@ -41,10 +41,10 @@ class Post(msgspec.Struct, frozen=True):
 
 
 def read_post(row: ElementTree.Element, where: str) -> Post | str:
-    """A row of Posts.xml, or why it is no post to read."""
+    """A row of Posts.xml as a post, or the reason why it is not one."""
     kind = _KINDS.get(row.get("PostTypeId", ""))
     if kind is None:
-        return "neither a question nor an answer"
+        return "neither question nor answer"
     number = _number(row.get("Id", ""))
     question = number if kind == "question" else _number(row.get("ParentId", ""))
     if number is None or question is None:
@@ -66,20 +66,20 @@ def read_post(row: ElementTree.Element, where: str) -> Post | str:
         tags=" ".join(part for part in row.get("Tags", "").replace("<", "|").replace(">", "|").split("|") if part),
         accepted=row.get("AcceptedAnswerId", ""),
         date=row.get("CreationDate", ""),
-        license=row.get("ContentLicense", "").replace(" ", "-"),  # as SPDX spells them
+        license=row.get("ContentLicense", "").replace(" ", "-"),  # the SPDX spelling
     )
 
 
-def _number(said: str) -> int | None:
+def _number(text: str) -> int | None:
     try:
-        number = int(said)
+        number = int(text)
     except ValueError:
         return None
     return number if abs(number) < 1 << 62 else None
 
 
 def post_document(post: Post) -> Document:
-    """A post by itself."""
+    """A post as a document of its own."""
     answered = "" if post.kind == "question" else str(post.question)
     meta = _meta(post) | {"type": post.kind, "post": str(post.number), "answers": answered, "accepted": post.accepted}
     facts: dict[str, str | float] = {} if post.score is None else {"score": post.score}
@@ -101,12 +101,12 @@ def _whole(post: Post) -> str:
 
 
 def threads(posts: Iterable[Post], path: str, ledger: Ledger) -> Iterator[Document]:
-    """Each question with its answers below it, the best first and the accepted one named, in the order of the
-    questions' numbers. (RedPajama orders them by score.) The posts, which come in any order, stand on the disk
-    meanwhile, in the system's folder for temporary files, so memory does not grow with their number.
+    """Each question with its answers, best first (as in RedPajama), the accepted one marked; in the order of question
+    ids. Posts come in any order and are sorted on disk, in the system's temporary folder, so memory does not grow with
+    their number.
 
     Raises:
-        DiskError: there is no room for them.
+        DiskError: the disk is full.
     """
     with tempfile.TemporaryDirectory(prefix="tutelage-posts-") as folder:
         try:
@@ -118,12 +118,12 @@ def threads(posts: Iterable[Post], path: str, ledger: Ledger) -> Iterator[Docume
                     if document:
                         yield document
         except sqlite3.Error as error:
-            told = f"cannot put the posts of {path} in order in {tempfile.gettempdir()}: {error}"
-            raise DiskError(f"{told}; make room there, or set TMPDIR to a folder that has more") from error
+            message = f"cannot sort the posts of {path} in {tempfile.gettempdir()}: {error}"
+            raise DiskError(f"{message}; free space there, or set TMPDIR to a larger disk") from error
 
 
 def _store(base: sqlite3.Connection, posts: Iterable[Post]) -> None:
-    # Nothing of it outlives the process, so nothing need be safe.
+    # The database does not outlive the process, so durability is off.
     for setting in ("journal_mode = off", "synchronous = off", "temp_store = file", "cache_size = -65536"):
         base.execute(f"pragma {setting}")
     base.execute("create table posts (question integer, answer integer, score integer, number integer, post blob)")
@@ -131,15 +131,15 @@ def _store(base: sqlite3.Connection, posts: Iterable[Post]) -> None:
         (post.question, post.kind == "answer", post.score or 0, post.number, msgspec.msgpack.encode(post))
         for post in posts
     )
-    while some := list(islice(rows, _WRITTEN_AT_ONCE)):
+    while chunk := list(islice(rows, _WRITTEN_AT_ONCE)):
         base.execute("begin")
-        base.executemany("insert into posts values (?, ?, ?, ?, ?)", some)
+        base.executemany("insert into posts values (?, ?, ?, ?, ?)", chunk)
         base.execute("commit")
     base.execute("create index in_order on posts (question, answer, score desc, number)")
 
 
 def _thread(posts: Iterator[Post], ledger: Ledger) -> Document | None:
-    """The document of one question, from its posts, the question before the answers; counts all of them."""
+    """The document of one question from its posts, the question first. Counts all of them in the ledger."""
     question: Post | None = None
     answers: list[Post] = []
     size = 0
@@ -147,10 +147,10 @@ def _thread(posts: Iterator[Post], ledger: Ledger) -> Document | None:
         if question is None and post.kind == "question":
             question = post
         elif post.kind == "question":
-            ledger.drop("question whose number stands there twice", where=post.where)
+            ledger.drop("duplicate question id", where=post.where)
             continue
         elif question is None:
-            ledger.drop("answer to a question that is not there", where=post.where)
+            ledger.drop("answer without its question", where=post.where)
             continue
         elif size + len(post.text) > MAX_RECORD_BYTES:
             ledger.drop(f"answers beyond {MAX_RECORD_BYTES >> 20} MiB", where=post.where)

@@ -1,4 +1,4 @@
-"""Rows of JSON and Parquet, and plain text."""
+"""Readers of JSON rows, Parquet rows and plain text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from tutelage.corpus.read.decode import decode, is_binary, sound
+from tutelage.corpus.read.decode import decode, is_binary, valid_utf8
 from tutelage.corpus.read.json_values import json_values
 from tutelage.corpus.read.packed import CHUNK
 from tutelage.corpus.read.source import MAX_RECORD_BYTES, Source, go_on, open_bytes
@@ -18,18 +18,18 @@ from tutelage.corpus.read.unpack import BOMB, is_bomb, unpack
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
-TEXT_FIELDS = ("text", "content", "raw_content", "body", "html")  # the first that a row has is its text
-TEXT_BYTES = 1 << 20  # a long plain text is read in documents of about this size
-_TABLES = ("meta", "metadata")  # tables of a row whose fields stand beside the others
-_GROUP_BYTES = 4 << 30  # of a Parquet row group, unpacked; a writer's usual is an eighth of one GiB
+TEXT_FIELDS = ("text", "content", "raw_content", "body", "html")  # the first of these that a row has is its text
+TEXT_BYTES = 1 << 20  # a long plain text is split into documents of about this size
+_TABLES = ("meta", "metadata")  # nested objects whose fields are merged into the row
+_GROUP_BYTES = 4 << 30  # limit of a decompressed Parquet row group; 128 MiB is usual
 _BATCH_ROWS, _BATCH_BYTES = 256, 256 << 20  # of a Parquet file, read at once
 _MAX_META = 4096  # characters
-_MAX_FACT = 1 << 63  # what is larger has no place in a column, and infinity none in JSON
+_MAX_FACT = 1 << 63  # larger numbers do not fit into a column; JSON has no infinity
 
 
 def json_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """JSON objects, one a line, or in a list, or one over several lines; each with a text in one of TEXT_FIELDS. Its
-    other words go to `meta`, its numbers to `facts`. Memory does not grow with the file."""
+    """JSON objects: JSON lines, a list, or one object over several lines. The text is in one of TEXT_FIELDS; other
+    strings go to `meta`, numbers to `facts`. Memory does not grow with the file."""
     with open_bytes(path) as file:
         source = Source(unpack(file))
         head = source.read(CHUNK)
@@ -38,7 +38,7 @@ def json_documents(path: str, ledger: Ledger) -> Iterator[Document]:
 
 
 def _is_no_lines(head: bytes) -> bool:
-    """Whether a file that begins so is a list, or an object over several lines, and not JSON lines."""
+    """Whether a file with this beginning is a list, or an object over several lines, and not JSON lines."""
     head = head.removeprefix(codecs.BOM_UTF8).lstrip()
     line, _, rest = head.partition(b"\n")
     within = head[1:].lstrip()[:1]
@@ -61,16 +61,16 @@ def _values(source: Source, path: str, ledger: Ledger) -> Iterator[Document]:
         if piece or not source.damage:
             return piece
         go_on(source, path, ledger)
-        return b"\0"  # else the first half of one row and the second half of another would be a row
+        return b"\0"  # otherwise two halves of different rows could form one row
 
-    for number, one in enumerate(json_values(read, MAX_RECORD_BYTES), 1):
+    for number, item in enumerate(json_values(read, MAX_RECORD_BYTES), 1):
         where = f"{path}#{number}"
         ledger.read()
-        found: Document | str = one.broken
+        found: Document | str = item.broken
         if not found:
-            found = row_document(one.value, where) if isinstance(one.value, dict) else "not a JSON object"
-        if one.remark:
-            ledger.note(one.remark, where=where)
+            found = row_document(item.value, where) if isinstance(item.value, dict) else "not a JSON object"
+        if item.remark:
+            ledger.note(item.remark, where=where)
         if isinstance(found, Document):
             ledger.keep()
             yield found
@@ -105,21 +105,21 @@ def _json_row(line: bytes, where: str, source: Source, ledger: Ledger) -> Docume
         if is_binary(line):
             return "not text"
         try:
-            row = json.loads(decode(line)[0])  # which takes half a character, and NaN
+            row = json.loads(decode(line)[0])  # accepts lone surrogates and NaN
         except (ValueError, RecursionError):
             return "not JSON"
-        ledger.note("row that is JSON only to a lenient reader", where=where)
+        ledger.note("invalid JSON, read leniently", where=where)
     return row_document(row, where) if isinstance(row, dict) else "not a JSON object"
 
 
 def row_document(row: Mapping[str, Any], where: str) -> Document | str:
-    """A row as a document, or why it is none."""
+    """A row as a document, or the reason why it is not one."""
     name = next((name for name in TEXT_FIELDS if name in row), None)
     if name is None:
         return f"no field {' or '.join(TEXT_FIELDS)}"
     text = row[name]
     if not isinstance(text, str):
-        return f"{name} is not a text"
+        return f"{name} is not a string"
     if not text.strip():
         return "empty"
     inner = [row[key] for key in _TABLES if isinstance(row.get(key), dict)]
@@ -132,7 +132,7 @@ def row_document(row: Mapping[str, Any], where: str) -> Document | str:
             elif _is_number(value) and key != "id" and abs(value) < _MAX_FACT:  # and not NaN
                 facts[key] = value
     own = row.get("id")
-    return Document(sound(text), str(own) if own not in (None, "") else where, meta, facts=facts)
+    return Document(valid_utf8(text), str(own) if own not in (None, "") else where, meta, facts=facts)
 
 
 def _is_number(value: object) -> bool:
@@ -140,7 +140,7 @@ def _is_number(value: object) -> bool:
 
 
 def text_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """A plain text, in documents of about TEXT_BYTES that end with a line where there are lines."""
+    """A plain text file, split into documents of about TEXT_BYTES at line ends where possible."""
     with open_bytes(path) as file:
         source = Source(unpack(file))
         rest, offset = b"", 0
@@ -176,7 +176,7 @@ def _text(content: bytes, where: str, ledger: Ledger) -> Document | None:
 
 
 def _character_start(content: bytes) -> int:
-    """Where the last character begins, if it may have been cut; else the length."""
+    """The offset of the last character if it may be incomplete; else the length."""
     for back in range(1, min(4, len(content))):
         if content[-back] & 0b1100_0000 != 0b1000_0000:
             return len(content) - back if content[-back] >= 0b1100_0000 else len(content)
@@ -184,7 +184,7 @@ def _character_start(content: bytes) -> int:
 
 
 def parquet_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """The rows of a Parquet file, as `json_documents` reads them; a row group that cannot be read is counted."""
+    """The rows of a Parquet file, as in `json_documents`. Unreadable row groups are counted."""
     import pyarrow  # type: ignore[import-untyped]
     from pyarrow import parquet
 
@@ -193,12 +193,12 @@ def parquet_documents(path: str, ledger: Ledger) -> Iterator[Document]:
             size = file.seek(0, os.SEEK_END)
             schema = parquet.read_schema(file)
             is_text = (pyarrow.types.is_string, pyarrow.types.is_large_string)
-            texts = [field.name for field in schema if any(one(field.type) for one in is_text)]
+            texts = [field.name for field in schema if any(check(field.type) for check in is_text)]
             table, peek = parquet.ParquetFile(file), parquet.ParquetFile(file, read_dictionary=texts)
             groups = table.metadata.num_row_groups
         except (pyarrow.ArrowException, OSError, ValueError):
             ledger.read()
-            ledger.drop("not a Parquet file, or cut off", where=path)
+            ledger.drop("not a Parquet file, or truncated", where=path)
             return
         number = made = 0
         for group in range(groups):
@@ -206,7 +206,7 @@ def parquet_documents(path: str, ledger: Ledger) -> Iterator[Document]:
             left = about.num_rows
             try:
                 if about.total_byte_size > _GROUP_BYTES:
-                    raise ValueError("larger than memory should hold")
+                    raise ValueError("row group too large")
                 at_once = _batch_rows(peek, group)
                 for batch in table.iter_batches(batch_size=at_once, row_groups=[group]):
                     for row in batch.to_pylist():
@@ -221,17 +221,17 @@ def parquet_documents(path: str, ledger: Ledger) -> Iterator[Document]:
                             ledger.drop(BOMB, rows=rest, where=f"{path}:{number}")
                             return
                 if left > 0:
-                    raise ValueError("it has fewer rows than it says")
+                    raise ValueError("fewer rows than declared")
             except (pyarrow.ArrowException, OSError, ValueError):
-                left = max(1, min(left, size))  # it may be the number of rows that is damaged
+                left = max(1, min(left, size))  # the row count itself may be corrupt
                 ledger.read(left)
-                ledger.drop("row group that cannot be read", rows=left, where=f"{path}:{number}")
+                ledger.drop("unreadable row group", rows=left, where=f"{path}:{number}")
                 number += left
 
 
 def _batch_rows(table: Any, group: int) -> int:
-    """How many rows of a row group may be read at once. A text that stands in many rows is packed once, and would be
-    unpacked for each: a small file could fill the memory. `table` reads such texts as dictionaries."""
+    """How many rows of a row group may be read at once. A dictionary-encoded text is stored once but decoded for every
+    row, so a small file could fill the memory. `table` reads such columns as dictionaries."""
     from pyarrow import compute
 
     longest = 1

@@ -1,4 +1,4 @@
-"""The bytes of a file to read records from, unpacked; a damaged place is told and left out."""
+"""The decompressed bytes of a file, to read records from. Corrupt places are reported and skipped."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MAX_RECORD_BYTES = 20 << 20  # of a record, a line or a page; what is larger is 
 
 
 def open_bytes(path: str) -> BinaryIO:
-    """A local file, or whatever `fsspec` knows how to open ("s3://...", "zip://..."). DiskError where it cannot be."""
+    """Open a local file, or a URL that `fsspec` knows ("s3://...", "zip://..."). Raises DiskError."""
     try:
         if "://" in path:
             return cast(BinaryIO, load("fsspec").open(path, "rb").open())
@@ -25,10 +25,10 @@ def open_bytes(path: str) -> BinaryIO:
 
 
 class Source:
-    """Unpacked bytes to read from. Every method stops at a damaged place, where `damage` is set; `resume` goes on.
+    """A reader of decompressed bytes. Every method stops at a corrupt place and sets `damage`; `resume` continues.
 
-    position: how many unpacked bytes lie behind, the damaged ones not counted.
-    put_back: how many have been put back so far, to be read again.
+    position: decompressed bytes read so far, without corrupt ones.
+    put_back: bytes put back so far, to be read again.
     """
 
     def __init__(self, pieces: Iterator[bytes | Damage]) -> None:
@@ -51,11 +51,12 @@ class Source:
         return bool(piece)
 
     def until(self, mark: bytes, limit: int) -> bytes:
-        """All up to and including the next `mark`; without it where the file ends, is damaged or `limit` bytes came."""
+        """All bytes up to and including the next `mark`. Ends without it at the end of the file, at a corrupt place, or
+        after `limit` bytes."""
         parts: list[bytes] = []
         size = 0
         while (at := self._buffer.find(mark, self._start)) < 0:
-            # The end of what is there may be the beginning of the mark.
+            # The buffer may end with the beginning of the mark.
             safe = max(len(self._buffer) - len(mark) + 1, self._start)
             parts.append(self._give(min(safe, self._start + limit - size)))
             size += len(parts[-1])
@@ -68,7 +69,7 @@ class Source:
         return b"".join(parts)
 
     def read(self, size: int) -> bytes:
-        """The next `size` bytes, fewer where the file ends or is damaged."""
+        """The next `size` bytes; fewer at the end of the file or at a corrupt place."""
         parts: list[bytes] = []
         while size:
             if self._start == len(self._buffer) and not self._more():
@@ -78,17 +79,17 @@ class Source:
         return b"".join(parts)
 
     def skip_until(self, mark: bytes) -> bool:
-        """Goes behind the next `mark`; False where there is none before the end or a damage."""
+        """Skip past the next `mark`; False if the file ends or is corrupt before it."""
         while found := self.until(mark, CHUNK):
             if found.endswith(mark):
                 return True
-            # A mark may have been cut by the limit.
+            # The limit may have cut through a mark.
             if len(found) == CHUNK and len(mark) > 1:
                 self.unread(found[1 - len(mark) :])
         return False
 
     def unread(self, content: bytes) -> None:
-        """Puts bytes back that were read last, to be read again."""
+        """Put back the bytes that were read last."""
         begin = self._start - len(content)
         if begin >= 0 and self._buffer.startswith(content, begin):
             self._start = begin
@@ -98,7 +99,7 @@ class Source:
         self.put_back += len(content)
 
     def resume(self) -> bool:
-        """Goes on behind a damage; False at the end of the file."""
+        """Continue after a corrupt place; False at the end of the file."""
         self.damage = None
         return self._start < len(self._buffer) or self._more() or self.damage is not None
 
@@ -110,8 +111,8 @@ class Source:
 
 
 def go_on(source: Source, path: str, ledger: Ledger) -> bool:
-    """Counts the damage that a file was read up to, with its place and its bytes, and goes on behind it; False at the
-    end of the file."""
+    """Count the corrupt place that the reader stopped at, with its size, and continue after it; False at the end of the
+    file."""
     if source.damage:
         ledger.read()
         ledger.drop(source.damage.reason, where=note_lost(source.damage, path, ledger))
@@ -119,8 +120,8 @@ def go_on(source: Source, path: str, ledger: Ledger) -> bool:
 
 
 def note_lost(damage: Damage, path: str, ledger: Ledger) -> str:
-    """Counts the bytes that a damage costs; gives its place."""
-    place = f"{path}:{damage.at}" + (f" ({damage.lost:,} packed bytes)" if damage.lost else "")
+    """Count the bytes lost at a corrupt place. Returns the place."""
+    place = f"{path}:{damage.at}" + (f" ({damage.lost:,} compressed bytes)" if damage.lost else "")
     if damage.lost:
-        ledger.note("bytes of packed files that were lost", damage.lost, where=place)
+        ledger.note("compressed bytes lost", damage.lost, where=place)
     return place

@@ -1,8 +1,8 @@
-"""What a packed file holds, piece by piece: a damaged place is told, with the bytes that are lost, and what follows it
-is read where the format allows.
+"""Decompression that survives corruption: a corrupt place is reported with the bytes that are lost, and reading
+continues after it where the format allows.
 
-A file is made of parts that stand for themselves: members (gz), frames (zst), streams (xz), blocks of streams (bz2).
-Behind a damaged one the next is looked for by how it begins.
+A compressed file consists of independent parts: members (gz), frames (zst), streams (xz), blocks of streams (bz2).
+After a corrupt part, the next one is found by its magic bytes.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any, BinaryIO, NamedTuple, Protocol
 from tutelage.corpus.read.bzip2 import bzip2
 from tutelage.corpus.read.packed import CHUNK, DAMAGED, EARLY, LOOK_BACK, UNREADABLE, Broken, Damage, Packed
 
-# Text shrinks to a third or a tenth; what unpacks to far more than that was made to fill the memory of who reads it.
+# Text compresses 3 to 10 times. A far higher ratio is a decompression bomb.
 BOMB_RATIO = 200
 BOMB_BYTES = 64 << 20
-MOST_BOMBS = 8  # in a file; behind the last of them it is read no further
+MOST_BOMBS = 8  # per file; after that many, the rest of the file is skipped
 
 _XZ_MEMORY = 256 << 20  # "xz -9" takes a quarter of it
-BOMB = f"unpacks to more than {BOMB_RATIO} times its size"
+BOMB = f"compression ratio above {BOMB_RATIO}"
 
 
 class _Machine(Protocol):
-    """What unpacks, as `bz2` and `lzma` have it."""
+    """A decompressor with the interface of `bz2` and `lzma`."""
 
     @property
     def eof(self) -> bool: ...
@@ -38,7 +38,7 @@ class _Machine(Protocol):
 
 
 class _Gunzip:
-    """zlib in the shape of `_Machine`."""
+    """zlib with the interface of `_Machine`."""
 
     def __init__(self) -> None:
         self._machine, self._rest = zlib.decompressobj(31), b""
@@ -62,8 +62,8 @@ class _Gunzip:
 
 
 def unpack(file: BinaryIO) -> Iterator[bytes | Damage]:
-    """The content of a gz, zst, bz2, xz or plain file in pieces of at most CHUNK bytes. What it is packed with is read
-    from its first bytes, whatever its name. Damages that follow each other are one."""
+    """The content of a gz, zst, bz2, xz or uncompressed file, in chunks of at most CHUNK bytes. The format is detected
+    by magic bytes, not by the file name. Adjacent corrupt places are merged."""
     packed = Packed(file)
     form = next((form for form in _FORMS if form.begins.match(packed.peek(16))), None)
     if form is None:
@@ -83,8 +83,8 @@ def unpack(file: BinaryIO) -> Iterator[bytes | Damage]:
 
 
 def _parts(packed: Packed, form: _Form) -> Iterator[bytes | Damage]:
-    made, bombs = 0, 0  # bytes of sound parts; parts that are none
-    while _skip_zeros(packed):  # some writers fill up their last block with zeros
+    made, bombs = 0, 0  # bytes of valid parts; number of bombs
+    while _skip_zeros(packed):  # some writers pad the last block with zeros
         start, own, held = packed.position, 0, b""
         try:
             if not form.begins.match(packed.peek(16)):
@@ -97,7 +97,7 @@ def _parts(packed: Packed, form: _Form) -> Iterator[bytes | Damage]:
                 own += len(piece)
                 if is_bomb(own, packed.position - start) or is_bomb(made + own, packed.position):
                     raise Broken(BOMB, start)
-                # The last piece is held back until the checksum behind it says that it is right.
+                # The last chunk is held back until the checksum after it has been verified.
                 if held:
                     yield held
                 held = piece
@@ -129,12 +129,12 @@ def _skip_zeros(packed: Packed) -> bool:
 
 
 def is_bomb(made: int, read: int) -> bool:
-    """Whether so many bytes are too many to have been made of those that were read."""
+    """Whether `made` bytes from `read` compressed bytes look like a decompression bomb."""
     return made > BOMB_BYTES and made > BOMB_RATIO * read
 
 
 def _by_machine(make: Callable[[], _Machine]) -> Callable[[Packed], Iterator[bytes | Damage]]:
-    """A part that one machine unpacks from its first byte to its last."""
+    """A part that one decompressor handles from its first byte to its last."""
 
     def part(packed: Packed) -> Iterator[bytes | Damage]:
         machine, data, at = make(), b"", packed.position
@@ -157,25 +157,25 @@ def _by_machine(make: Callable[[], _Machine]) -> Callable[[Packed], Iterator[byt
 
 
 def _reason(error: Exception) -> str:
-    """In a few words that do not vary from file to file, so that reasons can be counted."""
-    said = str(error)
-    if isinstance(error, EOFError) or any(word in said for word in ("ended", "Truncated")):
+    """A reason that does not vary from file to file, so that reasons can be counted."""
+    message = str(error)
+    if isinstance(error, EOFError) or any(word in message for word in ("ended", "Truncated")):
         return EARLY
-    return "packed so that unpacking takes too much memory" if "emory" in said else DAMAGED
+    return "decompression needs too much memory" if "emory" in message else DAMAGED
 
 
 class _Frame:
-    """The bytes of one zst frame as a file, and none of the next: its blocks say how long they are."""
+    """The bytes of one zst frame as a file, without the next frame: block headers give the lengths."""
 
     def __init__(self, packed: Packed) -> None:
         self._packed, self._held = packed, b""
         self._blocks = self._walk()
-        self.at = packed.position  # where the last bytes that were given begin
+        self.at = packed.position  # offset of the last bytes returned
         self.problem = ""
         self.closed = False
 
     def read(self, size: int) -> bytes:
-        """As a file's."""
+        """As `file.read`."""
         if not self._held:
             self.at = self._packed.position
             self._held = next(self._blocks, b"")
@@ -183,13 +183,13 @@ class _Frame:
         return given
 
     def close(self) -> None:
-        """As a file's; the file that the frame stands in stays open."""
+        """As `file.close`; the underlying file stays open."""
         self.closed = True
 
     def _walk(self) -> Iterator[bytes]:
         about = self._packed.peek(5)
         flags = about[-1] if len(about) == 5 else 8
-        if flags & 8:  # a bit that no writer sets
+        if flags & 8:  # a reserved bit
             self.problem = DAMAGED if len(about) == 5 else EARLY
             return
         alone = bool(flags & 32)
@@ -214,7 +214,7 @@ class _Frame:
 def _zstd(packed: Packed) -> Iterator[bytes | Damage]:
     import pyarrow  # type: ignore[import-untyped]
 
-    if packed.peek(4)[1:] == b"\x2a\x4d\x18":  # a frame that holds nothing to read
+    if packed.peek(4)[1:] == b"\x2a\x4d\x18":  # a skippable frame
         at = packed.position
         left = int.from_bytes(packed.read(8)[4:], "little")
         while left:

@@ -1,4 +1,4 @@
-"""Web archives, WARC (also WET) and ARC, record by record: a bad record is counted, and the next one is looked for."""
+"""Web archives, WARC (also WET) and ARC, record by record: a bad record is counted, and reading resumes at the next."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tutelage.ledger import Ledger
 from tutelage.records import Document
 
 _MAX_HEADER_BYTES = 64 << 10
-# Where one length after the other is wrong, looking for the next record in all that each claims would never end.
+# If many lengths in a row are wrong, searching all claimed bytes for the next record would take quadratic time.
 _MAX_PUT_BACK = 1 << 30
-_SMALL_PAGE = 1 << 20  # bytes: unpacked, as many harm nobody, however few they came from
-_LONGEST_MARK = 4096  # bytes, of the line that an ARC record begins with
+_SMALL_PAGE = 1 << 20  # bytes: a decompressed page up to this size is never treated as a bomb
+_LONGEST_MARK = 4096  # bytes of the first line of an ARC record
 _NEXT_WARC = re.compile(rb"(?:\r?\n)+(?=WARC/[01]\.\d)")
-# URL, address, time, type, in the second version five more, length; the URL of a careless crawler holds spaces.
+# URL, IP address, time, type, in version 2 five more fields, length. URLs of careless crawlers contain spaces.
 _ARC_HEADER = re.compile(
     rb"^([a-z][a-z+.-]*:.*) (\S+) (\d{12,20}) (\S+)(?: \d{3} \S+ \S+ \d+ \S+)? (\S+)\r?\n?$", re.IGNORECASE
 )
@@ -32,13 +32,13 @@ _CHUNK_SIZE = re.compile(rb"([0-9a-f]{1,7})[ \t]*(?:;[^\r\n]{0,200})?\r\n", re.I
 _WITH_PAGES = ("response", "resource", "conversion")
 _OTHERS = ("warcinfo", "request", "metadata", "revisit", "continuation")
 _PAGES = ("text/html", "application/xhtml+xml", "text/plain", "application/xml", "text/xml")
-# Ways in which a page may claim to be coded, with those that turn out not to be true taken away; and in how large steps
-# it is decoded, for of the step in which a coding breaks off nothing is left.
+# Encodings to undo, from all declared ones to fewer, as declarations may be false; each with the step size of decoding,
+# since the step in which the encoded data breaks off is lost.
 _CODINGS = (("all", CHUNK), ("all", 64), ("content", CHUNK), ("transfer", CHUNK), ("none", CHUNK))
 
 
 class Record(NamedTuple):
-    """A record as it stands in the archive: its header fields, names in lower case, and its content."""
+    """A raw record: its header fields, names in lower case, and its content."""
 
     offset: int
     fields: Mapping[str, str]
@@ -46,12 +46,12 @@ class Record(NamedTuple):
 
 
 def warc_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """The pages of a WARC or WET file, as they were sent: HTML in `text`, to be extracted by a later step."""
+    """The raw pages of a WARC or WET file. HTML stays in `text`; a later step extracts it."""
     yield from _documents(path, ledger, warc_records)
 
 
 def arc_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """The pages of an ARC file, as `warc_documents` gives them."""
+    """The raw pages of an ARC file, as `warc_documents`."""
     yield from _documents(path, ledger, arc_records)
 
 
@@ -62,8 +62,8 @@ def _documents(
         for record in records(Source(unpack(file)), path, ledger):
             where = f"{path}:{record.offset}"
             kind = record.fields.get("warc-type", "")
-            if kind not in _WITH_PAGES:  # requests and the like: nothing is lost with them
-                ledger.note(f"{kind} record" if kind in _OTHERS else "record of an unknown kind", where=where)
+            if kind not in _WITH_PAGES:  # requests and the like hold no page
+                ledger.note(f"{kind} record" if kind in _OTHERS else "record of unknown type", where=where)
                 continue
             ledger.read()
             found = _page(record, where, ledger)
@@ -75,11 +75,11 @@ def _documents(
 
 
 def warc_records(source: Source, path: str, ledger: Ledger) -> Iterator[Record]:
-    """Every whole record; the ledger counts what is cut off, damaged or no record at all."""
+    """Every complete record. The ledger counts truncated and corrupt ones, and data outside of records."""
     while (line := _next_line(source, path, ledger)) is not None:
         offset = source.position - len(line)
         if not line.startswith(b"WARC/"):
-            _bad(ledger, "no record begins here", path, offset)
+            _bad(ledger, "data outside of records", path, offset)
             if source.skip_until(b"\nWARC/"):
                 source.unread(b"WARC/")
             continue
@@ -94,21 +94,21 @@ def warc_records(source: Source, path: str, ledger: Ledger) -> Iterator[Record]:
 
 
 def arc_records(source: Source, path: str, ledger: Ledger) -> Iterator[Record]:
-    """Every whole record, its header in the names of WARC."""
+    """Every complete record, with header fields named as in WARC."""
     lost = False
     while (line := _next_line(source, path, ledger)) is not None:
         offset = source.position - len(line)
         header = _ARC_HEADER.match(line)
         if not header:
             if not lost:
-                _bad(ledger, "no record begins here", path, offset)
+                _bad(ledger, "data outside of records", path, offset)
             lost = True
             continue
         lost = False
         url, _, date, kind, length = (part.decode("utf-8", "replace") for part in header.groups())
         if not length.isdecimal():
             _bad(ledger, "record without a length", path, offset)
-            lost = True  # its content is no second mistake
+            lost = True  # do not count its content as a second error
             continue
         content = _content(source, int(length), path, offset, ledger, _NEXT_ARC)
         if content is not None:
@@ -124,7 +124,7 @@ def _bad(ledger: Ledger, reason: str, path: str, offset: int) -> None:
 
 
 def _next_line(source: Source, path: str, ledger: Ledger) -> bytes | None:
-    """The next line that is not empty, in the next sound part of the file; None at the end. Counts damages."""
+    """The next non-empty line, across corrupt places, which are counted; None at the end."""
     while True:
         line = source.until(b"\n", _MAX_HEADER_BYTES)
         if line.strip():
@@ -141,7 +141,7 @@ def _fields(source: Source) -> dict[str, str]:
     while (line := source.until(b"\n", _MAX_HEADER_BYTES)).strip() and size < _MAX_HEADER_BYTES:
         size += len(line)
         text = line.decode("utf-8", "replace").rstrip()
-        if text[:1].isspace() and name:  # a field that goes on
+        if text[:1].isspace() and name:  # a continuation line
             fields[name] += " " + text.strip()
         elif ":" in text:
             name, _, value = text.partition(":")
@@ -153,7 +153,7 @@ def _fields(source: Source) -> dict[str, str]:
 def _content(
     source: Source, length: int, path: str, offset: int, ledger: Ledger, following: re.Pattern[bytes]
 ) -> bytes | None:
-    """The content of a record; None, and counted, where it is not whole or too large."""
+    """The content of a record; None, and counted, if it is incomplete or too large."""
     if length > MAX_RECORD_BYTES:
         _bad(ledger, _skipped(source, length, path, ledger, following), path, offset)
         return None
@@ -163,7 +163,7 @@ def _content(
         source.unread(after)
         if not after.strip() or following.match(b"\n" + after):
             return content
-        # The length is wrong. Where it runs into the records that follow, they are read all the same.
+        # The length is wrong. If it reaches into later records, these are still read.
         next_one = following.search(content + after[:100])
         if not next_one:
             return content
@@ -177,7 +177,7 @@ def _content(
 
 
 def _skipped(source: Source, length: int, path: str, ledger: Ledger, following: re.Pattern[bytes]) -> str:
-    """Goes behind a large content, or to the next record where one begins before: then the length is wrong."""
+    """Skip a content that is too large, or stop at the next record if one begins inside: then the length is wrong."""
     held = b""
     while length and (piece := source.read(min(length, CHUNK))):
         length -= len(piece)
@@ -189,24 +189,24 @@ def _skipped(source: Source, length: int, path: str, ledger: Ledger, following: 
 
 
 def _cut(source: Source, path: str, ledger: Ledger) -> str:
-    """Why a record is not whole. A damage is counted with the record it fell into, and not once more."""
+    """The reason why a record is incomplete. A corrupt place inside a record is counted once, with that record."""
     if source.damage:
         reason = source.damage.reason
         note_lost(source.damage, path, ledger)
         source.resume()
-        return f"record cut off: {reason}"
-    return "record cut off: the file ends early"
+        return f"truncated record: {reason}"
+    return "truncated record: unexpected end of file"
 
 
 def _page(record: Record, where: str, ledger: Ledger) -> Document | str:
-    """The page of a record, or why there is none."""
+    """The page of a record, or the reason why there is none."""
     kind = record.fields.get("warc-type", "")
     content, sent = record.content, ""
     media, charset, robots = record.fields.get("content-type", ""), None, None
     if kind == "response" and content[:5] == b"HTTP/":
         answer = _http(content, where, ledger)
         if answer is None:
-            return "HTTP header cannot be read"
+            return "unreadable HTTP header"
         status, sent, charset, robots, content = answer
         if not 200 <= status < 300:
             return f"HTTP status {status // 100}xx"
@@ -220,12 +220,12 @@ def _page(record: Record, where: str, ledger: Ledger) -> Document | str:
     media = (media or record.fields.get("warc-identified-payload-type", "")).split(";")[0].strip().lower()
     if media not in _PAGES:
         if media and media not in ("application/octet-stream", "no-type", "unk"):
-            return "not a page but " + media.split("/")[0]
+            return "not a page: " + media.split("/")[0]
         media = "text/html" if content.lstrip()[:1] == b"<" else "text/plain"
     if is_binary(content):
         return "not text"
     if "warc-truncated" in record.fields:
-        ledger.note("page cut off by its crawler", where=where)
+        ledger.note("page truncated by the crawler", where=where)
     text, remark = decode(content, charset)
     if remark:
         ledger.note(remark, where=where)
@@ -239,11 +239,11 @@ def _page(record: Record, where: str, ledger: Ledger) -> Document | str:
 
 
 def _http(content: bytes, where: str, ledger: Ledger) -> tuple[int, str, str | None, str | None, bytes] | None:
-    """Status, media type, charset, X-Robots-Tag and body of an answer; None where its header cannot be read."""
+    """Status, media type, charset, X-Robots-Tag and body of a response; None if its header is unreadable."""
     warc = load("fastwarc.warc")
     whole_chunks = _without_chunks(content)
     if whole_chunks is not None:
-        ledger.note("page whose coding breaks off", where=where)
+        ledger.note("truncated transfer or content encoding", where=where)
         content = whole_chunks
     most = min(MAX_RECORD_BYTES, max(_SMALL_PAGE, BOMB_RATIO * len(content)))
     for coding, step in _CODINGS:
@@ -259,9 +259,9 @@ def _http(content: bytes, where: str, ledger: Ledger) -> tuple[int, str, str | N
         if not whole and (step == CHUNK or not body):
             continue
         if not whole:
-            ledger.note("page whose coding breaks off", where=where)
+            ledger.note("truncated transfer or content encoding", where=where)
         elif coding != "all":
-            ledger.note("page is not coded as it says", where=where)
+            ledger.note("wrong transfer or content encoding header", where=where)
         headers = record.http_headers
         if headers.status_code is None:
             return None
@@ -271,7 +271,7 @@ def _http(content: bytes, where: str, ledger: Ledger) -> tuple[int, str, str | N
 
 
 def _body(reader: Any, step: int, most: int) -> tuple[bytes, bool]:
-    """What can be decoded, and whether that is all; one byte more than `most` of what unpacks without end."""
+    """The decoded body, and whether it is complete. Reads at most one byte more than `most`."""
     parts: list[bytes] = []
     size = 0
     try:
@@ -284,8 +284,8 @@ def _body(reader: Any, step: int, most: int) -> tuple[bytes, bool]:
 
 
 def _without_chunks(answer: bytes) -> bytes | None:
-    """An answer sent in chunks of which the last are missing or wrong, without its chunks; None for any other, and
-    where not even the first is right."""
+    """A response with chunked transfer encoding whose last chunks are missing or invalid, without the chunk framing.
+    None for any other response, and if not even the first chunk is valid."""
     head, gap, body = answer.partition(b"\r\n\r\n")
     if not _CHUNKED.search(head):
         return None
@@ -294,7 +294,7 @@ def _without_chunks(answer: bytes) -> bytes | None:
     while size := _CHUNK_SIZE.match(body, at):
         length = int(size[1], 16)
         if not length:
-            return None  # all there: left to who decodes everything else
+            return None  # complete: left to the general decoder
         parts.append(body[size.end() : size.end() + length])
         at = size.end() + length + 2
         if body[at - 2 : at] != b"\r\n":

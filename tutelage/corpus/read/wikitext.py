@@ -1,7 +1,6 @@
-"""What MediaWiki's markup says, as plain text: the words of an article without templates, notes, files and tables.
+"""MediaWiki markup to plain text: the text of an article without templates, footnotes, files and tables.
 
-Everything nested is read in one pass with a stack: markup that is never closed, by accident or to do harm, costs no
-more time than any other.
+Nested markup is parsed in one pass with a stack, so unclosed markup, accidental or malicious, costs no extra time.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ _TAGGED = re.compile(
 )
 _BRACKETS = re.compile(r"\{\{|\}\}|\{\||\|\}(?!\})|\[\[|\]\]")
 _CLOSES = {"}}": "{{", "|}": "{|", "]]": "[["}
-_REACH = 8  # brackets left open inside one that is closed
+_REACH = 8  # maximum unclosed brackets inside a closed one
 _TAG = re.compile(r"</?[a-zA-Z][^<>]*>")
 _OUTSIDE = re.compile(r"\[(?:https?:|ftp:)?//[^\s\[\]]+[ \t]*([^\[\]\n]*)\]")
 _HEADING = re.compile(r"^(={1,6})[ \t]*(.+?)[ \t]*\1[ \t]*$", re.MULTILINE)
@@ -23,18 +22,18 @@ _QUOTES = re.compile(r"'{2,5}")
 _BULLET = re.compile(r"^[*#:;]+[ \t]*", re.MULTILINE)
 _SWITCHES = re.compile(r"__[A-Z]+__")
 _EMPTY = re.compile(r"\n{3,}")
-# In the language of a wiki a file or a category has a word of its own; these are the commonest.
+# The namespaces of files and categories are localised; these are the most common names.
 _UNREAD = re.compile(
     r"\s*(file|image|category|datei|bild|kategorie|fichier|catégorie|archivo|categoría|файл|категория)\s*:",
     re.IGNORECASE,
 )
-# Formulas hold brackets of their own, which must not be read as markup.
+# Formulas contain brackets that must not be parsed as markup.
 _HIDE = str.maketrans("{}[]='<>&*#_", "\ue001\ue002\ue003\ue004\ue005\ue006\ue007\ue008\ue009\ue00a\ue00b\ue00c")
 _SHOW = {new: old for old, new in _HIDE.items()}
 
 
 def wiki_text(markup: str) -> str:
-    """The text of an article. Formulas stay as TeX between dollars; headings stand on a line of their own."""
+    """The text of an article. Formulas are kept as TeX between dollar signs; headings are on lines of their own."""
     text = _without_nested(_without_tagged(markup))
     text = _HEADING.sub(r"\n\2\n", _OUTSIDE.sub(r"\1", text))
     text = _BULLET.sub(lambda found: "- " if found[0][0] in "*#" else "", text)
@@ -45,7 +44,7 @@ def wiki_text(markup: str) -> str:
 
 
 def _without_tagged(markup: str) -> str:
-    """Without remarks, notes and galleries; formulas between dollars."""
+    """The markup without comments, footnotes and galleries; formulas between dollar signs."""
     parts: list[str] = []
     at, opened = 0, None
     for tag in _TAGGED.finditer(markup):
@@ -59,12 +58,12 @@ def _without_tagged(markup: str) -> str:
             if name == "math":
                 parts.append(f"${markup[at : tag.start()].strip().translate(_HIDE)}$")
             at, opened = tag.end(), None
-    parts.append(markup[at:])  # what is never closed is text
+    parts.append(markup[at:])  # unclosed markup is text
     return "".join(parts)
 
 
 def _without_nested(text: str) -> str:
-    """Without templates and tables; of links what a reader sees."""
+    """The text without templates and tables; links are replaced by their label."""
     frames: list[tuple[str, list[str]]] = [("", [])]
     at = 0
     for bracket in _BRACKETS.finditer(text):
@@ -87,7 +86,7 @@ def _without_nested(text: str) -> str:
 
 
 def _flatten(frames: list[tuple[str, list[str]]], count: int) -> None:
-    """The last frames, never closed, become text of the one before them."""
+    """Merge the last `count` frames, which were never closed, into the frame before them."""
     if count:
         unclosed = frames[-count:]
         del frames[-count:]

@@ -1,7 +1,7 @@
-"""The rules of C4: lines that are not prose are cut, pages that are code or placeholders are dropped.
+"""The C4 filter: cuts lines that are not prose, drops pages that are code or placeholder text.
 
-Raffel et al. 2020, arXiv 1910.10683, section 2.2, and the code of TensorFlow Datasets, `c4_utils`, which fixes what the
-paper leaves open.
+Raffel et al. 2020, arXiv 1910.10683, section 2.2. Details that the paper leaves open follow the code of TensorFlow
+Datasets, `c4_utils`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _SHOWN = 80  # characters of a line in the detail of a drop
 
 
 class C4Settings(Settings, frozen=True, kw_only=True):
-    """Lines are cut, in this order, that have a word of more than `longest_word` characters, do not end in one of
-    `terminals` or end in "..." (where `terminals` is not empty), have fewer than `line_words` words, mention
-    "javascript", or are a notice of terms and cookies. "lorem ipsum" or "{" in a line still there drops the document,
-    and so do fewer than `sentences` sentences in what is left, more than `longest` characters, or a bad word. Marks as
-    "[12]", "[edit]" and "[citation needed]" are deleted first.
+    """First, marks such as "[12]", "[edit]" and "[citation needed]" are deleted. Then lines are cut, in this order:
+    with a word of more than `longest_word` characters; without a final character of `terminals`, or ending in "..."
+    (unless `terminals` is empty); with fewer than `line_words` words; with "javascript"; notices of terms and cookies.
+    A document is dropped for "lorem ipsum" or "{" in a remaining line, for fewer than `sentences` sentences in the
+    remaining lines, for more than `longest` characters, or for a bad word.
 
-    bad_words: a file of words and phrases, one a line; none where left out. C4 used the English list of LDNOOBW.
+    bad_words: a file of words and phrases, one per line; default: none. C4 used the English list of LDNOOBW.
     """
 
     longest_word: int = 1000
@@ -42,7 +42,7 @@ class C4Settings(Settings, frozen=True, kw_only=True):
 
 
 class C4PaperSettings(C4Settings, tag="c4_paper", tag_field="kind", frozen=True, kw_only=True):
-    """As the paper and its code have it."""
+    """The thresholds of the paper and its code."""
 
     terminals: str = '.?!"'
     line_words: int = 5
@@ -51,8 +51,8 @@ class C4PaperSettings(C4Settings, tag="c4_paper", tag_field="kind", frozen=True,
 
 
 class C4FineWebSettings(C4Settings, tag="c4_fineweb", tag_field="kind", frozen=True, kw_only=True):
-    """As FineWeb was made: 5 sentences and 3 words, which swaps the paper's numbers, and any line end (Penedo et al.
-    2024, arXiv 2406.17557)."""
+    """The thresholds of FineWeb's code: 5 sentences and 3 words, which swaps the numbers of the paper, and any line end
+    (Penedo et al. 2024, arXiv 2406.17557)."""
 
     terminals: str = ""
     line_words: int = 3
@@ -61,7 +61,8 @@ class C4FineWebSettings(C4Settings, tag="c4_fineweb", tag_field="kind", frozen=T
 
 
 def c4(settings: C4Settings) -> Step:
-    """The step of these settings; ValueError where the file of bad words cannot be read."""
+    """Apply the C4 filter (Raffel et al. 2020, section 2.2). Raises ValueError if the file of bad words is
+    unreadable."""
     bad = None if settings.bad_words is None else _read_phrases(local_file(settings.bad_words))
 
     def step(batch: DocumentBatch) -> None:
@@ -75,7 +76,7 @@ def c4(settings: C4Settings) -> Step:
             reasons.setdefault(place, ("too few sentences", str(int(sentences[place]))))
         if bad is not None:
             for place in np.flatnonzero(_has_phrase(batch.texts, bad)).tolist():
-                reasons.setdefault(place, ("a bad word", ""))
+                reasons.setdefault(place, ("bad word", ""))
         texts = [None if i in reasons else _joined(lines, kept, i, text) for i, text in enumerate(batch.texts)]
         batch.rewrite(texts, "lines cut")
         gone = sorted(reasons)
@@ -88,27 +89,27 @@ def c4(settings: C4Settings) -> Step:
 
 
 def _cut_by_shape(lines: Lines, settings: C4Settings) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Which lines are left by the rules on words and line ends, bool[L], and which texts had one cut, bool[N]."""
+    """Which lines pass the rules on words and line ends, bool[L]; and per rule, which texts had a line cut, bool[N]."""
     cuts = [("lines with a very long word cut", lines.longest > settings.longest_word)]
     if settings.terminals:
         cuts.append(("lines without a sentence end cut", ~_closed(lines, settings.terminals)))
-    cuts.append(("lines of too few words cut", lines.words < settings.line_words))
+    cuts.append(("short lines cut", lines.words < settings.line_words))
     kept = np.ones(len(lines.starts), bool)
-    noted = {}
+    affected = {}
     for what, cut in cuts:
-        noted[what] = lines.sum(cut & kept) > 0
+        affected[what] = lines.sum(cut & kept) > 0
         kept &= ~cut
-    return kept, noted
+    return kept, affected
 
 
 def _cut_by_words(
-    texts: list[str], lines: Lines, kept: np.ndarray, noted: dict[str, np.ndarray]
+    texts: list[str], lines: Lines, kept: np.ndarray, affected: dict[str, np.ndarray]
 ) -> dict[int, tuple[str, str]]:
-    """Takes lines out of `kept` for what they say, and writes into `noted` which texts had one cut; gives the texts to
-    drop for what a line says: place -> reason and detail."""
+    """Remove lines from `kept` by their words, and record in `affected` which texts had a line cut. Returns the texts
+    to drop because of a line: place -> (reason, detail)."""
     dropped: dict[int, tuple[str, str]] = {}
     script, policy = np.zeros(len(texts), bool), np.zeros(len(texts), bool)
-    noted |= {"lines on javascript cut": script, "lines on terms and cookies cut": policy}
+    affected |= {"javascript lines cut": script, "terms and cookie lines cut": policy}
     for place, text in enumerate(texts):
         lowered = text.lower()
         if not ("{" in text or any(phrase in lowered for phrase in ("javascript", "lorem ipsum", *_POLICIES))):
@@ -124,7 +125,7 @@ def _cut_by_words(
             if "javascript" in low:
                 kept[number], script[place] = False, True
             elif "{" in line:
-                dropped[place] = ("a curly bracket", line[:_SHOWN])
+                dropped[place] = ("curly bracket", line[:_SHOWN])
                 break
             elif any(phrase in low for phrase in _POLICIES):
                 kept[number], policy[place] = False, True
@@ -137,7 +138,7 @@ def _line(lines: Lines, number: int, place: int, text: str) -> str:
 
 
 def _joined(lines: Lines, kept: np.ndarray, place: int, text: str) -> str:
-    """The lines of a text that are left."""
+    """The kept lines of a text."""
     first, last = int(lines.firsts[place]), int(lines.lasts[place])
     left = first + np.flatnonzero(kept[first:last])
     begin = lines.characters.starts[place]
@@ -146,7 +147,7 @@ def _joined(lines: Lines, kept: np.ndarray, place: int, text: str) -> str:
 
 
 def _closed(lines: Lines, terminals: str) -> np.ndarray:
-    """Whether each line ends in one of these characters, and not in three dots: bool[L]."""
+    """Whether each line ends in one of these characters, but not in three dots: bool[L]."""
     marks = np.array([ord(character) for character in terminals], np.uint32)
     return np.isin(lines.last(1), marks) & ~lines.end_in_dots
 
@@ -156,9 +157,9 @@ def _read_phrases(path: Path) -> dict[int, np.ndarray]:
     try:
         phrases = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"bad_words: {path} cannot be read as a list of words, one a line ({error})") from error
+        raise ValueError(f"bad_words: {path} cannot be read as a list of words, one per line ({error})") from error
     if not phrases:
-        raise ValueError(f"bad_words: {path} is empty; give a file with a word or phrase in each line")
+        raise ValueError(f"bad_words: {path} is empty; it must have one word or phrase per line")
     tokens = token_hashes(phrases)
     lengths = np.diff(tokens.bounds)
     hashes = text_hashes(tokens)
@@ -166,7 +167,7 @@ def _read_phrases(path: Path) -> dict[int, np.ndarray]:
 
 
 def _has_phrase(texts: list[str], phrases: dict[int, np.ndarray]) -> np.ndarray:
-    """Which texts have one of the phrases as whole words, without regard to case: bool[N]."""
+    """Which texts contain one of the phrases as whole words, ignoring case: bool[N]."""
     tokens = token_hashes(texts)
     found = np.zeros(len(texts), bool)
     for width, hashes in phrases.items():

@@ -1,4 +1,4 @@
-"""What rules on figures share: a document is dropped for the first limit it breaks, with the figure as the detail."""
+"""Shared by rules with thresholds: a document is dropped for the first limit it breaks, with the figure as detail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tutelage.corpus.batch import DocumentBatch
 
 
 class Check(NamedTuple):
-    """A rule on one figure: those of `broken`, bool[N], go for `reason`; `figures` [N] is what was measured."""
+    """A threshold rule. `broken`, bool[N]: the documents to drop for `reason`. `figures`, [N]: the measured values."""
 
     reason: str
     broken: np.ndarray
@@ -18,17 +18,17 @@ class Check(NamedTuple):
 
 
 def above(reason: str, figures: np.ndarray, limit: float | None) -> Check:
-    """Breaks where the figure is above the limit; never where that is None."""
+    """Broken if the figure is above the limit; never if the limit is None."""
     return Check(reason, np.zeros(len(figures), bool) if limit is None else figures > limit, figures)
 
 
 def below(reason: str, figures: np.ndarray, limit: float | None) -> Check:
-    """Breaks where the figure is below the limit; never where that is None."""
+    """Broken if the figure is below the limit; never if the limit is None."""
     return Check(reason, np.zeros(len(figures), bool) if limit is None else figures < limit, figures)
 
 
 def drop_broken(batch: DocumentBatch, checks: list[Check]) -> None:
-    """Drops every document that breaks a check, for the first one that it breaks."""
+    """Drop every document that breaks a check, for the first check that it breaks."""
     number = np.argmax([*(check.broken for check in checks), np.ones(len(batch), bool)], axis=0)
     gone = np.flatnonzero(number < len(checks))
     if len(gone):
@@ -38,5 +38,5 @@ def drop_broken(batch: DocumentBatch, checks: list[Check]) -> None:
 
 
 def shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
-    """parts / wholes, float64[N]; 0 where there is nothing to take a share of."""
+    """parts / wholes, float64[N]; 0 if the whole is 0."""
     return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)

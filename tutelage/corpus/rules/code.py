@@ -1,4 +1,4 @@
-"""Source files that no person wrote or would read: generated, minified, data in the shape of code."""
+"""Filters for source code: generated files, minified files, data in the form of code."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tutelage.corpus.page_text import html_text
 from tutelage.corpus.words import characters_of, range_sums
 from tutelage.records import Document
 
-# Languages whose lines are long by nature, and those whose files hold data.
+# Languages with naturally long lines, and those whose files hold data.
 LONG_LINES = frozenset(["HTML", "JSON", "Markdown", "TeX", "Text", "XML"])
 DATA = frozenset(["Text", "JSON", "YAML"])
-DIGITS_COUNT = frozenset(["WebAssembly"])  # as letters, where a language is written so
+DIGITS_COUNT = frozenset(["WebAssembly"])  # count digits as letters in these languages
 
 _TOP_LINES, _TOP_CHARACTERS = 5, 2000
 _GENERATED = re.compile(
@@ -25,7 +25,7 @@ _GENERATED = re.compile(
     r"\bcode generated\b.*\bdo not edit\b",
     re.IGNORECASE,
 )
-# The commonest of those that GitHub's Linguist tells by their names.
+# The most common file names that GitHub Linguist classifies as generated.
 _GENERATED_NAME = re.compile(
     r"(?:package-lock|npm-shrinkwrap)\.json$|pnpm-lock\.yaml$|_pb2(?:_grpc)?\.pyi?$|\.pb\.(?:go|cc|h)$|"
     r"\.(?:designer|g|generated)\.\w+$",
@@ -40,16 +40,19 @@ _ENCODED = (
 
 
 class CodeSettings(Settings, tag="code_starcoder2", tag_field="kind", frozen=True, kw_only=True):
-    """Files of source code as they were chosen for StarCoder2 (arXiv 2402.19173, section 3.2). Other documents stay.
+    """The filters of StarCoder2 for source files (arXiv 2402.19173, section 3.2). Other documents are kept. Files that
+    are marked as generated, by their first lines or their name, are dropped too.
 
-    lines, mean_line, longest_line: most lines; characters of a line in the mean, and of the longest.
-    longest_data_line: instead of these two, of the longest line in languages whose lines are long by nature.
-    letters:      least share of characters that are letters.
-    encoded_run, encoded: most characters of one stretch of base64, hexadecimal or "\\u1234" signs; most in all such, as
-                  a share of the file.
-    data_lines:   most lines of text, JSON and YAML.
-    html, html_share: least visible characters of HTML, and least share of its source.
-    Files that say at their top, or by their name, that a program wrote them go too.
+    lines:        maximum number of lines.
+    mean_line:    maximum mean line length, in characters.
+    longest_line: maximum line length.
+    longest_data_line: replaces these two in languages with naturally long lines.
+    letters:      minimum fraction of characters that are letters.
+    encoded_run:  maximum length of one run of base64, hexadecimal or "\\u1234" escapes.
+    encoded:      maximum fraction of the file in such runs.
+    data_lines:   maximum number of lines of text, JSON and YAML.
+    html:         minimum number of visible characters of HTML.
+    html_share:   minimum fraction of visible characters in the HTML source.
     """
 
     lines: int = 100_000
@@ -70,47 +73,47 @@ def is_source(document: Document) -> bool:
 
 
 def code(settings: CodeSettings) -> Step:
-    """The step of these settings."""
+    """Drop generated, minified and data files (StarCoder2, arXiv 2402.19173, section 3.2)."""
 
     def step(batch: DocumentBatch) -> None:
         letters, digits = _count(batch, LETTER), _count(batch, NUMBER)
-        said = [
-            _fault(document, letters[place], digits[place], settings) if is_source(document) else None
+        faults = {
+            place: fault
             for place, document in enumerate(batch.documents)
-        ]
-        found = {place: fault for place, fault in enumerate(said) if fault}
-        batch.drop(list(found), [reason for reason, _ in found.values()], [detail for _, detail in found.values()])
+            if is_source(document) and (fault := _fault(document, letters[place], digits[place], settings))
+        }
+        batch.drop(list(faults), [reason for reason, _ in faults.values()], [detail for _, detail in faults.values()])
 
     return step
 
 
 def _count(batch: DocumentBatch, kind: int) -> list[int]:
-    """How many characters of a kind each document has."""
+    """The number of characters of a class in each document."""
     characters = characters_of(batch)
     of_kind = (kinds()[np.minimum(characters.codes, LAST)] & kind) != 0
     return range_sums(of_kind, characters.starts, characters.stops).tolist()
 
 
 def _fault(document: Document, letters: int, digits: int, settings: CodeSettings) -> tuple[str, str] | None:
-    """Why a file is not to be kept, and the figure or the words that say so."""
+    """The reason to drop a file, with the figure or the words as detail; None to keep it."""
     text, language = document.text, document.meta["language"]
     name = PurePosixPath(document.meta["path"]).name
     if _MINIFIED_NAME.search(name):
         return "minified", name
     if _GENERATED_NAME.search(name):
         return "generated", name
-    if told := _GENERATED.search("\n".join(text[:_TOP_CHARACTERS].split("\n")[:_TOP_LINES])):
-        return "generated", told[0]
+    if notice := _GENERATED.search("\n".join(text[:_TOP_CHARACTERS].split("\n")[:_TOP_LINES])):
+        return "generated", notice[0]
     lines = text.splitlines() or [""]
     longest = max(map(len, lines))
     if len(lines) > settings.lines:
         return "too many lines", str(len(lines))
     if language in DATA and len(lines) > settings.data_lines:
-        return "too many lines of data", str(len(lines))
+        return "too many data lines", str(len(lines))
     if longest > (settings.longest_data_line if language in LONG_LINES else settings.longest_line):
-        return "a line too long", str(longest)
+        return "line too long", str(longest)
     if language not in LONG_LINES and len(text) / len(lines) > settings.mean_line:
-        return "lines too long", f"{len(text) / len(lines):.4g}"
+        return "mean line too long", f"{len(text) / len(lines):.4g}"
     share = (letters + digits * (language in DIGITS_COUNT)) / max(1, len(text))
     if share < settings.letters:
         return "too few letters", f"{share:.4g}"
@@ -125,7 +128,7 @@ def _encoded(text: str, settings: CodeSettings) -> tuple[str, str] | None:
         covered += max(0, end - max(begin, reached))
         reached = max(reached, end)
     if longest > settings.encoded_run or covered > settings.encoded * len(text):
-        return "encoded data", f"{covered} of {len(text)} characters, {longest} at once"
+        return "encoded data", f"{covered} of {len(text)} characters, longest run {longest}"
     return None
 
 

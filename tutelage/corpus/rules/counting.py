@@ -1,4 +1,4 @@
-"""Compiled counting of what repeats within each of many texts. Imported late, as `tutelage.corpus.kernels` is."""
+"""Compiled loops that count repetition within each text. Imported lazily, as `tutelage.corpus.kernels` is."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _room(firsts: np.ndarray, lasts: np.ndarray) -> int:
 
 @njit(cache=True, inline="always")
 def _slot(value: Any, keys: np.ndarray, rounds: np.ndarray, this_round: int, mask: Any) -> Any:
-    """Where a value stands in a table, or the free place for it; places of earlier rounds are free."""
+    """The slot of a value in a hash table, or the free slot for it. Slots of earlier rounds are free."""
     place = ((value * _MULTIPLIER) >> _SHIFT) & mask
     while rounds[place] == this_round and keys[place] != value:
         place = (place + np.uint64(1)) & mask
@@ -34,10 +34,10 @@ def _slot(value: Any, keys: np.ndarray, rounds: np.ndarray, this_round: int, mas
 
 @njit(cache=True)
 def repeats(
-    hashes: np.ndarray, lengths: np.ndarray, firsts: np.ndarray, lasts: np.ndarray, first_free: bool
+    hashes: np.ndarray, lengths: np.ndarray, firsts: np.ndarray, lasts: np.ndarray, exclude_first: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """How many items of each range stand in it more than once, int64[N], and their characters, int64[N]. With
-    `first_free` the first of each does not count."""
+    """Per range, the number of items that occur in it more than once, int64[N], and their characters, int64[N]. With
+    `exclude_first` the first copy of each does not count."""
     count, characters = np.zeros(len(firsts), np.int64), np.zeros(len(firsts), np.int64)
     room = _room(firsts, lasts)
     keys, rounds, places = np.empty(room, np.uint64), np.zeros(room, np.int32), np.empty(room, np.int64)
@@ -50,7 +50,7 @@ def repeats(
                 continue
             count[text] += 1
             characters[text] += lengths[at]
-            if not first_free and places[slot] >= 0:
+            if not exclude_first and places[slot] >= 0:
                 count[text] += 1
                 characters[text] += lengths[places[slot]]
                 places[slot] = -1
@@ -66,19 +66,19 @@ def repetition(
     wholes: np.ndarray,
     tops: np.ndarray,
     duplicates: np.ndarray,
-    first_free: bool,
+    exclude_first: bool,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The first limit on repeated runs of words that each text breaks.
+    """The first limit on repeated n-grams of words that each text breaks.
 
-    wholes:     int64[N], the characters that shares are of.
-    tops:       float64[A, 2], rows (n, limit) on the share in the most frequent run of n words.
-    duplicates: float64[B, 2], rows (n, limit) on the share in all runs of n words that stand there more than once.
-    first_free: the first of each run does not count, nor do runs that begin inside one that was counted; a most
-                frequent run counts as often as it stands there, with the spaces between its words, even where that is
-                once. Otherwise every copy counts, and each word once.
+    wholes:     int64[N], the number of characters that fractions refer to.
+    tops:       float64[A, 2], rows (n, limit) for the fraction in the most frequent n-gram.
+    duplicates: float64[B, 2], rows (n, limit) for the fraction in all n-grams that occur more than once.
+    exclude_first: the first copy of an n-gram does not count, nor do n-grams that begin inside a counted one; the most
+                frequent n-gram counts once per occurrence, with the spaces between its words, even if it occurs once.
+                Otherwise every copy counts, and each word once.
 
     Returns:
-        int64[N], the number of the limit, those of `tops` first, -1 where none is broken; float64[N], the share.
+        int64[N], index of the broken limit, those of `tops` first, -1 if none; float64[N], the fraction.
     """
     broken, shares = np.full(len(firsts), -1), np.zeros(len(firsts), np.float64)
     room = _room(firsts, lasts)
@@ -105,7 +105,7 @@ def repetition(
                 continue
             this_round += 1
             made = words - width + 1
-            if first_free and not is_top:
+            if exclude_first and not is_top:
                 repeated = _skipping(runs, lengths, first, made, width, keys, rounds, this_round, mask)
             else:
                 for at in range(made):
@@ -114,7 +114,7 @@ def repetition(
                         rounds[slot], keys[slot], counts[slot] = this_round, runs[at], 0
                     counts[slot] += 1
                     slots[at] = slot
-                repeated = _counted(lengths, first, made, width, slots, counts, covered, is_top, first_free)
+                repeated = _counted(lengths, first, made, width, slots, counts, covered, is_top, exclude_first)
             if repeated / wholes[text] > most_share:
                 broken[text], shares[text] = limit, repeated / wholes[text]
                 break
@@ -157,15 +157,15 @@ def _counted(
     counts: np.ndarray,
     covered: np.ndarray,
     is_top: bool,
-    first_free: bool,
+    exclude_first: bool,
 ) -> int:
-    """Characters in the most frequent run (`is_top`) or in all that stand there twice, by the counts of all runs."""
+    """Characters in the most frequent n-gram (`is_top`), or in all that occur twice, from the counts of all n-grams."""
     best = 0
     for at in range(1, made):
         if counts[slots[at]] > counts[slots[best]]:
             best = at
     often = counts[slots[best]]
-    if is_top and first_free:
+    if is_top and exclude_first:
         characters = width - 1
         for word in range(best, best + width):
             characters += lengths[first + word]

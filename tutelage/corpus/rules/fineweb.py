@@ -1,4 +1,4 @@
-"""The rules that FineWeb added to Gopher's and C4's (Penedo et al. 2024, arXiv 2406.17557, section 3.6)."""
+"""The filters that FineWeb added to those of Gopher and C4 (Penedo et al. 2024, arXiv 2406.17557, section 3.6)."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tutelage.corpus.words import LineKind, WordKind, lines_of, words_of
 
 
 class FineWebSettings(Settings, frozen=True, kw_only=True):
-    """Documents of lists, menus and fragments are dropped; lines are those that are not blank. None switches one off.
+    """Drops lists, menus and fragments. Only non-blank lines count. None disables a limit.
 
-    closed_lines:        at least this share of the lines ends with a mark that ends a sentence, as "." does.
-    repeated_characters: at most this share of the characters is in lines that stood there before.
-    short_line:          a line of at most so many characters is short, and
-    short_lines:         at most this share of the lines is.
-    newlines:            at most so many line ends a word.
-    words:               what a word is: "spaces", or "tokens" as datatrove counts.
-    line_kind:           what a line is: "trimmed", or "raw" as datatrove takes it.
-    limits_drop:         whether a document at a limit, not over it, is dropped too.
+    closed_lines:        minimum fraction of lines that end with sentence-final punctuation.
+    repeated_characters: maximum fraction of characters in repeated lines.
+    short_line:          a line of at most this many characters is short.
+    short_lines:         maximum fraction of short lines.
+    newlines:            maximum number of newlines per word.
+    words:               "spaces" splits at white space; "tokens" as datatrove counts.
+    line_kind:           "trimmed", or "raw" as datatrove splits lines.
+    limits_drop:         whether a document exactly at a limit is dropped too.
     """
 
     closed_lines: float | None
@@ -35,8 +35,8 @@ class FineWebSettings(Settings, frozen=True, kw_only=True):
 
 
 class FineWebPaperSettings(FineWebSettings, tag="fineweb_paper", tag_field="kind", frozen=True, kw_only=True):
-    """As the paper has it: lines ending in punctuation <= 12%, characters in repeated lines >= 10%, lines shorter than
-    30 characters >= 67%."""
+    """The thresholds of the paper: drop at lines ending in punctuation <= 12%, characters in repeated lines >= 10%,
+    lines shorter than 30 characters >= 67%."""
 
     closed_lines: float | None = 0.12
     repeated_characters: float | None = 0.1
@@ -49,7 +49,7 @@ class FineWebPaperSettings(FineWebSettings, tag="fineweb_paper", tag_field="kind
 
 
 class FineWebCodeSettings(FineWebSettings, tag="fineweb_code", tag_field="kind", frozen=True, kw_only=True):
-    """As the code has it that FineWeb was made with (datatrove's FineWebQualityFilter)."""
+    """The thresholds of the code that made FineWeb (datatrove, FineWebQualityFilter)."""
 
     closed_lines: float | None = 0.12
     repeated_characters: float | None = 0.01
@@ -62,7 +62,7 @@ class FineWebCodeSettings(FineWebSettings, tag="fineweb_code", tag_field="kind",
 
 
 def fineweb(settings: FineWebSettings) -> Step:
-    """The step of these settings."""
+    """Apply the FineWeb quality filter (arXiv 2406.17557, section 3.6; datatrove, FineWebQualityFilter)."""
 
     def over(reason: str, figures: np.ndarray, limit: float | None) -> Check:
         if limit is None or not settings.limits_drop:
@@ -93,7 +93,9 @@ def fineweb(settings: FineWebSettings) -> Step:
             over("text in repeated lines", share_repeated, settings.repeated_characters),
         ]
         if settings.newlines is not None:
-            checks.append(over("a list", shares(newlines, words_of(batch, settings.words).counts), settings.newlines))
+            checks.append(
+                over("too many newlines", shares(newlines, words_of(batch, settings.words).counts), settings.newlines)
+            )
         drop_broken(batch, checks)
 
     return step

@@ -1,4 +1,4 @@
-"""The rules of Gopher's MassiveText: quality and repetition (Rae et al. 2021, arXiv 2112.11446, A.1 and table A1)."""
+"""The quality and repetition filters of Gopher's MassiveText (Rae et al. 2021, arXiv 2112.11446, A.1 and table A1)."""
 
 from __future__ import annotations
 
@@ -22,24 +22,23 @@ from tutelage.corpus.words import (
     words_of,
 )
 
-# "every-copy": all that stands there more than once counts, each word once (DCLM reads the paper so).
-# "first-free": the first copy does not count (datatrove, with which FineWeb was made).
-Counting = Literal["every-copy", "first-free"]
+# "all_copies": every copy of a repeated run counts, each word once (DCLM reads the paper so).
+# "exclude_first_copy": the first copy does not count (datatrove, which made FineWeb).
+Counting = Literal["all_copies", "exclude_first_copy"]
 
 
 class GopherQualitySettings(Settings, tag="gopher_quality", tag_field="kind", frozen=True, kw_only=True):
-    """Documents that do not read like prose are dropped. All limits are those of Rae et al. 2021, A.1; None switches
-    one off.
+    """Drops documents that are not prose. Defaults are those of Rae et al. 2021, A.1; None disables a limit.
 
-    words:        what a word is: "spaces" as in the paper, "tokens" as datatrove counts.
-    min_words, max_words: in the document, without those that are punctuation and symbols only.
-    min_length, max_length: the mean length of those words, in characters.
-    hashes:       at most so many "#" a word.
-    ellipses:     at most so many "..." and "…" a word.
-    bullet_lines: at most this share of the lines that are not blank starts with one of `bullets`.
-    ellipsis_lines: at most this share of them ends with an ellipsis.
-    letters:      at least this share of the words has a letter.
-    stop_words, min_stop_words: at least so many different ones of these words, as they are spelled.
+    words:          "spaces" splits at white space as in the paper; "tokens" as datatrove counts.
+    min_words, max_words: number of words, without those of punctuation and symbols only.
+    min_length, max_length: mean length of those words, in characters.
+    hashes:         maximum number of "#" per word.
+    ellipses:       maximum number of "..." and "…" per word.
+    bullet_lines:   maximum fraction of non-blank lines that start with one of `bullets`.
+    ellipsis_lines: maximum fraction of non-blank lines that end with an ellipsis.
+    letters:        minimum fraction of words with a letter.
+    stop_words, min_stop_words: minimum number of distinct stop words (case-sensitive).
     """
 
     words: WordKind = "spaces"
@@ -58,7 +57,7 @@ class GopherQualitySettings(Settings, tag="gopher_quality", tag_field="kind", fr
 
 
 def gopher_quality(settings: GopherQualitySettings) -> Step:
-    """The step of these settings."""
+    """Apply the Gopher quality filter (Rae et al. 2021, arXiv 2112.11446, A.1)."""
     wanted = word_hashes(settings.stop_words)
     bullets = np.array([ord(character) for character in settings.bullets], np.uint32)
 
@@ -82,7 +81,7 @@ def gopher_quality(settings: GopherQualitySettings) -> Step:
                 above("too many ellipses", shares(ellipses, words.counts), settings.ellipses),
                 above("mostly bullet points", shares(lines.sum(bulleted), lines.counts), settings.bullet_lines),
                 above(
-                    "lines cut short",
+                    "lines ending in an ellipsis",
                     shares(lines.sum(cut_short), lines.counts),
                     settings.ellipsis_lines,
                 ),
@@ -95,30 +94,29 @@ def gopher_quality(settings: GopherQualitySettings) -> Step:
 
 
 def _distinct(words: Words, wanted: np.ndarray) -> np.ndarray:
-    """How many different ones of the wanted words each text has, int64[N]."""
+    """The number of distinct wanted words in each text, int64[N]."""
     counts = np.zeros(len(words.firsts), np.int64)
-    for one in wanted:
-        counts += words.sum(words.hashes == one) > 0
+    for word in wanted:
+        counts += words.sum(words.hashes == word) > 0
     return counts
 
 
 class GopherRepetitionSettings(Settings, tag="gopher_repetition", tag_field="kind", frozen=True, kw_only=True):
-    """Documents that repeat themselves are dropped. All limits are those of Rae et al. 2021, table A1; None switches
-    one off.
+    """Drops repetitive documents. Defaults are those of Rae et al. 2021, table A1; None disables a limit.
 
-    words:    what a word is: "spaces" as in the paper, "tokens" as datatrove counts.
-    line_kind: what a line is: "trimmed", or "raw" as datatrove takes it.
-    counting: "every-copy": all that stands there twice counts, shares are of the characters of all words.
-              "first-free": first copies do not count, shares are of all characters, white space too.
-    lines, paragraphs: at most this share of the lines, or paragraphs, are repeated.
-    line_characters, paragraph_characters: at most this share of the characters is in repeated ones.
-    top_runs: n -> at most this share of the characters is in the most frequent run of n words.
-    runs:     n -> at most this share of the characters is in repeated runs of n words.
+    words:     "spaces" splits at white space as in the paper; "tokens" as datatrove counts.
+    line_kind: "trimmed", or "raw" as datatrove splits lines.
+    counting:  "all_copies": every copy counts; fractions are of the characters of all words.
+               "exclude_first_copy": first copies do not count; fractions are of all characters, with white space.
+    lines, paragraphs: maximum fraction of repeated lines, or paragraphs.
+    line_characters, paragraph_characters: maximum fraction of characters in them.
+    top_runs:  n -> maximum fraction of characters in the most frequent n-gram of words.
+    runs:      n -> maximum fraction of characters in repeated n-grams of words.
     """
 
     words: WordKind = "spaces"
     line_kind: LineKind = "trimmed"
-    counting: Counting = "every-copy"
+    counting: Counting = "all_copies"
     lines: float | None = 0.3
     paragraphs: float | None = 0.3
     line_characters: float | None = 0.2
@@ -131,12 +129,12 @@ class GopherRepetitionSettings(Settings, tag="gopher_repetition", tag_field="kin
     def __post_init__(self) -> None:
         widths = [*sorted(self.top_runs), *sorted(self.runs)]
         if widths != sorted(widths) or (widths and widths[0] < 1):
-            raise SettingsError("the runs of top_runs must be shorter than those of runs, and all at least one word")
+            raise SettingsError("the n-grams of top_runs must be shorter than those of runs, and at least one word")
 
 
 def gopher_repetition(settings: GopherRepetitionSettings) -> Step:
-    """The step of these settings."""
-    first_free = settings.counting == "first-free"
+    """Apply the Gopher repetition filter (Rae et al. 2021, arXiv 2112.11446, table A1)."""
+    exclude_first = settings.counting == "exclude_first_copy"
     tops, runs = _table(settings.top_runs), _table(settings.runs)
     reasons = [f"most frequent {n}-gram" for n in sorted(settings.top_runs)]
     reasons += [f"repeated {n}-grams" for n in sorted(settings.runs)]
@@ -146,9 +144,9 @@ def gopher_repetition(settings: GopherRepetitionSettings) -> Step:
 
         lines = lines_of(batch, settings.line_kind)
         hashes, lengths, firsts, lasts = paragraphs(lines)
-        again, characters = repeats(hashes, lengths, firsts, lasts, first_free)
-        line_again, line_characters = repeats(lines.hashes, lines.lengths, lines.firsts, lines.lasts, first_free)
-        wholes = characters_of(batch).lengths if first_free else lines.sum(lines.lengths)
+        again, characters = repeats(hashes, lengths, firsts, lasts, exclude_first)
+        line_again, line_characters = repeats(lines.hashes, lines.lengths, lines.firsts, lines.lasts, exclude_first)
+        wholes = characters_of(batch).lengths if exclude_first else lines.sum(lines.lengths)
         drop_broken(
             batch,
             [
@@ -158,31 +156,31 @@ def gopher_repetition(settings: GopherRepetitionSettings) -> Step:
                 above("text in repeated lines", shares(line_characters, wholes), settings.line_characters),
             ],
         )
-        _drop_repeated_runs(batch, settings.words, tops, runs, first_free, reasons)
+        _drop_repeated_runs(batch, settings.words, tops, runs, exclude_first, reasons)
 
     return step
 
 
 def _drop_repeated_runs(
-    batch: DocumentBatch, kind: WordKind, tops: np.ndarray, runs: np.ndarray, first_free: bool, reasons: list[str]
+    batch: DocumentBatch, kind: WordKind, tops: np.ndarray, runs: np.ndarray, exclude_first: bool, reasons: list[str]
 ) -> None:
     from tutelage.corpus.rules.counting import repetition
 
     words = words_of(batch, kind)
-    wholes = characters_of(batch).lengths if first_free else words.sum(words.lengths)
+    wholes = characters_of(batch).lengths if exclude_first else words.sum(words.lengths)
     broken, share = repetition(
-        words.hashes, words.lengths, words.firsts, words.lasts, wholes, tops, runs, first_free
+        words.hashes, words.lengths, words.firsts, words.lasts, wholes, tops, runs, exclude_first
     )  # fmt: skip
     gone = np.flatnonzero(broken >= 0)
     batch.drop(gone, [reasons[i] for i in broken[gone].tolist()], [f"{figure:.4g}" for figure in share[gone].tolist()])
 
 
 def paragraphs(lines: Lines) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Lines without a blank line between them as one: hashes uint64[P], characters int64[P], the range of each text's
-    paragraphs int64[N] twice."""
+    """Join lines without a blank line between them. Returns hashes uint64[P], characters int64[P], and the range of
+    each text's paragraphs: first and last, int64[N] each."""
     begins = np.flatnonzero(lines.apart)
     ends = np.append(begins[1:], len(lines.apart))
-    # A polynomial in the lines of each paragraph, so that their order counts.
+    # A polynomial over the line hashes, so that the order of the lines matters.
     place = np.arange(len(lines.apart)) - np.repeat(begins, ends - begins)
     powers = np.full(int(place.max(initial=0)) + 1, 0x9E3779B97F4A7C15, np.uint64)
     powers[0] = 1

@@ -1,4 +1,4 @@
-"""Documents too short or too long."""
+"""Filter by document length."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from tutelage.corpus.words import characters_of
 
 
 class LengthSettings(Settings, tag="length", tag_field="kind", frozen=True, kw_only=True):
-    """A document must have from `shortest` to `longest` characters. CCNet drops what has fewer than 300 (Wenzek et al.
-    2019)."""
+    """Keeps documents of `shortest` to `longest` characters. CCNet drops those below 300 (Wenzek et al. 2019)."""
 
     shortest: int | None = None
     longest: int | None = None
@@ -21,7 +20,7 @@ class LengthSettings(Settings, tag="length", tag_field="kind", frozen=True, kw_o
 
 
 def length(settings: LengthSettings) -> Step:
-    """The step of these settings."""
+    """Drop documents that are too short or too long."""
 
     def step(batch: DocumentBatch) -> None:
         characters = characters_of(batch).lengths

@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from rich.console import Console
 
 from tutelage.cli import main
-from tutelage.cli.curating import print_funnel, print_mix
+from tutelage.cli.curate import print_funnel, print_mix
 
 SIZES = {"documents": 123_456_789, "words": 123_456_789_012, "bytes": 1_234_567_890_123}
 REASON = "characters in duplicated paragraphs above 0.2"
@@ -25,20 +25,20 @@ def shown(show: object, what: dict[str, object]) -> str:
 
 
 def test_a_funnel_cuts_nothing_off_in_eighty_columns() -> None:
-    account = {"step": "repetition", "read": SIZES, "out": SIZES, "dropped": {REASON: {"sizes": SIZES}}}
-    text = shown(print_funnel, {"name": "fineweb", "accounts": [account]})
+    step = {"step": "repetition", "input": SIZES, "output": SIZES, "dropped": {REASON: {"sizes": SIZES}}}
+    text = shown(print_funnel, {"name": "fineweb", "steps": [step]})
     assert "…" not in text
     assert text.count("123,456,789100.0%123,456,789,0121,234,567,890,123") == 3
 
 
 def test_a_mix_cuts_nothing_off_in_eighty_columns() -> None:
-    row = {"documents": 123_456_789, "tokens": 123_456_789_012, "share": 0.5, "share_wanted": 0.4, "epochs": 1.234}
+    row = {"documents": 123_456_789, "tokens": 123_456_789_012, "share": 0.5, "target_share": 0.4, "epochs": 1.234}
     text = shown(print_mix, {"name": "mix", "unit": "tokens", "warnings": [], "mix": {"a-source-of-a-long-name": row}})
     assert "…" not in text
     assert "123,456,789123,456,789,01250.0%40.0%1.23" in text
 
 
-def test_it_is_said_how_many_of_the_dropped_are_shown(tmp_path: Path) -> None:
+def test_the_number_of_dropped_documents_shown_is_printed(tmp_path: Path) -> None:
     texts = ["short"] * 5 + ["a text that is long enough to be kept"] * 2
     (tmp_path / "in.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     recipe = tmp_path / "c.toml"
@@ -47,6 +47,6 @@ def test_it_is_said_how_many_of_the_dropped_are_shown(tmp_path: Path) -> None:
     made = CliRunner().invoke(main, ["curate", str(recipe), f"out={out}", "--json"])
     assert made.exit_code == 0, made.output
     some = CliRunner().invoke(main, ["look", str(out)]).stdout
-    assert some.endswith("3 of 5 dropped documents, at most 3 for each reason; --rows shows more\n")
+    assert some.endswith("3 of 5 dropped documents, at most 3 per reason; --rows shows more\n")
     every = CliRunner().invoke(main, ["look", str(out), "--rows", "9"]).stdout
-    assert every.endswith("5 of 5 dropped documents, at most 9 for each reason\n")
+    assert every.endswith("5 of 5 dropped documents, at most 9 per reason\n")

@@ -1,0 +1,159 @@
+"""The `curate` command, and what `look` shows of a curated corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tutelage.cli.command import verb
+from tutelage.cli.options import RECIPE, SETTINGS
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+@click.command(short_help="Curate a pre-training corpus from raw files.")
+@RECIPE
+@SETTINGS
+@verb
+def curate(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
+    """Curate a training corpus from raw files by the steps of a recipe; or mix corpora, if the recipe has [sources]. An
+    interrupted curation resumes per shard.
+
+    DIR defaults to corpora/NAME, by the name of the recipe. Any other setting of the recipe can be overridden by its
+    dotted name, such as input='warcs/*.warc.gz'.
+    """
+    from rich.console import Console
+
+    from tutelage.config import read_toml
+    from tutelage.corpus.curation import load_curation
+    from tutelage.corpus.funnel_page import CARD, PAGE, write_pages
+    from tutelage.corpus.pipeline import curate
+
+    outs = [setting.removeprefix("out=") for setting in settings if setting.startswith("out=")]
+    if "" in outs:
+        raise ValueError("out= is empty; write out=DIR, such as out=corpus")
+    overrides = [setting for setting in settings if not setting.startswith("out=")]
+    if "sources" in read_toml(recipe):
+        return _mix(recipe, overrides, outs, as_json)
+    curation = load_curation(recipe, overrides)
+    out = _folder(outs, curation.name)
+    result = curate(curation, out)
+    write_pages(out)
+    if not as_json:
+        print_funnel(result, Console())
+        click.echo(f"report (funnel, samples of dropped documents): {out / PAGE}")
+        click.echo(f"dataset card: {out / CARD}")
+    return result
+
+
+def _folder(outs: list[str], name: str) -> Path:
+    return Path(outs[-1]) if outs else Path("corpora") / name
+
+
+def _mix(path: Path, overrides: list[str], outs: list[str], as_json: bool) -> Any:
+    from rich.console import Console
+
+    from tutelage.corpus.mix import load_mix, mix
+
+    recipe = load_mix(path, overrides)
+    results = mix(recipe, _folder(outs, recipe.name))
+    if not as_json:
+        for result in results.values():
+            print_mix(result, Console())
+    return results
+
+
+def _table(title: str, first: str, others: tuple[str, ...]) -> Table:
+    """A table whose first column wraps in a narrow terminal, while the figures do not."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title=escape(title), title_justify="left")
+    table.add_column(first, overflow="fold")
+    for heading in others:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def print_mix(result: dict[str, Any], console: Console) -> None:
+    """Print the sources of a mix with their share and epochs."""
+    from rich.markup import escape
+
+    table = _table(result["name"], "source", ("documents", result["unit"], "share", "target", "epochs"))
+    for source, row in result["mix"].items():
+        counts = (f"{row['documents']:,}", f"{row[result['unit']]:,}")
+        table.add_row(
+            escape(source), *counts, f"{row['share']:.1%}", f"{row['target_share']:.1%}", f"{row['epochs']:.2f}"
+        )
+    console.print(table)
+    _print_warnings(result, console)
+
+
+def print_funnel(result: dict[str, Any], console: Console) -> None:
+    """Print the output of every step, and the reasons for which it dropped documents, most documents first."""
+    from rich.markup import escape
+
+    table = _table(result["name"], "", ("documents", "share", "words", "bytes"))
+    steps = result["steps"]
+    total = max(steps[0]["input"]["documents"], 1) if steps else 1
+
+    def add_row(name: str, sizes: dict[str, int], style: str = "") -> None:
+        share = f"{sizes['documents'] / total:.1%}"
+        cells = (f"{sizes['documents']:,}", share, f"{sizes['words']:,}", f"{sizes['bytes']:,}")
+        table.add_row(escape(name), *cells, style=style)
+
+    for number, step in enumerate(steps):
+        if number == 0:
+            add_row("read", step["input"])
+        add_row(step["step"], step["output"], "bold")
+        for reason, dropped in sorted(step["dropped"].items(), key=lambda item: -item[1]["sizes"]["documents"]):
+            add_row(f"  - {reason}", dropped["sizes"], "dim")
+    console.print(table)
+
+
+def _print_warnings(result: dict[str, Any], console: Console) -> None:
+    for warning in result["warnings"]:
+        console.print(f"warning: {warning}", style="yellow", highlight=False)
+
+
+def _shown_of(result: dict[str, Any], samples: list[dict[str, Any]], count: int) -> str:
+    """How many of the dropped documents are shown."""
+    counts = [dropped["sizes"]["documents"] for step in result["steps"] for dropped in step["dropped"].values()]
+    more = "; --rows shows more" if any(documents > count for documents in counts) else ""
+    return f"{len(samples):,} of {sum(counts):,} dropped documents, at most {count:,} per reason{more}"
+
+
+def show_corpus(target: Path, count: int, html: Path | None, as_json: bool) -> Any:
+    """Show the funnel of a curated corpus, and the first `count` dropped documents per step and reason."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from tutelage.corpus.funnel_page import corpus_page, sample_dropped
+    from tutelage.corpus.shards import corpus_result
+    from tutelage.files import write_text
+
+    result = corpus_result(target)
+    if "mix" in result:
+        if html is not None:
+            raise ValueError(f"{target} is a mix, which has no page; omit --html")
+        if not as_json:
+            print_mix(result, Console())
+        return result
+    samples = sample_dropped(target, count)
+    if html is not None:
+        write_text(html, corpus_page(result, samples))
+        click.echo(f"report (funnel, samples of dropped documents): {html}")
+    elif not as_json:
+        console = Console()
+        print_funnel(result, console)
+        _print_warnings(result, console)
+        for row in samples:
+            detail = f" ({row['detail']})" if row["detail"] else ""
+            console.print(f"\n{row['step']}: {row['reason']}{detail}  {row['id']}", style="bold", markup=False)
+            console.print(Text(row["text"][:600]))
+        console.print(f"\n{_shown_of(result, samples, count)}", highlight=False)
+    return result | {"samples": samples}
