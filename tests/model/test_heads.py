@@ -103,7 +103,7 @@ print(peak_rss_bytes() - before, 4 * vocab * chunk_positions(vocab), 4 * vocab *
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak is not counted alike")
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 def test_pain_16_a_vocabulary_of_128_thousand_takes_three_chunks_of_memory(dtype: str) -> None:
     """Forward and backward over 4,096 positions, whose logits would be two gigabytes, in a process of its own."""
     done = subprocess.run([sys.executable, "-c", PEAK, dtype], capture_output=True, check=True)

@@ -130,7 +130,7 @@ def steps(out: Path, stage: str) -> list[int]:
     return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", [pytest.param("adamw", marks=pytest.mark.slow), "muon"])
 def test_pain_12_killed_at_random_moments_and_resumed_is_never_killed_bit_for_bit(
     optimizer: str, uninterrupted: Runs, tmp_path: Path
 ) -> None:
