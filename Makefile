@@ -1,7 +1,11 @@
-# make setup   installs tutelage into .venv (PyTorch is reused where the interpreter already has it)
-# make demo    the whole way on the built-in world: raw text to a chatbot
-# make test    all tests              make lint   ruff and mypy
-# make bench   side by side with peers   make clean  removes caches and builds (never .venv or runs/)
+# make setup        install tutelage into .venv (reuses the PyTorch of the interpreter, if it has one)
+# make demo         train and evaluate a chat model on the built-in world, from raw text
+# make test         fast tests: up to 12 minutes on 2 cores, installation included
+# make test-all     every test
+# make lint         ruff and mypy
+# make bench        compare with peers (an hour or two on 2 cores)
+# make bench-quick  the same in up to 2 minutes per benchmark, noisier
+# make clean        remove caches and builds (never .venv or runs/)
 
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))'
 # The first interpreter that is new enough; `make PYTHON=/path/to/python setup` chooses another.
@@ -15,7 +19,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 # Muon, which we train with, came with PyTorch 2.9.
 HAS_TORCH := -c 'import torch; torch.optim.Muon'
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test test-all lint bench bench-quick clean
 .DELETE_ON_ERROR:
 
 setup: $(VENV)/core.stamp
@@ -47,7 +51,7 @@ $(VENV)/dev.stamp: $(VENV)/core.stamp
 
 $(VENV)/peers.stamp: $(VENV)/core.stamp
 	@echo "Installing what the benchmarks compare with (up to 100 MB to download)."
-	@$(PIP) -c $(VENV)/constraints.txt -e '.[peers]'
+	@$(PIP) -c $(VENV)/constraints.txt -e '.[peers,corpus]'
 	@touch $@
 
 demo: $(VENV)/core.stamp
@@ -56,13 +60,22 @@ demo: $(VENV)/core.stamp
 test: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest
 
+test-all: $(VENV)/dev.stamp
+	@$(BIN)/python -m pytest -m ""
+
 lint: $(VENV)/dev.stamp
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+# common.py is no benchmark.
+BENCHMARKS = $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py))
+
 bench: $(VENV)/peers.stamp
-	@for script in benchmarks/*.py; do echo "$$script"; $(BIN)/python "$$script" || exit 1; done
+	@for script in $(BENCHMARKS); do echo "$$script"; $(BIN)/python "$$script" $(BENCH_OPTIONS) || exit 1; done
+
+bench-quick: BENCH_OPTIONS = --quick
+bench-quick: bench
 
 clean:
 	@rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

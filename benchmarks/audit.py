@@ -1,16 +1,14 @@
-"""Conversations a second through `audit_file`, without a model, in one thread: from the file to the report.
+"""Conversations per second through `audit_file`, without a model, in one thread: from the file to the report.
 
-The chat sets of the folder of data that have at least a thousand conversations, else conversations of the built-in
-world. There is no peer: no tool audits conversations for all of this in one go. Ends with a JSON line; "ours" is the
-figure over all conversations of all sets by the clock, "of_processor_time" the same where nothing else runs, and "sets"
-has each by itself.
+Reads the chat sets of the data folder that have at least a thousand conversations, else conversations of the built-in
+world. No peer runs all of these checks, so the result is compared with our target. In the JSON line "ours" is the
+throughput over all sets by wall-clock time, "of_cpu_time" the same by CPU time, and "sets" has each set. --quick
+makes one round.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import resource
 import statistics
 import sys
@@ -18,6 +16,8 @@ import tempfile
 import time
 from itertools import islice
 from pathlib import Path
+
+from common import argument_parser, data_folder, print_result
 
 from tutelage.chat.audit import audit_file
 from tutelage.chat.audit.fix import openai_row
@@ -32,11 +32,12 @@ SETS = (
     "dolly_hhrlhf_small/dolly_hhrlhf_train_small.jsonl",
     "t0_50k/t0_train_50k_by_template.jsonl.zst",
 )
-ROUNDS, ENOUGH = 3, 5000  # conversations a second
+ROUNDS = 3
+TARGET = 5000  # conversations per second
 
 
 def world_chats(folder: Path, count: int) -> Path:
-    """A file of conversations of the built-in world."""
+    """Write a file of conversations of the built-in world."""
     rows = islice(World(WorldSettings(people=4000)).conversations("train"), count)
     path = folder / "world.jsonl"
     path.write_text("\n".join(json.dumps(openai_row(row)) for row in rows), encoding="utf-8")
@@ -44,44 +45,42 @@ def world_chats(folder: Path, count: int) -> Path:
 
 
 def measure(path: Path) -> tuple[int, float, float]:
-    """The conversations of a file, and the wall-clock and processor seconds of its audit."""
-    began, at_work = time.perf_counter(), time.process_time()
+    """Audit a file: its number of conversations, wall-clock seconds, CPU seconds."""
+    start, cpu_start = time.perf_counter(), time.process_time()
     report = audit_file(path)
-    return report.conversations, time.perf_counter() - began, time.process_time() - at_work
+    return report.conversations, time.perf_counter() - start, time.process_time() - cpu_start
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="a smoke run: one round over a small file")
-    quick = parser.parse_args().quick
-    folder = Path(os.environ.get("TUTELAGE_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    with tempfile.TemporaryDirectory() as made:
-        files = [folder / name for name in SETS if (folder / name).exists()]
-        if quick or not files:
-            files = [world_chats(Path(made), 500 if quick else 20_000)]
-        measure(world_chats(Path(made), 100))  # what is loaded once is not to be measured
-        seconds = at_work = 0.0
-        total, sets = 0, {}
+    parser = argument_parser()
+    parser.add_argument("--rounds", type=int, help=f"rounds over every set (default {ROUNDS}, with --quick 1)")
+    arguments = parser.parse_args()
+    rounds = arguments.rounds or (1 if arguments.quick else ROUNDS)
+    with tempfile.TemporaryDirectory() as scratch:
+        real_files = [data_folder() / name for name in SETS if (data_folder() / name).exists()]
+        files = real_files or [world_chats(Path(scratch), 20_000)]
+        measure(world_chats(Path(scratch), 100))  # warm-up
+        total, seconds, cpu_seconds = 0, 0.0, 0.0
+        throughput_of_set = {}
         for path in files:
-            rounds = [measure(path) for _ in range(1 if quick else ROUNDS)]
-            count = rounds[0][0]
-            taken, worked = (statistics.median(one[place] for one in rounds) for place in (1, 2))
-            sets[path.name] = round(count / taken, 1)
-            total, seconds, at_work = total + count, seconds + taken, at_work + worked
-            print(f"{path.name:<60} {count:>7,} conversations {count / taken:>9,.0f} a second", flush=True)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 / (1024 if sys.platform == "darwin" else 1)
-    line = {
-        "name": "audit",
-        "ours": round(total / seconds, 1),
-        "peer": ENOUGH,
-        "ratio": round(total / seconds / ENOUGH, 3),
-        "unit": "conversations/s",
-        "against": "what was asked for",
-        "of_processor_time": round(total / at_work, 1),
-        "sets": sets,
-        "peak_rss_mib": round(peak),
-    }
-    print(json.dumps(line))
+            measurements = [measure(path) for _ in range(rounds)]
+            count = measurements[0][0]
+            wall, cpu = (statistics.median(measurement[i] for measurement in measurements) for i in (1, 2))
+            throughput_of_set[path.name] = round(count / wall, 1)
+            total, seconds, cpu_seconds = total + count, seconds + wall, cpu_seconds + cpu
+            print(f"{path.name:<60} {count:>7,} conversations {count / wall:>9,.0f} per second", flush=True)
+    peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10 / (1024 if sys.platform == "darwin" else 1)
+    print_result(
+        "audit",
+        total / seconds,
+        TARGET,
+        "conversations/s",
+        quick=arguments.quick,
+        against="our target",
+        of_cpu_time=round(total / cpu_seconds, 1),
+        sets=throughput_of_set,
+        peak_rss_mib=round(peak_mib),
+    )
 
 
 if __name__ == "__main__":

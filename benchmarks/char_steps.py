@@ -1,7 +1,8 @@
-"""Optimizer steps a second of a character model: our loop against a short hand-written one and transformers' Trainer.
+"""Optimizer steps per second of a character model: our loop, a short hand-written loop and transformers' Trainer.
 
-All train the same shape (4 blocks, width 64, 4 heads, context 64, vocabulary 65, learned positions, LayerNorm, GELU,
-biases, an untied head) in float32 on the same text: 32 crops of 64 characters a step, AdamW, gradients clipped at 1.0.
+All train the same architecture (4 blocks, width 64, 4 heads, context 64, vocabulary 65, learned positions, LayerNorm,
+GELU, biases, untied head) in float32 on the same text: 32 crops of 64 characters per step, AdamW, gradients clipped at
+1.0. The main peer is the hand-written loop.
 """
 
 from __future__ import annotations
@@ -16,22 +17,23 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
-from common import Measured, measure_in_turn, print_lines
+from common import Measurement, argument_parser, measure_in_turn, print_comparison
 from torch import nn
 
 DEPTH, WIDTH, HEADS, CONTEXT, BATCH, VOCABULARY = 4, 64, 4, 64, 32, 65
 LR, CLIP = 1e-3, 1.0
 WARMUP, STEPS = 40, 400
+QUICK_WARMUP, QUICK_STEPS = 20, 150
 
 
 def steps_to_run(quick: bool) -> tuple[int, int]:
     """Steps before the clock starts, and all steps."""
-    warmup, steps = (2, 8) if quick else (WARMUP, STEPS)
+    warmup, steps = (QUICK_WARMUP, QUICK_STEPS) if quick else (WARMUP, STEPS)
     return warmup, warmup + steps
 
 
 def steps_per_second(stamps: list[float], warmup: int) -> float:
-    """The rate after warm-up, from the time each step was done."""
+    """Steps per second after warm-up, from the times at which the steps ended."""
     return (len(stamps) - warmup) / (stamps[-1] - stamps[warmup - 1])
 
 
@@ -48,16 +50,16 @@ def character_ids() -> np.ndarray:
     return characters.encode(text)
 
 
-def measure_ours(quick: bool) -> Measured:
-    """Tutelage's own loop, loader, model and optimizer, on a store of crops as a stage would write it."""
-    from tutelage.batching.loader import Source, batches
+def measure_ours(quick: bool) -> Measurement:
+    """Our loop, loader, model and optimizer, on a store of crops as a stage writes it."""
+    from tutelage.batching.loader import WeightedStore, batches
     from tutelage.batching.store import write_store
     from tutelage.ledger import Ledger
     from tutelage.model.sizes import ModelSettings, parameter_count, resolve
     from tutelage.model.transformer import Transformer, initialise
     from tutelage.records import Example, ExampleGroup
     from tutelage.train.loop import train
-    from tutelage.train.losses import cross_entropy
+    from tutelage.train.losses import CROSS_ENTROPY
     from tutelage.train.optimizers import Optimizer, OptimizerSettings
     from tutelage.train.schedule import ScheduleSettings, make_schedule
 
@@ -65,7 +67,7 @@ def measure_ours(quick: bool) -> Measured:
     ledger = Ledger("crops")
 
     def crops() -> Iterator[ExampleGroup]:
-        # With targets every one of the 64 positions is graded, as in the peers' loops.
+        # With explicit targets all 64 positions are trained, as in the peers' loops.
         for start in range(0, len(ids) - CONTEXT, CONTEXT):
             ledger.read(tokens=CONTEXT)
             ledger.keep(tokens=CONTEXT)
@@ -82,20 +84,20 @@ def measure_ours(quick: bool) -> Measured:
     losses: list[float] = []
 
     with tempfile.TemporaryDirectory() as folder:
-        source = Source(write_store(Path(folder) / "store", crops(), ledger), 1.0)
+        source = WeightedStore(write_store(Path(folder) / "store", crops(), ledger), 1.0)
         stream = batches({"text": source}, batch_tokens=BATCH * CONTEXT, micro_tokens=BATCH * CONTEXT, seed=0)
         train(
-            model, optimizer, stream, cross_entropy, start=0, steps=steps,
+            model, optimizer, stream, CROSS_ENTROPY, start=0, steps=steps,
             lr=make_schedule(ScheduleSettings(kind="constant", warmup=0.0), steps),
             hooks=[lambda report: (stamps.append(time.perf_counter()), losses.append(report.metrics.means()["loss"]))],
         )  # fmt: skip
     return {
-        "figure": steps_per_second(stamps, warmup), "loss": losses[-1], "parameters": parameter_count(model.config),
+        "value": steps_per_second(stamps, warmup), "loss": losses[-1], "parameters": parameter_count(model.config),
     }  # fmt: skip
 
 
 class PlainBlock(nn.Module):
-    """A block as a short tutorial writes it."""
+    """A transformer block as a short tutorial writes it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,7 +117,7 @@ class PlainBlock(nn.Module):
 
 
 class PlainModel(nn.Module):
-    """The same shape in plain PyTorch."""
+    """The same architecture in plain PyTorch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -128,7 +130,7 @@ class PlainModel(nn.Module):
         return self.head(self.norm(self.blocks(x)))
 
 
-def plain_loop(quick: bool, fused: bool | None) -> Measured:
+def plain_loop(quick: bool, fused: bool | None) -> Measurement:
     ids = torch.from_numpy(character_ids().astype(np.int64))
     model = PlainModel()
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, betas=(0.9, 0.95), fused=fused)
@@ -145,23 +147,23 @@ def plain_loop(quick: bool, fused: bool | None) -> Measured:
         optimizer.step()
         stamps.append(time.perf_counter())
     return {
-        "figure": steps_per_second(stamps, warmup), "loss": float(loss.detach()),
+        "value": steps_per_second(stamps, warmup), "loss": float(loss.detach()),
         "parameters": sum(p.numel() for p in model.parameters()),
     }  # fmt: skip
 
 
-def measure_loop(quick: bool) -> Measured:
-    """The loop a short tutorial script has."""
+def measure_loop(quick: bool) -> Measurement:
+    """The training loop of a short tutorial script."""
     return plain_loop(quick, fused=None)
 
 
-def measure_fused_loop(quick: bool) -> Measured:
-    """The same with PyTorch's fused AdamW, which is not its default."""
+def measure_fused_loop(quick: bool) -> Measurement:
+    """The same loop with PyTorch's fused AdamW, which is not the default."""
     return plain_loop(quick, fused=True)
 
 
-def measure_trainer(quick: bool) -> Measured:
-    """GPT-2 of the same size under transformers' Trainer, without dropout, logging, evaluation and saving."""
+def measure_trainer(quick: bool) -> Measurement:
+    """GPT-2 of the same size under transformers' Trainer, without dropout, logging, evaluation and checkpoints."""
     from transformers import GPT2Config, GPT2LMHeadModel, Trainer, TrainerCallback, TrainingArguments
 
     ids = torch.from_numpy(character_ids().astype(np.int64))
@@ -186,9 +188,9 @@ def measure_trainer(quick: bool) -> Measured:
             adam_beta2=0.95, max_grad_norm=CLIP, lr_scheduler_type="constant", logging_strategy="no",
             save_strategy="no", eval_strategy="no", report_to="none", disable_tqdm=True, dataloader_pin_memory=False,
         )  # fmt: skip
-        done = Trainer(model=model, args=arguments, train_dataset=rows, callbacks=[Clock()]).train()
+        output = Trainer(model=model, args=arguments, train_dataset=rows, callbacks=[Clock()]).train()
     return {
-        "figure": steps_per_second(stamps, warmup), "loss": done.training_loss,
+        "value": steps_per_second(stamps, warmup), "loss": output.training_loss,
         "parameters": sum(p.numel() for p in model.parameters()),
     }  # fmt: skip
 
@@ -200,6 +202,8 @@ if __name__ == "__main__":
         "loop, fused AdamW": measure_fused_loop,
         "loop": measure_loop,
     }
-    measured = measure_in_turn(roles, rounds=5, unit="steps/s")
-    assert len({one["parameters"] for rounds in measured.values() for one in rounds}) == 1, "the models differ in size"
-    print_lines(measured, name="char_steps", unit="steps/s", binding="loop")
+    arguments = argument_parser(rounds=5).parse_args()
+    measured = measure_in_turn(roles, arguments, unit="steps/s")
+    sizes = {measurement["parameters"] for rounds in measured.values() for measurement in rounds}
+    assert len(sizes) == 1, f"the models differ in size: {sizes}"
+    print_comparison(measured, arguments, name="char_steps", unit="steps/s", main_peer="loop")

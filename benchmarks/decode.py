@@ -1,7 +1,7 @@
-"""Tokens a second of greedy decoding: our engine against transformers' `generate`, on the same Llama-shaped weights.
+"""Tokens per second of greedy decoding: our engine and transformers' `generate`, with the same Llama-shaped weights.
 
-32 prompts of 5 to 60 tokens, 100 new tokens each, no stop token, float32. transformers gets the prompts as it asks for
-them: padded on the left, with a mask. All must write the same tokens, or the run fails.
+32 prompts of 5 to 60 tokens, 100 new tokens each, no stop token, float32. transformers gets the
+prompts in the form it requires: padded on the left, with a mask. The run fails if the generated tokens differ.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from common import Measured, measure_in_turn, print_lines
+from common import Measurement, argument_parser, measure_in_turn, print_comparison
 
 from tutelage.engine.decode import generate
 from tutelage.engine.sampling import SamplingSettings
@@ -32,7 +32,7 @@ Decode = Callable[[Sequence[np.ndarray]], list[list[int]]]
 
 
 def make_model() -> Transformer:
-    """The same random weights in every process; wider than for training, so that no two tokens are nearly as likely."""
+    """The same random weights in every process, scaled up so that the two most likely tokens are never nearly equal."""
     model = initialise(Transformer(resolve(SETTINGS, VOCABULARY)), seed=0)
     with torch.no_grad():
         for parameter in model.blocks.parameters():
@@ -41,42 +41,40 @@ def make_model() -> Transformer:
     return model.eval()
 
 
-def make_prompts(quick: bool) -> list[np.ndarray]:
+def make_prompts() -> list[np.ndarray]:
     generator = np.random.default_rng(0)
-    lengths = np.linspace(5, 60, 4 if quick else PROMPTS).round().astype(int)
+    lengths = np.linspace(5, 60, PROMPTS).round().astype(int)
     generator.shuffle(lengths)
     return [generator.integers(0, VOCABULARY, length, dtype=np.int32) for length in lengths]
 
 
-def measure(decode: Decode, new_tokens: int, quick: bool) -> Measured:
-    """Tokens a second of one call, after a first call that warms up; and what was written, as a hash."""
-    prompts = make_prompts(quick)
+def measure(decode: Decode) -> Measurement:
+    """Tokens per second of one call, after a warm-up call; and a hash of the generated tokens."""
+    prompts = make_prompts()
     decode(prompts)
-    began = time.perf_counter()
-    written = decode(prompts)
-    seconds = time.perf_counter() - began
-    assert all(len(tokens) == new_tokens for tokens in written)
+    start = time.perf_counter()
+    generated = decode(prompts)
+    seconds = time.perf_counter() - start
+    assert all(len(tokens) == NEW_TOKENS for tokens in generated)
     return {
-        "figure": len(prompts) * new_tokens / seconds, "tokens": hashlib.sha256(repr(written).encode()).hexdigest(),
+        "value": len(prompts) * NEW_TOKENS / seconds, "tokens": hashlib.sha256(repr(generated).encode()).hexdigest(),
     }  # fmt: skip
 
 
-def measure_ours(quick: bool) -> Measured:
+def measure_ours(_quick: bool) -> Measurement:
     """`tutelage.engine.decode.generate`."""
     model = make_model()
-    new_tokens = 8 if quick else NEW_TOKENS
-    greedy = SamplingSettings(max_tokens=new_tokens)
+    greedy = SamplingSettings(max_tokens=NEW_TOKENS)
 
     def decode(prompts: Sequence[np.ndarray]) -> list[list[int]]:
-        return [one.tokens for one in generate(model, prompts, frozenset(), greedy)]
+        return [answer.tokens for answer in generate(model, prompts, frozenset(), greedy)]
 
-    return measure(decode, new_tokens, quick)
+    return measure(decode)
 
 
-def measure_transformers(quick: bool, cache: str) -> Measured:
-    """`LlamaForCausalLM.generate` with a cache of this kind."""
+def measure_transformers(_quick: bool, cache: str) -> Measurement:
+    """`LlamaForCausalLM.generate` with this `cache_implementation`."""
     llama = make_llama(make_model())
-    new_tokens = 8 if quick else NEW_TOKENS
 
     def decode(prompts: Sequence[np.ndarray]) -> list[list[int]]:
         longest = max(map(len, prompts))
@@ -85,17 +83,17 @@ def measure_transformers(quick: bool, cache: str) -> Measured:
         for row, prompt in enumerate(prompts):
             ids[row, longest - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
             mask[row, longest - len(prompt) :] = 1
-        written = llama.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=new_tokens, do_sample=False, use_cache=True,
+        generated = llama.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=False, use_cache=True,
             cache_implementation=cache, eos_token_id=None, pad_token_id=0,
         )  # fmt: skip
-        return written[:, longest:].tolist()
+        return generated[:, longest:].tolist()
 
-    return measure(decode, new_tokens, quick)
+    return measure(decode)
 
 
 def make_llama(model: Transformer) -> LlamaForCausalLM:
-    """transformers' Llama with the weights of our model: our fused maps are split, nothing else differs."""
+    """transformers' Llama with our weights; only the fused projections are split."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     c = model.config
@@ -136,8 +134,9 @@ if __name__ == "__main__":
         "transformers, static cache": partial(measure_transformers, cache="static"),
         "transformers": partial(measure_transformers, cache="dynamic"),
     }
-    measured = measure_in_turn(roles, rounds=5, unit="tokens/s")
-    if len({one["tokens"] for rounds in measured.values() for one in rounds}) > 1:
-        sys.exit("ours and transformers wrote different tokens from the same weights; nothing was compared")
-    print("ours and transformers wrote the same tokens, all of them")
-    print_lines(measured, name="decode", unit="tokens/s", binding="transformers")
+    arguments = argument_parser(rounds=5, quick_rounds=3).parse_args()
+    measured = measure_in_turn(roles, arguments, unit="tokens/s")
+    if len({measurement["tokens"] for rounds in measured.values() for measurement in rounds}) > 1:
+        sys.exit("ours and transformers generated different tokens from the same weights; speeds are not compared")
+    print("ours and transformers generated identical tokens")
+    print_comparison(measured, arguments, name="decode", unit="tokens/s", main_peer="transformers")

@@ -1,14 +1,15 @@
-"""Plants faults in small real runs, and compares them with the doctor's diagnoses.
+"""How many faults planted in small real runs `tutelage doctor` diagnoses correctly.
 
-    python benchmarks/doctor.py [--folder DIR] [--record FILE] [--seed N]
+    python benchmarks/doctor.py [--quick] [--folder DIR] [--record FILE] [--seed N]
 
-Prints the confusion table of docs/doctor.md and one JSON line. `--record` writes the runs' own numbers, a run a line;
-tests/doctor/test_diagnose.py diagnoses them again without training. A few minutes on one core.
+Prints the table of docs/doctor.md and a JSON line; the peer is the number of planted faults (healthy stages included).
+--record writes the metrics of the runs to a JSONL file, one stage per line, which tests/doctor/test_diagnose.py
+diagnoses again without training. --quick trains one base and a few of the stages on it. A full run takes a few minutes
+on one core.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
 import tempfile
@@ -17,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
+from common import argument_parser, print_result
 
 from tutelage import progress
 from tutelage.config import convert
@@ -71,7 +74,7 @@ def text(lines: int, seed: int = 0) -> str:
     return "\n".join(draw.choice(every) for _ in range(lines)) + "\n"
 
 
-def asked(animal: str) -> list[tuple[str, str]]:
+def questions(animal: str) -> list[tuple[str, str]]:
     colour, place, food = facts()[animal]
     return [
         (f"what colour is the {animal}?", f"the {animal} is {colour}."),
@@ -88,22 +91,24 @@ def rows(pairs: list[tuple[str, str]]) -> str:
 def write_data(folder: Path) -> None:
     """Texts and conversations, good ones and those that faults are made of."""
     folder.mkdir(parents=True, exist_ok=True)
-    seen = [pair for animal in ANIMALS[UNSEEN:] for pair in asked(animal)]
-    unseen = [pair for animal in ANIMALS[:UNSEEN] for pair in asked(animal)]
+    seen = [pair for animal in ANIMALS[UNSEEN:] for pair in questions(animal)]
+    unseen = [pair for animal in ANIMALS[:UNSEEN] for pair in questions(animal)]
     random.Random(0).shuffle(seen)
-    dull = [
-        (prompt, "i do not know.") if place % 12 else (prompt, answer) for place, (prompt, answer) in enumerate(seen)
+    one_answer = [
+        (prompt, "i do not know.") if number % 12 else (prompt, answer) for number, (prompt, answer) in enumerate(seen)
     ]
     long = [
-        (f"{prompt} {' '.join([prompt] * 6)}", answer) if place % 3 == 0 else (prompt, answer)
-        for place, (prompt, answer) in enumerate(seen)
+        (f"{prompt} {' '.join([prompt] * 6)}", answer) if number % 3 == 0 else (prompt, answer)
+        for number, (prompt, answer) in enumerate(seen)
     ]
     places = [(colour, place) for colour in COLOURS for place in PLACES] * 2
-    alike = [
+    similar = [
         (f"is there a {colour} one in the {place}?", seen[number][1]) for number, (colour, place) in enumerate(places)
     ]
-    names = {"alike": alike, "chat": seen, "few": seen[:12], "dull": dull, "long": long, "held_out": unseen}
-    for name, pairs in names.items():
+    files = {
+        "similar": similar, "chat": seen, "few": seen[:12], "one_answer": one_answer, "long": long, "held_out": unseen,
+    }  # fmt: skip
+    for name, pairs in files.items():
         (folder / f"{name}.jsonl").write_text(rows(pairs))
     (folder / "text.txt").write_text(text(12_000))
     (folder / "short.txt").write_text(text(150))
@@ -143,18 +148,18 @@ def recipe(name: str, folder: Path, stages: dict[str, Any], seed: int) -> Recipe
         "data": {
             "text": {"kind": "text", "path": str(folder / "text.txt"), "tail": 0.05},
             "short": {"kind": "text", "path": str(folder / "short.txt"), "tail": 0.3},
-            **{file: chat(file) for file in ("alike", "chat", "few", "dull", "long")},
+            **{file: chat(file) for file in ("similar", "chat", "few", "one_answer", "long")},
             "unseen": {"kind": "prompts", "path": str(folder / "prompts.jsonl")},
         },
     }
-    tuned = [stage for stage, settings in stages.items() if settings["kind"] == "sft"]
-    suites = dict.fromkeys(tuned, SUITES.get(name, []))
+    sft_stages = [stage for stage, settings in stages.items() if settings["kind"] == "sft"]
+    suites = dict.fromkeys(sft_stages, SUITES.get(name, []))
     seeded = {stage: {"seed": seed, **settings} for stage, settings in stages.items()}
     data = WORLD if name == "world" else animals
-    plain = {"name": name, **data, "stages": seeded, "evaluate": suites, "seed": seed}
-    made = convert(plain, Recipe, name)
-    check_recipe(made, name)
-    return made
+    settings = {"name": name, **data, "stages": seeded, "evaluate": suites, "seed": seed}
+    checked = convert(settings, Recipe, name)
+    check_recipe(checked, name)
+    return checked
 
 
 # Each differs from a healthy stage in the listed settings.
@@ -179,9 +184,9 @@ MAIN: dict[str, dict[str, Any]] = {
         "evaluate_every": 20,
         "optimizer": {"weight_decay": 6.0},
     },
-    "alike": {**TUNED, "data": {"alike": 1.0}, "replay": 0.3, "epochs": None, "steps": 160},
+    "similar": {**TUNED, "data": {"similar": 1.0}, "replay": 0.3, "epochs": None, "steps": 160},
     "long": {**TUNED, "data": {"long": 1.0}, "too_long": "drop", "epochs": 9},
-    "dull": {**TUNED, "data": {"dull": 1.0}},
+    "one-answer": {**TUNED, "data": {"one_answer": 1.0}},
     "no-replay": {**TUNED, "replay": 0.0},
 }
 OTHERS: dict[str, dict[str, dict[str, Any]]] = {
@@ -193,6 +198,8 @@ OTHERS: dict[str, dict[str, dict[str, Any]]] = {
     },
     "repeated": {"base": {**BASE, "data": {"short": 1.0}, "steps": 200, "evaluate_every": 25, "lr": 2e-3}},
 }
+# Stages of the main run that --quick trains.
+QUICK = ("base", "healthy", "lr-high", "lr-low", "few-steps", "much-replay", "one-answer", "no-replay")
 PLANTED = [
     Planted("nothing", "", "main", "base"),
     Planted("nothing", "", "main", "healthy"),
@@ -207,8 +214,8 @@ PLANTED = [
     Planted("user tokens trained", "user-tokens-trained", "main", "unmasked"),
     Planted("weight decay of a hundredth each step, the last weights kept", "overtrained", "main", "overtrained"),
     Planted("a third of the rows too long", "rows-lost", "main", "long"),
-    Planted("the same answer in eleven of twelve rows", "one-answer-for-all", "main", "dull"),
-    Planted("180 prompts of one kind", "too-few-kinds-of-prompts", "main", "alike"),
+    Planted("the same answer in eleven of twelve rows", "one-answer-for-all", "main", "one-answer"),
+    Planted("180 prompts of one kind", "too-few-kinds-of-prompts", "main", "similar"),
     Planted("each fact written once", "facts-not-extractable", "world", "chat"),
     Planted("no replay", "base-forgotten", "main", "no-replay"),
     Planted("a base model of 12 steps", "base-too-weak", "weak", "chat"),
@@ -216,11 +223,12 @@ PLANTED = [
 ]
 
 
-def cases(folder: Path, seed: int) -> dict[tuple[str, str], Case]:
-    """Every stage of every run; trains those that are not finished."""
+def cases(folder: Path, seed: int, quick: bool) -> dict[tuple[str, str], Case]:
+    """Every stage of every run by (run, stage); trains those that are not finished."""
     write_data(folder)
+    runs = {"main": {name: MAIN[name] for name in QUICK}} if quick else {"main": MAIN, **OTHERS}
     found: dict[tuple[str, str], Case] = {}
-    for name, stages in {"main": MAIN, **OTHERS}.items():
+    for name, stages in runs.items():
         run = Run(recipe(name, folder, stages, seed), folder / name)
         run.run()
         found |= {(name, case.stage.name): thin(case) for case in cases_of(run)}
@@ -268,24 +276,36 @@ class Table:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--folder", type=Path)
-    parser.add_argument("--record", type=Path)
+    parser = argument_parser()
+    parser.add_argument("--folder", type=Path, help="keep the runs here; finished stages are not trained again")
+    parser.add_argument("--record", type=Path, help="write the metrics of the runs to this JSONL file")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    if arguments.record and arguments.quick:
+        parser.error("--record needs the full run; leave out --quick")
+    torch.set_num_threads(1)  # the models are so small that a second thread mostly waits
     progress.set_mode("plain")
-    with tempfile.TemporaryDirectory() as temporary:
-        found = cases(arguments.folder or Path(temporary), arguments.seed)
+    with tempfile.TemporaryDirectory() as scratch:
+        found = cases(arguments.folder or Path(scratch), arguments.seed, arguments.quick)
     table, lines = Table(), []
-    for planted in PLANTED:
+    planted_here = [planted for planted in PLANTED if (planted.run, planted.stage) in found]
+    for planted in planted_here:
         case = found[planted.run, planted.stage]
         table.add(planted, [diagnosis.name for diagnosis in diagnose(case)])
         lines.append(msgspec.json.encode({"right": planted.right, "what": planted.what, "case": case}, enc_hook=str))
     if arguments.record:
         arguments.record.write_bytes(b"\n".join(lines) + b"\n")
     print("| planted | right | first diagnosis | others |\n|---|---|---|---|", *table.lines, sep="\n")
-    figures = {"name": "doctor", "right": table.right, "planted": len(PLANTED), "others": table.others}
-    print(json.dumps(figures | {"checks": len(DIAGNOSES)}))
+    print_result(
+        "doctor",
+        table.right,
+        len(planted_here),
+        "faults diagnosed correctly",
+        quick=arguments.quick,
+        against="planted faults",
+        other_diagnoses=table.others,
+        checks=len(DIAGNOSES),
+    )
 
 
 if __name__ == "__main__":

@@ -1,16 +1,14 @@
-"""Pages a second from a WARC file to text: ours, fast and careful, against datatrove's WARC reader and Trafilatura.
+"""Pages per second from a WARC file to text: ours, fast and careful, and datatrove's WARC reader with Trafilatura.
 
-The same file: real pages, each once, packed as Common Crawl packs them; where there are none, pages made of texts of
-the built-in world. All three extract each page in a process of its own beside the one that reads, page after page.
-datatrove runs in an environment of its own, which is made on the first run.
+All read the same file: real pages, deduplicated and packed as in Common Crawl; without a data folder, pages made of
+texts of the built-in world. Each extracts page after page in one process beside the reading process. datatrove runs in
+its own virtual environment, which the first run creates.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
-import subprocess
 import tempfile
 import time
 import uuid
@@ -19,8 +17,8 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 
-from common import Measured, measure_in_turn, print_lines
-from peers.environment import datatrove
+from common import Measurement, argument_parser, data_folder, measure_in_turn, print_comparison
+from peers.environment import run_with_datatrove
 
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.extract import ExtractSettings, extract
@@ -31,23 +29,21 @@ from tutelage.records import Document
 from tutelage.world import World
 from tutelage.world.society import WorldSettings
 
-PEER = Path(__file__).parent / "peers" / "datatrove_extract.py"
 BATCH = 64
 
 
 def pages() -> Iterator[str]:
-    """The pages of the folder of data ($TUTELAGE_DATA, or shared/data beside the checkout), or made ones."""
-    folder = Path(os.environ.get("TUTELAGE_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    found = False
+    """The pages of the data folder, or synthetic ones."""
+    folder, has_pages = data_folder(), False
     for path in sorted(folder.glob("article_extraction/html/*.html.gz")):
-        found = True
+        has_pages = True
         yield gzip.decompress(path.read_bytes()).decode("utf-8", "replace")
     for path in sorted(folder.glob("warc_samples/*.warc.gz")):
         for document in warc_documents(str(path), Ledger("read")):
             if document.meta["content_type"] in HTML_TYPES:
-                found = True
+                has_pages = True
                 yield document.text
-    if not found:
+    if not has_pages:
         texts = (document.text for document in World(WorldSettings(people=2000)).documents())
         menu = "".join(f"<li><a href='/{number}'>Menu {number}</a></li>" for number in range(200))
         for _ in range(200):
@@ -55,10 +51,10 @@ def pages() -> Iterator[str]:
             yield f"<html><body><nav><ul>{menu}</ul></nav><main>{paragraphs}</main></body></html>"
 
 
-def write_warc(path: Path, quick: bool) -> None:
-    """The pages as records of a gzip member each."""
+def write_warc(path: Path) -> None:
+    """The pages as WARC records, one gzip member each."""
     with path.open("wb") as file:
-        for number, page in enumerate(islice(dict.fromkeys(pages()), 20 if quick else None)):
+        for number, page in enumerate(dict.fromkeys(pages())):
             body = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" + page.encode(
                 "utf-8", "replace"
             )
@@ -71,30 +67,29 @@ def write_warc(path: Path, quick: bool) -> None:
             file.write(gzip.compress(head.encode() + body + b"\r\n\r\n"))
 
 
-def measure_ours(quick: bool, mode: Mode) -> Measured:
-    """Reader and step as a curation runs them; the process that extracts has started."""
+def measure_ours(_quick: bool, mode: Mode) -> Measurement:
+    """Our reader and step as a curation runs them; the extracting process is started before the clock."""
     step = extract(ExtractSettings(mode=mode, seconds=30))
-    step(DocumentBatch([Document("<p>Loads what is loaded late.</p>", meta={"content_type": "text/html"})]))
+    step(DocumentBatch([Document("<p>Warm-up.</p>", meta={"content_type": "text/html"})]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pages.warc.gz"
-        write_warc(path, quick)
-        began = time.perf_counter()
+        write_warc(path)
+        start = time.perf_counter()
         ledger, read, characters = Ledger("read"), 0, 0
         documents = warc_documents(str(path), ledger)
         while batch := DocumentBatch(list(islice(documents, BATCH))):
             read += len(batch)
             step(batch)
             characters += sum(map(len, batch.texts))
-        seconds = time.perf_counter() - began
-    return {"figure": read / seconds, "pages": read, "characters": characters}
+        seconds = time.perf_counter() - start
+    return {"value": read / seconds, "pages": read, "characters": characters}
 
 
-def measure_datatrove(quick: bool) -> Measured:
-    """The same file by the peer."""
+def measure_datatrove(_quick: bool) -> Measurement:
+    """The same file read by datatrove."""
     with tempfile.TemporaryDirectory() as folder:
-        write_warc(Path(folder) / "pages.warc.gz", quick)
-        done = subprocess.run([datatrove(), str(PEER), folder], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+        write_warc(Path(folder) / "pages.warc.gz")
+        return json.loads(run_with_datatrove("datatrove_extract.py", folder)[-1])
 
 
 if __name__ == "__main__":
@@ -103,10 +98,11 @@ if __name__ == "__main__":
         "ours, careful": partial(measure_ours, mode="careful"),
         "datatrove": measure_datatrove,
     }
-    measured = measure_in_turn(roles, rounds=3, unit="pages/s")
+    arguments = argument_parser(rounds=3, quick_rounds=2).parse_args()
+    measured = measure_in_turn(roles, arguments, unit="pages/s")
     for role, rounds in measured.items():
         print(f"{role}: {rounds[0]['pages']} pages to {rounds[0]['characters']:,} characters")
     careful = {role: measured[role] for role in ("ours, careful", "datatrove")}
-    print_lines(careful, name="extract_careful", unit="pages/s", binding="datatrove")
+    print_comparison(careful, arguments, name="extract_careful", unit="pages/s", main_peer="datatrove")
     fast = {role: measured[role] for role in ("ours, fast", "datatrove")}
-    print_lines(fast, name="extract", unit="pages/s", binding="datatrove")
+    print_comparison(fast, arguments, name="extract", unit="pages/s", main_peer="datatrove")

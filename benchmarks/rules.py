@@ -1,20 +1,17 @@
-"""Documents a second through four rule sets in a row, one process each: ours against datatrove's filters.
+"""Documents per second through four rule sets in a row, one process each: our rules and datatrove's filters.
 
-Gopher repetition, Gopher quality, C4 and FineWeb's own rules with the settings FineWeb was made with, over the same
-real documents of 200 to 2,000 words. datatrove runs in an environment of its own, which is made on the first run.
+Gopher repetition, Gopher quality, C4 and FineWeb's own rules, with the settings of FineWeb, over the same real
+documents of 200 to 2,000 words. datatrove runs in its own virtual environment, which the first run creates.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
-import tempfile
 import time
-from pathlib import Path
 
-from common import Measured, measure_in_turn, print_lines
+from common import Measurement, argument_parser, measure_in_turn, print_comparison
 from peers.documents import documents
-from peers.environment import datatrove
+from peers.environment import run_on_documents
 
 from tutelage.corpus.batch import DocumentBatch, Step
 from tutelage.corpus.rules.c4 import C4FineWebSettings, c4
@@ -28,17 +25,16 @@ from tutelage.corpus.rules.gopher import (
 from tutelage.records import Document
 
 SHORTEST, LONGEST, BATCH = 200, 2000, 256
-PEER = Path(__file__).parent / "peers" / "datatrove_rules.py"
+REPEATS = 10  # one pass is too short to be timed
 
 
-def texts(quick: bool) -> list[str]:
+def texts() -> list[str]:
     """The documents, the same in every process."""
-    chosen = [text for text in documents() if SHORTEST <= len(text.split()) <= LONGEST]
-    return chosen[:50] if quick else chosen
+    return [text for text in documents() if SHORTEST <= len(text.split()) <= LONGEST]
 
 
 def steps() -> list[Step]:
-    """The four rule sets as datatrove counts."""
+    """The four rule sets, set to count as datatrove does."""
     return [
         gopher_repetition(GopherRepetitionSettings(words="tokens", counting="exclude_first_copy", line_kind="raw")),
         gopher_quality(GopherQualitySettings(words="tokens")),
@@ -48,7 +44,7 @@ def steps() -> list[Step]:
 
 
 def curate(chain: list[Step], rows: list[str]) -> int:
-    """How many documents the steps keep."""
+    """Run the steps; the number of documents kept."""
     kept = 0
     for start in range(0, len(rows), BATCH):
         batch = DocumentBatch([Document(text, id=str(start)) for text in rows[start : start + BATCH]])
@@ -59,28 +55,28 @@ def curate(chain: list[Step], rows: list[str]) -> int:
     return kept
 
 
-def measure_ours(quick: bool) -> Measured:
-    """All documents in batches, after one run that loads what is compiled."""
-    rows, chain = texts(quick), steps()
+def measure_ours(_quick: bool) -> Measurement:
+    """All documents in batches, after one run that loads the compiled kernels."""
+    rows, chain = texts(), steps()
     curate(chain, rows)
-    began = time.perf_counter()
-    kept = curate(chain, rows)
+    start = time.perf_counter()
+    for _ in range(REPEATS):
+        kept = curate(chain, rows)
+    seconds = time.perf_counter() - start
     words = sum(len(row.split()) for row in rows) / len(rows)
-    return {"figure": len(rows) / (time.perf_counter() - began), "kept": kept, "documents": len(rows), "words": words}
+    return {"value": REPEATS * len(rows) / seconds, "kept": kept, "documents": len(rows), "words": words}
 
 
-def measure_datatrove(quick: bool) -> Measured:
+def measure_datatrove(_quick: bool) -> Measurement:
     """The same documents through datatrove's filters, one feeding the next."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "documents.jsonl"
-        path.write_text("".join(json.dumps(text) + "\n" for text in texts(quick)), encoding="utf-8")
-        done = subprocess.run([datatrove(), str(PEER), "time", str(path)], check=True, capture_output=True, text=True)
-    return json.loads(done.stdout.splitlines()[-1])
+    return json.loads(run_on_documents("datatrove_rules.py", "time", texts=texts())[-1])
 
 
 if __name__ == "__main__":
-    measured = measure_in_turn({"ours": measure_ours, "datatrove": measure_datatrove}, rounds=3, unit="documents/s")
-    one = measured["ours"][0]
-    print(f"{one['documents']} documents of {one['words']:.0f} words in the mean; kept: "
-          f"{one['kept']} by ours, {measured['datatrove'][0]['kept']} by datatrove")  # fmt: skip
-    print_lines(measured, name="rules", unit="documents/s", binding="datatrove")
+    roles = {"ours": measure_ours, "datatrove": measure_datatrove}
+    arguments = argument_parser(rounds=3, quick_rounds=2).parse_args()
+    measured = measure_in_turn(roles, arguments, unit="documents/s")
+    ours, peer = (rounds[0] for rounds in measured.values())
+    print(f"{ours['documents']} documents with a mean of {ours['words']:.0f} words; kept: "
+          f"{ours['kept']} by ours, {peer['kept']} by datatrove")  # fmt: skip
+    print_comparison(measured, arguments, name="rules", unit="documents/s", main_peer="datatrove")

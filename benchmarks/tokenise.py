@@ -1,9 +1,9 @@
-"""Conversations a second to tokens and loss mask, proven and written to disk: ours against TRL's `SFTTrainer`.
+"""Conversations per second to token ids and loss mask, verified and written to disk: ours and TRL's `SFTTrainer`.
 
-The same tokenizer (byte-level BPE with Qwen's special tokens), the same ChatML template with what TRL needs in it to
-find the answers, the same conversations: GSM8K's training part where the folder of data has it, else conversations of
-the built-in world. TRL prepares its data set with `assistant_only_loss=True`, in one process, which is its default, and
-in two. All must find the same tokens and grade the same answers, or the run fails.
+All use the same tokenizer (byte-level BPE with Qwen's special tokens), the same ChatML template with the generation
+tags that TRL needs, and the same conversations: GSM8K's training split if the data folder has it, else conversations of
+the built-in world. TRL prepares its dataset with `assistant_only_loss=True`, in one process (its default) and in two.
+The run fails if token ids or loss masks differ.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 import tempfile
 import time
 from collections.abc import Iterable
@@ -20,22 +19,21 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from common import Measured, measure_in_turn, print_lines
+from common import Measurement, argument_parser, data_folder, measure_in_turn, print_comparison
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
-from tutelage.batching.sources import conversation_groups, open_or_write
 
 from tutelage import tokenizer as ours
+from tutelage.batching.datasets import SplitLedgers, conversation_groups, open_or_write
 from tutelage.chat.render.config import ChatConfig
 from tutelage.chat.render.hf import HFRenderer
-from tutelage.ledger import Ledger
 from tutelage.records import Conversation, message
 from tutelage.world import World
 from tutelage.world.society import WorldSettings
 
-CONVERSATIONS, VOCABULARY, CONTEXT = 7000, 8192, 4096
+CONVERSATIONS, QUICK_CONVERSATIONS, VOCABULARY, CONTEXT = 7000, 2000, 8192, 4096
 GSM8K = "gsm8k/train.jsonl.gz"
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-PIECES = (
+PRE_TOKEN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 TEMPLATE = """\
@@ -61,62 +59,61 @@ TEMPLATE = """\
 
 def conversations(quick: bool) -> list[tuple[str, str]]:
     """Questions and answers, the same in every process."""
-    folder = Path(os.environ.get("TUTELAGE_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    count = 200 if quick else CONVERSATIONS
-    if (folder / GSM8K).exists():
-        with gzip.open(folder / GSM8K, "rt", encoding="utf-8") as lines:
+    count = QUICK_CONVERSATIONS if quick else CONVERSATIONS
+    if (data_folder() / GSM8K).exists():
+        with gzip.open(data_folder() / GSM8K, "rt", encoding="utf-8") as lines:
             rows = [json.loads(line) for line in islice(lines, count)]
         return [(row["question"], row["answer"]) for row in rows]
-    turns = (row.messages for row in World(WorldSettings(people=4000)).conversations("train"))
-    pairs = ((m[0].text, m[1].text) for m in turns if [one.role for one in m[:2]] == ["user", "assistant"])
-    return list(islice(pairs, count))
+    chats = (row.messages[:2] for row in World(WorldSettings(people=4000)).conversations("train"))
+    pairs = (chat for chat in chats if [message.role for message in chat] == ["user", "assistant"])
+    return [(question.text, answer.text) for question, answer in islice(pairs, count)]
 
 
 def make_tokenizer(rows: Iterable[tuple[str, str]]) -> Tokenizer:
-    """Trained on what is tokenised, with the pattern that Qwen cuts with."""
-    made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.Sequence(
+    """Trained on these conversations, with Qwen's pre-tokenizer pattern."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.Sequence(
         [
-            pre_tokenizers.Split(Regex(PIECES), "isolated"),
+            pre_tokenizers.Split(Regex(PRE_TOKEN), "isolated"),
             pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
-    made.decoder = decoders.ByteLevel()
+    bpe.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=VOCABULARY, initial_alphabet=alphabet, show_progress=False)
-    made.train_from_iterator((text for row in islice(rows, 2000) for text in row), trainer)
-    made.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL])
-    return made
+    bpe.train_from_iterator((text for row in islice(rows, 2000) for text in row), trainer)
+    bpe.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in SPECIAL])
+    return bpe
 
 
 def digest(examples: Iterable[tuple[np.ndarray, np.ndarray]]) -> str:
-    """A hash of the tokens of every example, and of those that are graded."""
-    hashed = hashlib.sha256()
-    for ids, graded in examples:
-        hashed.update(np.asarray(ids, np.int64).tobytes() + np.asarray(graded, bool).tobytes())
-    return hashed.hexdigest()
+    """A hash of the token ids and the loss mask of every example."""
+    sha = hashlib.sha256()
+    for ids, mask in examples:
+        sha.update(np.asarray(ids, np.int64).tobytes() + np.asarray(mask, bool).tobytes())
+    return sha.hexdigest()
 
 
-def measure_ours(quick: bool) -> Measured:
-    """`conversation_groups`, each conversation proven, into a store on disk, as a training run has it."""
+def measure_ours(quick: bool) -> Measurement:
+    """`conversation_groups` with verification, into a store on disk, as in a training run."""
     rows = conversations(quick)
     backend = make_tokenizer(rows)
     source = ChatConfig(TEMPLATE, {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
-    chats = [Conversation((message("user", asked), message("assistant", said))) for asked, said in rows]
+    chats = [Conversation((message("user", question), message("assistant", answer))) for question, answer in rows]
     with tempfile.TemporaryDirectory() as folder:
-        began = time.perf_counter()
+        start = time.perf_counter()
         renderer = HFRenderer(ours.Tokenizer(backend), source)
-        ledger = Ledger("chats")
-        units = conversation_groups(chats, renderer, CONTEXT, "train", 0.0, "assistant", "error", 0.0, ledger)
-        store = open_or_write(Path(folder), ["chats"], units, ledger)
-        seconds = time.perf_counter() - began
+        ledgers = SplitLedgers.of("chats")
+        groups = conversation_groups(chats, renderer, CONTEXT, 0.0, "assistant", "error", 0.0, ledgers)
+        store = open_or_write(Path(folder), ["chats"], groups, ledgers).train
+        seconds = time.perf_counter() - start
         examples = [store.group(number)[0] for number in range(len(store))]
-        found = digest((one.tokens, np.asarray(one.weights) > 0) for one in examples)
-    return {"figure": len(rows) / seconds, "tokens": found}
+        tokens = digest((example.tokens, np.asarray(example.weights) > 0) for example in examples)
+    return {"value": len(rows) / seconds, "tokens": tokens}
 
 
-def measure_trl(quick: bool, processes: int | None) -> Measured:
-    """`SFTTrainer`'s preparation of its data set, alone: from messages to token ids and labels."""
+def measure_trl(quick: bool, processes: int | None) -> Measurement:
+    """Only `SFTTrainer`'s dataset preparation: from messages to token ids and labels."""
     from datasets import Dataset, disable_caching
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
     from trl import SFTConfig, SFTTrainer
@@ -136,9 +133,9 @@ def measure_trl(quick: bool, processes: int | None) -> Measured:
 
     def timed(*arguments: object, **named: object) -> Dataset:
         nonlocal seconds
-        began = time.perf_counter()
+        start = time.perf_counter()
         prepared = prepare(*arguments, **named)
-        seconds += time.perf_counter() - began
+        seconds += time.perf_counter() - start
         return prepared
 
     SFTTrainer._prepare_dataset = timed
@@ -151,8 +148,8 @@ def measure_trl(quick: bool, processes: int | None) -> Measured:
             LlamaForCausalLM(config), args=arguments, train_dataset=Dataset.from_list(chats), processing_class=tokenizer
         )
         prepared = trainer.train_dataset.with_format("numpy")
-        found = digest((row["input_ids"], row["labels"] != -100) for row in prepared)
-    return {"figure": len(rows) / seconds, "tokens": found}
+        tokens = digest((row["input_ids"], row["labels"] != -100) for row in prepared)
+    return {"value": len(rows) / seconds, "tokens": tokens}
 
 
 if __name__ == "__main__":
@@ -161,6 +158,8 @@ if __name__ == "__main__":
         "TRL": partial(measure_trl, processes=None),
         "TRL, 2 processes": partial(measure_trl, processes=2),
     }
-    measured = measure_in_turn(roles, rounds=3, unit="conversations/s")
-    assert len({one["tokens"] for rounds in measured.values() for one in rounds}) == 1, "they do not train the same"
-    print_lines(measured, name="tokenise", unit="conversations/s", binding="TRL")
+    arguments = argument_parser(rounds=3).parse_args()
+    measured = measure_in_turn(roles, arguments, unit="conversations/s")
+    digests = {measurement["tokens"] for rounds in measured.values() for measurement in rounds}
+    assert len(digests) == 1, "token ids or loss masks differ"
+    print_comparison(measured, arguments, name="tokenise", unit="conversations/s", main_peer="TRL")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -105,15 +105,22 @@ def tales(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tales_run(tales: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """That recipe, run; to be read only."""
-    from tutelage import progress
+    from tiny_recipe import run_quietly
+
     from tutelage.recipe import load_recipe
     from tutelage.runner import Run
 
-    run = Run(load_recipe(tales), tmp_path_factory.mktemp("tales-run"))
+    return run_quietly(Run(load_recipe(tales), tmp_path_factory.mktemp("tales-run")))
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    """No progress on the terminal."""
+    from tutelage import progress
+
     progress.set_mode("quiet")
-    run.run()
+    yield
     progress.set_mode("auto")
-    return run
 
 
 @dataclass(frozen=True)

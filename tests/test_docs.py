@@ -15,6 +15,7 @@ from tutelage.config import recipes_folder
 CHECKOUT = Path(tutelage.__file__).parents[1]
 PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SLOW = {"fine-tuning.md", "curation.md", "lora.md"}  # first-steps.md alone shows in the fast tests that pages run
 RUNNER = {"sh": ["sh", "-e", "-c"], "python": [sys.executable, "-c"]}
 
 
@@ -24,7 +25,14 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.timeout(900)  # a page is several runs
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, id=page.name, marks=pytest.mark.slow if page.name in SLOW else ())
+        for page in PAGES
+        if blocks(page)
+    ],
+)
 def test_every_command_of_a_page_works(page: Path, tmp_path: Path) -> None:
     """In order and in one folder, as a reader would type them."""
     shutil.copytree(recipes_folder(), tmp_path / "recipes")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_recipe import run_quietly
 
-from tutelage import progress
 from tutelage.cli.opening import open_stage
 from tutelage.config import recipes_folder
 from tutelage.files import LOCK, resolve_folder
@@ -24,9 +24,7 @@ from tutelage.stages.pretrained_model import PretrainedModel
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny base model."""
     folder = tmp_path_factory.mktemp("runs") / "tiny"
-    progress.set_mode("quiet")
-    Run(load_recipe(recipes_folder() / "tiny.toml", ["stages.base.steps=2"]), folder).run(only="base")
-    progress.set_mode("auto")
+    run_quietly(Run(load_recipe(recipes_folder() / "tiny.toml", ["stages.base.steps=2"]), folder), "base")
     return folder / "base"
 
 
@@ -51,10 +49,7 @@ def kept(tales: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         load_recipe(tales, ["evaluate={}", *(f"stages.{setting}" for setting in settings)]),
         tmp_path_factory.mktemp("kept") / "run",
     )
-    progress.set_mode("quiet")
-    run.run()
-    progress.set_mode("auto")
-    return run.folder.resolve()
+    return run_quietly(run).folder.resolve()
 
 
 def test_weights_that_were_kept_are_a_model_of_their_own(kept: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from tiny_recipe import run_quietly
 
 from tutelage import progress
 from tutelage.cli import main
@@ -34,12 +35,8 @@ from tutelage.train.checkpoint import OPTIMIZER_FILE
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of `tutelage sft --lora`, on the base stage of another run."""
     folder = tmp_path_factory.mktemp("runs")
-    progress.set_mode("quiet")
-    Run(
-        load_recipe(recipes_folder() / "tiny.toml", ["stages.base.steps=2", "model.norm=rms", "model.mlp=swiglu"]),
-        folder / "tiny",
-    ).run(only="base")
-    progress.set_mode("auto")
+    overrides = ["stages.base.steps=2", "model.norm=rms", "model.mlp=swiglu"]
+    run_quietly(Run(load_recipe(recipes_folder() / "tiny.toml", overrides), folder / "tiny"), "base")
     rows = [{"prompt": f"Number {i}?", "completion": "Yes."} for i in range(6)]
     (folder / "mine.jsonl").write_text("\n".join(map(json.dumps, rows)))
     verb("sft", "--model", folder / "tiny", "--data", folder / "mine.jsonl", "--out", folder / "tuned", "--lora", 4,

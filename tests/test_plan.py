@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_recipe import run_quietly
 
-from tutelage import progress
 from tutelage.batching.packing import collate
 from tutelage.config import recipes_folder
 from tutelage.files import read_json, write_json
@@ -29,11 +29,8 @@ OVERRIDES = ["stages.base.steps=20", "evaluate={}"]
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The tiny recipe, run."""
-    made = Run(load_recipe(recipes_folder() / "tiny.toml", OVERRIDES), tmp_path_factory.mktemp("plan") / "run")
-    progress.set_mode("quiet")
-    made.run()
-    progress.set_mode("auto")
-    return made
+    recipe = load_recipe(recipes_folder() / "tiny.toml", OVERRIDES)
+    return run_quietly(Run(recipe, tmp_path_factory.mktemp("plan") / "run"))
 
 
 def test_what_is_planned_is_what_the_run_then_does(run: Run, tmp_path: Path) -> None:

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tiny_recipe import write_tiny_recipe
 
 from tutelage import files, progress
 from tutelage.cli.opening import open_stage
@@ -15,45 +15,13 @@ from tutelage.model.hub import load_model
 from tutelage.recipe import load_recipe
 from tutelage.runner import Run
 
-RECIPE = """
-name      = "tiny"
-model     = { depth = 1, width = 32, context = 128 }
-tokenizer = { kind = "bpe", vocab = 300 }
-
-[data]
-world = { kind = "world", people = 20, versions = 1 }
-chat  = { kind = "world-chat" }
-
-[stages.base]
-kind = "pretrain"
-data = { world = 1 }
-steps = 2
-batch_tokens = 1024
-held_out = 0.1
-
-[stages.chat]
-kind = "sft"
-from = "base"
-data = { chat = 1 }
-steps = 2
-batch_tokens = 1024
-replay = 0.5
-too_long = "drop"
-"""
-
-
-@pytest.fixture(autouse=True)
-def quiet() -> Any:
-    progress.set_mode("quiet")
-    yield
-    progress.set_mode("auto")
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "tiny.toml"
-    path.write_text(RECIPE)
-    return path
+    base = "steps = 2\nbatch_tokens = 1024\nheld_out = 0.1"
+    return write_tiny_recipe(tmp_path, base, "steps = 2\nbatch_tokens = 1024\nreplay = 0.5")
 
 
 def test_a_stage_may_lengthen_the_context(recipe: Path, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from tutelage import progress
 from tutelage.config import SettingsError
 from tutelage.model.hub import load_tensors, save_tensors
 from tutelage.plan import plan
@@ -21,11 +20,7 @@ from tutelage.runner import Run
 SHORT = ["stages.base.steps=2", "stages.chat.steps=2", "stages.chat.evaluate_every=0", "evaluate.chat=['forgetting']"]
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> Any:
-    progress.set_mode("quiet")
-    yield
-    progress.set_mode("auto")
+pytestmark = pytest.mark.usefixtures("quiet")
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from tiny_recipe import run_quietly
 
-from tutelage import progress
 from tutelage.config import SettingsError, recipes_folder
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import parameter_count
@@ -23,9 +23,7 @@ from tutelage.train.lr_range_test import default_lr
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a tiny base model."""
     folder = tmp_path_factory.mktemp("finetune") / "tiny"
-    progress.set_mode("quiet")
-    Run(load_recipe(recipes_folder() / "tiny.toml", ["stages.base.steps=2"]), folder).run(only="base")
-    progress.set_mode("auto")
+    run_quietly(Run(load_recipe(recipes_folder() / "tiny.toml", ["stages.base.steps=2"]), folder), "base")
     return folder / "base"
 
 

@@ -1,6 +1,6 @@
-"""What `minhash.py` runs in the peer's own environment: datatrove's MinHash signatures of documents in JSON lines.
+"""Run by `minhash.py` in datatrove's environment: MinHash signatures of a JSONL file of documents.
 
-python datatrove_minhash.py DOCUMENTS      documents a second
+python datatrove_minhash.py DOCUMENTS      documents per second
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from datatrove.utils.hashing import HashConfig
 
 
 def measure(texts: list[str]) -> None:
-    """Shingles and signatures, after one that loads what is loaded late."""
+    """Time shingles and signatures, after a warm-up document."""
     with tempfile.TemporaryDirectory() as folder:
         step = MinhashDedupSignature(folder, MinhashConfig(hash_config=HashConfig(precision=64)))
-        step.get_signature(step.get_shingles("Loads what is loaded late. " * 20))
-        began = time.perf_counter()
+        step.get_signature(step.get_shingles("Warm-up text. " * 20))
+        start = time.perf_counter()
         for text in texts:
             shingles = step.get_shingles(text)
             if shingles.size:
                 step.get_signature(shingles)
-        print(json.dumps({"figure": len(texts) / (time.perf_counter() - began)}))
+        print(json.dumps({"value": len(texts) / (time.perf_counter() - start)}))
 
 
 if __name__ == "__main__":

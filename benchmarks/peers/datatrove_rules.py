@@ -1,7 +1,7 @@
-"""What `rules.py` and `parity.py` run in the peer's own environment: datatrove's filters over documents in JSON lines.
+"""Run by `rules.py` and `parity.py` in datatrove's environment: its filters over a JSONL file of documents.
 
-python datatrove_rules.py decide DOCUMENTS > decisions      one JSON line a document: for each filter null or the reason
-python datatrove_rules.py time DOCUMENTS                    documents a second through all four filters in a row
+python datatrove_rules.py decide DOCUMENTS > decisions      one JSON line per document: null or a reason per filter
+python datatrove_rules.py time DOCUMENTS                    documents per second through all four filters in a row
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from datatrove.pipeline.filters.base_filter import get_filter_result
 
 
 def filters() -> dict:
-    """The four, in the order and with the settings FineWeb was made with."""
+    """The four filters, in the order and with the settings of FineWeb."""
     return {
         "gopher_repetition": GopherRepetitionFilter(),
         "gopher_quality": GopherQualityFilter(),
@@ -31,29 +31,29 @@ def filters() -> dict:
 
 
 def decide(texts: list[str]) -> None:
-    """Each filter by itself on every text."""
-    chosen = {**filters(), "c4_paper": C4QualityFilter(min_num_sentences=3, min_words_per_line=5)}
+    """Run each filter by itself on every text."""
+    all_filters = {**filters(), "c4_paper": C4QualityFilter(min_num_sentences=3, min_words_per_line=5)}
     for text in texts:
-        found = {}
-        for name, one in chosen.items():
+        reasons = {}
+        for name, datatrove_filter in all_filters.items():
             try:
-                kept, reason = get_filter_result(one.filter(Document(text=text, id="")))
+                kept, reason = get_filter_result(datatrove_filter.filter(Document(text=text, id="")))
             except (ZeroDivisionError, ValueError) as error:  # an empty text
                 kept, reason = False, type(error).__name__
-            found[name] = None if kept else reason
-        print(json.dumps(found))
+            reasons[name] = None if kept else reason
+        print(json.dumps(reasons))
 
 
 def measure(texts: list[str]) -> None:
-    """All filters in a row, as a pipeline runs them."""
+    """Time all filters in a row, as a pipeline runs them."""
     chain = list(filters().values())
-    chain[1].filter(Document(text="Loads what is loaded late. " * 20, id=""))
-    began = time.perf_counter()
+    chain[1].filter(Document(text="Warm-up text. " * 20, id=""))
+    start = time.perf_counter()
     documents = iter([Document(text=text, id=str(number)) for number, text in enumerate(texts)])
-    for one in chain:
-        documents = one.run(documents)
+    for datatrove_filter in chain:
+        documents = datatrove_filter.run(documents)
     kept = sum(1 for _ in documents)
-    print(json.dumps({"figure": len(texts) / (time.perf_counter() - began), "kept": kept}))
+    print(json.dumps({"value": len(texts) / (time.perf_counter() - start), "kept": kept}))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,13 @@
-"""The virtual environment of datatrove, whose dependencies conflict with ours, made once and kept."""
+"""The virtual environment of datatrove, whose dependencies conflict with ours; created once and kept."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tempfile
 import venv
+from pathlib import Path
 
 from tutelage.corpus.fetch import cache_folder
 
@@ -16,13 +19,32 @@ REQUIREMENTS = [
 
 
 def datatrove() -> str:
-    """The Python that has datatrove and all that the benchmarks use of it; made and filled where it does not stand yet,
-    in the folder that $TUTELAGE_CACHE names, or the user's cache."""
+    """The Python interpreter of an environment with datatrove and its optional dependencies.
+
+    Creates the environment, with pip and the network, if it does not exist yet: in $TUTELAGE_CACHE or the user's cache.
+    Exits with one sentence if that fails.
+    """
     folder = cache_folder() / "peers" / NAME
     python, ready = folder / "bin" / "python", folder / "ready"
     if not ready.exists() or ready.read_text() != "\n".join(REQUIREMENTS):
-        print(f"making an environment for {NAME} ...", file=sys.stderr, flush=True)
+        print(f"creating an environment for {NAME} in {folder} ...", file=sys.stderr, flush=True)
         venv.create(folder, clear=True, with_pip=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS], check=True, stdout=sys.stderr)
+        install = [str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS]
+        if subprocess.run(install, stdout=sys.stderr).returncode:
+            sys.exit(f"the peer {NAME} could not be installed into {folder}; see pip's output above")
         ready.write_text("\n".join(REQUIREMENTS))
     return str(python)
+
+
+def run_with_datatrove(script: str, *arguments: str) -> list[str]:
+    """Run a script of this folder in datatrove's environment; the lines that it prints."""
+    command = [datatrove(), str(Path(__file__).with_name(script)), *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.splitlines()
+
+
+def run_on_documents(script: str, *arguments: str, texts: list[str]) -> list[str]:
+    """The same, with a JSONL file of these texts as the last argument."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "documents.jsonl"
+        path.write_text("".join(json.dumps(text) + "\n" for text in texts), encoding="utf-8")
+        return run_with_datatrove(script, *arguments, str(path))

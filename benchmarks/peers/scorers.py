@@ -1,16 +1,15 @@
-"""How far each scorer of `tutelage curate` agrees with people, and a distilled judge with the judge.
+"""Agreement of each quality scorer of `tutelage curate` with people, and of a distilled judge with its judge.
 
     TUTELAGE_DATA=DIR python benchmarks/peers/scorers.py
 
-Prints the figures of docs/curation-parity.md, with 95% intervals. People's judgements are those that DCLM published
-(folder quality_labels). The judge is a rule, for none is at hand whose opinion is known otherwise.
+Prints the figures of docs/curation-parity.md, with 95% intervals. The human labels are those that DCLM published
+(folder quality_labels). The judge is a fixed rule, because its true scores are known.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
 import sys
 import tempfile
@@ -21,6 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from common import data_folder
 from peers.documents import documents, read
 
 from tutelage.corpus.quality.agreement import Figure, area
@@ -34,7 +34,7 @@ from tutelage.corpus.words import encode, plain_tokens
 from tutelage.tokenizer import load
 
 FOLDS = 5
-SCHOOL = frozenset(
+SCHOOL_WORDS = frozenset(
     "age analysis average century city class data degree element energy field function group history king "
     "language level method model number point population power process rate research result school science "
     "society space species state student students study system theory time university value war water world".split()
@@ -42,71 +42,71 @@ SCHOOL = frozenset(
 
 
 def school_score(text: str) -> float:
-    """The rule in the place of a judge: how many of the words are of school subjects, from 0 to 5."""
+    """The rule that replaces a judge: a score from 0 to 5 by the share of words about school subjects."""
     words = re.findall("[a-z]+", text.lower())
-    return min(5.0, float(round(120 * sum(word in SCHOOL for word in words) / max(len(words), 1))))
+    return min(5.0, float(round(120 * sum(word in SCHOOL_WORDS for word in words) / max(len(words), 1))))
 
 
-def from_others(
+def cross_validated(
     texts: list[str], good: np.ndarray, score: Callable[[list[str], list[str], list[str]], np.ndarray]
 ) -> Figure:
-    """The area of a scorer that is given the good and the bad texts of the other folds, and those to score."""
+    """The area under the curve of a scorer that gets the good and bad texts of the other folds, and those to score."""
     fold = np.random.default_rng(0).permutation(np.arange(len(texts)) % FOLDS)
-    found = np.empty(len(texts))
+    scores = np.empty(len(texts))
     for number in range(FOLDS):
         inside = np.flatnonzero(fold == number)
         known = [[texts[i] for i in np.flatnonzero((fold != number) & (good == kind))] for kind in (True, False)]
-        found[inside] = score(known[0], known[1], [texts[i] for i in inside])
-    return area(found, good)
+        scores[inside] = score(known[0], known[1], [texts[i] for i in inside])
+    return area(scores, good)
 
 
-def by_perplexity(wanted: list[str], texts: list[str]) -> np.ndarray:
-    """The less surprising, the better."""
+def by_perplexity(reference: list[str], texts: list[str]) -> np.ndarray:
+    """Negative perplexity under an n-gram model of the reference texts."""
     with tempfile.TemporaryDirectory() as folder:
-        learn_perplexity(wanted, Path(folder) / "model", 8192)
+        learn_perplexity(reference, Path(folder) / "model", 8192)
         model = load_ngrams(Path(folder) / "model" / "ngrams.safetensors")
         return -perplexities(texts, load(Path(folder) / "model"), model)
 
 
-def by_dsir(wanted: list[str], raw: list[str], texts: list[str]) -> np.ndarray:
-    """DSIR's weights."""
+def by_dsir(target_texts: list[str], raw: list[str], texts: list[str]) -> np.ndarray:
+    """DSIR's log importance weights."""
     target, corpus = (
-        np.bincount(ngram_places(plain_tokens(encode(one)))[0], minlength=PLACES) for one in (wanted, raw)
+        np.bincount(ngram_places(plain_tokens(encode(part)))[0], minlength=PLACES) for part in (target_texts, raw)
     )
     ratios = log_ratios(target, corpus)
     return np.array([ratios[ngram_places(plain_tokens(encode([text])))[0]].sum() for text in texts])
 
 
-def shown(found: Figure | None) -> str:
+def format_figure(figure: Figure | None) -> str:
     """A figure with its interval."""
-    return "-" if found is None else f"{found.value:.2f} ({found.low:.2f} to {found.high:.2f})"
+    return "-" if figure is None else f"{figure.value:.2f} ({figure.low:.2f} to {figure.high:.2f})"
 
 
-def told(found: Agreement) -> str:
-    """A line about an agreement."""
-    figures = f"area {shown(found.auc)}, ranks {shown(found.spearman)}, F1 {shown(found.f1)}"
-    return f"{figures}, F1 of keeping everything {found.f1_keep_all:.2f}"
+def format_agreement(agreement: Agreement) -> str:
+    area, ranks, f1 = map(format_figure, (agreement.auc, agreement.spearman, agreement.f1))
+    return f"area {area}, rank correlation {ranks}, F1 {f1}, F1 of keeping everything {agreement.f1_keep_all:.2f}"
 
 
 def main() -> None:
-    """Measures, and prints."""
-    folder = Path(os.environ.get("TUTELAGE_DATA") or Path(__file__).parents[3] / "shared" / "data")
+    """Measure and print."""
+    folder = data_folder()
     labels = folder / "quality_labels" / "split_give.jsonl.gz"
     if not labels.exists():
-        sys.exit(f"there is no file {labels}; set TUTELAGE_DATA to the folder of data")
+        sys.exit(f"there is no file {labels}; set TUTELAGE_DATA to the data folder")
     with gzip.open(labels) as lines:
         rows = [json.loads(line) for line in lines]
     texts, good = [row["text"] for row in rows], np.array([bool(row["label"]) for row in rows])
     wikipedia = [text for text in read(folder / "wikitext2" / "valid.txt.gz") if text.strip()]
-    print(f"people's judgements: {len(texts)}, {good.mean():.0%} good")
-    print("quality     ", shown(from_others(texts, good, lambda a, b, of: train_classifier(a, b).score(of))))
-    print("judged      ", told(distil(texts, 5.0 * good)[1]))
-    print(f"perplexity, {len(wikipedia)} articles", shown(area(by_perplexity(wikipedia, texts), good)))
-    print("perplexity, the good ones", shown(from_others(texts, good, lambda a, _, of: by_perplexity(a, of))))
-    print("dsir        ", shown(from_others(texts, good, lambda a, _, of: by_dsir(a, texts, of))))
+    print(f"human labels: {len(texts)}, {good.mean():.0%} good")
+    classifier = cross_validated(texts, good, lambda a, b, of: train_classifier(a, b).score(of))
+    print("quality     ", format_figure(classifier))
+    print("distilled   ", format_agreement(distil(texts, 5.0 * good)[1]))
+    print(f"perplexity, {len(wikipedia)} articles", format_figure(area(by_perplexity(wikipedia, texts), good)))
+    print("perplexity, good texts", format_figure(cross_validated(texts, good, lambda a, _, of: by_perplexity(a, of))))
+    print("dsir        ", format_figure(cross_validated(texts, good, lambda a, _, of: by_dsir(a, texts, of))))
     parts = list(dict.fromkeys(part for text in documents() if (part := judged_part(text))))
     scores = np.array([school_score(part) for part in parts])
-    print(f"a rule as judge of {len(parts)} documents:", told(distil(parts, scores)[1]))
+    print(f"a rule as judge of {len(parts)} documents:", format_agreement(distil(parts, scores)[1]))
 
 
 if __name__ == "__main__":

@@ -127,7 +127,7 @@ def test_debug_shows_where_it_went_wrong(process: Process, tmp_path: Path) -> No
     assert "SettingsError: there is no file" in result.stderr
 
 
-@pytest.mark.parametrize("blocks", [200, 1400])
+@pytest.mark.parametrize("blocks", [200, pytest.param(1400, marks=pytest.mark.slow)])
 def test_a_disk_without_room_is_one_sentence_and_the_same_command_goes_on(
     process: Process, verb: Verb, blocks: int, tmp_path: Path
 ) -> None:

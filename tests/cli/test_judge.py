@@ -29,7 +29,7 @@ def test_a_judge_without_its_key_is_a_sentence_before_anything_is_read(tmp_path:
     where = ("--url", "https://judge.invalid/v1", "--model", "m", "--out", tmp_path / "scores.jsonl")
     result = typed("judge", tmp_path / "pages.txt", *where, "--key-variable", "sk-0123456789abcdef")
     assert result.exit_code == 1
-    assert "give its name, never the key itself" in result.stderr
+    assert "give the name, never the key itself" in result.stderr
     assert "sk-0123" not in result.output
     assert not list(tmp_path.glob("scores*"))
 

@@ -45,7 +45,11 @@ def test_run_again_skips_everything(verb: Verb, copy: Path) -> None:
         (["run", TINY, "out={}"], {"name", "seconds", "stages.chat.loss"}),
         (["plan", TINY, "out={}"], {"stages", "seconds", "peak_bytes"}),
         (["look", "{}/chat"], None),
-        (["evaluate", "{}/chat"], {"evaluate.chat.format.compliant.rate", "evaluate.chat.knowledge.held_out.rate"}),
+        pytest.param(
+            ["evaluate", "{}/chat"],
+            {"evaluate.chat.format.compliant.rate", "evaluate.chat.knowledge.held_out.rate"},
+            marks=pytest.mark.slow,
+        ),
         (["chat", "{}/chat"], None),
     ],
 )

@@ -217,6 +217,7 @@ def left_of(run: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="tells processes by /proc")
 def test_stopped_and_killed_it_goes_on_and_no_process_is_left(folder: Path, by_processes: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"

@@ -122,7 +122,7 @@ def done_shards(out: Path) -> dict[Path, int]:
     return found
 
 
-@pytest.mark.parametrize("shards_before_the_end", [3, 30])
+@pytest.mark.parametrize("shards_before_the_end", [pytest.param(3, marks=pytest.mark.slow), 30])
 def test_killed_at_any_moment_and_run_again_nothing_is_lost_or_redone(
     tmp_path: Path, shards_before_the_end: int
 ) -> None:

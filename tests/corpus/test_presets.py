@@ -201,6 +201,7 @@ def test_a_preset_keeps_or_drops_every_document_of_any_kind(
     assert len(documents(folder / "out")) == result["steps"][-1]["output"]["documents"]
 
 
+@pytest.mark.slow
 def test_a_preset_killed_at_random_moments_loses_nothing(pages: Path, tmp_path: Path) -> None:
     draw = random.Random()
     (tmp_path / "in").mkdir()

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tiny_recipe import write_tiny_recipe
 
-from tutelage import progress
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate import dev_eval, session
 from tutelage.evaluate.suites import SUITES, format, knowledge
@@ -19,19 +18,9 @@ from tutelage.runner import Run
 from tutelage.stages import prompts
 from tutelage.stages.data import conversations
 
-RECIPE = """
-name      = "tiny"
-model     = { depth = 1, width = 32, context = 128 }
-tokenizer = { kind = "bpe", vocab = 300 }
+pytestmark = pytest.mark.usefixtures("quiet")
 
-[data]
-world = { kind = "world", people = 20, versions = 1 }
-chat  = { kind = "world-chat" }
-
-[stages]
-base  = { kind = "pretrain", data = { world = 1 }, steps = 2, batch_tokens = 1024, held_out = 0.1 }
-chat  = { kind = "sft", from = "base", data = { chat = 1 }, steps = 2, batch_tokens = 1024, too_long = "drop" }
-
+AGAIN = """
 [stages.again]
 kind = "sft"
 from = "chat"
@@ -46,20 +35,14 @@ again = ["format", "knowledge", "forgetting", "before"]
 """
 
 
-@pytest.fixture(autouse=True)
-def quiet() -> Iterator[None]:
-    progress.set_mode("quiet")
-    yield
-    progress.set_mode("auto")
-
-
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A run whose stages but the last are finished, with short answers."""
     for module in (dev_eval, format, knowledge):
         monkeypatch.setattr(module, "ANSWER", SamplingSettings(max_tokens=2))
-    (tmp_path / "tiny.toml").write_text(RECIPE)
-    made = Run(load_recipe(tmp_path / "tiny.toml"), tmp_path / "run")
+    steps = "steps = 2\nbatch_tokens = 1024"
+    recipe = write_tiny_recipe(tmp_path, f"{steps}\nheld_out = 0.1", steps + AGAIN)
+    made = Run(load_recipe(recipe), tmp_path / "run")
     for name in ("base", "chat"):
         made.run(only=name)
     return made

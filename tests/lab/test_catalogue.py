@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from tutelage.config import to_plain
-from tutelage.lab.bench import read_recipe
 from tutelage.lab.catalogue import FINDINGS, find
 from tutelage.lab.finding import Finding
+from tutelage.lab.run_cache import read_recipe
 from tutelage.stages.sft import Sft
 
 
 @pytest.mark.parametrize("finding", FINDINGS.values(), ids=lambda finding: finding.name)
-def test_recipes_can_be_read_and_fine_tune_for_a_fixed_number_of_steps(finding: Finding) -> None:
+def test_recipes_are_valid_and_fine_tune_for_a_fixed_number_of_steps(finding: Finding) -> None:
     recipe = read_recipe(finding.recipe, finding.name)
     quick = read_recipe(finding.recipe, finding.name, finding.quick)
     assert recipe.stages.keys() == quick.stages.keys()
@@ -23,8 +23,8 @@ def test_recipes_can_be_read_and_fine_tune_for_a_fixed_number_of_steps(finding: 
     assert all(stage.keep == "last" and stage.evaluate_every == 0 for stage in stages)
 
 
-def test_findings_that_share_a_folder_agree_on_all_that_bears_the_same_name() -> None:
-    """Else each would overwrite the other's stages, and run them again every time."""
+def test_findings_that_share_a_folder_agree_on_everything_with_the_same_name() -> None:
+    """Otherwise each would overwrite the other's stages and run them again every time."""
     shared: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     for finding in FINDINGS.values():
         for overrides in ((), finding.quick):

@@ -12,14 +12,14 @@ from tutelage import progress
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.suites import format, knowledge
 from tutelage.lab.catalogue import FINDINGS
-from tutelage.lab.record import Record, read_record, write_record
-from tutelage.lab.run import try_finding
-from tutelage.lab.terminal import overview, print_overview, print_record
+from tutelage.lab.results import FindingResult, read_result, write_result
+from tutelage.lab.run import run_finding
+from tutelage.lab.terminal import overview, print_overview, print_result
 
 
 @pytest.fixture(scope="module")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A cache for all tests here, as findings share one; models that know nothing would answer at full length."""
+    """One cache for all tests here, as findings share it; untrained models would answer at full length."""
     progress.set_mode("quiet")
     with pytest.MonkeyPatch.context() as patch:
         for suite in (format, knowledge):
@@ -29,50 +29,49 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("number", FINDINGS)
-def test_every_finding_runs_to_its_end_and_its_second_run_trains_nothing(number: int, cache: Path) -> None:
-    first = try_finding(number, cache, quick=True)
-    again = try_finding(number, cache, quick=True)
+def test_every_finding_finishes_and_a_second_run_trains_nothing(number: int, cache: Path) -> None:
+    first = run_finding(number, cache, quick=True)
+    again = run_finding(number, cache, quick=True)
     assert first.quick
-    assert len({stage.name for stage in first.stages}) == len(first.stages) == again.reused > first.reused
+    assert len({stage.name for stage in first.stages}) == len(first.stages) == again.reused_stages > first.reused_stages
     assert [stage.seconds for stage in again.stages] == [stage.seconds for stage in first.stages]
-    assert (again.table, again.plots, again.why) == (first.table, first.plots, first.why)
+    assert (again.table, again.plots, again.reason) == (first.table, first.plots, first.reason)
     page = (cache / "quick" / "results.md").read_text(encoding="utf-8")
     assert f"## {first.title}" in page
 
 
-def test_findings_share_the_base_and_the_plain_fine_tuning(cache: Path) -> None:
-    def written(number: int) -> int:
-        """When the base that a finding builds on was written."""
-        try_finding(number, cache, quick=True)
+def test_findings_share_the_base_and_the_plain_sft_stage(cache: Path) -> None:
+    def base_mtime(number: int) -> int:
+        run_finding(number, cache, quick=True)
         return (cache / "quick" / "demo" / "base" / "model.safetensors").stat().st_mtime_ns
 
-    assert written(1) == written(2) == written(3)
+    assert base_mtime(1) == base_mtime(2) == base_mtime(3)
 
 
 def test_a_quick_run_never_replaces_a_full_result(cache: Path, tmp_path: Path) -> None:
-    quick = try_finding(3, cache, tmp_path / "lab", quick=True)
-    path = write_record(tmp_path / "lab", msgspec.structs.replace(quick, quick=False))
+    quick = run_finding(3, cache, tmp_path / "lab", quick=True)
+    path = write_result(tmp_path / "lab", msgspec.structs.replace(quick, quick=False))
     with pytest.raises(ValueError, match=r"03-forgetting.json holds the result of a full run; .* --results DIR$"):
-        try_finding(3, cache, tmp_path / "lab", quick=True)
-    assert not read_record(path).quick
+        run_finding(3, cache, tmp_path / "lab", quick=True)
+    assert not read_result(path).quick
 
 
-def shown(record: Record, width: int = 200) -> str:
+def printed(result: FindingResult, width: int = 200) -> str:
     console = Console(file=io.StringIO(), width=width)
-    print_record(record, console)
+    print_result(result, console)
     return console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_the_terminal_lists_findings_and_shows_results(cache: Path) -> None:
-    record = try_finding(2, cache, quick=True)
-    text = shown(record)
-    for part in (record.claim, record.why[:40], *map(str, record.table.rows[0]), "quick run: no evidence"):
+def test_the_terminal_lists_findings_and_prints_results(cache: Path) -> None:
+    result = run_finding(2, cache, quick=True)
+    text = printed(result)
+    for part in (result.claim, result.reason[:40], *map(str, result.table.rows[0]), "quick run: no evidence"):
         assert part in text
-    assert "…" not in shown(record, width=40)
+    assert "…" not in printed(result, width=40)
     rows = overview(cache / "quick" / "results")
     assert [row["number"] for row in rows] == sorted(FINDINGS)
-    assert {row["number"]: row["verdict"] for row in rows}[2] == f"{record.verdict} (quick run: no evidence)"
+    assert {row["number"]: row["verdict"] for row in rows}[2] == f"{result.verdict} (quick run: no evidence)"
     assert {row["verdict"] for row in overview(cache / "nowhere")} == {None}
     console = Console(file=io.StringIO(), width=200)
     print_overview(overview(cache / "nowhere"), console)
-    assert console.file.getvalue().count("not tried yet") == len(FINDINGS)  # type: ignore[attr-defined]
+    assert console.file.getvalue().count("not run yet") == len(FINDINGS)  # type: ignore[attr-defined]

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from tiny_recipe import run_quietly, write_tiny_recipe
 
-from tutelage import progress
 from tutelage.recipe import load_recipe
 from tutelage.report.page import report_page, write_report
 from tutelage.report.read import read_run
@@ -107,30 +107,9 @@ def test_several_stages_of_one_base_model_are_shown_side_by_side(make_run: MakeR
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A real run of a step or two."""
     folder: Path = tmp_path_factory.mktemp("report")
-    (folder / "small.toml").write_text("""
-name = "small"
-model = { depth = 1, width = 32, context = 128 }
-tokenizer = { kind = "bpe", vocab = 300 }
-[data]
-world = { kind = "world", people = 20, versions = 1 }
-chat = { kind = "world-chat" }
-[stages]
-base = { kind = "pretrain", data = { world = 1 }, steps = 1, batch_tokens = 512 }
-[stages.chat]
-kind = "sft"
-from = "base"
-data = { chat = 1 }
-replay = 0.5
-steps = 2
-batch_tokens = 512
-too_long = "drop"
-keep = "last"
-""")
-    run = Run(load_recipe(folder / "small.toml"), folder / "run")
-    progress.set_mode("quiet")
-    run.run()
-    progress.set_mode("auto")
-    return run
+    chat = 'replay = 0.5\nsteps = 2\nbatch_tokens = 512\nkeep = "last"'
+    recipe = write_tiny_recipe(folder, "steps = 1\nbatch_tokens = 512", chat)
+    return run_quietly(Run(load_recipe(recipe), folder / "run"))
 
 
 def test_a_real_run_shows_a_trained_row(trained: Run) -> None:

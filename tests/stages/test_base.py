@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 import torch
+from tiny_recipe import START, run_quietly
 
-from tutelage import progress
 from tutelage.batching.store import Store
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.model.hub import Checkpoint, load_model
@@ -20,14 +20,7 @@ from tutelage.stages.base import MICRO_TOKENS, TrainSetup, micro_tokens, set_up
 
 PartsOf = Callable[[Run, str], Any]
 
-RECIPE = """
-name      = "tiny"
-model     = { depth = 1, width = 32, context = 128 }
-tokenizer = { kind = "bpe", vocab = 300 }
-
-[data]
-world = { kind = "world", people = 20, versions = 1 }
-chat  = { kind = "world-chat" }
+STAGES = """
 other = { kind = "world-chat", split = "held_out" }
 
 [stages]
@@ -51,13 +44,8 @@ lr = 0.5
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run whose first three stages are finished."""
     folder = tmp_path_factory.mktemp("base")
-    (folder / "tiny.toml").write_text(RECIPE)
-    made = Run(load_recipe(folder / "tiny.toml"), folder / "run")
-    progress.set_mode("quiet")
-    for name in ("base", "mid", "chat"):
-        made.run(only=name)
-    progress.set_mode("auto")
-    return made
+    (folder / "tiny.toml").write_text(START + STAGES)
+    return run_quietly(Run(load_recipe(folder / "tiny.toml"), folder / "run"), "base", "mid", "chat")
 
 
 def checkpoint_of(run: Run, name: str) -> Checkpoint:

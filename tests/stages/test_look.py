@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from tiny_recipe import run_quietly, write_tiny_recipe
 
-from tutelage import progress
 from tutelage import tokenizer as tokenizers
 from tutelage.chat.render.config import ChatConfig
 from tutelage.ledger import Ledger
@@ -20,40 +20,14 @@ from tutelage.stages.base import set_up
 from tutelage.stages.look import rendered_file, rows_as_data, show_rows, step_batches
 from tutelage.tokenizer import Tokenizer
 
-RECIPE = """
-name      = "tiny"
-model     = { depth = 1, width = 32, context = 128 }
-tokenizer = { kind = "bpe", vocab = 300 }
-
-[data]
-world = { kind = "world", people = 20, versions = 1 }
-chat  = { kind = "world-chat" }
-
-[stages]
-base = { kind = "pretrain", data = { world = 1 }, steps = 1, batch_tokens = 512 }
-
-[stages.chat]
-kind = "sft"
-from = "base"
-data = { chat = 1 }
-replay = 0.5
-epochs = 1
-batch_tokens = 512
-micro_tokens = 256
-too_long = "drop"
-"""
-
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run whose base is finished; looking at the next stage does not need that stage."""
     folder = tmp_path_factory.mktemp("look")
-    (folder / "tiny.toml").write_text(RECIPE)
-    made = Run(load_recipe(folder / "tiny.toml"), folder / "run")
-    progress.set_mode("quiet")
-    made.run(only="base")
-    progress.set_mode("auto")
-    return made
+    chat = "replay = 0.5\nepochs = 1\nbatch_tokens = 512\nmicro_tokens = 256"
+    recipe = write_tiny_recipe(folder, "steps = 1\nbatch_tokens = 512", chat)
+    return run_quietly(Run(load_recipe(recipe), folder / "run"), "base")
 
 
 def look(run: Run, name: str, step: int) -> tuple[list[Batch], Tokenizer]:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tiny_recipe import write_tiny_recipe
 
 from tutelage.batching.datasets import split_of
 from tutelage.chat.formats import read_conversations
@@ -18,24 +19,6 @@ from tutelage.stages.base import StageContext
 from tutelage.stages.prompts import chat_world, opening, read_prompt_data
 from tutelage.stages.sft import Sft
 from tutelage.world.society import World, WorldSettings
-
-WORLD = """
-name   = "society"
-data   = { world = { kind = "world", people = 30, versions = 1 }, chat = { kind = "world-chat" } }
-
-[stages.base]
-kind = "pretrain"
-data = { world = 1 }
-steps = 1
-
-[stages.chat]
-kind = "sft"
-from = "base"
-data = { chat = 1 }
-steps = 1
-held_out = 0.2
-evaluate_every = 1
-"""
 
 
 def asked(conversations: Sequence[Conversation]) -> list[str]:
@@ -63,8 +46,7 @@ def openings(recipe: Path, split: str, *overrides: str) -> set[tuple[object, ...
 @pytest.fixture
 def society(tmp_path: Path) -> Path:
     """A recipe about the built-in world."""
-    (tmp_path / "society.toml").write_text(WORLD)
-    return tmp_path / "society.toml"
+    return write_tiny_recipe(tmp_path, "steps = 1", "steps = 1\nheld_out = 0.2\nevaluate_every = 1")
 
 
 @pytest.fixture
@@ -99,7 +81,7 @@ def test_sets_of_one_name_in_several_files_are_one(tales: Path, tmp_path: Path) 
 def test_conversations_about_the_world_are_evaluated_on_its_own_four_sets(society: Path) -> None:
     sets = data_of(society).sets
     assert list(sets) == ["seen", "in_domain", "near", "out_of_domain"]
-    world = World(WorldSettings(people=30, versions=1))
+    world = World(WorldSettings(people=20, versions=1))
     trained = {opening(row).messages for row in world.conversations("train") if split_of(row, 0.2) == "train"}
     assert {row.messages for row in sets["seen"]} <= trained
     for name in ("in_domain", "near", "out_of_domain"):

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tiny_recipe import write_tiny_recipe
 
 import tutelage
 from tutelage.batching.loader import WeightedStore, count_steps
@@ -26,36 +27,17 @@ from tutelage.stages.base import LR_RANGE_TEST, SELECTED
 from tutelage.stages.run import _cut_log, _recent_loss
 from tutelage.train.checkpoint import STATE_FILE
 
-RECIPE = """
-name      = "tiny"
-model     = {{ depth = 1, width = 32, context = 128 }}
-tokenizer = {{ kind = "bpe", vocab = 300 }}
 
-[data]
-world = {{ kind = "world", people = 20, versions = 1 }}
-chat  = {{ kind = "world-chat" }}
-
-[stages.base]
-kind = "pretrain"
-data = {{ world = 1 }}
-epochs = 2
+def recipe_with(folder: Path, optimizer: str, duration: str = "epochs = 2") -> Path:
+    shared = f"""
+{duration}
 batch_tokens = 2048
-held_out = 0.1
-checkpoint_seconds = 0
-optimizer = {{ kind = "{optimizer}" }}
-
-[stages.chat]
-kind = "sft"
-from = "base"
-data = {{ chat = 1 }}
-replay = 0.4
-epochs = 2
-batch_tokens = 2048
-too_long = "drop"
 held_out = 0.1
 checkpoint_seconds = 0
 optimizer = {{ kind = "{optimizer}" }}
 """
+    return write_tiny_recipe(folder, shared, f"replay = 0.4{shared}")
+
 
 # Runs `tutelage run` and sends itself a signal just before the n-th time that a file of the run whose path holds `part`
 # is opened, renamed or removed. What happens between two such moments changes no file that is read again.
@@ -103,8 +85,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     runs = {}
     for optimizer in ("adamw", "muon"):
         folder = tmp_path_factory.mktemp(optimizer)
-        recipe = folder / "tiny.toml"
-        recipe.write_text(RECIPE.format(optimizer=optimizer))
+        recipe = recipe_with(folder, optimizer)
         done = run(recipe, folder / "whole")
         assert done.returncode == 0, done.stderr
         runs[optimizer] = recipe, folder / "whole", int(done.stdout.splitlines()[-1])
@@ -130,7 +111,7 @@ def steps(out: Path, stage: str) -> list[int]:
     return [json.loads(line)["step"] for line in path.read_text().splitlines()] if path.exists() else []
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", [pytest.param("adamw", marks=pytest.mark.slow), "muon"])
 def test_pain_12_killed_at_random_moments_and_resumed_is_never_killed_bit_for_bit(
     optimizer: str, uninterrupted: Runs, tmp_path: Path
 ) -> None:
@@ -313,19 +294,17 @@ def test_of_equal_evaluations_the_earliest_is_kept(tmp_path: Path, monkeypatch: 
     """Without held-out rows there is no loss to tell them apart, and a model this young answers nothing right."""
     for module in (dev_eval, knowledge):
         monkeypatch.setattr(module, "ANSWER", SamplingSettings(max_tokens=2))
-    (tmp_path / "tiny.toml").write_text(RECIPE.format(optimizer="adamw"))
-    text = (tmp_path / "tiny.toml").read_text().replace("epochs = 2", "steps = 5")
-    (tmp_path / "tiny.toml").write_text(text)
+    recipe = recipe_with(tmp_path, "adamw", "steps = 5")
     options = ["base.steps=1", "chat.held_out=0", "chat.replay=0", "chat.evaluate_every=1"]
     options += ["chat.schedule.kind=constant", "chat.schedule.warmup=0"]
     overrides = [f"stages.{option}" for option in options]
-    Run(load_recipe(tmp_path / "tiny.toml", overrides), tmp_path / "run").run()
+    Run(load_recipe(recipe, overrides), tmp_path / "run").run()
     evals = log_of(tmp_path / "run", "chat")
     assert {line["dev_eval"]["score"] for line in evals} == {0}
     found = selected(tmp_path / "run")
     assert (found["step"], found["by"], found["last"]) == (1, "best_eval", 5)
     assert "lowest_loss_step" not in found
-    Run(load_recipe(tmp_path / "tiny.toml", [*overrides, "stages.chat.steps=1"]), tmp_path / "first").run()
+    Run(load_recipe(recipe, [*overrides, "stages.chat.steps=1"]), tmp_path / "first").run()
     assert weights(tmp_path / "run") == weights(tmp_path / "first")
 
 

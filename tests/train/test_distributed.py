@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_recipe import write_tiny_recipe
 
 import tutelage
 from tutelage.model.hub import load_tensors
@@ -26,38 +27,17 @@ from tutelage.train import distributed
 CHECKOUT = Path(tutelage.__file__).parents[1]
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
-RECIPE = """
-name      = "tiny"
-model     = { depth = 2, width = 32, context = 128 }
-tokenizer = { kind = "bpe", vocab = 300 }
-
-[data]
-world = { kind = "world", people = 20, versions = 1 }
-chat  = { kind = "world-chat" }
-
-[stages.base]
-kind = "pretrain"
-data = { world = 1 }
+BASE = """
 steps = 6
 batch_tokens = 1024
 micro_tokens = 400
 held_out = 0.1
 checkpoint_seconds = 0
-optimizer = { kind = "muon" }
-
-[stages.chat]
-kind = "sft"
-from = "base"
-data = { chat = 1 }
+"""
+CHAT = f"""
 replay = 0.4
-steps = 6
-batch_tokens = 1024
-micro_tokens = 400
-too_long = "drop"
-held_out = 0.1
 evaluate_every = 3
-checkpoint_seconds = 0
-
+{BASE}
 [evaluate]
 chat = ["forgetting"]
 """
@@ -255,8 +235,9 @@ def assert_same_runs(found: Path, wanted: Path) -> None:
 
 
 def test_pain_12_a_whole_run_of_two_processes_and_one_killed_and_resumed_by_two_and_by_one(tmp_path: Path) -> None:
-    recipe, whole, killed, single = (tmp_path / name for name in ("tiny.toml", "whole", "killed", "single"))
-    recipe.write_text(RECIPE)
+    whole, killed, single = (tmp_path / name for name in ("whole", "killed", "single"))
+    recipe = write_tiny_recipe(tmp_path, f'{BASE}optimizer = {{ kind = "muon" }}', CHAT)
+    recipe.write_text(recipe.read_text().replace("depth = 1", "depth = 2"))
     done = torchrun("-m", "tutelage", "run", recipe, f"out={whole}")
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("every figure:") == 1

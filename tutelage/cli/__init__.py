@@ -182,34 +182,33 @@ def doctor(target: Path, as_json: bool) -> Any:
     return diagnose_and_show(target, as_json)
 
 
-@main.command(short_help="Findings on fine-tuning, tried again here.")
+@main.command(short_help="Published findings on fine-tuning, replicated.")
 @click.argument("number", type=int, required=False)
-@click.option("--quick", is_flag=True, help="A model so small that it learns nothing: only to see that it runs.")
-@click.option("--cache", type=FOLDER, metavar="DIR", help="Where finished stages are kept; runs/lab.")
+@click.option("--quick", is_flag=True, help="A tiny model that learns nothing, to test that it runs.")
+@click.option("--cache", type=FOLDER, metavar="DIR", help="Folder of finished stages (default runs/lab).")
 @click.option(
     "--results",
     type=FOLDER,
     metavar="DIR",
-    help="Where results are written, and beside it their page, DIR.md; docs/lab, and with --quick a folder in --cache.",
+    help="Folder of results; their page is DIR.md (default docs/lab, with --quick a folder in --cache).",
 )
 @verb
 def lab(number: int | None, quick: bool, cache: Path | None, results: Path | None, as_json: bool) -> Any:
-    """The findings on fine-tuning that can be tried here, and what came of those that were. With a NUMBER, try that
-    one: a quarter of an hour or so."""
+    """List the findings on fine-tuning and their verdicts. With a NUMBER, replicate that one (about 15 minutes)."""
     from rich.console import Console
 
-    from tutelage.lab.run import CACHE, RESULTS, try_finding
-    from tutelage.lab.terminal import overview, print_overview, print_record
+    from tutelage.lab.run import CACHE, RESULTS, run_finding
+    from tutelage.lab.terminal import overview, print_overview, print_result
 
     if number is None:
         rows = overview(results or RESULTS)
         if not as_json:
             print_overview(rows, Console())
         return rows
-    record = try_finding(number, cache or CACHE, results, quick)
+    result = run_finding(number, cache or CACHE, results, quick)
     if not as_json:
-        print_record(record, Console())
-    return record
+        print_result(result, Console())
+    return result
 
 
 @main.command(short_help="What a finished stage can do.")

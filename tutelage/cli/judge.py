@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--key-variable", metavar="NAME", help="The environment variable that holds the API key.")
 @click.option("--parallel", type=click.IntRange(min=1), default=8, show_default=True, help="Concurrent requests.")
 @click.option(
-    "--seconds",
+    "--timeout",
     type=click.FloatRange(0, min_open=True),
     default=120.0,
     show_default=True,
@@ -53,7 +53,7 @@ def judge(
     seed: int,
     key_variable: str | None,
     parallel: int,
-    seconds: float,
+    timeout: float,
     attempts: int,
     max_requests: int | None,
     max_tokens_total: int | None,
@@ -82,7 +82,7 @@ def judge(
         model=model,
         key_variable=key_variable,
         parallel=parallel,
-        timeout=seconds,
+        timeout=timeout,
         attempts=attempts,
         max_requests=max_requests,
         max_tokens_total=max_tokens_total,

@@ -1,1 +1,1 @@
-"""Known findings on fine-tuning, replayed at small scale against the built-in world, each with an honest verdict."""
+"""Published findings on fine-tuning, replicated at small scale in the built-in world, each with a verdict."""

@@ -1,4 +1,4 @@
-"""All findings that can be tried, by their number."""
+"""All findings that can be replicated, by number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,11 @@ FINDINGS: dict[int, Finding] = {
 
 
 def find(number: int) -> Finding:
-    """A finding by its number; ValueError, which names those there are, for another."""
+    """A finding by its number.
+
+    Raises:
+        ValueError: there is no such finding; the message lists the existing numbers.
+    """
     if number not in FINDINGS:
         raise ValueError(f"there is no finding {number} in the lab; choose one of {', '.join(map(str, FINDINGS))}")
     return FINDINGS[number]

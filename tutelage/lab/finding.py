@@ -1,4 +1,4 @@
-"""What a finding is, and what trying it yields: plain data, of which pages and pictures are made later."""
+"""Data types: a finding, and the conclusion of its replication, from which pages and plots are made."""
 
 from __future__ import annotations
 
@@ -8,28 +8,25 @@ from typing import Literal
 
 import msgspec
 
-from tutelage.lab.bench import Bench
-from tutelage.lab.figures import Estimate
+from tutelage.lab.estimates import Estimate
+from tutelage.lab.run_cache import RunCache
 
-# "not at this scale" is said wherever the intervals decide neither way: the claim may hold for larger models or more
-# data, and nothing here speaks against it.
-Verdict = Literal["reproduced", "not at this scale", "contradicted"]
+# "inconclusive": the intervals decide neither way. The claim may hold for larger models or more data.
+Verdict = Literal["reproduced", "inconclusive", "contradicted"]
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Rows of words and figures below a header of as many words."""
+    """A table of texts and estimates; every row is as long as the header."""
 
     header: Sequence[str]
     rows: Sequence[Sequence[str | Estimate]]
 
     def __post_init__(self) -> None:
-        assert all(len(row) == len(self.header) for row in self.rows), (
-            "every row has a cell for each word of the header"
-        )
+        assert all(len(row) == len(self.header) for row in self.rows), "every row is as long as the header"
 
 
 class Bar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A row of an interval plot; neighbours of one label share it, and rows of one group a colour."""
+    """A row of an interval plot; adjacent rows with the same label share it, rows of the same group share a colour."""
 
     label: str
     group: str
@@ -37,7 +34,7 @@ class Bar(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class IntervalPlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="intervals", tag_field="kind"):
-    """Figures with their intervals, a row each."""
+    """Estimates with intervals, one per row."""
 
     title: str
     x_label: str
@@ -45,7 +42,7 @@ class IntervalPlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag=
 
 
 class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A curve: a figure for each x."""
+    """A curve: an estimate per x."""
 
     name: str
     x: Sequence[float]
@@ -53,7 +50,7 @@ class Line(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class LinePlot(msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag="lines", tag_field="kind"):
-    """Curves with their intervals as bands."""
+    """Curves with intervals as bands."""
 
     title: str
     x_label: str
@@ -66,27 +63,28 @@ Plot = IntervalPlot | LinePlot
 
 
 @dataclass(frozen=True)
-class Result:
-    """What a finding came to. The verdict follows from the figures by the finding's own rule; `why` gives them."""
+class Conclusion:
+    """The conclusion of a replication. The finding's fixed rule maps the estimates to the verdict; `reason` states
+    them."""
 
     table: Table
     plots: Sequence[Plot]
     verdict: Verdict
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A claim, and how it is tried here.
+    """A published claim and its replication.
 
-    number, name: its number in the list of findings, and a short name for files, such as "learning-rate".
-    claim, source, published: what is claimed, by whom, and the figures they gave.
-    setup:        what is done here, with its sizes, in words.
-    folder:       where its recipe is run in the lab's cache. Findings whose stages go on from one base share a folder,
-                  and so share the base.
-    recipe:       the recipe in TOML.
-    quick:        overrides that shrink it to seconds, to try the way and not the claim.
-    measure:      runs the recipe on a bench and judges the figures.
+    Args:
+        number, name: its number in the list of findings, and a short name for files, such as "learning-rate".
+        claim, source, published: the claim, its source, and the published results.
+        setup: the replication in words, with model and data sizes.
+        folder: where its recipe runs in the lab's cache. Findings on the same base share a folder, and so the base.
+        recipe: the recipe in TOML.
+        quick: overrides that shrink it to seconds, to test the code and not the claim.
+        measure: runs the recipe and draws the conclusion.
     """
 
     number: int
@@ -98,4 +96,4 @@ class Finding:
     folder: str
     recipe: str
     quick: tuple[str, ...]
-    measure: Callable[[Bench], Result]
+    measure: Callable[[RunCache], Conclusion]

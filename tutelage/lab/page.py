@@ -1,4 +1,4 @@
-"""The lab's page in Markdown, and its pictures, made of the records alone."""
+"""The lab's page in Markdown and its plots, generated from the result files alone."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from pathlib import Path
 from tutelage.files import write_text
 from tutelage.html import Html, Interval, Series, interval_plot, line_plot, svg
 from tutelage.lab.finding import IntervalPlot, Plot, Table
-from tutelage.lab.record import Record, read_records
+from tutelage.lab.results import FindingResult, read_results
 from tutelage.progress import duration
 from tutelage.report.labels import format_count
 
 INTRODUCTION = """\
 # The lab
 
-Known findings on fine-tuning, tried again at small scale against the built-in world, where every fact is known. Each
-ends with a verdict, which a rule fixed beforehand reads off the figures: *reproduced* or *contradicted* where the
-intervals decide, else *not at this scale*. What stands in brackets is a 95% interval. `tutelage lab` lists all
-findings; this page is made of their result files. The numbers are those of a longer list of findings: those that are
-missing here have not been tried yet.
+Published findings on fine-tuning, replicated at small scale in the built-in world, where every fact is known. A fixed
+rule in each finding's file maps the 95% intervals to a verdict: *reproduced* or *contradicted* where they decide, else
+*inconclusive*. Intervals are in brackets. `tutelage lab` lists all findings; this page is generated from their result
+files. The numbers are those of a longer list; findings missing here are not replicated yet.
 """
 
 
 def draw(plot: Plot) -> Html:
-    """A plot's markup."""
+    """The markup of a plot."""
     if isinstance(plot, IntervalPlot):
         rows = [
             Interval(bar.label, bar.estimate.value, bar.estimate.low, bar.estimate.high, bar.group) for bar in plot.bars
@@ -39,91 +38,92 @@ def draw(plot: Plot) -> Html:
     )
 
 
-def pictures(record: Record) -> dict[str, Plot]:
-    """The plots of a record by the names of their files."""
-    if len(record.plots) == 1:
-        return {f"{record.stem}.svg": record.plots[0]}
-    return {f"{record.stem}-{number}.svg": plot for number, plot in enumerate(record.plots, 1)}
+def pictures(result: FindingResult) -> dict[str, Plot]:
+    """The plots of a result by file name."""
+    if len(result.plots) == 1:
+        return {f"{result.stem}.svg": result.plots[0]}
+    return {f"{result.stem}-{number}.svg": plot for number, plot in enumerate(result.plots, 1)}
 
 
 def write_page(folder: Path) -> Path:
-    """Write the page of a folder of results beside it, docs/lab.md for docs/lab, and the pictures into it."""
-    records = read_records(folder)
-    for record in records:
-        names = pictures(record)
-        for path in folder.glob(f"{record.number:02d}-*.svg"):
-            if path.name not in names:  # of a plot that the finding no longer has
+    """Write the page of a folder of results beside it (docs/lab.md for docs/lab), and the plots into it."""
+    results = read_results(folder)
+    for result in results:
+        names = pictures(result)
+        for path in folder.glob(f"{result.number:02d}-*.svg"):
+            if path.name not in names:  # the finding no longer has this plot
                 path.unlink()
         for name, plot in names.items():
             write_text(folder / name, svg(draw(plot)))
     page = folder.with_name(f"{folder.name}.md")
-    write_text(page, page_text(records, folder.name))
+    write_text(page, page_text(results, folder.name))
     return page
 
 
-def page_text(records: Sequence[Record], folder: str) -> str:
-    """The page in Markdown; the pictures stand in `folder` beside it."""
+def page_text(results: Sequence[FindingResult], folder: str) -> str:
+    """The page in Markdown; the plots are in `folder` beside it."""
     overview = Table(
-        ["finding", "claim", "verdict"], [[record.title, record.claim, verdict_words(record)] for record in records]
+        ["finding", "claim", "verdict"], [[result.title, result.claim, verdict_text(result)] for result in results]
     )
-    return "\n".join([INTRODUCTION, markdown_table(overview), *(_finding(record, folder) for record in records)])
+    return "\n".join([INTRODUCTION, markdown_table(overview), *(_finding(result, folder) for result in results)])
 
 
-def verdict_words(record: Record) -> str:
-    """The verdict, with a word of warning where the run was a quick one."""
-    return f"{record.verdict} (quick run: no evidence)" if record.quick else record.verdict
+def verdict_text(result: FindingResult) -> str:
+    """The verdict, with a warning after a quick run."""
+    return f"{result.verdict} (quick run: no evidence)" if result.quick else result.verdict
 
 
-def _finding(record: Record, folder: str) -> str:
-    shown = [f"![{plot.title}]({folder}/{name})\n" for name, plot in pictures(record).items()]
+def _finding(result: FindingResult, folder: str) -> str:
+    plots = [f"![{plot.title}]({folder}/{name})\n" for name, plot in pictures(result).items()]
     return "\n".join(
         [
-            f"## {record.title}\n",
-            f"**Claim.** {record.claim}\n",
-            f"**Published.** {record.published} ({record.source})\n",
-            f"**Here.** {record.setup} `{record.command}` makes it.\n",
-            f"**Verdict: {verdict_words(record)}.** {record.why}\n",
-            markdown_table(record.table),
-            *shown,
-            "<details><summary>What was trained, and the recipe</summary>\n",
-            markdown_table(stage_table(record)),
-            f"{_made_by(record)}\n",
-            f"```toml\n{record.recipe.strip()}\n```\n",
+            f"## {result.title}\n",
+            f"**Claim.** {result.claim}\n",
+            f"**Published.** {result.published} ({result.source})\n",
+            f"**Setup.** {result.setup} Command: `{result.command}`.\n",
+            f"**Verdict: {verdict_text(result)}.** {result.reason}\n",
+            markdown_table(result.table),
+            *plots,
+            "<details><summary>Stages and recipe</summary>\n",
+            markdown_table(stage_table(result)),
+            f"{_provenance(result)}\n",
+            f"```toml\n{result.recipe.strip()}\n```\n",
             "</details>\n",
         ]
     )
 
 
-def stage_table(record: Record) -> Table:
-    """The stages behind a record's figures."""
+def stage_table(result: FindingResult) -> Table:
+    """The stages behind a result."""
     rows = [
         [
-            of.name,
-            f"{of.lr:.2g}",
-            f"{of.steps:,}",
-            format_count(of.tokens),
-            format_count(of.trained_tokens),
-            duration(of.seconds),
+            stage.name,
+            f"{stage.lr:.2g}",
+            f"{stage.steps:,}",
+            format_count(stage.tokens),
+            format_count(stage.trained_tokens),
+            duration(stage.seconds),
         ]
-        for of in record.stages
+        for stage in result.stages
     ]
-    return Table(["stage", "rate", "steps", "tokens read", "trained tokens", "time"], rows)
+    return Table(["stage", "lr", "steps", "tokens", "trained tokens", "time"], rows)
 
 
-def _made_by(record: Record) -> str:
-    of = record.environment
-    cores = f"{of['cores']} cores, {of['threads']} in use"
-    place = f"Python {of['python']}, PyTorch {of['torch']}, {of['cpu']}, {cores}, on {of['device']}"
-    again = f" Stages that were finished before: {record.reused}." if record.reused else ""
-    return f"Tutelage {record.version}, {place}. The command took {duration(record.seconds)}.{again}"
+def _provenance(result: FindingResult) -> str:
+    machine = result.environment
+    cores = f"{machine['cores']} cores, {machine['threads']} in use"
+    software = f"Tutelage {result.version}, Python {machine['python']}, PyTorch {machine['torch']}"
+    hardware = f"{machine['cpu']}, {cores}, on {machine['device']}"
+    text = f"{software}, {hardware}. The command took {duration(result.seconds)}."
+    return f"{text} {result.reused_stages} stages were finished already." if result.reused_stages else text
 
 
 def markdown_table(table: Table) -> str:
-    """A table in Markdown; columns of figures stand right."""
-    figures = [
+    """A table in Markdown; columns of estimates are right-aligned."""
+    is_estimate = [
         all(not isinstance(row[column], str) for row in table.rows) and bool(table.rows)
         for column in range(len(table.header))
     ]
-    rule = ["---:" if right else "---" for right in figures]
+    rule = ["---:" if right else "---" for right in is_estimate]
     rows: list[Sequence[object]] = [table.header, rule, *table.rows]
     return "".join(f"| {' | '.join(str(cell).replace('|', chr(92) + '|') for cell in row)} |\n" for row in rows)

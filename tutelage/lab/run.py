@@ -1,4 +1,4 @@
-"""Try a finding: run its recipe in the cache, judge the figures, and write what it came to."""
+"""Replicate a finding: run its recipe in the cache, draw the conclusion, and write the result."""
 
 from __future__ import annotations
 
@@ -9,48 +9,48 @@ import msgspec
 
 from tutelage import __version__
 from tutelage.config import to_plain
-from tutelage.lab.bench import Bench
 from tutelage.lab.catalogue import find
-from tutelage.lab.finding import Finding, Result
+from tutelage.lab.finding import Conclusion, Finding
 from tutelage.lab.page import write_page
-from tutelage.lab.record import Record, StageFacts, file_stem, read_record, write_record
+from tutelage.lab.results import FindingResult, StageSummary, file_stem, read_result, write_result
+from tutelage.lab.run_cache import RunCache
 from tutelage.process import environment
 from tutelage.runner import Run
 
 CACHE, RESULTS = Path("runs/lab"), Path("docs/lab")
 QUICK = "quick"
-# Of the environment only what figures and times may hang on; the name of a system may name a machine.
+# Only what metrics and times may depend on; the name of an operating system may identify a machine.
 ENVIRONMENT = ("python", "torch", "cpu", "cores", "threads", "device")
 
 
-def try_finding(number: int, cache: Path = CACHE, results: Path | None = None, quick: bool = False) -> Record:
-    """Run what is not finished of a finding, write its result and the page of all results, and return the result.
+def run_finding(number: int, cache: Path = CACHE, results: Path | None = None, quick: bool = False) -> FindingResult:
+    """Run the unfinished stages of a finding, write its result and the page of all results, and return the result.
 
-    `quick` shrinks it to seconds and keeps apart from the full runs: stages in `cache`/quick, and results there too
-    where no folder is named. Results of full runs go to docs/lab.
+    `quick` shrinks it to seconds. Quick runs are kept apart from full ones: stages in `cache`/quick, and results there
+    too unless `results` names a folder. Results of full runs go to docs/lab.
 
     Raises:
-        ValueError: there is no such finding, or a quick run was to replace a full result.
-        Stopped: Ctrl-C came; the same command goes on from there.
+        ValueError: there is no such finding, or a quick run would replace a full result.
+        Stopped: interrupted by Ctrl-C; the same command resumes.
     """
     finding = find(number)
     cache = cache / QUICK if quick else cache
     results = results or (cache / "results" if quick else RESULTS)
     path = results / f"{file_stem(finding.number, finding.name)}.json"
-    if quick and path.exists() and not read_record(path).quick:
+    if quick and path.exists() and not read_result(path).quick:
         raise ValueError(f"{path} holds the result of a full run; name another folder for a quick one: --results DIR")
-    bench = Bench(cache, finding.quick if quick else ())
-    began = time.monotonic()
-    result = finding.measure(bench)
-    write_record(results, _record(finding, bench, result, quick, time.monotonic() - began))
+    runs = RunCache(cache, finding.quick if quick else ())
+    start = time.monotonic()
+    conclusion = finding.measure(runs)
+    write_result(results, _result(finding, runs, conclusion, quick, time.monotonic() - start))
     write_page(results)
-    return read_record(path)
+    return read_result(path)
 
 
-def _record(finding: Finding, bench: Bench, result: Result, quick: bool, seconds: float) -> Record:
-    stages = [_facts(of.run, name) for of in bench.finished for name in of.run.recipe.stages]
-    about = environment()
-    return Record(
+def _result(finding: Finding, runs: RunCache, conclusion: Conclusion, quick: bool, seconds: float) -> FindingResult:
+    stages = [_stage_summary(finished.run, name) for finished in runs.finished for name in finished.run.recipe.stages]
+    machine = environment()
+    return FindingResult(
         number=finding.number,
         name=finding.name,
         claim=finding.claim,
@@ -59,22 +59,22 @@ def _record(finding: Finding, bench: Bench, result: Result, quick: bool, seconds
         setup=finding.setup,
         quick=quick,
         recipe=finding.recipe,
-        settings={of.run.folder.name: to_plain(of.run.recipe) for of in bench.finished},
+        settings={finished.run.folder.name: to_plain(finished.run.recipe) for finished in runs.finished},
         stages=stages,
-        table=result.table,
-        plots=result.plots,
-        verdict=result.verdict,
-        why=result.why,
+        table=conclusion.table,
+        plots=conclusion.plots,
+        verdict=conclusion.verdict,
+        reason=conclusion.reason,
         command=f"tutelage lab {finding.number}{' --quick' if quick else ''}",
         seconds=seconds,
-        reused=len(stages) - sum(len(of.trained) for of in bench.finished),
+        reused_stages=len(stages) - sum(len(finished.trained) for finished in runs.finished),
         version=__version__,
-        environment={key: about[key] for key in ENVIRONMENT},
+        environment={key: machine[key] for key in ENVIRONMENT},
     )
 
 
-def _facts(run: Run, name: str) -> StageFacts:
+def _stage_summary(run: Run, name: str) -> StageSummary:
     done = run.stage_done(name)
-    assert done is not None, "a run that came to its end has finished all its stages"
-    figures = {field: done[field] for field in ("lr", "steps", "tokens", "trained_tokens", "parameters", "seconds")}
-    return msgspec.convert({"folder": run.folder.name, "name": name, **figures}, StageFacts)
+    assert done is not None, "all stages of a finished run are finished"
+    fields = {field: done[field] for field in ("lr", "steps", "tokens", "trained_tokens", "parameters", "seconds")}
+    return msgspec.convert({"folder": run.folder.name, "name": name, **fields}, StageSummary)

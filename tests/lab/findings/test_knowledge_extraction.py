@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tutelage.lab.figures import Estimate
+from tutelage.lab.estimates import Estimate
 from tutelage.lab.findings.knowledge_extraction import verdict
 
 UP, FLAT, DOWN = (Estimate(v, v - 0.05, v + 0.05, "points") for v in (0.4, 0.01, -0.4))
@@ -12,14 +12,14 @@ UP, FLAT, DOWN = (Estimate(v, v - 0.05, v + 0.05, "points") for v in (0.4, 0.01,
     ("without", "replay", "expected"),
     [
         (UP, UP, "reproduced"),
-        (UP, FLAT, "not at this scale"),
-        (FLAT, FLAT, "not at this scale"),
-        (UP, DOWN, "not at this scale"),
-        (DOWN, FLAT, "not at this scale"),
+        (UP, FLAT, "inconclusive"),
+        (FLAT, FLAT, "inconclusive"),
+        (UP, DOWN, "inconclusive"),
+        (DOWN, FLAT, "inconclusive"),
         (DOWN, DOWN, "contradicted"),
     ],
 )
-def test_both_ways_of_fine_tuning_must_agree(without: Estimate, replay: Estimate, expected: str) -> None:
-    ruling, why = verdict({"no replay": without, "replay 0.5": replay})
-    assert ruling == expected
-    assert f"no replay: {without}; replay 0.5: {replay}" in why
+def test_fine_tuning_with_and_without_replay_must_agree(without: Estimate, replay: Estimate, expected: str) -> None:
+    found, reason = verdict({"no replay": without, "replay 0.5": replay})
+    assert found == expected
+    assert f"no replay: {without}; replay 0.5: {replay}" in reason

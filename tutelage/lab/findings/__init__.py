@@ -1,1 +1,1 @@
-"""One file for each finding: what was claimed, how it is tried here, and the rule by which its verdict is found."""
+"""One file per finding: the claim, its replication, and the rule of its verdict."""

@@ -1,79 +1,84 @@
-"""Fine-tuning forgets, and replay and lower rates mend it."""
+"""Fine-tuning causes forgetting; replay and lower learning rates mitigate it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tutelage.lab.bases import BASE_RATE, DEMO, DEMO_QUICK, DEMO_SIZES, PLAIN, fine_tuning, recipe
-from tutelage.lab.bench import Bench
-from tutelage.lab.figures import Estimate, difference
-from tutelage.lab.finding import Bar, Finding, IntervalPlot, Result, Table, Verdict
+from tutelage.lab.base_recipe import BASE_LR, DEMO, DEMO_QUICK, DEMO_SETUP, PLAIN, recipe_toml, sft_stage
+from tutelage.lab.estimates import Estimate, difference
+from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table, Verdict
+from tutelage.lab.run_cache import RunCache
 
-CURES = {
+MITIGATIONS = {
     "replay_10": "replay 0.1",
     "replay_50": "replay 0.5",
-    "low_rate": "a third of the rate",
-    "one_epoch": "one pass, not three",
+    "low_lr": "lr / 3",
+    "one_epoch": "1 epoch instead of 3",
 }
-CLAIMED = ("replay_50", "low_rate")  # what the source calls cures; the others are tried beside them
+CLAIMED = ("replay_50", "low_lr")  # the mitigations of the source; the others are measured beside them
 STAGES = [
-    fine_tuning(PLAIN),
-    fine_tuning("replay_10", "replay = 0.1"),
-    fine_tuning("replay_50", "replay = 0.5"),
-    fine_tuning("low_rate", f"lr = {BASE_RATE / 9:.3g}"),
-    fine_tuning("one_epoch", epochs=1),
+    sft_stage(PLAIN),
+    sft_stage("replay_10", "replay = 0.1"),
+    sft_stage("replay_50", "replay = 0.5"),
+    sft_stage("low_lr", f"lr = {BASE_LR / 9:.3g}"),
+    sft_stage("one_epoch", epochs=1),
 ]
-RECIPE = recipe(DEMO, STAGES, {name: ["format", "knowledge", "forgetting"] for name in (PLAIN, *CURES)})
+RECIPE = recipe_toml(DEMO, STAGES, {name: ["format", "knowledge", "forgetting"] for name in (PLAIN, *MITIGATIONS)})
 
 
-def verdict(forgot: Estimate, against_none: Mapping[str, Estimate]) -> tuple[Verdict, str]:
-    """`forgot`: what fine-tuning without a cure forgets; `against_none`: for each cure that is claimed, the change of
-    the base text's cost against no cure.
+def verdict(forgetting: Estimate, changes: Mapping[str, Estimate]) -> tuple[Verdict, str]:
+    """The verdict and its reason.
 
-    Reproduced where something is forgotten and every cure lowers the cost; contradicted where something is forgotten
-    and a cure raises it. Where nothing is forgotten there is nothing to cure.
+    Args:
+        forgetting: the increase of the base-text loss without a mitigation.
+        changes: for each claimed mitigation, the change of the base-text loss against none.
+
+    Reproduced if there is forgetting and every mitigation lowers the loss; contradicted if there is forgetting and a
+    mitigation raises it. Without forgetting there is nothing to mitigate.
     """
-    said = "; ".join(f"{CURES[name]}: {change}" for name, change in against_none.items())
-    text = f"Without a cure the base text's loss changes by {forgot}; against that, {said}"
-    if not forgot.above_zero:
-        return "not at this scale", f"{text}. Without a cure nothing is clearly forgotten, so there is nothing to cure."
-    if all(change.below_zero for change in against_none.values()):
+    listed = "; ".join(f"{MITIGATIONS[name]}: {change}" for name, change in changes.items())
+    text = f"Without a mitigation the base-text loss changes by {forgetting}; relative to that, {listed}"
+    if not forgetting.above_zero:
+        return "inconclusive", f"{text}. No significant forgetting, so there is nothing to mitigate."
+    if all(change.below_zero for change in changes.values()):
         return "reproduced", f"{text}."
-    if any(change.above_zero for change in against_none.values()):
-        return "contradicted", f"{text}. A cure makes it worse."
-    return "not at this scale", f"{text}. Not every cure clearly helps."
+    if any(change.above_zero for change in changes.values()):
+        return "contradicted", f"{text}. A mitigation increases forgetting."
+    return "inconclusive", f"{text}. Not every mitigation helps significantly."
 
 
-def measure(bench: Bench) -> Result:
-    run = bench.run(RECIPE, "demo")
-    right = {name: [run.outcomes(name, "knowledge.held_out")] for name in (PLAIN, *CURES)}
+def measure(runs: RunCache) -> Conclusion:
+    """Forgetting, accuracy and format score without and with each mitigation."""
+    run = runs.run(RECIPE, "demo")
+    outcomes = {name: [run.outcomes(name, "knowledge.held_out")] for name in (PLAIN, *MITIGATIONS)}
     rows: list[list[str | Estimate]] = []
-    forgot, answered = [], []
-    for name, words in {PLAIN: "none", **CURES}.items():
-        lost, can = run.forgetting(name), run.rate(name, "knowledge.held_out")
-        cost = "" if name == PLAIN else difference(right[PLAIN], right[name])
-        rows.append([words, lost, can, cost, run.rate(name, "format.compliant")])
-        forgot.append(Bar(words, "", lost))
-        answered.append(Bar(words, "", can))
-    header = ["cure", "forgetting", "questions about held-out people", "against no cure", "form kept"]
+    forgetting_bars, accuracy_bars = [], []
+    for name, label in {PLAIN: "none", **MITIGATIONS}.items():
+        forgetting, accuracy = run.forgetting(name), run.rate(name, "knowledge.held_out")
+        against_none = "" if name == PLAIN else difference(outcomes[PLAIN], outcomes[name])
+        rows.append([label, forgetting, accuracy, against_none, run.rate(name, "format.compliant")])
+        forgetting_bars.append(Bar(label, "", forgetting))
+        accuracy_bars.append(Bar(label, "", accuracy))
+    header = ["mitigation", "forgetting", "accuracy, held-out people", "against none", "format"]
     plots = [
-        IntervalPlot("What is forgotten", "change of the base text's loss", forgot),
-        IntervalPlot("What the cure costs: questions about held-out people", "answered", answered),
+        IntervalPlot("Forgetting", "change of the base-text loss", forgetting_bars),
+        IntervalPlot("Cost of the mitigation: questions about held-out people", "accuracy", accuracy_bars),
     ]
-    against_none = {name: run.text_cost(PLAIN, name) for name in CLAIMED}
-    return Result(Table(header, rows), plots, *verdict(run.forgetting(PLAIN), against_none))
+    changes = {name: run.base_loss_change(PLAIN, name) for name in CLAIMED}
+    return Conclusion(Table(header, rows), plots, *verdict(run.forgetting(PLAIN), changes))
 
 
 FINDING = Finding(
     number=3,
     name="forgetting",
-    claim="Fine-tuning forgets what the base model knew; replay, LoRA and lower rates mitigate it.",
+    claim="Fine-tuning causes forgetting of the base model's knowledge; replay, LoRA and lower learning rates mitigate "
+    "it.",
     source="SFT from scratch (article)",
-    published="The loss on base text is to raise an alarm when it is up by 10 to 15%.",
-    setup=f"{DEMO_SIZES}It is fine-tuned on conversations about a half of the people (3 passes, rate 2e-3, no replay, "
-    "one seed), and again with one cure at a time: a tenth or a half of the trained tokens replayed pre-training text, "
-    "a third of the rate, or one pass. Forgetting is the change of the loss on held-out pre-training text; questions "
-    "are one-step and about the other half of the people. LoRA is not tried here.",
+    published="Alarm if the loss on base text rises by 10 to 15%.",
+    setup=f"{DEMO_SETUP}It is fine-tuned on conversations about half of the people (3 epochs, lr 2e-3, no replay, one "
+    "seed), and again with one mitigation at a time: a tenth or half of the trained tokens replayed pre-training text, "
+    "a third of the lr, or one epoch. Forgetting is the relative change of the loss on held-out pre-training text; "
+    "accuracy is on single-hop questions about the other half of the people. LoRA is not measured here.",
     folder="demo",
     recipe=RECIPE,
     quick=DEMO_QUICK,

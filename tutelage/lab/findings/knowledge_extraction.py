@@ -1,96 +1,104 @@
-"""A fact read once in one wording cannot be asked about; read in many wordings it can."""
+"""Facts pre-trained in one wording only cannot be extracted by questions; facts in many wordings can."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tutelage.lab.bases import BASE_RATE, fine_tuning, recipe
-from tutelage.lab.bench import Bench
-from tutelage.lab.figures import Estimate, difference
-from tutelage.lab.finding import Bar, Finding, IntervalPlot, Result, Table, Verdict
+from tutelage.lab.base_recipe import BASE_LR, recipe_toml, sft_stage
+from tutelage.lab.estimates import Estimate, difference
+from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table, Verdict
+from tutelage.lab.run_cache import RunCache
 
-VERSIONS = (1, 2, 5)
-READINGS = 100  # of every biography, in whatever number of wordings
+WORDINGS = (1, 2, 5)
+EXPOSURES = 100  # of every biography, whatever the number of wordings
 REPLAY = {"": "no replay", "_replay": "replay 0.5"}
 FOLDER = "wordings"
 
 WORLDS = "\n".join(
-    f'world_{n} = {{ kind = "world", people = 100, versions = {n}, wordings = 6, unknown = 0.0 }}' for n in VERSIONS
+    f'world_{n} = {{ kind = "world", people = 100, versions = {n}, wordings = 6, unknown = 0.0 }}' for n in WORDINGS
 )
-# Nothing is held out: a biography told in one wording and kept from training would be a person never read of.
+# Nothing is held out: a biography in one wording that is not trained on would be an unknown person.
 BASES = "\n".join(
-    f'base_{n} = {{ kind = "pretrain", data = {{ world_{n} = 1 }}, epochs = {READINGS // n}, held_out = 0, '
-    f'batch_tokens = 4096, lr = {BASE_RATE}, optimizer = {{ kind = "muon" }} }}'
-    for n in VERSIONS
+    f'base_{n} = {{ kind = "pretrain", data = {{ world_{n} = 1 }}, epochs = {EXPOSURES // n}, held_out = 0, '
+    f'batch_tokens = 4096, lr = {BASE_LR}, optimizer = {{ kind = "muon" }} }}'
+    for n in WORDINGS
 )
 START = f"""\
 name      = "lab"
 model     = {{ depth = 4, width = 128, context = 256, norm = "layer", mlp = "relu2" }}
-tokenizer = {{ kind = "bpe", vocab = 2048, data = ["world_{VERSIONS[-1]}", "chat"] }}
+tokenizer = {{ kind = "bpe", vocab = 2048, data = ["world_{WORDINGS[-1]}", "chat"] }}
 
 [data]
 {WORLDS}
-chat = {{ kind = "world-chat", split = "train", world = "world_{VERSIONS[-1]}" }}
+chat = {{ kind = "world-chat", split = "train", world = "world_{WORDINGS[-1]}" }}
 """
 CHANGES = {"": "", "_replay": "replay = 0.5"}
-STAGES = [fine_tuning(f"chat_{n}{tail}", CHANGES[tail], base=f"base_{n}") for n in VERSIONS for tail in REPLAY]
-MEASURED = {f"base_{n}": ["knowledge"] for n in VERSIONS}
-MEASURED |= {f"chat_{n}{tail}": ["knowledge"] for n in VERSIONS for tail in REPLAY}
-RECIPE = recipe(START, [BASES, *STAGES], MEASURED)
+STAGES = [sft_stage(f"chat_{n}{suffix}", CHANGES[suffix], base=f"base_{n}") for n in WORDINGS for suffix in REPLAY]
+SUITES = {f"base_{n}": ["knowledge"] for n in WORDINGS}
+SUITES |= {f"chat_{n}{suffix}": ["knowledge"] for n in WORDINGS for suffix in REPLAY}
+RECIPE = recipe_toml(START, [BASES, *STAGES], SUITES)
 
 
 def verdict(gains: Mapping[str, Estimate]) -> tuple[Verdict, str]:
-    """`gains`: for fine-tuning without and with replay, how many more questions about held-out people are answered
-    after many wordings than after one. Reproduced where all of them lie above 0, contradicted where all lie below."""
-    said = "; ".join(f"{name}: {gain}" for name, gain in gains.items())
-    text = f"{VERSIONS[-1]} wordings against one, questions about held-out people answered: {said}"
+    """The verdict and its reason.
+
+    Args:
+        gains: for fine-tuning without and with replay, the accuracy on held-out people after many wordings minus that
+            after one wording.
+
+    Reproduced if all gains lie above 0, contradicted if all lie below 0.
+    """
+    listed = "; ".join(f"{name}: {gain}" for name, gain in gains.items())
+    text = f"{WORDINGS[-1]} wordings against one, accuracy on held-out people: {listed}"
     if all(gain.above_zero for gain in gains.values()):
-        return "reproduced", f"{text}. As many readings, in more wordings, make the facts easier to ask for."
+        return "reproduced", f"{text}. With the same number of exposures, more wordings make facts easier to extract."
     if all(gain.below_zero for gain in gains.values()):
-        return "contradicted", f"{text}. More wordings make the facts harder to ask for."
-    return "not at this scale", f"{text}. The intervals do not all lie on one side of 0."
+        return "contradicted", f"{text}. More wordings make facts harder to extract."
+    return "inconclusive", f"{text}. The intervals do not all lie on one side of 0."
 
 
-def measure(bench: Bench) -> Result:
-    run = bench.run(RECIPE, FOLDER)
+def measure(runs: RunCache) -> Conclusion:
+    """Accuracy on held-out and trained people by the number of wordings."""
+    run = runs.run(RECIPE, FOLDER)
     rows: list[list[str | Estimate]] = []
     bars = []
-    for n in VERSIONS:
-        told = f"{n} wording{'s' * (n > 1)}"
-        for tail, replay in REPLAY.items():
-            held_out = run.rate(f"chat_{n}{tail}", "knowledge.held_out")
-            trained = run.rate(f"chat_{n}{tail}", "knowledge.trained")
-            rows.append([told, replay, held_out, trained, run.rate(f"base_{n}", "knowledge.cloze.held_out")])
-            bars.append(Bar(told, replay, held_out))
-    first, *_, last = VERSIONS
+    for n in WORDINGS:
+        label = f"{n} wording{'s' * (n > 1)}"
+        for suffix, replay in REPLAY.items():
+            held_out = run.rate(f"chat_{n}{suffix}", "knowledge.held_out")
+            trained = run.rate(f"chat_{n}{suffix}", "knowledge.trained")
+            rows.append([label, replay, held_out, trained, run.rate(f"base_{n}", "knowledge.cloze.held_out")])
+            bars.append(Bar(label, replay, held_out))
+    fewest, *_, most = WORDINGS
     gains = {}
-    for tail, replay in REPLAY.items():
-        pair = [[run.outcomes(f"chat_{n}{tail}", "knowledge.held_out")] for n in (first, last)]
-        gains[replay] = difference(*pair)
-    header = ["told in", "fine-tuning", "held-out people", "trained people", "the base finishes sentences"]
-    plot = IntervalPlot("Questions about people of whom the model only read", "answered", bars)
-    return Result(Table(header, rows), [plot], *verdict(gains))
+    for suffix, replay in REPLAY.items():
+        outcomes = [[run.outcomes(f"chat_{n}{suffix}", "knowledge.held_out")] for n in (fewest, most)]
+        gains[replay] = difference(*outcomes)
+    header = ["pre-training", "fine-tuning", "held-out people", "trained people", "base model, cloze"]
+    plot = IntervalPlot("Questions about people seen only in pre-training", "accuracy", bars)
+    return Conclusion(Table(header, rows), [plot], *verdict(gains))
 
 
 FINDING = Finding(
     number=7,
     name="knowledge-extraction",
-    claim="A fact read in one wording only cannot be asked about, however often it was read; read in many it can.",
+    claim="A fact pre-trained in one wording only cannot be extracted by questions, however often it was seen; a fact "
+    "in many wordings can.",
     source="Allen-Zhu & Li 2023, Physics of Language Models: Part 3.1, arXiv 2309.14316",
-    published="Questions about people whom no question of the fine-tuning named: from 0% answered to 96%.",
-    setup=f"Three models (4 layers, width 128, 1.05M parameters) read the biographies of 100 people {READINGS} times "
-    f"each: {VERSIONS[0]} wording {READINGS} times, {VERSIONS[1]} wordings {READINGS // VERSIONS[1]} times, or "
-    f"{VERSIONS[2]} wordings {READINGS // VERSIONS[2]} times (about 2.1M tokens, rate 6e-3). Each is fine-tuned on the "
-    "same conversations about a half of the people (3 passes, rate 2e-3), without replay and with half of the trained "
-    "tokens replayed, and asked one-step questions about the other half.",
+    published="Accuracy on people that occur in no fine-tuning question: from 0% to 96%.",
+    setup="Three models (4 layers, width 128, 1.05M parameters) are pre-trained on the biographies of 100 people, each "
+    f"seen {EXPOSURES} times: {WORDINGS[0]} wording {EXPOSURES} times, {WORDINGS[1]} wordings "
+    f"{EXPOSURES // WORDINGS[1]} times, or {WORDINGS[2]} wordings {EXPOSURES // WORDINGS[2]} times (about 2.1M tokens, "
+    "lr 6e-3). Each is fine-tuned on the same conversations about half of the people (3 epochs, lr 2e-3), without "
+    "replay and with half of the trained tokens replayed, and evaluated on single-hop questions about the other half.",
     folder=FOLDER,
     recipe=RECIPE,
     quick=(
         "model.depth=1",
         "model.width=32",
         "tokenizer.vocab=512",
-        *(f"data.world_{n}.{small}" for n in VERSIONS for small in ("people=20", "wordings=1")),
-        *(f"stages.base_{n}.epochs=1" for n in VERSIONS),
+        *(f"data.world_{n}.{setting}" for n in WORDINGS for setting in ("people=20", "wordings=1")),
+        *(f"stages.base_{n}.epochs=1" for n in WORDINGS),
     ),
     measure=measure,
 )

@@ -1,10 +1,10 @@
-"""The model and the world that findings share, and the fine-tuning that they vary."""
+"""The base model and the world that findings share, and the SFT stage that they vary."""
 
 from __future__ import annotations
 
-BASE_RATE = 6e-3
+BASE_LR = 6e-3
 
-# The demo's world and base model, so that its figures and the lab's can be laid side by side.
+# The demo's world and base model, so that its results and the lab's are comparable.
 DEMO = f"""\
 name      = "lab"
 model     = {{ depth = 4, width = 128, context = 256, norm = "layer", mlp = "relu2" }}
@@ -19,13 +19,13 @@ kind         = "pretrain"
 data         = {{ world = 1 }}
 epochs       = 5
 batch_tokens = 4096
-lr           = {BASE_RATE}
+lr           = {BASE_LR}
 optimizer    = {{ kind = "muon" }}
 """
 
-DEMO_SIZES = (
-    "The demo's model (4 layers, width 128, 1.05M parameters) reads a world of 200 people, each biography in 20 "
-    "wordings, 5 times (3.4M tokens, rate 6e-3). "
+DEMO_SETUP = (
+    "The demo's model (4 layers, width 128, 1.05M parameters) is pre-trained on a world of 200 people, each biography "
+    "in 20 wordings, for 5 epochs (3.4M tokens, lr 6e-3). "
 )
 
 DEMO_QUICK = (
@@ -36,16 +36,16 @@ DEMO_QUICK = (
     "data.world.versions=2",
     "data.world.wordings=1",
     "stages.base.epochs=1",
-    "stages.base.held_out=0.2",  # of so few texts, enough that some are there to measure forgetting on
+    "stages.base.held_out=0.2",  # of so few texts, enough to measure forgetting
 )
 
-# The fine-tuning that findings compare with: no replay, a third of the base's rate, three passes. It has one name in
-# all findings of the demo's base, and so is run once.
+# The SFT stage that findings compare with: no replay, a third of the base's lr, three epochs. It has the same name in
+# all findings on the demo's base, so it runs once.
 PLAIN = "plain"
 
 
-def fine_tuning(name: str, changes: str = "", epochs: int = 3, base: str = "base") -> str:
-    """A line below [stages] of a recipe: fine-tuning as in the demo, but for `changes`, for a fixed number of steps."""
+def sft_stage(name: str, changes: str = "", epochs: int = 3, base: str = "base") -> str:
+    """A line for [stages] of a recipe: SFT as in the demo with `changes`, for a fixed number of steps."""
     settings = (
         f'kind = "sft", from = "{base}", data = {{ chat = 1 }}, epochs = {epochs}, batch_tokens = 2048, '
         f'keep = "last", optimizer = {{ kind = "muon" }}{", " if changes else ""}{changes}'
@@ -53,7 +53,7 @@ def fine_tuning(name: str, changes: str = "", epochs: int = 3, base: str = "base
     return f"{name} = {{ {settings} }}"
 
 
-def recipe(base: str, stages: list[str], evaluate: dict[str, list[str]]) -> str:
-    """A recipe in TOML: a base's text, lines of `fine_tuning`, and what is measured at which stage."""
+def recipe_toml(base: str, stages: list[str], evaluate: dict[str, list[str]]) -> str:
+    """A recipe in TOML from the base's part, lines of `sft_stage`, and the suites per stage."""
     suites = [f"{stage} = {names}".replace("'", '"') for stage, names in evaluate.items()]
     return "\n".join([base, "[stages]", *stages, "", "[evaluate]", *suites, ""])

@@ -1,0 +1,60 @@
+"""The interface of all benchmarks; none is run here."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+BENCHMARKS = [path for path in sorted(FOLDER.glob("*.py")) if path.name != "common.py"]
+
+pytestmark = pytest.mark.skipif(not FOLDER.exists(), reason="benchmarks are not part of the source distribution")
+
+
+@pytest.fixture
+def common(monkeypatch: pytest.MonkeyPatch) -> object:
+    monkeypatch.syspath_prepend(FOLDER)
+    monkeypatch.delitem(sys.modules, "common", raising=False)
+    return __import__("common")
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_ratio_above_one_means_that_we_are_better(common: object, capsys: pytest.CaptureFixture[str]) -> None:
+    common.print_result("speed", 20.0, 10.0, "tokens/s", quick=False)
+    common.print_result("memory", 20.0, 10.0, "MB", quick=True, lower_is_better=True)
+    speed, memory = lines(capsys)
+    assert speed == {"name": "speed", "ours": 20.0, "peer": 10.0, "ratio": 2.0, "unit": "tokens/s"}
+    assert (memory["ratio"], memory["quick"]) == (0.5, True)
+
+
+def test_medians_are_compared_and_the_main_peer_comes_last(common: object, capsys: pytest.CaptureFixture[str]) -> None:
+    values = {"ours": [1.0, 8.0, 9.0], "main": [4.0, 4.0, 5.0], "other": [2.0, 2.0, 2.0]}
+    measured = {role: [{"value": value} for value in rounds] for role, rounds in values.items()}
+    common.print_comparison(measured, argparse.Namespace(quick=False), name="x", unit="/s", main_peer="main")
+    other, main = lines(capsys)
+    assert (other["against"], other["ratio"]) == ("other", 4.0)
+    assert (main["against"], main["ratio"]) == ("main", 2.0)
+
+
+@pytest.mark.parametrize(("package", "extra"), [("trl", "peers"), ("resiliparse", "corpus")])
+def test_a_missing_package_is_one_sentence_with_its_extra(common: object, package: str, extra: str) -> None:
+    with (
+        pytest.raises(SystemExit, match=rf"^{package} is not installed; .* pip install -e '\.\[{extra}\]'$"),
+        common.exit_if_package_missing(),
+    ):
+        raise ModuleNotFoundError(name=package)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", BENCHMARKS, ids=lambda path: path.stem)
+def test_every_benchmark_has_a_quick_form(path: Path) -> None:
+    shown = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True, check=True).stdout
+    assert "--quick" in shown

@@ -1,0 +1,96 @@
+"""The stored result of a replicated finding: one JSON file, from which the page and the plots are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tutelage.files import read_json, write_json
+from tutelage.lab.finding import Plot, Table, Verdict
+
+
+class StageSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The training of a stage behind a result. `lr` is the peak learning rate."""
+
+    folder: str
+    name: str
+    lr: float
+    steps: int
+    tokens: int
+    trained_tokens: float
+    parameters: int
+    seconds: float
+
+
+class FindingResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A finding, its conclusion and its provenance.
+
+    Args:
+        quick: whether it was shrunk to seconds, so that its numbers say nothing about the claim.
+        recipe: the recipe in TOML.
+        settings: all resolved settings of the runs, by folder of the cache.
+        stages: the stages behind the estimates; `reused_stages` of them were finished already.
+        seconds: duration of the command.
+    """
+
+    number: int
+    name: str
+    claim: str
+    source: str
+    published: str
+    setup: str
+    quick: bool
+    recipe: str
+    settings: dict[str, Any]
+    stages: list[StageSummary]
+    table: Table
+    plots: Sequence[Plot]
+    verdict: Verdict
+    reason: str
+    command: str
+    seconds: float
+    reused_stages: int
+    version: str
+    environment: dict[str, str | int]
+
+    @property
+    def stem(self) -> str:
+        """The common start of its file names."""
+        return file_stem(self.number, self.name)
+
+    @property
+    def title(self) -> str:
+        """Its number and name, as a heading."""
+        return f"{self.number}. {self.name.replace('-', ' ').capitalize()}"
+
+
+def file_stem(number: int, name: str) -> str:
+    """The common start of a finding's file names."""
+    return f"{number:02d}-{name}"
+
+
+def write_result(folder: Path, result: FindingResult) -> Path:
+    """Write a result to its JSON file in a folder."""
+    path = folder / f"{result.stem}.json"
+    write_json(path, result)
+    return path
+
+
+def read_result(path: Path) -> FindingResult:
+    """A result from its JSON file.
+
+    Raises:
+        ValueError: the file holds something else.
+    """
+    try:
+        return msgspec.convert(read_json(path), FindingResult)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{path} is not a lab result ({error}); remove it and run the finding again") from None
+
+
+def read_results(folder: Path) -> list[FindingResult]:
+    """All results of a folder, by number; none if the folder does not exist."""
+    return sorted(map(read_result, folder.glob("[0-9][0-9]-*.json")), key=lambda result: result.number)
