@@ -17,7 +17,7 @@ MASKED = [PLAIN, "plain_seed_1", "plain_seed_2"]
 UNMASKED = [f"unmasked_seed_{seed}" for seed in SEEDS]
 TRAINED_ON = {"the assistant's tokens": MASKED, "all tokens": UNMASKED}
 STAGES = [sft_stage(PLAIN), *(sft_stage(MASKED[seed], f"seed = {seed}") for seed in SEEDS[1:])]
-STAGES += [sft_stage(UNMASKED[seed], f'seed = {seed}, train_on = "everything"') for seed in SEEDS]
+STAGES += [sft_stage(UNMASKED[seed], f'seed = {seed}, train_on = "all_tokens"') for seed in SEEDS]
 RECIPE = recipe_toml(DEMO, STAGES, {name: ["format", "knowledge"] for name in [*MASKED, *UNMASKED]})
 METRICS = {
     "knowledge.held_out": "accuracy, held-out people",
