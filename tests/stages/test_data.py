@@ -91,7 +91,7 @@ def test_a_row_without_the_text_names_its_place_and_its_fields(tmp_path: Path) -
     with pytest.raises(ValueError, match=r"docs\.jsonl:1 has no text 'body'"):
         documents_of(path, column="body")
     path.write_text('{"text": "one"}\n{"text": \n')
-    with pytest.raises(ValueError, match=r"docs\.jsonl:2: not JSON .*; mend the row or remove it$"):
+    with pytest.raises(ValueError, match=r"docs\.jsonl:2: not JSON .*; fix the row or remove it$"):
         documents_of(path)
 
 

@@ -1,4 +1,4 @@
-"""What a recipe can name as data, and how a stage gets it as stores of tokenised groups."""
+"""What a recipe can name as data, and how a stage gets it as stores of tokenised example groups."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from tutelage.world.society import World, WorldSettings
 
 
 class WorldText(WorldSettings, tag="world", tag_field="kind", frozen=True, kw_only=True):
-    """The text of the built-in world: biographies and pages, for pre-training."""
+    """The texts of the built-in world: biographies and pages, for pre-training."""
 
 
 class WorldChat(Settings, tag="world-chat", tag_field="kind", frozen=True, kw_only=True):
     """Conversations about the people of the built-in world, for fine-tuning.
 
-    split: about which half of the people.
-    world: which data of kind "world" they live in; the recipe's only one where it is left out.
+    split: which half of the people they are about.
+    world: the data of kind "world" with these people; the recipe's only one where it is left out.
     """
 
     split: Literal["train", "held_out"] = "train"
@@ -54,12 +54,12 @@ class TextData(TextSettings, tag="text", tag_field="kind", frozen=True, kw_only=
 
 
 class DocumentData(Settings, tag="documents", tag_field="kind", frozen=True, kw_only=True):
-    """Files of documents, for pre-training or to be replayed: JSON lines, JSON or Parquet, a document a row. Every
-    tenth of the first HELD_OUT_OF rows is held out from training.
+    """Files of documents, for pre-training or replay: JSON lines, JSON or Parquet, one document per row. Every tenth of
+    the first HELD_OUT_OF rows is held out.
 
     path:   a file, a folder of files, or a pattern such as `docs/*.parquet`; a relative one in a recipe is looked for
             beside the recipe.
-    column: the name of the text in a row.
+    column: the field that holds the text.
     """
 
     path: str
@@ -67,7 +67,7 @@ class DocumentData(Settings, tag="documents", tag_field="kind", frozen=True, kw_
 
 
 class CorpusData(Settings, tag="corpus", tag_field="kind", frozen=True, kw_only=True):
-    """A corpus that `tutelage curate` has made, for pre-training.
+    """A corpus made by `tutelage curate`, for pre-training.
 
     path: its folder; a relative one in a recipe is looked for beside the recipe.
     """
@@ -76,8 +76,8 @@ class CorpusData(Settings, tag="corpus", tag_field="kind", frozen=True, kw_only=
 
 
 class ProbeText(Settings, tag="probe", tag_field="kind", frozen=True, kw_only=True):
-    """Two dozen short texts of many kinds that come with Tutelage and are never trained on: what a model forgets is
-    measured on them where the text it was made of is not known."""
+    """Two dozen short texts of many kinds that come with Tutelage and are never trained on. Forgetting is measured on
+    them where a model's training text is not known."""
 
 
 class ChatData(Settings, tag="chat", tag_field="kind", frozen=True, kw_only=True):
@@ -85,8 +85,8 @@ class ChatData(Settings, tag="chat", tag_field="kind", frozen=True, kw_only=True
 
     path:       a file, a folder of files, or a pattern such as `chats/*.jsonl`; a relative one in a recipe is looked
                 for beside the recipe.
-    held_out:   other such files, of conversations kept from training; a share of the rows where left out.
-    format:     the format of the rows; where left out, that of each file's first row.
+    held_out:   other such files, of held-out conversations; a share of the rows where left out.
+    format:     the format of the rows; detected from each file's first row where left out.
     max_broken: the share of rows that may be broken; they are counted, and more are an error.
     """
 
@@ -97,13 +97,13 @@ class ChatData(Settings, tag="chat", tag_field="kind", frozen=True, kw_only=True
 
 
 class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=True):
-    """Prompts without answers in a JSON-lines file, in named sets: what a fine-tuned model is tried on."""
+    """Prompts without answers in a JSON-lines file, in named sets, to evaluate a fine-tuned model on."""
 
     path: str
 
 
 DataSettings = WorldText | WorldChat | TextData | DocumentData | CorpusData | ProbeText | ChatData | Prompts
-# Enough to tell a loss by, and few enough to be measured again and again while a model is trained.
+# Enough to estimate a loss, and few enough to measure it often during training.
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
 DataTable = Mapping[str, DataSettings]
 # Raise it when the readers, or the built-in world, give other rows for the same data: stores are made again.
@@ -117,7 +117,7 @@ def find_data(name: str, table: DataTable, where: str) -> DataSettings:
 
 
 def find_world(data: WorldChat, table: DataTable, where: str = "data") -> WorldSettings:
-    """The settings of the world that conversations belong to; SettingsError, naming `where`, if that cannot be told."""
+    """The settings of the world that conversations belong to; SettingsError, naming `where`, if there is none."""
     worlds = {name: entry for name, entry in table.items() if isinstance(entry, WorldText)}
     if data.world is not None:
         if data.world not in worlds:
@@ -133,20 +133,20 @@ def find_world(data: WorldChat, table: DataTable, where: str = "data") -> WorldS
 
 
 def world_of(table: DataTable) -> World | None:
-    """The built-in world that a recipe's data belongs to, if it does."""
+    """The built-in world among a recipe's data, if there is one."""
     worlds = [entry for entry in table.values() if isinstance(entry, WorldText)]
     return World(worlds[0]) if worlds else None
 
 
 def holds(data: DataSettings) -> Literal["documents", "conversations", "prompts"]:
-    """What the rows of some data are."""
+    """The kind of rows that some data holds."""
     if isinstance(data, WorldText | TextData | DocumentData | CorpusData | ProbeText):
         return "documents"
     return "prompts" if isinstance(data, Prompts) else "conversations"
 
 
 def documents(name: str, table: DataTable) -> Iterator[Document]:
-    """The rows of data that holds documents."""
+    """The documents of some data."""
     data = table[name]
     if isinstance(data, TextData):
         return text_documents(text_file(data, f"data.{name}"), data.tail)
@@ -161,7 +161,7 @@ def documents(name: str, table: DataTable) -> Iterator[Document]:
 
 
 def document_rows(data: DocumentData) -> Iterator[Document]:
-    """The rows of files of documents, their ids the places where they stand.
+    """The rows of files of documents; their ids are their places in the files.
 
     Raises:
         DiskError: a file cannot be read.
@@ -173,7 +173,7 @@ def document_rows(data: DocumentData) -> Iterator[Document]:
             if row is None:
                 continue
             if isinstance(row, BrokenRow):
-                raise ValueError(f"{file.with_name(place)}: {row}; mend the row or remove it")
+                raise ValueError(f"{file.with_name(place)}: {row}; fix the row or remove it")
             text = row.get(data.column)
             if not isinstance(text, str):
                 fields = ", ".join(repr(name) for name in row)
@@ -184,7 +184,7 @@ def document_rows(data: DocumentData) -> Iterator[Document]:
 
 
 def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[Conversation]:
-    """The rows of data that holds conversations; rows of a file that are broken are counted in `ledger`."""
+    """The conversations of some data; broken rows of a file are counted in `ledger`."""
     data = table[name]
     if isinstance(data, WorldChat):
         yield from World(find_world(data, table)).conversations(data.split)
@@ -201,7 +201,7 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
 
 
 def plain_texts(name: str, table: DataTable) -> Iterator[str]:
-    """Every text in the data, as a tokenizer learns from it."""
+    """Every text in the data, for a tokenizer to learn from."""
     if holds(table[name]) == "documents":
         yield from (document.text for document in documents(name, table))
     else:
@@ -209,7 +209,7 @@ def plain_texts(name: str, table: DataTable) -> Iterator[str]:
 
 
 def identity(name: str, table: DataTable) -> list[object]:
-    """All that decides what data holds, ready to be fingerprinted: of a file its content, wherever it lies."""
+    """Everything that decides what data holds, ready to be fingerprinted: of a file its content, wherever it is."""
     data = table[name]
     if isinstance(data, TextData):
         return [
@@ -224,13 +224,13 @@ def identity(name: str, table: DataTable) -> list[object]:
     if isinstance(data, ChatData | Prompts):
         held_out = data.held_out if isinstance(data, ChatData) else None
         files = [data_files(Path(path)) for path in (data.path, held_out) if path is not None]
-        said: list[object] = [READING, *([file_hash(file) for file in part] for part in files)]
+        parts: list[object] = [READING, *([file_hash(file) for file in part] for part in files)]
         if isinstance(data, ChatData):
-            said.append(data.format)
+            parts.append(data.format)
             if held_out is None:
-                # A share is held out: which rows those are hangs on their names, and these on the files'.
-                said.append([file.name for file in files[0]])
-        return said
+                # A share is held out, by the rows' names, which depend on the names of the files.
+                parts.append([file.name for file in files[0]])
+        return parts
     if isinstance(data, ProbeText):
         return [READING, "probe"]
     world = find_world(data, table) if isinstance(data, WorldChat) else data

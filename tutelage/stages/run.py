@@ -58,7 +58,7 @@ def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: Ev
         setup = set_up(stage, at)
     checkpoint, steps = setup.checkpoint, setup.stream.steps
     gathered = shard(checkpoint.model)
-    test = find_lr(stage, at, setup, fingerprint) if stage.searches_lr() else None
+    test = range_test(stage, at, setup, fingerprint) if stage.searches_lr() else None
     setup = setup if test is None else setup.with_lr(test.chosen)
     optimizer = Optimizer(checkpoint.model, stage.optimizer, setup.lr)
     at.folder.mkdir(parents=True, exist_ok=True)
@@ -150,7 +150,7 @@ def _evaluation(
     return EvalHook(due, evaluate)
 
 
-def find_lr(stage: TrainStage, at: StageContext, setup: TrainSetup, fingerprint: str) -> LrRangeTest:
+def range_test(stage: TrainStage, at: StageContext, setup: TrainSetup, fingerprint: str) -> LrRangeTest:
     """The learning-rate range test over the stage's own first steps; read where it was made before for this stage."""
     path = at.folder / LR_RANGE_TEST
     stored = broadcast_object(read_json(path) if is_main_process() and path.exists() else None)
