@@ -144,9 +144,9 @@ def test_a_preset_leads_from_real_pages_into_pretraining(
     output = "parquet" if name in ("gopher", "ccnet") else "jsonl"
     result = curated(name, real_pages, pages, tmp_path / "corpus", f"output={output}")
     check_invariant(result)
-    assert result["steps"][0]["read"]["documents"] > 20
+    assert result["steps"][0]["input"]["documents"] > 20
     kept = documents(tmp_path / "corpus")
-    assert len(kept) == result["steps"][-1]["out"]["documents"] > 3
+    assert len(kept) == result["steps"][-1]["output"]["documents"] > 3
     table = {
         "name": "pages",
         "model": {"depth": 1, "width": 32, "context": 64},
@@ -163,7 +163,7 @@ def test_a_preset_leads_from_real_pages_into_pretraining(
     ledger = base["ledgers"]["pages"]
     assert set(ledger["dropped"]) <= {"in the held-out part"}
     assert ledger["rows_kept"] + sum(entry["rows"] for entry in ledger["dropped"].values()) == len(kept)
-    assert base["graded"] > 11 * 512 and base["loss"] < base["loss_start"] - 0.5
+    assert base["trained_tokens"] > 11 * 512 and base["loss"] < base["loss_start"] - 0.5
 
 
 # Lines that rules of all kinds look at, so that what is made of them meets most of them.
