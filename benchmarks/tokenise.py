@@ -24,7 +24,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 
 from tutelage import tokenizer as ours
 from tutelage.batching.datasets import SplitLedgers, conversation_groups, open_or_write
-from tutelage.chat.render.config import ChatConfig
+from tutelage.chat import ChatConfig
 from tutelage.chat.render.hf import HFRenderer
 from tutelage.records import Conversation, message
 from tutelage.world import World

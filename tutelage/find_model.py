@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.render.config import read_chat_config
-from tutelage.chat.render.hf import has_own_template
+from tutelage.chat import read_chat_config
+from tutelage.chat.render.make import has_own_template
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.config import suggest
 from tutelage.corpus.probe import probe_documents

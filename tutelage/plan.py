@@ -13,8 +13,7 @@ import msgspec
 import torch
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.render.config import ChatConfig, read_chat_config
-from tutelage.chat.render.hf import chat_tokenizer
+from tutelage.chat import ChatConfig, chat_tokenizer, read_chat_config
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import (
     activation_bytes,

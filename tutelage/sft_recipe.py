@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.formats import read_conversations
+from tutelage.chat import chat_tokenizer, make_renderer, read_chat_config, read_conversations
 from tutelage.chat.formats.rows import SUFFIXES
-from tutelage.chat.render.config import read_chat_config
-from tutelage.chat.render.hf import chat_tokenizer, make_renderer
 from tutelage.config import SettingsError, apply_overrides, convert, suggest, to_plain
 from tutelage.find_model import Base, find_base, find_model, has_turns
 from tutelage.ledger import Ledger

@@ -152,6 +152,11 @@ class Tokenizer:
         """Decoded text without the space that encoding prepends."""
         return text.removeprefix(" ") if self.opens_with_space else text
 
+    @property
+    def spells_bytes(self) -> bool:
+        """Whether each token stands for bytes of its own, whatever its neighbours are (`token_bytes`)."""
+        return self._token_bytes is not None
+
     @cached_property
     def opens_with_space(self) -> bool:
         """Whether encoding prepends a space to every non-empty text, as byte-level BPE trained here does."""

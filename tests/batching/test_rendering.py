@@ -8,9 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from tutelage.batching.rendering import CHUNKS_FOR_WORKERS, ROWS_AT_ONCE, render_all
-from tutelage.chat.render.config import ChatConfig
-from tutelage.chat.render.hf import HFRenderer, Renderer
-from tutelage.chat.render.layout import VerificationError
+from tutelage.chat import ChatConfig, Renderer, VerificationError
+from tutelage.chat.render.hf import HFRenderer
 from tutelage.chat.render.native import NativeRenderer
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.records import Conversation, message

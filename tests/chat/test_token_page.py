@@ -6,7 +6,9 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from tutelage.chat.render.native import NativeRenderer, Rendered, render_document
+from tutelage.chat.render.documents import render_document
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.renderer import Rendered
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.chat.token_page import Row, generation_row, packed_rows, rendered_row, rows_page
 from tutelage.html import Html, Token
@@ -15,7 +17,7 @@ from tutelage.tokenizer import TokenizerSettings, train
 
 TOKENIZER = train(["Write a greeting", "Good day"] * 8, TokenizerSettings(vocab=290)).extend(TEMPLATE_TOKENS)
 RENDERER = NativeRenderer(TOKENIZER)
-RENDERED = RENDERER.render(Conversation((message("user", "Write\né"), message("assistant", "Good day"))))
+((RENDERED,),) = RENDERER.render_rows([Conversation((message("user", "Write\né"), message("assistant", "Good day")))])
 DOCUMENT = render_document("Good day", TOKENIZER)
 
 
@@ -65,7 +67,7 @@ def test_segments_of_a_packed_row_are_rows_like_those_rendered_alone() -> None:
 
 
 def test_a_generation_shows_how_sure_the_model_was_and_what_else_it_could_have_written() -> None:
-    prompt = RENDERER.render_prompt(Conversation((message("user", "Write"),))).ids
+    prompt = RENDERER.render_prompts([Conversation((message("user", "Write"),))])[0].ids
     good, day, end = RENDERED.ids[7:10].tolist()
     alternatives = [[(good, 0.5), (day, 0.25)], [(day, 1.0)], [(end, 0.25), (good, 0.125)]]
     row = generation_row(prompt, [good, day, end], np.log([0.5, 1, 0.25]), alternatives, TOKENIZER, "one")

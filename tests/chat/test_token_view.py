@@ -6,15 +6,17 @@ from dataclasses import replace
 import numpy as np
 from rich.console import Console, RenderableType
 
-from tutelage.chat.render.native import NativeRenderer, Rendered, render_document
+from tutelage.chat.render.documents import render_document
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.renderer import Rendered
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.chat.token_view import packed_table, packed_text_view, token_table, token_text_view
 from tutelage.records import Conversation, message
 from tutelage.tokenizer import TokenizerSettings, train
 
 TOKENIZER = train(["Write a greeting", "Good day"] * 8, TokenizerSettings(vocab=290)).extend(TEMPLATE_TOKENS)
-RENDERED = NativeRenderer(TOKENIZER).render(
-    Conversation((message("user", "Write\n[b]é"), message("assistant", "Good day é\x07")))
+((RENDERED,),) = NativeRenderer(TOKENIZER).render_rows(
+    [Conversation((message("user", "Write\n[b]é"), message("assistant", "Good day é\x07")))]
 )
 DOCUMENT = render_document("Good day", TOKENIZER)
 

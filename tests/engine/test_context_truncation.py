@@ -19,7 +19,7 @@ LAST = message("user", "gggg")
 
 
 def prompt_length(*messages: object) -> int:
-    return len(RENDERER.render_prompt(Conversation(messages)).ids)  # type: ignore[arg-type]
+    return len(RENDERER.render_prompts([Conversation(messages)])[0].ids)  # type: ignore[arg-type]
 
 
 def test_a_conversation_that_fits_is_unchanged() -> None:

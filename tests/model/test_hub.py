@@ -10,7 +10,7 @@ import pytest
 import torch
 import transformers
 
-from tutelage.chat.render.config import ChatConfig
+from tutelage.chat import ChatConfig
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.model.hub import (
     Checkpoint,
@@ -79,10 +79,10 @@ def test_a_new_model_is_saved_as_a_family_that_it_fits(
 
 def test_chat_settings_of_a_folder_are_kept(tmp_path: Path) -> None:
     source = ChatConfig("{{ messages }}", {"eos_token": "<|end|>"}, {"temperature": 0.6, "eos_token_id": [3, 4]})
-    save_model(tmp_path / "one", replace(make(), source=source))
+    save_model(tmp_path / "one", replace(make(), chat_config=source))
     checkpoint = extend_vocabulary(with_context(load_model(tmp_path / "one"), 64), TEMPLATE_TOKENS, seed=1)
     save_model(tmp_path / "two", checkpoint)
-    assert load_model(tmp_path / "two").source == source
+    assert load_model(tmp_path / "two").chat_config == source
     assert load_config(tmp_path / "two").context == 64
 
 

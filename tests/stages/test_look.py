@@ -10,7 +10,7 @@ from rich.console import Console
 from tiny_recipe import run_quietly, write_tiny_recipe
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.render.config import ChatConfig
+from tutelage.chat import ChatConfig
 from tutelage.ledger import Ledger
 from tutelage.recipe import load_recipe
 from tutelage.records import Batch

@@ -8,7 +8,7 @@ import pytest
 from tiny_recipe import write_tiny_recipe
 
 from tutelage.batching.datasets import split_of
-from tutelage.chat.formats import read_conversations
+from tutelage.chat import read_conversations
 from tutelage.evaluate.session import PromptData
 from tutelage.ledger import Ledger
 from tutelage.recipe import load_recipe

@@ -13,8 +13,8 @@ import numpy as np
 
 from tutelage.batching.rendering import chunks, render_all
 from tutelage.batching.store import META, Store, StoreWriter, open_store
-from tutelage.chat.render.hf import Renderer
-from tutelage.chat.render.native import Rendered, TrainOn, example, render_documents
+from tutelage.chat import Rendered, Renderer, TrainOn, render_documents
+from tutelage.chat.render.renderer import example
 from tutelage.chat.render.template import exchanges
 from tutelage.config import fingerprint
 from tutelage.files import atomic_folder, resolve_folder

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from tutelage.chat.render.hf import Renderer
-from tutelage.chat.render.native import Rendered, TrainOn
+from tutelage.chat import Rendered, Renderer, TrainOn
 from tutelage.process import cores
 from tutelage.records import Conversation
 from tutelage.workers import parallel_map
@@ -61,15 +60,6 @@ class _RenderChunk:
 
     def __call__(self, chunk: list[Conversation]) -> Packed:
         return _packed(self.renderer.render_rows(chunk, self.train_on))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # What a renderer has learned of its template is compiled code; another process learns it again.
-        values = tuple(getattr(self.renderer, field.name) for field in fields(self.renderer))
-        return _made_again, (type(self.renderer), values, self.train_on)
-
-
-def _made_again(kind: type[Renderer], values: tuple[Any, ...], train_on: TrainOn) -> _RenderChunk:
-    return _RenderChunk(kind(*values), train_on)
 
 
 def _packed(rows: Sequence[Made]) -> Packed:

@@ -9,7 +9,7 @@ from importlib import resources
 
 import numpy as np
 
-from tutelage.chat.render.native import Rendered
+from tutelage.chat.render.renderer import Rendered
 from tutelage.chat.render.template import HEADERS
 from tutelage.chat.token_view import own_roles, shifted, spelling, starts, visible
 from tutelage.html import Html, Token, details, one_token, page, paragraph, table, tag, tokens

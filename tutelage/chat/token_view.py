@@ -13,7 +13,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from tutelage.chat.render.native import Rendered
+from tutelage.chat.render.renderer import Rendered
 from tutelage.records import ROLES
 from tutelage.tokenizer import Tokenizer
 

@@ -13,9 +13,9 @@ from tutelage.cli.command import speaks
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tutelage.chat import TrainOn
     from tutelage.chat.audit import FixedFile, Report
     from tutelage.chat.audit.check import TooLong
-    from tutelage.chat.render.native import TrainOn
 
 
 def audit_and_show(
@@ -101,8 +101,7 @@ def audit_before_training(data: Path, held_out: Path | None, max_broken: float, 
 def _renderer(model: str) -> tuple[Any, int]:
     """The renderer of a model, and the length of its context."""
     from tutelage import tokenizer as tokenizers
-    from tutelage.chat.render.config import read_chat_config
-    from tutelage.chat.render.hf import chat_tokenizer, make_renderer
+    from tutelage.chat import chat_tokenizer, make_renderer, read_chat_config
     from tutelage.find_model import find_model
     from tutelage.model.hub import load_config
 

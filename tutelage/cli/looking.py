@@ -13,7 +13,7 @@ from tutelage.cli.opening import open_stage
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tutelage.chat.render.native import TrainOn
+    from tutelage.chat import TrainOn
     from tutelage.chat.token_page import Row
 
 ON_THE_TERMINAL, IN_A_PAGE = 3, 100
@@ -81,8 +81,8 @@ def _file(
     from rich.text import Text
 
     from tutelage import tokenizer as tokenizers
+    from tutelage.chat import read_chat_config
     from tutelage.chat.formats import FORMATS, find_format
-    from tutelage.chat.render.config import read_chat_config
     from tutelage.chat.token_page import rendered_row
     from tutelage.find_model import find_model
     from tutelage.ledger import Ledger

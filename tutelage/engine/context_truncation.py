@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from tutelage.chat.render.hf import Renderer
+from tutelage.chat import Renderer
 from tutelage.records import Conversation
 
 
@@ -24,7 +24,7 @@ def truncate_to_context(
     starts = [place for place, message in enumerate(messages) if message.role == "user"]
     for start in starts:
         truncated = replace(conversation, messages=kept + messages[start if start != starts[0] else len(kept) :])
-        prompt = len(renderer.render_prompt(truncated).ids)
+        prompt = len(renderer.render_prompts([truncated])[0].ids)
         if prompt + reserve <= context:
             return truncated, len(messages) - len(truncated.messages)
     raise ValueError(

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tutelage.chat.render.hf import Renderer, has_own_template, make_renderer
+from tutelage.chat import Renderer, make_renderer
+from tutelage.chat.render.make import has_own_template
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.engine.decode import Generation, generate
 from tutelage.engine.sampling import SamplingSettings
@@ -30,7 +31,7 @@ class Answer:
 
 def can_chat(checkpoint: Checkpoint) -> bool:
     """Whether the model has a chat template, its own or Tutelage's; a base model has none."""
-    return has_own_template(checkpoint.source) or all(
+    return has_own_template(checkpoint.chat_config) or all(
         name in checkpoint.tokenizer.special_tokens for name in TEMPLATE_TOKENS
     )
 
@@ -43,7 +44,7 @@ def ask(
     renderer: Renderer | None = None,
 ) -> list[Answer]:
     """The model's answer to each conversation so far. `renderer` is the model's, where the caller has it."""
-    renderer = renderer or make_renderer(checkpoint.tokenizer, checkpoint.source)
+    renderer = renderer or make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     prompts = [rendered.ids for rendered in renderer.render_prompts(conversations)]
     with track(label, len(prompts), "answers") as bar:
         results = generate(checkpoint.model, prompts, renderer.stop_ids, settings, done=bar.update)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tutelage.batching.store import Store
-from tutelage.chat.render.hf import make_renderer
+from tutelage.chat import make_renderer
 from tutelage.engine.decode import generate
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import can_chat
@@ -51,5 +51,5 @@ def stop_ids_of(checkpoint: Checkpoint) -> frozenset[int]:
     end_of_text = checkpoint.tokenizer.special_tokens.get(END_OF_TEXT)
     ends = set() if end_of_text is None else {end_of_text}
     if can_chat(checkpoint):
-        ends |= make_renderer(checkpoint.tokenizer, checkpoint.source).stop_ids
+        ends |= make_renderer(checkpoint.tokenizer, checkpoint.chat_config).stop_ids
     return frozenset(ends)

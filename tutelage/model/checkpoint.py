@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tutelage.chat.render.config import ChatConfig
+from tutelage.chat import ChatConfig
 from tutelage.model.transformer import Transformer
 from tutelage.tokenizer import Tokenizer
 
@@ -21,7 +21,7 @@ class Checkpoint:
 
     model: Transformer
     tokenizer: Tokenizer
-    source: ChatConfig = field(default_factory=ChatConfig)
+    chat_config: ChatConfig = field(default_factory=ChatConfig)
     hub_config: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:

@@ -14,7 +14,8 @@ import msgspec
 import torch
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.render.config import ChatConfig, read_chat_config, write_chat_config
+from tutelage.chat import ChatConfig, read_chat_config
+from tutelage.chat.render.config import write_chat_config
 from tutelage.config import SettingsError, convert, to_plain
 from tutelage.files import read_json, write_json
 from tutelage.model.adapter import (
@@ -195,13 +196,13 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: 
     modules = find_module_names(
         base, f"{folder}: adapters need a built-in architecture, and that of the base is not built in"
     )
-    tokenizer, source = base.tokenizer, base.source
+    tokenizer, chat_config = base.tokenizer, base.chat_config
     if (folder / tokenizers.FILE_NAME).exists():
-        tokenizer, adapter_source = _load_tokenizer(folder), read_chat_config(folder)
-        source = ChatConfig(
-            adapter_source.template or source.template,
-            {**source.tokenizer_config, **adapter_source.tokenizer_config},
-            adapter_source.generation_config or source.generation_config,
+        tokenizer, adapter_config = _load_tokenizer(folder), read_chat_config(folder)
+        chat_config = ChatConfig(
+            adapter_config.template or chat_config.template,
+            {**chat_config.tokenizer_config, **adapter_config.tokenizer_config},
+            adapter_config.generation_config or chat_config.generation_config,
         )
     config = load_config(folder)
     base = with_context(base, config.context)
@@ -209,7 +210,7 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: 
     attach(model, modules, adapter)
     if merged:
         merge_lora(model)
-    return replace(base, model=model, tokenizer=tokenizer, source=source)
+    return replace(base, model=model, tokenizer=tokenizer, chat_config=chat_config)
 
 
 def base_folder(adapter: Adapter) -> Path:
@@ -332,7 +333,7 @@ def save_model(folder: Path, checkpoint: Checkpoint) -> None:
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_BASE):
         (folder / name).unlink(missing_ok=True)
     checkpoint.tokenizer.save(folder)
-    write_chat_config(folder, checkpoint.source)
+    write_chat_config(folder, checkpoint.chat_config)
     if checkpoint.model.config.hf_parameters is not None:
         save_hf_weights(folder, cast(HFModel, checkpoint.model))
     else:
@@ -363,7 +364,7 @@ def save_adapter(folder: Path, checkpoint: Checkpoint, base: Path, settings: Lor
     modules = find_module_names(checkpoint, "only adapters of built-in architectures can be saved")
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.tokenizer.save(folder)
-    write_chat_config(folder, checkpoint.source)
+    write_chat_config(folder, checkpoint.chat_config)
     write_adapter(folder, checkpoint.model, modules, settings, _hub_name(base), _fingerprint(base))
     write_json(folder / CONFIG, _tables(checkpoint)[1])
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 
-from tutelage.chat.render.hf import Renderer, make_renderer
+from tutelage.chat import Renderer, make_renderer
 from tutelage.engine.context_truncation import truncate_to_context
 from tutelage.engine.decode import decode
 from tutelage.engine.sampling import SamplingSettings
@@ -39,7 +39,7 @@ def reply(
     write: Callable[[str], None],
 ) -> Message:
     """The model's reply, written piece by piece as it is decoded."""
-    prompt = renderer.render_prompt(conversation).ids
+    prompt = renderer.render_prompts([conversation])[0].ids
     decoder = StreamDecoder(checkpoint.tokenizer)
     tokens = []
     # A model that has lost the thread may end its text as a document ends; nothing worth reading comes after that.
@@ -103,7 +103,7 @@ def chat(
 
     Returns every exchange: `user`, `assistant` and, where it is known, `truth`.
     """
-    renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     context = checkpoint.model.config.context
     questions = suggestions(world) if world else []
     if world:

@@ -16,8 +16,7 @@ import msgspec
 
 from tutelage.batching.loader import DataState, WeightedStore, batches, count_steps, read_cursors
 from tutelage.batching.store import Store
-from tutelage.chat.render.config import ChatConfig
-from tutelage.chat.render.native import Rendered
+from tutelage.chat import ChatConfig, Rendered
 from tutelage.config import Settings, SettingsError, to_plain
 from tutelage.evaluate.dev_eval import DevEval
 from tutelage.evaluate.session import EvalSession

@@ -19,10 +19,9 @@ from tutelage.batching.datasets import (
     open_or_write,
 )
 from tutelage.batching.store import Store
+from tutelage.chat import Renderer, TrainOn
 from tutelage.chat.formats import BrokenRow, data_files, read_conversations
 from tutelage.chat.formats.rows import rows
-from tutelage.chat.render.hf import Renderer
-from tutelage.chat.render.native import TrainOn
 from tutelage.chat.render.template import part_text
 from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents

@@ -11,7 +11,8 @@ import torch
 
 from tutelage.batching.loader import WeightedStore
 from tutelage.batching.store import Store
-from tutelage.chat.render.hf import has_own_template, make_renderer, taught
+from tutelage.chat import make_renderer
+from tutelage.chat.render.make import has_own_template, trained_config
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.config import SettingsError
 from tutelage.evaluate.dev_eval import DevEval
@@ -122,10 +123,11 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
         narrow = self.lora is not None and self.lora.base_dtype == "bfloat16"
         checkpoint = load_model(at.parent_folder(self), dtype=torch.bfloat16 if narrow else None)
         known = checkpoint.tokenizer.vocab_size
-        if not has_own_template(checkpoint.source):
+        if not has_own_template(checkpoint.chat_config):
             checkpoint = extend_vocabulary(checkpoint, TEMPLATE_TOKENS, at.seed)
-        renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
-        checkpoint = with_context(replace(checkpoint, source=taught(checkpoint.source, renderer)), self.context)
+        renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
+        chat_config = trained_config(checkpoint.chat_config, renderer)
+        checkpoint = with_context(replace(checkpoint, chat_config=chat_config), self.context)
         if self.lora is None:
             return checkpoint
         return with_lora(checkpoint, self.lora, range(known, checkpoint.tokenizer.vocab_size), at.seed)

@@ -15,10 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from tutelage.chat.formats import read_conversations
-from tutelage.chat.render.config import ChatConfig
-from tutelage.chat.render.hf import chat_tokenizer, make_renderer
-from tutelage.chat.render.native import Rendered, TrainOn
+from tutelage.chat import ChatConfig, Rendered, TrainOn, chat_tokenizer, make_renderer, read_conversations
 from tutelage.chat.token_page import Row, generation_row, packed_rows
 from tutelage.chat.token_view import packed_table, packed_text_view, token_table, token_text_view
 from tutelage.engine.sampling import SamplingSettings
@@ -177,7 +174,7 @@ class Shown:
 def answer_rows(checkpoint: Checkpoint, questions: Sequence[str], settings: SamplingSettings) -> list[Shown]:
     """A model's answers to questions of one user turn."""
     conversations = [Conversation((message("user", text),)) for text in questions]
-    renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     prompts = [rendered.ids for rendered in renderer.render_prompts(conversations)]
     answers = ask(checkpoint, conversations, settings, "answers", renderer)
     return [

@@ -7,8 +7,7 @@ from typing import ClassVar
 
 from tutelage import tokenizer as tokenizers
 from tutelage.batching.loader import WeightedStore
-from tutelage.chat.render.config import ChatConfig
-from tutelage.chat.render.native import Rendered, render_documents
+from tutelage.chat import ChatConfig, Rendered, render_documents
 from tutelage.model.hub import Checkpoint, load_model, with_context
 from tutelage.model.sizes import resolve
 from tutelage.model.transformer import Transformer, initialise

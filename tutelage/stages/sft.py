@@ -7,9 +7,7 @@ from typing import ClassVar
 
 from tutelage.batching.datasets import TooLong
 from tutelage.batching.loader import WeightedStore
-from tutelage.chat.render.config import ChatConfig
-from tutelage.chat.render.hf import make_renderer
-from tutelage.chat.render.native import Rendered, TrainOn
+from tutelage.chat import ChatConfig, Rendered, TrainOn, make_renderer
 from tutelage.config import SettingsError
 from tutelage.stages.base import Reads, StageContext, TrainSetup, store_stream
 from tutelage.stages.data import DataTable, conversations
@@ -48,7 +46,7 @@ class Sft(FineTune, tag="sft", tag_field="kind", frozen=True, kw_only=True):
     def prepare(self, at: StageContext) -> TrainSetup:
         """Conversations, the assistant's tokens trained, and replayed pre-training text beside them."""
         checkpoint = self.start(at)
-        renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+        renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
         context = self.context or checkpoint.model.config.context
         options = context, self.train_on, self.too_long, self.max_refused
         stores = {name: at.stores(self.held_out).chat(name, renderer, *options) for name in self.data}

@@ -9,7 +9,8 @@ import pytest
 
 from tutelage.chat.audit import Report, audit_file, fix_file
 from tutelage.chat.render.config import ChatConfig
-from tutelage.chat.render.hf import HFRenderer, make_renderer
+from tutelage.chat.render.hf import HFRenderer
+from tutelage.chat.render.make import make_renderer
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.files import to_json
 from tutelage.tokenizer import TokenizerSettings, train

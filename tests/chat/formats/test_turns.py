@@ -163,7 +163,7 @@ def test_unanswered_turns_are_removed(after: list[Message]) -> None:
         ([ASKED, said("")], r"^a message that cannot be learned from \(message 1: the assistant answers nothing"),
         ([message("user", " "), said("Hi")], "message 0: a user message without content"),
         ([ASKED, Message("assistant", (ToolCall("f", "Ada"),))], "the arguments of the call to 'f' are not a JSON obj"),
-        ([Message("user", (Text("Hi"), CALLED)), said("Hi")], "ToolCall cannot stand in a user message"),
+        ([Message("user", (Text("Hi"), CALLED)), said("Hi")], "ToolCall is not allowed in a user message"),
     ],
 )
 def test_unlearnable_turns_are_refused(turns: list[Message], problem: str) -> None:

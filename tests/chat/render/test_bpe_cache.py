@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
-from tutelage.chat.render.bpe_cache import PieceEncoder, piece_encoder
+from tutelage.chat.render.bpe_cache import CachedBPE, cached_bpe
 from tutelage.chat.render.encoding import TemplateEncoder
 from tutelage.tokenizer import Tokenizer as Ours
 
@@ -61,14 +61,14 @@ PIECES = (
 WORDS = st.lists(PIECES | st.text("ab '\n1.", max_size=6), max_size=12).map("".join)
 
 
-def ids_of(made: PieceEncoder, text: str) -> list[int] | None:
+def ids_of(made: CachedBPE, text: str) -> list[int] | None:
     found = made.encode(text)
     return None if found is None else np.frombuffer(found, np.int32).tolist()
 
 
 @pytest.mark.parametrize("name", PATTERNS)
 def test_pieces_give_the_very_ids_of_the_library(name: str) -> None:
-    made = piece_encoder(backend(name))
+    made = cached_bpe(backend(name))
     assert made is not None
 
     @settings(max_examples=400)
@@ -85,7 +85,7 @@ def test_pieces_give_the_very_ids_of_the_library(name: str) -> None:
 
 @pytest.mark.parametrize("name", PATTERNS)
 def test_every_character_is_cut_as_the_library_cuts_it(name: str) -> None:
-    made = piece_encoder(backend(name))
+    made = cached_bpe(backend(name))
     assert made is not None
     known = 0
     for start in range(0, 0x3000, 64):
@@ -118,7 +118,7 @@ def test_every_character_is_cut_as_the_library_cuts_it(name: str) -> None:
 def test_what_is_cut_otherwise_is_left_to_the_library(other: pre_tokenizers.PreTokenizer) -> None:
     made = Tokenizer.from_str(backend("gpt-2").to_str())
     made.pre_tokenizer = other
-    assert piece_encoder(made) is None
+    assert cached_bpe(made) is None
 
 
 @pytest.mark.parametrize("normalizer", [None, normalizers.NFC()])

@@ -4,16 +4,16 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tutelage.chat.render.cache import Questions, TracedTemplate
+from tutelage.chat.render.cache import RecordedPredicates, TracedTemplate
 from tutelage.chat.render.config import ChatConfig
 from tutelage.chat.render.hf_template import HFTemplate
 from tutelage.chat.render.jinja import JinjaTemplate, TemplateError, template_messages
 from tutelage.chat.render.layout import VerificationError
-from tutelage.chat.render.outline import marked, put, texts_of
+from tutelage.chat.render.outline import fill_sentinels, part_texts, with_sentinels
 from tutelage.records import Conversation, message
 
-# What templates do to a text that leaves every conversation of a shape alike, or asks what can be asked again.
-FORETOLD = {
+# What templates do to a text that leaves every conversation of a structure alike, or asks what can be asked again.
+CACHED = {
     "writes": "{{ message.content }}",
     "writes it twice": "{{ message['content'] }}{{ message.get('content') }}",
     "trims": "{{ message.content | trim }}",
@@ -42,12 +42,12 @@ FORETOLD = {
     "{{ 'b' if '<z' in say(message) else 'a' }}{{ say(message) | trim }}",
     "splits by what it does not hold": "{{ message.content.split('<z')[-1].lstrip('\n') }}",
     "replaces what it does not hold": "{{ message.content.replace('<z', '') }}",
-    "is marked": "{% generation %}{{ message.content }}{% endgeneration %}",
+    "is with_sentinels": "{% generation %}{{ message.content }}{% endgeneration %}",
     "cuts the list": "{% for one in messages[:1] %}{{ one.content }}{% endfor %}{{ message.content }}",
     "counts in twos": "{{ 'x' if loop.index0 % 2 == 0 }}{{ message.content }}",
 }
-# What looks at a text in ways that pass by its methods, or that no question tells.
-LOOKING = {
+# What depends on a text in ways that bypass its methods, or that no predicate records.
+NOT_CACHED = {
     "is a needle": "{{ 'b' if message.content in 'xyz' else 'a' }}{{ message.content }}",
     "is no needle": "{{ 'b' if message.content not in 'xyz' else 'a' }}{{ message.content }}",
     "is a needle in a chain": "{{ 'b' if 'x' < message.content in 'xyz' else 'a' }}{{ message.content }}",
@@ -128,24 +128,24 @@ def talk(asked: str, said: str) -> Conversation:
 TALK = talk("one", "two")
 
 
-class Foretelling:
-    """A template, what it writes of markers, and what it asks."""
+class Tracing:
+    """A template, what it writes of sentinels, and what it asks."""
 
     def __init__(self, source: str) -> None:
         self.jinja = JinjaTemplate(ChatConfig(source, {}))
-        self.questions = Questions()
-        watched = TracedTemplate(self.jinja)
+        self.predicates = RecordedPredicates()
+        traced = TracedTemplate(self.jinja)
         try:
-            self.written = watched.render(template_messages(marked(TALK), False), [], False, self.questions)
+            self.written = traced.render(template_messages(with_sentinels(TALK), False), [], False, self.predicates)
         except TemplateError:
-            self.written, self.questions.foretold = "", False
+            self.written, self.predicates.cacheable = "", False
 
     def of(self, conversation: Conversation) -> str | None:
-        """What is foretold."""
-        texts = texts_of(conversation)
-        if not self.questions.foretold or not self.questions.answered_alike(texts):
+        """What the cache fills in."""
+        texts = part_texts(conversation)
+        if not self.predicates.cacheable or not self.predicates.same_predicates(texts):
             return None
-        return put(self.written, texts)
+        return fill_sentinels(self.written, texts)
 
     def rendered(self, conversation: Conversation) -> str:
         try:
@@ -157,9 +157,9 @@ class Foretelling:
 WORDS = st.text("xyzZ <\n'", min_size=1, max_size=4).filter(str.strip)
 
 
-@pytest.mark.parametrize("name", [*FORETOLD, *LOOKING])
-def test_what_is_foretold_is_what_is_written(name: str) -> None:
-    template = Foretelling(whole((FORETOLD | LOOKING)[name]))
+@pytest.mark.parametrize("name", [*CACHED, *NOT_CACHED])
+def test_what_the_cache_fills_in_is_what_the_template_writes(name: str) -> None:
+    template = Tracing(whole((CACHED | NOT_CACHED)[name]))
 
     @settings(max_examples=60)
     @example("z", "z")
@@ -167,41 +167,41 @@ def test_what_is_foretold_is_what_is_written(name: str) -> None:
     @example(" z\n", "\nx ")
     @given(WORDS, WORDS)
     def check(asked: str, said: str) -> None:
-        foretold = template.of(talk(asked, said))
-        assert foretold is None or foretold == template.rendered(talk(asked, said))
+        filled = template.of(talk(asked, said))
+        assert filled is None or filled == template.rendered(talk(asked, said))
 
     check()
 
 
-@pytest.mark.parametrize("name", FORETOLD)
-def test_harmless_templates_are_foretold(name: str) -> None:
-    template = Foretelling(whole(FORETOLD[name]))
-    assert template.questions.foretold
+@pytest.mark.parametrize("name", CACHED)
+def test_harmless_templates_are_cached(name: str) -> None:
+    template = Tracing(whole(CACHED[name]))
+    assert template.predicates.cacheable
     assert template.of(talk("one more", "an answer")) == template.rendered(talk("one more", "an answer"))
 
 
-def test_only_where_the_same_is_answered() -> None:
-    template = Foretelling(whole(FORETOLD["asks what it holds"]))
+def test_the_cache_is_hit_only_where_the_predicates_have_the_same_values() -> None:
+    template = Tracing(whole(CACHED["asks what it holds"]))
     assert template.of(talk("a", "b")) is not None
     assert template.of(talk("a", "<z")) is None
-    trimming = Foretelling(whole(FORETOLD["trims"]))
+    trimming = Tracing(whole(CACHED["trims"]))
     assert trimming.of(talk("a", "b")) is not None
     assert trimming.of(talk("a", " b")) is None
-    assert Foretelling(whole(FORETOLD["writes"])).of(talk("a", " b")) is not None
+    assert Tracing(whole(CACHED["writes"])).of(talk("a", " b")) is not None
 
 
 @settings(max_examples=40)
-@given(st.lists(st.tuples(WORDS, WORDS), min_size=3, max_size=8), st.sampled_from([*FORETOLD.values()]))
-def test_a_template_lays_out_the_hundredth_as_the_first(pairs: list[tuple[str, str]], fragment: str) -> None:
+@given(st.lists(st.tuples(WORDS, WORDS), min_size=3, max_size=8), st.sampled_from([*CACHED.values()]))
+def test_with_and_without_the_cache_the_layouts_are_the_same(pairs: list[tuple[str, str]], fragment: str) -> None:
     source = ChatConfig(whole(fragment) + "{% if add_generation_prompt %}<|assistant|>{% endif %}", {})
     names = frozenset({"<|user|>", "<|assistant|>", "<|end|>"})
     used = HFTemplate(source, names)
     for asked, said in pairs:
         found: list[object] = []
-        for template in (used, HFTemplate(source, names)):
+        for template in (used, HFTemplate(source, names, cached=False)):
             try:
                 layout = template.lay_out(talk(asked, said), last=False)
-                found.append((layout.text, layout.turns_K3.tolist(), layout.cuts_C.tolist()))
+                found.append((layout.text, layout.turns_K3.tolist(), layout.starts_S.tolist()))
             except VerificationError as error:
                 found.append(error.reason)
         assert found[0] == found[1]

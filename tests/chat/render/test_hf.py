@@ -16,10 +16,11 @@ from tokenizers.processors import TemplateProcessing
 
 from tutelage.batching.datasets import SplitLedgers, conversation_groups, open_or_write
 from tutelage.chat.render.config import ChatConfig
-from tutelage.chat.render.hf import HFRenderer, make_renderer, taught
+from tutelage.chat.render.hf import HFRenderer
 from tutelage.chat.render.layout import VerificationError
-from tutelage.chat.render.native import NativeRenderer, Rendered
-from tutelage.chat.render.native import prove as prove_native
+from tutelage.chat.render.make import make_renderer, trained_config
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.renderer import Rendered
 from tutelage.chat.render.template import NATIVE_JINJA, TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult, message
@@ -69,7 +70,7 @@ def made(renderer: HFRenderer, conversation: Conversation, train_on: Any = "assi
     return found
 
 
-def graded(renderer: HFRenderer, rendered: Rendered) -> str:
+def trained_text(renderer: HFRenderer, rendered: Rendered) -> str:
     return b"".join(
         renderer.tokenizer.token_bytes(token)
         for token, weight in zip(rendered.ids.tolist(), rendered.weights.tolist(), strict=True)
@@ -84,7 +85,7 @@ def shown(renderer: HFRenderer, rendered: Rendered) -> str:
 def test_pain_02_and_03_the_first_answer_token_and_every_end_are_trained(make: Make) -> None:
     renderer = make(CHATML, eos="<|im_end|>")
     (one,) = made(renderer, TALK)
-    assert graded(renderer, one) == "It is 5.<|im_end|>Ja, größer. 🙂<|im_end|>"
+    assert trained_text(renderer, one) == "It is 5.<|im_end|>Ja, größer. 🙂<|im_end|>"
     names = [renderer.tokenizer.token_text(token) for token in one.ids.tolist()]
     begins = [place for place in range(1, len(names)) if one.weights[place] and not one.weights[place - 1]]
     assert [names[place - 1 : place + 1] for place in begins] == [["\n", "I"], ["\n", "J"]]
@@ -95,10 +96,10 @@ def test_pain_02_and_03_the_first_answer_token_and_every_end_are_trained(make: M
 
 def test_pain_04_pad_is_eos_and_the_end_is_trained_all_the_same(make: Make) -> None:
     renderer = make(CHATML, eos="<|im_end|>")
-    padded = {**renderer.source.tokenizer_config, "pad_token": "<|im_end|>"}
-    renderer = HFRenderer(renderer.tokenizer, dataclasses.replace(renderer.source, tokenizer_config=padded))
+    padded = {**renderer.config.tokenizer_config, "pad_token": "<|im_end|>"}
+    renderer = HFRenderer(renderer.tokenizer, dataclasses.replace(renderer.config, tokenizer_config=padded))
     (one,) = made(renderer, TALK)
-    assert graded(renderer, one).count("<|im_end|>") == 2
+    assert trained_text(renderer, one).count("<|im_end|>") == 2
     assert renderer.stop_ids == {renderer.tokenizer.special("<|im_end|>")}
 
 
@@ -108,35 +109,35 @@ def test_pain_05_the_end_of_a_turn_is_not_eos_and_generation_stops_on_it(make: M
     end = renderer.tokenizer.special("<|im_end|>")
     assert one.ids[one.weights > 0][-1] == end
     assert renderer.stop_ids == {end}
-    assert taught(renderer.source, renderer).generation_config["eos_token_id"] == end
+    assert trained_config(renderer.config, renderer).generation_config["eos_token_id"] == end
     assert renderer.parse(one.ids[-3:]).text.endswith("🙂"[-1:]) or renderer.parse([end, 5]).text == ""
 
 
 def test_pain_06_two_bos_are_refused_in_training_and_serving_and_one_stays_one(make: Make) -> None:
-    with pytest.raises(ValueError, match="two tokens open the text .it begins with <s> twice.; give the folder"):
+    with pytest.raises(ValueError, match="two BOS tokens open the text .it begins with <s> twice.; give the folder"):
         make("{{ bos_token }}" + CHATML.replace("{% for", "<s>{% for", 1), eos="<|im_end|>")
     renderer = make("{{ bos_token }}" + CHATML, eos="<|im_end|>")
     # What adds a BOS to every text must not add one to a template that writes its own.
     bos = renderer.tokenizer.special("<s>")
     backend = Backend.from_str(renderer.tokenizer.backend.to_str())
     backend.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", bos)])
-    adding = HFRenderer(Tokenizer(backend), renderer.source)
-    for one in (made(adding, TALK)[0], adding.render_prompt(TALK)):
+    adding = HFRenderer(Tokenizer(backend), renderer.config)
+    for one in (made(adding, TALK)[0], adding.render_prompts([TALK])[0]):
         assert one.ids.tolist().count(bos) == 1
         assert one.ids[0] == bos
     # One that depends on what is said shows only when it is said.
     sly = make("{% if messages[0].content == 'x' %}<s>{% endif %}<s>" + CHATML, eos="<|im_end|>")
     (refused,) = sly.render_rows([Conversation((message("user", "x"), message("assistant", "y")))])
     assert isinstance(refused, VerificationError)
-    assert refused.reason == "two tokens open the text"
+    assert refused.reason == "two BOS tokens open the text"
 
 
 @pytest.mark.parametrize(
     ("template", "sentence"),
     [
         (CHATML.replace("{{ message.content }}", ""), "the template leaves out a text .message 0, user: its text."),
-        (CHATML.replace("<|im_end|>", ""), "a turn that no token ends .message 1."),
-        (CHATML.partition("{% if add")[0], "generation is prompted without the header of a turn"),
+        (CHATML.replace("<|im_end|>", ""), "assistant turn has no end-of-turn token .message 1."),
+        (CHATML.partition("{% if add")[0], "the generation prompt lacks the assistant header"),
     ],
 )
 def test_pain_08_a_template_that_cannot_be_trained_with_says_why(template: str, sentence: str, make: Make) -> None:
@@ -164,8 +165,8 @@ def units(renderer: HFRenderer, rows: list[Conversation], max_refused: float) ->
 def test_pain_14_reasoning_that_is_dropped_later_is_unrolled_and_the_ledger_says_so(make: Make) -> None:
     renderer = make(FORGETFUL, eos="<|im_end|>")
     first, second = made(renderer, THOUGHTS)
-    assert graded(renderer, first) == "<think>Let me see.</think>So.<|im_end|>"
-    assert graded(renderer, second) == "<think>I am.</think>Yes.<|im_end|>"
+    assert trained_text(renderer, first) == "<think>Let me see.</think>So.<|im_end|>"
+    assert trained_text(renderer, second) == "<think>I am.</think>Yes.<|im_end|>"
     assert "Let me see" not in shown(renderer, second)
     found, ledger = units(renderer, [THOUGHTS, TALK], 0)
     assert len(found) == 3
@@ -185,7 +186,7 @@ def test_pain_14_an_answer_is_trained_after_the_very_tokens_that_generation_is_g
         examples = made(renderer, conversation)
         for place, number in enumerate(answers):
             one = examples[place if len(examples) > 1 else 0]
-            before = renderer.render_prompt(Conversation(conversation.messages[:number])).ids
+            before = renderer.render_prompts([Conversation(conversation.messages[:number])])[0].ids
             assert one.ids[: len(before)].tolist() == before.tolist()
             assert one.weights[len(before)] == 1
 
@@ -224,19 +225,6 @@ def test_pain_18_the_second_run_opens_what_the_first_has_tokenised(make: Make, t
     first, second = opened(iter([TALK] * 3)), opened(nothing())
     assert len(second) == 3
     assert second.group(2)[0].tokens.tolist() == first.group(2)[0].tokens.tolist()
-
-
-def test_every_mutation_is_caught_by_the_native_proof() -> None:
-    tokenizer = train(["It is 5, so be brief: Ja, größer?"] * 4, TokenizerSettings(vocab=280)).extend(TEMPLATE_TOKENS)
-    renderer = NativeRenderer(tokenizer)
-    conversation = dataclasses.replace(TALK, messages=(*TALK.messages, *THOUGHTS.messages))
-    one = renderer.render(conversation)
-    prove_native(one, conversation, tokenizer)
-    masks = [np.roll(one.weights, 1), np.roll(one.weights, -1), np.zeros_like(one.weights), np.ones_like(one.weights)]
-    masks += [np.where(np.arange(len(one.ids)) == token, 1 - one.weights, one.weights) for token in range(len(one.ids))]
-    for weights in masks:
-        with pytest.raises(ValueError, match=r"conversation talk: its rendering is wrong: token \d+ "):
-            prove_native(dataclasses.replace(one, weights=weights), conversation, tokenizer)
 
 
 PIECES = [*"ab z\n\t<|>é語🙂", "<|im", "_end|>", "[INST]", "<s>", "\u0301"]
@@ -311,7 +299,7 @@ def test_the_tokenizers_and_templates_of_families_go_together(family: str, make:
     template, kind, end, more = FAMILIES[family]
     renderer = make(template, kind=kind, **more)
     assert {renderer.tokenizer.token_text(token) for token in renderer.stop_ids} == {end}
-    tokens = {key: renderer.source.token(key) for key in ("bos_token", "eos_token")}
+    tokens = {key: renderer.config.token(key) for key in ("bos_token", "eos_token")}
     backend = Backend.from_str(renderer.tokenizer.backend.to_str())
     theirs = PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=template, **tokens)
     unknown = Conversation((message("user", "Ω?"), message("assistant", "ключ 日本 🙂")))
@@ -319,7 +307,7 @@ def test_the_tokenizers_and_templates_of_families_go_together(family: str, make:
         (found,) = renderer.render_rows([conversation])
         if kind == "unigram" and conversation is unknown:
             assert isinstance(found, VerificationError)  # <unk> is not what the assistant says
-            assert found.reason == "wrong rendering"
+            assert found.reason == "verification failed"
             continue
         assert isinstance(found, list), found
         (one,) = found
@@ -333,7 +321,7 @@ def test_the_tokenizers_and_templates_of_families_go_together(family: str, make:
             prompt = theirs.apply_chat_template(rows[:number], add_generation_prompt=True)["input_ids"]
             assert one.ids[: len(prompt)].tolist() == prompt
             assert one.weights[len(prompt)] == 1
-            assert renderer.render_prompt(Conversation(conversation.messages[:number])).ids.tolist() == prompt
+            assert renderer.render_prompts([Conversation(conversation.messages[:number])])[0].ids.tolist() == prompt
 
 
 def _ended(answer: str, end: str, family: str) -> str:
@@ -345,13 +333,13 @@ def test_an_answer_that_a_tokenizer_joins_with_its_prompt_is_taught_as_generatio
     asked = Conversation((message("user", "the"), message("assistant", "dog")))
     bytes_ = make(template, eos="<|im_end|>")
     (one,) = made(bytes_, asked)
-    prompt = bytes_.render_prompt(Conversation(asked.messages[:1])).ids
+    prompt = bytes_.render_prompts([Conversation(asked.messages[:1])])[0].ids
     assert one.ids[: len(prompt)].tolist() == prompt.tolist()
-    assert graded(bytes_, one) == "dog<|im_end|>"
+    assert trained_text(bytes_, one) == "dog<|im_end|>"
     pieces = make(template, eos="<|im_end|>", kind="pieces")
     (refused,) = pieces.render_rows([asked])
     assert isinstance(refused, VerificationError)
-    assert refused.reason == "tokens run over the beginning of an answer"
+    assert refused.reason == "a token crosses the start of an answer"
 
 
 NATIVE = {
@@ -384,7 +372,7 @@ def test_our_own_template_is_rendered_by_transformers_as_by_us(name: str, openai
     tokenizer = train(["It is 5, so be brief: Ja, größer?"] * 4, TokenizerSettings(vocab=280)).extend(TEMPLATE_TOKENS)
     renderer = NativeRenderer(tokenizer)
     backend = Backend.from_str(tokenizer.backend.to_str())
-    source = taught(ChatConfig(), renderer)
+    source = trained_config(ChatConfig(), renderer)
     assert source.template == NATIVE_JINJA
     assert isinstance(make_renderer(tokenizer, source), NativeRenderer)
     theirs = PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=source.template)
@@ -394,7 +382,8 @@ def test_our_own_template_is_rendered_by_transformers_as_by_us(name: str, openai
         for written, call in zip(row.get("tool_calls", ()), calls, strict=True):
             written["function"]["arguments"] = call.arguments  # a text, as OpenAI writes them
     tools = [json.loads(tool) for tool in conversation.tools] or None
-    assert renderer.render(conversation).ids.tolist() == theirs.apply_chat_template(rows, tools=tools)["input_ids"]
+    ((one,),) = renderer.render_rows([conversation])
+    assert one.ids.tolist() == theirs.apply_chat_template(rows, tools=tools)["input_ids"]
     prompt = theirs.apply_chat_template(rows[:-1], tools=tools, add_generation_prompt=True)["input_ids"]
     asked = dataclasses.replace(conversation, messages=conversation.messages[:-1])
-    assert renderer.render_prompt(asked).ids.tolist() == prompt
+    assert renderer.render_prompts([asked])[0].ids.tolist() == prompt

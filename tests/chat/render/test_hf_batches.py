@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.chat.render.hf import HFRenderer
-from tutelage.chat.render.native import Rendered, TrainOn
+from tutelage.chat.render.renderer import Rendered, TrainOn
 from tutelage.records import Conversation, message
 
 Make = Callable[..., HFRenderer]

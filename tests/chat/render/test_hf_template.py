@@ -79,9 +79,10 @@ HARMLESS = {
     + template("{{ say(message) }}"),
     "an end nobody announced": template().replace("<|end|>", "</s>"),
 }
-WORDS = "the template writes other people's words into an answer"
+WORDS = "another role's text lies inside the assistant span"
 LEFT_OUT, CHANGED = "the template leaves out a text", "the template changes a text"
-OTHERWISE, NOT_MARKED = "generation is prompted otherwise", "the template marks an answer as not generated"
+OTHERWISE = "prompt mismatch: the generation prompt is not a prefix of the rendered conversation"
+NOT_MARKED = "the template's generation blocks leave out an answer"
 # What a template does, and why it cannot be used, or why it refuses the conversation, or what it trains on.
 NASTY: dict[str, tuple[str, object]] = {
     "upper-cases the user": (template(user="<|user|>{{ message.content | upper }}<|end|>"), LEFT_OUT),
@@ -125,14 +126,14 @@ NASTY: dict[str, tuple[str, object]] = {
         ),
         OTHERWISE,
     ),
-    "has no header for generation": (template(after=""), "generation is prompted without the header of a turn"),
+    "has no header for generation": (template(after=""), "the generation prompt lacks the assistant header"),
     "writes a second header": (
         template(assistant=reply("<|assistant|>{{ message.content }}")),
-        "generation is prompted without the header of a turn",
+        "the generation prompt lacks the assistant header",
     ),
     "writes no end": (
         template(assistant="<|assistant|>{{ message.content }}\n", user="<|user|>{{ message.content }}"),
-        "a turn that no token ends",
+        "assistant turn has no end-of-turn token",
     ),
     "writes the end only if short": (
         template(
@@ -144,7 +145,7 @@ NASTY: dict[str, tuple[str, object]] = {
         template(assistant="<|assistant|>{{ message.content }}{% if loop.last %}<|end|>{% endif %}"),
         UNROLLED,
     ),
-    "writes two BOS": (template(before="{{ bos_token }}{{ bos_token }}"), "two tokens open the text"),
+    "writes two BOS": (template(before="{{ bos_token }}{{ bos_token }}"), "two BOS tokens open the text"),
     "cuts every answer": (template(assistant=reply("{{ message.content[1:] }}")), LEFT_OUT),
     "cuts long answers": (template(assistant=reply("{{ message.content[:10] }}")), CHANGED),
     "an answer in two halves": (
@@ -299,7 +300,7 @@ def test_a_special_token_in_a_text_is_refused(hidden: tuple[Message, ...], make:
     renderer = make(template(assistant=TOLD, before="{% if tools %}" + TOOLS + "{% endif %}"), more=NAMES)
     assert trained(renderer, Conversation(hidden)) == "a special token in a text"
     with pytest.raises(VerificationError, match="holds <|"):
-        renderer.render_prompt(Conversation(hidden))
+        renderer.render_prompts([Conversation(hidden)])
     described = TOOL.replace("<somebody>", "\\u003c|user|>")
     asked = Conversation((message("user", "a"), message("assistant", "c")), tools=(described,))
     assert trained(renderer, asked) == "a special token in a text"
@@ -311,11 +312,11 @@ def test_texts_that_run_together_into_a_special_token_are_refused(make: Make) ->
     )
     assert trained(renderer) == [["first reply<|end|>", "second reply<|end|>"]]
     run_together = Conversation((message("user", "|user|>"), message("assistant", "reply")))
-    assert trained(renderer, run_together) == "wrong rendering"
+    assert trained(renderer, run_together) == "verification failed"
     # Generation is given the "<" alone, and goes on from there: so is this taught; but no further turn can follow.
     opening = (message("user", "ask"), message("assistant", "|user|> reply"))
     assert trained(renderer, Conversation(opening)) == [["|user|> reply<|end|>"]]
-    assert trained(renderer, Conversation((*opening, *opening))) == "wrong rendering"
+    assert trained(renderer, Conversation((*opening, *opening))) == "verification failed"
 
 
 @pytest.mark.parametrize("character", ["\ud800", "\ufdd0", "\ufdd1"])
@@ -324,7 +325,7 @@ def test_what_no_text_may_hold_is_refused_alone(character: str, make: Make) -> N
     bad = Conversation((message("user", f"a{character}"), message("assistant", "c")), id="chats.jsonl:9")
     good, refused = renderer.render_rows([ASKED, bad])
     assert isinstance(good, list)
-    assert str(refused).startswith("conversation chats.jsonl:9: a character that no text may hold (message 0 holds U+")
+    assert str(refused).startswith("conversation chats.jsonl:9: a reserved character in a text (message 0 holds U+")
 
 
 def test_the_end_of_text_right_after_the_end_of_an_answer_is_the_end(make: Make) -> None:

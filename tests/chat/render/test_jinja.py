@@ -114,5 +114,5 @@ def test_the_messages_are_openais() -> None:
 )
 def test_parts_in_an_order_that_the_layout_cannot_say_are_refused(parts: tuple) -> None:
     conversation = Conversation((message("user", "u"), Message("assistant", parts)))
-    with pytest.raises(TemplateError, match="^message 1: the checkpoint's template can say reasoning, then text"):
+    with pytest.raises(TemplateError, match="^message 1: a chat template takes reasoning, then text"):
         template_messages(conversation, as_parts=False)

@@ -9,8 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.chat.render.native import NativeRenderer, Rendered, example, prove, render_document, render_documents
-from tutelage.chat.render.template import TEMPLATE_TOKENS, part_text
+from tutelage.chat.render.documents import render_document, render_documents
+from tutelage.chat.render.encoding import TokenTable
+from tutelage.chat.render.layout import Layout, VerificationError
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.native_text import NativeText
+from tutelage.chat.render.renderer import Rendered, TrainOn, example
+from tutelage.chat.render.template import TEMPLATE_TOKENS, part_text, tools_in_system
+from tutelage.chat.render.verify import verify
 from tutelage.records import ROLES, Conversation, Message, Part, Reasoning, Text, ToolCall, ToolResult, message
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train
 
@@ -66,16 +72,35 @@ def conversations(draw: st.DrawFn) -> Conversation:
     return Conversation((*messages, message("assistant", draw(WORDS))))
 
 
+def render(conversation: Conversation, train_on: TrainOn = "assistant") -> Rendered:
+    (made,) = RENDERER.render_rows([conversation], train_on, spans=True)
+    if isinstance(made, ValueError):
+        raise made
+    (one,) = made
+    return one
+
+
+def render_prompt(conversation: Conversation, spans: bool = False) -> Rendered:
+    (one,) = RENDERER.render_prompts([conversation], spans)
+    return one
+
+
+def check(rendered: Rendered, conversation: Conversation) -> None:
+    """The verification of a rendering, with a layout and tokens made anew."""
+    text, table = NativeText([tools_in_system(conversation)], "assistant"), TokenTable(TOKENIZER)
+    verify(rendered, text.layout(), text.encode(TOKENIZER, table, read_back=True), table, RENDERER.stop_ids)
+
+
 def tokens(rendered: Rendered) -> list[str]:
     return [TOKENIZER.token_text(token) for token in rendered.ids.tolist()]
 
 
-def graded(rendered: Rendered) -> list[str]:
+def trained(rendered: Rendered) -> list[str]:
     return [token for token, weight in zip(tokens(rendered), rendered.weights.tolist(), strict=True) if weight]
 
 
 def test_the_greeting_token_by_token() -> None:
-    rendered = RENDERER.render(GREETING)
+    rendered = render(GREETING)
     rows = zip(
         tokens(rendered), rendered.weights.tolist(), rendered.roles.tolist(), rendered.spans.tolist(), strict=True
     )
@@ -96,9 +121,9 @@ def test_the_greeting_token_by_token() -> None:
 
 
 def test_pain_02_the_mask_of_a_many_turned_conversation_is_there() -> None:
-    rendered = RENDERER.render(LONG)
+    rendered = render(LONG)
     # Every text has a space put before it.
-    assert "".join(graded(rendered)) == (
+    assert "".join(trained(rendered)) == (
         '<|think|> look<|/think|><|call|> {"name": "find", "arguments": {"who": "Ada"}}<|/call|> Ada is Ada<|end|>'
         '<|call|> {"name": "find", "arguments": {}}<|/call|><|end|>'
         " Nobody<|end|>"
@@ -109,11 +134,11 @@ def test_pain_02_the_mask_of_a_many_turned_conversation_is_there() -> None:
         '<|end|><|user|> And Bo?<|end|><|assistant|><|call|> {"name": "find", "arguments": {}}<|/call|><|end|>'
         "<|tool|><|result|> nobody<|/result|><|end|><|assistant|> Nobody<|end|>"
     )
-    assert not RENDERER.render_prompt(LONG).weights.any()
+    assert not render_prompt(LONG).weights.any()
 
 
 def test_pain_03_off_by_one_the_first_answer_token_and_the_end_are_trained() -> None:
-    rendered = RENDERER.render(GREETING)
+    rendered = render(GREETING)
     header = tokens(rendered).index("<|assistant|>")
     # weights[t] is on predicting ids[t]: what reads the header must learn to predict the first answer token.
     assert rendered.weights[header] == 0
@@ -123,7 +148,7 @@ def test_pain_03_off_by_one_the_first_answer_token_and_the_end_are_trained() -> 
 
 
 def test_pain_04_every_end_of_an_assistant_turn_is_trained_and_stops_generation() -> None:
-    rendered = RENDERER.render(LONG)
+    rendered = render(LONG)
     ends = np.flatnonzero(rendered.ids == TOKENIZER.special("<|end|>"))
     by_assistant = rendered.roles[ends] == ROLES.index("assistant")
     assert by_assistant.sum() == 3
@@ -131,22 +156,22 @@ def test_pain_04_every_end_of_an_assistant_turn_is_trained_and_stops_generation(
     assert RENDERER.stop_ids == {TOKENIZER.special("<|end|>")}
 
 
-def test_mask_none_grades_all_but_the_first_token() -> None:
-    rendered = RENDERER.render(LONG, train_on="all_tokens")
+def test_all_tokens_trains_all_but_the_first_token() -> None:
+    rendered = render(LONG, train_on="all_tokens")
     assert rendered.weights.tolist() == [0] + [1] * (len(rendered.ids) - 1)
     only_user = Conversation(GREETING.messages[:1])
-    assert RENDERER.render(only_user, train_on="all_tokens").weights.tolist() == [0, 1, 1, 1, 1]
+    assert render(only_user, train_on="all_tokens").weights.tolist() == [0, 1, 1, 1, 1]
 
 
 @settings(max_examples=80, deadline=None)
 @given(conversations())
 def test_the_prompt_is_a_prefix_of_what_is_trained(conversation: Conversation) -> None:
-    whole = RENDERER.render(conversation)
+    whole = render(conversation)
     headers = np.flatnonzero(whole.ids == TOKENIZER.special("<|assistant|>"))
     turns = [place for place, one in enumerate(conversation.messages) if one.role == "assistant"]
     assert len(headers) == len(turns)
     for header, turn in zip(headers.tolist(), turns, strict=True):
-        prompt = RENDERER.render_prompt(Conversation(conversation.messages[:turn]), spans=True)
+        prompt = render_prompt(Conversation(conversation.messages[:turn]), spans=True)
         assert prompt.ids.tolist() == whole.ids[: header + 1].tolist()
         assert prompt.roles.tolist() == whole.roles[: header + 1].tolist()
         assert prompt.spans.tolist() == whole.spans[: header + 1].tolist()
@@ -154,9 +179,9 @@ def test_the_prompt_is_a_prefix_of_what_is_trained(conversation: Conversation) -
 
 @settings(max_examples=80, deadline=None)
 @given(conversations())
-def test_renderings_are_proven_traceable_and_parsed_back(conversation: Conversation) -> None:
-    whole = RENDERER.render(conversation)
-    prove(whole, conversation, TOKENIZER)
+def test_renderings_are_verified_traceable_and_parsed_back(conversation: Conversation) -> None:
+    whole = render(conversation)
+    check(whole, conversation)
     opens = True
     for token, (turn, part, start, stop) in zip(whole.ids.tolist(), whole.spans.tolist(), strict=True):
         if token in TOKENIZER.special_tokens.values():
@@ -169,7 +194,7 @@ def test_renderings_are_proven_traceable_and_parsed_back(conversation: Conversat
             assert bool(own) == (start < stop)
             assert start <= len(part_text(conversation.messages[turn].content[part]))
             opens = False
-    begin = len(RENDERER.render_prompt(Conversation(conversation.messages[:-1])).ids)
+    begin = len(render_prompt(Conversation(conversation.messages[:-1])).ids)
     assert RENDERER.parse(whole.ids[begin:]) == conversation.messages[-1]
 
 
@@ -192,13 +217,13 @@ def test_tokens_do_not_depend_on_how_a_text_is_cut_into_parts(conversation: Conv
     cut_up = Conversation(
         tuple(Message(one.role, tuple(p for part in one.content for p in cut(part))) for one in conversation.messages)
     )
-    whole, pieces = RENDERER.render_batch([conversation, cut_up], spans=True)
+    whole, pieces = render(conversation), render(cut_up)
     assert pieces.ids.tolist() == whole.ids.tolist()
     assert pieces.weights.tolist() == whole.weights.tolist()
     assert pieces.roles.tolist() == whole.roles.tolist()
     assert from_start_of_message(pieces, cut_up) == from_start_of_message(whole, conversation)
-    prove(pieces, conversation, TOKENIZER)
-    prove(whole, cut_up, TOKENIZER)
+    check(pieces, conversation)
+    check(whole, cut_up)
 
 
 def from_start_of_message(rendered: Rendered, conversation: Conversation) -> list[tuple[int, int, int]]:
@@ -212,7 +237,7 @@ def from_start_of_message(rendered: Rendered, conversation: Conversation) -> lis
 
 def test_a_token_over_two_parts_names_the_one_it_begins_in() -> None:
     user = Message("user", (Text(""), Text("Wri"), Text(""), Text("te a greeting1"), Text("2")))
-    rendered = RENDERER.render_prompt(Conversation((user,)), spans=True)
+    rendered = render_prompt(Conversation((user,)), spans=True)
     assert list(zip(tokens(rendered), rendered.spans.tolist(), strict=True))[1:-2] == [
         (" Write", [0, 1, 0, 5]),
         (" a", [0, 3, 2, 4]),
@@ -226,7 +251,7 @@ def test_a_token_over_two_parts_names_the_one_it_begins_in() -> None:
 @given(st.lists(PARTS, max_size=5))
 def test_an_answer_is_parsed_into_the_parts_it_was_rendered_from(parts: list[Part]) -> None:
     answer = Message("assistant", tuple(parts))
-    ids = RENDERER.render_prompt(Conversation((answer,))).ids[1:-1]  # without the headers of this turn and the next
+    ids = render_prompt(Conversation((answer,))).ids[1:-1]  # without the headers of this turn and the next
     parsed = RENDERER.parse(ids)
     assert parsed == RENDERER.parse(ids[:-1])
     assert parsed.text == answer.text
@@ -238,13 +263,15 @@ def test_an_answer_is_parsed_into_the_parts_it_was_rendered_from(parts: list[Par
 def test_many_are_rendered_as_each_alone() -> None:
     many = [GREETING, LONG, GREETING]
     for spans in (False, True):
-        for conversation, together in zip(many, RENDERER.render_batch(many, spans=spans), strict=True):
-            alone = RENDERER.render(conversation)
+        for conversation, made in zip(many, RENDERER.render_rows(many, spans=spans), strict=True):
+            assert isinstance(made, list)
+            (together,) = made
+            alone = render(conversation)
             assert together.ids.tolist() == alone.ids.tolist()
             assert together.weights.tolist() == alone.weights.tolist()
             assert together.roles.tolist() == alone.roles.tolist()
             assert together.spans.tolist() == alone.spans.tolist() if spans else together.spans is None
-    assert RENDERER.render_batch([]) == []
+    assert RENDERER.render_rows([]) == RENDERER.render_prompts([]) == []
 
 
 def generated(text_and_names: list[str]) -> Message:
@@ -273,7 +300,7 @@ def test_whatever_is_generated_becomes_a_message(pieces: list[str], parts: tuple
     answer = generated(pieces)
     assert answer == Message("assistant", parts)
     # The next prompt can be rendered, whatever the model has said before.
-    RENDERER.render_prompt(Conversation((*GREETING.messages, answer, message("user", "Go on"))))
+    render_prompt(Conversation((*GREETING.messages, answer, message("user", "Go on"))))
 
 
 def changed(rendered: Rendered, edit: Callable[[np.ndarray], np.ndarray]) -> Rendered:
@@ -281,14 +308,14 @@ def changed(rendered: Rendered, edit: Callable[[np.ndarray], np.ndarray]) -> Ren
 
 
 @pytest.mark.parametrize("conversation", [GREETING, LONG])
-def test_the_proof_catches_every_single_wrong_weight(conversation: Conversation) -> None:
-    rendered = RENDERER.render(conversation)
-    prove(rendered, conversation, TOKENIZER)
+def test_verification_catches_every_single_wrong_weight(conversation: Conversation) -> None:
+    rendered = render(conversation)
+    check(rendered, conversation)
     for token in range(len(rendered.ids)):
         wrong = rendered.weights.copy()
         wrong[token] = 1 - wrong[token]
-        with pytest.raises(ValueError, match=f"conversation {conversation.id}: .* token {token} "):
-            prove(dataclasses.replace(rendered, weights=wrong), conversation, TOKENIZER)
+        with pytest.raises(VerificationError, match=f"verification failed .token {token} "):
+            check(dataclasses.replace(rendered, weights=wrong), conversation)
 
 
 @pytest.mark.parametrize(
@@ -301,55 +328,66 @@ def test_the_proof_catches_every_single_wrong_weight(conversation: Conversation)
         lambda weights: weights * 0.5,
     ],
 )
-def test_the_proof_catches_a_shifted_an_empty_and_a_full_mask(edit: Callable[[np.ndarray], np.ndarray]) -> None:
-    with pytest.raises(ValueError, match=r"token \d+ .* has weight"):
-        prove(changed(RENDERER.render(LONG), edit), LONG, TOKENIZER)
+def test_verification_catches_a_shifted_an_empty_and_a_full_mask(edit: Callable[[np.ndarray], np.ndarray]) -> None:
+    with pytest.raises(VerificationError, match=r"token \d+ .* has weight"):
+        check(changed(render(LONG), edit), LONG)
 
 
-def test_the_proof_catches_wrong_tokens() -> None:
-    rendered = RENDERER.render(GREETING)
+def refuses_ids(conversation: Conversation, ids: np.ndarray) -> None:
+    """Verification refuses a rendering and an encoding that agree on these wrong ids."""
+    text, table = NativeText([conversation], "assistant"), TokenTable(TOKENIZER)
+    encoded = text.encode(TOKENIZER, table, read_back=True)
+    ends = np.cumsum(table.lengths(ids))
+    forged = dataclasses.replace(encoded, ids=ids, begins=ends - table.lengths(ids), ends=ends)
+    rendered = Rendered(ids, np.ones(len(ids), np.float32), np.zeros(len(ids), np.uint8))
+    with pytest.raises(VerificationError, match="the tokens do not spell|run together into a special token"):
+        verify(rendered, text.layout(), forged, table, RENDERER.stop_ids)
+    with pytest.raises(VerificationError, match="the tokens are not those of the text"):
+        verify(rendered, text.layout(), encoded, table, RENDERER.stop_ids)
+
+
+def test_verification_catches_wrong_tokens() -> None:
+    rendered = render(GREETING)
     for place in range(len(rendered.ids)):
-        kept = np.arange(len(rendered.ids)) != place
-        short = Rendered(rendered.ids[kept], rendered.weights[kept], rendered.roles[kept])
-        with pytest.raises(ValueError, match="conversation greeting: its rendering is wrong"):
-            prove(short, GREETING, TOKENIZER)
+        refuses_ids(GREETING, np.delete(rendered.ids, place))
         other = rendered.ids.copy()
         other[place] = BASE.encode("z")[0]
-        with pytest.raises(ValueError, match="conversation greeting: its rendering is wrong"):
-            prove(dataclasses.replace(rendered, ids=other), GREETING, TOKENIZER)
+        refuses_ids(GREETING, other)
     numbered = Conversation((message("user", "1"), message("assistant", "2")), id="greeting")
-    rendered = RENDERER.render(numbered)
+    rendered = render(numbered)
     space = TOKENIZER.encode("1")[0]
     assert np.flatnonzero(rendered.ids == space).tolist() == [1, 5]
     for place in (1, 5):  # without the space before a text these are not the tokens of a prompt
-        kept = np.arange(len(rendered.ids)) != place
-        short = Rendered(rendered.ids[kept], rendered.weights[kept], rendered.roles[kept])
-        with pytest.raises(ValueError, match="do not read"):
-            prove(short, numbered, TOKENIZER)
+        refuses_ids(numbered, np.delete(rendered.ids, place))
     twin = Conversation((message("user", "Good day"), message("assistant", "Good day")))
-    swapped = RENDERER.render(twin)
-    with pytest.raises(ValueError, match="token 1 "):
-        prove(changed(swapped, lambda weights: np.roll(weights, -4)), twin, TOKENIZER)
+    with pytest.raises(VerificationError, match="token 1 "):
+        check(changed(render(twin), lambda weights: np.roll(weights, -4)), twin)
 
 
-def test_the_proof_catches_a_space_where_no_text_stands() -> None:
+def test_verification_catches_a_space_where_there_is_no_text() -> None:
     conversation = Conversation((Message("assistant", (Reasoning(""), Text("Good day"))),))
-    rendered = RENDERER.render(conversation)
-    prove(rendered, conversation, TOKENIZER)
-    columns = ((rendered.ids, TOKENIZER.encode("1")[0]), (rendered.weights, 1), (rendered.roles, rendered.roles[0]))
-    longer = Rendered(*(np.insert(column, 2, value) for column, value in columns))
-    with pytest.raises(ValueError, match="do not read"):
-        prove(longer, conversation, TOKENIZER)
+    rendered = render(conversation)
+    check(rendered, conversation)
+    refuses_ids(conversation, np.insert(rendered.ids, 2, TOKENIZER.encode("1")[0]))
 
 
-def test_the_proof_catches_a_special_token_in_the_place_of_its_name() -> None:
+def test_verification_catches_a_special_token_in_the_place_of_its_name() -> None:
     conversation = Conversation((message("assistant", END_OF_TEXT),))
-    rendered = RENDERER.render(conversation)
-    prove(rendered, conversation, TOKENIZER)
-    ids = np.array([rendered.ids[0], TOKENIZER.special(END_OF_TEXT), rendered.ids[-1]], np.int32)
-    short = Rendered(ids, np.array([0, 1, 1], np.float32), rendered.roles[:3])
-    with pytest.raises(ValueError, match="its special tokens are not"):
-        prove(short, conversation, TOKENIZER)
+    rendered = render(conversation)
+    check(rendered, conversation)
+    refuses_ids(conversation, np.array([rendered.ids[0], TOKENIZER.special(END_OF_TEXT), rendered.ids[-1]], np.int32))
+
+
+def test_a_layout_that_trains_another_text_than_the_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    honest = NativeText.layout
+
+    def shifted(text: NativeText) -> Layout:
+        layout = honest(text)
+        return dataclasses.replace(layout, turns_K3=layout.turns_K3 - np.array([0, 1, 0]))
+
+    monkeypatch.setattr(NativeText, "layout", shifted)
+    (refused,) = RENDERER.render_rows([GREETING])
+    assert "the trained turns are not what the assistant says" in str(refused)
 
 
 @pytest.mark.parametrize(
@@ -380,16 +418,16 @@ def test_the_proof_catches_a_special_token_in_the_place_of_its_name() -> None:
 )
 def test_what_cannot_be_trained_on_is_refused(conversation: Conversation, train_on: str, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
-        RENDERER.render(conversation, train_on=train_on)  # type: ignore[arg-type]
+        render(conversation, train_on=train_on)  # type: ignore[arg-type]
 
 
 def test_a_text_that_cannot_be_encoded_names_its_conversation() -> None:
     bad = Conversation((message("user", "Hi"), message("assistant", "x\ud800")), id="chats.jsonl:9")
-    with pytest.raises(ValueError, match="^conversation chats.jsonl:9, message 1: character 1: a lone surrogate"):
-        RENDERER.render_batch([GREETING, LONG, bad, GREETING])
+    *_, refused, _ = RENDERER.render_rows([GREETING, LONG, bad, GREETING])
+    assert str(refused).startswith("conversation chats.jsonl:9, message 1: character 1: a lone surrogate")
     characters = NativeRenderer(train(["Hi"], TokenizerSettings(kind="char"), ()).extend(TEMPLATE_TOKENS))
     with pytest.raises(ValueError, match="^conversation chats.jsonl:9, message 1: character 0: 'x'"):
-        characters.render_prompt(bad)
+        characters.render_prompts([bad])
 
 
 def test_a_tokenizer_without_the_template_is_refused() -> None:
@@ -398,7 +436,7 @@ def test_a_tokenizer_without_the_template_is_refused() -> None:
 
 
 def test_an_example_carries_weights_and_roles() -> None:
-    rendered = RENDERER.render(GREETING)
+    rendered = render(GREETING)
     one = example(rendered)
     assert one.tokens is rendered.ids
     assert one.weights is rendered.weights
@@ -432,8 +470,8 @@ def test_rows_are_rendered_or_say_why_not_each_for_itself() -> None:
     lone = Conversation((message("user", "\ud800"), message("assistant", "Hi")), id="row 2")
     silent = Conversation((message("user", "Hi"),), id="row 3")
     first, bad, unanswered, last = RENDERER.render_rows([GREETING, lone, silent, LONG])
-    assert isinstance(first, list) and first[0].ids.tolist() == RENDERER.render(GREETING).ids.tolist()
-    assert isinstance(last, list) and last[0].ids.tolist() == RENDERER.render(LONG).ids.tolist()
+    assert isinstance(first, list) and first[0].ids.tolist() == render(GREETING).ids.tolist()
+    assert isinstance(last, list) and last[0].ids.tolist() == render(LONG).ids.tolist()
     assert isinstance(bad, ValueError) and str(bad).startswith("conversation row 2, message 0: ")
     assert isinstance(unanswered, ValueError) and "no assistant message" in str(unanswered)
 
@@ -443,7 +481,7 @@ def test_the_last_turn_alone_and_answers_without_questions() -> None:
     conversation = Conversation(tuple(message(role, text) for role, text in turns))  # type: ignore[arg-type]
     ((last,),) = RENDERER.render_rows([conversation], "last_assistant")
     assert TOKENIZER.decode(last.ids[last.weights > 0]) == "Four<|end|>"
-    assert TOKENIZER.decode(last.ids) == TOKENIZER.decode(RENDERER.render(conversation).ids)
+    assert TOKENIZER.decode(last.ids) == TOKENIZER.decode(render(conversation).ids)
     (answers,) = RENDERER.render_rows([conversation], "response_only")
     assert [TOKENIZER.decode(one.ids) for one in answers] == ["<|assistant|> Two<|end|>", "<|assistant|> Four<|end|>"]
     assert [TOKENIZER.decode(one.ids[one.weights > 0]) for one in answers] == ["Two<|end|>", "Four<|end|>"]

@@ -6,13 +6,13 @@ from hypothesis import strategies as st
 
 from tutelage.chat.render.jinja import BEGIN_GENERATED, END_GENERATED, TemplateError
 from tutelage.chat.render.outline import (
-    Skeleton,
-    marked,
-    read_skeleton,
-    says,
-    shape,
+    Outline,
+    read_outline,
+    sentinel_parts,
+    split_generated,
+    structure_key,
     tool_name,
-    without_marks,
+    with_sentinels,
     writes_call,
 )
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult, message
@@ -30,43 +30,43 @@ def chatml(conversation: Conversation) -> str:
     return "".join(f"<{one.role}>{one.text}</>\n" for one in conversation.messages)
 
 
-def skeleton_of(conversation: Conversation) -> Skeleton:
-    return read_skeleton(chatml(marked(conversation)), ())
+def outline_of(conversation: Conversation) -> Outline:
+    return read_outline(chatml(with_sentinels(conversation)), ())
 
 
-def test_every_text_that_says_something_gets_a_marker() -> None:
-    texts = [[getattr(part, "text", None) for part in one.content] for one in marked(CONVERSATION).messages]
+def test_every_text_that_is_not_blank_gets_a_sentinel() -> None:
+    texts = [[getattr(part, "text", None) for part in one.content] for one in with_sentinels(CONVERSATION).messages]
     assert texts == [["Qzx0y0xzQ"], ["Qzx1y0xzQ", "  ", "Qzx1y2xzQ", None], ["Qzx2y0xzQ"]]
-    assert [list(says(one)) for one in CONVERSATION.messages] == [[0], [0, 2], [0]]
-    assert marked(marked(CONVERSATION)) == marked(CONVERSATION)
+    assert [list(sentinel_parts(one)) for one in CONVERSATION.messages] == [[0], [0, 2], [0]]
+    assert with_sentinels(with_sentinels(CONVERSATION)) == with_sentinels(CONVERSATION)
 
 
-def test_a_shape_is_all_but_the_texts() -> None:
-    assert shape(CONVERSATION) == shape(marked(CONVERSATION))
+def test_a_structure_is_all_but_the_texts() -> None:
+    assert structure_key(CONVERSATION) == structure_key(with_sentinels(CONVERSATION))
     other = Conversation((message("user", "Else"), *CONVERSATION.messages[1:]))
-    assert shape(other) == shape(CONVERSATION)
+    assert structure_key(other) == structure_key(CONVERSATION)
     silent = Conversation((message("user", " "), *CONVERSATION.messages[1:]))
     called = Conversation((*CONVERSATION.messages, Message("assistant", (ToolCall("find", '{"a": 1}'),))))
     tools = Conversation(CONVERSATION.messages, tools=("{}",))
-    assert len({shape(one) for one in (CONVERSATION, silent, called, tools)}) == 4
+    assert len({structure_key(one) for one in (CONVERSATION, silent, called, tools)}) == 4
 
 
 WORDS = st.text("ab \n<>/", min_size=1, max_size=8).filter(str.strip)
 
 
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=3))
-def test_a_rendering_is_its_skeleton_with_the_texts_in_place(exchanges: list[tuple[str, str]]) -> None:
+def test_a_rendering_is_its_outline_with_the_texts_in_place(exchanges: list[tuple[str, str]]) -> None:
     turns = [one for asked, said in exchanges for one in (message("user", asked), message("assistant", said))]
     conversation = Conversation(tuple(turns))
-    skeleton, text = skeleton_of(conversation), chatml(conversation)
-    starts = skeleton.match(text, conversation)
+    outline, text = outline_of(conversation), chatml(conversation)
+    starts = outline.match(text, conversation)
     assert starts is not None
-    for start, literal in zip(starts, skeleton.literals, strict=True):
+    for start, literal in zip(starts, outline.literals, strict=True):
         assert text[start : start + len(literal)] == literal
-    ends = [start + len(literal) for start, literal in zip(starts, skeleton.literals, strict=True)]
+    ends = [start + len(literal) for start, literal in zip(starts, outline.literals, strict=True)]
     assert [text[end:start] for end, start in zip(ends, starts[1:], strict=False)] == [one.text for one in turns]
-    assert skeleton.match(text + "x", conversation) is None
-    assert skeleton.match("x" + text, conversation) is None
+    assert outline.match(text + "x", conversation) is None
+    assert outline.match("x" + text, conversation) is None
 
 
 @pytest.mark.parametrize(
@@ -89,14 +89,14 @@ def test_a_rendering_is_its_skeleton_with_the_texts_in_place(exchanges: list[tup
 def test_what_a_template_may_do_to_a_text(role: str, said: str, written: str, matches: bool) -> None:
     part = ToolResult if role == "tool" else Text
     conversation = Conversation((Message(role, (part(said),)),))  # type: ignore[arg-type]
-    skeleton = read_skeleton(f"<{role}>Qzx0y0xzQ</>", ())
-    assert (skeleton.match(f"<{role}>{written}</>", conversation) is not None) == matches
+    outline = read_outline(f"<{role}>Qzx0y0xzQ</>", ())
+    assert (outline.match(f"<{role}>{written}</>", conversation) is not None) == matches
 
 
-def test_places_are_anchored_and_none_lies_inside_a_text() -> None:
-    skeleton = read_skeleton("<u>Qzx0y0xzQ</><a>Qzx1y0xzQ</>", ())
-    assert skeleton.slots == ((0, 0), (1, 0))
-    assert [skeleton.anchor(place) for place in (0, 3, 12, 15, 18, 30)] == [
+def test_places_have_offsets_and_none_lies_inside_a_text() -> None:
+    outline = read_outline("<u>Qzx0y0xzQ</><a>Qzx1y0xzQ</>", ())
+    assert outline.slots == ((0, 0), (1, 0))
+    assert [outline.offset(place) for place in (0, 3, 12, 15, 18, 30)] == [
         (0, 0),
         (0, 3),
         (1, 0),
@@ -105,18 +105,18 @@ def test_places_are_anchored_and_none_lies_inside_a_text() -> None:
         (2, 3),
     ]
     with pytest.raises(TemplateError, match="it cuts the text of message 0 in two"):
-        skeleton.anchor(5)
-    assert skeleton.slots_between(0, 30) == [(0, 0), (1, 0)]
-    assert skeleton.slots_between(4, 18) == []
-    assert skeleton.slots_between(4, 19) == [(1, 0)]
+        outline.offset(5)
+    assert outline.slots_between(0, 30) == [(0, 0), (1, 0)]
+    assert outline.slots_between(4, 18) == []
+    assert outline.slots_between(4, 19) == [(1, 0)]
 
 
-def test_marks_are_taken_out_and_said_where() -> None:
+def test_generation_marks_are_removed_and_their_places_returned() -> None:
     b, e = BEGIN_GENERATED, END_GENERATED
-    assert without_marks("plain") == ("plain", ())
-    assert without_marks(f"a{b}bc{e}d{b}{e}") == ("abcd", ((1, 3), (4, 4)))
+    assert split_generated("plain") == ("plain", ())
+    assert split_generated(f"a{b}bc{e}d{b}{e}") == ("abcd", ((1, 3), (4, 4)))
     with pytest.raises(TemplateError, match="a character that no text may hold"):
-        without_marks(f"a{b}b")
+        split_generated(f"a{b}b")
 
 
 @pytest.mark.parametrize(

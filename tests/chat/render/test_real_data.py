@@ -53,14 +53,14 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.jinja")) if FOLDER else []
 # What a refusal may be for. Anything else is a fault of ours.
 REASONS = {
     "a special token in a text",
-    "generation is prompted otherwise",
-    "generation is prompted without the header of a turn",
+    "prompt mismatch: the generation prompt is not a prefix of the rendered conversation",
+    "the generation prompt lacks the assistant header",
     "the template changes a text",
     "the template leaves out a text",
     "the template leaves out a tool call",
     "the template leaves out the tools",
     "the template refuses it",
-    "no answer at its end",
+    "the conversation does not end with an assistant message",
 }
 
 

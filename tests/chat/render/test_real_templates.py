@@ -14,7 +14,7 @@ import pytest
 
 from tutelage.chat.render.hf import HFRenderer
 from tutelage.chat.render.layout import VerificationError
-from tutelage.chat.render.native import Rendered
+from tutelage.chat.render.renderer import Rendered
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult, message
 
 _TRL = importlib.util.find_spec("trl")
@@ -106,14 +106,14 @@ CASES: dict[str, Conversation] = {
 }
 REASONS = {
     "C": "the template leaves out a tool call",
-    "H": "generation is prompted without the header of a turn",
+    "H": "the generation prompt lacks the assistant header",
     "L": "the template leaves out a text",
-    "P": "generation is prompted otherwise",
+    "P": "prompt mismatch: the generation prompt is not a prefix of the rendered conversation",
     "R": "the template refuses it",
     "T": "the template leaves out the tools",
     "X": "the template changes a text",
 }
-UNUSABLE = {"P": REASONS["P"], "E": "a turn that no token ends"}
+UNUSABLE = {"P": REASONS["P"], "E": "assistant turn has no end-of-turn token"}
 # The tokens that end a turn, and of each case into how many examples it is proven, or why it is refused: looked at by
 # eye, template by template. A letter alone says why the template cannot be used at all.
 TEMPLATES = {
@@ -187,9 +187,9 @@ def test_pain_01_every_real_template_is_proven_or_refused_with_its_reason(
         return
     renderer = open_template(name, make)
     assert {renderer.tokenizer.token_text(token) for token in renderer.stop_ids} == set(ends.split())
-    tokens = {key: renderer.source.token(key) for key in ("bos_token", "eos_token")}
+    tokens = {key: renderer.config.token(key) for key in ("bos_token", "eos_token")}
     theirs = PreTrainedTokenizerFast(
-        tokenizer_object=renderer.encoder._backend, chat_template=renderer.source.template, **tokens
+        tokenizer_object=renderer.encoder._backend, chat_template=renderer.config.template, **tokens
     )
     for (case, conversation), expected in zip(CASES.items(), outcome, strict=True):
         (made,) = renderer.render_rows([conversation], spans=True)

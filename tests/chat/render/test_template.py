@@ -70,8 +70,8 @@ def test_unusual_conversations_can_be_said(messages: tuple[Message, ...]) -> Non
         ((Message("user", ()),), "message 0: a user message without content; remove or fill it"),
         ((USER, message("tool", "5")), "message 1: a tool message must follow an assistant's; move or remove it"),
         ((message("tool", "5"),), "message 0: a tool message must follow an assistant's; move or remove it"),
-        ((Message("user", (CALL,)),), "message 0: ToolCall cannot stand in a user message; move it"),
-        ((Message("system", (Reasoning("hm"),)),), "message 0: Reasoning cannot stand in a system message; move it"),
+        ((Message("user", (CALL,)),), "message 0: ToolCall is not allowed in a user message; move it"),
+        ((Message("system", (Reasoning("hm"),)),), "message 0: Reasoning is not allowed in a system message; move it"),
         (
             (USER, Message("assistant", (ToolCall("search", "Ada"),))),
             "message 1: the arguments of the call to 'search' are not a JSON object: 'Ada'; correct them",

@@ -9,9 +9,9 @@ import pytest
 
 from tutelage.chat.render.encoding import Encoded
 from tutelage.chat.render.hf import HFRenderer
-from tutelage.chat.render.layout import Layout, VerificationError, end_to_end
-from tutelage.chat.render.native import Rendered
-from tutelage.chat.render.verify import prove
+from tutelage.chat.render.layout import Layout, VerificationError, concatenate
+from tutelage.chat.render.renderer import Rendered
+from tutelage.chat.render.verify import verify
 from tutelage.records import Conversation, message
 
 Make = Callable[..., HFRenderer]
@@ -35,12 +35,12 @@ TALK = Conversation(
 )
 
 
-def proven(renderer: HFRenderer, conversation: Conversation) -> tuple[Rendered, Layout, Encoded]:
+def verified(renderer: HFRenderer, conversation: Conversation) -> tuple[Rendered, Layout, Encoded]:
     layout = renderer.template.lay_out(conversation, last=False)
     (encoded,) = renderer.encoder.encode([layout.text])
     ((one,),) = renderer.render_rows([conversation])
     assert one.ids.tolist() == encoded.ids.tolist()
-    prove(one, layout, encoded, renderer.encoder, renderer.stop_ids)
+    verify(one, layout, encoded, renderer.encoder.table, renderer.stop_ids)
     return one, layout, encoded
 
 
@@ -48,13 +48,13 @@ def proven(renderer: HFRenderer, conversation: Conversation) -> tuple[Rendered, 
 @pytest.mark.parametrize("kind", ["bytes", "pieces"])
 def test_every_mutation_of_a_mask_is_caught(template: str, kind: str, make: Make) -> None:
     renderer = make(template, eos="<|im_end|>", kind=kind)
-    one, layout, encoded = proven(renderer, Conversation(TALK.messages[1:], id="talk"))
+    one, layout, encoded = verified(renderer, Conversation(TALK.messages[1:], id="talk"))
     assert encoded.in_bytes == (kind == "bytes")
 
     def refuses(weights: np.ndarray) -> None:
         wrong = dataclasses.replace(one, weights=weights.astype(np.float32))
-        with pytest.raises(VerificationError, match=r"wrong rendering .token \d+ .* has weight"):
-            prove(wrong, layout, encoded, renderer.encoder, renderer.stop_ids)
+        with pytest.raises(VerificationError, match=r"verification failed .token \d+ .* has weight"):
+            verify(wrong, layout, encoded, renderer.encoder.table, renderer.stop_ids)
 
     for token in range(len(one.ids)):  # an answer token or an end dropped, a user, system or header token trained
         weights = one.weights.copy()
@@ -74,12 +74,12 @@ def test_every_mutation_of_a_mask_is_caught(template: str, kind: str, make: Make
 @pytest.mark.parametrize("kind", ["bytes", "pieces"])
 def test_every_mutation_of_the_tokens_is_caught(kind: str, make: Make) -> None:
     renderer = make(CHATML, eos="<|im_end|>", kind=kind)
-    one, layout, encoded = proven(renderer, TALK)
+    one, layout, encoded = verified(renderer, TALK)
     other = int(renderer.tokenizer.backend.token_to_id("z"))
 
     def refuses(wrong: Rendered) -> None:
-        with pytest.raises(VerificationError, match="wrong rendering"):
-            prove(wrong, layout, encoded, renderer.encoder, renderer.stop_ids)
+        with pytest.raises(VerificationError, match="verification failed"):
+            verify(wrong, layout, encoded, renderer.encoder.table, renderer.stop_ids)
 
     for token in range(len(one.ids)):
         kept = np.arange(len(one.ids)) != token
@@ -92,6 +92,27 @@ def test_every_mutation_of_the_tokens_is_caught(kind: str, make: Make) -> None:
     refuses(dataclasses.replace(one, ids=one.ids[::-1].copy()))
 
 
+def test_every_mutation_of_the_tokens_is_caught_where_the_encoding_has_it_too(make: Make) -> None:
+    renderer = make(CHATML, eos="<|im_end|>", kind="bytes")
+    one, layout, encoded = verified(renderer, TALK)
+    table = renderer.encoder.table
+
+    def refuses(ids: np.ndarray, weights: np.ndarray) -> None:
+        ends = np.cumsum(table.lengths(ids))
+        forged = dataclasses.replace(encoded, ids=ids, begins=ends - table.lengths(ids), ends=ends)
+        wrong = Rendered(ids, weights, np.zeros(len(ids), np.uint8))
+        with pytest.raises(VerificationError, match="verification failed"):
+            verify(wrong, layout, forged, table, renderer.stop_ids)
+
+    for token in range(len(one.ids)):
+        refuses(np.delete(one.ids, token), np.delete(one.weights, token))
+        refuses(np.insert(one.ids, token, one.ids[token]), np.insert(one.weights, token, one.weights[token]))
+        ids = one.ids.copy()
+        ids[token] = int(renderer.tokenizer.backend.token_to_id("z"))
+        refuses(ids, one.weights)
+    refuses(one.ids[::-1].copy(), one.weights)
+
+
 def conversation(exchanges: list[tuple[str, str]]) -> Conversation:
     turns = [one for user, answer in exchanges for one in (message("user", user), message("assistant", answer))]
     return Conversation(tuple(turns))
@@ -100,16 +121,16 @@ def conversation(exchanges: list[tuple[str, str]]) -> Conversation:
 def test_a_mistake_in_one_of_many_is_caught(make: Make) -> None:
     renderer = make(CHATML, eos="<|im_end|>", kind="bytes")
     rows = [conversation([("ask é", "word")]), conversation([("b", "語 z")]), conversation([("a", "b"), ("c", "d")])]
-    layout = end_to_end([renderer.template.lay_out(row, last=False) for row in rows])
-    encoded = renderer.encoder.encode_end_to_end([renderer.template.lay_out(row, last=False).text for row in rows])
+    layout = concatenate([renderer.template.lay_out(row, last=False) for row in rows])
+    encoded = renderer.encoder.encode_concatenated([renderer.template.lay_out(row, last=False).text for row in rows])
     assert encoded is not None
     alone = [one for made in renderer.render_rows(rows) if isinstance(made, list) for one in made]
     whole = Rendered(*(np.concatenate([getattr(one, name) for one in alone]) for name in ("ids", "weights", "roles")))
-    prove(whole, layout, encoded, renderer.encoder, renderer.stop_ids)
+    verify(whole, layout, encoded, renderer.encoder.table, renderer.stop_ids)
 
     def refuses(wrong: Rendered, layout: Any = layout) -> None:
-        with pytest.raises(VerificationError, match="wrong rendering"):
-            prove(wrong, layout, encoded, renderer.encoder, renderer.stop_ids)
+        with pytest.raises(VerificationError, match="verification failed"):
+            verify(wrong, layout, encoded, renderer.encoder.table, renderer.stop_ids)
 
     for token in range(len(whole.ids)):
         weights = whole.weights.copy()

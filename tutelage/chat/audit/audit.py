@@ -17,8 +17,7 @@ from tutelage.chat.audit.scan import final_answers, scan
 from tutelage.chat.audit.scan_result import EXAMPLES, SUMMARY, ExampleRow, excerpt
 from tutelage.chat.audit.tokens import TokenCounts
 from tutelage.chat.formats import find_format, read_conversations
-from tutelage.chat.render.hf import Renderer
-from tutelage.chat.render.native import TrainOn
+from tutelage.chat.render.renderer import Renderer, TrainOn
 from tutelage.corpus.overlap import examined
 from tutelage.ledger import Ledger
 from tutelage.progress import track

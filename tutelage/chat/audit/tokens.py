@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from tutelage.chat.audit.scan_result import EXAMPLES, ExampleRow
-from tutelage.chat.render.hf import Renderer
-from tutelage.chat.render.native import TrainOn
+from tutelage.chat.render.renderer import Renderer, TrainOn
 from tutelage.chat.render.template import exchanges
 from tutelage.records import Conversation
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from tutelage.chat.formats.rows import BrokenRow, Row
-from tutelage.chat.render.template import check, check_answers, named
+from tutelage.chat.render.template import check, check_answers, conversation_name
 from tutelage.records import Conversation, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 
 ROLES: dict[str, Role] = {
@@ -272,5 +272,5 @@ def check_learnable(turns: Sequence[Message]) -> None:
         check(conversation)
         check_answers(conversation)
     except ValueError as error:
-        detail = str(error).removeprefix(f"{named(conversation)}, ")
+        detail = str(error).removeprefix(f"{conversation_name(conversation)}, ")
         raise BrokenRow("a message that cannot be learned from", detail) from error

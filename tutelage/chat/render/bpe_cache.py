@@ -1,8 +1,8 @@
-"""Byte-level BPE that keeps the tokens of every piece of text it has met: several times as fast as the library.
+"""Byte-level BPE with a cache of pre-tokens: several times as fast as the library.
 
-The library cuts a text into pieces (words, numbers, spaces) with a Unicode pattern. Python's own patterns cut ASCII
-alike and much faster, and any other character is cut as the ASCII character that stands in for its class. Nearly all
-pieces of a text have been met before; only new ones go to the model.
+The library cuts a text into pre-tokens (words, numbers, spaces) with a Unicode pattern. Python's own patterns cut ASCII
+the same way and much faster, and any other character is cut as an ASCII character of its class. Nearly all pre-tokens
+of a text have been encoded before; only new ones go to the model.
 """
 
 from __future__ import annotations
@@ -16,30 +16,30 @@ from itertools import accumulate
 import tokenizers
 from tokenizers import AddedToken
 
-_PIECES_KEPT = 1 << 17
-_PARTS_KEPT, _SHORT = 1 << 10, 20  # parts between added tokens, and how many characters such a one may have
+_MAX_PRETOKENS = 1 << 17
+_MAX_PARTS, _SHORT = 1 << 10, 20  # parts between added tokens that are cached, and their most characters
 # What the library's ByteLevel cuts with where it is given no pattern: GPT-2's.
 _GPT_2 = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
 _ASCII_OF = {"L": "a-zA-Z", "Lu": "A-Z", "Ll": "a-z", "Lt": "", "Lm": "", "Lo": "", "M": "", "N": "0-9"}
-# The letter that stands for each byte in a byte-level vocabulary: itself where it can be seen, else one beyond 255
+# The letter for each byte in a byte-level vocabulary: itself where it is visible, else one beyond 255
 # (Radford et al. 2019, the code that came with GPT-2).
-_SEEN = (*range(33, 127), *range(161, 173), *range(174, 256))
-_LETTERS = {byte: 256 + number for number, byte in enumerate(sorted({*range(256)} - {*_SEEN}))}
+_VISIBLE = (*range(33, 127), *range(161, 173), *range(174, 256))
+_LETTERS = {byte: 256 + number for number, byte in enumerate(sorted({*range(256)} - {*_VISIBLE}))}
 _CLASS = re.compile(r"\\p\{(\w+)\}|\\(.)|(\[\^?)|(\])", re.DOTALL)
 
 
-class PieceEncoder:
+class CachedBPE:
     """Encodes texts in which names of added tokens mean these."""
 
-    def __init__(self, backend: tokenizers.Tokenizer, pattern: re.Pattern[str], told_apart: frozenset[str]) -> None:
+    def __init__(self, backend: tokenizers.Tokenizer, pattern: re.Pattern[str], distinguished: frozenset[str]) -> None:
         self._cut = pattern.findall
         added = {token.content: _as_bytes([number]) for number, token in backend.get_added_tokens_decoder().items()}
         names = sorted(added, key=len, reverse=True)
         self._split = re.compile("(" + "|".join(map(re.escape, names)) + ")" if names else r"(?!)()").split
         self._parts = {"": b"", **added}
-        self._parts_kept = len(added) + _PARTS_KEPT
-        self._kept = _Kept(backend)
-        self._stand_ins = _StandIns(told_apart)
+        self._max_parts = len(added) + _MAX_PARTS
+        self._pretoken_ids = _PretokenIds(backend)
+        self._ascii_classes = _AsciiClassMap(distinguished)
 
     def encode(self, text: str) -> bytes | None:
         """The ids of a text, as the bytes of an int32 array; None where it holds a character whose class this does not
@@ -50,57 +50,60 @@ class PieceEncoder:
             if known is not None:
                 ids.append(known)
                 continue
-            pieces = self._cut(part) if part.isascii() else self._cut_any(part)
-            if pieces is None:
+            pretokens = self._cut(part) if part.isascii() else self._cut_any(part)
+            if pretokens is None:
                 return None
-            encoded = b"".join(map(self._kept.__getitem__, pieces))
+            encoded = b"".join(map(self._pretoken_ids.__getitem__, pretokens))
             ids.append(encoded)
-            # What a template writes by itself comes again and again.
-            if len(part) <= _SHORT and len(self._parts) < self._parts_kept:
+            # What a template writes by itself recurs in every conversation.
+            if len(part) <= _SHORT and len(self._parts) < self._max_parts:
                 self._parts[part] = encoded
         return b"".join(ids)
 
     def _cut_any(self, part: str) -> list[str] | None:
-        in_ascii = part.translate(self._stand_ins)
+        in_ascii = part.translate(self._ascii_classes)
         if not in_ascii.isascii():
             return None
         ends = list(accumulate(map(len, self._cut(in_ascii))))
         return [part[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-class _StandIns(dict[int, str]):
-    """For each character outside ASCII an ASCII one that patterns treat alike; itself where there is none."""
+class _AsciiClassMap(dict[int, str]):
+    """For each character outside ASCII an ASCII one that patterns treat the same; itself where there is none.
 
-    def __init__(self, told_apart: frozenset[str]) -> None:
+    distinguished: the Unicode classes that the pattern names, such as "Lu".
+    """
+
+    def __init__(self, distinguished: frozenset[str]) -> None:
         super().__init__({point: chr(point) for point in range(128)})
-        self._told_apart = told_apart
+        self._distinguished = distinguished
 
     def __missing__(self, point: int) -> str:
         character, category = chr(point), unicodedata.category(chr(point))
-        stand_in = {"L": "Z", "N": "7", "Z": "\t", "C": "~", "P": "~", "S": "~", "M": "~"}[category[0]]
+        ascii_character = {"L": "Z", "N": "7", "Z": "\t", "C": "~", "P": "~", "S": "~", "M": "~"}[category[0]]
         if character == "\x85":  # a control character, and white space
-            stand_in = "\t"
-        if category[0] == "L" and {"Lu", "Ll"} & self._told_apart:
-            stand_in = {"Lu": "Z", "Ll": "z"}.get(category, character)
+            ascii_character = "\t"
+        if category[0] == "L" and {"Lu", "Ll"} & self._distinguished:
+            ascii_character = {"Lu": "Z", "Ll": "z"}.get(category, character)
         # What is not assigned yet may be by the library's tables; "ſ" is an "s" where case does not count.
-        if category in ("Cn", "Cs") or character == "ſ" or (category[0] == "M" and "M" in self._told_apart):
-            stand_in = character
-        self[point] = stand_in
-        return stand_in
+        if category in ("Cn", "Cs") or character == "ſ" or (category[0] == "M" and "M" in self._distinguished):
+            ascii_character = character
+        self[point] = ascii_character
+        return ascii_character
 
 
-class _Kept(dict[str, bytes]):
-    """The tokens of each piece met so far."""
+class _PretokenIds(dict[str, bytes]):
+    """The ids of each pre-token met so far, as the bytes of an int32 array."""
 
     def __init__(self, backend: tokenizers.Tokenizer) -> None:
         super().__init__()
         self._model = backend.model
 
-    def __missing__(self, piece: str) -> bytes:
-        spelled = piece.encode().decode("latin-1").translate(_LETTERS)
+    def __missing__(self, pretoken: str) -> bytes:
+        spelled = pretoken.encode().decode("latin-1").translate(_LETTERS)
         tokens = _as_bytes([token.id for token in self._model.tokenize(spelled)])
-        if len(self) < _PIECES_KEPT:
-            self[piece] = tokens
+        if len(self) < _MAX_PRETOKENS:
+            self[pretoken] = tokens
         return tokens
 
 
@@ -108,16 +111,15 @@ def _as_bytes(ids: list[int]) -> bytes:
     return array("i", ids).tobytes()
 
 
-def piece_encoder(backend: tokenizers.Tokenizer) -> PieceEncoder | None:
-    """One that gives the very ids that `backend`, a byte-level BPE, gives; None where its way of cutting is not among
-    those that are known."""
+def cached_bpe(backend: tokenizers.Tokenizer) -> CachedBPE | None:
+    """One that gives the same ids as `backend`, a byte-level BPE; None where its pre-tokenizer is not a known one."""
     described = json.loads(backend.to_str())
     unicode = _cutting_pattern(described["pre_tokenizer"] or {})
     pattern = _ascii_pattern(unicode)
     added: list[AddedToken] = list(backend.get_added_tokens_decoder().values())
     if pattern is None or described["model"].get("dropout") or len({token.normalized for token in added}) > 1:
         return None
-    return PieceEncoder(backend, pattern, frozenset(re.findall(r"\\p\{(\w+)\}", unicode or "")))
+    return CachedBPE(backend, pattern, frozenset(re.findall(r"\\p\{(\w+)\}", unicode or "")))
 
 
 def _cutting_pattern(described: dict) -> str | None:
@@ -133,13 +135,13 @@ def _cutting_pattern(described: dict) -> str | None:
 
 
 def _ascii_pattern(pattern: str | None) -> re.Pattern[str] | None:
-    """The pattern that does to ASCII what a Unicode pattern does; None where it holds what cannot be retold."""
+    """The pattern that does to ASCII what a Unicode pattern does; None where it cannot be translated."""
     if pattern is None:
         return None
     inside = False
     known = True
 
-    def retold(found: re.Match[str]) -> str:
+    def translated(found: re.Match[str]) -> str:
         nonlocal inside, known
         name, escaped, opened, closed = found.groups()
         if opened or closed:
@@ -153,7 +155,7 @@ def _ascii_pattern(pattern: str | None) -> re.Pattern[str] | None:
             known = known and (escaped in "srnSt" or not escaped.isalnum())
         return found[0]
 
-    text = _CLASS.sub(retold, pattern)
+    text = _CLASS.sub(translated, pattern)
     try:
         compiled = re.compile(text, re.ASCII)
     except re.error:

@@ -1,21 +1,27 @@
-"""What a chat template asks about the texts it writes: found by giving it texts that note every question.
+"""The render cache: conversations of one structure that need no run of their template.
 
-Most templates write a text as it stands, or trimmed, and ask little about it (`'</think>' in content`). Such a template
-writes all conversations of one shape alike whose texts answer its questions alike, and need not be run for each.
+Most templates write a text as it is, or trimmed, and ask little about it (`'</think>' in content`). Such a template
+writes all conversations of one structure alike whose texts give the same answers, so the outline of the first can be
+filled with the texts of the others. What it asks is found by rendering the sentinels as traced strings, which record
+every predicate that is evaluated on them.
 
-That holds only where no question goes unnoticed. What is done to a watched text comes to a method of it. What would
-pass these by (a watched needle of `in`, a watched argument of somebody else's method, a text put together by a filter)
-is caught where the environment hands it over; and only those of Jinja's statements are let through of which that is
-true. Whatever else a template does, it is not foretold, but run for each conversation.
+This is right only where no question goes unrecorded. What a template does with a traced string becomes a call of one of
+its methods. What would bypass them (a traced string as the needle of `in`, as an argument of another object's method,
+or in a text that a filter puts together) is caught where the environment passes it on, and only Jinja statements of
+which all this is true are let through. A template that does anything else is run for every conversation.
+
+To switch it off: `HFRenderer(..., cache=False)`, or TUTELAGE_RENDER_CACHE=0 in the environment.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, wraps
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import jinja2
 from jinja2 import nodes
@@ -24,200 +30,257 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from tutelage.chat.render.jinja import JinjaTemplate, TemplateError, prepare
-from tutelage.chat.render.outline import Slot, holds_marker, put
+from tutelage.chat.render.jinja import JinjaTemplate, TemplateError, prepare, template_messages
+from tutelage.chat.render.layout import RenderPlan
+from tutelage.chat.render.outline import (
+    Slot,
+    fill_sentinels,
+    holds_sentinel,
+    part_texts,
+    split_generated,
+    with_sentinels,
+)
+from tutelage.records import Conversation, Message
 
-# A text with markers in it, a method of str, what it was given and what it said.
-Question = tuple[str, str, tuple[Any, ...], object]
+# A text with sentinels in it, a method of str, its arguments and its result.
+Predicate = tuple[str, str, tuple[Any, ...], object]
 
 
 @dataclass(eq=False)
-class Questions:
+class RecordedPredicates:
     """What a template asked about texts.
 
-    foretold: False where it did what no question tells.
-    trims:    whether it trimmed a text.
+    cacheable: False where it did something that no predicate records.
+    trims:     whether it trimmed a text.
     """
 
-    asked: list[Question] = field(default_factory=list)
-    foretold: bool = True
+    asked: list[Predicate] = field(default_factory=list)
+    cacheable: bool = True
     trims: bool = False
 
-    def answered_alike(self, texts: Mapping[Slot, str]) -> bool:
-        """Whether the template hears the same when it asks about these texts, and trims nothing off them."""
+    def same_predicates(self, texts: Mapping[Slot, str]) -> bool:
+        """Whether the template gets the same answers about these texts, and trims nothing off them."""
         if self.trims and any(text != text.strip() for text in texts.values()):
             return False
-        return all(getattr(put(asked, texts), method)(*given) == said for asked, method, given, said in self.asked)
+        return all(
+            getattr(fill_sentinels(text, texts), method)(*arguments) == result
+            for text, method, arguments, result in self.asked
+        )
 
 
-_noted: ContextVar[Questions] = ContextVar("questions of the rendering in progress")
+@dataclass(eq=False)
+class RenderCache:
+    """The outlines of a template, by plan, with the predicates under which each holds.
+
+    as_parts: whether the template takes texts as lists of parts (`jinja.template_messages`).
+    """
+
+    jinja: JinjaTemplate
+    as_parts: bool
+    _predicates: WeakKeyDictionary[RenderPlan, RecordedPredicates | None] = field(default_factory=WeakKeyDictionary)
+
+    @cached_property
+    def _traced(self) -> TracedTemplate:
+        return TracedTemplate(self.jinja)
+
+    def lookup(self, plan: RenderPlan, conversation: Conversation) -> tuple[str, list[int]] | None:
+        """The text of a conversation, and where the literals of the plan's outline start in it; None where the template
+        must be run, as for the first conversation of every plan, of which many have no second."""
+        if plan not in self._predicates:
+            self._predicates[plan] = None
+            return None
+        predicates = self._predicates[plan]
+        if predicates is None:
+            predicates = self._predicates[plan] = self._record(plan, with_sentinels(conversation))
+        if not predicates.cacheable or not predicates.same_predicates(texts := part_texts(conversation)):
+            return None
+        return plan.outline.fill(texts)
+
+    def _record(self, plan: RenderPlan, sentinels: Conversation) -> RecordedPredicates:
+        """All that the template asks while it writes a conversation of this plan and its prompts."""
+        predicates = RecordedPredicates()
+        tools = [json.loads(tool) for tool in sentinels.tools]
+
+        def writes(messages: tuple[Message, ...], prompt: bool, expected: str) -> bool:
+            rows = template_messages(replace(sentinels, messages=messages), self.as_parts)
+            return split_generated(self._traced.render(rows, tools, prompt, predicates))[0] == expected
+
+        text = plan.outline.text
+        try:
+            same = writes(sentinels.messages, False, text) and all(
+                writes(sentinels.messages[: turn.message], True, text[: turn.start]) for turn in plan.turns
+            )
+        except TemplateError:
+            same = False
+        predicates.cacheable = predicates.cacheable and same
+        return predicates
 
 
-class Watched(str):
-    """A text with markers in it that notes what it is asked."""
+_recording: ContextVar[RecordedPredicates] = ContextVar("predicates of the rendering in progress")
+
+
+class TracedStr(str):
+    """A text with sentinels in it that records what it is asked."""
 
     def __str__(self) -> str:
         return self
 
     def __bool__(self) -> bool:
-        return True  # the shape says which texts are blank, and no blank one is watched
+        return True  # the structure says which texts are blank, and no blank one is traced
 
     def __add__(self, other: object) -> Any:
-        return Watched(str.__add__(self, _plain(other))) if isinstance(other, str) else NotImplemented
+        return TracedStr(str.__add__(self, _plain(other))) if isinstance(other, str) else NotImplemented
 
     def __radd__(self, other: object) -> Any:
-        return Watched(str.__add__(_plain(other), self)) if isinstance(other, str) else NotImplemented
+        return TracedStr(str.__add__(_plain(other), self)) if isinstance(other, str) else NotImplemented
 
     def __getitem__(self, key: Any) -> str:
         if isinstance(key, str):
             raise TypeError("string indices must be integers")  # as with any text, whatever it says
-        return _looked(str.__getitem__(self, key))
+        return _mark_uncacheable(str.__getitem__(self, key))
 
     def split(self, by: str | None = None, *most: Any) -> list[str]:
         """Itself where it is not to be split by anything that it holds."""
-        return _looked(str.split(self, by, *most)) if by is None or by in self else [self]
+        return _mark_uncacheable(str.split(self, by, *most)) if by is None or by in self else [self]
 
     def replace(self, old: str, *new: Any) -> str:
         """Itself where it does not hold what is to be replaced."""
-        return _looked(str.replace(self, old, *new)) if old in self else self
+        return _mark_uncacheable(str.replace(self, old, *new)) if old in self else self
 
 
 def _plain(text: str) -> str:
     return str.__str__(text)
 
 
-def _looked(value: Any) -> Any:
-    """Something was found out about a text that no question tells."""
-    _noted.get().foretold = False
+def _mark_uncacheable(value: Any) -> Any:
+    """Something about a text was found out that no predicate records; returns the value."""
+    _recording.get().cacheable = False
     return value
 
 
-def _asking(name: str) -> Callable[..., object]:
+def _predicate(name: str) -> Callable[..., object]:
     plain = getattr(str, name)
 
-    def asked(self: Watched, *given: Any) -> object:
-        said = plain(self, *given)
-        if _holds(given):
-            return _looked(said)
-        _noted.get().asked.append((_plain(self), name, given, said))
-        return said
+    def predicate(self: TracedStr, *arguments: Any) -> object:
+        result = plain(self, *arguments)
+        if _holds(arguments):
+            return _mark_uncacheable(result)
+        _recording.get().asked.append((_plain(self), name, arguments, result))
+        return result
 
-    return asked
+    return predicate
 
 
-def _trimming(name: str) -> Callable[..., str]:
+def _trim(name: str) -> Callable[..., str]:
     plain = getattr(str, name)
 
-    def trimmed(self: Watched, characters: str | None = None) -> str:
+    def trimmed(self: TracedStr, characters: str | None = None) -> str:
         if characters and characters.strip():
-            return _looked(plain(self, characters))
-        _noted.get().trims = True  # then no text has white space at its ends, and only what is added to it is trimmed
-        return Watched(plain(self, characters))
+            return _mark_uncacheable(plain(self, characters))
+        _recording.get().trims = (
+            True  # then no text has white space at its ends, and only what is added to it is trimmed
+        )
+        return TracedStr(plain(self, characters))
 
     return trimmed
 
 
-def _looking(name: str) -> Callable[..., Any]:
+def _uncacheable(name: str) -> Callable[..., Any]:
     plain = getattr(str, name)
-    return lambda self, *given, **named: _looked(plain(_plain(self), *given, **named))
+    return lambda self, *arguments, **named: _mark_uncacheable(plain(_plain(self), *arguments, **named))
 
 
 _TEXTUAL = {name for name in dir(str) if not name.startswith("_")}
-_QUESTIONS = (
+_PREDICATES = (
     "__contains__", "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__len__",
     "startswith", "endswith", "find", "rfind", "count", *(name for name in _TEXTUAL if name.startswith("is")),
 )  # fmt: skip
 _TRIMS = ("strip", "lstrip", "rstrip")
-_OWN = ("split", "replace", "format", "format_map")  # written out above, and formats in the environment
-_LOOKS = (
+_DEFINED_ABOVE = ("split", "replace", "format", "format_map")  # defined above; formats in the environment
+_UNCACHEABLE = (
     "__format__", "__hash__", "__iter__", "__mod__", "__mul__", "__repr__", "__rmod__", "__rmul__",
-    *(_TEXTUAL - {*_QUESTIONS, *_TRIMS, *_OWN}),
+    *(_TEXTUAL - {*_PREDICATES, *_TRIMS, *_DEFINED_ABOVE}),
 )  # fmt: skip
-for _names, _made in ((_QUESTIONS, _asking), (_TRIMS, _trimming), (_LOOKS, _looking)):
+for _names, _made in ((_PREDICATES, _predicate), (_TRIMS, _trim), (_UNCACHEABLE, _uncacheable)):
     for _name in _names:
-        setattr(Watched, _name, _made(_name))
+        setattr(TracedStr, _name, _made(_name))
 
 
 def _holds(value: Any) -> bool:
-    """Whether a watched text, or what was made of one, stands in a value."""
+    """Whether a value holds a traced string, or a text made of one."""
     if isinstance(value, str):
-        return holds_marker(_plain(value))
+        return holds_sentinel(_plain(value))
     if isinstance(value, Mapping):
-        return any(_holds(one) for pair in value.items() for one in pair)
+        return any(_holds(item) for pair in value.items() for item in pair)
     return isinstance(value, list | tuple) and any(map(_holds, value))
 
 
-# Filters that do nothing to a text but what its own methods note; tests that ask for its type; tests that its methods
-# note.
-_PASSING = ("trim", "string", "default", "d", "length", "count")
-_OF_TYPES = (
+# Filters that do nothing to a text but what its own methods record; tests of its type; tests that its methods record.
+_RECORDED_FILTERS = ("trim", "string", "default", "d", "length", "count")
+_TYPE_TESTS = (
     "string", "mapping", "iterable", "sequence", "number", "integer", "float", "boolean", "none", "defined",
     "undefined",
 )  # fmt: skip
-_COMPARING = ("in", "eq", "equalto", "==", "ne", "!=", "lt", "lessthan", "<", "le", "<=", "gt", "greaterthan", ">",
+_RECORDED_TESTS = ("in", "eq", "equalto", "==", "ne", "!=", "lt", "lessthan", "<", "le", "<=", "gt", "greaterthan", ">",
     "ge", ">=")  # fmt: skip
 
 
 def _filter(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
-    def watching(*given: Any, **named: Any) -> Any:
-        made = function(*given, **named)
-        texts = any(isinstance(one, str) and _holds(one) for one in (*given, *named.values()))
-        if (
-            (texts and name not in _PASSING)
-            or name == "random"
-            or (_holds(made) and isinstance(made, str) and type(made) is not Watched)
-        ):
-            return _looked(made)
-        return made
+    def traced(*arguments: Any, **named: Any) -> Any:
+        result = function(*arguments, **named)
+        given = any(isinstance(argument, str) and _holds(argument) for argument in (*arguments, *named.values()))
+        loses_trace = isinstance(result, str) and type(result) is not TracedStr and _holds(result)
+        if (given and name not in _RECORDED_FILTERS) or name == "random" or loses_trace:
+            return _mark_uncacheable(result)
+        return result
 
-    return watching
+    return traced
 
 
 def _test(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(function)
-    def watching(*given: Any) -> Any:
-        texts = any(isinstance(one, str) and _holds(one) for one in given)
-        if texts and name in _OF_TYPES:
-            return function("text", *given[1:])
-        found = function(*given)
-        needle = name == "in" and _holds(given[0]) and isinstance(given[1], str)
-        return _looked(found) if texts and (needle or name not in _COMPARING) else found
+    def traced(*arguments: Any) -> Any:
+        given = any(isinstance(argument, str) and _holds(argument) for argument in arguments)
+        if given and name in _TYPE_TESTS:
+            return function("text", *arguments[1:])
+        result = function(*arguments)
+        needle = name == "in" and _holds(arguments[0]) and isinstance(arguments[1], str)
+        return _mark_uncacheable(result) if given and (needle or name not in _RECORDED_TESTS) else result
 
-    return watching
+    return traced
 
 
-_OF_JINJA = ("_loop_vars", "_block_vars")  # what it hands on for itself
+_JINJA_INTERNAL = ("_loop_vars", "_block_vars")  # arguments that Jinja adds itself
 
 
 class _Environment(ImmutableSandboxedEnvironment):
-    """A sandbox that sees every watched text that is handed to what is not its own method."""
+    """A sandbox that sees every traced string that is passed to what is not its own method."""
 
     intercepted_binops = frozenset("%")
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:
-        made = super().call(__context, __obj, *args, **kwargs)
-        own = [value for name, value in kwargs.items() if name not in _OF_JINJA]
-        if not isinstance(__obj, Macro) and __obj is not Namespace and _holds((*args, *own)):
-            _looked(None)
-        return _watched(made) if isinstance(made, str) else made
+        result = super().call(__context, __obj, *args, **kwargs)
+        named = [value for name, value in kwargs.items() if name not in _JINJA_INTERNAL]
+        if not isinstance(__obj, Macro) and __obj is not Namespace and _holds((*args, *named)):
+            _mark_uncacheable(None)
+        return _trace(result) if isinstance(result, str) else result
 
     def wrap_str_format(self, value: Any) -> Any:
         wrapped = super().wrap_str_format(value)
-        return wrapped if wrapped is None or not _holds(value.__self__) else _looked(wrapped)
+        return wrapped if wrapped is None or not _holds(value.__self__) else _mark_uncacheable(wrapped)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        made = super().call_binop(context, operator, left, right)
-        return _looked(made) if isinstance(left, str) and _holds((left, right)) else made
+        result = super().call_binop(context, operator, left, right)
+        return _mark_uncacheable(result) if isinstance(left, str) and _holds((left, right)) else result
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        found = super().getitem(obj, argument)
-        return _looked(found) if _holds(argument) else found
+        item = super().getitem(obj, argument)
+        return _mark_uncacheable(item) if _holds(argument) else item
 
 
-class _ByCalls(NodeTransformer):
-    """Writes `in` as the test of that name, and `~` as a sum, for neither comes to a method of what stands at its
-    right."""
+class _AsCalls(NodeTransformer):
+    """Writes `in` as the test of that name, and `~` as a sum, because neither calls a method of its right operand."""
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Node:
         self.generic_visit(node)
@@ -228,14 +291,14 @@ class _ByCalls(NodeTransformer):
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
         self.generic_visit(node)
-        texts = [nodes.Filter(one, "string", [], [], None, None, lineno=node.lineno) for one in node.nodes]
-        whole: nodes.Expr = texts[0]
+        texts = [nodes.Filter(item, "string", [], [], None, None, lineno=node.lineno) for item in node.nodes]
+        total: nodes.Expr = texts[0]
         for text in texts[1:]:
-            whole = nodes.Add(whole, text, lineno=node.lineno)
-        return whole
+            total = nodes.Add(total, text, lineno=node.lineno)
+        return total
 
 
-# All that is known to come to methods or through the environment. Not among these: what captures what is written.
+# All that is known to call methods or to pass through the environment. Not among these: what captures output.
 _UNDERSTOOD = (
     nodes.Template, nodes.Output, nodes.TemplateData, nodes.For, nodes.If, nodes.Macro, nodes.CallBlock, nodes.With,
     nodes.Assign, nodes.Scope, nodes.Name, nodes.NSRef, nodes.Const, nodes.Tuple, nodes.List, nodes.Dict, nodes.Pair,
@@ -246,33 +309,33 @@ _UNDERSTOOD = (
 
 
 def _understood(node: nodes.Node) -> bool:
-    if isinstance(node, nodes.Compare) and any(one.op in ("in", "notin") for one in node.ops):
-        return False  # one of a chain
+    if isinstance(node, nodes.Compare) and any(operand.op in ("in", "notin") for operand in node.ops):
+        return False  # in a chain of comparisons
     return type(node) in _UNDERSTOOD and all(map(_understood, node.iter_child_nodes()))
 
 
 @dataclass(frozen=True)
 class TracedTemplate:
-    """A template that can be rendered with watched texts."""
+    """A template that can be rendered with traced strings."""
 
     jinja: JinjaTemplate
 
     def render(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], prompt: bool, questions: Questions
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], prompt: bool, predicates: RecordedPredicates
     ) -> str:
-        """What the template writes of messages in which markers stand for the texts; what it asks about these is added
-        to the questions.
+        """What the template writes of messages with sentinels for texts; what it asks about these is added to
+        `predicates`.
 
         Raises:
             TemplateError: as `JinjaTemplate.render`.
         """
-        token = _noted.set(questions)
+        token = _recording.set(predicates)
         try:
             if self._compiled is None:
-                return _looked(self.jinja.render(messages, tools, prompt))
-            return self.jinja.render(_watched(messages), tools, prompt, self._compiled)
+                return _mark_uncacheable(self.jinja.render(messages, tools, prompt))
+            return self.jinja.render(_trace(messages), tools, prompt, self._compiled)
         finally:
-            _noted.reset(token)
+            _recording.reset(token)
 
     @cached_property
     def _compiled(self) -> jinja2.Template | None:
@@ -281,7 +344,7 @@ class TracedTemplate:
         tests: dict[str, Any] = environment.tests
         environment.tests = {name: _test(name, function) for name, function in tests.items()}
         try:
-            tree = _ByCalls().visit(environment.parse(self.jinja.source.template or ""))
+            tree = _AsCalls().visit(environment.parse(self.jinja.config.template or ""))
             if not _understood(tree):
                 return None
             code = environment.compile(tree.set_environment(environment))
@@ -290,10 +353,10 @@ class TracedTemplate:
         return jinja2.Template.from_code(environment, code, environment.make_globals(None))
 
 
-def _watched(value: Any) -> Any:
-    """A value with every text in it watched that a marker stands in."""
+def _trace(value: Any) -> Any:
+    """A value with every text in it that holds a sentinel traced."""
     if isinstance(value, str):
-        return Watched(value) if holds_marker(_plain(value)) else value
+        return TracedStr(value) if holds_sentinel(_plain(value)) else value
     if isinstance(value, Mapping):
-        return {name: _watched(one) for name, one in value.items()}
-    return [_watched(one) for one in value] if isinstance(value, list) else value
+        return {name: _trace(item) for name, item in value.items()}
+    return [_trace(item) for item in value] if isinstance(value, list) else value

@@ -1,4 +1,4 @@
-"""What a model's folder says of chats beside its tokenizer.json: the chat template and two small settings files."""
+"""The chat settings in a model's folder, beside tokenizer.json: the chat template and two small settings files."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPECIAL_TOKENS_MAP = "special_tokens_map.json"
 
 @dataclass(frozen=True)
 class ChatConfig:
-    """What is read with a model and written back with it, so that a fine-tuned model says what its base said.
+    """Read with a model and written back with it, so that a fine-tuned model keeps the settings of its base.
 
     template:          the Jinja source of its chat template; None where it has none.
     tokenizer_config:  tokenizer_config.json, without the template.
@@ -34,7 +34,7 @@ class ChatConfig:
 
 
 def read_chat_config(folder: Path) -> ChatConfig:
-    """What a model's folder says; whatever is missing stays empty. ValueError where a file is broken."""
+    """The chat settings of a model's folder; what is missing stays empty. ValueError where a file is broken."""
     config = _object(folder / TOKENIZER_CONFIG)
     config = {**_object(folder / _SPECIAL_TOKENS_MAP), **config}
     inside = config.pop("chat_template", None)
@@ -44,33 +44,33 @@ def read_chat_config(folder: Path) -> ChatConfig:
         try:
             template = path.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise ValueError(f"{path} is no UTF-8 text ({error}); fetch it again") from None
+            raise ValueError(f"{path} is not UTF-8 text ({error}); fetch it again") from None
     else:
         template = _default_template(inside, folder / TOKENIZER_CONFIG)
     return ChatConfig(template, config, _object(folder / GENERATION_CONFIG))
 
 
-def write_chat_config(folder: Path, source: ChatConfig) -> None:
-    """Write what `read_chat_config` reads, each file whole or not at all."""
-    if source.template is not None:
-        write_text(folder / TEMPLATE, source.template)
-    if source.tokenizer_config:
-        write_json(folder / TOKENIZER_CONFIG, dict(source.tokenizer_config), sort=False)
-    if source.generation_config:
-        write_json(folder / GENERATION_CONFIG, dict(source.generation_config), sort=False)
+def write_chat_config(folder: Path, config: ChatConfig) -> None:
+    """Write what `read_chat_config` reads, each file complete or not at all."""
+    if config.template is not None:
+        write_text(folder / TEMPLATE, config.template)
+    if config.tokenizer_config:
+        write_json(folder / TOKENIZER_CONFIG, dict(config.tokenizer_config), sort=False)
+    if config.generation_config:
+        write_json(folder / GENERATION_CONFIG, dict(config.generation_config), sort=False)
 
 
 def _default_template(value: Any, path: Path) -> str | None:
-    """A folder may hold several templates by name; chats use the one called "default"."""
+    """The template of a folder; where it has several by name, the one called "default"."""
     if isinstance(value, list):
-        named = {one.get("name"): one.get("template") for one in value if isinstance(one, dict)}
-        value = named.get("default")
+        templates = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}
+        value = templates.get("default")
         if value is None:
             raise ValueError(
-                f"{path} holds chat templates called {', '.join(map(str, named))} and none called 'default'"
+                f"{path} holds chat templates called {', '.join(map(str, templates))} and none called 'default'"
             )
     if value is not None and not isinstance(value, str):
-        raise ValueError(f"{path}: 'chat_template' is no text")
+        raise ValueError(f"{path}: 'chat_template' is not a text")
     return value
 
 
@@ -79,5 +79,5 @@ def _object(path: Path) -> dict[str, Any]:
         return {}
     value = read_json(path)
     if not isinstance(value, dict):
-        raise ValueError(f"{path} is no JSON object; fetch it again")
+        raise ValueError(f"{path} is not a JSON object; fetch it again")
     return value

@@ -1,4 +1,4 @@
-"""Renders with a checkpoint's own template, proving every example: see `imported`. Has what `renderer.Renderer` has."""
+"""Renders with the chat template that a checkpoint came with, and verifies every example."""
 
 from __future__ import annotations
 
@@ -6,46 +6,58 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 
 import numpy as np
 
+from tutelage.chat.render import RENDERING
+from tutelage.chat.render.assemble import assemble, examples
 from tutelage.chat.render.config import ChatConfig
 from tutelage.chat.render.encoding import Encoded, TemplateEncoder
 from tutelage.chat.render.hf_template import HFTemplate
-from tutelage.chat.render.layout import HistoryDependentTemplate, Layout, VerificationError, end_to_end
-from tutelage.chat.render.native import NativeRenderer, Rendered, TrainOn
-from tutelage.chat.render.template import END, NATIVE_JINJA, TEMPLATE_TOKENS, check, check_answers, named, parse_call
-from tutelage.chat.render.verify import assembled, prove, prove_tokens, responses
+from tutelage.chat.render.layout import HistoryDependentTemplate, Layout, VerificationError, concatenate, with_name
+from tutelage.chat.render.renderer import Explanation, Rendered, TrainedTurn, TrainOn, check_train_on
+from tutelage.chat.render.template import check, check_answers, parse_call
+from tutelage.chat.render.verify import verify
 from tutelage.config import fingerprint
 from tutelage.records import Conversation, Message, Part, Reasoning, Text, message
 from tutelage.tokenizer import Tokenizer
 
-_TAILS_KEPT = 4096
-_AT_ONCE = 64  # texts proven end to end: enough for arrays to pay off, few enough to stay in the cache
+_MAX_TAILS = 4096
+_AT_ONCE = 64  # texts verified end to end: enough for arrays to pay off, few enough to stay in the cache
 _THOUGHT = re.compile(r"\s*<think>\n?(.*?)\n?(?:</think>\s*|\Z)", re.DOTALL)
 _CALL = re.compile(r"\s*<tool_call>\s*(.*?)\s*</tool_call>\s*", re.DOTALL)
+_CROSSES_START = "a token crosses the start of an answer"
 
 
 @dataclass(frozen=True)
 class _Job:
-    """A text to encode: of which conversation, and whether only its last turn is graded."""
+    """A text to encode.
+
+    row:    the conversation it belongs to.
+    last:   whether only its last turn is trained.
+    cached: whether the render cache was hit.
+    """
 
     row: int
     conversation: Conversation
     layout: Layout
     last: bool
+    cached: bool
 
 
 @dataclass(frozen=True, eq=False)
 class HFRenderer:
-    """Renders with the template that a checkpoint came with.
+    """Renders with a checkpoint's own template.
 
-    ValueError where that template cannot even say one question and one answer in a way that can be proven.
+    cache: whether conversations of one structure may be rendered without running the template again (cache.py); it
+           changes no token.
+
+    ValueError where the template cannot even write one question and one answer in a way that can be verified.
     """
 
     tokenizer: Tokenizer
-    source: ChatConfig
+    config: ChatConfig
+    cache: bool = True
 
     def __post_init__(self) -> None:
         try:
@@ -56,9 +68,13 @@ class HFRenderer:
                 "chat_template.jinja, or none, and Tutelage's own is used"
             ) from error
 
+    def __reduce__(self) -> tuple[type[HFRenderer], tuple[Tokenizer, ChatConfig, bool]]:
+        # What has been learned of the template is compiled code; another process learns it again.
+        return HFRenderer, (self.tokenizer, self.config, self.cache)
+
     @cached_property
     def template(self) -> HFTemplate:
-        return HFTemplate(self.source, frozenset(self.tokenizer.special_tokens))
+        return HFTemplate(self.config, frozenset(self.tokenizer.special_tokens), self.cache)
 
     @cached_property
     def encoder(self) -> TemplateEncoder:
@@ -66,151 +82,145 @@ class HFRenderer:
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
-        """The tokens that end an assistant's turn: exactly those that training grades as ends."""
-        numbers = [self.tokenizer.backend.token_to_id(name) for name in self.template.turn_ends()]
-        return frozenset(number for number in numbers if number is not None)
+        ids = [self.tokenizer.backend.token_to_id(name) for name in self.template.turn_ends()]
+        return frozenset(token for token in ids if token is not None)
 
     @cached_property
     def header_ids(self) -> frozenset[int]:
-        """The special tokens that the template writes before a turn: an answer that holds one speaks for somebody."""
-        asked = self.render_prompt(Conversation((message("user", "word"),))).ids
-        opening = self.tokenizer.backend.token_to_id(self.source.token("bos_token"))
+        (prompt,) = self.render_prompts([Conversation((message("user", "word"),))])
+        bos = self.tokenizer.backend.token_to_id(self.config.token("bos_token"))
         special = set(self.tokenizer.special_tokens.values())
-        return frozenset(special.intersection(asked.tolist()) - self.stop_ids - {opening})
+        return frozenset(special.intersection(prompt.ids.tolist()) - self.stop_ids - {bos})
 
     def fingerprint(self) -> str:
-        """A hexadecimal hash of all that decides how a conversation is rendered."""
-        tokens = {name: self.source.token(name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
-        return fingerprint(self.tokenizer.fingerprint(), self.source.template, tokens)
+        tokens = {name: self.config.token(name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
+        return fingerprint(RENDERING, self.tokenizer.fingerprint(), self.config.template, tokens)
 
     def render_rows(
         self, conversations: Sequence[Conversation], train_on: TrainOn = "assistant", spans: bool = False
     ) -> list[list[Rendered] | ValueError]:
-        """Of each conversation its examples, or why it cannot be trained on. It has several where each turn must be
-        trained by itself, because the template writes a turn otherwise once others follow."""
-        found: list[list[Rendered] | ValueError] = [[] for _ in conversations]
+        """For each conversation its verified examples, or why it cannot be trained on; several where the template
+        writes a turn differently once others follow, so that each turn is trained by itself."""
+        check_train_on(train_on)
+        made: list[list[Rendered] | ValueError] = [[] for _ in conversations]
         jobs: list[_Job] = []
         for row, conversation in enumerate(conversations):
             try:
-                check(conversation)
-                check_answers(conversation)
                 jobs += self._jobs(row, conversation, train_on == "last_assistant")
             except ValueError as error:
-                found[row] = error
+                made[row] = error
         while jobs:
-            made = zip(jobs, self._examples_of(jobs, train_on, spans), strict=True)
+            finished = zip(jobs, self._examples(jobs, train_on, spans), strict=True)
             jobs = []
-            for job, examples in made:
-                before = found[job.row]
-                if isinstance(before, ValueError):
+            for job, job_examples in finished:
+                row_examples = made[job.row]
+                if isinstance(row_examples, ValueError):
                     continue
                 try:
-                    if isinstance(examples, HistoryDependentTemplate):
-                        jobs += self._unrolled(job.row, job.conversation)
-                    elif isinstance(examples, ValueError):
-                        found[job.row] = examples
+                    if isinstance(job_examples, HistoryDependentTemplate):
+                        jobs += self._per_turn(job.row, job.conversation)
+                    elif isinstance(job_examples, ValueError):
+                        made[job.row] = job_examples
                     else:
-                        before += examples
+                        row_examples += job_examples
                 except ValueError as error:
-                    found[job.row] = error
-        return [
-            _named(one, c) if isinstance(one, ValueError) else one for one, c in zip(found, conversations, strict=True)
-        ]
+                    made[job.row] = error
+        rows = zip(made, conversations, strict=True)
+        return [with_name(row, conversation) if isinstance(row, ValueError) else row for row, conversation in rows]
 
     def _jobs(self, row: int, conversation: Conversation, last: bool) -> list[_Job]:
-        if all(one.role != "assistant" for one in conversation.messages):
+        check(conversation)
+        check_answers(conversation)
+        answers = [number for number, turn in enumerate(conversation.messages) if turn.role == "assistant"]
+        if not answers:
             raise VerificationError("no assistant message to train on")
         if last:
-            answers = [n for n, one in enumerate(conversation.messages) if one.role == "assistant"]
             conversation = replace(conversation, messages=conversation.messages[: answers[-1] + 1])
         try:
-            return [_Job(row, conversation, self.template.lay_out(conversation, last), last)]
+            return [self._job(row, conversation, last)]
         except HistoryDependentTemplate:
-            return self._unrolled(row, conversation)
+            return self._per_turn(row, conversation)
 
-    def _unrolled(self, row: int, conversation: Conversation) -> list[_Job]:
-        """Each answer as the last of a conversation of its own."""
-        cut = [
-            replace(conversation, messages=conversation.messages[: number + 1])
-            for number, one in enumerate(conversation.messages)
-            if one.role == "assistant"
+    def _job(self, row: int, conversation: Conversation, last: bool) -> _Job:
+        layout, cached = self.template.lay_out_cached(conversation, last)
+        return _Job(row, conversation, layout, last, cached)
+
+    def _per_turn(self, row: int, conversation: Conversation) -> list[_Job]:
+        """Each assistant turn as the last of a conversation of its own."""
+        return [
+            self._job(row, replace(conversation, messages=conversation.messages[: number + 1]), last=True)
+            for number, turn in enumerate(conversation.messages)
+            if turn.role == "assistant"
         ]
-        return [_Job(row, one, self.template.lay_out(one, last=True), last=True) for one in cut]
 
-    def _examples_of(
-        self, jobs: Sequence[_Job], train_on: TrainOn, spans: bool
-    ) -> Iterator[list[Rendered] | ValueError]:
-        """The proven examples of each job, or why there are none.
+    def _examples(self, jobs: Sequence[_Job], train_on: TrainOn, spans: bool) -> Iterator[list[Rendered] | ValueError]:
+        """The verified examples of each job, or why there are none.
 
-        Texts are proven end to end, many at once; where that fails or cannot be, one by one."""
-        for some in (jobs[start : start + _AT_ONCE] for start in range(0, len(jobs), _AT_ONCE)):
-            together = None if spans else self._proven_together(some, train_on)
+        Many texts are encoded and verified end to end; where that is impossible or fails, one by one."""
+        for start in range(0, len(jobs), _AT_ONCE):
+            chunk = jobs[start : start + _AT_ONCE]
+            together = self._examples_together(chunk, train_on, spans)
             if together is not None:
                 yield from together
                 continue
-            for job, encoded in zip(some, self.encoder.encode([job.layout.text for job in some]), strict=True):
+            for job, encoded in zip(chunk, self.encoder.encode([job.layout.text for job in chunk]), strict=True):
                 try:
-                    yield self._proven_alone(job, encoded, train_on, spans)
+                    yield self._examples_alone(job, encoded, train_on, spans)
                 except ValueError as error:
                     yield error
 
-    def _proven_together(self, jobs: Sequence[_Job], train_on: TrainOn) -> list[list[Rendered]] | None:
-        encoded = self.encoder.encode_end_to_end([job.layout.text for job in jobs])
-        layout = end_to_end([job.layout for job in jobs])
+    def _examples_together(self, jobs: Sequence[_Job], train_on: TrainOn, spans: bool) -> list[list[Rendered]] | None:
+        encoded = self.encoder.encode_concatenated([job.layout.text for job in jobs])
+        layout = concatenate([job.layout for job in jobs])
         if encoded is None or not self._prompts_agree(layout, encoded):
             return None
         try:
-            whole = self._proven(layout, encoded, train_on)
+            return self._verified(jobs, layout, encoded, train_on, spans)
         except VerificationError:
             return None
-        firsts = encoded.firsts(layout.rows_R).tolist()
-        rows = [whole.part(first, last) for first, last in zip(firsts, [*firsts[1:], len(whole.ids)], strict=True)]
-        if train_on != "response_only":
-            return [[row] for row in rows]
-        answers = iter(responses(whole, layout, encoded))
-        return [list(islice(answers, len(job.layout.turns_K3))) for job in jobs]
 
-    def _proven_alone(self, job: _Job, encoded: Encoded, train_on: TrainOn, spans: bool) -> list[Rendered]:
+    def _examples_alone(self, job: _Job, encoded: Encoded, train_on: TrainOn, spans: bool) -> list[Rendered]:
         layout = job.layout
         if not self._prompts_agree(layout, encoded):
             if not job.last:
-                raise HistoryDependentTemplate("tokens run over the beginning of an answer")
-            if not self.encoder.cuts_at_special:
-                raise VerificationError("tokens run over the beginning of an answer", "", layout.text)
-            encoded = self.encoder.encode_apart(layout.text, int(layout.turns_K3[0, 1]))
-        rendered = self._proven(layout, encoded, train_on, job.conversation if spans else None)
-        return responses(rendered, layout, encoded) if train_on == "response_only" else [rendered]
+                raise HistoryDependentTemplate(_CROSSES_START)
+            if not self.encoder.splits_at_special:
+                raise VerificationError(_CROSSES_START, "", layout.text)
+            encoded = self.encoder.encode_split(layout.text, int(layout.turns_K3[0, 1]))
+        return self._verified([job], layout, encoded, train_on, spans)[0]
 
-    def _proven(
-        self, layout: Layout, encoded: Encoded, train_on: TrainOn, conversation: Conversation | None = None
-    ) -> Rendered:
-        rendered = assembled(layout, encoded, train_on == "all_tokens", conversation)
-        if train_on == "all_tokens":
-            prove_tokens(rendered.ids, encoded.begins, layout, encoded, self.encoder)
-        else:
-            prove(rendered, layout, encoded, self.encoder, self.stop_ids)
-        return rendered
+    def _verified(
+        self, jobs: Sequence[_Job], layout: Layout, encoded: Encoded, train_on: TrainOn, spans: bool
+    ) -> list[list[Rendered]]:
+        conversations = [job.conversation for job in jobs] if spans else None
+        rendered = assemble(layout, encoded, train_on, conversations)
+        verify(rendered, layout, encoded, self.encoder.table, self.stop_ids, train_on)
+        return examples(rendered, layout, encoded, train_on)
 
     def _prompts_agree(self, layout: Layout, encoded: Encoded) -> bool:
-        """Whether the ids up to each answer are the very ids of the prompt for it, and no token runs over its end."""
+        """Whether the ids up to each answer are the ids of the prompt for it, and no token crosses the prompt's end.
+
+        Where ids do not depend on what stands before a special token, only the tail of each prompt is encoded, from
+        its last special token on: for "<|im_start|>assistant\\n" the tail "assistant\\n".
+        """
         ids, starts_K = encoded.ids, layout.turns_K3[:, 1]
         places_K, firsts_K = encoded.places(starts_K), encoded.firsts(starts_K)
         if np.any(encoded.ends[firsts_K[firsts_K > 0] - 1] > places_K[firsts_K > 0]):
             return False
-        if not self.encoder.cuts_at_special:
+        if not self.encoder.splits_at_special:
             assert len(layout.rows_R) == 1, "a prompt is the beginning of a text"
             prompts = self.encoder.encode([layout.text[:start] for start in starts_K.tolist()])
-            return all(np.array_equal(ids[:first], one.ids) for first, one in zip(firsts_K, prompts, strict=True))
-        # What stands before a special token changes no id after it, so the ids of the prompts' last words can be kept.
-        specials = np.flatnonzero(self.encoder.is_special[ids])
+            return all(np.array_equal(ids[:first], prompt.ids) for first, prompt in zip(firsts_K, prompts, strict=True))
+        # The first token of the tail of each prompt: after the last special token or conversation start before it. With
+        # those at edges [0, 5, 9] and answers that begin at tokens [7, 12], the tails are tokens 5 to 7 and 9 to 12.
+        specials = np.flatnonzero(self.encoder.table.is_special[ids])
         edges = np.union1d(encoded.firsts(layout.rows_R), specials + 1)
-        afters_K = edges[np.searchsorted(edges, firsts_K, side="right") - 1]
-        begins_K = np.where(afters_K < firsts_K, encoded.begins[np.minimum(afters_K, len(ids) - 1)], places_K)
-        tails = encoded.parts(begins_K.tolist(), places_K.tolist())
-        within = zip(afters_K.tolist(), firsts_K.tolist(), strict=True)
+        tails_K = edges[np.searchsorted(edges, firsts_K, side="right") - 1]
+        begins_K = np.where(tails_K < firsts_K, encoded.begins[np.minimum(tails_K, len(ids) - 1)], places_K)
+        tails = encoded.slices(begins_K.tolist(), places_K.tolist())
+        bounds = zip(tails_K.tolist(), firsts_K.tolist(), strict=True)
         return all(
-            ids[after:first].tobytes() == self._tail_ids(tail)
-            for (after, first), tail in zip(within, tails, strict=True)
+            ids[tail:first].tobytes() == self._tail_ids(text) for (tail, first), text in zip(bounds, tails, strict=True)
         )
 
     @cached_property
@@ -218,37 +228,48 @@ class HFRenderer:
         return {}
 
     def _tail_ids(self, tail: str) -> bytes:
-        """The ids of the end of a prompt; kept, for most templates write the same one again and again."""
+        """The ids of the tail of a prompt; cached, because most templates always write the same one."""
         ids = self._tails.get(tail)
         if ids is None:
             ids = self.encoder.encode([tail])[0].ids.tobytes()
-            if len(self._tails) < _TAILS_KEPT:
+            if len(self._tails) < _MAX_TAILS:
                 self._tails[tail] = ids
         return ids
 
     def render_prompts(self, conversations: Sequence[Conversation], spans: bool = False) -> list[Rendered]:
-        """The conversations so far and what the template opens the assistant's turn with: what generation continues
-        from. Nothing is graded. ValueError, naming the conversation, where the template cannot say it."""
+        """What generation continues from: the conversations so far and what the template opens an answer with."""
         layouts = []
         for conversation in conversations:
             try:
                 check(conversation)
                 layouts.append(self.template.lay_out_prompt(conversation))
             except ValueError as error:
-                raise _named(error, conversation) from error
+                raise with_name(error, conversation) from error
         rows = self.encoder.encode([layout.text for layout in layouts])
         return [
-            assembled(layout, encoded, False, conversation if spans else None)
+            assemble(layout, encoded, "assistant", [conversation] if spans else None)
             for layout, encoded, conversation in zip(layouts, rows, conversations, strict=True)
         ]
 
-    def render_prompt(self, conversation: Conversation, spans: bool = False) -> Rendered:
-        """`render_prompts` of one."""
-        return self.render_prompts([conversation], spans)[0]
+    def explain(self, conversation: Conversation, train_on: TrainOn = "assistant") -> Explanation:
+        last = train_on == "last_assistant"
+        try:
+            jobs = self._jobs(0, conversation, last)
+            plans = [(job, self.template.plan(job.conversation, job.last)) for job in jobs]
+        except ValueError as error:
+            return Explanation("hf", refused=str(with_name(error, conversation)))
+        turns = [
+            TrainedTurn(turn.message, job.layout.text[header:start], turn.end_token, turn.end_rule)
+            for job, plan in plans
+            for turn, (header, start, _) in zip(plan.turns, job.layout.turns_K3.tolist(), strict=True)
+        ]
+        (made,) = self.render_rows([conversation], train_on)
+        refused = str(made) if isinstance(made, ValueError) else ""
+        return Explanation("hf", jobs[-1].layout.outline(), tuple(turns), all(job.cached for job in jobs), refused)
 
     def parse(self, ids: Sequence[int] | np.ndarray) -> Message:
-        """Generated ids as an assistant message; reads up to the first end token, which may be missing. Reasoning and
-        tool calls are told by <think> and <tool_call>; what is written otherwise stays text."""
+        """Generated ids as an assistant message; reads up to the first end token, which may be missing. Reasoning is
+        found by <think>, tool calls by <tool_call>; what is written in another form stays text."""
         tokens = np.asarray(ids, np.int64).reshape(-1)
         ends = np.flatnonzero(np.isin(tokens, list(self.stop_ids)))
         text = self.tokenizer.decode(tokens[: ends[0]] if len(ends) else tokens)
@@ -257,53 +278,10 @@ class HFRenderer:
             parts += [Reasoning(thought[1])] if thought[1].strip() else []
             text = text[thought.end() :]
         position, calls = 0, []
-        for found in _CALL.finditer(text):
-            if call := parse_call(found[1]):
-                parts += [Text(text[position : found.start()])] if text[position : found.start()].strip() else []
+        for written in _CALL.finditer(text):
+            if call := parse_call(written[1]):
+                parts += [Text(text[position : written.start()])] if text[position : written.start()].strip() else []
                 calls.append(call)
-                position = found.end()
+                position = written.end()
         parts += [Text(text[position:])] if text[position:] else []
         return Message("assistant", (*parts, *calls))
-
-
-# What training, chat, evaluation and serving all render with.
-Renderer = NativeRenderer | HFRenderer
-
-
-def make_renderer(tokenizer: Tokenizer, source: ChatConfig) -> Renderer:
-    """The renderer for a model: with the template it came with, or with Tutelage's own where it has none.
-
-    ValueError where its template cannot be used, or where its tokenizer lacks the tokens of Tutelage's own.
-    """
-    return HFRenderer(tokenizer, source) if has_own_template(source) else NativeRenderer(tokenizer)
-
-
-def chat_tokenizer(tokenizer: Tokenizer, source: ChatConfig) -> Tokenizer:
-    """The tokenizer a model chats with: as it is where the model has a template, else with the tokens of Tutelage's."""
-    return tokenizer if has_own_template(source) else tokenizer.extend(TEMPLATE_TOKENS)
-
-
-def has_own_template(source: ChatConfig) -> bool:
-    """Whether a model came with a template that is not Tutelage's."""
-    return source.template is not None and source.template != NATIVE_JINJA
-
-
-def taught(source: ChatConfig, renderer: Renderer) -> ChatConfig:
-    """What a fine-tuned model's folder is to say: the template it was trained with, and that generation stops at the
-    tokens that it was taught as ends."""
-    ends = sorted(renderer.stop_ids)
-    generation = {**source.generation_config, "eos_token_id": ends if len(ends) > 1 else ends[0]}
-    config = dict(source.tokenizer_config)
-    if not has_own_template(source):
-        config = {"tokenizer_class": "PreTrainedTokenizerFast", **config, "eos_token": END}
-    return ChatConfig(source.template or NATIVE_JINJA, config, generation)
-
-
-def _named(error: ValueError, conversation: Conversation) -> ValueError:
-    """The same error, saying which conversation it is about."""
-    name = named(conversation)
-    if name in str(error):
-        return error
-    if isinstance(error, VerificationError):
-        return VerificationError(f"{name}: {error}", reason=error.reason, text=error.text)
-    return ValueError(f"{name}: {error}")

@@ -1,4 +1,4 @@
-"""A checkpoint's own chat template: Jinja source, rendered in a sandbox as transformers renders it."""
+"""A checkpoint's chat template: Jinja source, rendered in a sandbox as transformers renders it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tutelage.chat.render.config import ChatConfig
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult
 
-# Unicode noncharacters, which no text may hold: they stand around what a template marks as generated.
+# Unicode noncharacters, which no text may hold: they surround what a template marks as generated.
 BEGIN_GENERATED, END_GENERATED = "\ufdd0", "\ufdd1"
 _NAMED_TOKENS = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 
@@ -28,7 +28,7 @@ class TemplateError(ValueError):
 
 
 class _Generation(Extension):
-    """The block `{% generation %} ... {% endgeneration %}`, by which a template says what the assistant writes."""
+    """The block `{% generation %} ... {% endgeneration %}`, with which a template marks what the assistant writes."""
 
     tags = {"generation"}
 
@@ -43,9 +43,9 @@ class _Generation(Extension):
 
 @dataclass(frozen=True)
 class JinjaTemplate:
-    """A template ready to render; TemplateError, on first use, where its source is broken."""
+    """A template to render; TemplateError, on first use, where its source is broken."""
 
-    source: ChatConfig
+    config: ChatConfig
 
     def render(
         self,
@@ -54,8 +54,9 @@ class JinjaTemplate:
         prompt: bool,
         compiled: jinja2.Template | None = None,
     ) -> str:
-        """The text of a conversation, or, with `prompt`, what generation continues from; `compiled` otherwise than by
-        the plain sandbox, where it is given.
+        """The text of a conversation, or, with `prompt`, what generation continues from.
+
+        compiled: the template as another environment compiled it; by default as the plain sandbox does.
 
         Raises:
             TemplateError: the template refuses the conversation or fails on it; the sentence says which.
@@ -74,21 +75,16 @@ class JinjaTemplate:
             raise TemplateError(f"the chat template fails on it ({type(error).__name__}: {error})") from error
 
     @cached_property
-    def marks_generated(self) -> bool:
-        """Whether the template says itself what the assistant writes."""
-        return "endgeneration" in (self.source.template or "")
-
-    @cached_property
     def _tokens(self) -> dict[str, str]:
-        tokens = {name: self.source.token(name) for name in _NAMED_TOKENS}
+        tokens = {name: self.config.token(name) for name in _NAMED_TOKENS}
         return {name: token for name, token in tokens.items() if token}
 
     @cached_property
     def _compiled(self) -> jinja2.Template:
-        assert self.source.template is not None
+        assert self.config.template is not None
         environment = prepare(ImmutableSandboxedEnvironment)
         try:
-            return environment.from_string(self.source.template)
+            return environment.from_string(self.config.template)
         except jinja2.TemplateSyntaxError as error:
             raise TemplateError(f"the chat template is broken in line {error.lineno}: {error.message}") from error
 
@@ -117,7 +113,7 @@ def template_messages(conversation: Conversation, as_parts: bool) -> list[dict[s
     """The messages as templates expect them: OpenAI's layout, the arguments of tool calls as objects, and, with
     `as_parts`, each text as a list of one part.
 
-    TemplateError where a message cannot be said in that layout: it has one place for reasoning, then one for text, then
+    TemplateError where a message does not fit that layout, which has one place for reasoning, then one for text, then
     one for calls.
     """
     written: list[dict[str, Any]] = []
@@ -138,7 +134,7 @@ def template_messages(conversation: Conversation, as_parts: bool) -> list[dict[s
             written.append({"role": message.role, "content": message.text})
     if as_parts:
         return [
-            one | {"content": [{"type": "text", "text": one["content"]}] if one["content"] else []} for one in written
+            row | {"content": [{"type": "text", "text": row["content"]}] if row["content"] else []} for row in written
         ]
     return written
 
@@ -147,7 +143,7 @@ def _assistant(message: Message, number: int) -> dict[str, Any]:
     order = [next(place for place, kind in enumerate(_ORDER) if isinstance(part, kind)) for part in message.content]
     if order != sorted(order) or _ORDER.index(ToolResult) in order:
         raise TemplateError(
-            f"message {number}: the checkpoint's template can say reasoning, then text, then calls, and no other order"
+            f"message {number}: a chat template takes reasoning, then text, then tool calls, and no other order"
         )
     reasoning = "".join(part.text for part in message.content if isinstance(part, Reasoning))
     written: dict[str, Any] = {"role": "assistant", "content": message.text}
@@ -155,7 +151,7 @@ def _assistant(message: Message, number: int) -> dict[str, Any]:
         written |= {"reasoning_content": reasoning, "thinking": reasoning}  # two names for it are in use
     calls = [part for part in message.content if isinstance(part, ToolCall)]
     if calls:
-        # Nine letters or digits: what the strictest templates want an id to be.
+        # Nine letters or digits: what the strictest templates take for an id.
         written["tool_calls"] = [
             {
                 "id": f"{number:05d}{place:04d}",

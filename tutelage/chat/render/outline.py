@@ -1,9 +1,13 @@
-"""What a chat template writes around the texts of a conversation: found by putting words of our own in their place.
+"""What a chat template writes around the texts of a conversation, found with sentinel words in place of the texts.
 
-A *shape* is a conversation without its texts: its roles, which parts each message has, its tool calls and tools. The
-template is rendered with a marker word for every text; what stands between the markers is the skeleton of that shape.
-A real rendering must then be the skeleton with the real texts in the markers' places, or it is refused: so nothing a
-template does to a text, and nothing it makes of other people's words, can pass for what the assistant wrote.
+The *structure* of a conversation is all but its texts: its roles, which parts each message has, its tool calls and
+tools. The template is rendered with a sentinel for every text, and what it writes between the sentinels is the outline
+of that structure. For one user message, ChatML gives
+
+    <|im_start|>user\\nQzx0y0xzQ<|im_end|>\\n     literals "<|im_start|>user\\n" and "<|im_end|>\\n", one slot (0, 0)
+
+A real rendering must be the outline with the real texts in the slots, or the conversation is refused. So nothing that
+a template does to a text, and no other role's text, can pass for what the assistant wrote.
 """
 
 from __future__ import annotations
@@ -17,21 +21,21 @@ from dataclasses import dataclass, replace
 from tutelage.chat.render.jinja import BEGIN_GENERATED, END_GENERATED, TemplateError
 from tutelage.records import Conversation, Message, Part, ToolCall
 
-# Letters and digits alone, so that no template trims, escapes or splits them.
-_MARKER = re.compile(r"Qzx(\d+)y(\d+)xzQ")
+# Letters and digits only, so that no template trims, escapes or splits them.
+_SENTINEL = re.compile(r"Qzx(\d+)y(\d+)xzQ")
 _GENERATED = re.compile(f"[{BEGIN_GENERATED}{END_GENERATED}]")
 
 Slot = tuple[int, int]  # message, part
-Shape = tuple[object, ...]
+StructureKey = tuple[object, ...]
 
 
 @dataclass(frozen=True)
-class Skeleton:
-    """The texts a template writes by itself, and between each two of them the part that stands there.
+class Outline:
+    """What a template writes by itself (L literals), and the part between each two of them (L - 1 slots).
 
-    text:      the rendering with markers.
+    text:      the rendering with sentinels.
     starts:    where each literal starts in it.
-    generated: what the template marks as written by the assistant, half-open, in the same coordinates.
+    generated: what the template's {% generation %} blocks cover of it, half-open.
     """
 
     text: str
@@ -41,16 +45,16 @@ class Skeleton:
     generated: tuple[tuple[int, int], ...]
 
     def match(self, text: str, conversation: Conversation) -> list[int] | None:
-        """Where each literal starts in a real rendering; None where that is not this skeleton with the texts in it."""
+        """Where each literal starts in a real rendering; None where that is not this outline with the texts in it."""
         if not text.startswith(self.literals[0]):
             return None
         starts, position = [0], len(self.literals[0])
         for (message, part), literal in zip(self.slots, self.literals[1:], strict=True):
             last = len(starts) == len(self.slots)
             written = conversation.messages[message].content[part]
-            assert not isinstance(written, ToolCall), "tool calls are part of a shape"
-            for way in _TRIMMED if conversation.messages[message].role == "assistant" else _WAYS:
-                candidate = way(written.text)
+            assert not isinstance(written, ToolCall), "tool calls are part of the structure"
+            for change in _TRIMS if conversation.messages[message].role == "assistant" else _CHANGES:
+                candidate = change(written.text)
                 after = position + len(candidate)
                 fits = text.startswith(candidate, position) and text.startswith(literal, after)
                 if fits and (not last or after + len(literal) == len(text)):
@@ -62,7 +66,7 @@ class Skeleton:
         return starts if position == len(text) else None
 
     def fill(self, texts: Mapping[Slot, str]) -> tuple[str, list[int]]:
-        """The skeleton with these texts in it, and where each literal starts."""
+        """The outline with these texts in it, and where each literal starts."""
         pieces, starts = [self.literals[0]], [0]
         position = len(self.literals[0])
         for slot, literal in zip(self.slots, self.literals[1:], strict=True):
@@ -72,9 +76,9 @@ class Skeleton:
             pieces += (texts[slot], literal)
         return "".join(pieces), starts
 
-    def anchor(self, position: int) -> tuple[int, int]:
-        """A place in the rendering with markers as a literal and a character of it, which every real one has too.
-        TemplateError for a place inside a marker."""
+    def offset(self, position: int) -> tuple[int, int]:
+        """A place in the rendering with sentinels as (literal, character of it), which is valid in every rendering.
+        TemplateError for a place inside a sentinel."""
         literal = bisect_right(self.starts, position) - 1
         offset = position - self.starts[literal]
         if offset > len(self.literals[literal]):
@@ -83,13 +87,13 @@ class Skeleton:
         return literal, offset
 
     def slots_between(self, start: int, stop: int) -> list[Slot]:
-        """The parts whose markers begin in this stretch of the rendering with markers."""
+        """The parts whose sentinels begin between two places of the rendering with sentinels."""
         begins = [at + len(literal) for at, literal in zip(self.starts, self.literals, strict=True)]
         return [slot for slot, begin in zip(self.slots, begins, strict=False) if start <= begin < stop]
 
 
-def shape(conversation: Conversation) -> Shape:
-    """All that decides the skeleton of a conversation: blank texts as they are, for no marker stands for them."""
+def structure_key(conversation: Conversation) -> StructureKey:
+    """All that decides the outline of a conversation; blank texts as they are, because they get no sentinel."""
     rows = tuple((m.role, tuple(_kind(part) for part in m.content)) for m in conversation.messages)
     return (rows, conversation.tools)
 
@@ -98,22 +102,22 @@ def _kind(part: Part) -> object:
     return part if isinstance(part, ToolCall) else (type(part).__name__, bool(part.text.strip()) or part.text)
 
 
-def marked(conversation: Conversation) -> Conversation:
-    """The conversation with a marker in place of every text that says something."""
+def with_sentinels(conversation: Conversation) -> Conversation:
+    """The conversation with a sentinel in place of every text that is not blank."""
     messages = [
-        replace(message, content=tuple(_marked(part, number, place) for place, part in enumerate(message.content)))
+        replace(message, content=tuple(_sentinel(part, number, place) for place, part in enumerate(message.content)))
         for number, message in enumerate(conversation.messages)
     ]
     return replace(conversation, messages=tuple(messages))
 
 
-def _marked(part: Part, message: int, place: int) -> Part:
+def _sentinel(part: Part, message: int, place: int) -> Part:
     if isinstance(part, ToolCall) or not part.text.strip():
         return part
     return replace(part, text=f"Qzx{message}y{place}xzQ")
 
 
-def texts_of(conversation: Conversation) -> dict[Slot, str]:
+def part_texts(conversation: Conversation) -> dict[Slot, str]:
     """The text of each part that has one."""
     return {
         (number, place): part.text
@@ -123,48 +127,53 @@ def texts_of(conversation: Conversation) -> dict[Slot, str]:
     }
 
 
-def holds_marker(text: str) -> bool:
-    """Whether a marker stands in a text."""
-    return _MARKER.search(text) is not None
+def holds_sentinel(text: str) -> bool:
+    """Whether a text holds a sentinel."""
+    return _SENTINEL.search(text) is not None
 
 
-def put(text: str, texts: Mapping[Slot, str]) -> str:
-    """A text with these in the markers' places."""
-    return _MARKER.sub(lambda found: texts[int(found[1]), int(found[2])], text)
+def fill_sentinels(text: str, texts: Mapping[Slot, str]) -> str:
+    """A text with these texts in place of the sentinels."""
+    return _SENTINEL.sub(lambda sentinel: texts[int(sentinel[1]), int(sentinel[2])], text)
 
 
-def says(message: Message) -> Iterator[int]:
-    """The places of the parts of a message that a marker stands for."""
-    return (n for n, part in enumerate(message.content) if not isinstance(part, ToolCall) and part.text.strip())
+def sentinel_end(text: str, message: int) -> int:
+    """Where the last sentinel of a message ends in a text; -1 where there is none."""
+    return max((sentinel.end() for sentinel in _SENTINEL.finditer(text) if int(sentinel[1]) == message), default=-1)
 
 
-def read_skeleton(text: str, generated: tuple[tuple[int, int], ...]) -> Skeleton:
-    """The skeleton that a rendering with markers, without the marks around generated text, shows."""
+def sentinel_parts(message: Message) -> Iterator[int]:
+    """The places of the parts of a message that get a sentinel."""
+    return (place for place, part in enumerate(message.content) if not isinstance(part, ToolCall) and part.text.strip())
+
+
+def read_outline(text: str, generated: tuple[tuple[int, int], ...]) -> Outline:
+    """The outline of a rendering with sentinels, as `split_generated` returns it."""
     literals, slots, starts, position = [], [], [], 0
-    for found in _MARKER.finditer(text):
-        literals.append(text[position : found.start()])
+    for sentinel in _SENTINEL.finditer(text):
+        literals.append(text[position : sentinel.start()])
         starts.append(position)
-        slots.append((int(found[1]), int(found[2])))
-        position = found.end()
-    return Skeleton(text, (*literals, text[position:]), tuple(slots), (*starts, position), generated)
+        slots.append((int(sentinel[1]), int(sentinel[2])))
+        position = sentinel.end()
+    return Outline(text, (*literals, text[position:]), tuple(slots), (*starts, position), generated)
 
 
-def without_marks(rendering: str) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """A rendering without what stands around generated text, and where that text is."""
+def split_generated(rendering: str) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """A rendering without the marks around generated text, and where that text is."""
     if BEGIN_GENERATED not in rendering:
         return rendering, ()
     begins: list[int] = []
     ends: list[int] = []
-    for count, found in enumerate(_GENERATED.finditer(rendering)):
-        (begins if found[0] == BEGIN_GENERATED else ends).append(found.start() - count)
+    for count, mark in enumerate(_GENERATED.finditer(rendering)):
+        (begins if mark[0] == BEGIN_GENERATED else ends).append(mark.start() - count)
     if len(begins) != len(ends):
         raise TemplateError("it holds a character that no text may hold (U+FDD0 or U+FDD1); remove it")
     return _GENERATED.sub("", rendering), tuple(zip(begins, ends, strict=True))
 
 
-# What templates are known to do to a text before they write it; anything else is refused. What the assistant says is
-# trained on, and may only be trimmed.
-_TRIMMED: tuple[Callable[[str], str], ...] = (
+# What templates are known to do to a text before they write it; anything else is refused. Text of the assistant is
+# trained, and may only be trimmed.
+_TRIMS: tuple[Callable[[str], str], ...] = (
     str,
     str.strip,
     lambda text: text.strip("\n"),
@@ -173,20 +182,20 @@ _TRIMMED: tuple[Callable[[str], str], ...] = (
     lambda text: text.lstrip("\n"),
     lambda text: text.rstrip("\n"),
 )
-_WAYS: tuple[Callable[[str], str], ...] = (
-    *_TRIMMED,
+_CHANGES: tuple[Callable[[str], str], ...] = (
+    *_TRIMS,
     lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
     lambda text: json.dumps(text.strip(), ensure_ascii=False)[1:-1],
 )
 
 
 def writes_call(text: str, call: ToolCall) -> bool:
-    """Whether a text names the function and every value of a tool call, in a way that templates write them."""
+    """Whether a text names the function and every value of a tool call, in a form that templates write them in."""
     values = _leaves(json.loads(call.arguments))
-    return call.name in text and all(any(way in text for way in _value_ways(value)) for value in values)
+    return call.name in text and all(any(form in text for form in _value_forms(value)) for value in values)
 
 
-def _value_ways(value: object) -> tuple[str, ...]:
+def _value_forms(value: object) -> tuple[str, ...]:
     dumped = json.dumps(value, ensure_ascii=False)
     return (str(value), dumped, json.dumps(value), json.dumps(dumped, ensure_ascii=False)[1:-1], repr(value))
 

@@ -1,6 +1,6 @@
-"""The native chat template, as data: which special tokens stand for what, and which conversations it can say.
+"""The native chat template, as data: what its special tokens mean, and which conversations it can write.
 
-A turn is its role's token, its parts, and `<|end|>`; nothing stands between turns and nothing before the first:
+A turn is its role's token, its parts, and `<|end|>`, with nothing between turns and nothing before the first:
 
     <|user|>What is 2 + 3?<|end|><|assistant|><|think|>2 + 3 = 5<|/think|>It is 5.<|end|>
 """
@@ -22,7 +22,7 @@ DELIMITERS: dict[type[Part], tuple[str, str]] = {
     ToolCall: ("<|call|>", "<|/call|>"),
     ToolResult: ("<|result|>", "<|/result|>"),
 }
-# The order decides the ids in a vocabulary that is extended: what every conversation needs comes first.
+# The order gives the ids in an extended vocabulary: what every conversation needs comes first.
 TEMPLATE_TOKENS: tuple[str, ...] = (
     "<|user|>",
     "<|assistant|>",
@@ -36,7 +36,7 @@ TEMPLATE_TOKENS: tuple[str, ...] = (
     "<|result|>",
     "<|/result|>",
 )
-# The same in Jinja, for other programs: what is saved with a model, and rendered by them as it is here.
+# The same in Jinja, for other programs: saved with a model, and rendered by them as it is here.
 NATIVE_JINJA = """\
 {%- for message in messages -%}
 {%- set named = namespace(system=false) -%}
@@ -83,7 +83,7 @@ def part_text(part: Part) -> str:
 
 
 def parse_call(text: str) -> ToolCall | None:
-    """The tool call that `text` writes, or None if it is not one; the arguments keep every character."""
+    """The tool call that a text is, or None; the arguments keep every character."""
     exact = _CALL.fullmatch(text)
     try:
         if exact:
@@ -97,21 +97,21 @@ def parse_call(text: str) -> ToolCall | None:
 
 
 def tools_in_system(conversation: Conversation) -> Conversation:
-    """A conversation that says in its system message which functions the assistant may call: the native template has
-    no other place for them. They are written as NATIVE_JINJA writes them, whatever white space they came with."""
+    """The conversation with its tools in the system message, because the native template has no other place for them.
+    They are written as NATIVE_JINJA writes them, whatever their white space was."""
     if not conversation.tools:
         return conversation
     first, *rest = conversation.messages
-    said = first.text if first.role == "system" else ""
+    text = first.text if first.role == "system" else ""
     written = (json.dumps(json.loads(tool), ensure_ascii=False) for tool in conversation.tools)
     listed = "\n".join(["You can call these functions:", *written])
-    system = Message("system", (Text(f"{said}\n\n{listed}" if said else listed),))
+    system = Message("system", (Text(f"{text}\n\n{listed}" if text else listed),))
     messages = rest if first.role == "system" else conversation.messages
     return replace(conversation, messages=(system, *messages), tools=())
 
 
 def check(conversation: Conversation) -> None:
-    """ValueError if the template cannot say this conversation. `check_answers` is for training only."""
+    """ValueError if the template cannot write this conversation. `check_answers` is for training only."""
     before: str | None = None
     for position, message in enumerate(conversation.messages):
         if message.role not in HEADERS:
@@ -119,7 +119,7 @@ def check(conversation: Conversation) -> None:
         for part in message.content:
             if not isinstance(part, _PARTS_OF_ROLE[message.role]):
                 kind = type(part).__name__
-                raise _refusal(conversation, position, f"{kind} cannot stand in a {message.role} message; move it")
+                raise _refusal(conversation, position, f"{kind} is not allowed in a {message.role} message; move it")
             if isinstance(part, ToolCall) and not _is_object(part.arguments):
                 problem = f"the arguments of the call to {part.name!r} are not a JSON object: {part.arguments[:80]!r}"
                 raise _refusal(conversation, position, f"{problem}; correct them")
@@ -139,17 +139,17 @@ def check_answers(conversation: Conversation) -> None:
 
 def exchanges(messages: tuple[Message, ...]) -> list[tuple[Message, ...]]:
     """The messages cut before each user turn that follows an answer and is answered itself."""
-    found, start = [], 0
+    parts, start = [], 0
     for place, message in enumerate(messages):
-        answered = any(one.role == "assistant" for one in messages[start:place])
-        if message.role == "user" and answered and any(one.role == "assistant" for one in messages[place:]):
-            found.append(messages[start:place])
+        answered = any(earlier.role == "assistant" for earlier in messages[start:place])
+        if message.role == "user" and answered and any(later.role == "assistant" for later in messages[place:]):
+            parts.append(messages[start:place])
             start = place
-    return [*found, messages[start:]]
+    return [*parts, messages[start:]]
 
 
-def named(conversation: Conversation) -> str:
-    """How errors call a conversation: by its id, where it has one."""
+def conversation_name(conversation: Conversation) -> str:
+    """The name of a conversation in errors: its id, where it has one."""
     return f"conversation {conversation.id}" if conversation.id else "conversation without id"
 
 
@@ -159,7 +159,7 @@ def _says_something(message: Message) -> bool:
 
 
 def _refusal(conversation: Conversation, position: int, problem: str) -> ValueError:
-    return ValueError(f"{named(conversation)}, message {position}: {problem}")
+    return ValueError(f"{conversation_name(conversation)}, message {position}: {problem}")
 
 
 class _Call(msgspec.Struct):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.chat.render.hf import make_renderer
+from tutelage.chat import make_renderer
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import ANSWER, Answer, ask, continue_text
 from tutelage.evaluate.results import RateGroup, Results, Suite, outcomes_of
@@ -74,7 +74,7 @@ def evaluate_format(
     trained_answers: Set[int] = frozenset(),
 ) -> FormatResult:
     """Answer every prompt and check the answers; `trained_answers` are the hashes of those trained on."""
-    renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     answers = ask(checkpoint, prompts, settings, "format", renderer)
     checks = {
         "has_content": [bool(answer.text.strip()) for answer in answers],
@@ -187,7 +187,7 @@ def _samples(session: EvalSession, results: Mapping[str, FormatResult]) -> list[
 def askable(checkpoint: Checkpoint, prompts: Sequence[Conversation]) -> list[Conversation]:
     """The prompts whose characters the tokenizer has (one of characters lacks what its text lacks), and after which the
     context has room for an answer."""
-    renderer = make_renderer(checkpoint.tokenizer, checkpoint.source)
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     context = checkpoint.model.config.context
     encodable = [prompt for prompt in prompts if _can_encode(checkpoint.tokenizer, prompt)]
     rendered = renderer.render_prompts(encodable)
