@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BASE_RATE = 6e-3
+BASE_RATE = 9e-3
 
 # The demo's world and base model, so that its figures and the lab's can be laid side by side.
 DEMO = f"""\
@@ -25,7 +25,7 @@ optimizer    = {{ kind = "muon" }}
 
 DEMO_SIZES = (
     "The demo's model (4 layers, width 128, 1.05M parameters) reads a world of 200 people, each biography in 20 "
-    "wordings, 5 times (3.4M tokens, rate 6e-3). "
+    "wordings, 5 times (3.4M tokens, rate 9e-3). "
 )
 
 DEMO_QUICK = (

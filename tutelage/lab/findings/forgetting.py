@@ -70,7 +70,7 @@ FINDING = Finding(
     claim="Fine-tuning forgets what the base model knew; replay, LoRA and lower rates mitigate it.",
     source="SFT from scratch (article)",
     published="The loss on base text is to raise an alarm when it is up by 10 to 15%.",
-    setup=f"{DEMO_SIZES}It is fine-tuned on conversations about a half of the people (3 passes, rate 2e-3, no replay, "
+    setup=f"{DEMO_SIZES}It is fine-tuned on conversations about a half of the people (3 passes, rate 3e-3, no replay, "
     "one seed), and again with one cure at a time: a tenth or a half of the trained tokens replayed pre-training text, "
     "a third of the rate, or one pass. Forgetting is the change of the loss on held-out pre-training text; questions "
     "are one-step and about the other half of the people. LoRA is not tried here.",

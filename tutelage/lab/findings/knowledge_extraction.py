@@ -80,8 +80,8 @@ FINDING = Finding(
     published="Questions about people whom no question of the fine-tuning named: from 0% answered to 96%.",
     setup=f"Three models (4 layers, width 128, 1.05M parameters) read the biographies of 100 people {READINGS} times "
     f"each: {VERSIONS[0]} wording {READINGS} times, {VERSIONS[1]} wordings {READINGS // VERSIONS[1]} times, or "
-    f"{VERSIONS[2]} wordings {READINGS // VERSIONS[2]} times (about 2.1M tokens, rate 6e-3). Each is fine-tuned on the "
-    "same conversations about a half of the people (3 passes, rate 2e-3), without replay and with half of the trained "
+    f"{VERSIONS[2]} wordings {READINGS // VERSIONS[2]} times (about 2.1M tokens, rate 9e-3). Each is fine-tuned on the "
+    "same conversations about a half of the people (3 passes, rate 3e-3), without replay and with half of the trained "
     "tokens replayed, and asked one-step questions about the other half.",
     folder=FOLDER,
     recipe=RECIPE,

@@ -88,7 +88,7 @@ FINDING = Finding(
     claim="Grading only the assistant's tokens beats grading all tokens of a conversation.",
     source="SFT from scratch (article), on what a lost mask cost another project",
     published="A mask that was lost by mistake: ChatCORE .355 -> .315.",
-    setup=f"{DEMO_SIZES}It is fine-tuned on conversations about a half of the people (3 passes, rate 2e-3, no replay), "
+    setup=f"{DEMO_SIZES}It is fine-tuned on conversations about a half of the people (3 passes, rate 3e-3, no replay), "
     "once grading the assistant's tokens and once grading all, on the same conversations in the same order and for the "
     f"same steps, with {len(SEEDS)} orders each (seeds). It is asked one-step questions about the other half of the "
     "people, and tried on unseen prompts: about people, near that (schools and firms), and about anything else. "
