@@ -113,6 +113,7 @@ def part(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]
         "gpt2",
         "llama with lora",
         "qwen3 with lora",
+        "llama with muon",
         "llama with lora and muon",
         "llama with lora and a value head",
     ],

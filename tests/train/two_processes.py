@@ -72,6 +72,7 @@ CASES = {
     "gpt2": Case(GPT, OptimizerSettings(kind="muon", weight_decay=0.1)),
     "llama with lora": Case(LLAMA, lora_rank=3, new_tokens=(29, 30)),
     "qwen3 with lora": Case(QWEN, lora_rank=3, new_tokens=(29, 30), activation_checkpointing=True),
+    "llama with muon": Case(LLAMA, OptimizerSettings(kind="muon", weight_decay=0.1)),
     # Pairs of one row, of which one process has nothing.
     "llama with lora and muon": Case(LLAMA, OptimizerSettings(kind="muon"), lora_rank=1),
 }

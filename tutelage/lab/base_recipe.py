@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-BASE_LR = 6e-3
+BASE_LR = 9e-3
 
 # The demo's world and base model, so that its results and the lab's are comparable.
 DEMO = f"""\
@@ -25,7 +25,7 @@ optimizer    = {{ kind = "muon" }}
 
 DEMO_SETUP = (
     "The demo's model (4 layers, width 128, 1.05M parameters) is pre-trained on a world of 200 people, each biography "
-    "in 20 wordings, for 5 epochs (3.4M tokens, lr 6e-3). "
+    "in 20 wordings, for 5 epochs (3.4M tokens, lr 9e-3). "
 )
 
 DEMO_QUICK = (

@@ -1,8 +1,8 @@
 """The logical matrices of a stored parameter.
 
 A block stores queries, keys and values as one matrix `qkv`, and gate and up of a gated MLP as one `mlp_up`, so that
-each is one matrix product. Import and export of checkpoints, and LoRA, treat them as the separate matrices that they
-are.
+each is one matrix product. Import and export of checkpoints, LoRA and Muon treat them as the separate matrices that
+they are.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ FINDING = Finding(
     "it.",
     source="SFT from scratch (article)",
     published="Alarm if the loss on base text rises by 10 to 15%.",
-    setup=f"{DEMO_SETUP}It is fine-tuned on conversations about half of the people (3 epochs, lr 2e-3, no replay, one "
+    setup=f"{DEMO_SETUP}It is fine-tuned on conversations about half of the people (3 epochs, lr 3e-3, no replay, one "
     "seed), and again with one mitigation at a time: a tenth or half of the trained tokens replayed pre-training text, "
     "a third of the lr, or one epoch. Forgetting is the relative change of the loss on held-out pre-training text; "
     "accuracy is on single-hop questions about the other half of the people. LoRA is not measured here.",

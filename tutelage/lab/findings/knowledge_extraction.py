@@ -89,7 +89,7 @@ FINDING = Finding(
     setup="Three models (4 layers, width 128, 1.05M parameters) are pre-trained on the biographies of 100 people, each "
     f"seen {EXPOSURES} times: {WORDINGS[0]} wording {EXPOSURES} times, {WORDINGS[1]} wordings "
     f"{EXPOSURES // WORDINGS[1]} times, or {WORDINGS[2]} wordings {EXPOSURES // WORDINGS[2]} times (about 2.1M tokens, "
-    "lr 6e-3). Each is fine-tuned on the same conversations about half of the people (3 epochs, lr 2e-3), without "
+    "lr 9e-3). Each is fine-tuned on the same conversations about half of the people (3 epochs, lr 3e-3), without "
     "replay and with half of the trained tokens replayed, and evaluated on single-hop questions about the other half.",
     folder=FOLDER,
     recipe=RECIPE,

@@ -92,7 +92,7 @@ FINDING = Finding(
     claim="Training only on the assistant's tokens is better than training on all tokens of a conversation.",
     source="SFT from scratch (article), on the cost of a missing mask in another project",
     published="A mask missing by mistake: ChatCORE .355 -> .315.",
-    setup=f"{DEMO_SETUP}It is fine-tuned on conversations about half of the people (3 epochs, lr 2e-3, no replay), on "
+    setup=f"{DEMO_SETUP}It is fine-tuned on conversations about half of the people (3 epochs, lr 3e-3, no replay), on "
     "the assistant's tokens and on all tokens, with the same conversations in the same order for the same steps, with "
     f"{len(SEEDS)} seeds (orders) each. Accuracy is on single-hop questions about the other half of the people, format "
     "on unseen prompts: about people, near the domain (schools and firms), and out of domain. Intervals are over "
