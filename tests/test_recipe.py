@@ -245,7 +245,7 @@ def test_fingerprints_hang_on_everything_above(recipe: Path, tmp_path: Path) -> 
     # A stage that keeps its best evaluation becomes another where it is evaluated at other times.
     evals = "stages.chat.evaluate_every=3"
     assert marks("stages.chat.keep=last") == marks("stages.chat.keep=last", evals)
-    for override in ("stages.chat.context=100", "stages.chat.replay=0.4", "stages.chat.train_on=everything", evals):
+    for override in ("stages.chat.context=100", "stages.chat.replay=0.4", "stages.chat.train_on=all_tokens", evals):
         changed_base, changed_chat = marks(override)
         assert changed_base == base
         assert changed_chat != chat

@@ -50,7 +50,7 @@ def test_the_defaults_follow_the_rows(base: Path, tmp_path: Path) -> None:
     assert (many.steps, many.epochs, many.batch_tokens) == (None, 3, 2 * 8192)
     assert (some.evaluate_every, some.keep) == (0, "last")
     assert (many.evaluate_every, many.keep) == ("epoch", "best_eval")
-    said = tuned(base, rows(tmp_path, 10), "epochs=2", "replay=0.0", "lr=1e-3", "train_on=everything", "seed=4")
+    said = tuned(base, rows(tmp_path, 10), "epochs=2", "replay=0.0", "lr=1e-3", "train_on=all_tokens", "seed=4")
     assert (said.steps, said.epochs, said.replay, said.lr, said.train_on, said.seed) == (
         None,
         2,

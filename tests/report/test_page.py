@@ -118,9 +118,9 @@ def test_a_real_run_shows_a_trained_row(trained: Run) -> None:
     row = page.split("What was trained<a")[1].split("<section")[0]
     conversation, text = row.split("A text, every token trained")
     turns = dict(re.findall(r'<div class="turn (\w+)">(.*?)</div>', conversation, re.DOTALL))
-    assert 'class="graded' in turns["assistant"]
-    assert 'class="graded' not in turns["user"]
-    assert text.count('class="graded') > text.count("<span") * 0.9
+    assert 'class="trained' in turns["assistant"]
+    assert 'class="trained' not in turns["user"]
+    assert text.count('class="trained') > text.count("<span") * 0.9
 
 
 def test_without_the_model_it_started_from_there_is_no_row(trained: Run) -> None:

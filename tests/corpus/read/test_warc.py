@@ -244,4 +244,4 @@ def test_a_real_archive_cut_off_is_read_as_far_as_it_goes(share: float, data: Ca
     documents, _, dropped = read(content[: int(len(content) * share)])
     assert [d.text for d in documents] == [d.text for d in whole[: len(documents)]]
     assert len(documents) >= share * len(whole) - 6
-    assert sum(rows for reason, rows in dropped.items() if "end early" in reason or "ends early" in reason) == 1
+    assert sum(rows for reason, rows in dropped.items() if "unexpected end" in reason) == 1
