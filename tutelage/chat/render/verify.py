@@ -89,6 +89,12 @@ def prove(
 def prove_tokens(
     ids: np.ndarray, begins: np.ndarray, layout: Layout, encoded: Encoded, encoder: TemplateEncoder
 ) -> None:
+    """Check the token ids of a text of one or more conversations.
+
+    Raises:
+        VerificationError: a token runs over the end of its conversation, texts form a special token, or the tokens do
+            not spell the text.
+    """
     specials = np.flatnonzero(encoder.is_special[ids])
     rows = np.zeros(len(specials), np.int64)
     if len(layout.rows_R) > 1:
