@@ -2,7 +2,7 @@
 
 All train the same architecture (4 blocks, width 64, 4 heads, context 64, vocabulary 65, learned positions, LayerNorm,
 GELU, biases, untied head) in float32 on the same text: 32 crops of 64 characters per step, AdamW, gradients clipped at
-1.0. The main peer is the hand-written loop.
+1.0. The main peer is the hand-written loop; --quick runs only ours and it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from torch import nn
 DEPTH, WIDTH, HEADS, CONTEXT, BATCH, VOCABULARY = 4, 64, 4, 64, 32, 65
 LR, CLIP = 1e-3, 1.0
 WARMUP, STEPS = 40, 400
-QUICK_WARMUP, QUICK_STEPS = 20, 150
+QUICK_WARMUP, QUICK_STEPS = 20, 100
+MAIN_PEER = "loop"
 
 
 def steps_to_run(quick: bool) -> tuple[int, int]:
@@ -200,10 +201,12 @@ if __name__ == "__main__":
         "ours": measure_ours,
         "transformers Trainer": measure_trainer,
         "loop, fused AdamW": measure_fused_loop,
-        "loop": measure_loop,
+        MAIN_PEER: measure_loop,
     }
-    arguments = argument_parser(rounds=5).parse_args()
+    arguments = argument_parser(rounds=5, quick_rounds=3).parse_args()
+    if arguments.quick:
+        roles = {role: roles[role] for role in ("ours", MAIN_PEER)}
     measured = measure_in_turn(roles, arguments, unit="steps/s")
     sizes = {measurement["parameters"] for rounds in measured.values() for measurement in rounds}
     assert len(sizes) == 1, f"the models differ in size: {sizes}"
-    print_comparison(measured, arguments, name="char_steps", unit="steps/s", main_peer="loop")
+    print_comparison(measured, arguments, name="char_steps", unit="steps/s", main_peer=MAIN_PEER)

@@ -30,7 +30,7 @@ from tutelage.records import Conversation, message
 from tutelage.world import World
 from tutelage.world.society import WorldSettings
 
-CONVERSATIONS, QUICK_CONVERSATIONS, VOCABULARY, CONTEXT = 7000, 2000, 8192, 4096
+CONVERSATIONS, VOCABULARY, CONTEXT = 7000, 8192, 4096
 GSM8K = "gsm8k/train.jsonl.gz"
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 PRE_TOKEN = (
@@ -57,16 +57,15 @@ TEMPLATE = """\
 """
 
 
-def conversations(quick: bool) -> list[tuple[str, str]]:
+def conversations() -> list[tuple[str, str]]:
     """Questions and answers, the same in every process."""
-    count = QUICK_CONVERSATIONS if quick else CONVERSATIONS
     if (data_folder() / GSM8K).exists():
         with gzip.open(data_folder() / GSM8K, "rt", encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in islice(lines, count)]
+            rows = [json.loads(line) for line in islice(lines, CONVERSATIONS)]
         return [(row["question"], row["answer"]) for row in rows]
     chats = (row.messages[:2] for row in World(WorldSettings(people=4000)).conversations("train"))
     pairs = (chat for chat in chats if [message.role for message in chat] == ["user", "assistant"])
-    return [(question.text, answer.text) for question, answer in islice(pairs, count)]
+    return [(question.text, answer.text) for question, answer in islice(pairs, CONVERSATIONS)]
 
 
 def make_tokenizer(rows: Iterable[tuple[str, str]]) -> Tokenizer:
@@ -94,9 +93,9 @@ def digest(examples: Iterable[tuple[np.ndarray, np.ndarray]]) -> str:
     return sha.hexdigest()
 
 
-def measure_ours(quick: bool) -> Measurement:
+def measure_ours(_quick: bool) -> Measurement:
     """`conversation_groups` with verification, into a store on disk, as in a training run."""
-    rows = conversations(quick)
+    rows = conversations()
     backend = make_tokenizer(rows)
     source = ChatConfig(TEMPLATE, {"eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"})
     chats = [Conversation((message("user", question), message("assistant", answer))) for question, answer in rows]
@@ -112,14 +111,14 @@ def measure_ours(quick: bool) -> Measurement:
     return {"value": len(rows) / seconds, "tokens": tokens}
 
 
-def measure_trl(quick: bool, processes: int | None) -> Measurement:
+def measure_trl(_quick: bool, processes: int | None) -> Measurement:
     """Only `SFTTrainer`'s dataset preparation: from messages to token ids and labels."""
     from datasets import Dataset, disable_caching
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
     from trl import SFTConfig, SFTTrainer
 
     disable_caching()
-    rows = conversations(quick)
+    rows = conversations()
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=make_tokenizer(rows), chat_template=TEMPLATE, eos_token="<|im_end|>", pad_token="<|endoftext|>"
     )
@@ -158,7 +157,7 @@ if __name__ == "__main__":
         "TRL": partial(measure_trl, processes=None),
         "TRL, 2 processes": partial(measure_trl, processes=2),
     }
-    arguments = argument_parser(rounds=3).parse_args()
+    arguments = argument_parser(rounds=3, quick_rounds=2).parse_args()
     measured = measure_in_turn(roles, arguments, unit="conversations/s")
     digests = {measurement["tokens"] for rounds in measured.values() for measurement in rounds}
     assert len(digests) == 1, "token ids or loss masks differ"

@@ -110,6 +110,7 @@ READING = 1
 
 
 def find_data(name: str, table: DataTable, where: str) -> DataSettings:
+    """The settings of a dataset by its name; SettingsError, which suggests the nearest name, if there is none."""
     if name not in table:
         raise SettingsError(f"{where} names data '{name}', which [data] does not have{suggest(name, table)}")
     return table[name]
