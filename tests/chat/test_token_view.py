@@ -76,7 +76,7 @@ def test_the_table_shows_what_each_position_is_trained_to_predict() -> None:
     ]
 
 
-def test_the_text_marks_what_is_graded_without_colour_too() -> None:
+def test_the_text_marks_what_is_trained_without_colour_too() -> None:
     view = token_text_view(RENDERED, TOKENIZER)
     assert view.plain == "<|user|>·Write⏎\n[b]é<|end|><|assistant|>⟦·Good·day·é\\x07<|end|>⟧"
     styles = {view.plain[span.start : span.end]: str(span.style) for span in view.spans}

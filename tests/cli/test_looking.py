@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -48,6 +49,39 @@ def test_look_at_a_file_shows_what_would_be_trained(
         refused("look", data)
         == f"to see the tokens of {data} say for which model: --model RUN/STAGE, or any model's folder"
     )
+
+
+def test_look_explains_how_each_row_is_rendered(chats: Chats, refused: Refused, verb: Verb, tiny: Path) -> None:
+    data = chats("What is 2 + 3?", "Who is there?")
+    shown = verb("look", data, "--model", tiny, "--explain").stdout.replace("\n", " ")
+    assert "native renderer" in shown
+    assert "trained after the generation prompt <|assistant|>" in shown
+    first, _ = json.loads(verb("look", data, "--model", tiny, "--explain", "--json").stdout)
+    assert (first["renderer"], first["cache_hit"], first["refused"]) == ("native", None, "")
+    assert first["outline"] == "<|user|>{0.0}<|end|><|assistant|>{1.0}<|end|>"
+    (turn,) = first["turns"]
+    assert (turn["message"], turn["prompt"], turn["end_token"]) == (1, "<|assistant|>", "<|end|>")
+    assert sum(first["examples"][0]["weights"]) > 0
+    assert "give a file of conversations" in refused("look", tiny, "--explain")
+
+
+def test_look_explains_cache_hits_and_refusals_of_a_template(
+    chats: Chats, verb: Verb, tiny: Path, tmp_path: Path
+) -> None:
+    model = shutil.copytree(tiny / "chat", tmp_path / "model")
+    (model / "chat_template.jinja").write_text(
+        "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+    )
+    data = chats("What is 2 + 3?", "Who is there?", "What is <|end|>?")
+    first, second, third = json.loads(verb("look", data, "--model", model, "--explain", "--json").stdout)
+    assert [row["renderer"] for row in (first, second, third)] == ["hf"] * 3
+    assert (first["cache_hit"], second["cache_hit"]) == (False, True)
+    assert "a special token in a text (message 0 holds <|end|>; remove it)" in third["refused"]
+    assert (third["outline"], third["turns"], third["examples"]) == ("", [], [])
+    shown = verb("look", data, "--model", model, "--explain").stdout
+    assert "render-cache hit" in shown
+    assert "refused: conversation" in shown
 
 
 def test_look_at_answers_shows_how_sure_the_model_was(refused: Refused, verb: Verb, tiny: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a model is trained on, and what it wrote, token by token: a page to walk through row by row by keyboard."""
+"""What a model is trained on, and what it wrote, token by token: an HTML page with keyboard navigation."""
 
 from __future__ import annotations
 
@@ -10,15 +10,14 @@ from importlib import resources
 import numpy as np
 
 from tutelage.chat.render.renderer import Rendered
-from tutelage.chat.render.template import HEADERS
-from tutelage.chat.token_view import own_roles, shifted, spelling, starts, visible
+from tutelage.chat.token_view import shifted, spelling, starts, unshifted_roles, visible
 from tutelage.html import Html, Token, details, one_token, page, paragraph, table, tag, tokens
 from tutelage.records import ROLES
-from tutelage.tokenizer import END_OF_TEXT, Tokenizer
+from tutelage.tokenizer import Tokenizer
 
 _KEYS = {
     "← →": "the row before, the next row",
-    "k j": "the same, wherever the cursor stands",
+    "k j": "the same, wherever the cursor is",
     "t": "running text or table",
     "/": "search: only rows with these words; Escape shows all again",
     "Tab": "into the text; there ← → walk from token to token",
@@ -44,7 +43,7 @@ class Row:
 
 
 def rendered_row(rendered: Rendered, tokenizer: Tokenizer, title: str, meta: Mapping[str, str] | None = None) -> Row:
-    """A rendered conversation or document; the meta gains how many tokens it has and how many are graded."""
+    """A rendered conversation or document; the meta gains how many tokens it has and how many are trained."""
     labels, weights = shifted(rendered)
     return _trained_row(rendered.ids, labels, weights, rendered.roles, tokenizer, title, meta or {})
 
@@ -60,19 +59,19 @@ def packed_rows(
     """A row for each segment of a packed row.
 
     All arrays are [N] and aligned as a Batch's: labels[t], weights[t] and roles[t] are those of the token that
-    position t is to predict.
+    position t predicts.
     """
-    own = own_roles(roles, lengths)
+    token_roles = unshifted_roles(roles, lengths)
     rows = []
     for number, (start, length) in enumerate(zip(starts(lengths).tolist(), lengths, strict=True), 1):
         at = slice(start, start + length)
         title = f"segment {number} of {len(lengths)}"
-        rows.append(_trained_row(ids[at], labels[at], weights[at], own[at], tokenizer, title, {}))
+        rows.append(_trained_row(ids[at], labels[at], weights[at], token_roles[at], tokenizer, title, {}))
     return rows
 
 
 def generation_row(
-    prompt_ids: Sequence[int] | np.ndarray,
+    prompt: Rendered,
     ids: Sequence[int] | np.ndarray,
     logprobs: Sequence[float] | np.ndarray,
     alternatives: Sequence[Sequence[tuple[int, float]]],
@@ -80,7 +79,10 @@ def generation_row(
     title: str,
     meta: Mapping[str, str] | None = None,
 ) -> Row:
-    """A prompt and what the model wrote after it, shaded by how sure it was.
+    """A prompt and what the model wrote after it, shaded by its probability.
+
+    The roles of the prompt are those that its renderer gives; what is written after it has the role of the turn that
+    the prompt opens, or is a document where the prompt is one or is empty.
 
     `logprobs` are the natural logarithms of the probabilities of `ids`, [T]; `alternatives` are, for each of them, the
     likeliest tokens with their probabilities. The meta gains how many tokens were written and their perplexity.
@@ -91,12 +93,13 @@ def generation_row(
     if not len(ids) == len(logprobs) == len(alternatives):
         counts = f"{len(ids)} ids, {len(logprobs)} log-probabilities and {len(alternatives)} lists of alternatives"
         raise ValueError(f"generation {title!r} has {counts}; give one of each for every token")
-    everything = [*map(int, prompt_ids), *map(int, ids)]
-    roles = _roles(everything, tokenizer)
+    all_ids = [*prompt.ids.tolist(), *map(int, ids)]
+    roles = [ROLES[role] for role in prompt.roles.tolist()]
+    roles += ["assistant" if roles and roles[-1] != "document" else "document"] * len(ids)
     shown: list[Token] = []
     rows: list[list[str | Html]] = []
-    for position, (number, role) in enumerate(zip(everything, roles, strict=True)):
-        written = position - len(prompt_ids)
+    for position, (number, role) in enumerate(zip(all_ids, roles, strict=True)):
+        written = position - len(prompt.ids)
         if written < 0:
             facts = [f"position {position}, {role}, id {number}", "prompt"]
             shown.append(_token(number, role, tokenizer, facts))
@@ -111,17 +114,17 @@ def generation_row(
         facts += [f"or {other}" for other in others]
         shown.append(_token(number, role, tokenizer, facts, probability=probability))
         rows.append([str(position), one_token(shown[-1]), role, f"{probability:.1%}", ", ".join(others)])
-    found = {"written": f"{len(ids):,} tokens"}
+    totals = {"written": f"{len(ids):,} tokens"}
     if len(ids):
-        found["perplexity"] = f"{math.exp(-float(np.mean(logprobs))):.2f}"
-    header = ("position", "token", "role", "probability", "or else")
-    return Row(title, shown, {**(meta or {}), **found}, header, rows, (0, 3), tokenizer.decode(everything))
+        totals["perplexity"] = f"{math.exp(-float(np.mean(logprobs))):.2f}"
+    header = ("position", "token", "role", "probability", "alternatives")
+    return Row(title, shown, {**(meta or {}), **totals}, header, rows, (0, 3), tokenizer.decode(all_ids))
 
 
 def rows_page(title: str, lead: Html | str, rows: Sequence[Row]) -> str:
     """A page that shows one row at a time; without JavaScript, all of them below each other.
 
-    The address names the row ("#row-3"). All rows stand in the page: meant for hundreds of rows, not for millions.
+    The address names the row ("#row-3"). All rows are in the page: meant for hundreds of rows, not for millions.
     """
     keys = tag("dl", *(part for key, what in _KEYS.items() for part in (tag("dt", key), tag("dd", what))))
     body = [
@@ -161,26 +164,26 @@ def _trained_row(
     title: str,
     meta: Mapping[str, str],
 ) -> Row:
-    """A segment; labels[t] and weights[t] are of what position t is to predict, roles[t] is the token's own."""
+    """A segment; labels[t] and weights[t] belong to what position t predicts, roles[t] to token t."""
     shown: list[Token] = []
     rows: list[list[str | Html]] = []
     for position in range(len(ids)):
         number, role = int(ids[position]), ROLES[int(roles[position])]
-        own_weight = float(weights[position - 1]) if position else 0.0
+        token_weight = float(weights[position - 1]) if position else 0.0
         weight, label = float(weights[position]), int(labels[position])
         facts = [f"position {position}, {role}, id {number}"]
-        facts.append(f"graded, weight {own_weight:g}" if own_weight else "read, not graded")
+        facts.append(f"trained, weight {token_weight:g}" if token_weight else "context only")
         if weight:
-            facts.append(f"is to predict {_quoted(label, tokenizer)}")
-        shown.append(_token(number, role, tokenizer, facts, graded=own_weight != 0))
+            facts.append(f"predicts {_quoted(label, tokenizer)}")
+        shown.append(_token(number, role, tokenizer, facts, trained=token_weight != 0))
         target: Html | str = ""
         if weight:
             target_role = ROLES[int(roles[position + 1])] if position + 1 < len(ids) else role
             target = one_token(_token(label, target_role, tokenizer))
         rows.append([str(position), one_token(shown[-1]), role, target, f"{weight:g}"])
-    graded = int(np.count_nonzero(weights))
-    header = ("position", "token", "role", "is to predict", "weight")
-    counts = {"tokens": f"{len(ids):,}", "graded": f"{graded:,}"}
+    trained = int(np.count_nonzero(weights))
+    header = ("position", "token", "role", "predicts", "weight")
+    counts = {"tokens": f"{len(ids):,}", "trained": f"{trained:,}"}
     return Row(title, shown, {**meta, **counts}, header, rows, (0, 4), tokenizer.decode(ids))
 
 
@@ -189,25 +192,14 @@ def _token(
     role: str,
     tokenizer: Tokenizer,
     facts: Sequence[str] = (),
-    graded: bool = False,
+    trained: bool = False,
     probability: float | None = None,
 ) -> Token:
     special = number in tokenizer.special_tokens.values()
-    return Token(spelling(number, tokenizer), role, graded, special, probability, "\n".join(facts))
+    return Token(spelling(number, tokenizer), role, trained, special, probability, "\n".join(facts))
 
 
 def _quoted(number: int, tokenizer: Tokenizer) -> str:
     """A token in a sentence: special ones by their name, others in quotes."""
     special = number in tokenizer.special_tokens.values()
     return tokenizer.token_text(number) if special else f"“{visible(spelling(number, tokenizer))}”"
-
-
-def _roles(ids: Sequence[int], tokenizer: Tokenizer) -> list[str]:
-    """Whose turn each token belongs to, told by the template's headers; what follows none is a document's."""
-    names = {**{name: role for role, name in HEADERS.items()}, END_OF_TEXT: "document"}
-    openings = {number: names[name] for name, number in tokenizer.special_tokens.items() if name in names}
-    roles, role = [], "document"
-    for number in ids:
-        role = openings.get(number, role)
-        roles.append(role)
-    return roles

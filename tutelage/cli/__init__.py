@@ -97,6 +97,7 @@ def plan(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
     show_default=True,
     help="For a file: which tokens would be trained.",
 )
+@click.option("--explain", is_flag=True, help="For a file: also why each row is rendered as it is, or refused.")
 @click.option("--step", default=1, show_default=True, metavar="NUMBER", help="For a stage: the training step to show.")
 @click.option("--ask", multiple=True, metavar="TEXT", help="For a stage: let it answer this; may be given many times.")
 @click.option(

@@ -23,6 +23,7 @@ def look_at(
     target: Path,
     model: str | None,
     train_on: TrainOn,
+    explain: bool,
     step: int,
     ask: tuple[str, ...],
     rows: int | None,
@@ -38,6 +39,8 @@ def look_at(
         raise ValueError("--json prints data; --svg and --html save something to look at: ask for one of the two")
     if svg and html:
         raise ValueError("--svg saves what is shown on the terminal, and --html shows nothing there; ask for one")
+    if explain and not target.is_file():
+        raise ValueError("--explain says how the rows of a file are rendered; give a file of conversations and --model")
     if (target / "curation.json").is_file():
         from tutelage.cli.curate import show_corpus
 
@@ -47,7 +50,9 @@ def look_at(
     if ask:
         title, lead, page, result = _answers(target, ask, console, shown=not (as_json or html))
     elif target.is_file() or model is not None:
-        title, lead, page, result = _file(target, model, train_on, count, text, console, shown=not (as_json or html))
+        title, lead, page, result = _file(
+            target, model, train_on, explain, count, text, console, shown=not (as_json or html)
+        )
     else:
         title, lead, page, result = _step(target, step, count, text, console, shown=not (as_json or html))
     if svg:
@@ -76,14 +81,24 @@ def _step(target: Path, step: int, count: int, text: bool, console: Console, sho
 
 
 def _file(
-    target: Path, model: str | None, train_on: TrainOn, count: int, text: bool, console: Console, shown: bool
+    target: Path,
+    model: str | None,
+    train_on: TrainOn,
+    explain: bool,
+    count: int,
+    text: bool,
+    console: Console,
+    shown: bool,
 ) -> View:
+    from dataclasses import asdict
+
     from rich.text import Text
 
     from tutelage import tokenizer as tokenizers
     from tutelage.chat import read_chat_config
     from tutelage.chat.formats import FORMATS, find_format
     from tutelage.chat.token_page import rendered_row
+    from tutelage.chat.token_view import explanation_view
     from tutelage.find_model import find_model
     from tutelage.ledger import Ledger
     from tutelage.records import ROLES
@@ -94,10 +109,12 @@ def _file(
     ledger = Ledger(f"{target}: rows of the file")
     folder = find_model(model)
     of_model = tokenizers.load(folder), read_chat_config(folder)
-    file = rendered_file(target, *of_model, count, train_on, ledger)
+    file = rendered_file(target, *of_model, count, train_on, ledger, explain)
     found, tokenizer = find_format(target), file.tokenizer
     if shown:
         console.print(f"format: {found} ({FORMATS[found].fields})", highlight=False)
+        for name, explanation in file.explained:
+            console.print(explanation_view(name, explanation), highlight=False)
         show_file(file.rendered, tokenizer, text, console)
         for error in file.refused:
             console.print(f"refused: {error}", style="bold red", highlight=False)
@@ -117,10 +134,13 @@ def _file(
         }
         for name, row in file.rendered
     ]
-    lead = (
-        f"What a fine-tuning of {folder.name} on {target.name} would train: {file.counted()}; format: {found}; graded: "
-        f"{train_on}."
-    )
+    if explain:
+        data = [
+            {"id": name, **asdict(explanation), "examples": [row for row in data if row["id"] == name]}
+            for name, explanation in file.explained
+        ]
+    what = f"What fine-tuning {folder.name} on {target.name} would train"
+    lead = f"{what}: {file.counted()}; format: {found}; trained: {train_on}."
     return target.name, lead, rows, data
 
 

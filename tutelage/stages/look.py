@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tutelage.chat import ChatConfig, Rendered, TrainOn, chat_tokenizer, make_renderer, read_conversations
+from tutelage.chat.render.renderer import Explanation
 from tutelage.chat.token_page import Row, generation_row, packed_rows
 from tutelage.chat.token_view import packed_table, packed_text_view, token_table, token_text_view
 from tutelage.engine.sampling import SamplingSettings
@@ -117,6 +118,7 @@ class FileRows:
     refused:   why others of the first are none.
     first:     how many conversations those are, of how many the file has; `more` where they were not all counted.
     tokenizer: the model's, with the template's tokens.
+    explained: how each of the first is rendered, where that is asked for.
     """
 
     rendered: list[tuple[str, Rendered]]
@@ -125,6 +127,7 @@ class FileRows:
     count: int
     more: bool
     tokenizer: Tokenizer
+    explained: list[tuple[str, Explanation]]
 
     def counted(self) -> str:
         """How much of the file this is, in words."""
@@ -132,18 +135,26 @@ class FileRows:
 
 
 def rendered_file(
-    path: Path, tokenizer: Tokenizer, source: ChatConfig, count: int, train_on: TrainOn, ledger: Ledger
+    path: Path,
+    tokenizer: Tokenizer,
+    config: ChatConfig,
+    count: int,
+    train_on: TrainOn,
+    ledger: Ledger,
+    explain: bool = False,
 ) -> FileRows:
     """The first `count` conversations of a file. A row that is broken is passed over, and counted in the ledger."""
-    extended = chat_tokenizer(tokenizer, source)
+    extended = chat_tokenizer(tokenizer, config)
+    renderer = make_renderer(extended, config)
     conversations = read_conversations(path, ledger, max_broken=1.0)
     rows = list(islice(conversations, count))
     total = len(rows) + sum(1 for _ in islice(conversations, COUNTED))
     more = total == len(rows) + COUNTED and next(conversations, None) is not None
-    made = make_renderer(extended, source).render_rows(rows, train_on)
+    explained = [(row.id, renderer.explain(row, train_on)) for row in rows] if explain else []
+    made = renderer.render_rows(rows, train_on)
     shown = [(row.id, one) for row, ones in zip(rows, made, strict=True) if isinstance(ones, list) for one in ones]
     refused = [one for one in made if isinstance(one, ValueError)]
-    return FileRows(shown, refused, len(rows), total, more, extended)
+    return FileRows(shown, refused, len(rows), total, more, extended, explained)
 
 
 def show_file(rendered: Sequence[tuple[str, Rendered]], tokenizer: Tokenizer, as_text: bool, console: Console) -> None:
@@ -158,7 +169,7 @@ class Shown:
     """An answer with what else the model might have written at every place, likeliest first."""
 
     question: str
-    prompt: np.ndarray
+    prompt: Rendered
     answer: Answer
     others: list[list[tuple[int, float]]]
 
@@ -175,10 +186,10 @@ def answer_rows(checkpoint: Checkpoint, questions: Sequence[str], settings: Samp
     """A model's answers to questions of one user turn."""
     conversations = [Conversation((message("user", text),)) for text in questions]
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
-    prompts = [rendered.ids for rendered in renderer.render_prompts(conversations)]
+    prompts = renderer.render_prompts(conversations)
     answers = ask(checkpoint, conversations, settings, "answers", renderer)
     return [
-        Shown(question, prompt, answer, _top_probabilities(checkpoint.model, prompt, answer))
+        Shown(question, prompt, answer, _top_probabilities(checkpoint.model, prompt.ids, answer))
         for question, prompt, answer in zip(questions, prompts, answers, strict=True)
     ]
 

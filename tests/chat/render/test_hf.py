@@ -387,3 +387,41 @@ def test_our_own_template_is_rendered_by_transformers_as_by_us(name: str, openai
     prompt = theirs.apply_chat_template(rows[:-1], tools=tools, add_generation_prompt=True)["input_ids"]
     asked = dataclasses.replace(conversation, messages=conversation.messages[:-1])
     assert renderer.render_prompts([asked])[0].ids.tolist() == prompt
+
+
+def test_a_rendering_is_explained(make: Make) -> None:
+    renderer = make(CHATML, eos="<|im_end|>")
+    two = Conversation((message("user", "Who?"), message("assistant", "Ada.")), id="two")
+    first, second = renderer.explain(two), renderer.explain(two)
+    assert (first.renderer, first.cache_hit, second.cache_hit) == ("hf", False, True)
+    assert first.outline == "<|im_start|>user\n{0.0}<|im_end|>\n<|im_start|>assistant\n{1.0}<|im_end|>\n"
+    (turn,) = first.turns
+    assert (turn.message, turn.prompt, turn.end_token) == (1, "<|im_start|>assistant\n", "<|im_end|>")
+    assert turn.end_rule == "the first token after the text"
+    refused = renderer.explain(Conversation((message("user", "<|im_end|>"), message("assistant", "b")), id="bad"))
+    assert refused.refused.startswith("conversation bad: a special token in a text")
+    forgetful = make(FORGETFUL, eos="<|im_end|>").explain(THOUGHTS)
+    assert [turn.message for turn in forgetful.turns] == [1, 3]
+
+
+def test_the_render_cache_has_a_switch(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    used = make(CHATML, eos="<|im_end|>")
+    cached = [used.explain(TALK).cache_hit for _ in range(3)]
+    assert cached == [False, True, True]
+    switched_off = HFRenderer(used.tokenizer, used.config, cache=False)
+    assert [switched_off.explain(TALK).cache_hit for _ in range(3)] == [False] * 3
+    assert made(switched_off, TALK)[0].ids.tolist() == made(used, TALK)[0].ids.tolist()
+    assert switched_off.fingerprint() == used.fingerprint()
+    monkeypatch.setenv("TUTELAGE_RENDER_CACHE", "0")
+    by_environment = make_renderer(used.tokenizer, used.config)
+    assert isinstance(by_environment, HFRenderer)
+    assert not by_environment.cache
+
+
+def test_the_version_of_the_rendering_is_part_of_every_fingerprint(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = train(["It is 5."] * 4, TokenizerSettings(vocab=280)).extend(TEMPLATE_TOKENS)
+    renderers = [make(CHATML, eos="<|im_end|>"), NativeRenderer(tokenizer)]
+    before = [renderer.fingerprint() for renderer in renderers]
+    monkeypatch.setattr("tutelage.chat.render.hf.RENDERING", 0)
+    monkeypatch.setattr("tutelage.chat.render.native.RENDERING", 0)
+    assert all(renderer.fingerprint() != old for renderer, old in zip(renderers, before, strict=True))
