@@ -114,8 +114,8 @@ def _file(
     if shown:
         console.print(f"format: {found} ({FORMATS[found].fields})", highlight=False)
         for name, explanation in file.explained:
-            console.print(explanation_view(name, explanation), highlight=False)
-        show_file(file.rendered, tokenizer, text, console)
+            console.print(explanation_view(name, explanation), highlight=False, soft_wrap=True)
+        show_file(file.rendered, tokenizer, text or explain, console)
         for error in file.refused:
             console.print(f"refused: {error}", style="bold red", highlight=False)
             if text_of_it := getattr(error, "text", ""):
