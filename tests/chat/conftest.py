@@ -98,7 +98,7 @@ def make() -> Make:
 
 @pytest.fixture(scope="session")
 def openai() -> Callable[[Conversation, bool], list[dict[str, Any]]]:
-    """A conversation as other programs hold it, told here anew: messages with fields, content as text or in parts."""
+    """A conversation as other programs hold it, written independently of our code; content as text or in parts."""
 
     def messages(conversation: Conversation, in_parts: bool = False) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []

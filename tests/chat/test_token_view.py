@@ -85,7 +85,7 @@ def test_the_text_marks_what_is_trained_without_colour_too() -> None:
     assert styles["·Write⏎\n[b]é"] == "cyan"
 
 
-def test_a_packed_row_is_told_apart_by_rules() -> None:
+def test_segments_of_a_packed_row_are_separated_by_rules() -> None:
     lengths = (len(DOCUMENT.ids), len(RENDERED.ids))
     tokens, labels, weights, roles = packed(DOCUMENT, RENDERED)
     table = packed_table(tokens, labels, weights, roles, lengths, TOKENIZER)

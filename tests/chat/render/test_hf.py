@@ -37,7 +37,7 @@ TRIMMED = (
     "{{ bos_token }}{% for message in messages %}{% if message.role == 'user' %}[INST] "
     "{{ message.content | trim }} [/INST]{% else %} {{ message.content | trim }}{{ eos_token }}{% endif %}{% endfor %}"
 )
-# Thinking is dropped from all turns but the last, as many checkpoints want it.
+# Reasoning is dropped from all turns but the last, as many checkpoints do.
 FORGETFUL = (
     "{% for message in messages %}<|im_start|>{{ message.role }}\n{% if message.reasoning_content and loop.last %}"
     "<think>{{ message.reasoning_content }}</think>{% endif %}{{ message.content }}<|im_end|>\n{% endfor %}"
@@ -145,7 +145,7 @@ def test_pain_08_a_template_that_cannot_be_trained_with_says_why(template: str, 
         make(template, eos="<|im_end|>", more=("<|im_end|>",))
 
 
-def test_pain_08_a_conversation_in_which_nothing_is_graded_says_why(make: Make) -> None:
+def test_pain_08_a_conversation_without_trained_tokens_says_why(make: Make) -> None:
     renderer = make(CHATML, eos="<|im_end|>")
     asked = Conversation((message("user", "Hi"),), id="chats.jsonl:3")
     (refused,) = renderer.render_rows([asked])
@@ -162,7 +162,7 @@ def units(renderer: HFRenderer, rows: list[Conversation], max_refused: float) ->
     return found, ledgers.train
 
 
-def test_pain_14_reasoning_that_is_dropped_later_is_unrolled_and_the_ledger_says_so(make: Make) -> None:
+def test_pain_14_reasoning_that_is_dropped_later_gives_an_example_per_turn_and_the_ledger_counts_it(make: Make) -> None:
     renderer = make(FORGETFUL, eos="<|im_end|>")
     first, second = made(renderer, THOUGHTS)
     assert trained_text(renderer, first) == "<think>Let me see.</think>So.<|im_end|>"
@@ -233,7 +233,7 @@ WORDS = st.lists(st.sampled_from(PIECES), max_size=8).map("".join)
 
 @pytest.mark.parametrize("kind", ["bytes", "nfc", "pieces"])
 @pytest.mark.parametrize("template", [CHATML, TRIMMED])
-def test_whatever_is_said_is_proven_rightly_or_refused(kind: str, template: str, make: Make) -> None:
+def test_any_text_is_rendered_rightly_or_refused(kind: str, template: str, make: Make) -> None:
     renderer = make(template, eos="<|im_end|>", kind=kind)
 
     @given(st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=3))
@@ -254,7 +254,7 @@ def normalized(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-# As the checkpoints with such tokenizers have them, retold.
+# As the checkpoints with such tokenizers have them, in short.
 LLAMA_2 = (
     "{% for message in messages %}{% if message.role == 'user' %}"
     "{{ bos_token + '[INST] ' + message.content | trim + ' [/INST]' }}"
@@ -313,8 +313,8 @@ def test_the_tokenizers_and_templates_of_families_go_together(family: str, make:
         (one,) = found
         rows = openai(conversation)
         assert one.ids.tolist() == theirs.apply_chat_template(rows)["input_ids"]
-        stretches = np.split(np.arange(len(one.ids)), np.flatnonzero(np.diff(one.weights)) + 1)
-        trained = [renderer.tokenizer.decode(one.ids[own]) for own in stretches if one.weights[own[0]]]
+        runs = np.split(np.arange(len(one.ids)), np.flatnonzero(np.diff(one.weights)) + 1)
+        trained = [renderer.tokenizer.decode(one.ids[own]) for own in runs if one.weights[own[0]]]
         answers = [turn.text for turn in conversation.messages if turn.role == "assistant"]
         assert [text.split() for text in trained] == [_ended(answer, end, family).split() for answer in answers]
         for number in range(1, len(rows), 2):

@@ -1,4 +1,4 @@
-"""Many conversations proven at once, against each proven by itself."""
+"""Many conversations verified together, against each verified alone."""
 
 from __future__ import annotations
 

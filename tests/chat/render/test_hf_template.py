@@ -27,7 +27,7 @@ ASKED = Conversation(
     id="asked",
 )
 RIGHT = [["first reply<|end|>", "second reply<|end|>"]]
-UNROLLED = [["first reply<|end|>"], ["second reply<|end|>"]]
+PER_TURN = [["first reply<|end|>"], ["second reply<|end|>"]]
 
 
 def template(body: str = MESSAGE, before: str = "", after: str = PROMPT, **of_role: str) -> str:
@@ -38,7 +38,7 @@ def template(body: str = MESSAGE, before: str = "", after: str = PROMPT, **of_ro
 
 
 def trained(renderer: HFRenderer, conversation: Conversation = ASKED) -> list[list[str]] | str:
-    """Of each example its graded stretches, or why the conversation is refused."""
+    """The trained runs of text of each example, or why the conversation is refused."""
     (made,) = renderer.render_rows([conversation])
     if isinstance(made, ValueError):
         assert isinstance(made, VerificationError), made
@@ -46,10 +46,8 @@ def trained(renderer: HFRenderer, conversation: Conversation = ASKED) -> list[li
     found = []
     for one in made:
         pairs = zip(one.ids.tolist(), one.weights.tolist(), strict=True)
-        stretches = groupby(pairs, key=lambda pair: pair[1])
-        shown = [
-            "".join(renderer.tokenizer.token_text(token) for token, _ in own) for weight, own in stretches if weight
-        ]
+        runs = groupby(pairs, key=lambda pair: pair[1])
+        shown = ["".join(renderer.tokenizer.token_text(token) for token, _ in own) for weight, own in runs if weight]
         found.append(shown)
     return found
 
@@ -84,7 +82,7 @@ LEFT_OUT, CHANGED = "the template leaves out a text", "the template changes a te
 OTHERWISE = "prompt mismatch: the generation prompt is not a prefix of the rendered conversation"
 NOT_MARKED = "the template's generation blocks leave out an answer"
 # What a template does, and why it cannot be used, or why it refuses the conversation, or what it trains on.
-NASTY: dict[str, tuple[str, object]] = {
+HARMFUL: dict[str, tuple[str, object]] = {
     "upper-cases the user": (template(user="<|user|>{{ message.content | upper }}<|end|>"), LEFT_OUT),
     "upper-cases some of it": (
         template("<|{{ message.role }}|>{{ message.content | replace('ask', 'ASK') }}<|end|>"),
@@ -143,7 +141,7 @@ NASTY: dict[str, tuple[str, object]] = {
     ),
     "ends the last turn alone": (
         template(assistant="<|assistant|>{{ message.content }}{% if loop.last %}<|end|>{% endif %}"),
-        UNROLLED,
+        PER_TURN,
     ),
     "writes two BOS": (template(before="{{ bos_token }}{{ bos_token }}"), "two BOS tokens open the text"),
     "cuts every answer": (template(assistant=reply("{{ message.content[1:] }}")), LEFT_OUT),
@@ -206,16 +204,16 @@ USABLE = (
 
 
 @pytest.mark.parametrize("name", HARMLESS)
-def test_odd_templates_that_can_be_proven_are(name: str, make: Make) -> None:
+def test_odd_but_harmless_templates_are_verified(name: str, make: Make) -> None:
     renderer = make(HARMLESS[name], more=NAMES)
     end = "</s>" if name == "an end nobody announced" else "<|end|>"
     assert trained(renderer) == [[f"first reply{end}", f"second reply{end}"]]
     assert [renderer.tokenizer.token_text(token) for token in renderer.stop_ids] == [end]
 
 
-@pytest.mark.parametrize("name", NASTY)
-def test_nasty_templates_are_refused_or_proven_rightly(name: str, make: Make) -> None:
-    text, expected = NASTY[name]
+@pytest.mark.parametrize("name", HARMFUL)
+def test_harmful_templates_are_refused_or_train_the_right_tokens(name: str, make: Make) -> None:
+    text, expected = HARMFUL[name]
     if name not in USABLE:
         with pytest.raises(ValueError, match="this checkpoint's chat template cannot be used: ") as raised:
             make(text, more=NAMES)

@@ -230,7 +230,7 @@ def from_start_of_message(rendered: Rendered, conversation: Conversation) -> lis
     """The spans with their characters counted over all parts of the message."""
     spans = []
     for turn, part, start, stop in rendered.spans.tolist():
-        before = sum(len(part_text(one)) for one in conversation.messages[turn].content[: max(part, 0)])
+        before = sum(len(part_text(earlier)) for earlier in conversation.messages[turn].content[: max(part, 0)])
         spans.append((turn, before + start, before + stop))
     return spans
 
@@ -443,7 +443,7 @@ def test_an_example_carries_weights_and_roles() -> None:
     assert one.streams["roles"] is rendered.roles
 
 
-def test_documents_stand_between_end_of_text_tokens() -> None:
+def test_documents_are_between_end_of_text_tokens() -> None:
     first, empty = render_documents(["Good day", ""], TOKENIZER)
     assert tokens(first) == [END_OF_TEXT, " Good", " day", END_OF_TEXT]
     assert first.weights.tolist() == [0, 1, 1, 1]

@@ -27,7 +27,7 @@ CONVERSATION = Conversation(
 
 
 def chatml(conversation: Conversation) -> str:
-    return "".join(f"<{one.role}>{one.text}</>\n" for one in conversation.messages)
+    return "".join(f"<{turn.role}>{turn.text}</>\n" for turn in conversation.messages)
 
 
 def outline_of(conversation: Conversation) -> Outline:
@@ -37,7 +37,7 @@ def outline_of(conversation: Conversation) -> Outline:
 def test_every_text_that_is_not_blank_gets_a_sentinel() -> None:
     texts = [[getattr(part, "text", None) for part in one.content] for one in with_sentinels(CONVERSATION).messages]
     assert texts == [["Qzx0y0xzQ"], ["Qzx1y0xzQ", "  ", "Qzx1y2xzQ", None], ["Qzx2y0xzQ"]]
-    assert [list(sentinel_parts(one)) for one in CONVERSATION.messages] == [[0], [0, 2], [0]]
+    assert [list(sentinel_parts(turn)) for turn in CONVERSATION.messages] == [[0], [0, 2], [0]]
     assert with_sentinels(with_sentinels(CONVERSATION)) == with_sentinels(CONVERSATION)
 
 

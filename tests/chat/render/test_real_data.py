@@ -1,5 +1,5 @@
-"""Every chat set of the data folder under every real template: proven, or refused with its reason, and never anything
-else. A few conversations of each set; TUTELAGE_ROWS=1000000 takes all of them and prints what became of them."""
+"""Every chat set of the data folder under every real template: verified, or refused with its reason, and never anything
+else. A few conversations of each set; TUTELAGE_ROWS=1000000 takes all of them and prints the counts."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def in_chunks(rows: tuple[Conversation, ...]) -> Iterator[tuple[Conversation, ..
 
 @pytest.mark.timeout(300 if ROWS == FEW else 0)
 @pytest.mark.parametrize("name", NAMES)
-def test_every_conversation_is_proven_or_refused_with_its_reason(
+def test_every_conversation_is_verified_or_refused_with_its_reason(
     name: str, make: Make, data: Callable[[str], Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert FOLDER is not None
@@ -94,14 +94,14 @@ def test_every_conversation_is_proven_or_refused_with_its_reason(
                     assert found.reason in REASONS, f"{set_}: {found}"
                     counts[found.reason] += 1
                     continue
-                counts["proven"] += 1
-                graded = "".join(renderer.tokenizer.decode(one.ids[one.weights > 0]) for one in found)
+                counts["verified"] += 1
+                trained_text = "".join(renderer.tokenizer.decode(one.ids[one.weights > 0]) for one in found)
                 for one in conversation.messages:
                     if one.role == "assistant":
-                        assert all(p.text.strip() in graded for p in one.content if isinstance(p, Text)), set_
+                        assert all(p.text.strip() in trained_text for p in one.content if isinstance(p, Text)), set_
         with capsys.disabled():
             if ROWS != FEW:
                 print(f"\n{name:<32} {set_:<70} {dict(counts)}", end="")
         # Plain questions and answers can be said in every template that can be used at all with answers of words.
         if set_ in PLAIN and not name.startswith("nemotron"):
-            assert not counts.keys() - {"proven"}, f"{set_}: {counts}"
+            assert not counts.keys() - {"verified"}, f"{set_}: {counts}"

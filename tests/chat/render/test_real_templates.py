@@ -1,4 +1,4 @@
-"""The templates of real checkpoints, as TRL carries them: what is proven, and what is refused, and why."""
+"""The templates of real checkpoints, as TRL carries them: what is verified, and what is refused, and why."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ REASONS = {
     "X": "the template changes a text",
 }
 UNUSABLE = {"P": REASONS["P"], "E": "assistant turn has no end-of-turn token"}
-# The tokens that end a turn, and of each case into how many examples it is proven, or why it is refused: looked at by
+# The tokens that end a turn, and of each case how many verified examples it gives, or why it is refused: looked at by
 # eye, template by template. A letter alone says why the template cannot be used at all.
 TEMPLATES = {
     ("<|END_OF_TURN_TOKEN|>", "11111LLRR1"): "cohere cohere2 cohere2_training cohere_training",
@@ -172,7 +172,7 @@ def test_every_template_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("name", OUTCOMES)
-def test_pain_01_every_real_template_is_proven_or_refused_with_its_reason(
+def test_pain_01_every_real_template_is_verified_or_refused_with_its_reason(
     name: str, make: Make, openai: OpenAI
 ) -> None:
     from transformers import PreTrainedTokenizerFast
@@ -202,8 +202,15 @@ def test_pain_01_every_real_template_is_proven_or_refused_with_its_reason(
         rows = openai(conversation, name.startswith(IN_PARTS))
         answers = [number for number, one in enumerate(conversation.messages) if one.role == "assistant"]
         for place, one in enumerate(made):
-            graded = answers if len(made) == 1 else answers[place : place + 1]
-            check(renderer, one, conversation, rows[: len(rows) if len(made) == 1 else graded[0] + 1], graded, theirs)
+            trained_turns = answers if len(made) == 1 else answers[place : place + 1]
+            check(
+                renderer,
+                one,
+                conversation,
+                rows[: len(rows) if len(made) == 1 else trained_turns[0] + 1],
+                trained_turns,
+                theirs,
+            )
 
 
 def check(
@@ -211,10 +218,10 @@ def check(
     made: Rendered,
     conversation: Conversation,
     rows: list[dict[str, Any]],
-    graded: list[int],
+    trained_turns: list[int],
     theirs: Any,
 ) -> None:
-    """One example against transformers, without anything of what our own proof is made of."""
+    """One example against transformers, without any code of our own verification."""
     tools = [json.loads(one) for one in conversation.tools] or None
     assert made.ids.tolist() == theirs.apply_chat_template(rows, tools=tools, tokenize=True)["input_ids"]
     whole = theirs.apply_chat_template(rows, tools=tools, tokenize=False)
@@ -223,7 +230,7 @@ def check(
     begins = np.concatenate([[0], np.cumsum([len(one) for one in spelled])])
     weights = np.zeros(len(made.ids))
     ends = [renderer.tokenizer.token_text(token) for token in renderer.stop_ids]
-    for number in graded:
+    for number in trained_turns:
         prompt = {"tools": tools, "add_generation_prompt": True}
         before = theirs.apply_chat_template(rows[:number], tokenize=True, **prompt)["input_ids"]
         assert made.ids[: len(before)].tolist() == before
@@ -241,7 +248,7 @@ def check(
         weights[first:last] = 1
     assert made.weights.tolist() == weights.tolist()
     trained = b"".join(one for one, weight in zip(spelled, made.weights, strict=True) if weight).decode()
-    own = {word for number in graded for word in words(conversation.messages[number])}
+    own = {word for number in trained_turns for word in words(conversation.messages[number])}
     assert not any(word in trained for one in conversation.messages for word in words(one) - own if len(word) > 3)
 
 

@@ -4,7 +4,7 @@ Training, chat, evaluation and serving all render here, so a model answers the v
 conversation becomes an example, and where to look when a mask is wrong (docs/masks.md):
 
     make.py         picks the renderer of a model: `native` where it has no chat template, else `hf`
-    native.py       Tutelage's own template (template.py: its tokens)     -> a Layout
+    native.py       Tutelage's own template (template.py, native_text.py) -> a Layout
     hf.py           a checkpoint's own template (hf_template.py: Jinja)   -> a Layout
       outline.py    what that template writes around the texts
       end_token.py  which token ends an assistant turn
@@ -13,6 +13,9 @@ conversation becomes an example, and where to look when a mask is wrong (docs/ma
     encoding.py     text to tokens (bpe_cache.py: faster)                 -> Encoded
     assemble.py     THE MASK: a token has the weight of the segment in which it begins
     verify.py       checks ids and mask against the layout, or refuses the conversation
+
+What renderers return is in renderer.py, the chat files of a model's folder are in config.py, and documents.py renders
+texts without a template.
 """
 
 # Part of the fingerprint of every renderer. Raise it with every change that gives a conversation other ids, weights,

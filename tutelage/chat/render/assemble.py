@@ -29,7 +29,7 @@ def assemble(
     else:
         weights = trained_T.astype(np.float32)
     if len(weights):
-        weights[encoded.firsts(layout.rows_R)] = 0  # nothing stands before a first token that could predict it
+        weights[encoded.firsts(layout.rows_R)] = 0  # nothing comes before a first token that could predict it
     spans = None if conversations is None else _spans(layout, segments_T, encoded.character_spans(), conversations)
     return Rendered(encoded.ids, weights, roles_T.astype(np.uint8), spans)
 
@@ -76,10 +76,10 @@ def examples(rendered: Rendered, layout: Layout, encoded: Encoded, train_on: Tra
     header of that turn alone."""
     if train_on != "response_only":
         return [[row] for row in split_rows(rendered, layout, encoded)]
-    found: list[list[Rendered]] = [[] for _ in layout.rows_R]
+    rows: list[list[Rendered]] = [[] for _ in layout.rows_R]
     headers_K, stops_K = encoded.firsts(layout.turns_K3[:, 0]), encoded.firsts(layout.turns_K3[:, 2])
     rows_K = np.searchsorted(layout.rows_R, layout.turns_K3[:, 1], side="right") - 1
     for row, first, last in zip(rows_K.tolist(), headers_K.tolist(), stops_K.tolist(), strict=True):
         turn = rendered.part(first, last)
-        found[row].append(replace(turn, weights=np.concatenate([[np.float32(0)], turn.weights[1:]])))
-    return found
+        rows[row].append(replace(turn, weights=np.concatenate([[np.float32(0)], turn.weights[1:]])))
+    return rows

@@ -141,9 +141,9 @@ def _ascii_pattern(pattern: str | None) -> re.Pattern[str] | None:
     inside = False
     known = True
 
-    def translated(found: re.Match[str]) -> str:
+    def translated(match: re.Match[str]) -> str:
         nonlocal inside, known
-        name, escaped, opened, closed = found.groups()
+        name, escaped, opened, closed = match.groups()
         if opened or closed:
             known = known and inside != bool(opened)
             inside = bool(opened)
@@ -153,7 +153,7 @@ def _ascii_pattern(pattern: str | None) -> re.Pattern[str] | None:
             return f"{of_ascii}" if inside else f"[{of_ascii}]"
         else:
             known = known and (escaped in "srnSt" or not escaped.isalnum())
-        return found[0]
+        return match[0]
 
     text = _CLASS.sub(translated, pattern)
     try:

@@ -32,9 +32,9 @@ def render_documents(texts: Sequence[str], tokenizer: Tokenizer, spans: bool = F
 
 
 def _document(ids: np.ndarray, edge: int, offsets: np.ndarray | None) -> Rendered:
-    """`edge`: how many boundary tokens stand at each end."""
+    """`edge`: how many boundary tokens are at each end."""
     weights = np.ones(len(ids), np.float32)
-    weights[:1] = 0  # nothing stands before a first token that could predict it
+    weights[:1] = 0  # nothing comes before a first token that could predict it
     spans = None
     if offsets is not None:
         spans = np.full((len(ids), 4), -1, np.int32)

@@ -72,7 +72,7 @@ class Encoded:
 
     @cached_property
     def _bytes_before(self) -> np.ndarray:
-        """How many bytes stand before each character, and before the end: int64[characters + 1].
+        """How many bytes precede each character, and before the end: int64[characters + 1].
 
         For "aé" (bytes 61 C3 A9) it is [0, 1, 3].
         """
@@ -168,7 +168,7 @@ class TemplateEncoder:
 
     @cached_property
     def splits_at_special(self) -> bool:
-        """Whether what stands before a special token changes no id after it, and tokens spell the bytes of the text:
+        """Whether what precedes a special token changes no id after it, and tokens spell the bytes of the text:
         so with byte-level BPE whose special tokens swallow no neighbouring space and which puts none before a text."""
         backend = self.tokenizer.backend
         added = backend.get_added_tokens_decoder().values()

@@ -102,31 +102,31 @@ class HFRenderer:
         """For each conversation its verified examples, or why it cannot be trained on; several where the template
         writes a turn differently once others follow, so that each turn is trained by itself."""
         check_train_on(train_on)
-        made: list[list[Rendered] | ValueError] = [[] for _ in conversations]
+        rows: list[list[Rendered] | ValueError] = [[] for _ in conversations]
         jobs: list[_Job] = []
         for row, conversation in enumerate(conversations):
             try:
                 jobs += self._jobs(row, conversation, train_on == "last_assistant")
             except ValueError as error:
-                made[row] = error
+                rows[row] = error
         while jobs:
             finished = zip(jobs, self._examples(jobs, train_on, spans), strict=True)
             jobs = []
             for job, job_examples in finished:
-                row_examples = made[job.row]
+                row_examples = rows[job.row]
                 if isinstance(row_examples, ValueError):
                     continue
                 try:
                     if isinstance(job_examples, HistoryDependentTemplate):
                         jobs += self._per_turn(job.row, job.conversation)
                     elif isinstance(job_examples, ValueError):
-                        made[job.row] = job_examples
+                        rows[job.row] = job_examples
                     else:
                         row_examples += job_examples
                 except ValueError as error:
-                    made[job.row] = error
-        rows = zip(made, conversations, strict=True)
-        return [with_name(row, conversation) if isinstance(row, ValueError) else row for row, conversation in rows]
+                    rows[job.row] = error
+        named = zip(rows, conversations, strict=True)
+        return [with_name(row, conversation) if isinstance(row, ValueError) else row for row, conversation in named]
 
     def _jobs(self, row: int, conversation: Conversation, last: bool) -> list[_Job]:
         check(conversation)
@@ -142,7 +142,7 @@ class HFRenderer:
             return self._per_turn(row, conversation)
 
     def _job(self, row: int, conversation: Conversation, last: bool) -> _Job:
-        layout, cached = self.template.lay_out_cached(conversation, last)
+        layout, cached = self.template.lay_out(conversation, last)
         return _Job(row, conversation, layout, last, cached)
 
     def _per_turn(self, row: int, conversation: Conversation) -> list[_Job]:
@@ -156,7 +156,7 @@ class HFRenderer:
     def _examples(self, jobs: Sequence[_Job], train_on: TrainOn, spans: bool) -> Iterator[list[Rendered] | ValueError]:
         """The verified examples of each job, or why there are none.
 
-        Many texts are encoded and verified end to end; where that is impossible or fails, one by one."""
+        Many texts are encoded and verified end to end; where that is impossible or fails, each alone."""
         for start in range(0, len(jobs), _AT_ONCE):
             chunk = jobs[start : start + _AT_ONCE]
             together = self._examples_together(chunk, train_on, spans)
@@ -200,7 +200,7 @@ class HFRenderer:
     def _prompts_agree(self, layout: Layout, encoded: Encoded) -> bool:
         """Whether the ids up to each answer are the ids of the prompt for it, and no token crosses the prompt's end.
 
-        Where ids do not depend on what stands before a special token, only the tail of each prompt is encoded, from
+        Where ids do not depend on what precedes a special token, only the tail of each prompt is encoded, from
         its last special token on: for "<|im_start|>assistant\\n" the tail "assistant\\n".
         """
         ids, starts_K = encoded.ids, layout.turns_K3[:, 1]
@@ -263,8 +263,8 @@ class HFRenderer:
             for job, plan in plans
             for turn, (header, start, _) in zip(plan.turns, job.layout.turns_K3.tolist(), strict=True)
         ]
-        (made,) = self.render_rows([conversation], train_on)
-        refused = str(made) if isinstance(made, ValueError) else ""
+        (row,) = self.render_rows([conversation], train_on)
+        refused = str(row) if isinstance(row, ValueError) else ""
         return Explanation("hf", jobs[-1].layout.outline(), tuple(turns), all(job.cached for job in jobs), refused)
 
     def parse(self, ids: Sequence[int] | np.ndarray) -> Message:

@@ -115,18 +115,14 @@ class HFTemplate:
 
     # Layouts
 
-    def lay_out(self, conversation: Conversation, last: bool) -> Layout:
-        """The text of a conversation with its answers trained, or only its last one.
+    def lay_out(self, conversation: Conversation, last: bool) -> tuple[Layout, bool]:
+        """The text of a conversation with its answers trained, or only its last one; and whether the cache was hit.
 
         Raises:
             HistoryDependentTemplate: earlier answers are written differently than if they were the last; with `last`
                 each can still be trained by itself.
             VerificationError: nothing of it can be trained with this template.
         """
-        return self.lay_out_cached(conversation, last)[0]
-
-    def lay_out_cached(self, conversation: Conversation, last: bool) -> tuple[Layout, bool]:
-        """`lay_out`, and whether the render cache was hit."""
         self._check_texts(conversation)
         plan = self.plan(conversation, last)
         hit = self._cache.lookup(plan, conversation) if self.cached else None
@@ -135,7 +131,7 @@ class HFTemplate:
 
     def _run(self, plan: RenderPlan, conversation: Conversation, last: bool) -> tuple[str, list[int]]:
         """The text that the template writes, and where the literals of the plan's outline start in it. The prompts are
-        rendered too, and must stand before their answers."""
+        rendered too, and must precede their answers."""
         text, _ = self._text(conversation)
         starts = plan.outline.match(text, conversation)
         if starts is None:

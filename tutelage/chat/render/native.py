@@ -1,6 +1,6 @@
 """Tutelage's own template: conversations to tokens and loss weights, and generated ids back to a message.
 
-Every text is encoded by itself and stands between special tokens, so no text can write a special token.
+Every text is encoded by itself, between special tokens, so no text can write a special token.
 """
 
 from __future__ import annotations
@@ -84,10 +84,10 @@ class NativeRenderer:
         headers, tool results and all other roles are context.
         """
         check_train_on(train_on)
-        made: list[list[Rendered] | ValueError] = []
+        rows: list[list[Rendered] | ValueError] = []
         for start in range(0, len(conversations), _AT_ONCE):
-            made += self._render_chunk(conversations[start : start + _AT_ONCE], train_on, spans)
-        return made
+            rows += self._render_chunk(conversations[start : start + _AT_ONCE], train_on, spans)
+        return rows
 
     def _render_chunk(
         self, conversations: Sequence[Conversation], train_on: TrainOn, spans: bool
@@ -125,9 +125,9 @@ class NativeRenderer:
         return split_rows(rendered, layout, encoded)
 
     def explain(self, conversation: Conversation, train_on: TrainOn = "assistant") -> Explanation:
-        (made,) = self.render_rows([conversation], train_on)
-        if isinstance(made, ValueError):
-            return Explanation("native", refused=str(made))
+        (row,) = self.render_rows([conversation], train_on)
+        if isinstance(row, ValueError):
+            return Explanation("native", refused=str(row))
         layout = NativeText([tools_in_system(conversation)], train_on).layout()
         turns = [
             TrainedTurn(message, layout.text[header:start], END, "the native template ends every turn with it")
@@ -158,7 +158,7 @@ class NativeRenderer:
         return Message("assistant", tuple(_joined(parts)))
 
     def _read(self, tokens: np.ndarray) -> str:
-        """The text of tokens, in which what stands between special tokens was encoded as a text of its own."""
+        """The text of tokens, in which each text between special tokens was encoded by itself."""
         special = np.flatnonzero(np.isin(tokens, list(self.tokenizer.special_tokens.values())))
         return "".join(map(self.tokenizer.decode, np.split(tokens, np.union1d(special, special + 1))))
 

@@ -47,10 +47,10 @@ class NativeText:
         self._add_token(HEADERS[message.role], message.role, False)
         continues = False
         for place, part in enumerate(message.content):
-            first, own = len(self._texts), trained and not isinstance(part, ToolResult)
+            first, by_assistant = len(self._texts), trained and not isinstance(part, ToolResult)
             opening, closing = DELIMITERS.get(type(part), ("", ""))
             if opening:
-                self._add_token(opening, message.role, own)
+                self._add_token(opening, message.role, by_assistant)
             text = part_text(part)
             if continues and isinstance(part, Text):
                 self._pieces[-1] += text
@@ -59,10 +59,10 @@ class NativeText:
                 self._text_segments.append(len(self._texts))
                 self._pieces.append(text)
             self._texts.append(text)
-            self._segments.append((ROLES.index(message.role), own, number, place))
+            self._segments.append((ROLES.index(message.role), by_assistant, number, place))
             if closing:
-                self._add_token(closing, message.role, own)
-            if trained and not own:
+                self._add_token(closing, message.role, by_assistant)
+            if trained and not by_assistant:
                 self._context.append((first, len(self._texts)))
             continues = isinstance(part, Text)
         self._add_token(END, message.role, trained)
