@@ -9,7 +9,7 @@ import pytest
 import torch
 from tiny_recipe import run_quietly
 
-from tutelage.cli.opening import open_stage
+from tutelage.cli.open_run import open_stage
 from tutelage.config import recipes_folder
 from tutelage.files import LOCK, resolve_folder
 from tutelage.find_model import find_base, find_model

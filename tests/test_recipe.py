@@ -7,7 +7,7 @@ import pytest
 from tiny_recipe import write_tiny_recipe
 
 from tutelage import files, progress
-from tutelage.cli.opening import open_stage
+from tutelage.cli.open_run import open_stage
 from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.suites import format, knowledge

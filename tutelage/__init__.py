@@ -1,3 +1,3 @@
-"""Tutelage raises a language model from raw text to an assistant."""
+"""Trains a language model end to end: corpus, pre-training, SFT, evaluation, chat."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -37,17 +37,17 @@ def test_a_reader_that_goes_away_ends_a_verb_without_a_word(process: Process, ti
         (["plan", recipes_folder() / "tny.toml"], f"there is no file {recipes_folder() / 'tny.toml'}; did you mean "),
         (["plan", recipes_folder()], f"cannot read {recipes_folder()}: is a directory; check the path"),
         (["run", TINY, "out"], "'out' is not an override; write dotted.key=value, e.g. stages.base.epochs=3"),
-        (["run", TINY, "out="], "out= names no folder; write out=DIR, as in out=runs/second"),
+        (["run", TINY, "out="], "out= is empty; write out=DIR, such as out=runs/second"),
         (["run", TINY, "model.dept=3"], f"{TINY}: model has no setting 'dept'; did you mean 'depth'?"),
         (["plan", TINY, "stages.base.steps=many"], f"{TINY}: stages.base.steps must be a whole number, and 'many' is"),
         (["demo", "stages.base.lr=fast"], f"{recipes_folder() / 'demo.toml'}: stages.base.lr must be a number, and "),
         (
             ["evaluate", "nowhere/chat"],
-            f"{Path('nowhere/chat').resolve()} is neither a run nor a stage of one: no recipe.j",
+            f"{Path('nowhere/chat').resolve()} is neither a run nor a stage of one: there is no recipe.j",
         ),
         (
             ["look", "nowhere/chat"],
-            f"{Path('nowhere/chat').resolve()} is neither a run nor a stage of one: no recipe.json",
+            f"{Path('nowhere/chat').resolve()} is neither a run nor a stage of one: there is no recipe.json",
         ),
         (["chat", "nowhere/chat"], "there is no folder nowhere/chat, and no model of that name is in the"),
     ],
@@ -76,7 +76,7 @@ def test_what_is_no_finished_stage_is_refused(refused: Refused, copy: Path) -> N
     again = f"tutelage run RECIPE out={copy / 'empty'}, with the settings it was begun with"
     nothing = f"no stage of {copy / 'empty'} is finished; to resume it: {again}"
     assert refused("chat", copy / "empty") == nothing
-    base = f"{copy / 'base'} is a base model: it goes on with text and cannot chat; give a fine-tuned one"
+    base = f"{copy / 'base'} is a base model and cannot chat; give a fine-tuned one"
     assert refused("chat", copy / "base") == base
     (copy / "chat" / "stage.json").unlink()
     unfinished = f"stage chat of {copy} is not finished; to resume it: tutelage run RECIPE out={copy}, with "
@@ -162,9 +162,9 @@ main()
 """
     result = process("-c", code, "plan", TINY)
     assert result.returncode == 128 + signal.SIGINT
-    assert result.stderr == "tutelage: stopped\n"  # a plan has nothing to go on from
+    assert result.stderr == "tutelage: interrupted\n"  # a plan has nothing to resume
     result = process("-c", code, "run", TINY)
-    assert result.stderr == "tutelage: stopped; run the same command again to go on from what is done\n"
+    assert result.stderr == "tutelage: interrupted; rerun to resume\n"
 
 
 def test_an_error_is_a_json_line_too(verb: Verb, tmp_path: Path) -> None:
@@ -177,8 +177,8 @@ def test_an_error_is_a_json_line_too(verb: Verb, tmp_path: Path) -> None:
 def test_what_is_no_run_is_not_examined(refused: Refused, tmp_path: Path, copy: Path) -> None:
     assert refused("doctor", tmp_path).startswith(f"{tmp_path} is neither a run nor a stage of one: ")
     (copy / "chat" / "stage.json").unlink()
-    unfinished = f"stage chat of {copy} is not finished, so there is nothing to examine; to resume it: tutelage run "
+    unfinished = f"stage chat of {copy} is not finished, so there is nothing to diagnose; to resume it: tutelage run "
     assert refused("doctor", copy / "chat").startswith(unfinished)
     (copy / "base" / "stage.json").unlink()
-    nothing = f"no stage of {copy} is finished, so there is nothing to examine; to resume it: tutelage run RECIPE "
+    nothing = f"no stage of {copy} is finished, so there is nothing to diagnose; to resume it: tutelage run RECIPE "
     assert refused("doctor", copy).startswith(nothing)

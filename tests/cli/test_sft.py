@@ -76,9 +76,7 @@ def test_what_to_run_again_is_said_in_the_words_of_the_command(
         (copy / "sft" / "stage.json").read_text().replace('"fingerprint": "', '"fingerprint": "0')
     )
     changed = refused("evaluate", copy)
-    assert changed.startswith(
-        f"stage sft of {copy} was trained before its data, its settings, the model it goes on from"
-    )
+    assert changed.startswith(f"stage sft of {copy} is out of date: its data, its settings, its parent model")
     assert again in changed
     (copy / "sft" / "stage.json").unlink()
     assert refused("evaluate", copy).startswith(f"stage sft of {copy} is not finished; to resume it: {again}")
@@ -173,7 +171,7 @@ def test_an_option_and_a_setting_of_the_same_name_are_refused(
     command = ["sft", "--model", base, "--data", tales.parent / "chat.jsonl", "--out", tmp_path / "run"]
     name = setting.partition("=")[0].strip()
     sentence = refused(*command, *option, setting)
-    assert sentence == f"{option[0]} and {name} set the same; give one of the two"
+    assert sentence == f"{option[0]} and {name} set the same value; give one of the two"
     assert not (tmp_path / "run").exists()
 
 

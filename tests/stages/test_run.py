@@ -165,7 +165,7 @@ def test_ctrl_c_saves_says_so_and_is_resumed_even_over_a_torn_log(uninterrupted:
     done = steps(tmp_path, "base")[-1]
     total = steps(whole, "base")[-1]
     assert stopped.stderr.splitlines()[-1] == (
-        f"tutelage: stopped after step {done} of {total} of stage base; run the same command again to resume from there"
+        f"tutelage: stopped after step {done} of {total} of stage base; rerun to resume"
     )
     log = tmp_path / "base" / "train.jsonl"
     with log.open("a") as file:
@@ -180,7 +180,7 @@ def test_ctrl_c_before_training_is_one_sentence_too(uninterrupted: Runs, tmp_pat
     recipe, _, _ = uninterrupted["muon"]
     stopped = run(recipe, tmp_path, signal.SIGINT, 5)
     assert stopped.returncode == 130
-    sentence = "tutelage: stopped; run the same command again to resume from what is done"
+    sentence = "tutelage: interrupted; rerun to resume"
     assert stopped.stderr.splitlines()[-1] == sentence
     assert "Traceback" not in stopped.stderr
 

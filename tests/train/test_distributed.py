@@ -241,7 +241,7 @@ def test_pain_12_a_whole_run_of_two_processes_and_one_killed_and_resumed_by_two_
     recipe.write_text(recipe.read_text().replace("depth = 1", "depth = 2"))
     done = torchrun("-m", "tutelage", "run", recipe, f"out={whole}")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("every figure:") == 1
+    assert done.stdout.count("all figures:") == 1
     Run(load_recipe(recipe), single).run()
     assert_close_runs(whole, single)
     assert steps(whole, "chat")[-1]["loss"] < steps(whole, "base")[0]["loss"] - 0.1  # it learned, or nothing was shown

@@ -1,14 +1,16 @@
-"""The audit command: findings on the terminal, as JSON and as a page, and the fixed file."""
+"""The `audit` command: findings on the terminal, as JSON and as a page, and the fixed file."""
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.command import speaks
+from tutelage.cli.command import command, is_output_rank
+from tutelage.cli.options import FILE, MODEL, SHARE, TOO_LONG, TRAIN_ON
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,6 +18,41 @@ if TYPE_CHECKING:
     from tutelage.chat import TrainOn
     from tutelage.chat.audit import FixedFile, Report
     from tutelage.chat.audit.check import TooLong
+
+
+@click.command(short_help="Check a file of conversations before training.")
+@click.argument("data", type=FILE, metavar="FILE")
+@click.option("--model", metavar=MODEL, help="The model to be trained: also verifies and measures every row.")
+@click.option("--train-on", type=TRAIN_ON, default="assistant", show_default=True, help="As in tutelage sft.")
+@click.option(
+    "--context", type=click.IntRange(min=1), metavar="TOKENS", help="Context length; default: the model's own."
+)
+@click.option(
+    "--too-long",
+    type=TOO_LONG,
+    default="error",
+    show_default=True,
+    help="As in tutelage sft.",
+)
+@click.option("--held-out", type=FILE, metavar="FILE", help="Conversations that must not be in FILE.")
+@click.option("--against", type=FILE, multiple=True, metavar="FILE", help="A benchmark; repeatable.")
+@click.option("--max-broken", type=SHARE, default=0.0, metavar="SHARE", help="As in tutelage sft.")
+@click.option("--max-refused", type=SHARE, default=0.0, metavar="SHARE", help="As in tutelage sft.")
+@click.option("--fix", type=FILE, metavar="FILE", help="Write the rows without fixable findings to FILE; audit it too.")
+@click.option("--html", type=FILE, metavar="FILE", help="Also save the findings as a page, with examples.")
+@command
+def audit(data: Path, as_json: bool, **options: Any) -> Any:
+    """Check a file of conversations before training. Exit status 1 if there is an error; with --fix, if there is one in
+    the fixed file.
+    """
+    from tutelage.files import to_json
+
+    report, ready = audit_and_show(data, as_json=as_json, **options)
+    if not ready:
+        if as_json:
+            click.echo(to_json(report))
+        sys.exit(1)
+    return report
 
 
 def audit_and_show(
@@ -43,7 +80,7 @@ def audit_and_show(
     if model is None and context is not None:
         raise ValueError("--context counts a model's tokens; name the model: --model RUN/STAGE, or any model's folder")
     renderer, model_context = _renderer(model) if model else (None, None)
-    audit = partial(
+    audit_path = partial(
         audit_file,
         renderer=renderer,
         context=context or model_context,
@@ -54,9 +91,9 @@ def audit_and_show(
         max_broken=max_broken,
         max_refused=max_refused,
     )
-    report = audit(data)
+    report = audit_path(data)
     fixed = fix_file(report, fix) if fix and report.findings else None
-    fixed_report = audit(fixed.path) if fixed else report
+    fixed_report = audit_path(fixed.path) if fixed else report
     if html:
         write_text(html, report_page(report))
     if not as_json:
@@ -89,13 +126,13 @@ def audit_before_training(data: Path, held_out: Path | None, max_broken: float, 
     from tutelage.chat.audit import audit_file
 
     report = audit_file(data, held_out=held_out, max_broken=max_broken)
-    command = f"tutelage audit {data}" if held_out is None else f"tutelage audit {data} --held-out {held_out}"
+    details = f"tutelage audit {data}" if held_out is None else f"tutelage audit {data} --held-out {held_out}"
     if report.errors:
         errors = ", ".join(f"{error.title} ({error.count:,})" for error in report.errors)
-        raise ValueError(f"{data} is not ready for training: {errors}; for details: {command}")
-    if report.findings and not as_json and speaks():
+        raise ValueError(f"{data} is not ready for training: {errors}; for details: {details}")
+    if report.findings and not as_json and is_output_rank():
         warnings = ", ".join(f"{finding.title} ({finding.count:,})" for finding in report.findings)
-        click.echo(f"{data}: {warnings}; for details: {command}")
+        click.echo(f"{data}: {warnings}; for details: {details}")
 
 
 def _renderer(model: str) -> tuple[Any, int]:

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.command import verb
-from tutelage.cli.options import RECIPE, SETTINGS
+from tutelage.cli.command import command
+from tutelage.cli.options import RECIPE, SETTINGS, split_out
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+CORPORA = Path("corpora")
+
 
 @click.command(short_help="Curate a pre-training corpus from raw files.")
 @RECIPE
 @SETTINGS
-@verb
+@command
 def curate(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
     """Curate a training corpus from raw files by the steps of a recipe; or mix corpora, if the recipe has [sources]. An
     interrupted curation resumes per shard.
@@ -33,14 +35,11 @@ def curate(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
     from tutelage.corpus.funnel_page import CARD, PAGE, write_pages
     from tutelage.corpus.pipeline import curate
 
-    outs = [setting.removeprefix("out=") for setting in settings if setting.startswith("out=")]
-    if "" in outs:
-        raise ValueError("out= is empty; write out=DIR, such as out=corpus")
-    overrides = [setting for setting in settings if not setting.startswith("out=")]
+    overrides, folder = split_out(settings)
     if "sources" in read_toml(recipe):
-        return _mix(recipe, overrides, outs, as_json)
+        return _mix(recipe, overrides, folder, as_json)
     curation = load_curation(recipe, overrides)
-    out = _folder(outs, curation.name)
+    out = folder or CORPORA / curation.name
     result = curate(curation, out)
     write_pages(out)
     if not as_json:
@@ -50,17 +49,13 @@ def curate(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
     return result
 
 
-def _folder(outs: list[str], name: str) -> Path:
-    return Path(outs[-1]) if outs else Path("corpora") / name
-
-
-def _mix(path: Path, overrides: list[str], outs: list[str], as_json: bool) -> Any:
+def _mix(path: Path, overrides: list[str], folder: Path | None, as_json: bool) -> Any:
     from rich.console import Console
 
     from tutelage.corpus.mix import load_mix, mix
 
     recipe = load_mix(path, overrides)
-    results = mix(recipe, _folder(outs, recipe.name))
+    results = mix(recipe, folder or CORPORA / recipe.name)
     if not as_json:
         for result in results.values():
             print_mix(result, Console())

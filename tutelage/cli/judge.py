@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.command import verb
+from tutelage.cli.command import command
 from tutelage.cli.options import FILE
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 @click.option("--max-requests", type=click.IntRange(min=0), metavar="N", help="Stop after this many requests.")
 @click.option("--max-tokens-total", type=click.IntRange(min=0), metavar="N", help="Stop after this many tokens.")
 @click.option("--request", multiple=True, metavar="KEY=VALUE", help="Further field of every request: max_tokens=900.")
-@verb
+@command
 def judge(
     inputs: tuple[str, ...],
     url: str,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.command import verb
+from tutelage.cli.command import command
 from tutelage.cli.options import FILE
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="With --scores: the score from which documents are kept.",
 )
-@verb
+@command
 def scorer(
     scores: tuple[Path, ...],
     positives: tuple[Path, ...],

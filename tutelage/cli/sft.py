@@ -1,4 +1,4 @@
-"""The sft command: fine-tuning without a recipe of one's own."""
+"""The `sft` command: fine-tunes a model without a recipe file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
-from tutelage.cli.command import verb
-from tutelage.cli.finishing import end_at_the_gate, finish
+from tutelage.cli.audit import audit_before_training
+from tutelage.cli.command import command
+from tutelage.cli.finish import exit_if_forgetting, finish
 from tutelage.cli.options import FILE, FOLDER, MODEL, SHARE, TOO_LONG, TRAIN_ON
 
 # What each option sets in the recipe.
@@ -31,12 +32,12 @@ OPTIONS = {
 @click.command(short_help="Fine-tune a model on a file of conversations.")
 @click.option("--model", required=True, metavar=MODEL, help="The model to start from: a folder, or a name on the hub.")
 @click.option("--data", required=True, type=FILE, metavar="FILE", help="Conversations: JSON lines, JSON or Parquet.")
-@click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Where the run is written.")
+@click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Folder of the run.")
 @click.option(
     "--held-out",
     type=FILE,
     metavar="FILE",
-    help="Conversations to measure on, never trained on; 5% of --data, where that has 100 or more.",
+    help="Held-out conversations for evaluation, never trained on; default: 5% of --data if it has 100 or more.",
 )
 @click.option(
     "--train-on",
@@ -58,40 +59,40 @@ OPTIONS = {
 @click.option(
     "--too-long",
     type=TOO_LONG,
-    help="A conversation longer than the context: stop (default), split it between turns, or drop it.",
+    help="Conversations longer than the context: stop (default), split between turns, or drop.",
 )
 @click.option(
     "--replay",
     metavar="[FILE=]SHARE",
-    help="Against forgetting: share of the trained tokens that is the model's training text, or text of FILE; 0.5 "
-    "where that text is known, else 0.",
+    help="Against forgetting: share of the trained tokens that comes from the model's training text, or from FILE; "
+    "default: 0.5 if the training text is known, else 0.",
 )
 @click.option(
     "--lr",
     type=click.FloatRange(0, min_open=True),
-    metavar="RATE",
-    help="Peak learning rate; from the model's own where that is known, else from its size.",
+    metavar="LR",
+    help="Peak learning rate; default: derived from that of pre-training if known, else from the model size.",
 )
 @click.option(
     "--warmup",
     type=click.FloatRange(0, 0.7),
     metavar="SHARE",
-    help="Share of the steps over which the rate rises to its peak, at most 0.7 (default 0.02).",
+    help="Share of the steps that warm up the learning rate, at most 0.7 (default 0.02).",
 )
 @click.option("--find-lr", is_flag=True, help="Find the learning rate by a range test.")
 @click.option(
     "--batch-tokens",
     type=click.IntRange(min=1),
     metavar="TOKENS",
-    help="Tokens of an optimizer step, at most, replayed text included; 8192 of conversations, fewer for few rows.",
+    help="Maximum tokens per optimizer step, with replayed text; default: 8192 of conversations, fewer for few rows.",
 )
 @click.option(
     "--lora",
     type=click.IntRange(min=1),
     metavar="RANK",
-    help="Train a LoRA adapter of this rank instead of all weights; 16 is usual.",
+    help="Train a LoRA adapter of this rank instead of all weights; a common value is 16.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="EPOCHS", help="Epochs; 3, more where rows are few.")
+@click.option("--epochs", type=click.IntRange(min=1), metavar="EPOCHS", help="Epochs; default: 3, more for few rows.")
 @click.option(
     "--max-forgetting",
     type=click.FloatRange(0),
@@ -100,7 +101,7 @@ OPTIONS = {
 )
 @click.option("--seed", type=int, help="Random seed (default 0).")
 @click.argument("settings", nargs=-1, metavar="[dotted.key=value ...]")
-@verb
+@command
 def sft(
     model: str,
     data: Path,
@@ -111,13 +112,12 @@ def sft(
     as_json: bool,
     **options: Any,
 ) -> Any:
-    """Fine-tune a model on a file of conversations. Every default is safe: only the assistant's text and turn ends are
-    trained, and nothing is cut or left out silently. Any other setting of the recipe can be given by its dotted name,
-    such as stages.sft.schedule.kind=cosine.
+    """Fine-tune a model on a file of conversations. The defaults are safe: only the assistant's text and turn ends are
+    trained, and nothing is truncated or dropped silently. Any other setting of the recipe can be set by its dotted
+    name, such as stages.sft.schedule.kind=cosine.
 
     tutelage sft --model Qwen/Qwen3-0.6B --data chats.jsonl --out tuned
     """
-    from tutelage.cli.audit import audit_before_training
     from tutelage.find_model import publish
     from tutelage.runner import Run
     from tutelage.sft_recipe import parse_replay, sft_recipe
@@ -127,8 +127,8 @@ def sft(
     if replay is not None:
         replay_file, given["stages.sft.replay"] = parse_replay(replay)
     for name in sorted({setting.partition("=")[0].strip() for setting in settings} & given.keys()):
-        option = next((option for option, own in OPTIONS.items() if own == name), "replay").replace("_", "-")
-        raise ValueError(f"--{option} and {name} set the same; give one of the two")
+        option = next((option for option, setting in OPTIONS.items() if setting == name), "replay").replace("_", "-")
+        raise ValueError(f"--{option} and {name} set the same value; give one of the two")
     overrides = [f"{name}={str(value).lower() if value is True else value}" for name, value in given.items()]
     recipe = sft_recipe(model, data, held_out=held_out, replay_file=replay_file, overrides=[*overrides, *settings])
     audit_before_training(data, held_out, options["max_broken"] or 0.0, as_json)
@@ -137,5 +137,5 @@ def sft(
     publish(run)
     if not as_json:
         click.echo(f"chat with it: tutelage chat {out}")
-    end_at_the_gate(run, summary, as_json)
+    exit_if_forgetting(run, summary, as_json)
     return summary

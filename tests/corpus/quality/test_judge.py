@@ -183,6 +183,4 @@ def test_asked_to_stop_it_writes_what_is_done(endpoint: Any, pages: Path, tmp_pa
     assert running.returncode == 130
     scored = len(rows_of(out))
     assert 8 <= scored < 60
-    assert (
-        f"interrupted after {scored} of 60 documents; their scores are in {out}; run the same command again" in stderr
-    )
+    assert f"interrupted after {scored} of 60 documents; their scores are in {out}; rerun to resume" in stderr

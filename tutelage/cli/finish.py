@@ -1,4 +1,4 @@
-"""How a run ends on the command line: what it came to, its report, and the gate for one that forgot too much."""
+"""How a run ends on the command line: the summary, the report, and the exit status of a run that forgot too much."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tutelage.cli.command import fail
 if TYPE_CHECKING:
     from tutelage.runner import Run
 
-TOO_FORGETFUL = 3  # the exit status
+EXIT_FORGETTING = 3
 
 
 def finish(opened: Run, only: str | None, as_json: bool) -> Any:
-    """Run, write the report, and show the summary to a person."""
+    """Run, write the report, and unless `as_json` print the summary; returns the summary."""
     from rich.console import Console
 
     from tutelage.doctor.diagnose import diagnose_run
@@ -30,17 +30,17 @@ def finish(opened: Run, only: str | None, as_json: bool) -> Any:
     if not as_json:
         print_summary(summary, Console())
         print_diagnoses(diagnoses, Console())
-        click.echo(f"the report, for a browser: {report}")
-        click.echo(f"every figure: {opened.folder / 'summary.json'}")
+        click.echo(f"report: {report}")
+        click.echo(f"all figures: {opened.folder / 'summary.json'}")
     return summary
 
 
-def end_at_the_gate(run: Run, summary: Mapping[str, Any], as_json: bool) -> None:
-    """End with status 3 and a sentence where a stage forgot more than its max_forgetting allows; all is written."""
+def exit_if_forgetting(run: Run, summary: Mapping[str, Any], as_json: bool) -> None:
+    """Exit with status 3 and an error message if a stage exceeds its max_forgetting. Everything is written by then."""
     from tutelage.files import to_json
 
-    sentence = run.forgetting_exceeds_limit() if summary else ""
-    if sentence:
+    message = run.forgetting_exceeds_limit() if summary else ""
+    if message:
         if as_json:
             click.echo(to_json(summary))
-        fail(sentence, TOO_FORGETFUL, as_json)
+        fail(message, EXIT_FORGETTING, as_json)

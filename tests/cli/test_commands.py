@@ -27,7 +27,7 @@ def test_run_does_everything_and_shows_it(made: tuple[Path, Result]) -> None:
     assert result.exit_code == 0, result.output
     for words in ("held-out people, one-step questions", "keeps the chat format", "chat forgets: "):
         assert words in result.stdout
-    assert result.stdout.endswith(f"every figure: {folder / 'summary.json'}\n")
+    assert result.stdout.endswith(f"all figures: {folder / 'summary.json'}\n")
     assert "chat: 15/15 steps" in result.stderr
     summary = json.loads((folder / "summary.json").read_text())
     assert {"evaluate.chat.knowledge.held_out.low", "evaluate.chat.format.compliant.rate", "seconds"} <= summary.keys()

@@ -1,4 +1,4 @@
-"""The look verb: three things to look at, on the terminal, as data, as a picture or as a page."""
+"""The `look` command: shows trained tokens, answers or a corpus, on the terminal, as JSON, SVG or HTML."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.opening import open_stage
+from tutelage.cli.command import command
+from tutelage.cli.open_run import open_stage
+from tutelage.cli.options import FILE, MODEL, TRAIN_ON
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -16,10 +18,33 @@ if TYPE_CHECKING:
     from tutelage.chat import TrainOn
     from tutelage.chat.token_page import Row
 
-ON_THE_TERMINAL, IN_A_PAGE = 3, 100
+ROWS_ON_TERMINAL, ROWS_IN_PAGE = 3, 100
 
 
-def look_at(
+@click.command(short_help="Show trained tokens, answers or a corpus.")
+@click.argument("target", type=click.Path(path_type=Path), metavar="RUN[/STAGE]|FILE|CORPUS")
+@click.option("--model", metavar=MODEL, help="For a file: the model to be fine-tuned on it.")
+@click.option(
+    "--train-on",
+    type=TRAIN_ON,
+    default="assistant",
+    show_default=True,
+    help="For a file: which tokens would be trained.",
+)
+@click.option("--explain", is_flag=True, help="For a file: also why each row is rendered as it is, or refused.")
+@click.option("--step", default=1, show_default=True, metavar="NUMBER", help="For a stage: the training step to show.")
+@click.option("--ask", multiple=True, metavar="TEXT", help="For a stage: show its answer to this; repeatable.")
+@click.option(
+    "--rows",
+    type=click.IntRange(min=1),
+    metavar="COUNT",
+    help="Maximum number of rows to show; default: 3, in a page 100.",
+)
+@click.option("--text", is_flag=True, help="Running text instead of a table.")
+@click.option("--svg", type=FILE, metavar="FILE", help="Also save the output as a picture.")
+@click.option("--html", type=FILE, metavar="FILE", help="Save a page instead of printing.")
+@command
+def look(
     target: Path,
     model: str | None,
     train_on: TrainOn,
@@ -32,21 +57,23 @@ def look_at(
     html: Path | None,
     as_json: bool,
 ) -> Any:
-    """Show rows of a stage's step or of a file of conversations, or a stage's answers; returns them as data."""
+    """Show tokens and loss weights: of a stage, those of a training step; of a file of conversations, with --model,
+    those that would be trained. With --ask, show the answers of a stage with the probability of each token. Of a
+    corpus, show what each step dropped."""
     from rich.console import Console
 
     if as_json and (svg or html):
-        raise ValueError("--json prints data; --svg and --html save something to look at: ask for one of the two")
+        raise ValueError("--json prints data, and --svg and --html save a file; give one of them")
     if svg and html:
-        raise ValueError("--svg saves what is shown on the terminal, and --html shows nothing there; ask for one")
+        raise ValueError("--svg saves the terminal output, and --html prints none; give one of the two")
     if explain and not target.is_file():
         raise ValueError("--explain says how the rows of a file are rendered; give a file of conversations and --model")
     if (target / "curation.json").is_file():
         from tutelage.cli.curate import show_corpus
 
-        return show_corpus(target, rows or ON_THE_TERMINAL, html, as_json)
+        return show_corpus(target, rows or ROWS_ON_TERMINAL, html, as_json)
     console = Console(record=svg is not None)
-    count = rows or (IN_A_PAGE if html else ON_THE_TERMINAL)
+    count = rows or (ROWS_IN_PAGE if html else ROWS_ON_TERMINAL)
     if ask:
         title, lead, page, result = _answers(target, ask, console, shown=not (as_json or html))
     elif target.is_file() or model is not None:
@@ -71,7 +98,7 @@ def _step(target: Path, step: int, count: int, text: bool, console: Console, sho
     opened, name = open_stage(target.resolve())
     stage = opened.trained_stages().get(name)
     if stage is None:
-        raise ValueError(f"stage {name} is an external checkpoint: nothing was trained here")
+        raise ValueError(f"stage {name} is an external checkpoint; it has no training steps")
     micro, tokenizer = step_batches(stage, opened.context(name), step)
     if shown:
         show_rows(micro, tokenizer, count, text, console)
@@ -105,7 +132,7 @@ def _file(
     from tutelage.stages.look import rendered_file, show_file
 
     if model is None:
-        raise ValueError(f"to see the tokens of {target} say for which model: --model RUN/STAGE, or any model's folder")
+        raise ValueError(f"the tokens of {target} depend on the model; give --model RUN/STAGE, or any model's folder")
     ledger = Ledger(f"{target}: rows of the file")
     folder = find_model(model)
     of_model = tokenizers.load(folder), read_chat_config(folder)
@@ -118,8 +145,8 @@ def _file(
         show_file(file.rendered, tokenizer, text or explain, console)
         for error in file.refused:
             console.print(f"refused: {error}", style="bold red", highlight=False)
-            if text_of_it := getattr(error, "text", ""):
-                console.print(Text(text_of_it, style="dim"))
+            if text_of_error := getattr(error, "text", ""):
+                console.print(Text(text_of_error, style="dim"))
         if ledger.rows_dropped or ledger.noted:
             console.print(ledger.table())
         rest = "" if file.first == file.count else "; --rows shows more"
@@ -153,11 +180,11 @@ def _answers(target: Path, questions: tuple[str, ...], console: Console, shown: 
     opened, name = open_stage(target.resolve())
     checkpoint = load_model(opened.folder / name)
     if not can_chat(checkpoint):
-        raise ValueError(f"{opened.folder / name} is a base model: it answers nothing; give a fine-tuned stage")
+        raise ValueError(f"{opened.folder / name} is a base model and cannot chat; give a fine-tuned stage")
     answers = answer_rows(checkpoint, questions, SamplingSettings())
     if shown:
         show_answers(answers, checkpoint.tokenizer, console)
-    lead = "What the model wrote, shaded by how sure it was: dark is sure, pale is unsure."
+    lead = "What the model wrote, shaded by the probability of each token: dark is high, pale is low."
     title = f"{opened.folder.name}/{name}, answers"
     rows = [answer.row(checkpoint.tokenizer) for answer in answers]
     return title, lead, rows, answers_as_data(answers, checkpoint.tokenizer)
@@ -167,7 +194,7 @@ def _save_picture(path: Path, title: str, console: Console) -> None:
     from tutelage.files import write_text
 
     picture = console.export_svg(title=title)
-    # rich would have the viewer fetch its font from the network; the viewer's own monospaced one does.
+    # rich links a font on the network; the viewer's own monospaced font is good enough.
     write_text(path, re.sub(r"@font-face \{.*?\}", "", picture, flags=re.DOTALL))
 
 
@@ -176,4 +203,4 @@ def _save_page(path: Path, title: str, lead: str, rows: list[Row]) -> None:
     from tutelage.files import write_text
 
     write_text(path, rows_page(title, lead, rows))
-    click.echo(f"{len(rows)} rows to look at, for a browser: {path}")
+    click.echo(f"page with {len(rows)} rows: {path}")

@@ -47,7 +47,7 @@ def test_look_at_a_file_shows_what_would_be_trained(
     assert sum(json.loads(everything)[0]["weights"]) == len(first["tokens"]) - 1
     assert (
         refused("look", data)
-        == f"to see the tokens of {data} say for which model: --model RUN/STAGE, or any model's folder"
+        == f"the tokens of {data} depend on the model; give --model RUN/STAGE, or any model's folder"
     )
 
 
@@ -93,7 +93,7 @@ def test_look_at_answers_shows_how_sure_the_model_was(refused: Refused, verb: Ve
     shown = verb("look", tiny, "--ask", question).stdout
     assert question in shown
     assert "probability" in shown
-    assert refused("look", tiny / "base", "--ask", question).endswith("it answers nothing; give a fine-tuned stage")
+    assert refused("look", tiny / "base", "--ask", question).endswith("and cannot chat; give a fine-tuned stage")
 
 
 @pytest.mark.parametrize("what", ["step", "file", "answers"])
@@ -102,9 +102,9 @@ def test_look_saves_a_page(chats: Chats, refused: Refused, verb: Verb, tiny: Pat
     targets = {"step": [tiny], "file": [data, "--model", tiny], "answers": [tiny, "--ask", "One?", "--ask", "Two?"]}
     page = tmp_path / "page.html"
     result = verb("look", *targets[what], "--rows", 2, "--html", page)
-    assert result.stdout == f"2 rows to look at, for a browser: {page}\n"
+    assert result.stdout == f"page with 2 rows: {page}\n"
     assert page.read_text().startswith("<!doctype html>")
-    both = "--svg saves what is shown on the terminal, and --html shows nothing there; ask for one"
+    both = "--svg saves the terminal output, and --html prints none; give one of the two"
     assert refused("look", *targets[what], "--html", page, "--svg", page) == both
 
 

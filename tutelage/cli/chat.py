@@ -1,0 +1,77 @@
+"""The `chat` command: a chat on standard input and output."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+import click
+
+from tutelage.cli.command import command
+from tutelage.cli.open_run import open_stage
+from tutelage.cli.options import MODEL
+
+MAX_REPLY_TOKENS = 512
+
+
+@click.command(short_help="Chat with a fine-tuned model.")
+@click.argument("model", metavar=MODEL)
+@click.option("--temperature", default=0.0, show_default=True, help="Sampling temperature; 0 = greedy.")
+@click.option("--seed", default=0, show_default=True, help="Random seed.")
+@command
+def chat(model: str, temperature: float, seed: int, as_json: bool) -> Any:
+    """Chat with a fine-tuned model. With --json, each line of input is a message, and the replies are printed at the
+    end."""
+    return terminal_chat(model, temperature, seed, as_json)
+
+
+def terminal_chat(model: str, temperature: float, seed: int, as_json: bool = False) -> Any:
+    """Chat on standard input and output until the input ends; returns the exchanges."""
+    from tutelage.engine.sampling import SamplingSettings
+    from tutelage.evaluate.answers import can_chat
+    from tutelage.find_model import find_model
+    from tutelage.model.hub import load_model
+    from tutelage.progress import status
+    from tutelage.serve.terminal import chat as chat_loop
+    from tutelage.stages.base import RECIPE
+
+    folder = find_model(model)
+    checkpoint = load_model(folder)
+    if not can_chat(checkpoint):
+        raise ValueError(f"{folder} is a base model and cannot chat; give a fine-tuned one")
+    world, figures = None, {}
+    if (folder.parent / RECIPE).exists():
+        stage, _, step = folder.name.partition("@")  # RUN/STAGE@STEP: a kept checkpoint of the stage
+        opened, name = open_stage(folder.with_name(stage))
+        session, prefix = opened.session(name), f"evaluate.{name}.knowledge."
+        world = session.world if session.chats_about_world else None
+        summary = {} if step else opened.summary()  # evaluations are of the last step
+        figures = {key.removeprefix(prefix): value for key, value in summary.items() if key.startswith(prefix)}
+    room = checkpoint.model.config.context // 2
+    settings = SamplingSettings(temperature=temperature, seed=seed, max_tokens=min(MAX_REPLY_TOKENS, room))
+
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # invalid UTF-8 must not end the chat
+
+    def read() -> str:
+        try:
+            if not as_json:
+                return input("> ")
+            if line := sys.stdin.readline():
+                return line
+        except KeyboardInterrupt:
+            pass
+        raise EOFError
+
+    def write(text: str) -> None:
+        if not as_json:
+            click.echo(text, nl=False)
+
+    def note(line: str) -> None:
+        if as_json:
+            status(line)
+        else:
+            click.secho(line, dim=True)
+
+    return chat_loop(checkpoint, world, figures, settings, read, write, note)
