@@ -118,6 +118,7 @@ NOT_YET = {
     "tutelage/doctor",
     "tutelage/lab",
     "tutelage/report",
+    "tutelage/sft_recipe.py",
 }
 SUFFIXES = {".py", ".md", ".toml", ".css", ".js", ".html"}
 

@@ -67,9 +67,7 @@ def look(
     if svg and html:
         raise ValueError("--svg saves the terminal output, and --html prints none; give one of the two")
     if explain and not target.is_file():
-        raise ValueError(
-            "--explain is for the rows of a file; give a file of conversations, and --model"
-        )
+        raise ValueError("--explain is for the rows of a file; give a file of conversations, and --model")
     if (target / "curation.json").is_file():
         from tutelage.cli.curate import show_corpus
 
