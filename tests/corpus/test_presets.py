@@ -99,7 +99,7 @@ def curated(name: str, given: str, examples: Path, out: Path, *more: str) -> dic
 
 def check_invariant(result: dict[str, Any]) -> None:
     """Every record read is a document or counted; at each step input = kept + dropped."""
-    read, steps = result["input"], result["steps"]
+    read, steps = result["read"], result["steps"]
     assert read["rows_read"] == read["rows_kept"] + sum(entry["rows"] for entry in read["dropped"].values())
     assert read["rows_kept"] == steps[0]["input"]["documents"]
     for step in steps:
@@ -197,7 +197,7 @@ def test_a_preset_keeps_or_drops_every_document_of_any_kind(
     (folder / "in.jsonl").write_bytes(b"\n".join(map(msgspec.json.encode, rows)) + b"\nnot a row\n")
     result = curated(name, str(folder / "in.jsonl"), pages, folder / "out")
     check_invariant(result)
-    assert result["input"]["rows_read"] == len(rows) + 1
+    assert result["read"]["rows_read"] == len(rows) + 1
     assert len(documents(folder / "out")) == result["steps"][-1]["output"]["documents"]
 
 
