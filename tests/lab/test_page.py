@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 import tutelage
+from tutelage import __version__
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.finding import Bar, IntervalPlot, Line, LinePlot, Table
 from tutelage.lab.page import markdown_table, page_text, write_page
@@ -33,7 +34,7 @@ RESULT = FindingResult(
     command="tutelage lab 8",
     seconds=12.0,
     reused_stages=1,
-    version="0.1.0",
+    version=__version__,
     environment={"python": "3.11", "torch": "2.13", "cpu": "a CPU", "cores": 2, "threads": 1, "device": "cpu"},
 )
 
@@ -107,3 +108,9 @@ def test_the_published_page_matches_the_published_results() -> None:
     assert not any(result.quick for result in results)
     if results:
         assert page.read_text(encoding="utf-8") == page_text(results, "lab")
+
+
+def test_a_result_of_another_version_is_marked_stale() -> None:
+    old = msgspec.structs.replace(RESULT, version="0.0.1")
+    assert "(stale: measured with version 0.0.1)" in page_text([old], "lab")
+    assert "stale" not in page_text([RESULT], "lab")

@@ -17,7 +17,7 @@ chat  = {{ kind = "world-chat", split = "train" }}
 [stages.base]
 kind         = "pretrain"
 data         = {{ world = 1 }}
-epochs       = 5
+epochs       = 4
 batch_tokens = 4096
 lr           = {BASE_LR}
 optimizer    = {{ kind = "muon" }}
@@ -25,7 +25,7 @@ optimizer    = {{ kind = "muon" }}
 
 DEMO_SETUP = (
     "The demo's model (4 layers, width 128, 1.05M parameters) is pre-trained on a world of 200 people, each biography "
-    "in 20 wordings, for 5 epochs (3.4M tokens, lr 9e-3). "
+    "in 20 wordings, for 4 epochs (2.7M tokens, lr 9e-3). "
 )
 
 DEMO_QUICK = (

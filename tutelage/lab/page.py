@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from tutelage import __version__
 from tutelage.files import write_text
 from tutelage.html import Html, Interval, Series, interval_plot, line_plot, svg
 from tutelage.lab.finding import IntervalPlot, Plot, Table
@@ -69,8 +70,15 @@ def page_text(results: Sequence[FindingResult], folder: str) -> str:
 
 
 def verdict_text(result: FindingResult) -> str:
-    """The verdict, with a warning after a quick run."""
-    return f"{result.verdict} (quick run: no evidence)" if result.quick else result.verdict
+    """The verdict, with a warning after a quick run, or where another version of Tutelage measured it."""
+    notes = ["quick run: no evidence"] if result.quick else []
+    notes += [f"stale: measured with version {result.version}"] if is_stale(result) else []
+    return f"{result.verdict} ({'; '.join(notes)})" if notes else result.verdict
+
+
+def is_stale(result: FindingResult) -> bool:
+    """Whether another version measured the result: its training may differ, so it must be run again."""
+    return result.version != __version__
 
 
 def _finding(result: FindingResult, folder: str) -> str:
