@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.corpus import repeats
-from tutelage.corpus.repeats import connect, groups, roots, seen_before, settle
+from tutelage.corpus.repeats import bloom_seen, connect, groups, roots, settle
 
 SHARDS = st.lists(st.lists(st.integers(0, 9), max_size=12), max_size=5)
 
@@ -40,7 +40,7 @@ def test_groups_are_all_keys_that_stand_twice(shards: list[list[int]], key_bytes
 @given(SHARDS)
 def test_a_bloom_filter_misses_nothing_and_tells_new_from_old(shards: list[list[int]]) -> None:
     seen: set[int] = set()
-    for shard, found in zip(shards, seen_before(arrays(shards), 1e-9, 1 << 20), strict=True):
+    for shard, found in zip(shards, bloom_seen(arrays(shards), 1e-9, 1 << 20), strict=True):
         for key, before in zip(shard, found.tolist(), strict=True):
             assert before == (key != 0 and key in seen)
             seen.add(key)
@@ -48,14 +48,14 @@ def test_a_bloom_filter_misses_nothing_and_tells_new_from_old(shards: list[list[
 
 def test_a_bloom_filter_errs_as_often_as_it_is_allowed_to() -> None:
     keys = np.random.default_rng(0).integers(1, 1 << 63, 100_000, np.uint64)
-    wrong = np.concatenate(list(seen_before(np.split(keys, 100), 0.01, 1 << 30))).mean()
+    wrong = np.concatenate(list(bloom_seen(np.split(keys, 100), 0.01, 1 << 30))).mean()
     # A filter is at its full rate only once all keys are in; until then at less.
     assert 0.001 < wrong < 0.01
 
 
 def test_a_bloom_filter_that_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match=r"a Bloom filter for 1,000,000 keys .* memory_gib is 0.0; raise it, or set"):
-        list(seen_before([np.ones(1_000_000, np.uint64)], 1e-6, 1000))
+        list(bloom_seen([np.ones(1_000_000, np.uint64)], 1e-6, 1000))
 
 
 @given(st.integers(1, 30).flatmap(lambda n: st.tuples(st.just(n), st.lists(st.tuples(*[st.integers(0, n - 1)] * 2)))))

@@ -38,7 +38,7 @@ def groups(keys: Sequence[np.ndarray], memory: int) -> Iterator[tuple[np.ndarray
                 chosen = some != 0 if parts == 1 else (some != 0) & ((some * _MIX >> np.uint64(32)) % parts == part)
                 found.append(some[chosen])
                 places.append(np.flatnonzero(chosen) + (base + start))
-                let_go(shard)
+                madvise_dontneed(shard)
             base += len(shard)
         if not found:
             return
@@ -53,7 +53,7 @@ def groups(keys: Sequence[np.ndarray], memory: int) -> Iterator[tuple[np.ndarray
         yield place[repeated], begins[repeated]
 
 
-def seen_before(keys: Sequence[np.ndarray], false_positives: float, memory: int) -> Iterator[np.ndarray]:
+def bloom_seen(keys: Sequence[np.ndarray], false_positives: float, memory: int) -> Iterator[np.ndarray]:
     """Per shard, which keys occurred before, by a Bloom filter: bool arrays. Repeated keys are never missed; about a
     fraction `false_positives` of the new keys is reported as repeated.
 
@@ -77,11 +77,11 @@ def seen_before(keys: Sequence[np.ndarray], false_positives: float, memory: int)
             here = np.ones(len(some), bool)
             here[first] = _add(table, bits, functions, unique)
             seen[start : start + len(some)] = here & (some != 0)
-            let_go(shard)
+            madvise_dontneed(shard)
         yield seen
 
 
-def let_go(shard: np.ndarray) -> None:
+def madvise_dontneed(shard: np.ndarray) -> None:
     """Release the pages of a memory-mapped array (madvise DONTNEED); they are read again on access."""
     mapped: Any = shard.base
     if isinstance(mapped, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED"):

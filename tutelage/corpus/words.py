@@ -23,7 +23,7 @@ WordKind = Literal["spaces", "tokens"]
 
 # Two definitions of a line. "trimmed": non-blank, without surrounding white space. "raw": non-empty text between two
 # line feeds, with its white space, as in datatrove.
-LineKind = Literal["trimmed", "raw"]
+LineMode = Literal["trimmed", "raw"]
 
 _NOT_SYMBOL = 1 << 15  # in the classes of a word: at least one character is not a symbol
 
@@ -181,7 +181,7 @@ def split_words(characters: Characters, kind: WordKind) -> Words:
     return Words(stops - starts, hashes, letters, symbols, firsts=firsts, lasts=lasts)
 
 
-def split_lines(characters: Characters, kind: LineKind = "trimmed") -> Lines:
+def split_lines(characters: Characters, kind: LineMode = "trimmed") -> Lines:
     """The lines of texts."""
     arguments = (characters.codes, kinds(), characters.starts, characters.stops)
     *found, firsts, lasts = kernels().split_lines(*arguments, kind == "trimmed", _abbreviations())
@@ -210,7 +210,7 @@ def words_of(batch: DocumentBatch, kind: WordKind) -> Words:
     return batch.shared(("words", kind), lambda _: split_words(characters_of(batch), kind))
 
 
-def lines_of(batch: DocumentBatch, kind: LineKind = "trimmed") -> Lines:
+def lines_of(batch: DocumentBatch, kind: LineMode = "trimmed") -> Lines:
     """The lines of a batch, split once."""
     return batch.shared(("lines", kind), lambda _: split_lines(characters_of(batch), kind))
 

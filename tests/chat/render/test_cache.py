@@ -200,7 +200,7 @@ def test_with_and_without_the_cache_the_layouts_are_the_same(pairs: list[tuple[s
         found: list[object] = []
         for template in (used, HFTemplate(source, names, cached=False)):
             try:
-                layout = template.lay_out(talk(asked, said), last=False)[0]
+                layout = template.layout(talk(asked, said), last=False)[0]
                 found.append((layout.text, layout.turns_K3.tolist(), layout.starts_S.tolist()))
             except VerificationError as error:
                 found.append(error.reason)

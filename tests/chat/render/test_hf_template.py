@@ -311,7 +311,7 @@ def test_texts_that_run_together_into_a_special_token_are_refused(make: Make) ->
     assert trained(renderer) == [["first reply<|end|>", "second reply<|end|>"]]
     run_together = Conversation((message("user", "|user|>"), message("assistant", "reply")))
     assert trained(renderer, run_together) == "verification failed"
-    # Generation is given the "<" alone, and goes on from there: so is this taught; but no further turn can follow.
+    # Generation is given the "<" alone, and resumes from there: so is this taught; but no further turn can follow.
     opening = (message("user", "ask"), message("assistant", "|user|> reply"))
     assert trained(renderer, Conversation(opening)) == [["|user|> reply<|end|>"]]
     assert trained(renderer, Conversation((*opening, *opening))) == "verification failed"

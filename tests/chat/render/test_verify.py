@@ -36,7 +36,7 @@ TALK = Conversation(
 
 
 def verified(renderer: HFRenderer, conversation: Conversation) -> tuple[Rendered, Layout, Encoded]:
-    layout = renderer.template.lay_out(conversation, last=False)[0]
+    layout = renderer.template.layout(conversation, last=False)[0]
     (encoded,) = renderer.encoder.encode([layout.text])
     ((one,),) = renderer.render_rows([conversation])
     assert one.ids.tolist() == encoded.ids.tolist()
@@ -121,8 +121,8 @@ def conversation(exchanges: list[tuple[str, str]]) -> Conversation:
 def test_a_mistake_in_one_of_many_is_caught(make: Make) -> None:
     renderer = make(CHATML, eos="<|im_end|>", kind="bytes")
     rows = [conversation([("ask é", "word")]), conversation([("b", "語 z")]), conversation([("a", "b"), ("c", "d")])]
-    layout = concatenate([renderer.template.lay_out(row, last=False)[0] for row in rows])
-    encoded = renderer.encoder.encode_concatenated([renderer.template.lay_out(row, last=False)[0].text for row in rows])
+    layout = concatenate([renderer.template.layout(row, last=False)[0] for row in rows])
+    encoded = renderer.encoder.encode_concatenated([renderer.template.layout(row, last=False)[0].text for row in rows])
     assert encoded is not None
     alone = [one for made in renderer.render_rows(rows) if isinstance(made, list) for one in made]
     whole = Rendered(*(np.concatenate([getattr(one, name) for one in alone]) for name in ("ids", "weights", "roles")))

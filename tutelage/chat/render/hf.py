@@ -142,7 +142,7 @@ class HFRenderer:
             return self._per_turn(row, conversation)
 
     def _job(self, row: int, conversation: Conversation, last: bool) -> _Job:
-        layout, cached = self.template.lay_out(conversation, last)
+        layout, cached = self.template.layout(conversation, last)
         return _Job(row, conversation, layout, last, cached)
 
     def _per_turn(self, row: int, conversation: Conversation) -> list[_Job]:
@@ -242,7 +242,7 @@ class HFRenderer:
         for conversation in conversations:
             try:
                 check(conversation)
-                layouts.append(self.template.lay_out_prompt(conversation))
+                layouts.append(self.template.prompt_layout(conversation))
             except ValueError as error:
                 raise with_name(error, conversation) from error
         rows = self.encoder.encode([layout.text for layout in layouts])

@@ -115,7 +115,7 @@ class HFTemplate:
 
     # Layouts
 
-    def lay_out(self, conversation: Conversation, last: bool) -> tuple[Layout, bool]:
+    def layout(self, conversation: Conversation, last: bool) -> tuple[Layout, bool]:
         """The text of a conversation with its answers trained, or only its last one; and whether the cache was hit.
 
         Raises:
@@ -143,7 +143,7 @@ class HFTemplate:
                 raise _prompt_mismatch(turn.message, last, text)
         return text, starts
 
-    def lay_out_prompt(self, conversation: Conversation) -> Layout:
+    def prompt_layout(self, conversation: Conversation) -> Layout:
         """What generation continues from. Nothing in it is trained."""
         self._check_texts(conversation)
         text, _ = self._text(conversation, prompt=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import EXAMPLE_CLUSTERS, EXAMPLE_MEMBERS, Columns, Corpus
-from tutelage.corpus.repeats import groups, let_go
+from tutelage.corpus.repeats import groups, madvise_dontneed
 
 # "first": keep the first copy, in input order. "none": drop every copy of a duplicated text.
 Keep = Literal["first", "none"]
@@ -37,8 +37,8 @@ def write_decisions(corpus: Corpus, labels: np.ndarray, like: str) -> dict[str, 
         here = slice(start, start + len(cluster))
         cluster[:] = np.where(sizes[labels[here]] > 1, labels[here], -1)
         copies[:] = np.where(sizes[here] > 1, sizes[here], 0)
-        let_go(cluster)
-        let_go(copies)
+        madvise_dontneed(cluster)
+        madvise_dontneed(copies)
         start = here.stop
     first = np.flatnonzero(sizes > 1)
     largest = first[np.argsort(-sizes[first], kind="stable")[:EXAMPLE_CLUSTERS]]

@@ -12,7 +12,7 @@ from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep
 from tutelage.corpus.dedup.clusters import Keep, cut_repeated
 from tutelage.corpus.dedup.whole import hashes
-from tutelage.corpus.repeats import seen_before
+from tutelage.corpus.repeats import bloom_seen
 
 _BREAKS = {"line": "\n", "paragraph": "\n\n"}
 _DIGITS, _NOT_WORD = re.compile(r"\d"), re.compile(r"[^\w\s]|_")
@@ -60,7 +60,7 @@ def dedup_lines(settings: LinesSettings) -> GlobalStep:
     def decide(corpus: Corpus) -> dict[str, Any]:
         keys, cut = corpus.columns["key"], corpus.decisions("cut", "key", np.bool_)
         if settings.method == "bloom":
-            for shard, seen in zip(cut, seen_before(keys, settings.false_positives, corpus.memory), strict=True):
+            for shard, seen in zip(cut, bloom_seen(keys, settings.false_positives, corpus.memory), strict=True):
                 shard[:] = seen
             return {"lines": sum(map(len, keys)), "lines_cut": sum(int(shard.sum()) for shard in cut)}
         return cut_repeated(corpus, cut, settings.keep, "lines")

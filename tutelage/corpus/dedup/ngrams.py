@@ -12,7 +12,7 @@ from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep
 from tutelage.corpus.dedup.clusters import cut_repeated
 from tutelage.corpus.minhash import shingles, token_hashes
-from tutelage.corpus.repeats import seen_before
+from tutelage.corpus.repeats import bloom_seen
 
 
 class NgramSettings(Settings, tag="dedup_ngrams", tag_field="kind", frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ def dedup_ngrams(settings: NgramSettings) -> GlobalStep:
         if settings.method == "exact":
             return cut_repeated(corpus, old, "first", "ngrams")
         keys = corpus.columns["key"]
-        for shard, seen in zip(old, seen_before(keys, settings.false_positives, corpus.memory), strict=True):
+        for shard, seen in zip(old, bloom_seen(keys, settings.false_positives, corpus.memory), strict=True):
             shard[:] = seen
         return {"ngrams": sum(map(len, keys)), "ngrams_cut": sum(int(shard.sum()) for shard in old)}
 

@@ -8,7 +8,7 @@ from tutelage.config import Settings
 from tutelage.corpus.batch import DocumentBatch, Step
 from tutelage.corpus.kinds import LAST, TERMINAL, kinds
 from tutelage.corpus.rules.checks import Check, above, below, drop_broken, shares
-from tutelage.corpus.words import LineKind, WordKind, lines_of, words_of
+from tutelage.corpus.words import LineMode, WordKind, lines_of, words_of
 
 
 class FineWebSettings(Settings, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class FineWebSettings(Settings, frozen=True, kw_only=True):
     short_lines: float | None
     newlines: float | None
     words: WordKind
-    line_kind: LineKind
+    line_kind: LineMode
     limits_drop: bool
 
 
@@ -44,7 +44,7 @@ class FineWebPaperSettings(FineWebSettings, tag="fineweb_paper", tag_field="kind
     short_lines: float | None = 0.67
     newlines: float | None = None
     words: WordKind = "spaces"
-    line_kind: LineKind = "trimmed"
+    line_kind: LineMode = "trimmed"
     limits_drop: bool = True
 
 
@@ -57,7 +57,7 @@ class FineWebCodeSettings(FineWebSettings, tag="fineweb_code", tag_field="kind",
     short_lines: float | None = 0.67
     newlines: float | None = 0.3
     words: WordKind = "tokens"
-    line_kind: LineKind = "raw"
+    line_kind: LineMode = "raw"
     limits_drop: bool = False
 
 

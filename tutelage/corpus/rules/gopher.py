@@ -11,7 +11,7 @@ from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
 from tutelage.corpus.rules.checks import above, below, drop_broken, shares
 from tutelage.corpus.words import (
-    LineKind,
+    LineMode,
     Lines,
     WordKind,
     Words,
@@ -115,7 +115,7 @@ class GopherRepetitionSettings(Settings, tag="gopher_repetition", tag_field="kin
     """
 
     words: WordKind = "spaces"
-    line_kind: LineKind = "trimmed"
+    line_kind: LineMode = "trimmed"
     counting: Counting = "all_copies"
     lines: float | None = 0.3
     paragraphs: float | None = 0.3
