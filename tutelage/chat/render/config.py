@@ -7,10 +7,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from tutelage.files import read_json, write_json, write_text
 
 TEMPLATE, TOKENIZER_CONFIG, GENERATION_CONFIG = "chat_template.jinja", "tokenizer_config.json", "generation_config.json"
+CHAT_SETTINGS = "chat_settings.json"
 _SPECIAL_TOKENS_MAP = "special_tokens_map.json"
+
+
+# What a template is given by us, and no setting can be.
+_RESERVED = ("messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now")
+
+
+def template_settings(settings: object) -> str:
+    """Variables for a chat template, such as `{"enable_thinking": false}`, as a JSON object in text with sorted names.
+
+    ValueError where they are no such object, or name what only the renderer gives a template."""
+    if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
+        raise ValueError('template settings are names with values, such as {"enable_thinking": false}')
+    for name in settings:
+        if name in _RESERVED or name.endswith("_token"):
+            raise ValueError(f"'{name}' is no template setting: the renderer gives it to the template")
+    return msgspec.json.encode(settings, order="sorted").decode()
+
+
+class ChatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How conversations were written for training, so that later prompts are written alike: chat_settings.json.
+
+    template_settings: variables of the chat template, as `template_settings` gives them; "" for none.
+    fold_system:       whether a system message opens the first question, for a template that takes none.
+    system:            the system message that all trained conversations share; `chat` opens with it.
+    """
+
+    template_settings: str = ""
+    fold_system: bool = False
+    system: str = ""
 
 
 @dataclass(frozen=True)
@@ -20,11 +52,13 @@ class ChatConfig:
     template:          the Jinja source of its chat template; None where it has none.
     tokenizer_config:  tokenizer_config.json, without the template.
     generation_config: generation_config.json.
+    settings:          how conversations are written for it.
     """
 
     template: str | None = None
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
     generation_config: Mapping[str, Any] = field(default_factory=dict)
+    settings: ChatSettings = field(default_factory=ChatSettings)
 
     def token(self, name: str) -> str:
         """The text of a named special token ("bos_token", "eos_token" ...); "" where there is none."""
@@ -47,7 +81,11 @@ def read_chat_config(folder: Path) -> ChatConfig:
             raise ValueError(f"{path} is not UTF-8 text ({error}); fetch it again") from None
     else:
         template = _default_template(inside, folder / TOKENIZER_CONFIG)
-    return ChatConfig(template, config, _object(folder / GENERATION_CONFIG))
+    try:
+        settings = msgspec.convert(_object(folder / CHAT_SETTINGS), ChatSettings)
+    except msgspec.ValidationError as error:
+        raise ValueError(f"{folder / CHAT_SETTINGS}: {error}; correct or remove it") from None
+    return ChatConfig(template, config, _object(folder / GENERATION_CONFIG), settings)
 
 
 def write_chat_config(folder: Path, config: ChatConfig) -> None:
@@ -58,6 +96,8 @@ def write_chat_config(folder: Path, config: ChatConfig) -> None:
         write_json(folder / TOKENIZER_CONFIG, dict(config.tokenizer_config), sort=False)
     if config.generation_config:
         write_json(folder / GENERATION_CONFIG, dict(config.generation_config), sort=False)
+    if config.settings != ChatSettings():
+        write_json(folder / CHAT_SETTINGS, msgspec.to_builtins(config.settings))
 
 
 def _default_template(value: Any, path: Path) -> str | None:
