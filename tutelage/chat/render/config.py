@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ import msgspec
 from tutelage.files import read_json, write_json, write_text
 
 TEMPLATE, TOKENIZER_CONFIG, GENERATION_CONFIG = "chat_template.jinja", "tokenizer_config.json", "generation_config.json"
-CHAT_SETTINGS = "chat_settings.json"
+CHAT_SETTINGS, OTHER_TEMPLATES = "chat_settings.json", "additional_chat_templates"
 _SPECIAL_TOKENS_MAP = "special_tokens_map.json"
 
 
@@ -53,12 +54,14 @@ class ChatConfig:
     tokenizer_config:  tokenizer_config.json, without the template.
     generation_config: generation_config.json.
     settings:          how conversations are written for it.
+    other_templates:   further templates by name ("tool_use"), which are kept and not used.
     """
 
     template: str | None = None
     tokenizer_config: Mapping[str, Any] = field(default_factory=dict)
     generation_config: Mapping[str, Any] = field(default_factory=dict)
     settings: ChatSettings = field(default_factory=ChatSettings)
+    other_templates: Mapping[str, str] = field(default_factory=dict)
 
     def token(self, name: str) -> str:
         """The text of a named special token ("bos_token", "eos_token" ...); "" where there is none."""
@@ -72,6 +75,7 @@ def read_chat_config(folder: Path) -> ChatConfig:
     config = _object(folder / TOKENIZER_CONFIG)
     config = {**_object(folder / _SPECIAL_TOKENS_MAP), **config}
     inside = config.pop("chat_template", None)
+    named = _named_templates(inside, folder)
     path = folder / TEMPLATE
     template: str | None
     if path.exists():
@@ -80,12 +84,17 @@ def read_chat_config(folder: Path) -> ChatConfig:
         except UnicodeDecodeError as error:
             raise ValueError(f"{path} is not UTF-8 text ({error}); fetch it again") from None
     else:
-        template = _default_template(inside, folder / TOKENIZER_CONFIG)
+        template = inside if isinstance(inside, str) else named.get("default")
+        if named and template is None:
+            raise ValueError(
+                f"{folder / TOKENIZER_CONFIG} has chat templates {', '.join(named)} and none named 'default'"
+            )
     try:
         settings = msgspec.convert(_object(folder / CHAT_SETTINGS), ChatSettings)
     except msgspec.ValidationError as error:
         raise ValueError(f"{folder / CHAT_SETTINGS}: {error}; correct or remove it") from None
-    return ChatConfig(template, config, _object(folder / GENERATION_CONFIG), settings)
+    named.pop("default", None)
+    return ChatConfig(template, config, _object(folder / GENERATION_CONFIG), settings, named)
 
 
 def write_chat_config(folder: Path, config: ChatConfig) -> None:
@@ -96,22 +105,24 @@ def write_chat_config(folder: Path, config: ChatConfig) -> None:
         write_json(folder / TOKENIZER_CONFIG, dict(config.tokenizer_config), sort=False)
     if config.generation_config:
         write_json(folder / GENERATION_CONFIG, dict(config.generation_config), sort=False)
+    for name, template in config.other_templates.items():
+        (folder / OTHER_TEMPLATES).mkdir(exist_ok=True)
+        write_text(folder / OTHER_TEMPLATES / f"{name}.jinja", template)
     if config.settings != ChatSettings():
         write_json(folder / CHAT_SETTINGS, msgspec.to_builtins(config.settings))
 
 
-def _default_template(value: Any, path: Path) -> str | None:
-    """The template of a folder; where it has several by name, the one called "default"."""
-    if isinstance(value, list):
-        templates = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}
-        value = templates.get("default")
-        if value is None:
-            raise ValueError(
-                f"{path} holds chat templates called {', '.join(map(str, templates))} and none called 'default'"
-            )
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"{path}: 'chat_template' is not a text")
-    return value
+def _named_templates(inside: Any, folder: Path) -> dict[str, str]:
+    """The templates of a folder that have names: a list in tokenizer_config.json, or files of a folder."""
+    if inside is not None and not isinstance(inside, str | list):
+        raise ValueError(f"{folder / TOKENIZER_CONFIG}: 'chat_template' is not a text")
+    listed = inside if isinstance(inside, list) else []
+    named = {str(entry.get("name")): str(entry.get("template")) for entry in listed if isinstance(entry, dict)}
+    for name in named:
+        if not re.fullmatch(r"[\w-]+", name):  # it becomes the name of a file
+            raise ValueError(f"{folder / TOKENIZER_CONFIG}: a chat template is named {name!r}; use letters and digits")
+    files = sorted((folder / OTHER_TEMPLATES).glob("*.jinja"))
+    return named | {path.stem: path.read_text(encoding="utf-8") for path in files}
 
 
 def _object(path: Path) -> dict[str, Any]:
