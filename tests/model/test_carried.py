@@ -97,7 +97,7 @@ def test_further_templates_and_settings_are_kept(tmp_path: Path) -> None:
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": named}))
     config = read_chat_config(tmp_path)
     assert (config.template, config.other_templates) == ("A", {"tool_use": "B"})
-    settings = ChatSettings(template_settings='{"enable_thinking":false}', system="Be brief.")
+    settings = ChatSettings(template_settings={"enable_thinking": False}, system="Be brief.")
     (tmp_path / "out").mkdir()
     write_chat_config(
         tmp_path / "out", ChatConfig(config.template, settings=settings, other_templates={"tool_use": "B"})

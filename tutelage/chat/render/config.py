@@ -18,7 +18,7 @@ _SPECIAL_TOKENS_MAP = "special_tokens_map.json"
 
 
 # What a template is given by us, and no setting can be.
-_RESERVED = ("messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now")
+RESERVED = ("messages", "tools", "documents", "add_generation_prompt", "raise_exception", "strftime_now")
 
 
 def template_settings(settings: object) -> str:
@@ -28,7 +28,7 @@ def template_settings(settings: object) -> str:
     if not isinstance(settings, Mapping) or not all(isinstance(name, str) for name in settings):
         raise ValueError('template settings are names with values, such as {"enable_thinking": false}')
     for name in settings:
-        if name in _RESERVED or name.endswith("_token"):
+        if name in RESERVED or name.endswith("_token"):
             raise ValueError(f"'{name}' is no template setting: the renderer gives it to the template")
     return msgspec.json.encode(settings, order="sorted").decode()
 
@@ -36,12 +36,12 @@ def template_settings(settings: object) -> str:
 class ChatSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How conversations were written for training, so that later prompts are written alike: chat_settings.json.
 
-    template_settings: variables of the chat template, as `template_settings` gives them; "" for none.
+    template_settings: variables of the chat template.
     fold_system:       whether a system message opens the first question, for a template that takes none.
     system:            the system message that all trained conversations share; `chat` opens with it.
     """
 
-    template_settings: str = ""
+    template_settings: dict[str, Any] = {}
     fold_system: bool = False
     system: str = ""
 

@@ -121,8 +121,7 @@ def _refuse(message: str) -> str:
 
 def all_settings(config: ChatConfig, conversation: Conversation) -> dict[str, Any]:
     """The variables of the template: those of the model, and over them those of the conversation."""
-    written = (config.settings.template_settings, conversation.template_settings)
-    return {name: value for text in written if text for name, value in json.loads(text).items()}
+    return {**config.settings.template_settings, **json.loads(conversation.template_settings or "{}")}
 
 
 class MessageLayout(NamedTuple):
