@@ -74,7 +74,8 @@ def _run_on_ray(workers: int, stop: Callable[[], bool], started: ExitStack, jobs
     concurrency = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
     attempt = ray.remote(num_cpus=1, max_retries=_MAX_ATTEMPTS - 1)(_attempt)
-    waiting, running = deque(jobs), {}
+    waiting = deque(jobs)
+    running: dict[Any, Job] = {}
     try:
         while True:
             while waiting and len(running) < concurrency and not stop():
