@@ -47,7 +47,7 @@ def parallel_map(
 
     Raises:
         whatever the function raises in a worker.
-        ValueError: a worker has died.
+        WorkerDied: a worker has died.
     """
     if workers == 1:
         for job in jobs:
@@ -55,31 +55,24 @@ def parallel_map(
                 return
             yield job, function(job)
         return
-    processes = [_start(inherited) for _ in range(workers - in_order)]
-    free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+    processes = [Worker(function, inherited) for _ in range(workers - in_order)]
+    free: SimpleQueue[Worker] = SimpleQueue()
+    for process in processes:
+        free.put(process)
 
     def work(job: Job) -> Result:
         worker = free.get()
         try:
-            return _run(worker, job)
+            return worker.run(job)
         finally:
             free.put(worker)
 
     threads, complete = ThreadPoolExecutor(len(processes)), False
 
-    def initialise(worker: subprocess.Popen[bytes], message: bytes) -> None:
-        try:
-            _send(worker, message)
-        finally:
-            free.put(worker)  # the first job reports a worker that has died
-
     def submit(job: Job) -> Future[Result]:
         return threads.submit(work, job)
 
     try:
-        message = _pickled(sys.path) + _pickled(function)
-        for process in processes:  # in threads: a process reads only once it has started
-            threads.submit(initialise, process, message)
         if in_order:
             yield from _in_order(function, jobs, stop, submit, 2 * len(processes))
         else:
@@ -91,7 +84,52 @@ def parallel_map(
                 process.kill()
         threads.shutdown(wait=True, cancel_futures=True)
         for process in processes:
-            process.communicate()
+            process.close()
+
+
+class WorkerDied(ValueError):
+    """A worker process has died. `status` is its exit status, minus the number of the signal that killed it."""
+
+    status: int | None = None
+
+
+class Worker:
+    """A process with a copy of a function. One thread at a time may use it."""
+
+    def __init__(self, function: Callable[[Any], Any], inherited: Sequence[int] = ()) -> None:
+        # One process a core: threads of libraries would only compete with each other.
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+        environment = {**os.environ, **threads, "TOKENIZERS_PARALLELISM": "false"}
+        command = [sys.executable, "-c", _START]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, pass_fds=inherited
+        )
+        self._unsent = _pickled(sys.path) + _pickled(function)  # sent with the first job, as a process starts slowly
+        self.pid = self._process.pid
+
+    def run(self, job: object) -> Any:
+        """The result of a job. Raises what the function raised in the process; WorkerDied."""
+        sink, source = self._process.stdin, self._process.stdout
+        assert sink is not None and source is not None
+        try:
+            sink.write(self._unsent + _pickled(job))
+            sink.flush()
+            self._unsent = b""
+            raised, result = pickle.load(source)
+        except (BrokenPipeError, EOFError, pickle.UnpicklingError) as error:
+            status = self._process.wait()
+            raise worker_died(f"exit status {status}", status) from error
+        if raised:
+            raise result
+        return result
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does. Any thread may call this."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let the process exit by itself, and wait for that."""
+        self._process.communicate(self._unsent)
 
 
 def _as_done(
@@ -139,45 +177,18 @@ def _done(function: Callable[[Job], Result], job: Job) -> Future[Result]:
     return future
 
 
-def _start(inherited: Sequence[int]) -> subprocess.Popen[bytes]:
-    # One process a core: threads of libraries would only compete with each other.
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-    environment = {**os.environ, **threads, "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, "-c", _START]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, pass_fds=inherited)
-
-
 def _pickled(value: object) -> bytes:
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
-def _send(worker: subprocess.Popen[bytes], pickled: bytes) -> None:
-    assert worker.stdin is not None
-    try:
-        worker.stdin.write(pickled)
-        worker.stdin.flush()
-    except BrokenPipeError as error:
-        raise worker_died(f"exit status {worker.wait()}") from error
-
-
-def _run(worker: subprocess.Popen[bytes], job: object) -> Any:
-    assert worker.stdout is not None
-    _send(worker, _pickled(job))
-    try:
-        raised, result = pickle.load(worker.stdout)
-    except (EOFError, pickle.UnpicklingError) as error:
-        raise worker_died(f"exit status {worker.wait()}") from error
-    if raised:
-        raise result
-    return result
-
-
-def worker_died(cause: str) -> ValueError:
+def worker_died(cause: str, status: int | None = None) -> WorkerDied:
     """The error to raise for a dead worker; `cause` is what is known of it."""
-    return ValueError(
+    error = WorkerDied(
         f"a worker process has died ({cause}); it may have run out of memory: "
         "free some, or set fewer workers in the recipe, and rerun"
     )
+    error.status = status
+    return error
 
 
 def serve() -> None:
