@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -25,6 +27,7 @@ Result = TypeVar("Result")
 # The path first, so that a worker imports this copy of the package.
 _START = f"import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from {__name__} import serve; serve()"
 _PARENT_CHECK_SECONDS = 0.5
+_PREPARE_SECONDS = 120  # for a worker with a time limit to start and import
 _MAX_WAITING = 8  # times as many results as jobs in flight may wait for a slow one
 
 
@@ -170,6 +173,71 @@ def _run(worker: subprocess.Popen[bytes], job: object) -> Any:
     if raised:
         raise result
     return result
+
+
+class TimedWorker(Generic[Job, Result]):
+    """A function in a process of its own, which is killed when a call takes more than `seconds`; the next call starts
+    another. Calls of several threads wait for each other; the clock of a call starts when it is its turn.
+
+    prepare: called in each new process, outside the limit, such as an import.
+    """
+
+    def __init__(
+        self, function: Callable[[Job], Result], seconds: float, prepare: Callable[[], object] | None = None
+    ) -> None:
+        self._function, self._seconds = partial(_prepare_or_call, prepare, function), seconds
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, job: Job) -> Result:
+        """Raises TimeoutError, and whatever the function raises."""
+        with self._lock:
+            if self._process is None:
+                self._process = _start(())
+                self._end = weakref.finalize(self, _kill, self._process)
+                self._exchange(_pickled(sys.path) + _pickled(self._function) + _pickled(()), _PREPARE_SECONDS)
+            return self._exchange(_pickled((job,)), self._seconds)
+
+    def _exchange(self, message: bytes, seconds: float) -> Any:
+        process, late, answered = self._process, threading.Event(), False
+        assert process is not None and process.stdout is not None
+
+        def stop() -> None:
+            late.set()
+            process.kill()
+
+        timer = threading.Timer(seconds, stop)
+        timer.start()
+        try:
+            _send(process, message)
+            raised, result = pickle.load(process.stdout)
+            answered = True
+        except (EOFError, pickle.UnpicklingError) as error:
+            if late.is_set():
+                raise TimeoutError(f"more than {seconds:g} seconds") from error
+            raise worker_died(f"exit status {process.wait()}") from error
+        finally:
+            timer.cancel()
+            timer.join()
+            if late.is_set() or not answered:
+                self._end()
+                self._process = None
+        if raised:
+            raise result
+        return result
+
+
+def _prepare_or_call(
+    prepare: Callable[[], object] | None, function: Callable[[Job], Result], jobs: tuple[Job, ...]
+) -> Any:
+    if jobs:
+        return function(jobs[0])
+    return None if prepare is None else bool(prepare())
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    process.kill()
+    process.communicate()
 
 
 def worker_died(cause: str) -> ValueError:
