@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from fractions import Fraction
 
 import pytest
@@ -56,6 +57,7 @@ def outcome(answer: str, gold: str | float, strict: bool = False) -> str:
         ("x = 5", 5),
         ("2 + 3 = 5", 5),
         ("5 apples", 5),
+        ("$18/day", 18),
         ("about 5, because 2 and 3 are 5", 5),
     ],
 )
@@ -110,6 +112,13 @@ def test_an_integer_is_right_however_it_is_written(value: int, form: str) -> Non
 @given(st.text(), st.text())
 def test_no_answer_raises(answer: str, more: str) -> None:
     assert outcome(f"{answer}5{more}", 5) in ("right", "wrong", "unparsable", "abstained")
+
+
+@pytest.mark.parametrize("text", ["\n", "1", "1,", "####", "answer is ", "\\boxed{", "\\frac{1}", "A: 5\n", "answer "])
+def test_a_long_answer_takes_no_longer_than_its_length(text: str) -> None:
+    start = time.process_time()
+    numeric("a" + text * (50_000 // len(text)) + "b", 5)
+    assert time.process_time() - start < 2  # quadratic in lines would be many times that
 
 
 # Field failures

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 
 # A base model goes on with the next question of its prompt.
-_NEXT_QUESTION = re.compile(r"\n\s*(?:question|q|problem|human|user)\s*:", re.IGNORECASE)
+_NEXT_QUESTION = re.compile(r"\n[ \t]*(?:question|q|problem|human|user)\s*:", re.IGNORECASE)
 # "#### 72" anywhere, but no heading such as "#### 1. Add"; in the last line "#### anything".
 _HASHES = re.compile(r"(?<!#)####[ \t]*(?:(?!\d+\.\s)([-+$£€]*\.?\d[^\n]*)|([^#\s][^\n]*)\Z)")
 _ANSWER_IS = re.compile(
     r"\banswers?[*_]*(?:\s+(?:is|are|would be|should be)\b[*_]*:?|\s*[:=])[*_]*(?=\s*(\S[^\n]*))", re.IGNORECASE
 )
-_LAST_LINE = re.compile(r"(?:\A|\n)\s*A:[ \t]*(\S[^\n]*)\s*\Z")  # "A: 18"
+_LAST_LINE = re.compile(r"(?:\A|\n)[ \t]*A:[ \t]*(\S[^\n]*)\s*\Z")  # "A: 18"
 _SENTENCE_END = re.compile(r"[.!?][*_]*(?=\s|$)")
 _EDGES = " \t\n.,;:!?\"'“”‘’()[]。，！？"
 

@@ -24,7 +24,9 @@ _NUMBER = re.compile(
     rf"|(?P<number>{_UNSIGNED})(?:\s*/\s*(?P<divisor>{_UNSIGNED})|(?P<exponent>[eE][-+]?\d{{1,2}}(?!\d)))?)\s*(?P<percent>%?)"
 )
 # What makes the number a part of something else: 2\sqrt{3}, 7\pi, 4a - 2, 4:30, 3 + 5, 5 and 6
-_GOES_ON = re.compile(r"\s*(?:\\|[A-Za-z](?![A-Za-z])(?<=\d.)|[-+*/^:×·]\s*[\d(\\a-z]|(?:,|and|or|to)\s*-?\d)")
+_GOES_ON = re.compile(
+    r"\s*(?:\\|[A-Za-z](?![A-Za-z])(?<=\d.)|[-+*/^:×·]\s*(?:[\d(\\]|[a-z](?![a-z]))|(?:,|and|or|to)\s*-?\d)"
+)
 _MAX_DIGITS = 400
 
 
