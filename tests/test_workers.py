@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tutelage.process import cores
-from tutelage.workers import Worker, WorkerDied, parallel_map
+from tutelage.workers import TimedWorker, Worker, WorkerDied, parallel_map
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -129,3 +129,24 @@ def test_workers_end_with_a_parent_that_is_killed() -> None:
 
 def test_there_is_a_core() -> None:
     assert cores() >= 1
+
+
+def test_a_function_with_a_time_limit_goes_on_after_a_call_that_hangs() -> None:
+    worker = TimedWorker(time.sleep, 0.3)
+    with pytest.raises(TimeoutError, match=r"more than 0.3 seconds"):
+        worker(60)
+    assert worker(0) is None
+    with pytest.raises(TypeError):
+        worker("no number")  # type: ignore[arg-type]
+    assert worker(0.01) is None
+
+
+def test_a_process_with_a_time_limit_that_dies_is_reported_and_replaced() -> None:
+    worker = TimedWorker(eval, 5)
+    with pytest.raises(ValueError, match=r"has died \(exit status 3\)"):
+        worker("__import__('os')._exit(3)")
+    first = worker("__import__('os').getpid()")
+    assert running(first)
+    assert worker("__import__('os').getpid()") == first
+    del worker
+    assert not running(first)

@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -25,6 +27,7 @@ Result = TypeVar("Result")
 # The path first, so that a worker imports this copy of the package.
 _START = f"import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from {__name__} import serve; serve()"
 _PARENT_CHECK_SECONDS = 0.5
+_PREPARE_SECONDS = 120  # for a worker with a time limit to start and import
 _MAX_WAITING = 8  # times as many results as jobs in flight may wait for a slow one
 
 
@@ -130,6 +133,71 @@ class Worker:
     def close(self) -> None:
         """Let the process exit by itself, and wait for that."""
         self._process.communicate(self._unsent)
+
+
+class TimedWorker(Generic[Job, Result]):
+    """A function in a process of its own, which is killed when a call takes more than `seconds`; the next call starts
+    another. Calls of several threads wait for each other; the clock of a call starts when it is its turn.
+
+    prepare: called in each new process, outside the limit, such as an import.
+    """
+
+    def __init__(
+        self, function: Callable[[Job], Result], seconds: float, prepare: Callable[[], object] | None = None
+    ) -> None:
+        self._function, self._seconds = partial(_prepare_or_call, prepare, function), seconds
+        self._lock = threading.Lock()
+        self._worker: Worker | None = None
+
+    def __call__(self, job: Job) -> Result:
+        """Raises TimeoutError, WorkerDied, and whatever the function raises."""
+        with self._lock:
+            if self._worker is None:
+                self._worker = Worker(self._function)
+                self._end = weakref.finalize(self, _end, self._worker)
+                self._run((), _PREPARE_SECONDS)
+            return self._run((job,), self._seconds)
+
+    def _run(self, jobs: tuple[Job, ...], seconds: float) -> Any:
+        worker, late = self._worker, threading.Event()
+        assert worker is not None
+
+        def stop() -> None:
+            late.set()
+            worker.kill()
+
+        timer, alive = threading.Timer(seconds, stop), False
+        timer.start()
+        try:
+            result = worker.run(jobs)
+            alive = True
+            return result
+        except WorkerDied as error:
+            if late.is_set():
+                raise TimeoutError(f"more than {seconds:g} seconds") from error
+            raise
+        except Exception:  # the function's own
+            alive = True
+            raise
+        finally:
+            timer.cancel()
+            timer.join()
+            if late.is_set() or not alive:
+                self._end()
+                self._worker = None
+
+
+def _prepare_or_call(
+    prepare: Callable[[], object] | None, function: Callable[[Job], Result], jobs: tuple[Job, ...]
+) -> Any:
+    if jobs:
+        return function(jobs[0])
+    return None if prepare is None else bool(prepare())
+
+
+def _end(worker: Worker) -> None:
+    worker.kill()
+    worker.close()
 
 
 def _as_done(
