@@ -30,11 +30,11 @@ from tutelage.corpus.shards import (
     read_result,
     to_row,
 )
-from tutelage.corpus.text import file_hash
 from tutelage.corpus.working import token_count
 from tutelage.files import atomic_folder, write_json
 from tutelage.progress import status, track
 from tutelage.records import Document
+from tutelage.text.hashing import file_hash
 
 _HASH_RANGE = 1 << 64
 _COUNTED_AT_ONCE = 256  # documents
