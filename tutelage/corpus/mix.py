@@ -32,6 +32,7 @@ from tutelage.corpus.shards import (
 )
 from tutelage.corpus.working import token_count
 from tutelage.files import atomic_folder, write_json
+from tutelage.iteration import batched
 from tutelage.progress import status, track
 from tutelage.records import Document
 from tutelage.text.hashing import file_hash
@@ -254,17 +255,9 @@ def _measure(recipe: Mix) -> Callable[[Iterator[Document]], Iterator[tuple[Docum
     count = token_count(recipe.tokenizer)
 
     def measure(documents: Iterator[Document]) -> Iterator[tuple[Document, int]]:
-        pending: list[Document] = []
-        for document in documents:
-            pending.append(document)
-            if len(pending) == _COUNTED_AT_ONCE:
-                yield from zip(pending, sizes(pending), strict=True)
-                pending = []
-        yield from zip(pending, sizes(pending), strict=True)
-
-    def sizes(documents: list[Document]) -> list[int]:
-        texts = [document.text for document in documents]
-        return [len(text.split()) for text in texts] if count is None else count(texts)
+        for batch in batched(documents, _COUNTED_AT_ONCE):
+            texts = [document.text for document in batch]
+            yield from zip(batch, count(texts) if count else [len(text.split()) for text in texts], strict=True)
 
     return measure
 
