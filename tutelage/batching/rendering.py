@@ -9,7 +9,7 @@ from itertools import chain, islice
 import numpy as np
 
 from tutelage.chat import Rendered, Renderer, TrainOn
-from tutelage.iteration import batched
+from tutelage.io.batches import batches
 from tutelage.process import cores
 from tutelage.records import Conversation
 from tutelage.workers import parallel_map
@@ -37,7 +37,7 @@ def render_all(
     first = list(islice(rows, CHUNKS_FOR_WORKERS * ROWS_AT_ONCE))
     enough = len(first) == CHUNKS_FOR_WORKERS * ROWS_AT_ONCE
     workers = processes or (cores() if enough else 1)
-    some = batched(chain(first, rows), ROWS_AT_ONCE)
+    some = batches(chain(first, rows), ROWS_AT_ONCE)
     if workers == 1:
         for chunk in some:
             yield from zip(chunk, renderer.render_rows(chunk, train_on), strict=True)

@@ -32,7 +32,7 @@ from tutelage.corpus.shards import (
 )
 from tutelage.corpus.working import token_count
 from tutelage.files import atomic_folder, write_json
-from tutelage.iteration import batched
+from tutelage.io.batches import batches
 from tutelage.progress import status, track
 from tutelage.records import Document
 from tutelage.text.hashing import file_hash
@@ -255,7 +255,7 @@ def _measure(recipe: Mix) -> Callable[[Iterator[Document]], Iterator[tuple[Docum
     count = token_count(recipe.tokenizer)
 
     def measure(documents: Iterator[Document]) -> Iterator[tuple[Document, int]]:
-        for batch in batched(documents, _COUNTED_AT_ONCE):
+        for batch in batches(documents, _COUNTED_AT_ONCE):
             texts = [document.text for document in batch]
             yield from zip(batch, count(texts) if count else [len(text.split()) for text in texts], strict=True)
 

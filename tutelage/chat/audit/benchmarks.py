@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tutelage.chat.formats.rows import BrokenRow, data_files, rows
-from tutelage.iteration import batched
 
 _BATCH = 1024
 _MIN_CHARS = 24  # shorter fields are labels, names and choices
@@ -26,7 +26,7 @@ def benchmark_texts(paths: Sequence[Path]) -> tuple[Iterator[list[str]], list[st
 
 
 def _batches(texts: Iterator[tuple[str, str]], places: list[str]) -> Iterator[list[str]]:
-    for batch in batched(texts, _BATCH):
+    while batch := list(islice(texts, _BATCH)):
         places += [place for place, _ in batch]
         yield [text for _, text in batch]
 

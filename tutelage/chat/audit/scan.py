@@ -24,7 +24,7 @@ from tutelage.chat.audit.final_answers import REFUSED, AnswerIndex, final_answer
 from tutelage.chat.audit.scan_result import FEATURES, FileNotes, ScanResult, excerpt
 from tutelage.chat.audit.tokens import TokenCounts
 from tutelage.chat.render.template import part_text
-from tutelage.iteration import batched
+from tutelage.io.batches import batches
 from tutelage.records import Conversation, Message, Text, ToolCall
 from tutelage.text.characters import MARKS
 from tutelage.text.language import HEAD, PURE, SCRIPTS, script_of
@@ -54,7 +54,7 @@ def scan(
     features, users, assistants = [np.empty(0, FEATURES)], [_no_signatures()], [_no_signatures()]
     answers = [np.empty((0, 3), np.int64)]
     row = 0
-    for chunk in batched(conversations, CHUNK):
+    for chunk in batches(conversations, CHUNK):
         texts: list[str] = []
         chunk_features = []
         chunk_answers: list[tuple[int, int, int]] = []
