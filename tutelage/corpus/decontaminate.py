@@ -110,11 +110,11 @@ def decontaminate(settings: CoverSettings) -> Step:
 class _Shared(NamedTuple):
     """The n-grams that one document shares with benchmark items.
 
-    runs:  uint64[R], sorted unique hashes.
-    spans: (begin, end, run, item) of each occurrence: character offsets, index in `runs`, index of the item.
+    grams: uint64[G], sorted unique hashes.
+    spans: (begin, end, gram, item) of each occurrence: character offsets, index in `grams`, index of the item.
     """
 
-    runs: np.ndarray
+    grams: np.ndarray
     spans: list[tuple[int, int, int, int]]
 
 
@@ -127,12 +127,12 @@ def cut_contamination(settings: CutSettings) -> GlobalStep:
         return batch.shared(("shared n-grams", id(index)), lambda texts: _shared(texts, index))
 
     def collect(batch: DocumentBatch) -> Columns:
-        runs = [document.runs for document in shared(batch)]
-        return {"run": np.concatenate([np.empty(0, np.uint64), *runs])}
+        grams = [document.grams for document in shared(batch)]
+        return {"gram": np.concatenate([np.empty(0, np.uint64), *grams])}
 
     def decide(corpus: Corpus) -> dict[str, Any]:
-        often = corpus.decisions("often", "run", np.bool_)
-        for places, begins in group_equal(corpus.columns["run"], corpus.memory):
+        often = corpus.decisions("often", "gram", np.bool_)
+        for places, begins in group_equal(corpus.columns["gram"], corpus.memory):
             documents = group_sizes(places, begins)
             mark(often, places[np.repeat(documents > settings.max_documents, documents)])
         total = sum(int(flags.sum()) for flags in often)
@@ -143,8 +143,8 @@ def cut_contamination(settings: CutSettings) -> GlobalStep:
         dropped: dict[int, tuple[str, str]] = {}
         spared, at = 0, 0
         for place, (document, own) in enumerate(zip(batch.documents, shared(batch), strict=True)):
-            often = decisions["often"][at : at + len(own.runs)]
-            at += len(own.runs)
+            often = decisions["often"][at : at + len(own.grams)]
+            at += len(own.grams)
             spans = [span for span in own.spans if not often[span[2]]]
             spared += len(spans) < len(own.spans)
             left = _left(document.text, spans, settings.margin, settings.shortest) if spans else None
@@ -161,7 +161,7 @@ def cut_contamination(settings: CutSettings) -> GlobalStep:
         batch.split([left for place, left in enumerate(pieces) if place not in dropped], "benchmark passages cut")
 
     def rows(batch: DocumentBatch) -> dict[str, int]:
-        return {"often": sum(len(document.runs) for document in shared(batch))}
+        return {"often": sum(len(document.grams) for document in shared(batch))}
 
     return GlobalStep(collect, decide, rows, apply)
 
@@ -177,9 +177,9 @@ def _shared(texts: list[str], index: ItemIndex) -> list[_Shared]:
     found = []
     for place in range(len(texts)):
         own = order[bounds[place] : bounds[place + 1]]
-        runs, which = np.unique(hits.grams[own], return_inverse=True)
+        grams, which = np.unique(hits.grams[own], return_inverse=True)
         spans = zip(begins[own].tolist(), ends[own].tolist(), which.tolist(), hits.items[own].tolist(), strict=True)
-        found.append(_Shared(runs, sorted(spans)))
+        found.append(_Shared(grams, sorted(spans)))
     return found
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
 from tutelage.corpus.fetch import local_file
-from tutelage.corpus.rules.checks import Check, drop_broken
+from tutelage.corpus.rules.checks import Check, drop_broken, shares
 from tutelage.text.language import Identify, identifier
 
 _CHUNK = 300  # characters; about the least from which a language can be identified with some certainty
@@ -59,9 +59,9 @@ def language(settings: LanguageSettings) -> Step:
         unsure = found.confidences < settings.confidence
         checks = [Check("low language confidence", unsure, found.confidences)]
         if settings.share is not None:
-            shares = language_shares(texts, found.languages, identify)
-            fields["language_share"] = shares.round(4).tolist()
-            checks.append(Check("mixed languages", shares < settings.share, shares))
+            portions = language_shares(texts, found.languages, identify)
+            fields["language_share"] = portions.round(4).tolist()
+            checks.append(Check("mixed languages", portions < settings.share, portions))
         batch.add_metadata(fields)
         if settings.keep is not None:
             other = [place for place, code in enumerate(found.languages) if code not in settings.keep]
@@ -81,7 +81,7 @@ def language_shares(texts: Sequence[str], languages: Sequence[str], identify: Id
     for (place, piece), code in zip(pieces, found, strict=True):
         whole[place] += len(piece)
         same[place] += len(piece) * (code == languages[place])
-    return np.divide(same, whole, out=np.zeros(len(texts)), where=whole > 0)
+    return shares(same, whole)
 
 
 def chunks(text: str) -> list[str]:

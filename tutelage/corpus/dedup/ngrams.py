@@ -11,9 +11,10 @@ from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import GlobalStep
 from tutelage.corpus.dedup.units import dedup_units
+from tutelage.corpus.rules.checks import shares
 from tutelage.text.characters import MARKS
 from tutelage.text.ngrams import ngrams
-from tutelage.text.words import hash_words
+from tutelage.text.words import hash_words, range_sums
 
 
 class NgramSettings(Settings, tag="dedup_ngrams", tag_field="kind", frozen=True, kw_only=True):
@@ -72,9 +73,9 @@ def dedup_ngrams(settings: NgramSettings) -> GlobalStep:
     def apply(batch: DocumentBatch, repeated: np.ndarray) -> None:
         found = read(batch)
         old, all_ = (_sums(flags, found.grams) for flags in (repeated, found.keys != 0))
-        of_document = _shares(*(_sums(counts, found.paragraphs) for counts in (old, all_)))
+        of_document = shares(*(_sums(counts, found.paragraphs) for counts in (old, all_)))
         gone = of_document >= settings.share if settings.of != "paragraphs" else np.zeros(len(batch), bool)
-        cut = _shares(old, all_) >= settings.share if settings.of != "documents" else np.zeros(len(all_), bool)
+        cut = shares(old, all_) >= settings.share if settings.of != "documents" else np.zeros(len(all_), bool)
         texts: list[str | None] = [None] * len(batch)
         for place in np.flatnonzero((_sums(cut, found.paragraphs) > 0) & ~gone).tolist():
             flags = cut[found.paragraphs[place] : found.paragraphs[place + 1]].tolist()
@@ -94,10 +95,4 @@ def dedup_ngrams(settings: NgramSettings) -> GlobalStep:
 
 
 def _sums(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """The sum over each range values[bounds[i]:bounds[i+1]], int64."""
-    sums = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
-    return sums[bounds[1:]] - sums[bounds[:-1]]
-
-
-def _shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
-    return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)
+    return range_sums(values, bounds[:-1], bounds[1:])
