@@ -8,7 +8,9 @@ from pathlib import Path
 import tutelage
 
 CHECKOUT = Path(tutelage.__file__).parents[1]
-CORE = {"torch", "tokenizers", "safetensors", "msgspec", "numpy", "jinja2", "pyarrow", "rich", "click", "httpx2"}
+CORE = {
+    "torch", "tokenizers", "safetensors", "msgspec", "numpy", "jinja2", "pyarrow", "numba", "rich", "click", "httpx2",
+}  # fmt: skip
 # Packages that report on their users, and what a file needs to send anything anywhere.
 TELEMETRY = {
     "posthog", "sentry_sdk", "segment", "analytics", "mixpanel", "scarf", "amplitude", "opentelemetry", "telemetry",

@@ -10,7 +10,7 @@ from functools import cache
 from html import unescape
 from typing import Any, NamedTuple
 
-from tutelage.corpus.extras import load
+from tutelage.extras import load
 
 _CREATIVE = re.compile(r"creativecommons\.org/(licen[sc]es|publicdomain)/([a-z+-]{2,12})(?:/(\d\.\d))?", re.IGNORECASE)
 # A page declares its licence in a link with rel=license, or in a data field. Attributes come in any order.

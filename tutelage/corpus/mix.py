@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import replace
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -32,11 +32,12 @@ from tutelage.corpus.shards import (
     read_result,
     to_row,
 )
-from tutelage.corpus.text import file_hash
 from tutelage.corpus.working import token_count
 from tutelage.files import atomic_folder, write_json
+from tutelage.io.batches import batches
 from tutelage.progress import status, track
 from tutelage.records import Document
+from tutelage.text.hashing import file_hash
 
 _HASH_RANGE = 1 << 64
 _COUNTED_AT_ONCE = 256  # documents
@@ -251,8 +252,7 @@ def drawn(
 
 def _sized(files: list[Path], count: TokenCount | None) -> Iterator[tuple[Document, int]]:
     """The documents of files, each with its tokens if `count` is given, else its words."""
-    documents = chain.from_iterable(map(read_documents, files))
-    while pending := list(islice(documents, _COUNTED_AT_ONCE)):
+    for pending in batches(chain.from_iterable(map(read_documents, files)), _COUNTED_AT_ONCE):
         texts = [document.text for document in pending]
         yield from zip(pending, count(texts) if count else [len(text.split()) for text in texts], strict=True)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from tutelage.corpus.extras import load
+from tutelage.extras import load
 
 MAX_BYTES = 500 << 10  # RFC 9309: a crawler must parse at least this much, and may ignore the rest
 
