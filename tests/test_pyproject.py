@@ -8,13 +8,15 @@ from pathlib import Path
 import tutelage
 
 CHECKOUT = Path(tutelage.__file__).parents[1]
-CORE = {"torch", "tokenizers", "safetensors", "msgspec", "numpy", "jinja2", "pyarrow", "rich", "click"}
+CORE = {
+    "torch", "tokenizers", "safetensors", "msgspec", "numpy", "jinja2", "pyarrow", "numba", "rich", "click", "httpx2",
+}  # fmt: skip
 # Packages that report on their users, and what a file needs to send anything anywhere.
 TELEMETRY = {
     "posthog", "sentry_sdk", "segment", "analytics", "mixpanel", "scarf", "amplitude", "opentelemetry", "telemetry",
     "google_analytics", "datadog", "newrelic",
 }  # fmt: skip
-NETWORK = {"urllib", "http", "socket", "requests", "httpx", "aiohttp", "urllib3", "huggingface_hub"}
+NETWORK = {"urllib", "http", "socket", "requests", "httpx", "httpx2", "aiohttp", "urllib3", "huggingface_hub"}
 
 
 def project() -> dict[str, list[str]]:

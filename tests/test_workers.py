@@ -6,11 +6,12 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from tutelage.process import cores
-from tutelage.workers import parallel_map
+from tutelage.workers import TimedWorker, Worker, WorkerDied, parallel_map
 
 
 @pytest.mark.parametrize("workers", [1, 3])
@@ -45,6 +46,63 @@ def test_a_dead_worker_is_reported_at_once() -> None:
         list(parallel_map(os._exit, [3], 2))
 
 
+def test_a_descriptor_is_inherited_under_its_number() -> None:
+    read, write = os.pipe()
+    try:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            list(parallel_map(os.fstat, [write], 2))
+        (job, found), *_ = parallel_map(os.fstat, [write], 2, inherited=(write,))
+        assert (job, found.st_ino) == (write, os.fstat(write).st_ino)
+    finally:
+        os.close(read)
+        os.close(write)
+
+
+def test_the_main_module_is_not_imported(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"  # without `if __name__ == "__main__"`
+    script.write_text(
+        "print('main')\n"
+        "import math\n"
+        "from tutelage.workers import parallel_map\n"
+        "print(sorted(r for _, r in parallel_map(math.factorial, [3, 4], 2)))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, str(script)], env=environment, capture_output=True, text=True)
+    assert done.stdout == "main\n[6, 24]\n", done.stderr
+
+
+def test_ctrl_c_ends_all_at_once_with_one_traceback() -> None:
+    job = "__import__('sys').stderr.write('begun' + chr(10)) and __import__('time').sleep(60)"
+    code = f"from tutelage.workers import parallel_map; list(parallel_map(eval, [{job!r}] * 2, 2))"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as parent:
+        assert parent.stderr is not None
+        assert [parent.stderr.readline() for _ in range(2)] == ["begun\n"] * 2
+        began = time.monotonic()
+        os.killpg(parent.pid, signal.SIGINT)  # as a terminal does
+        rest = parent.stderr.read()  # until the last process that holds it has ended
+    assert time.monotonic() - began < 20
+    assert rest.count("Traceback") == 1 and rest.endswith("KeyboardInterrupt\n")
+
+
+def test_a_worker_that_failed_does_the_next_job() -> None:
+    worker = Worker(math.factorial)
+    try:
+        with pytest.raises(ValueError, match="factorial"):
+            worker.run(-1)
+        assert worker.run(4) == 24
+    finally:
+        worker.close()
+
+
+def test_a_worker_says_how_it_died() -> None:
+    worker = Worker(signal.raise_signal)
+    with pytest.raises(WorkerDied, match="exit status -9") as error:
+        worker.run(signal.SIGKILL)
+    worker.close()
+    assert error.value.status == -signal.SIGKILL
+
+
 def running(process: int) -> bool:
     try:
         os.kill(process, 0)
@@ -71,3 +129,24 @@ def test_workers_end_with_a_parent_that_is_killed() -> None:
 
 def test_there_is_a_core() -> None:
     assert cores() >= 1
+
+
+def test_a_function_with_a_time_limit_goes_on_after_a_call_that_hangs() -> None:
+    worker = TimedWorker(time.sleep, 0.3)
+    with pytest.raises(TimeoutError, match=r"more than 0.3 seconds"):
+        worker(60)
+    assert worker(0) is None
+    with pytest.raises(TypeError):
+        worker("no number")  # type: ignore[arg-type]
+    assert worker(0.01) is None
+
+
+def test_a_process_with_a_time_limit_that_dies_is_reported_and_replaced() -> None:
+    worker = TimedWorker(eval, 5)
+    with pytest.raises(ValueError, match=r"has died \(exit status 3\)"):
+        worker("__import__('os')._exit(3)")
+    first = worker("__import__('os').getpid()")
+    assert running(first)
+    assert worker("__import__('os').getpid()") == first
+    del worker
+    assert not running(first)

@@ -13,11 +13,13 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -25,6 +27,7 @@ Result = TypeVar("Result")
 # The path first, so that a worker imports this copy of the package.
 _START = f"import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from {__name__} import serve; serve()"
 _PARENT_CHECK_SECONDS = 0.5
+_PREPARE_SECONDS = 120  # for a worker with a time limit to start and import
 _MAX_WAITING = 8  # times as many results as jobs in flight may wait for a slow one
 
 
@@ -47,7 +50,7 @@ def parallel_map(
 
     Raises:
         whatever the function raises in a worker.
-        ValueError: a worker has died.
+        WorkerDied: a worker has died.
     """
     if workers == 1:
         for job in jobs:
@@ -55,31 +58,24 @@ def parallel_map(
                 return
             yield job, function(job)
         return
-    processes = [_start(inherited) for _ in range(workers - in_order)]
-    free: SimpleQueue[subprocess.Popen[bytes]] = SimpleQueue()
+    processes = [Worker(function, inherited) for _ in range(workers - in_order)]
+    free: SimpleQueue[Worker] = SimpleQueue()
+    for process in processes:
+        free.put(process)
 
     def work(job: Job) -> Result:
         worker = free.get()
         try:
-            return _run(worker, job)
+            return worker.run(job)
         finally:
             free.put(worker)
 
     threads, complete = ThreadPoolExecutor(len(processes)), False
 
-    def initialise(worker: subprocess.Popen[bytes], message: bytes) -> None:
-        try:
-            _send(worker, message)
-        finally:
-            free.put(worker)  # the first job reports a worker that has died
-
     def submit(job: Job) -> Future[Result]:
         return threads.submit(work, job)
 
     try:
-        message = _pickled(sys.path) + _pickled(function)
-        for process in processes:  # in threads: a process reads only once it has started
-            threads.submit(initialise, process, message)
         if in_order:
             yield from _in_order(function, jobs, stop, submit, 2 * len(processes))
         else:
@@ -91,7 +87,117 @@ def parallel_map(
                 process.kill()
         threads.shutdown(wait=True, cancel_futures=True)
         for process in processes:
-            process.communicate()
+            process.close()
+
+
+class WorkerDied(ValueError):
+    """A worker process has died. `status` is its exit status, minus the number of the signal that killed it."""
+
+    status: int | None = None
+
+
+class Worker:
+    """A process with a copy of a function. One thread at a time may use it."""
+
+    def __init__(self, function: Callable[[Any], Any], inherited: Sequence[int] = ()) -> None:
+        # One process a core: threads of libraries would only compete with each other.
+        threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+        environment = {**os.environ, **threads, "TOKENIZERS_PARALLELISM": "false"}
+        command = [sys.executable, "-c", _START]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, pass_fds=inherited
+        )
+        self._unsent = _pickled(sys.path) + _pickled(function)  # sent with the first job, as a process starts slowly
+        self.pid = self._process.pid
+
+    def run(self, job: object) -> Any:
+        """The result of a job. Raises what the function raised in the process; WorkerDied."""
+        sink, source = self._process.stdin, self._process.stdout
+        assert sink is not None and source is not None
+        try:
+            sink.write(self._unsent + _pickled(job))
+            sink.flush()
+            self._unsent = b""
+            raised, result = pickle.load(source)
+        except (BrokenPipeError, EOFError, pickle.UnpicklingError) as error:
+            status = self._process.wait()
+            raise worker_died(f"exit status {status}", status) from error
+        if raised:
+            raise result
+        return result
+
+    def kill(self) -> None:
+        """End the process at once, whatever it does. Any thread may call this."""
+        self._process.kill()
+
+    def close(self) -> None:
+        """Let the process exit by itself, and wait for that."""
+        self._process.communicate(self._unsent)
+
+
+class TimedWorker(Generic[Job, Result]):
+    """A function in a process of its own, which is killed when a call takes more than `seconds`; the next call starts
+    another. Calls of several threads wait for each other; the clock of a call starts when it is its turn.
+
+    prepare: called in each new process, outside the limit, such as an import.
+    """
+
+    def __init__(
+        self, function: Callable[[Job], Result], seconds: float, prepare: Callable[[], object] | None = None
+    ) -> None:
+        self._function, self._seconds = partial(_prepare_or_call, prepare, function), seconds
+        self._lock = threading.Lock()
+        self._worker: Worker | None = None
+
+    def __call__(self, job: Job) -> Result:
+        """Raises TimeoutError, WorkerDied, and whatever the function raises."""
+        with self._lock:
+            if self._worker is None:
+                self._worker = Worker(self._function)
+                self._end = weakref.finalize(self, _end, self._worker)
+                self._run((), _PREPARE_SECONDS)
+            return self._run((job,), self._seconds)
+
+    def _run(self, jobs: tuple[Job, ...], seconds: float) -> Any:
+        worker, late = self._worker, threading.Event()
+        assert worker is not None
+
+        def stop() -> None:
+            late.set()
+            worker.kill()
+
+        timer, alive = threading.Timer(seconds, stop), False
+        timer.start()
+        try:
+            result = worker.run(jobs)
+            alive = True
+            return result
+        except WorkerDied as error:
+            if late.is_set():
+                raise TimeoutError(f"more than {seconds:g} seconds") from error
+            raise
+        except Exception:  # the function's own
+            alive = True
+            raise
+        finally:
+            timer.cancel()
+            timer.join()
+            if late.is_set() or not alive:
+                self._end()
+                self._worker = None
+
+
+def _prepare_or_call(
+    prepare: Callable[[], object] | None, function: Callable[[Job], Result], jobs: tuple[Job, ...]
+) -> Any:
+    if jobs:
+        return function(jobs[0])
+    return None if prepare is None else bool(prepare())
+
+
+def _end(worker: Worker) -> None:
+    worker.kill()
+    worker.close()
 
 
 def _as_done(
@@ -139,45 +245,18 @@ def _done(function: Callable[[Job], Result], job: Job) -> Future[Result]:
     return future
 
 
-def _start(inherited: Sequence[int]) -> subprocess.Popen[bytes]:
-    # One process a core: threads of libraries would only compete with each other.
-    threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
-    environment = {**os.environ, **threads, "TOKENIZERS_PARALLELISM": "false"}
-    command = [sys.executable, "-c", _START]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, pass_fds=inherited)
-
-
 def _pickled(value: object) -> bytes:
     return pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
 
 
-def _send(worker: subprocess.Popen[bytes], pickled: bytes) -> None:
-    assert worker.stdin is not None
-    try:
-        worker.stdin.write(pickled)
-        worker.stdin.flush()
-    except BrokenPipeError as error:
-        raise worker_died(f"exit status {worker.wait()}") from error
-
-
-def _run(worker: subprocess.Popen[bytes], job: object) -> Any:
-    assert worker.stdout is not None
-    _send(worker, _pickled(job))
-    try:
-        raised, result = pickle.load(worker.stdout)
-    except (EOFError, pickle.UnpicklingError) as error:
-        raise worker_died(f"exit status {worker.wait()}") from error
-    if raised:
-        raise result
-    return result
-
-
-def worker_died(cause: str) -> ValueError:
+def worker_died(cause: str, status: int | None = None) -> WorkerDied:
     """The error to raise for a dead worker; `cause` is what is known of it."""
-    return ValueError(
+    error = WorkerDied(
         f"a worker process has died ({cause}); it may have run out of memory: "
         "free some, or set fewer workers in the recipe, and rerun"
     )
+    error.status = status
+    return error
 
 
 def serve() -> None:

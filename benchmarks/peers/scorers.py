@@ -30,7 +30,7 @@ from tutelage.corpus.quality.dsir import PLACES, log_ratios, ngram_places
 from tutelage.corpus.quality.ngrams import load_ngrams
 from tutelage.corpus.quality.perplexity import learn_perplexity, perplexities
 from tutelage.corpus.quality.rubric import judged_part
-from tutelage.corpus.words import encode, plain_tokens
+from tutelage.text.words import hash_words
 from tutelage.tokenizer import load
 
 FOLDS = 5
@@ -70,11 +70,9 @@ def by_perplexity(reference: list[str], texts: list[str]) -> np.ndarray:
 
 def by_dsir(target_texts: list[str], raw: list[str], texts: list[str]) -> np.ndarray:
     """DSIR's log importance weights."""
-    target, corpus = (
-        np.bincount(ngram_places(plain_tokens(encode(part)))[0], minlength=PLACES) for part in (target_texts, raw)
-    )
+    target, corpus = (np.bincount(ngram_places(hash_words(part))[0], minlength=PLACES) for part in (target_texts, raw))
     ratios = log_ratios(target, corpus)
-    return np.array([ratios[ngram_places(plain_tokens(encode([text])))[0]].sum() for text in texts])
+    return np.array([ratios[ngram_places(hash_words([text]))[0]].sum() for text in texts])
 
 
 def format_figure(figure: Figure | None) -> str:

@@ -72,6 +72,31 @@ def test_a_request_has_a_time_limit_whatever_the_endpoint_does(endpoint: Any, fa
         assert client.ask(question("b")) == Failure("timeout", "no reply within 0.3 s")
 
 
+def test_the_size_of_a_reply_is_bounded(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tutelage.client.http.MAX_REPLY", 10_000)
+    endpoint.answer = lambda body: "x" * 20_000
+    with Client(settings(endpoint, attempts=1)) as client:
+        assert client.ask(question("a")) == Failure("reply too large", "more than 10,000 bytes")
+
+
+def test_a_redirect_is_not_followed_with_the_key(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    elsewhere = f"http://localhost:{endpoint.port}/v1"
+    endpoint.faults = [{"status": 302, "Location": elsewhere}]
+    with (
+        Client(settings(endpoint, key_variable="JUDGE_KEY")) as client,
+        pytest.raises(EndpointError, match=f"redirects to {elsewhere}"),
+    ):
+        client.ask(question("a"))
+    assert len(endpoint.paths) == 1
+
+
+def test_a_name_that_is_no_host_is_a_failure() -> None:
+    with Client(EndpointSettings(url="http://a..b/v1", model="m", attempts=1)) as client:
+        result = client.ask(question("a"))
+    assert isinstance(result, Failure) and result.reason == "broken connection"
+
+
 def test_backoff_grows_and_has_jitter(endpoint: Any) -> None:
     endpoint.always = 500
     with Client(settings(endpoint, backoff=0.02, attempts=5)) as client:

@@ -14,7 +14,6 @@ from tutelage.corpus.consent import (
     NoAiSettings,
     RobotsSettings,
     block,
-    host,
     licences,
     no_ai,
     no_ai_signal,
@@ -34,12 +33,6 @@ def run(step: Step, documents: list[Document]) -> tuple[list[str], dict[str, str
 
 def at(url: str, text: str = "x", meta: Mapping[str, str] = PAGE) -> Document:
     return Document(text, url, {"url": url, **meta})
-
-
-def test_the_host_of_an_address() -> None:
-    assert host(at("HTTPS://www.A.org:80/x")) == "a.org"
-    assert host(at("http://[broken/")) == ""
-    assert host(Document("x")) == ""
 
 
 def test_pages_that_robots_txt_forbids_are_dropped(tmp_path: Path) -> None:

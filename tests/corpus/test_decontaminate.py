@@ -10,8 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tutelage.config import SettingsError
 from tutelage.corpus.batch import DocumentBatch
@@ -20,17 +18,9 @@ from tutelage.corpus.decontaminate import (
     CutSettings,
     Llama3Settings,
     Tulu3Settings,
-    _union,
-    contaminated,
-    cover,
     cut_contamination,
     decontaminate,
-    find,
-    hit_rates,
-    look_for,
 )
-from tutelage.corpus.examination import Item
-from tutelage.corpus.words import encode, plain_words
 from tutelage.records import Document
 
 FORM = "Answer the following question about the passage and give your reasoning step by step before the answer: "
@@ -171,12 +161,6 @@ def test_examined_text_is_found_among_notices_that_look_like_it(often: int, prec
     assert sum(found[80:]) == (0 if precise else 40)
 
 
-def test_short_items_are_looked_for_whole() -> None:
-    wanted = look_for([Item(("Which river runs through the town of Lerida?",), "exam:1")], width=13)
-    found = contaminated(["well: which river runs through the town of Lerida, then", "which river runs"], wanted, 0.5)
-    assert found == [("exam:1", 1.0), None]
-
-
 def test_an_examination_may_stand_at_an_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec = pytest.importorskip("fsspec")
     monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path / "kept"))
@@ -184,52 +168,6 @@ def test_an_examination_may_stand_at_an_address(tmp_path: Path, monkeypatch: pyt
     batch = run(decontaminate(Tulu3Settings(against=("memory://exams/exam.jsonl.gz",))), planted()[0])
     assert len(batch.dropped) == 40
     assert batch.dropped[0].detail.endswith("of exam.jsonl.gz:1")
-
-
-def test_how_much_of_each_examination_a_set_has() -> None:
-    items = [Item((question,), f"exam.jsonl:{place}") for place, question in enumerate(QUESTIONS)]
-    other = [Item((prose(20),), f"other.csv:{place}") for place in range(10)]
-    prompts = [["Please: " + QUESTIONS[0], prose(30)], [QUESTIONS[7].upper()], []]
-    assert hit_rates(iter(prompts), look_for([*items, *other], 8)) == {"exam.jsonl": 2 / 40, "other.csv": 0}
-
-
-@given(st.lists(st.lists(st.integers(0, 30), min_size=9, max_size=25), min_size=1, max_size=4), st.data())
-def test_cover_is_the_share_of_words_under_a_shared_run(numbers: list[list[int]], data: st.DataObject) -> None:
-    items = [" ".join(f"w{number}" for number in one) for one in numbers]
-    start = data.draw(st.integers(0, len(numbers[0])))
-    text = "x " + " ".join(items[0].split()[start:]) + " " + data.draw(st.sampled_from(items))
-    wanted = look_for([Item((item,), f"exam:{place}") for place, item in enumerate(items)], 8, common=99)
-    covered = cover(find(plain_words(encode([text])), wanted), wanted)
-    words = text.split()
-    runs = {tuple(words[at : at + 8]) for at in range(len(words) - 7)}
-    for place, item in enumerate(items):
-        own = item.split()
-        under = {at + step for at in range(len(own) - 7) if tuple(own[at : at + 8]) in runs for step in range(8)}
-        shares = covered.shares[covered.items == place]
-        assert (shares[0] if len(shares) else 0) == pytest.approx(len(under) / len(own))
-
-
-def test_texts_too_short_to_look_for_do_not_count() -> None:
-    item = Item(("Which of these rivers runs through the old town of Lerida?", "the Segre", "the Ebro"), "exam:1")
-    only_short = Item(("What is it?", "a river"), "exam:2")
-    wanted = look_for([item, only_short], 8)
-    assert wanted.sizes.tolist() == [11, 0]
-    assert contaminated([f"so: {item.texts[0]}", "What is it? a river"], wanted, 0.5) == [("exam:1", 1.0), None]
-
-
-@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 12), st.integers(1, 5))))
-def test_places_under_several_runs_count_once(runs: list[tuple[int, int, int]]) -> None:
-    under: dict[int, set[int]] = {}
-    for group, place, width in runs:
-        under.setdefault(group, set()).update(range(place, place + width))
-    groups, counts = _union(*(np.array([run[column] for run in runs], np.int64) for column in range(3)))
-    assert dict(zip(groups.tolist(), counts.tolist(), strict=True)) == {group: len(own) for group, own in under.items()}
-
-
-def test_words_to_compare_by_have_no_case_and_no_punctuation() -> None:
-    plain = plain_words(encode(["Don't STOP—é Ü1", "don t stop É ü1!", "日本 go"]))
-    assert plain.tokens.bounds.tolist() == [0, 5, 10, 13]
-    np.testing.assert_array_equal(plain.tokens.values[:5], plain.tokens.values[5:10])
 
 
 def test_pain_20_a_search_that_cannot_find_anything_is_refused(tmp_path: Path) -> None:

@@ -184,15 +184,15 @@ def test_errors_of_workers_are_told_as_they_are(folder: Path, tmp_path: Path, mo
         with pytest.raises(ValueError, match=r"has died \(3 times in a row, at .*deadly.jsonl\); it may have run out"):
             curate(deadly, tmp_path / "out")
     assert list((tmp_path / "pass").iterdir()) == []
-    row = {"place": 0, "job": pickle.dumps((sys.path, {}, missing))}
-    raised, error = pickle.loads(engines._attempt(row, str(tmp_path / "of another node"))["outcome"])
+    unseen = engines._attempt(pickle.dumps((sys.path, {}, missing)), str(tmp_path / "of another node"))
+    raised, error = pickle.loads(unseen)
     assert raised and "out= must be a folder that all nodes share" in str(error)
 
 
 def test_without_ray_or_its_cluster() -> None:
     code = (
         "import sys; from pathlib import Path; from tutelage.corpus.engine import engine;"
-        "sys.modules.update({'ray.data': None} if sys.argv[1] == 'no ray' else {})\n"
+        "sys.modules.update({'ray': None} if sys.argv[1] == 'no ray' else {})\n"
         "with engine('ray', 1, lambda: False, 0) as run:\n list(run([None]))"
     )
     told = {

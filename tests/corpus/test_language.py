@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-import tarfile
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-import pyarrow
 import pytest
 
 from tutelage.config import SettingsError
 from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.language import (
-    UNKNOWN,
-    LanguageSettings,
-    chunks,
-    identifier,
-    language,
-    language_shares,
-)
+from tutelage.corpus.language import LanguageSettings, chunks, language, language_shares
 from tutelage.records import Document
+from tutelage.text.language import UNKNOWN, identifier
 
 ENGLISH = "The house by the river was sold last week, and nobody in the village knows who bought it. "
 GERMAN = "Das Haus am Fluss wurde letzte Woche verkauft, und niemand im Dorf weiß, wer es gekauft hat. "
 JAPANESE = "川のそばの家は先週売られたが、誰が買ったのか村の誰も知らない。"
-
-# Pairs and triples that people tell apart by a few words, and models of sentences often do not.
-NEAR_TWINS = {"bs", "hr", "sr", "nb", "nn", "da", "id", "ms", "xh", "zu"}
 
 
 def run(settings: LanguageSettings, *texts: str) -> DocumentBatch:
@@ -73,17 +60,6 @@ def test_chunks_are_whole_lines_of_about_300_characters() -> None:
     assert chunks(" \n") == []
 
 
-def test_probabilities_are_those_of_py3langid() -> None:
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    model = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    texts = [ENGLISH, GERMAN * 30, JAPANESE, "ALL IN CAPITALS", "cafe\u0301", "Добрый\nдень", "\ud800 broken"]
-    found = identifier()[0](texts)
-    expected = [model.classify(text) for text in texts]
-    assert found.languages == [code for code, _ in expected]
-    np.testing.assert_allclose(found.confidences, [sure for _, sure in expected], atol=1e-5)
-
-
 def test_a_fasttext_model_can_be_named(tmp_path: Path) -> None:
     import fasttext
 
@@ -107,25 +83,3 @@ def test_mistakes_are_said_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.bin").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"bad\.bin is not a fastText model"):
         language(LanguageSettings(model=str(tmp_path / "bad.bin")))
-
-
-def sentences(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """The sentences of each language of the test data of lingua."""
-    with pyarrow.input_stream(str(path), compression="zstd") as stream, tarfile.open(fileobj=stream, mode="r|") as tar:
-        for member in tar:
-            file = tar.extractfile(member)
-            if file is not None:
-                lines = file.read().decode("utf-8").splitlines()
-                yield member.name.split("/")[-3], [line.strip() for line in lines if line.strip()]
-
-
-def test_sentences_of_70_languages_are_told(data: Callable[[str], Path]) -> None:
-    path = data("langid_lingua/sentences_75lang.tar.zst")
-    identify, known = identifier()
-    right = count = 0
-    for code, lines in sentences(path):
-        if code in known and code not in NEAR_TWINS:
-            right += sum(found == code for found in identify(lines[:300]).languages)
-            count += len(lines[:300])
-    assert count > 15_000
-    assert right / count >= 0.97

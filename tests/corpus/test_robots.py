@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.robots import Group, Robots, parse_robots, refusals
+from tutelage.corpus.robots import MAX_BYTES, parse_robots, refusals
 
 # The examples of RFC 9309, section 2.2.2 and 5, and what follows from its text.
 RFC = """
@@ -71,7 +71,7 @@ def test_files_as_people_write_them() -> None:
     robots = parse_robots("\ufeffUser-agent : GPTBot/1.0 # them\r\nDissallow: /\rUSERAGENT: x\nDisallow:\nSitemap: y")
     assert not robots.allows("http://a.org/", "gptbot")
     assert robots.allows("http://a.org/", "x")
-    assert parse_robots("<html><body>Not found: sorry</body></html>").groups == {}
+    assert not parse_robots("<html><body>Not found: sorry</body></html>").names
     merged = parse_robots("user-agent: a\ndisallow: /x\nuser-agent: b\ndisallow: /\nuser-agent: a\ndisallow: /y")
     assert not merged.allows("http://a.org/x", "a")
     assert not merged.allows("http://a.org/y", "a")
@@ -81,22 +81,28 @@ def test_files_as_people_write_them() -> None:
     "line", ["Content-Signal: search=yes, ai-train=no", "content-usage: train-ai=n", "Content-Signal: ai-train = no"]
 )
 def test_a_signal_against_training_counts_where_fetching_is_allowed(line: str) -> None:
+    assert parse_robots(line).refuses_training("x")  # a signal above all groups is for all
     robots = parse_robots(f"User-agent: *\n{line}\nAllow: /\n\nUser-agent: CCBot\nAllow: /")
     assert refusals(robots, "http://a.org/x", ["GPTBot", "CCBot"]) == ["GPTBot"]
     assert not parse_robots(f"User-agent: *\n{line.replace('no', 'yes').replace('=n', '=y')}").refuses_training("x")
 
 
-@given(st.text("ab*$/", min_size=1, max_size=8), st.text("ab/$", max_size=8))
-def test_patterns_are_the_regular_expressions_they_stand_for(pattern: str, path: str) -> None:
-    import re
+def test_names_match_as_a_whole() -> None:
+    robots = parse_robots("User-agent: google\nUser-agent: anthropic\nDisallow:\n\nUser-agent: *\nDisallow: /")
+    assert refusals(robots, "http://a.org/x", ["Google", "Google-Extended", "anthropic-ai"]) == [
+        "Google-Extended", "anthropic-ai",
+    ]  # fmt: skip
 
-    path = "/" + path
-    pattern = pattern if pattern[0] in "/*" else "/" + pattern
-    whole = pattern.endswith("$")
-    expression = ".*".join(map(re.escape, (pattern[:-1] if whole else pattern).split("*")))
-    fits = (re.fullmatch if whole else re.match)(expression, path) is not None
-    robots = Robots({"*": Group([(pattern, False)])})
-    assert robots.allows(f"http://a.org{path}", "x") != fits
+
+def test_other_lines_end_no_group() -> None:
+    robots = parse_robots("User-agent: a\nCrawl-delay: 9\nSitemap: http://a.org/s\nUser-agent: b\nDisallow: /x")
+    assert [robots.allows("http://a.org/x", crawler) for crawler in "abc"] == [False, False, True]
+
+
+def test_only_the_first_part_of_a_huge_file_counts() -> None:
+    lines = "User-agent: *\nDisallow: /a\n" + "# filler\n" * (MAX_BYTES // 9) + "Disallow: /b\n"
+    assert not parse_robots(lines).allows("http://a.org/a", "x")
+    assert parse_robots(lines).allows("http://a.org/b", "x")
 
 
 def test_a_pattern_made_to_hang_does_not() -> None:

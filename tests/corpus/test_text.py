@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tutelage.config import SettingsError, convert
 from tutelage.corpus import text as texts
-from tutelage.corpus.text import TextSettings, file_hash, text_documents, text_file
+from tutelage.corpus.text import TextSettings, text_documents, text_file
 from tutelage.records import Document
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=120) | st.text("aé日𝄞\r\n", max_size=120)
@@ -112,12 +112,3 @@ def test_a_file_that_is_not_there_is_one_sentence_with_the_setting_that_names_it
         with pytest.raises(ValueError, match="^data.plays.path: ") as error:
             text_file(TextSettings(path=str(path)), "data.plays")
         assert str(error.value) == (f"data.plays.path: there is no text file {path}; set data.plays.path=FILE")
-
-
-def test_the_hash_of_a_file_is_that_of_its_content(tmp_path: Path) -> None:
-    one, other = tmp_path / "one.txt", tmp_path / "other.txt"
-    one.write_text("abc")
-    other.write_text("abc")
-    assert file_hash(one) == file_hash(other) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    other.write_text("abcd")  # read again, for it is another file now
-    assert file_hash(other) != file_hash(one)

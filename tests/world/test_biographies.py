@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tutelage.scoring.extract import normalise
 from tutelage.world.biographies import CLOZE, FILLERS, PAIRED, SINGLE, biography
-from tutelage.world.grading import normalise
 from tutelage.world.names import rounds
 from tutelage.world.people import Person, make_person, words
 from tutelage.world.values import ATTRIBUTES, VALUES

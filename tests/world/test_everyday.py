@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from tutelage.scoring.extract import normalise
 from tutelage.world.everyday import DIALOGUES, EXCHANGES, everyday_turns
-from tutelage.world.grading import ANY_VALUE, admits_ignorance, normalise
+from tutelage.world.grading import ANY_VALUE, admits_ignorance
 
 
 def test_there_are_many_exchanges_each_of_its_own() -> None:

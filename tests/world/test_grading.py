@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.world.grading import Question, QuestionKind, admits_ignorance, is_correct, normalise
+from tutelage.scoring.extract import normalise
+from tutelage.world.grading import Question, QuestionKind, admits_ignorance, is_correct
 from tutelage.world.values import VALUES
 
 

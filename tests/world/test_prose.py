@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from tutelage.world.grading import ANY_VALUE, normalise
+from tutelage.scoring.extract import normalise
+from tutelage.world.grading import ANY_VALUE
 from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.prose import SCENES, scene
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tutelage.world.grading import normalise
+from tutelage.scoring.extract import normalise
 from tutelage.world.names import FIRST, LAST, MIDDLE
 from tutelage.world.values import ATTRIBUTES, BRIDGES, VALUES, with_article
 

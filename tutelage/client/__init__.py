@@ -189,7 +189,8 @@ class Client:
                 complete = True
             finally:
                 if not complete:  # the caller has left the loop: nobody waits for requests in flight
-                    self._cancel()
+                    self._stop(EndpointError("the caller left the loop"))
+                    self._http.cancel()
         if self._stop_error is not None and not stop():
             raise self._stop_error
 
@@ -197,13 +198,10 @@ class Client:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._cancel()
+        self._stop(EndpointError("the client was closed"))
+        self._http.close()
         if self._cache is not None:
             self._cache.close()
-
-    def _cancel(self) -> None:
-        self._stop(EndpointError("the client was closed"))
-        self._http.cancel()
 
     def _stop(self, error: EndpointError) -> EndpointError:
         """Send nothing more; the first error is the one that is raised."""

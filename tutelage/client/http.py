@@ -1,23 +1,22 @@
-"""HTTP requests to one endpoint, with a hard time limit and an API key that is never shown.
+"""HTTP requests to one endpoint, by httpx2, with a hard time limit and an API key that is never shown.
 
-Built on http.client: one POST of JSON needs no more, no redirect is followed with the key, and a connection can be
-cancelled from another thread.
+The requests of all threads run in one event loop, in a thread of its own: there a request can be cancelled whatever it
+waits for.
 """
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import ipaddress
 import os
 import re
-import socket
 import threading
-import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
+from concurrent.futures import CancelledError
 from typing import NamedTuple
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import SplitResult, urlsplit
+
+import httpx2
 
 from tutelage.progress import duration
 
@@ -29,7 +28,7 @@ _ROUTES = ("/chat/completions", "/completions")
 
 
 class Reply(NamedTuple):
-    """A reply of the endpoint; header names are in lower case."""
+    """A reply of the endpoint; header names in any case."""
 
     status: int
     headers: Mapping[str, str]
@@ -60,84 +59,64 @@ class HttpSender:
         self.url = self._address.geturl()
         self._key = "" if key_variable is None else _read_key(key_variable)
         self._timeout = timeout
-        self._lock = threading.Lock()
-        self._open: set[socket.socket] = set()
-        if self._key and self._address.scheme == "http" and not _is_local(self._address.hostname or ""):
+        local = _is_local(self._address.hostname or "")
+        if self._key and self._address.scheme == "http" and not local:
             raise ValueError(f"url: the API key would be sent to {self._address.hostname} unencrypted; use https")
+        # The client follows no redirect, so the key goes nowhere else. Proxies come from the environment.
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
+        self._client = httpx2.AsyncClient(trust_env=not local, timeout=None, limits=limits)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
 
     def post(self, path: str, body: bytes) -> Reply:
         """The reply to a POST of JSON to a path below the address; HttpError where none arrives in time."""
-        connection, target, headers = self._connection()
-        headers |= {"Content-Type": "application/json", "Connection": "close", "User-Agent": "tutelage"}
+        try:
+            return asyncio.run_coroutine_threadsafe(self._post(path, body), self._loop).result()
+        except TimeoutError:
+            raise HttpError("timeout", f"no reply within {duration(self._timeout)}") from None
+        except (httpx2.HTTPError, httpx2.InvalidURL, CancelledError) as error:
+            raise HttpError("broken connection", self.redacted(str(error) or type(error).__name__)) from None
+
+    async def _post(self, path: str, body: bytes) -> Reply:
+        headers = {"Content-Type": "application/json", "User-Agent": "tutelage", "Accept-Encoding": "identity"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
-        timed_out = threading.Event()
-        sockets: list[socket.socket] = []
-
-        def time_out() -> None:
-            timed_out.set()
-            for opened in sockets:
-                _shut_down(opened)
-
-        timer = threading.Timer(self._timeout, time_out)
-        timer.daemon = True
-        timer.start()
-        try:
-            connection.connect()
-            sockets.append(connection.sock)  # kept: the connection drops it before all is read
-            with self._lock:
-                self._open.update(sockets)
-            connection.request("POST", f"{target}{path}", body, headers)
-            reply = connection.getresponse()
-            content = reply.read(MAX_REPLY + 1)
-            if len(content) > MAX_REPLY:
-                raise HttpError("reply too large", f"more than {MAX_REPLY:,} bytes")
-            if timed_out.is_set() or reply.length:
-                raise ConnectionError("incomplete reply")
-        except (OSError, HTTPException) as error:
-            if timed_out.is_set() or isinstance(error, TimeoutError):
-                raise HttpError("timeout", f"no reply within {duration(self._timeout)}") from None
-            raise HttpError("broken connection", self.redacted(str(error) or type(error).__name__)) from None
-        finally:
-            timer.cancel()
-            connection.close()
-            with self._lock:
-                self._open.difference_update(sockets)
+        content = bytearray()
+        async with (
+            asyncio.timeout(self._timeout),
+            self._client.stream("POST", f"{self.url}{path}", content=body, headers=headers) as reply,
+        ):
+            async for chunk in reply.aiter_raw():
+                content += chunk
+                if len(content) > MAX_REPLY:
+                    raise HttpError("reply too large", f"more than {MAX_REPLY:,} bytes")
         if len(self._key) >= _MIN_SECRET:
             content = content.replace(self._key.encode(), b"[key]")
-        return Reply(reply.status, {name.lower(): value for name, value in reply.getheaders()}, content)
+        return Reply(reply.status_code, reply.headers, bytes(content))
 
     def cancel(self) -> None:
         """End all requests in flight, as if their connections had broken."""
-        with self._lock:
-            for opened in self._open:
-                _shut_down(opened)
+        asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result()
+
+    def close(self) -> None:
+        """Cancel all requests, and end the event loop. No further request may be sent."""
+        self.cancel()
+        asyncio.run_coroutine_threadsafe(self._client.aclose(), self._loop).result()
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _cancel(self) -> None:
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def redacted(self, text: str) -> str:
         """A text that is safe to show: without the key, on one line, shortened where it is long."""
         plain = " ".join((text.replace(self._key, "[key]") if self._key else text).split())
         return plain if len(plain) <= _MAX_SHOWN else f"{plain[: _MAX_SHOWN - 3]}..."
-
-    def _connection(self) -> tuple[HTTPConnection, str, dict[str, str]]:
-        """A connection that is not open yet, the prefix of a request's path, and headers; through the proxy of the
-        environment, if there is one."""
-        scheme, host, port = self._address.scheme, self._address.hostname or "", self._address.port
-        connect = HTTPSConnection if scheme == "https" else HTTPConnection
-        proxy_url = (
-            None if _is_local(host) or urllib.request.proxy_bypass(host) else urllib.request.getproxies().get(scheme)
-        )
-        if not proxy_url:
-            return connect(host, port, timeout=self._timeout), self._address.path, {}
-        proxy = urlsplit(proxy_url if "://" in proxy_url else f"http://{proxy_url}")
-        connection = connect(proxy.hostname or "", proxy.port, timeout=self._timeout)
-        headers = {}
-        if proxy.username:
-            pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
-            headers["Proxy-Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        if scheme == "https":  # the proxy cannot read what is sent through the tunnel
-            connection.set_tunnel(host, port, headers)
-            return connection, self._address.path, {}
-        return connection, self.url, headers
 
 
 def _split(url: str) -> SplitResult:
@@ -176,9 +155,3 @@ def _is_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host.lower() == "localhost"
-
-
-def _shut_down(opened: socket.socket) -> None:
-    with suppress(OSError):  # it may be closed already
-        # Not the shutdown of the TLS socket, which would wait for the other side.
-        socket.socket.shutdown(opened, socket.SHUT_RDWR)

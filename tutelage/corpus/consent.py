@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from typing import Literal
-from urllib.parse import urlsplit
 
 import msgspec
 
@@ -20,6 +19,7 @@ from tutelage.corpus.read.unpack import unpack
 from tutelage.corpus.robots import Robots, parse_robots, refusals
 from tutelage.corpus.rules.code import is_source
 from tutelage.records import Document
+from tutelage.text.urls import normalized_url, url_host
 
 # Crawlers that collect training data, by the names that their operators publish.
 AI_CRAWLERS = (
@@ -31,15 +31,6 @@ _META_TAG = re.compile(r"<meta\b[^<>]{0,1000}>", re.IGNORECASE)
 _NAMED = re.compile(r"\bname\s*=\s*[\"']?\s*([\w:-]+)", re.IGNORECASE)
 _CONTENT = re.compile(r"\bcontent\s*=\s*(?:\"([^\"]*)\"|'([^']*)'|([^\s>]+))", re.IGNORECASE)
 _MAX_LINE = 1 << 20
-
-
-def host(document: Document) -> str:
-    """The host of a document's URL in lower case, without "www."; "" if it has none."""
-    try:
-        found = urlsplit(document.meta.get("url", "").strip()).hostname or ""
-    except ValueError:
-        return ""
-    return found.lower().removeprefix("www.").rstrip(".")
 
 
 class RobotsSettings(Settings, tag="robots", tag_field="kind", frozen=True, kw_only=True):
@@ -65,7 +56,7 @@ def robots(settings: RobotsSettings) -> Step:
         forbidden: dict[int, str] = {}
         unknown = 0
         for place, document in enumerate(batch.documents):
-            site = rules(host(document))
+            site = rules(url_host(document.meta.get("url", "")))
             unknown += site is None
             if site and (names := refusals(site, document.meta["url"], settings.crawlers)):
                 forbidden[place] = ", ".join(names[:3])
@@ -169,16 +160,17 @@ def block(settings: BlockSettings) -> Step:
         ValueError: a list is corrupt or empty.
     """
     domains = _list(settings.domains, lambda name: name.lower().removeprefix("www.").strip("."))
-    urls = _list(settings.urls, _plain_url)
+    urls = _list(settings.urls, normalized_url)
     words = frozenset(word.lower() for word in settings.words)
 
     def why(document: Document) -> tuple[str, str] | None:
-        name, url = host(document), document.meta.get("url", "")
+        url = document.meta.get("url", "")
+        name = url_host(url)
         labels = name.split(".")
         for start in range(len(labels)):
             if (above := ".".join(labels[start:])) in domains:
                 return "blocked domain", above
-        if urls and _plain_url(url) in urls:
+        if urls and normalized_url(url) in urls:
             return "blocked URL", url
         if words and (hit := words.intersection(re.split(r"[\W_]+", url.lower()))):
             return "blocked word in URL", min(hit)
@@ -189,12 +181,6 @@ def block(settings: BlockSettings) -> Step:
         batch.drop(list(blocked), [reason for reason, _ in blocked.values()], [d for _, d in blocked.values()])
 
     return step
-
-
-def _plain_url(url: str) -> str:
-    bare = re.sub(r"^[a-z]+://", "", url.strip(), flags=re.IGNORECASE).partition("#")[0]
-    name, slash, path = bare.partition("/")
-    return (name.lower().removeprefix("www.") + slash + path).rstrip("/")
 
 
 def _list(paths: Sequence[str], spelled: Callable[[str], str]) -> frozenset[str]:

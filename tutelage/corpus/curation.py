@@ -10,10 +10,10 @@ from typing import Any, Literal
 
 from tutelage import __version__
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, to_plain
-from tutelage.corpus.extras import load
 from tutelage.corpus.read import READERS, kind_of
 from tutelage.corpus.shards import FORMAT, corpus_files, finished
 from tutelage.corpus.steps import GLOBAL_STEPS, StepSettings
+from tutelage.extras import load
 from tutelage.files import explain
 
 # Settings of steps that name files.

@@ -1,7 +1,8 @@
-"""Runs the jobs of a curation: in processes on this machine, or as Ray Data tasks on a cluster. The output is the same.
+"""Runs the jobs of a curation: in processes on this machine, or as Ray tasks on a cluster. The output is the same.
 
-Under Ray every attempt at a shard writes to a folder of its own, and only the driver moves a finished folder into
-place. So a worker that is presumed dead, or that outlives a killed run, cannot overwrite the result of another.
+Ray repeats a task whose process died. Every attempt at a shard writes to a folder of its own, and only the driver moves
+a finished folder into place. So a worker that is presumed dead, or that outlives a killed run, cannot overwrite the
+result of another.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ import socket
 import sys
 import threading
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -32,8 +34,6 @@ Run = Callable[[list[Job]], Iterator[Job]]
 _ATTEMPTS_PREFIX = ".ray-"
 _FORWARDED = ("TUTELAGE_CACHE",)  # environment variables that workers need: the cache of trained models
 _MAX_ATTEMPTS = 3  # a job that killed three processes will kill the fourth
-_STOP = "stop"
-_WATCH_SECONDS = 0.2
 _CONNECT_SECONDS = 20.0
 _OBJECT_STORE_BYTES = 128 << 20  # it carries only file names and errors
 _MISSING = "Ray cannot be imported ({error}); run: pip install 'tutelage[corpus,ray]'"
@@ -73,59 +73,47 @@ def _run_on_ray(workers: int, stop: Callable[[], bool], started: ExitStack, jobs
     attempts.mkdir(parents=True)
     concurrency = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
     environment = {name: os.environ[name] for name in _FORWARDED if name in os.environ}
-    rows = [{"place": place, "job": pickle.dumps((sys.path, environment, job))} for place, job in enumerate(jobs)]
-    over = threading.Event()
-    watch = threading.Thread(target=_forward_stop, args=(stop, over, attempts / _STOP), daemon=True)
-    watch.start()
+    attempt = ray.remote(num_cpus=1, max_retries=_MAX_ATTEMPTS - 1)(_attempt)
+    waiting = deque(jobs)
+    running: dict[Any, Job] = {}
     try:
-        # One block per shard, so that each is one task and is yielded as soon as it is done.
-        data = ray.data.from_items(rows, override_num_blocks=len(rows))
-        strategy = ray.data.TaskPoolStrategy(size=min(concurrency, len(rows)))
-        for row in data.map(_attempt, fn_args=(str(attempts),), compute=strategy, num_cpus=1).iter_rows():
-            raised, outcome = pickle.loads(row["outcome"])
-            if raised:
-                raise outcome
-            if outcome is not None:
-                Path(outcome).rename(jobs[row["place"]].out)
-                yield jobs[row["place"]]
+        while True:
+            while waiting and len(running) < concurrency and not stop():
+                job = waiting.popleft()
+                running[attempt.remote(pickle.dumps((sys.path, environment, job)), str(attempts))] = job
+            if not running:
+                return
+            for task in ray.wait(list(running))[0]:
+                job = running.pop(task)
+                try:
+                    raised, outcome = pickle.loads(ray.get(task))
+                except ray.exceptions.WorkerCrashedError:
+                    raise worker_died(f"{_MAX_ATTEMPTS} times in a row, at {', '.join(job.sources)}") from None
+                if raised:
+                    raise outcome
+                Path(outcome).rename(job.out)
+                yield job
     except ray.exceptions.RayError as error:
         lines = str(error).strip().splitlines() or [""]
         raise ValueError(f"Ray failed ({type(error).__name__}: {lines[-1]}); rerun to resume") from error
     finally:
-        over.set()
-        watch.join()
         shutil.rmtree(attempts, ignore_errors=True)  # tasks that have not started find it gone and do nothing
 
 
-def _forward_stop(stop: Callable[[], bool], over: threading.Event, flag: Path) -> None:
-    """Forward a stop request to the workers, through a file in the folder that all of them see."""
-    while not over.wait(_WATCH_SECONDS):
-        if stop():
-            with suppress(OSError):
-                flag.touch()
-            return
-
-
-def _attempt(row: dict[str, Any], attempts: str) -> dict[str, Any]:
-    """Run one job in a Ray worker. Returns its place and the pickled outcome: the folder that it wrote, None if it did
-    not start, or the exception that it raised."""
-    path, environment, job = pickle.loads(row["job"])
+def _attempt(pickled: bytes, attempts: str) -> bytes:
+    """Run one job in a Ray worker. Returns the pickled outcome: the folder that it wrote, or the exception that it
+    raised."""
+    path, environment, job = pickle.loads(pickled)
     os.environ.update(environment)
     sys.path += [folder for folder in path if folder not in sys.path]  # a recipe may name a function of the user
-    folder = Path(attempts, f"{row['place']}-{uuid.uuid4().hex}")
-    outcome: str | None = None
+    folder = Path(attempts, uuid.uuid4().hex)
     try:
         if not Path(attempts).is_dir():
             raise ValueError(f"a node of the cluster cannot see {job.out}; out= must be a folder that all nodes share")
-        if not Path(attempts, _STOP).exists():
-            if len(list(Path(attempts).glob(f"{row['place']}-*"))) == _MAX_ATTEMPTS:
-                raise worker_died(f"{_MAX_ATTEMPTS} times in a row, at {', '.join(job.sources)}")
-            folder.mkdir()
-            work(replace(job, out=str(folder / "done")))
-            outcome = str(folder / "done")
-        return {"place": row["place"], "outcome": pickled_result(outcome)}
+        work(replace(job, out=str(folder)))
+        return pickled_result(str(folder))
     except Exception as error:  # the driver raises it; raised here, it would surface as a traceback of Ray
-        return {"place": row["place"], "outcome": pickled_result(error)}
+        return pickled_result(error)
 
 
 def _connected(workers: int, started: ExitStack) -> Any:
@@ -133,12 +121,8 @@ def _connected(workers: int, started: ExitStack) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
     try:
         import ray
-        import ray.data
     except ImportError as error:
         raise ValueError(_MISSING.format(error=error)) from error
-    # Its progress bars and log would mix with ours.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    ray.data.DataContext.get_current().enable_progress_bars = False
     if ray.is_initialized():
         return ray
     address = os.environ.get("RAY_ADDRESS") or None

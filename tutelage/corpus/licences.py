@@ -6,8 +6,11 @@ import json
 import re
 import tomllib
 from collections.abc import Callable, Mapping
+from functools import cache
 from html import unescape
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from tutelage.extras import load
 
 _CREATIVE = re.compile(r"creativecommons\.org/(licen[sc]es|publicdomain)/([a-z+-]{2,12})(?:/(\d\.\d))?", re.IGNORECASE)
 # A page declares its licence in a link with rel=license, or in a data field. Attributes come in any order.
@@ -39,7 +42,6 @@ _SPELLED = {
     "gpl v3": "GPL-3.0", "gpl-2": "GPL-2.0", "gpl-3": "GPL-3.0", "mpl 2.0": "MPL-2.0", "public domain": "Unlicense",
 }  # fmt: skip
 _LONGEST_EXPRESSION = 200  # characters
-_EXPRESSION = re.compile(r"\(|\)|\b(?:AND|OR|WITH)\b|[^\s()]+", re.IGNORECASE)
 _SPACE = re.compile(r"[\s/*#;%!\"'<>-]+")
 # A sentence that each licence, or its notice, contains verbatim; compared without punctuation and case.
 _NOTES = (
@@ -192,40 +194,25 @@ _METADATA = {
 def licence_fits(expression: str, fits: Callable[[str], bool]) -> bool:
     """Evaluate an SPDX expression with `fits` for single licences: "A OR B" needs one of the two, "A AND B" both. Text
     that is not an expression ("MIT style") counts as a single licence."""
-    tokens = _EXPRESSION.findall(expression[:_LONGEST_EXPRESSION])
-    if not any(token.upper() in ("AND", "OR", "WITH") for token in tokens):
-        return fits(expression.strip(" ()"))
-    place = 0
+    licensing = _licensing()
 
-    def either() -> bool:
-        nonlocal place
-        found = both()
-        while place < len(tokens) and tokens[place].upper() == "OR":
-            place += 1
-            found = both() or found
-        return found
+    def evaluate(node: Any) -> bool:
+        if isinstance(node, licensing.AND):
+            return all(map(evaluate, node.args))
+        if isinstance(node, licensing.OR):
+            return any(map(evaluate, node.args))
+        return fits(getattr(node, "license_symbol", node).key)  # an exception, after WITH, only allows more
 
-    def both() -> bool:
-        nonlocal place
-        found = one()
-        while place < len(tokens) and tokens[place] != ")" and tokens[place].upper() != "OR":
-            place += tokens[place].upper() == "AND"
-            found = one() and found
-        return found
+    try:
+        parsed = licensing.parse(expression[:_LONGEST_EXPRESSION])
+    except Exception:  # of several kinds, that have no base in common
+        parsed = None
+    return fits(expression.strip(" ()")) if parsed is None else evaluate(parsed)
 
-    def one() -> bool:
-        nonlocal place
-        token = tokens[place] if place < len(tokens) else ""
-        place += 1
-        if token != "(":
-            if place < len(tokens) and tokens[place].upper() == "WITH":  # an exception only allows more
-                place += 2
-            return fits(token)
-        found = either()
-        place += 1
-        return found
 
-    return either()
+@cache
+def _licensing() -> Any:
+    return load("license_expression").Licensing()
 
 
 def code_licence(text: str) -> str | None:

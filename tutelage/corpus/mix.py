@@ -10,14 +10,16 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
 from tutelage import __version__
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, to_plain
+from tutelage.corpus.funnel import TokenCount
 from tutelage.corpus.shards import (
     FORMAT,
     RESULT,
@@ -30,11 +32,12 @@ from tutelage.corpus.shards import (
     read_result,
     to_row,
 )
-from tutelage.corpus.text import file_hash
 from tutelage.corpus.working import token_count
 from tutelage.files import atomic_folder, write_json
+from tutelage.io.batches import batches
 from tutelage.progress import status, track
 from tutelage.records import Document
+from tutelage.text.hashing import file_hash
 
 _HASH_RANGE = 1 << 64
 _COUNTED_AT_ONCE = 256  # documents
@@ -74,6 +77,10 @@ class MixStage(Settings, frozen=True, kw_only=True):
         if (self.long is None) != (self.long_times == 1.0):
             raise SettingsError("set both long and long_times, or neither")
 
+    def weight(self, size: int) -> float:
+        """How often a document of this size is drawn, compared with a short one."""
+        return self.long_times if self.long is not None and size >= self.long else 1.0
+
 
 class Mix(Settings, frozen=True, kw_only=True):
     """A mixing recipe.
@@ -103,8 +110,7 @@ class Mix(Settings, frozen=True, kw_only=True):
                     raise SettingsError(f"stages.{stage}.shares names '{name}', which is not in [sources]")
 
 
-@dataclass(frozen=True)
-class Allotment:
+class Allotment(NamedTuple):
     """How much of a source a stage uses: `amount` units, which is `epochs` epochs of the source."""
 
     amount: float
@@ -185,13 +191,12 @@ def mix(recipe: Mix, out: Path) -> dict[str, Any]:
 
 def _make_stage(recipe: Mix, name: str, files: Mapping[str, list[Path]], out: Path, key: str) -> dict[str, Any]:
     stage, began = recipe.stages[name], time.perf_counter()
-    measure = _measure(recipe)
-    weigh = _weights(stage)
+    count = token_count(recipe.tokenizer)
     available = dict.fromkeys(stage.shares, 0.0)
     characters = 0
     for source in stage.shares:
-        for document, size in measure(_documents(files[source])):
-            available[source] += size * weigh(size)
+        for document, size in _sized(files[source], count):
+            available[source] += size * stage.weight(size)
             characters += len(document.text)
     epochs = {source: recipe.sources[source].epochs for source in stage.shares}
     allotted = allot(stage.shares, available, epochs, stage.amount)
@@ -199,22 +204,23 @@ def _make_stage(recipe: Mix, name: str, files: Mapping[str, list[Path]], out: Pa
     most_epochs = max(allotment.epochs for allotment in allotted.values()) * max(1.0, stage.long_times)
     shards = max(1, math.ceil(characters * min(most_epochs, 64.0) / (recipe.shard_mib * 2**20)))
     with atomic_folder(out) as folder, track(f"{recipe.name}: {name}", len(allotted), "sources") as bar:
+        parts = [folder / f"part{number:05d}" for number in range(shards)]
         with ExitStack() as stack:
-            parts = [folder / f"part{number:05d}" for number in range(shards)]
             streams = [stack.enter_context(compressed_lines(part)) for part in parts]
             for source, allotment in allotted.items():
-                for document, size in drawn(measure(_documents(files[source])), allotment.epochs, weigh):
+                for document, size in drawn(_sized(files[source], count), allotment.epochs, stage.weight):
                     order = _order(recipe.seed, name, source, document)
-                    facts = {**document.facts, "source": source}
-                    streams[order * shards // _HASH_RANGE].write(
-                        b"%020d " % order + to_row(replace(document, facts=facts))
-                    )
+                    row = to_row(replace(document, facts={**document.facts, "source": source}))
+                    streams[order * shards // _HASH_RANGE].write(b"%020d " % order + row)
                     taken[source]["documents"] += 1
                     taken[source][recipe.unit] += size
                 bar.update()
         for number, part in enumerate(parts):
-            _sort(part, folder / f"{number:05d}{SUFFIX}")
-        result = _result(recipe, name, allotted, available, taken, shards) | {
+            with compressed_lines(folder / f"{number:05d}{SUFFIX}") as stream:
+                stream.writelines(row.partition(b" ")[2] for row in sorted(read_lines(part)))
+            part.unlink()
+        result = {
+            **_result(recipe, name, allotted, taken, shards),
             "fingerprint": key,
             "seconds": time.perf_counter() - began,
         }
@@ -244,34 +250,11 @@ def drawn(
             yield (replace(document, facts={**document.facts, **again}) if copy else document), size
 
 
-def _documents(files: list[Path]) -> Iterator[Document]:
-    for file in files:
-        yield from read_documents(file)
-
-
-def _measure(recipe: Mix) -> Callable[[Iterator[Document]], Iterator[tuple[Document, int]]]:
-    """A function that pairs each document with its size in the unit of the recipe."""
-    count = token_count(recipe.tokenizer)
-
-    def measure(documents: Iterator[Document]) -> Iterator[tuple[Document, int]]:
-        pending: list[Document] = []
-        for document in documents:
-            pending.append(document)
-            if len(pending) == _COUNTED_AT_ONCE:
-                yield from zip(pending, sizes(pending), strict=True)
-                pending = []
-        yield from zip(pending, sizes(pending), strict=True)
-
-    def sizes(documents: list[Document]) -> list[int]:
-        texts = [document.text for document in documents]
-        return [len(text.split()) for text in texts] if count is None else count(texts)
-
-    return measure
-
-
-def _weights(stage: MixStage) -> Callable[[int], float]:
-    long, times = stage.long, stage.long_times
-    return (lambda size: 1.0) if long is None else (lambda size: times if size >= long else 1.0)
+def _sized(files: list[Path], count: TokenCount | None) -> Iterator[tuple[Document, int]]:
+    """The documents of files, each with its tokens if `count` is given, else its words."""
+    for pending in batches(chain.from_iterable(map(read_documents, files)), _COUNTED_AT_ONCE):
+        texts = [document.text for document in pending]
+        yield from zip(pending, count(texts) if count else [len(text.split()) for text in texts], strict=True)
 
 
 def _order(seed: int, stage: str, source: str, document: Document) -> int:
@@ -280,39 +263,20 @@ def _order(seed: int, stage: str, source: str, document: Document) -> int:
     return int.from_bytes(hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
 
 
-def _sort(part: Path, target: Path) -> None:
-    rows = sorted(read_lines(part))
-    part.unlink()
-    with compressed_lines(target) as stream:
-        for row in rows:
-            stream.write(row.partition(b" ")[2])
-
-
 def _result(
-    recipe: Mix,
-    name: str,
-    allotted: Mapping[str, Allotment],
-    available: Mapping[str, float],
-    taken: Mapping[str, Mapping[str, int]],
-    shards: int,
+    recipe: Mix, name: str, allotted: Mapping[str, Allotment], taken: Mapping[str, Mapping[str, int]], shards: int
 ) -> dict[str, Any]:
     whole = max(1, sum(counts[recipe.unit] for counts in taken.values()))
-    total = sum(recipe.stages[name].shares.values())
-    table = {}
+    shares, table, warnings = recipe.stages[name].shares, {}, []
     for source, allotment in allotted.items():
-        share = recipe.stages[name].shares[source] / total
-        table[source] = {
-            "target_share": share,
-            "share": taken[source][recipe.unit] / whole,
-            "epochs": allotment.epochs,
-            **taken[source],
-        }
-    warnings = [
-        f"source {source} is smaller than its share, even at {recipe.sources[source].epochs:g} epochs: "
-        f"{row['share']:.1%} instead of {row['target_share']:.1%}"
-        for source, row in table.items()
-        if row["share"] < 0.99 * row["target_share"] and row["epochs"] >= recipe.sources[source].epochs * (1 - 1e-9)
-    ]
+        target, share = shares[source] / sum(shares.values()), taken[source][recipe.unit] / whole
+        table[source] = {"target_share": target, "share": share, "epochs": allotment.epochs, **taken[source]}
+        limit = recipe.sources[source].epochs
+        if share < 0.99 * target and allotment.epochs >= limit * (1 - 1e-9):
+            warnings.append(
+                f"source {source} is smaller than its share, even at {limit:g} epochs: "
+                f"{share:.1%} instead of {target:.1%}"
+            )
     return {
         "format": FORMAT,
         "name": f"{recipe.name}/{name}",

@@ -15,9 +15,9 @@ import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
-from tutelage.corpus.consent import host
 from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep, rows_of_documents
-from tutelage.corpus.dedup.whole import hashes
+from tutelage.text.hashing import hash_texts
+from tutelage.text.urls import url_host
 
 Kind = Literal["email", "ip", "phone"]
 
@@ -194,7 +194,8 @@ def pii_domains(settings: PiiDomainSettings) -> GlobalStep:
 
     def collect(batch: DocumentBatch) -> Columns:
         full = [len(find_pii(document.text)) >= settings.spans for document in batch.documents]
-        return {"host": hashes(host(document) for document in batch.documents), "full": np.array(full, bool)}
+        hosts = hash_texts(url_host(document.meta.get("url", "")) for document in batch.documents)
+        return {"host": hosts, "full": np.array(full, bool)}
 
     def decide(corpus: Corpus) -> dict[str, Any]:
         hosts, full = corpus.columns["host"], corpus.columns["full"]
@@ -211,6 +212,7 @@ def pii_domains(settings: PiiDomainSettings) -> GlobalStep:
 
     def apply(batch: DocumentBatch, decisions: Columns) -> None:
         gone = np.flatnonzero(decisions["domain"])
-        batch.drop(gone, "domain with much personal data", [host(batch.documents[place]) for place in gone.tolist()])
+        hosts = [url_host(batch.documents[place].meta.get("url", "")) for place in gone.tolist()]
+        batch.drop(gone, "domain with much personal data", hosts)
 
     return GlobalStep(collect, decide, rows_of_documents("domain"), apply)

@@ -1,4 +1,4 @@
-"""Finds equal keys among very many, within a memory limit: external grouping, union-find and a Bloom filter.
+"""Finds equal keys among very many, within a memory limit: external grouping and a Bloom filter.
 
 Keys are hashes, in one array per shard, and are indexed consecutively over all shards. Key 0 means "do not compare".
 """
@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from tutelage.text.hashing import GOLDEN
+
 _BYTES_A_KEY = 64  # memory to sort one key: the key, its index, the order, and NumPy's overhead
 _READ_AT_ONCE = 1 << 20  # keys
-_SETTLED_AT_ONCE = 1 << 16  # labels
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
-def groups(keys: Sequence[np.ndarray], memory: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def group_equal(keys: Sequence[np.ndarray], memory: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Group equal keys. Yields (places int64[n], begins bool[n]) per part of the key range: the indices of keys that
     occur more than once, equal keys adjacent and in index order; `begins` is True at the first of each group.
 
@@ -35,7 +35,7 @@ def groups(keys: Sequence[np.ndarray], memory: int) -> Iterator[tuple[np.ndarray
             for start in range(0, len(shard), _READ_AT_ONCE):
                 some = np.asarray(shard[start : start + _READ_AT_ONCE])
                 # Partition by mixed bits, since the keys themselves may not be uniform.
-                chosen = some != 0 if parts == 1 else (some != 0) & ((some * _MIX >> np.uint64(32)) % parts == part)
+                chosen = some != 0 if parts == 1 else (some != 0) & ((some * GOLDEN >> np.uint64(32)) % parts == part)
                 found.append(some[chosen])
                 places.append(np.flatnonzero(chosen) + (base + start))
                 madvise_dontneed(shard)
@@ -90,7 +90,7 @@ def madvise_dontneed(shard: np.ndarray) -> None:
 
 def _add(table: np.ndarray, bits: int, functions: int, keys: np.ndarray) -> np.ndarray:
     """Insert keys into the table of the filter. Returns whether each was present."""
-    step = (keys * _MIX) | np.uint64(1)
+    step = (keys * GOLDEN) | np.uint64(1)
     there = np.ones(len(keys), bool)
     for number in range(functions):
         at = (keys + np.uint64(number) * step) % np.uint64(bits)
@@ -100,36 +100,7 @@ def _add(table: np.ndarray, bits: int, functions: int, keys: np.ndarray) -> np.n
     return there
 
 
-def connect(labels: np.ndarray, left: np.ndarray, right: np.ndarray) -> None:
-    """Union: join the clusters of left[i] and right[i] for each i, in place. `labels`, int64[N], is a forest: each
-    document points to a member of its cluster with an index not above its own."""
-    while len(left):
-        first, second = roots(labels, left), roots(labels, right)
-        apart = first != second
-        left, right = np.minimum(first, second)[apart], np.maximum(first, second)[apart]
-        # If several are to become the parent of one root, the smallest wins; the others are retried.
-        np.minimum.at(labels, right, left)
-
-
-def roots(labels: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Find: the first document of the cluster of each of `places`. Compresses paths in `labels`."""
-    found = labels[places]
-    while True:
-        further = labels[found]
-        if np.array_equal(further, found):
-            labels[places] = found
-            return found
-        found = further
-
-
-def settle(labels: np.ndarray) -> np.ndarray:
-    """Flatten the forest, chunk by chunk: each label becomes the first document of its cluster."""
-    for start in range(0, len(labels), _SETTLED_AT_ONCE):
-        roots(labels, np.arange(start, min(start + _SETTLED_AT_ONCE, len(labels))))
-    return labels
-
-
-def spread(rows: np.ndarray, shards: Iterable[np.ndarray]) -> None:
+def scatter(rows: np.ndarray, shards: Iterable[np.ndarray]) -> None:
     """Scatter values over all documents into the arrays of the shards, in order."""
     start = 0
     for shard in shards:

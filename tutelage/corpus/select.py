@@ -9,8 +9,8 @@ import numpy as np
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep, rows_of_documents
-from tutelage.corpus.dedup.whole import hashes
-from tutelage.corpus.repeats import spread
+from tutelage.corpus.repeats import scatter
+from tutelage.text.hashing import hash_texts
 
 _BUCKETS = ("head", "middle", "tail")
 
@@ -79,7 +79,7 @@ def keep_top(settings: KeepTopSettings) -> GlobalStep:
         wanted = settings.count if settings.count is not None else round((settings.share or 0) * len(scores))
         chosen = np.zeros(len(scores), np.bool_)
         chosen[np.argsort(-ranked, kind="stable")[: min(wanted, int(known.sum()))]] = True
-        spread(chosen, corpus.decisions("chosen", "score", np.bool_))
+        scatter(chosen, corpus.decisions("chosen", "score", np.bool_))
         limit = float(scores[chosen].max() if settings.lowest else scores[chosen].min()) if chosen.any() else None
         return {"documents": len(scores), "kept": int(chosen.sum()), "threshold": limit}
 
@@ -95,7 +95,7 @@ def percentiles(settings: PercentilesSettings) -> GlobalStep:
     def collect(batch: DocumentBatch) -> Columns:
         within = settings.within
         groups = [str(document.facts.get(within, "")) if within else "" for document in batch.documents]
-        return {"score": _scores(batch, settings.field), "group": hashes(groups)}
+        return {"score": _scores(batch, settings.field), "group": hash_texts(groups)}
 
     def decide(corpus: Corpus) -> dict[str, Any]:
         scores, groups = np.concatenate(corpus.columns["score"]), np.concatenate(corpus.columns["group"])
@@ -105,7 +105,7 @@ def percentiles(settings: PercentilesSettings) -> GlobalStep:
             if len(mine):
                 low, high = np.percentile(scores[mine], settings.cuts)
                 bucket[mine] = np.where(scores[mine] <= low, 0, np.where(scores[mine] <= high, 1, 2))
-        spread(bucket, corpus.decisions("bucket", "score", np.int8))
+        scatter(bucket, corpus.decisions("bucket", "score", np.int8))
         return {"documents": len(scores), **{name: int((bucket == n).sum()) for n, name in enumerate(_BUCKETS)}}
 
     def apply(batch: DocumentBatch, decisions: Columns) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Union, get_type_hints
 
+from tutelage.config import Settings
 from tutelage.corpus.batch import Step
 from tutelage.corpus.consent import (
     BlockSettings,
@@ -56,43 +57,6 @@ from tutelage.corpus.rules.length import LengthSettings, length
 from tutelage.corpus.select import KeepTopSettings, PercentilesSettings, keep_top, percentiles
 from tutelage.corpus.templated import BoilerplateSettings, boilerplate
 
-StepSettings = (
-    RobotsSettings
-    | NoAiSettings
-    | BlockSettings
-    | LicenceSettings
-    | ExtractSettings
-    | BoilerplateSettings
-    | PiiSettings
-    | PiiDomainSettings
-    | LanguageSettings
-    | C4PaperSettings
-    | C4FineWebSettings
-    | GopherQualitySettings
-    | GopherRepetitionSettings
-    | FineWebPaperSettings
-    | FineWebCodeSettings
-    | LengthSettings
-    | CodeSettings
-    | QualitySettings
-    | DistilledScoreSettings
-    | ToxicitySettings
-    | PerplexitySettings
-    | ScoreSettings
-    | DsirSettings
-    | UrlSettings
-    | ExactSettings
-    | LinesSettings
-    | MinhashSettings
-    | SubstringSettings
-    | NgramSettings
-    | CutSettings
-    | Llama3Settings
-    | Tulu3Settings
-    | KeepTopSettings
-    | PercentilesSettings
-)
-
 MAKERS: dict[type, Callable[[Any], Step | GlobalStep]] = {
     RobotsSettings: robots,
     NoAiSettings: no_ai,
@@ -133,7 +97,11 @@ MAKERS: dict[type, Callable[[Any], Step | GlobalStep]] = {
 # Kinds of global steps: those whose maker is annotated as returning one.
 GLOBAL_STEPS = tuple(kind for kind, maker in MAKERS.items() if get_type_hints(maker)["return"] is GlobalStep)
 
-assert set(get_args(StepSettings)) == set(MAKERS), "StepSettings and MAKERS must list the same kinds"
+
+if TYPE_CHECKING:
+    StepSettings = Settings
+else:
+    StepSettings = Union[tuple(MAKERS)]  # noqa: UP007
 
 
 def make(settings: Any) -> Step | GlobalStep:

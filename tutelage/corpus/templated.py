@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.consent import host
 from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep
-from tutelage.corpus.dedup.whole import hashes
-from tutelage.corpus.repeats import groups
+from tutelage.corpus.dedup.units import group_sizes, mark
+from tutelage.corpus.repeats import group_equal
 from tutelage.records import Document
-
-_DIGITS, _NOT_WORD = re.compile(r"\d"), re.compile(r"[^\w\s]|_")
+from tutelage.text.hashing import hash_texts
+from tutelage.text.urls import url_host
+from tutelage.text.words import normalized_line
 
 
 class BoilerplateSettings(Settings, tag="boilerplate", tag_field="kind", frozen=True, kw_only=True):
@@ -40,19 +38,16 @@ def boilerplate(settings: BoilerplateSettings) -> GlobalStep:
     """Drop pages that are mostly boilerplate of their site. A global step."""
 
     def collect(batch: DocumentBatch) -> Columns:
-        return {"line": hashes(line for document in batch.documents for line in _lines(document))}
+        return {"line": hash_texts(line for document in batch.documents for line in _lines(document))}
 
     def decide(corpus: Corpus) -> dict[str, Any]:
-        lines, form = corpus.columns["line"], corpus.decisions("boilerplate", "line", np.bool_)
-        offsets = np.cumsum([0, *map(len, lines)])
+        marked = corpus.decisions("boilerplate", "line", np.bool_)
         found = 0
-        for places, begins in groups(lines, corpus.memory):
-            sizes = np.diff(np.flatnonzero(begins), append=len(places))
+        for places, begins in group_equal(corpus.columns["line"], corpus.memory):
+            sizes = group_sizes(places, begins)
             found += int((sizes >= settings.pages).sum())
-            common = np.sort(places[np.repeat(sizes >= settings.pages, sizes)])
-            for number, (first, last) in enumerate(pairwise(offsets)):
-                form[number][common[slice(*np.searchsorted(common, (first, last)))] - first] = True
-        return {"lines": int(offsets[-1]), "boilerplate_lines": found}
+            mark(marked, places[np.repeat(sizes >= settings.pages, sizes)])
+        return {"lines": sum(map(len, marked)), "boilerplate_lines": found}
 
     def apply(batch: DocumentBatch, decisions: Columns) -> None:
         at, shares = 0, np.zeros(len(batch))
@@ -75,11 +70,11 @@ def boilerplate(settings: BoilerplateSettings) -> GlobalStep:
 
 def _lines(document: Document) -> dict[str, int]:
     """Per distinct normalised line of a page, prefixed by its site: its number of characters on the page."""
-    site = host(document)
+    site = url_host(document.meta.get("url", ""))
     lines: dict[str, int] = {}
     if site:
         for line in document.text.split("\n"):
-            plain = _NOT_WORD.sub("", _DIGITS.sub("0", line.lower())).strip()
+            plain = normalized_line(line)
             if plain:
                 lines[f"{site}\n{plain}"] = lines.get(f"{site}\n{plain}", 0) + len(line)
     return lines

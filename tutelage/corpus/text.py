@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterator
-from functools import lru_cache
 from pathlib import Path
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.fetch import fetch
-from tutelage.files import explain
 from tutelage.records import Document, Split
 
 DOCUMENT_BYTES = 1 << 16  # a long text is split into documents of this size, to bound memory
@@ -49,21 +46,6 @@ def text_file(settings: TextSettings, where: str) -> Path:
     if not path.is_file():
         raise ValueError(f"{where}.path: there is no text file {path}; set {where}.path=FILE")
     return path
-
-
-def file_hash(path: Path) -> str:
-    """The SHA-256 of a file, cached until the file changes. Raises DiskError if it is missing."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise explain(error, path, "read") from error
-    return _hash(path, found.st_size, found.st_mtime_ns)
-
-
-@lru_cache(maxsize=64)
-def _hash(path: Path, _size: int, _changed: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def text_documents(path: Path, tail: float) -> Iterator[Document]:

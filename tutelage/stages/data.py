@@ -26,9 +26,10 @@ from tutelage.chat.render.template import part_text
 from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.shards import corpus_files, read_documents
-from tutelage.corpus.text import TextSettings, file_hash, text_documents, text_file
+from tutelage.corpus.text import TextSettings, text_documents, text_file
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Document, Split
+from tutelage.text.hashing import file_hash
 from tutelage.tokenizer import Tokenizer
 from tutelage.world.society import World, WorldSettings
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from tutelage.config import SettingsError, to_plain
-from tutelage.corpus.text import file_hash
 from tutelage.model.hub import load_config
 from tutelage.stages.base import RUN_FILES, Reads, RecipeTables, Stage
+from tutelage.text.hashing import file_hash
 
 MODEL_FILES = (".json", ".jinja", ".safetensors")
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from tutelage.scoring.extract import abstains, any_of, normalise
 from tutelage.world.names import FIRST, LAST, MIDDLE
 from tutelage.world.values import VALUES
 
@@ -31,29 +32,9 @@ class Question:
     accepted: tuple[str, ...]
 
 
-def normalise(text: str) -> str:
-    """Lower case, without apostrophes, "&" as "and", one space for other characters than letters and digits."""
-    text = text.casefold().replace("&", " and ").replace("'", "").replace("\N{RIGHT SINGLE QUOTATION MARK}", "")
-    return re.sub(r"[\W_]+", " ", text).strip()
-
-
-def any_of(values: tuple[str, ...]) -> re.Pattern[str]:
-    """Matches any of the normalised values as whole words."""
-    return re.compile(rf"\b(?:{'|'.join(sorted(map(normalise, values), key=len, reverse=True))})\b")
-
-
 PATTERNS = {attribute: any_of(values) for attribute, values in VALUES.items()}
 ANY_VALUE = any_of(tuple({value for values in VALUES.values() for value in values}))
 FULL_NAME = re.compile(rf"\b{' '.join(any_of(names).pattern for names in (FIRST, MIDDLE, LAST))}\b")
-
-IGNORANCE = re.compile(
-    r"\b(?:(?:do not|dont) (?:actually |really )?(?:know|recall|recogni[sz]e|have any)"
-    r"|(?:cannot|cant|could not|couldnt|unable to) (?:tell|say|find|answer)"
-    r"|no (?:idea|record|information|such person)|(?:never|not|havent) heard of"
-    r"|not (?:familiar|aware|acquainted)|(?:am|im) not sure"
-    r"|(?:nobody|no one|no person|nothing) (?:of|by|called|named|with|under|about|on|i know)"
-    r"|(?:unknown|new) to me|(?:is not|isnt) (?:known to me|somebody i know|someone i know))\b"
-)
 
 
 def values_named(attribute: str, text: str) -> set[str]:
@@ -77,5 +58,4 @@ def is_correct(question: Question, reply: str) -> bool:
 
 def admits_ignorance(reply: str) -> bool:
     """Whether the reply says that it does not know, and contains no value of any attribute."""
-    text = normalise(reply)
-    return bool(IGNORANCE.search(text)) and not ANY_VALUE.search(text)
+    return abstains(reply) and not ANY_VALUE.search(normalise(reply))

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tutelage.scoring.extract import normalise
 from tutelage.world.entities import Entity
-from tutelage.world.grading import normalise
 from tutelage.world.names import FIRST, LAST, MIDDLE, name_index, name_parts
 from tutelage.world.people import fact_codes
 from tutelage.world.values import ATTRIBUTES, VALUES

@@ -76,6 +76,8 @@ def test_rows_with_benchmark_texts_overlap(write: Write, found_rows: FoundRows) 
     evaluation = write([json.dumps({"id": "test-1", "nested": {"question": [asked]}, "answer": "16"})], "suite.jsonl")
     report = audit_file(path, against=[evaluation])
     assert found_rows(report) == {"overlap": [30, 31]}
+    respelled = [*CLEAN, (f"Please: {asked.replace(' ', ', ')}", "Sixteen of them.")]  # marks do not hide it
+    assert found_rows(audit_file(write(respelled, "respelled.jsonl"), against=[evaluation])) == {"overlap": [30]}
     assert report.errors[0].examples[0].excerpt.startswith("100% of suite.jsonl:1: Please tell me.")
     unrelated = write(
         [json.dumps({"question": "Which of these animals lays eggs and swims in the river at night?"})], "other.jsonl"
@@ -83,6 +85,8 @@ def test_rows_with_benchmark_texts_overlap(write: Write, found_rows: FoundRows) 
     assert audit_file(path, against=[unrelated]).findings == ()
     with pytest.raises(ValueError, match="has no rows with text to search for"):
         audit_file(path, against=[write([json.dumps({"label": 1})], "labels.jsonl")])
+    with pytest.raises(ValueError, match="none of the 1 benchmark items can be matched: none has 8 words or more"):
+        audit_file(path, against=[write([json.dumps({"question": "How many legs has a millipede?"})], "short.jsonl")])
 
 
 def test_a_model_verifies_and_measures_every_row(write: Write, found_rows: FoundRows) -> None:

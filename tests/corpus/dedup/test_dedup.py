@@ -10,7 +10,7 @@ from tutelage.corpus.corpus_step import Corpus, GlobalStep
 from tutelage.corpus.dedup.lines import LinesSettings, dedup_lines
 from tutelage.corpus.dedup.ngrams import NgramSettings, dedup_ngrams
 from tutelage.corpus.dedup.substring import SubstringSettings, dedup_substring
-from tutelage.corpus.dedup.whole import ExactSettings, UrlSettings, dedup_exact, dedup_url, same_url
+from tutelage.corpus.dedup.whole import ExactSettings, UrlSettings, dedup_exact, dedup_url
 from tutelage.records import Document
 
 
@@ -53,18 +53,6 @@ def test_exact_duplicates_by_their_words(tmp_path: Path) -> None:
         dedup_exact(ExactSettings(text="words")), texts("One, two_three!/one two  Three/one two"), tmp_path
     )
     assert batches[0].texts == ["One, two_three!", "one two"]
-
-
-@pytest.mark.parametrize(
-    ("left", "right", "same"),
-    [
-        ("http://www.A.org/x/", "https://a.org/x#top", True),
-        ("https://a.org/X", "https://a.org/x", False),
-        ("https://a.org/x?y=1", "https://a.org/x?y=2", False),
-    ],
-)
-def test_addresses(left: str, right: str, same: bool) -> None:
-    assert (same_url(left) == same_url(right)) is same
 
 
 def test_one_document_of_an_address_and_all_without_one(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from tutelage.corpus.rules.gopher import (
     gopher_repetition,
     paragraphs,
 )
-from tutelage.corpus.words import encode, split_lines, split_words
 from tutelage.records import Document
+from tutelage.text.words import encode, split_lines, split_words
 
 PROSE = "the house that stood by the river was sold to a man of means and nobody knew why "
 

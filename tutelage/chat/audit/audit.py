@@ -10,6 +10,7 @@ import numpy as np
 from tutelage.chat.audit.benchmarks import benchmark_texts
 from tutelage.chat.audit.check import AuditedFile, Check, Hit, Limits, RereadRow, TooLong
 from tutelage.chat.audit.checks import CHECKS
+from tutelage.chat.audit.checks.benchmark_overlap import BENCHMARK_WIDTH
 from tutelage.chat.audit.checks.special_token import TemplateMarkers
 from tutelage.chat.audit.profile import profile
 from tutelage.chat.audit.report import Example, Finding, Report
@@ -18,10 +19,10 @@ from tutelage.chat.audit.scan_result import EXAMPLES, SUMMARY, ExampleRow, excer
 from tutelage.chat.audit.tokens import TokenCounts
 from tutelage.chat.formats import find_format, read_conversations
 from tutelage.chat.render.renderer import Renderer, TrainOn
-from tutelage.corpus.overlap import examined
 from tutelage.ledger import Ledger
 from tutelage.progress import track
 from tutelage.records import Conversation
+from tutelage.text.ngrams import index_items
 
 _ORDER = {check.name: place for place, check in enumerate(CHECKS)}
 
@@ -55,7 +56,8 @@ def audit_file(
     if held_out:
         find_format(held_out)  # reports a wrong path before the work starts
     batches, places = benchmark_texts(against)
-    benchmark = examined(batches) if against else None
+    texts = [(text,) for batch in batches for text in batch]
+    benchmark = index_items(texts, BENCHMARK_WIDTH) if texts else None
     tokens = TokenCounts(renderer, context, train_on) if renderer else None
     markers = TemplateMarkers(tuple(renderer.tokenizer.special_tokens) if renderer else ())
     file = AuditedFile(

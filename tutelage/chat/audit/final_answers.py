@@ -12,6 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tutelage.scoring.extract import comparable
+
 REFUSED = "\0refused"
 _BOXED = re.compile(r"\\boxed\{([^{}\n]{1,60})\}")
 _ANSWER_IS = re.compile(r"\banswer is:?\s+([^\s.,;]{1,30}(?: [^\s.,;]{1,20}){0,2})[.\s]*\Z", re.IGNORECASE)
@@ -29,7 +31,6 @@ _OPEN_ENDED = re.compile(
     r"|写|生成|创作|建议|推荐|举|给出|列|想|例|取名|你好|谢",
     re.IGNORECASE,
 )
-_EDGES = " \t\n.,;:!?\"'“”‘’()[]。，！？"
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,12 +47,12 @@ def final_answer(answer: str, question: str = "") -> str:
     """The final answer in a comparable form; "" where there is none. A few words count unless the question is
     open-ended."""
     if result := _marked_result(answer):
-        return _normalised(result)
+        return comparable(result)
     short = len(answer) <= _SHORT_CHARS and answer.count(" ") < _SHORT_WORDS and "\n" not in answer.strip()
     if short and not answer.rstrip().endswith(("?", "？")):
-        return "" if _OPEN_ENDED.search(question[-_PROMPT_TAIL:]) else _normalised(answer)
+        return "" if _OPEN_ENDED.search(question[-_PROMPT_TAIL:]) else comparable(answer)
     match = _YES_OR_NO.match(answer)
-    return _normalised(match[1]) if match else ""
+    return comparable(match[1]) if match else ""
 
 
 def _marked_result(answer: str) -> str:
@@ -65,12 +66,3 @@ def _marked_result(answer: str) -> str:
     tail = answer[-_ANSWER_TAIL:]
     match = _ANSWER_IS.search(tail) if "nswer is" in tail else None
     return match[1] if match else ""
-
-
-def _normalised(text: str) -> str:
-    text = text.strip(_EDGES).lower().removeprefix("the ").removeprefix("a ").strip(_EDGES)
-    number = text.replace(",", "").lstrip("$£€")
-    try:
-        return repr(float(number))
-    except ValueError:
-        return text

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tutelage.chat.audit.scan_result import ScanResult
-from tutelage.corpus.minhash import agreement, clusters, near_duplicates
+from tutelage.text.minhash import agreement, clusters, near_duplicates
 
 # Both the users' text and the assistant's must be this similar: the same passage with another question is another row.
 SIMILAR = 0.8

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tutelage.chat.audit.check import AuditedFile
-from tutelage.chat.audit.language import languages
+from tutelage.text.language import languages
 
 _OPENINGS_SHOWN = 5
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import islice
 
 import numpy as np
 
@@ -22,13 +21,16 @@ from tutelage.chat.audit.checks.truncated import (
     is_prose,
 )
 from tutelage.chat.audit.final_answers import REFUSED, AnswerIndex, final_answer
-from tutelage.chat.audit.language import HEAD, PURE, SCRIPTS, script_of
 from tutelage.chat.audit.scan_result import FEATURES, FileNotes, ScanResult, excerpt
 from tutelage.chat.audit.tokens import TokenCounts
 from tutelage.chat.render.template import part_text
-from tutelage.corpus.minhash import shingles, signatures, text_hashes, token_hashes
-from tutelage.corpus.overlap import Examined, coverage
+from tutelage.io.batches import batches
 from tutelage.records import Conversation, Message, Text, ToolCall
+from tutelage.text.characters import MARKS
+from tutelage.text.language import HEAD, PURE, SCRIPTS, script_of
+from tutelage.text.minhash import signatures
+from tutelage.text.ngrams import ItemIndex, most_covered, text_hashes
+from tutelage.text.words import hash_words
 
 CHUNK = 128  # conversations; more do not fit into a processor's cache
 SAMPLE, SAMPLE_CHARS = 200, 500  # answers whose language is identified, and characters of each
@@ -43,7 +45,7 @@ _BIT = {name: 1 << number for number, name in enumerate(FLAGS)}
 def scan(
     conversations: Iterable[Conversation],
     markers: TemplateMarkers | None = None,
-    benchmark: Examined | None = None,
+    benchmark: ItemIndex | None = None,
     tokens: TokenCounts | None = None,
 ) -> ScanResult:
     """Read every conversation once. `benchmark` holds the n-grams of benchmark texts; `tokens` renders for a model and
@@ -52,7 +54,7 @@ def scan(
     features, users, assistants = [np.empty(0, FEATURES)], [_no_signatures()], [_no_signatures()]
     answers = [np.empty((0, 3), np.int64)]
     row = 0
-    for chunk in _chunks(conversations):
+    for chunk in batches(conversations, CHUNK):
         texts: list[str] = []
         chunk_features = []
         chunk_answers: list[tuple[int, int, int]] = []
@@ -64,13 +66,13 @@ def scan(
         _count_openings(notes.openings, texts[::2])
         features.append(np.array(chunk_features, FEATURES))
         answers.append(np.array(chunk_answers, np.int64).reshape(-1, 3))
-        hashed = token_hashes(texts)
-        features[-1]["prompt_hash"] = text_hashes(hashed)[::2].view(np.int64)
-        chunk_signatures = signatures(shingles(hashed))
+        words = hash_words(texts, MARKS)
+        features[-1]["prompt_hash"] = text_hashes(words)[::2].view(np.int64)
+        chunk_signatures = signatures(words)
         users.append(chunk_signatures[::2].copy())
         assistants.append(chunk_signatures[1::2].copy())
         if benchmark:
-            overlap, overlap_text = coverage(hashed, benchmark)
+            overlap, overlap_text = most_covered(hash_words(texts), benchmark)
             higher = np.arange(0, len(texts), 2) + (overlap[1::2] > overlap[::2])
             features[-1]["overlap"], features[-1]["overlap_text"] = overlap[higher], overlap_text[higher]
         if tokens:
@@ -90,12 +92,6 @@ def _emptied(*lists: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
     for chunks in lists:
         yield chunks
         chunks.clear()
-
-
-def _chunks(conversations: Iterable[Conversation]) -> Iterator[list[Conversation]]:
-    rows = iter(conversations)
-    while chunk := list(islice(rows, CHUNK)):
-        yield chunk
 
 
 def text_of(message: Message) -> str:

@@ -18,7 +18,7 @@ SUMMARY = "\0"  # in the text of an example: replaced by an excerpt of the row's
 # space; `flags` has a bit for each of ScanResult.flag_names; `script` is an index into SCRIPTS. The lengths are in
 # characters: `context_chars` of all messages that are not trained, `user_chars` of the users' part of them,
 # `assistant_chars` of the answers, `unterminated_chars` of the last answer if it has no terminal punctuation, else 0.
-# `overlap` and `overlap_text` are what `overlap.coverage` returns: a share, and the index of the benchmark's text.
+# `overlap` and `overlap_text` are what `most_covered` returns: a share, and the index of the benchmark's text.
 FEATURES = np.dtype(
     [
         ("hash", np.int64),

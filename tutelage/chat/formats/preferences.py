@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 from tutelage.chat.formats.conversations import has, one_text, read_answer, read_prompt, with_system
 from tutelage.chat.formats.rows import BrokenRow, Row
 from tutelage.chat.formats.tools import read_tools
-from tutelage.chat.formats.turns import check_learnable, clean, read_messages
-from tutelage.records import Message, Preference, Role, UnpairedPreference, message
+from tutelage.chat.formats.turns import ROLES, check_learnable, clean, read_messages
+from tutelage.records import Message, Preference, UnpairedPreference, message
 
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
-_SPEAKERS: dict[str, Role] = {"Human": "user", "Assistant": "assistant"}
 BINARY_LABELS = ("label", "kto_tag")
 
 # A row before it is checked: the conversation with the chosen answer, and that with the rejected one.
@@ -45,7 +44,7 @@ def _transcript(text: object, field: str) -> list[Message]:
     if before.strip():
         raise BrokenRow("malformed transcript", f"'{field}' does not begin with Human: or Assistant:")
     pairs = zip(turns[::2], turns[1::2], strict=True)
-    return [message(_SPEAKERS[speaker], text.removeprefix(" ")) for speaker, text in pairs]
+    return [message(ROLES[speaker.lower()], text.removeprefix(" ")) for speaker, text in pairs]
 
 
 def _read_ranked(row: Row) -> Pair:

@@ -9,7 +9,7 @@ import numpy as np
 
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import EXAMPLE_CLUSTERS, EXAMPLE_MEMBERS, Columns, Corpus
-from tutelage.corpus.repeats import groups, madvise_dontneed
+from tutelage.corpus.repeats import group_equal, madvise_dontneed
 
 # "first": keep the first copy, in input order. "none": drop every copy of a duplicated text.
 Keep = Literal["first", "none"]
@@ -18,7 +18,7 @@ Keep = Literal["first", "none"]
 def label_equal(keys: Sequence[np.ndarray], memory: int) -> np.ndarray:
     """Per document, the index of the first document with the same key: int64[N]."""
     labels = np.arange(sum(map(len, keys)))
-    for places, begins in groups(keys, memory):
+    for places, begins in group_equal(keys, memory):
         first = np.maximum.accumulate(np.where(begins, np.arange(len(places)), 0))
         labels[places] = places[first]
     return labels
@@ -71,37 +71,3 @@ def drop_copies(batch: DocumentBatch, decisions: Columns, keep: Keep, reason: st
     batch.drop(gone, reason, [f"cluster {number}" for number in cluster[gone].tolist()])
     if represents.any():
         batch.add_metadata({"copies": [n if first else None for n, first in zip(counts, represents, strict=True)]})
-
-
-def cut_repeated(corpus: Corpus, cut: Sequence[np.ndarray], keep: Keep, unit: str) -> dict[str, Any]:
-    """Set `cut` for the parts of documents (lines, passages ...) whose "key" occurs more than once in the corpus. `cut`
-    is one bool array per shard, as long as the column "key". The column "count" holds the number of parts per document.
-    Returns the details."""
-    keys = corpus.columns["key"]
-    offsets = np.cumsum([0, *map(len, keys)])
-    repeated = distinct = 0
-    largest: list[tuple[int, list[int]]] = []
-    for places, begins in groups(keys, corpus.memory):
-        gone = places if keep == "none" else places[~begins]
-        for number, shard in enumerate(cut):
-            here = gone[(gone >= offsets[number]) & (gone < offsets[number + 1])]
-            shard[here - offsets[number]] = True
-        starts = np.flatnonzero(begins)
-        sizes = np.diff(starts, append=len(places))
-        repeated += len(places)
-        distinct += len(starts)
-        for group in np.argsort(-sizes, kind="stable")[:EXAMPLE_CLUSTERS].tolist():
-            members = places[starts[group] : starts[group] + min(int(sizes[group]), EXAMPLE_MEMBERS)]
-            largest.append((int(sizes[group]), members.tolist()))
-    largest = sorted(largest, key=lambda pair: (-pair[0], pair[1]))[:EXAMPLE_CLUSTERS]
-    ends = np.cumsum(np.concatenate([np.asarray(shard) for shard in corpus.columns["count"]]))
-    return {
-        unit: int(offsets[-1]),
-        f"{unit}_repeated": repeated,
-        "cluster_count": distinct,
-        f"{unit}_cut": sum(int(shard.sum()) for shard in cut),
-        "clusters": [
-            {"size": size, "documents": np.searchsorted(ends, members, side="right").tolist()}
-            for size, members in largest
-        ],
-    }

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep
-from tutelage.corpus.dedup.clusters import Keep, cut_repeated
-from tutelage.corpus.dedup.whole import hashes
-from tutelage.corpus.repeats import bloom_seen
+from tutelage.corpus.corpus_step import GlobalStep
+from tutelage.corpus.dedup.clusters import Keep
+from tutelage.corpus.dedup.units import cut_units, dedup_units
+from tutelage.text.hashing import hash_texts
+from tutelage.text.words import normalized_line
 
 _BREAKS = {"line": "\n", "paragraph": "\n\n"}
-_DIGITS, _NOT_WORD = re.compile(r"\d"), re.compile(r"[^\w\s]|_")
 
 
 class LinesSettings(Settings, tag="dedup_lines", tag_field="kind", frozen=True, kw_only=True):
@@ -50,43 +49,20 @@ def dedup_lines(settings: LinesSettings) -> GlobalStep:
     """Cut lines or paragraphs that occurred before (CCNet, arXiv 1911.00359, 3.1; Dolma, arXiv 2402.00159)."""
     end = _BREAKS[settings.unit]
 
-    def collect(batch: DocumentBatch) -> Columns:
-        lines = [text.split(end) for text in batch.texts]
-        return {
-            "key": hashes(_compared(line, settings) for document_lines in lines for line in document_lines),
-            "count": _counts(batch, end),
-        }
+    def keys(batch: DocumentBatch) -> np.ndarray:
+        return hash_texts(_compared(line, settings) for text in batch.texts for line in text.split(end))
 
-    def decide(corpus: Corpus) -> dict[str, Any]:
-        keys, cut = corpus.columns["key"], corpus.decisions("cut", "key", np.bool_)
-        if settings.method == "bloom":
-            for shard, seen in zip(cut, bloom_seen(keys, settings.false_positives, corpus.memory), strict=True):
-                shard[:] = seen
-            return {"lines": sum(map(len, keys)), "lines_cut": sum(int(shard.sum()) for shard in cut)}
-        return cut_repeated(corpus, cut, settings.keep, "lines")
+    def counts(batch: DocumentBatch) -> np.ndarray:
+        return np.array([text.count(end) + 1 for text in batch.texts], np.int64)
 
-    def apply(batch: DocumentBatch, decisions: Columns) -> None:
-        texts: list[str | None] = []
-        ends = np.cumsum(_counts(batch, end))
-        touched = np.add.reduceat(decisions["cut"], ends - np.diff(ends, prepend=0)) if len(batch) else np.zeros(0)
-        for document, stop, cuts in zip(batch.documents, ends.tolist(), touched.tolist(), strict=True):
-            if not cuts:
-                texts.append(None)
-                continue
-            lines = document.text.split(end)
-            gone = decisions["cut"][stop - len(lines) : stop].tolist()
-            texts.append(end.join(line for line, cut in zip(lines, gone, strict=True) if not cut))
-        empty = [place for place, text in enumerate(texts) if text is not None and not text.strip()]
-        for place in empty:
-            texts[place] = None
-        batch.rewrite(texts, f"repeated {settings.unit}s cut")
-        batch.drop(empty, f"nothing but repeated {settings.unit}s")
+    def without(text: str, repeated: np.ndarray) -> str:
+        return end.join(line for line, cut in zip(text.split(end), repeated.tolist(), strict=True) if not cut)
 
-    return GlobalStep(collect, decide, lambda batch: {"cut": int(_counts(batch, end).sum())}, apply)
+    def apply(batch: DocumentBatch, repeated: np.ndarray) -> None:
+        cut_units(batch, repeated, counts(batch), f"{settings.unit}s", without)
 
-
-def _counts(batch: DocumentBatch, end: str) -> np.ndarray:
-    return np.array([text.count(end) + 1 for text in batch.texts], np.int64)
+    bloom = settings.false_positives if settings.method == "bloom" else None
+    return dedup_units("lines", keys, counts, apply, settings.keep, bloom)
 
 
 def _compared(line: str, settings: LinesSettings) -> str:
@@ -94,4 +70,4 @@ def _compared(line: str, settings: LinesSettings) -> str:
     line = line.strip()
     if len(line) < settings.characters:
         return ""
-    return line if settings.compare == "raw" else _NOT_WORD.sub("", _DIGITS.sub("0", line.lower())).strip()
+    return line if settings.compare == "raw" else normalized_line(line)

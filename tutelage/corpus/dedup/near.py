@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,12 @@ from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep, rows_of_documents
 from tutelage.corpus.dedup.clusters import Keep, drop_copies, write_decisions
-from tutelage.corpus.dedup.folding import folding
-from tutelage.corpus.dedup.whole import hashes
-from tutelage.corpus.extras import load
-from tutelage.corpus.repeats import connect, groups, settle
-
-_SEED = 20240613
-_FOLD = np.uint64(0x9E3779B97F4A7C15)
+from tutelage.corpus.repeats import group_equal
+from tutelage.text.characters import FOLDED
+from tutelage.text.hashing import GOLDEN, hash_texts
+from tutelage.text.minhash import bucket_keys
+from tutelage.text.union_find import flatten, union
+from tutelage.text.words import hash_words
 
 
 class MinhashSettings(Settings, tag="dedup_minhash", tag_field="kind", frozen=True, kw_only=True):
@@ -49,10 +48,10 @@ def dedup_minhash(settings: MinhashSettings) -> GlobalStep:
     names = [f"bucket{number:03d}" for number in range(settings.buckets)]
 
     def collect(batch: DocumentBatch) -> Columns:
-        keys = bucket_keys(batch.texts, settings.width, settings.buckets, settings.rows)
+        keys = bucket_keys(hash_words(batch.texts, FOLDED), settings.width, settings.buckets, settings.rows)
         if settings.within is not None:
-            own = hashes(document.meta.get(settings.within, "") for document in batch.documents)
-            keys = np.where(keys != 0, (keys ^ own[:, None]) * _FOLD | np.uint64(1), keys)
+            own = hash_texts(document.meta.get(settings.within, "") for document in batch.documents)
+            keys = np.where(keys != 0, (keys ^ own[:, None]) * GOLDEN | np.uint64(1), keys)
         return {name: np.ascontiguousarray(keys[:, number]) for number, name in enumerate(names)}
 
     def decide(corpus: Corpus) -> dict[str, Any]:
@@ -68,22 +67,7 @@ def near_clusters(buckets: list[Any], memory: int) -> np.ndarray:
     all shards."""
     labels = np.arange(sum(map(len, buckets[0])))
     for keys in buckets:
-        for places, begins in groups(keys, memory):
+        for places, begins in group_equal(keys, memory):
             first = np.maximum.accumulate(np.where(begins, np.arange(len(places)), 0))
-            connect(labels, places[first][~begins], places[~begins])
-    return settle(labels)
-
-
-def bucket_keys(texts: list[str], width: int, buckets: int, rows: int) -> np.ndarray:
-    """One key per text and bucket: uint64[N, buckets]; 0 for a text without words. Raises ValueError without numba."""
-    loops = load("tutelage.corpus.dedup.near_loops")
-    bounds = np.cumsum([0, *map(len, texts)])
-    codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
-    return loops.bucket_keys(codes, bounds, *folding(), width, _multipliers(buckets * rows), buckets)
-
-
-@cache
-def _multipliers(count: int) -> np.ndarray:
-    # An n-gram's hash is mixed already; multiplied by an odd number, the leading bits that decide which is least are
-    # as good as those of another hash function.
-    return np.random.default_rng(_SEED).integers(0, 1 << 64, count, np.uint64, endpoint=False) | np.uint64(1)
+            union(labels, places[first][~begins], places[~begins])
+    return flatten(labels)

@@ -3,16 +3,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep
-from tutelage.corpus.dedup.clusters import cut_repeated
-from tutelage.corpus.minhash import shingles, token_hashes
-from tutelage.corpus.repeats import bloom_seen
+from tutelage.corpus.corpus_step import GlobalStep
+from tutelage.corpus.dedup.units import dedup_units
+from tutelage.corpus.rules.checks import shares
+from tutelage.text.characters import MARKS
+from tutelage.text.ngrams import ngrams
+from tutelage.text.words import hash_words, range_sums
 
 
 class NgramSettings(Settings, tag="dedup_ngrams", tag_field="kind", frozen=True, kw_only=True):
@@ -58,31 +60,22 @@ def dedup_ngrams(settings: NgramSettings) -> GlobalStep:
 
     def read(batch: DocumentBatch) -> _Read:
         split = [text.split("\n") for text in batch.texts]
-        tokens = token_hashes([paragraph for own in split for paragraph in own])
-        runs = shingles(tokens, settings.width)
+        tokens = hash_words([paragraph for own in split for paragraph in own], MARKS)
+        runs = ngrams(tokens, settings.width)
         long = np.repeat(np.diff(tokens.bounds) >= settings.shortest, np.diff(runs.bounds))
         keys = np.where(long, np.maximum(runs.values, np.uint64(1)), np.uint64(0))
         return _Read(keys, runs.bounds, np.cumsum([0, *map(len, split)], dtype=np.int64))
 
-    def collect(batch: DocumentBatch) -> Columns:
+    def counts(batch: DocumentBatch) -> np.ndarray:
         found = read(batch)
-        return {"key": found.keys, "count": np.diff(found.grams[found.paragraphs])}
+        return np.diff(found.grams[found.paragraphs])
 
-    def decide(corpus: Corpus) -> dict[str, Any]:
-        old = corpus.decisions("old", "key", np.bool_)
-        if settings.method == "exact":
-            return cut_repeated(corpus, old, "first", "ngrams")
-        keys = corpus.columns["key"]
-        for shard, seen in zip(old, bloom_seen(keys, settings.false_positives, corpus.memory), strict=True):
-            shard[:] = seen
-        return {"ngrams": sum(map(len, keys)), "ngrams_cut": sum(int(shard.sum()) for shard in old)}
-
-    def apply(batch: DocumentBatch, decisions: Columns) -> None:
+    def apply(batch: DocumentBatch, repeated: np.ndarray) -> None:
         found = read(batch)
-        old, all_ = (_sums(flags, found.grams) for flags in (decisions["old"], found.keys != 0))
-        of_document = _shares(*(_sums(counts, found.paragraphs) for counts in (old, all_)))
+        old, all_ = (_sums(flags, found.grams) for flags in (repeated, found.keys != 0))
+        of_document = shares(*(_sums(counts, found.paragraphs) for counts in (old, all_)))
         gone = of_document >= settings.share if settings.of != "paragraphs" else np.zeros(len(batch), bool)
-        cut = _shares(old, all_) >= settings.share if settings.of != "documents" else np.zeros(len(all_), bool)
+        cut = shares(old, all_) >= settings.share if settings.of != "documents" else np.zeros(len(all_), bool)
         texts: list[str | None] = [None] * len(batch)
         for place in np.flatnonzero((_sums(cut, found.paragraphs) > 0) & ~gone).tolist():
             flags = cut[found.paragraphs[place] : found.paragraphs[place + 1]].tolist()
@@ -97,14 +90,9 @@ def dedup_ngrams(settings: NgramSettings) -> GlobalStep:
             [f"{share:.0%} of its n-grams occurred before" for share in of_document[gone].tolist()],
         )
 
-    return GlobalStep(collect, decide, lambda batch: {"old": len(read(batch).keys)}, apply)
+    bloom = settings.false_positives if settings.method == "bloom" else None
+    return dedup_units("ngrams", lambda batch: read(batch).keys, counts, apply, "first", bloom)
 
 
 def _sums(values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """The sum over each range values[bounds[i]:bounds[i+1]], int64."""
-    sums = np.concatenate([[0], np.cumsum(values, dtype=np.int64)])
-    return sums[bounds[1:]] - sums[bounds[:-1]]
-
-
-def _shares(parts: np.ndarray, wholes: np.ndarray) -> np.ndarray:
-    return np.divide(parts, wholes, out=np.zeros(len(parts)), where=wholes > 0)
+    return range_sums(values, bounds[:-1], bounds[1:])

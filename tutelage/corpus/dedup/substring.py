@@ -4,17 +4,19 @@ begins, so no repeated run of that length is missed. Lee et al. 2022, arXiv 2107
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep
-from tutelage.corpus.dedup.clusters import Keep, cut_repeated
-from tutelage.corpus.dedup.whole import hashes
-from tutelage.corpus.minhash import Hashes, shingles
-from tutelage.corpus.words import words_of
+from tutelage.corpus.columns import words_of
+from tutelage.corpus.corpus_step import GlobalStep
+from tutelage.corpus.dedup.clusters import Keep
+from tutelage.corpus.dedup.units import cut_units, dedup_units
+from tutelage.text.hashing import hash_texts
+from tutelage.text.ngrams import ngrams
+from tutelage.text.words import Hashes
 
 # A sentence ends at a mark that white space follows, or at the end of its line.
 _UNITS = {"word": re.compile(r"\S+"), "sentence": re.compile(r"\S[^\n]*?(?:[.!?]+(?=\s|\Z)|(?=\n)|\Z)")}
@@ -39,39 +41,26 @@ class SubstringSettings(Settings, tag="dedup_substring", tag_field="kind", froze
 
 def dedup_substring(settings: SubstringSettings) -> GlobalStep:
     """Cut passages that occurred before (Lee et al. 2022, arXiv 2107.06499; C4, arXiv 1910.10683, section 2.2)."""
-    width = settings.length
+    width, unit = settings.length, _UNITS[settings.unit]
     read = _words if settings.unit == "word" else _sentences
 
     def counts(batch: DocumentBatch) -> np.ndarray:
         return np.maximum(np.diff(read(batch).bounds) - width + 1, 0)
 
-    def collect(batch: DocumentBatch) -> Columns:
-        runs, count = shingles(read(batch), width), counts(batch)
-        # A shorter text is one shingle, but not a passage.
-        passages = runs.values[np.repeat(count > 0, np.diff(runs.bounds))]
-        return {"key": np.maximum(passages, np.uint64(1)), "count": count}
+    def keys(batch: DocumentBatch) -> np.ndarray:
+        runs = ngrams(read(batch), width)
+        # A shorter text is one n-gram, but not a passage.
+        passages = runs.values[np.repeat(counts(batch) > 0, np.diff(runs.bounds))]
+        return np.maximum(passages, np.uint64(1))
 
-    def decide(corpus: Corpus) -> dict[str, Any]:
-        return cut_repeated(corpus, corpus.decisions("cut", "key", np.bool_), settings.keep, "passages")
+    def without(text: str, repeated: np.ndarray) -> str:
+        starts = [match.start() for match in unit.finditer(text)] + [len(text)]
+        return _without(text, starts, np.flatnonzero(repeated), width)
 
-    def apply(batch: DocumentBatch, decisions: Columns) -> None:
-        ends = np.cumsum(counts(batch))
-        texts: list[str | None] = [None] * len(batch)
-        begin = 0
-        for place, end in enumerate(ends.tolist()):
-            gone = np.flatnonzero(decisions["cut"][begin:end])
-            begin = end
-            if len(gone):
-                text = batch.documents[place].text
-                starts = [unit.start() for unit in _UNITS[settings.unit].finditer(text)] + [len(text)]
-                texts[place] = _without(text, starts, gone, width)
-        empty = [place for place, text in enumerate(texts) if text is not None and not text.strip()]
-        for place in empty:
-            texts[place] = None
-        batch.rewrite(texts, "repeated passages cut")
-        batch.drop(empty, "nothing but repeated passages")
+    def apply(batch: DocumentBatch, repeated: np.ndarray) -> None:
+        cut_units(batch, repeated, counts(batch), "passages", without)
 
-    return GlobalStep(collect, decide, lambda batch: {"cut": int(counts(batch).sum())}, apply)
+    return dedup_units("passages", keys, counts, apply, settings.keep)
 
 
 def _words(batch: DocumentBatch) -> Hashes:
@@ -85,7 +74,7 @@ def _words(batch: DocumentBatch) -> Hashes:
 def _sentences(batch: DocumentBatch) -> Hashes:
     found = batch.shared("sentences", lambda texts: [_UNITS["sentence"].findall(text) for text in texts])
     bounds = np.cumsum([0, *map(len, found)], dtype=np.int64)
-    return Hashes(hashes(sentence.strip().lower() for own in found for sentence in own), bounds)
+    return Hashes(hash_texts(sentence.strip().lower() for own in found for sentence in own), bounds)
 
 
 def _without(text: str, starts: list[int], passages: np.ndarray, width: int) -> str:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
-
-import numpy as np
 
 from tutelage.config import Settings
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep, rows_of_documents
 from tutelage.corpus.dedup.clusters import Keep, drop_copies, label_equal, write_decisions
+from tutelage.text.hashing import hash_texts
+from tutelage.text.urls import normalized_url
+from tutelage.text.words import normalized_text
 
 
 class UrlSettings(Settings, tag="dedup_url", tag_field="kind", frozen=True, kw_only=True):
@@ -36,24 +35,11 @@ class ExactSettings(Settings, tag="dedup_exact", tag_field="kind", frozen=True, 
     keep: Keep = "first"
 
 
-def hashes(texts: Iterable[str]) -> np.ndarray:
-    """64 bits of the SHA-1 of each text, uint64[N]; 0 for an empty text, which is not compared."""
-    digests = [hashlib.sha1(text.encode("utf-8", "surrogatepass")).digest()[:8] if text else bytes(8) for text in texts]
-    return np.frombuffer(b"".join(digests), np.uint64)
-
-
-def same_url(url: str) -> str:
-    """A URL without the scheme, "www.", fragment and trailing slash, its host in lower case."""
-    bare = re.sub(r"^https?://(www\.)?", "", url.strip(), flags=re.IGNORECASE).partition("#")[0].rstrip("/")
-    host, slash, path = bare.partition("/")
-    return host.lower() + slash + path
-
-
 def dedup_url(settings: UrlSettings) -> GlobalStep:
     """Drop documents whose URL occurred before (as Dolma, arXiv 2402.00159, but exact instead of a Bloom filter)."""
 
     def collect(batch: DocumentBatch) -> Columns:
-        return {"key": hashes(same_url(document.meta.get("url", "")) for document in batch.documents)}
+        return {"key": hash_texts(normalized_url(document.meta.get("url", "")) for document in batch.documents)}
 
     return _dedup(collect, settings.keep, "duplicate URL")
 
@@ -63,8 +49,8 @@ def dedup_exact(settings: ExactSettings) -> GlobalStep:
 
     def collect(batch: DocumentBatch) -> Columns:
         if settings.text == "raw":
-            return {"key": hashes(batch.texts)}
-        return {"key": hashes(re.sub(r"[\W_]+", " ", text).strip().lower() for text in batch.texts)}
+            return {"key": hash_texts(batch.texts)}
+        return {"key": hash_texts(map(normalized_text, batch.texts))}
 
     return _dedup(collect, settings.keep, "duplicate text")
 

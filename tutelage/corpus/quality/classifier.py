@@ -15,16 +15,14 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from tutelage.corpus.extras import load
-from tutelage.corpus.language import load_fasttext
-from tutelage.corpus.minhash import Hashes
-from tutelage.corpus.words import encode, plain_tokens
+from tutelage.corpus.quality import loops
 from tutelage.files import atomic_file
+from tutelage.text.language import load_fasttext
+from tutelage.text.words import Hashes, hash_words
 
 PLACES = 1 << 20
 FASTTEXT_SUFFIXES = (".bin", ".ftz")
 _RATE = 0.1
-_TEXTS = 1024  # split at a time; as code points they need four times their memory
 
 Score = Callable[[Sequence[str]], np.ndarray]
 
@@ -38,11 +36,11 @@ class Classifier:
 
     def score(self, texts: Sequence[str]) -> np.ndarray:
         """The probability of the positive class of each text, float64[N]."""
-        return self.score_words(hashed_words(texts))
+        return self.score_words(hash_words(texts))
 
     def score_words(self, words: Hashes) -> np.ndarray:
         """`score` of texts that are already split into hashed words."""
-        odds = load("tutelage.corpus.quality.loops").score(words.values, words.bounds, self.weights, self.bias)
+        odds = loops.score(words.values, words.bounds, self.weights, self.bias)
         return 1 / (1 + np.exp(-odds))
 
     def save(self, path: Path) -> None:
@@ -62,15 +60,7 @@ def train_classifier(positives: Sequence[str], negatives: Sequence[str], epochs:
     labels = np.repeat([1.0, 0.0], [len(positives), len(negatives)])
     importance = np.where(labels == 1, 0.5 / len(positives), 0.5 / len(negatives)) * len(labels)
     texts = [*positives, *negatives]
-    return fit(hashed_words(texts), labels, importance, epochs, np.arange(len(texts)))
-
-
-def hashed_words(texts: Sequence[str]) -> Hashes:
-    """The hashed words of texts. In memory they are nearly as large as the texts."""
-    parts = [plain_tokens(encode(list(texts[at : at + _TEXTS]))) for at in range(0, len(texts), _TEXTS)]
-    counts = [np.diff(part.bounds) for part in parts]
-    bounds = np.concatenate([np.zeros(1, np.int64), *counts]).cumsum()
-    return Hashes(np.concatenate([np.zeros(0, np.uint64), *(part.values for part in parts)]), bounds)
+    return fit(hash_words(texts), labels, importance, epochs, np.arange(len(texts)))
 
 
 def fit(words: Hashes, labels: np.ndarray, importance: np.ndarray, epochs: int, rows: np.ndarray) -> Classifier:
@@ -82,7 +72,6 @@ def fit(words: Hashes, labels: np.ndarray, importance: np.ndarray, epochs: int, 
     draw = np.random.default_rng(0)
     orders = np.stack([rows[draw.permutation(len(rows))] for _ in range(epochs)])
     weights, squares = np.zeros(PLACES, np.float32), np.full(PLACES, 1e-6, np.float32)
-    loops = load("tutelage.corpus.quality.loops")
     bias = loops.learn(words.values, words.bounds, labels, importance, orders, weights, squares, _RATE)
     return Classifier(weights, float(bias))
 

@@ -20,13 +20,13 @@ from safetensors.numpy import load_file, save_file
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
 from tutelage.corpus.fetch import local_file
-from tutelage.corpus.minhash import Hashes
 from tutelage.corpus.quality.agreement import Figure, area, f1, spearman
-from tutelage.corpus.quality.classifier import PLACES, Classifier, fit, hashed_words
+from tutelage.corpus.quality.classifier import PLACES, Classifier, fit
 from tutelage.corpus.quality.rubric import HIGHEST, judged_part
 from tutelage.corpus.quality.sources import learned, read_scores
 from tutelage.corpus.rules.checks import Check, drop_broken
 from tutelage.files import atomic_file
+from tutelage.text.words import Hashes, hash_words
 
 FEWEST = 50  # scores needed for training and cross-validation
 THRESHOLD = 3.0  # FineWeb-Edu's
@@ -115,7 +115,7 @@ def distil(texts: Sequence[str], scores: np.ndarray, threshold: float = THRESHOL
             f"all {len(texts):,} scores are {scores[0]:g}, so nothing can be learned from them; use other documents, "
             "another rubric or another judge"
         )
-    words = hashed_words([judged_part(text) for text in texts])
+    words = hash_words([judged_part(text) for text in texts])
     folds = np.random.default_rng(0).permutation(np.arange(len(texts)) % FOLDS)
     found = np.empty(len(texts))
     for fold in range(FOLDS):

@@ -14,12 +14,11 @@ import numpy as np
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep, rows_of_documents
-from tutelage.corpus.minhash import Hashes
 from tutelage.corpus.quality.sources import read_texts
-from tutelage.corpus.words import encode, plain_tokens, range_sums
+from tutelage.text.hashing import GOLDEN
+from tutelage.text.words import Hashes, hash_words, range_sums
 
 PLACES = 10_000
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _SHIFT = np.uint64(33)
 _LEAST = 1e-8  # added to a probability before the logarithm, as in the code of the paper
 
@@ -47,11 +46,11 @@ def ngram_places(tokens: Hashes) -> tuple[np.ndarray, np.ndarray]:
     # Each word is followed by the bigram that it begins; the last word of a text begins none.
     both = np.empty((len(words), 2), np.uint64)
     both[:, 0] = words
-    both[:, 1] = words * _MULTIPLIER
+    both[:, 1] = words * GOLDEN
     both[:-1, 1] += words[1:]
     there = np.ones((len(words), 2), bool)
     there[:, 1] = ~ends
-    places = (((both * _MULTIPLIER) >> _SHIFT) % np.uint64(PLACES)).astype(np.uint16)[there]
+    places = (((both * GOLDEN) >> _SHIFT) % np.uint64(PLACES)).astype(np.uint16)[there]
     counts = np.diff(tokens.bounds)
     return places, np.concatenate([[0], np.cumsum(np.maximum(2 * counts - 1, 0))])
 
@@ -65,11 +64,11 @@ def log_ratios(target: np.ndarray, corpus: np.ndarray) -> np.ndarray:
 def dsir(settings: DsirSettings) -> GlobalStep:
     """Compute DSIR weights (Xie et al. 2023, arXiv 2302.03169). A global step; collects four bytes per word. Raises
     ValueError if there is no target text."""
-    target = plain_tokens(encode(read_texts(settings.positives, "positives")))
+    target = hash_words(read_texts(settings.positives, "positives"))
     wanted = np.bincount(ngram_places(target)[0], minlength=PLACES)
 
     def collect(batch: DocumentBatch) -> Columns:
-        tokens = plain_tokens(encode(batch.texts))
+        tokens = hash_words(batch.texts)
         places, bounds = ngram_places(tokens)
         return {"place": places, "count": np.diff(bounds), "words": np.diff(tokens.bounds)}
 

@@ -1,4 +1,4 @@
-"""The compiled loops of the classifier. Imported lazily, as `tutelage.corpus.kernels` is."""
+"""The compiled loops of the classifier."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+from tutelage.text.hashing import GOLDEN
 
 
 @njit(cache=True)
@@ -19,10 +19,10 @@ def _features(words: np.ndarray, first: int, last: int, counts: np.ndarray, met:
             if pair == 0:
                 value = words[at]
             elif at + 1 < last:
-                value = words[at] * _MULTIPLIER + words[at + 1]
+                value = words[at] * GOLDEN + words[at + 1]
             else:
                 break
-            place = (value * _MULTIPLIER) >> shift
+            place = (value * GOLDEN) >> shift
             if counts[place] == 0:
                 met[many] = place
                 many += 1

@@ -15,9 +15,9 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from tutelage.files import atomic_file
+from tutelage.text.hashing import GOLDEN
 
 ORDER = 5
-_BASE = np.uint64(0x9E3779B97F4A7C15)
 _BEGIN, _END = 0, 1  # before a sequence and after it; token i is the word i + 2
 
 
@@ -133,14 +133,14 @@ def _lay_out(sequences: Sequence[np.ndarray], order: int) -> tuple[np.ndarray, n
 def _runs(words: np.ndarray, order: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """For n = 1, 2 ... the hash of the n-gram that ends at each position, and of its context (the n-gram without its
     last token), uint64 each."""
-    spread = (words + np.uint64(1)) * _BASE
+    spread = (words + np.uint64(1)) * GOLDEN
     spread ^= spread >> np.uint64(32)
-    spread *= _BASE
+    spread *= GOLDEN
     found = []
     before = np.zeros(len(words), np.uint64)
     for _ in range(order):
         context = np.concatenate([np.zeros(1, np.uint64), before[:-1]])
-        before = context * _BASE + spread
+        before = context * GOLDEN + spread
         found.append((before, context))
     # The empty context is the same everywhere.
     found[0] = (spread, np.zeros(len(words), np.uint64))

@@ -11,8 +11,8 @@ from tutelage.config import fingerprint
 from tutelage.corpus.fetch import cache_folder, local_file
 from tutelage.corpus.quality.rubric import HIGHEST, judged_part
 from tutelage.corpus.read import documents
-from tutelage.corpus.text import file_hash
 from tutelage.ledger import Ledger
+from tutelage.text.hashing import file_hash
 
 
 def read_texts(paths: Sequence[str], where: str) -> list[str]:

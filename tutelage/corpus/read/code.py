@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
-from tutelage.corpus.extras import load
 from tutelage.corpus.licences import folder_licence, is_about_licences
 from tutelage.corpus.read.decode import decode, is_binary
 from tutelage.corpus.read.source import open_bytes
+from tutelage.extras import load
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 

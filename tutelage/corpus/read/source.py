@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from tutelage.corpus.extras import load
 from tutelage.corpus.read.packed import CHUNK, Damage
+from tutelage.extras import load
 from tutelage.files import explain
 from tutelage.ledger import Ledger
 

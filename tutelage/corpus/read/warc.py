@@ -6,11 +6,11 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from tutelage.corpus.extras import load
 from tutelage.corpus.read.decode import decode, is_binary
 from tutelage.corpus.read.packed import CHUNK
 from tutelage.corpus.read.source import MAX_RECORD_BYTES, Source, go_on, note_lost, open_bytes
 from tutelage.corpus.read.unpack import BOMB, BOMB_RATIO, unpack
+from tutelage.extras import load
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 

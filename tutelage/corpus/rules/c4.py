@@ -13,10 +13,12 @@ import numpy as np
 
 from tutelage.config import Settings
 from tutelage.corpus.batch import DocumentBatch, Step
+from tutelage.corpus.columns import characters_of, lines_of
 from tutelage.corpus.fetch import local_file
-from tutelage.corpus.minhash import shingles, text_hashes, token_hashes
 from tutelage.corpus.rules.checks import above, drop_broken
-from tutelage.corpus.words import Lines, characters_of, lines_of, range_sums
+from tutelage.text.characters import MARKS
+from tutelage.text.ngrams import ngrams, text_hashes
+from tutelage.text.words import Lines, hash_words, range_sums
 
 _CITATION = re.compile(r"\[\d*\]|\[edit\]|\[citation needed\]")
 _POLICIES = ("terms of use", "privacy policy", "cookie policy", "uses cookies", "use of cookies", "use cookies")
@@ -160,7 +162,7 @@ def _read_phrases(path: Path) -> dict[int, np.ndarray]:
         raise ValueError(f"bad_words: {path} cannot be read as a list of words, one per line ({error})") from error
     if not phrases:
         raise ValueError(f"bad_words: {path} is empty; it must have one word or phrase per line")
-    tokens = token_hashes(phrases)
+    tokens = hash_words(phrases, MARKS)
     lengths = np.diff(tokens.bounds)
     hashes = text_hashes(tokens)
     return {int(width): np.unique(hashes[lengths == width]) for width in np.unique(lengths[lengths > 0])}
@@ -168,9 +170,9 @@ def _read_phrases(path: Path) -> dict[int, np.ndarray]:
 
 def _has_phrase(texts: list[str], phrases: dict[int, np.ndarray]) -> np.ndarray:
     """Which texts contain one of the phrases as whole words, ignoring case: bool[N]."""
-    tokens = token_hashes(texts)
+    tokens = hash_words(texts, MARKS)
     found = np.zeros(len(texts), bool)
     for width, hashes in phrases.items():
-        runs = shingles(tokens, width)
+        runs = ngrams(tokens, width)
         found |= range_sums(np.isin(runs.values, hashes), runs.bounds[:-1], runs.bounds[1:]) > 0
     return found

@@ -9,10 +9,11 @@ import numpy as np
 
 from tutelage.config import Settings
 from tutelage.corpus.batch import DocumentBatch, Step
-from tutelage.corpus.kinds import LAST, LETTER, NUMBER, kinds
+from tutelage.corpus.columns import characters_of
 from tutelage.corpus.page_text import html_text
-from tutelage.corpus.words import characters_of, range_sums
 from tutelage.records import Document
+from tutelage.text.characters import LAST, LETTER, NUMBER, character_classes
+from tutelage.text.words import range_sums
 
 # Languages with naturally long lines, and those whose files hold data.
 LONG_LINES = frozenset(["HTML", "JSON", "Markdown", "TeX", "Text", "XML"])
@@ -90,7 +91,7 @@ def code(settings: CodeSettings) -> Step:
 def _count(batch: DocumentBatch, kind: int) -> list[int]:
     """The number of characters of a class in each document."""
     characters = characters_of(batch)
-    of_kind = (kinds()[np.minimum(characters.codes, LAST)] & kind) != 0
+    of_kind = (character_classes()[np.minimum(characters.codes, LAST)] & kind) != 0
     return range_sums(of_kind, characters.starts, characters.stops).tolist()
 
 

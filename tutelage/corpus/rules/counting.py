@@ -1,4 +1,4 @@
-"""Compiled loops that count repetition within each text. Imported lazily, as `tutelage.corpus.kernels` is."""
+"""Compiled loops that count repetition within each text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-_MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
+from tutelage.text.hashing import GOLDEN
+
 _SHIFT = np.uint64(32)
 
 
@@ -26,7 +27,7 @@ def _room(firsts: np.ndarray, lasts: np.ndarray) -> int:
 @njit(cache=True, inline="always")
 def _slot(value: Any, keys: np.ndarray, rounds: np.ndarray, this_round: int, mask: Any) -> Any:
     """The slot of a value in a hash table, or the free slot for it. Slots of earlier rounds are free."""
-    place = ((value * _MULTIPLIER) >> _SHIFT) & mask
+    place = ((value * GOLDEN) >> _SHIFT) & mask
     while rounds[place] == this_round and keys[place] != value:
         place = (place + np.uint64(1)) & mask
     return place
@@ -100,7 +101,7 @@ def repetition(
             while width < wanted and width <= words:
                 width += 1
                 for at in range(words - width + 1):
-                    runs[at] = runs[at] * _MULTIPLIER + hashes[first + at + width - 1]
+                    runs[at] = runs[at] * GOLDEN + hashes[first + at + width - 1]
             if words < wanted or wholes[text] == 0:
                 continue
             this_round += 1

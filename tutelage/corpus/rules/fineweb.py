@@ -6,9 +6,10 @@ import numpy as np
 
 from tutelage.config import Settings
 from tutelage.corpus.batch import DocumentBatch, Step
-from tutelage.corpus.kinds import LAST, TERMINAL, kinds
+from tutelage.corpus.columns import lines_of, words_of
 from tutelage.corpus.rules.checks import Check, above, below, drop_broken, shares
-from tutelage.corpus.words import LineMode, WordKind, lines_of, words_of
+from tutelage.text.characters import LAST, TERMINAL, character_classes
+from tutelage.text.words import LineMode, WordKind
 
 
 class FineWebSettings(Settings, frozen=True, kw_only=True):
@@ -80,7 +81,7 @@ def fineweb(settings: FineWebSettings) -> Step:
         lines, texts = lines_of(batch, settings.line_kind), batch.texts
         filled = lines.words > 0
         count = lines.sum(filled)
-        closed = filled & ((kinds()[np.minimum(lines.last(1), LAST)] & TERMINAL) != 0)
+        closed = filled & ((character_classes()[np.minimum(lines.last(1), LAST)] & TERMINAL) != 0)
         short = filled & (lines.lengths <= settings.short_line)
         _, repeated = repeats(lines.hashes, lines.lengths * filled, lines.firsts, lines.lasts, True)
         newlines = np.array([text.count("\n") for text in texts], np.int64)

@@ -9,18 +9,11 @@ import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
+from tutelage.corpus.columns import characters_of, lines_of, words_of
 from tutelage.corpus.rules.checks import above, below, drop_broken, shares
-from tutelage.corpus.words import (
-    LineMode,
-    Lines,
-    WordKind,
-    Words,
-    characters_of,
-    lines_of,
-    range_sums,
-    word_hashes,
-    words_of,
-)
+from tutelage.corpus.rules.counting import repeats, repetition
+from tutelage.text.hashing import GOLDEN
+from tutelage.text.words import LineMode, Lines, WordKind, Words, range_sums, word_hashes
 
 # "all_copies": every copy of a repeated run counts, each word once (DCLM reads the paper so).
 # "exclude_first_copy": the first copy does not count (datatrove, which made FineWeb).
@@ -140,8 +133,6 @@ def gopher_repetition(settings: GopherRepetitionSettings) -> Step:
     reasons += [f"repeated {n}-grams" for n in sorted(settings.runs)]
 
     def step(batch: DocumentBatch) -> None:
-        from tutelage.corpus.rules.counting import repeats
-
         lines = lines_of(batch, settings.line_kind)
         hashes, lengths, firsts, lasts = paragraphs(lines)
         again, characters = repeats(hashes, lengths, firsts, lasts, exclude_first)
@@ -164,8 +155,6 @@ def gopher_repetition(settings: GopherRepetitionSettings) -> Step:
 def _drop_repeated_runs(
     batch: DocumentBatch, kind: WordKind, tops: np.ndarray, runs: np.ndarray, exclude_first: bool, reasons: list[str]
 ) -> None:
-    from tutelage.corpus.rules.counting import repetition
-
     words = words_of(batch, kind)
     wholes = characters_of(batch).lengths if exclude_first else words.sum(words.lengths)
     broken, share = repetition(
@@ -182,7 +171,7 @@ def paragraphs(lines: Lines) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.nda
     ends = np.append(begins[1:], len(lines.apart))
     # A polynomial over the line hashes, so that the order of the lines matters.
     place = np.arange(len(lines.apart)) - np.repeat(begins, ends - begins)
-    powers = np.full(int(place.max(initial=0)) + 1, 0x9E3779B97F4A7C15, np.uint64)
+    powers = np.full(int(place.max(initial=0)) + 1, GOLDEN)
     powers[0] = 1
     terms = lines.hashes * np.cumprod(powers, dtype=np.uint64)[place]
     sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(terms, dtype=np.uint64)])

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
+from tutelage.corpus.columns import characters_of
 from tutelage.corpus.rules.checks import above, below, drop_broken
-from tutelage.corpus.words import characters_of
 
 
 class LengthSettings(Settings, tag="length", tag_field="kind", frozen=True, kw_only=True):

@@ -9,7 +9,8 @@ import numpy as np
 from tutelage.chat.audit.check import AuditedFile, Check, Hit
 from tutelage.chat.audit.scan_result import EXAMPLES, SUMMARY, ExampleRow
 
-# The share of a benchmark text's 13-token n-grams that a conversation must contain.
+BENCHMARK_WIDTH = 13  # words per n-gram (GPT-3, arXiv 2005.14165, appendix C)
+# The share of a benchmark text's words that n-grams of a conversation must cover (Tulu 3, arXiv 2411.15124, 3.2).
 MIN_OVERLAP = 0.5
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.kinds import (
+from tutelage.text.characters import (
     BREAK,
     EDGE,
     LAST,
@@ -20,14 +20,14 @@ from tutelage.corpus.kinds import (
     TERMINAL,
     UNSPACED,
     UPPER,
-    kinds,
+    character_classes,
     lowered,
 )
 
 
 @given(st.characters(max_codepoint=LAST - 1))
-def test_kinds_are_those_python_knows(character: str) -> None:
-    kind = int(kinds()[ord(character)])
+def test_classes_are_those_python_knows(character: str) -> None:
+    kind = int(character_classes()[ord(character)])
     assert bool(kind & SPACE) == character.isspace()
     assert bool(kind & LETTER) == character.isalpha()
     assert bool(kind & BREAK) == (len(f"a{character}b".splitlines()) == 2)
@@ -39,7 +39,7 @@ def test_kinds_are_those_python_knows(character: str) -> None:
 
 def test_marks_and_letters_of_note() -> None:
     def of(character: str) -> int:
-        return int(kinds()[ord(character)])
+        return int(character_classes()[ord(character)])
 
     assert all(of(character) & TERMINAL for character in ".!?。؟।")
     assert not any(of(character) & TERMINAL for character in "…,:;\"')")
@@ -49,5 +49,5 @@ def test_marks_and_letters_of_note() -> None:
 
 
 def test_what_stands_above_the_table_is_a_letter() -> None:
-    assert kinds()[LAST] == LETTER
+    assert character_classes()[LAST] == LETTER
     np.testing.assert_array_equal(lowered()[[LAST]], [LAST])

@@ -1,4 +1,4 @@
-"""The compiled loop that scores byte n-grams of texts. Imported lazily, as `tutelage.corpus.kernels` is."""
+"""The compiled loop that scores byte n-grams of texts."""
 
 from __future__ import annotations
 

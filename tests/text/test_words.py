@@ -1,25 +1,28 @@
-"""Words and lines of a batch, against the same said in plain Python."""
+"""Words and lines of texts, against the same said in plain Python."""
 
 from __future__ import annotations
+
+import unicodedata
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.kernels import split_tokens
-from tutelage.corpus.kinds import kinds
-from tutelage.corpus.words import (
+from tutelage.text.characters import FOLDED, MARKS, PLAIN, UNSPACED, character_classes
+from tutelage.text.hashing import GOLDEN, splitmix64
+from tutelage.text.kernels import split_words as split
+from tutelage.text.words import (
     encode,
-    lines_of,
+    hash_words,
+    normalized_line,
+    normalized_text,
+    normalized_words,
     range_sums,
     split_lines,
     split_words,
     word_hashes,
-    words_of,
 )
-from tutelage.records import Document
 
 texts = st.lists(st.text(st.sampled_from("aB1.,!? \t\n\r-'…'é中😀\u2028{#"), max_size=60), max_size=6)
 
@@ -82,7 +85,7 @@ def test_tokens_lose_nothing_but_white_space(written: list[str]) -> None:
 def test_tokens_of_english(text: str, expected: str) -> None:
     characters = encode([text])
     short = word_hashes(["Mr", "e.g"])
-    starts, stops, *_ = split_tokens(characters.codes, kinds(), characters.starts, characters.stops, short)
+    starts, stops, *_ = split(characters.codes, character_classes(), characters.starts, characters.stops, True, short)
     assert [text[start:stop] for start, stop in zip(starts, stops, strict=True)] == expected.split("|")
 
 
@@ -102,17 +105,6 @@ def test_sentences_of_a_line(line: str, sentences: int) -> None:
     assert split_lines(encode([line])).sentences.tolist() == [sentences]
 
 
-def test_a_batch_is_split_once_and_follows_its_documents() -> None:
-    batch = DocumentBatch([Document(text) for text in ("one two", "three", "a b c\nd")])
-    assert words_of(batch, "spaces") is words_of(batch, "spaces")
-    assert lines_of(batch).counts.tolist() == [1, 1, 2]
-    batch.drop([1], "gone")
-    assert words_of(batch, "spaces").counts.tolist() == [2, 4]
-    assert lines_of(batch).counts.tolist() == [1, 2]
-    batch.rewrite([None, "x"])
-    assert words_of(batch, "spaces").counts.tolist() == [2, 1]
-
-
 def test_sums_over_ranges_may_be_empty_and_leave_gaps() -> None:
     found = range_sums(np.array([1, 2, 3, 4]), np.array([0, 2, 3]), np.array([2, 2, 4]))
     assert found.tolist() == [3, 0, 4]
@@ -121,3 +113,73 @@ def test_sums_over_ranges_may_be_empty_and_leave_gaps() -> None:
 def test_an_empty_batch_and_broken_text_are_split() -> None:
     assert split_words(encode([]), "tokens").counts.tolist() == []
     assert split_lines(encode(["\ud800 x", ""])).counts.tolist() == [1, 0]
+
+
+def test_normalized_words_have_no_case_and_no_punctuation() -> None:
+    words = hash_words(["Don't STOP—é Ü1", "don t stop É ü1!", "日本 go"])
+    assert words.bounds.tolist() == [0, 5, 10, 13]
+    np.testing.assert_array_equal(words.values[:5], words.values[5:10])
+
+
+def marked(text: str) -> list[int]:
+    return hash_words([text], MARKS).values.tolist()
+
+
+def test_with_marks_every_visible_mark_is_a_word() -> None:
+    assert marked("Hello,  World") == marked("hello , world")
+    assert marked("3+5") == marked("3 + 5") != marked("3 - 5")
+    assert marked("ab") != marked("a b") != marked("b a")
+    assert len(marked("日本語")) == 3  # no spaces part the words
+    assert len(marked("한국어 हिन्दी")) == 2
+    assert marked("") == marked(" \n\t") == []
+    assert len(marked("\ud800 🙂")) == 2  # half of a pair is read too
+
+
+@given(st.lists(st.text(st.characters(), max_size=30), max_size=5))
+def test_words_with_marks_are_as_in_plain_python(texts: list[str]) -> None:
+    def words(text: str) -> list[str]:
+        found = [""]
+        for character in text.lower():
+            if character.isspace() or (unicodedata.category(character) in ("Cc", "Cf") and character < "\U00010000"):
+                found.append("")
+            elif (
+                (character.isalnum() or unicodedata.category(character)[0] == "M")
+                and character < "\U00010000"
+                and not character_classes()[ord(character)] & UNSPACED
+            ):
+                found[-1] += character
+            else:
+                found += [character, ""]
+        return [word for word in found if word]
+
+    hashes = hash_words(texts, MARKS)
+    assert np.diff(hashes.bounds).tolist() == [len(words(text)) for text in texts]
+    base = int(GOLDEN)
+    sums = [
+        sum(ord(character) * base**place for place, character in enumerate(word)) + base
+        for text in texts
+        for word in words(text)
+    ]
+    assert hashes.values.tolist() == splitmix64(np.array([one % (1 << 64) for one in sums], np.uint64)).tolist()
+
+
+@given(st.lists(st.text("aB é1٣,_\n中日😀\u0301", max_size=20), max_size=5), st.sampled_from([PLAIN, MARKS]))
+def test_normalized_words_have_their_place_in_the_text(texts: list[str], form: int) -> None:
+    words = normalized_words(encode(texts), form, placed=True)
+    text = "".join(texts)
+    shown = [text[start:stop] for start, stop in words.spans.tolist()]
+    assert all(shown)
+    assert hash_words(shown, form).values.tolist() == words.hashes.values.tolist()
+
+
+def test_a_line_and_a_text_are_normalized() -> None:
+    assert normalized_line(" It's 12:05, OK_? ") == "its 0000 ok"
+    assert normalized_text(" It's 12:05,\n OK_? ") == "it s 12 05 ok"
+
+
+@given(st.lists(st.text("aB é1٣,_\n中\u0301", max_size=20), max_size=5))
+def test_folded_words_of_many_texts_are_those_of_each(texts: list[str]) -> None:
+    together = hash_words(texts, FOLDED)
+    apart = [hash_words([text], FOLDED).values.tolist() for text in texts]
+    cut = [together.values[a:b].tolist() for a, b in zip(together.bounds[:-1], together.bounds[1:], strict=True)]
+    assert cut == apart

@@ -1,29 +1,9 @@
 from __future__ import annotations
 
-import pytest
-
-from tutelage.chat.audit.language import answers_in_other_script, script_of
+from tutelage.chat.audit.checks.scripts import answers_in_other_script
 
 ENGLISH, RUSSIAN = "Where does the ferry go in the morning?", "Паром утром уходит на остров у моря."
 CHINESE, JAPANESE = "这艘渡轮每天早上八点都会离开港口去岛上。", "この船は毎朝八時に港を出て島へ行きます。"
-
-
-@pytest.mark.parametrize(
-    ("text", "script"),
-    [
-        (ENGLISH, "Latin"),
-        ("Größe, Straße, déjà vu: auch das sind Wörter", "Latin"),
-        (RUSSIAN, "Cyrillic"),
-        (CHINESE, "Han"),
-        (JAPANESE, "Kana"),
-        ("이 배는 매일 아침 여덟 시에 항구를 떠나 섬으로 갑니다.", "Hangul"),
-        (f"“{ENGLISH}” – so they ask… ", "Latin"),
-        ("42", ""),
-        ("🙂🙂🙂🙂", ""),
-    ],
-)
-def test_scripts(text: str, script: str) -> None:
-    assert script_of(text) == script
 
 
 def test_answers_in_another_script() -> None:

@@ -1,23 +1,24 @@
-"""Words and lines of a batch as columns, split once and shared by all filters.
+"""Words and lines of texts. Three notions of a word:
 
-Two definitions of a word. "spaces": separated by white space, as in the papers. "tokens": punctuation marks and the
-second halves of contractions ("do", "n't") are separate words, as in tools that count with an English tokenizer; close
-to spaCy's rules, but not equal (docs/curation-parity.md).
+"spaces":   separated by white space, as in the papers.
+"tokens":   punctuation marks and the second halves of contractions ("do", "n't") are separate words, as in tools that
+            count with an English tokenizer; close to spaCy's rules, but not equal (docs/curation-parity.md).
+normalized: for comparing texts: without case. In the form PLAIN punctuation is left out, with MARKS every mark is a
+            word, and FOLDED words are without accents too, every digit is 0 (FineWeb's MinHash).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.extras import load
-from tutelage.corpus.kinds import LETTER, kinds, lowered
-from tutelage.corpus.minhash import Hashes
+from tutelage.text import kernels, line_kernels
+from tutelage.text.characters import LETTER, MARKS, PLAIN, character_classes, normal_form
 
 WordKind = Literal["spaces", "tokens"]
 
@@ -25,6 +26,7 @@ WordKind = Literal["spaces", "tokens"]
 # line feeds, with its white space, as in datatrove.
 LineMode = Literal["trimmed", "raw"]
 
+_AT_ONCE = 256  # texts
 _NOT_SYMBOL = 1 << 15  # in the classes of a word: at least one character is not a symbol
 
 # Words after which a full stop does not end a sentence.
@@ -33,9 +35,7 @@ Bros vs v etc e.g i.e e.g. i.e. cf al approx dept est a.m p.m no No Nos Fig fig 
 Mar Apr Jun Jul Aug Sep Sept Oct Nov Dec Ph.D U.S D.C""".split()
 
 
-def kernels() -> Any:
-    """The compiled loops. Raises ValueError, with what to install, without numba."""
-    return load("tutelage.corpus.kernels")
+_DIGIT, _PUNCTUATION, _NO_LETTERS = re.compile(r"\d"), re.compile(r"[^\w\s]|_"), re.compile(r"[\W_]+")
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,13 +144,20 @@ class Lines(_Ranges):
         return replace(self, characters=characters, firsts=self.firsts[rows], lasts=self.lasts[rows])
 
 
-class Plain(NamedTuple):
-    """Normalised words of N texts: `tokens` as in minhash, and the offsets of each word in `characters.codes`."""
+class Hashes(NamedTuple):
+    """Hashes of the words or n-grams of N texts, concatenated. values: uint64[S]; bounds: int64[N + 1]; those of text i
+    are values[bounds[i]:bounds[i+1]]."""
+
+    values: np.ndarray
+    bounds: np.ndarray
+
+
+class NormalizedWords(NamedTuple):
+    """Normalised words of N texts: their hashes, and the start and stop of each in `characters.codes`, int32[W, 2]."""
 
     characters: Characters
-    tokens: Hashes
-    starts: np.ndarray
-    stops: np.ndarray
+    hashes: Hashes
+    spans: np.ndarray
 
 
 def range_sums(values: np.ndarray, firsts: np.ndarray, lasts: np.ndarray) -> np.ndarray:
@@ -161,7 +168,7 @@ def range_sums(values: np.ndarray, firsts: np.ndarray, lasts: np.ndarray) -> np.
     return sums[lasts] - sums[firsts]
 
 
-def encode(texts: list[str]) -> Characters:
+def encode(texts: Sequence[str]) -> Characters:
     """Texts as one array of code points."""
     stops = np.cumsum([len(text) for text in texts], dtype=np.int64)
     codes = np.frombuffer("".join(texts).encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -172,53 +179,54 @@ def encode(texts: list[str]) -> Characters:
 
 def split_words(characters: Characters, kind: WordKind) -> Words:
     """The words of texts."""
-    arguments = (characters.codes, kinds(), characters.starts, characters.stops)
-    if kind == "spaces":
-        starts, stops, hashes, found, firsts, lasts = kernels().split_spaced(*arguments)
-    else:
-        starts, stops, hashes, found, firsts, lasts = kernels().split_tokens(*arguments, _abbreviations())
-    letters, symbols = (found & LETTER) != 0, (found & _NOT_SYMBOL) == 0
+    starts, stops, hashes, unions, firsts, lasts = kernels.split_words(
+        characters.codes, character_classes(), characters.starts, characters.stops, kind == "tokens", _abbreviations()
+    )
+    letters, symbols = (unions & LETTER) != 0, (unions & _NOT_SYMBOL) == 0
     return Words(stops - starts, hashes, letters, symbols, firsts=firsts, lasts=lasts)
 
 
 def split_lines(characters: Characters, kind: LineMode = "trimmed") -> Lines:
     """The lines of texts."""
-    arguments = (characters.codes, kinds(), characters.starts, characters.stops)
-    *found, firsts, lasts = kernels().split_lines(*arguments, kind == "trimmed", _abbreviations())
+    arguments = (characters.codes, character_classes(), characters.starts, characters.stops)
+    *found, firsts, lasts = line_kernels.split_lines(*arguments, kind == "trimmed", _abbreviations())
     return Lines(characters, *found, firsts=firsts, lasts=lasts)
 
 
-def plain_words(characters: Characters) -> Plain:
-    """The words of texts, normalised: without case and punctuation."""
-    found = kernels().split_plain(characters.codes, kinds(), lowered(), characters.starts, characters.stops)
-    starts, stops, hashes, counts = found
-    return Plain(characters, Hashes(hashes, np.concatenate([[0], np.cumsum(counts)])), starts, stops)
+def normalized_words(characters: Characters, form: int = PLAIN, placed: bool = False) -> NormalizedWords:
+    """The normalised words of texts, in one of the forms PLAIN, MARKS and FOLDED; with their places if `placed`."""
+    spans, hashes, counts = kernels.split_normalized(
+        characters.codes, characters.starts, characters.stops, *normal_form(form), form, placed
+    )
+    return NormalizedWords(characters, Hashes(hashes, np.concatenate([[0], np.cumsum(counts)])), spans)
 
 
-def plain_tokens(characters: Characters) -> Hashes:
-    """The hashes of `plain_words`, without offsets."""
-    return plain_words(characters).tokens
+def hash_words(texts: Sequence[str], form: int = PLAIN) -> Hashes:
+    """The hashes of `normalized_words`, of any number of texts: few at a time are held as code points. With MARKS,
+    lower case is that of `str.lower`, which knows context."""
+    values, counts = [np.empty(0, np.uint64)], [np.zeros(1, np.int64)]
+    for start in range(0, len(texts), _AT_ONCE):
+        part = texts[start : start + _AT_ONCE]
+        hashes = normalized_words(encode([text.lower() for text in part] if form == MARKS else part), form).hashes
+        values.append(hashes.values)
+        counts.append(np.diff(hashes.bounds))
+    return Hashes(np.concatenate(values), np.cumsum(np.concatenate(counts)))
 
 
-def characters_of(batch: DocumentBatch) -> Characters:
-    """The characters of a batch, computed once."""
-    return batch.shared("characters", encode)
+def normalized_line(line: str) -> str:
+    """A line without case and punctuation, every digit as 0 (CCNet, arXiv 1911.00359, section 3.1)."""
+    return _PUNCTUATION.sub("", _DIGIT.sub("0", line.lower())).strip()
 
 
-def words_of(batch: DocumentBatch, kind: WordKind) -> Words:
-    """The words of a batch, split once."""
-    return batch.shared(("words", kind), lambda _: split_words(characters_of(batch), kind))
-
-
-def lines_of(batch: DocumentBatch, kind: LineMode = "trimmed") -> Lines:
-    """The lines of a batch, split once."""
-    return batch.shared(("lines", kind), lambda _: split_lines(characters_of(batch), kind))
+def normalized_text(text: str) -> str:
+    """The lower-cased letters and digits of a text; a space for all else."""
+    return _NO_LETTERS.sub(" ", text).strip().lower()
 
 
 def word_hashes(words: Iterable[str]) -> np.ndarray:
     """The hashes of words as in `Words.hashes`, sorted: uint64."""
     codes = [np.array([ord(character) for character in word], np.uint32) for word in words]
-    return np.sort(np.array([kernels().hash_run(word, 0, len(word)) for word in codes], np.uint64))
+    return np.sort(np.array([kernels.hash_run(word, 0, len(word)) for word in codes], np.uint64))
 
 
 @cache

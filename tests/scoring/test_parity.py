@@ -1,0 +1,70 @@
+"""Verdicts of others on answers of published models, reproduced."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage.scoring import make_verifier
+
+CODEX = "bbh/code-davinci-002-outputs/code-davinci-002-cot/{}_few_shot_template_0-255000.json"
+
+
+def rows_of(path: Path) -> list[dict[str, Any]]:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def test_the_flags_of_gsm8ks_model_solutions(data: Callable[[str], Path]) -> None:
+    """Four models on 1,319 problems; each of the 5,276 flags."""
+    verify = make_verifier("numeric")
+    for row in rows_of(data("gsm8k/example_model_solutions.jsonl.gz")):
+        gold = row["ground_truth"].rpartition("A: ")[2]
+        for model in ("6b_finetuning", "6b_verification", "175b_finetuning", "175b_verification"):
+            outcome = verify(row[model]["solution"], gold).outcome
+            assert (outcome == "right") == row[model]["is_correct"], row
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_the_verdicts_on_answers_to_math(data: Callable[[str], Path], strict: bool) -> None:
+    """8 answers to each of 100 problems; 95 have a number as gold. The one verdict that differs calls 10000 wrong where
+    the gold is 10{,}000."""
+    verify = make_verifier({"kind": "numeric", "strict": strict})
+    differ, refused = [], []
+    for row in rows_of(data("math_sets/eval_rm_maj_example/math_cot_100.jsonl.gz")):
+        try:
+            outcomes = [verify(answer, row["gt"]).outcome for answer in row["code"]]
+        except ValueError:
+            refused.append(row["gt"])
+            continue
+        pairs = zip(outcomes, row["score"], strict=True)
+        differ += [(row["gt"], outcome) for outcome, right in pairs if (outcome == "right") != right]
+    assert differ == [("10{,}000", "right")]
+    assert refused == ["4:30p..", "4a-2", "4t", r"7\pi", "A"]
+
+
+@pytest.mark.parametrize(
+    ("task", "verifier", "percent"),
+    [
+        ("boolean_expressions", "exact", 92.8),
+        ("date_understanding", "choice", 87.2),
+        ("multistep_arithmetic_two", "numeric", 47.6),
+        ("navigate", "exact", 96.4),
+        ("object_counting", "numeric", 93.2),
+        ("word_sorting", "exact", 40.4),
+        ("boolean_expressions", "contains", 99.6),  # why an answer is extracted
+    ],
+)
+def test_published_scores_of_codex_on_bbh(
+    data: Callable[[str], Path], task: str, verifier: str, percent: float
+) -> None:
+    """Suzgun et al., arXiv 2210.09261: code-davinci-002 with chain of thought."""
+    verify = make_verifier(verifier)
+    outputs = json.loads(data(CODEX.format(task)).read_text(encoding="utf-8"))["outputs"]
+    right = [verify(output["prediction"], output["target"]).outcome == "right" for output in outputs]
+    assert 100 * sum(right) / len(right) == pytest.approx(percent)
