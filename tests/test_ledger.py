@@ -122,7 +122,7 @@ def test_what_was_changed_in_kept_rows_is_noted_beside_the_law() -> None:
     assert {what: note.rows for what, note in ledger.noted.items()} == {"cut off": 7, "joined": 1}
     assert ledger.noted["cut off"].examples == [f"a.jsonl:{row}" for row in range(EXAMPLES_PER_REASON)]
     assert Ledger.from_dict(json.loads(json.dumps(ledger.to_dict()))) == ledger
-    console = Console(width=100, force_terminal=False)
+    console = Console(width=100, force_terminal=False, markup=False)
     with console.capture() as capture:
         console.print(ledger.table())
     line = next(line for line in capture.get().splitlines() if "noted: joined" in line)
@@ -139,7 +139,7 @@ def test_the_table_shows_every_reason_with_its_share() -> None:
     ledger.read(rows=4, tokens=4000)
     ledger.keep(rows=3, tokens=3000)
     ledger.drop("no [INST] end", tokens=1000, where="a.jsonl:7")
-    console = Console(width=100, force_terminal=False)
+    console = Console(width=100, force_terminal=False, markup=False)
     with console.capture() as capture:
         console.print(ledger.table())
     text = capture.get()

@@ -8,10 +8,12 @@ from pathlib import Path
 
 from tutelage import tokenizer as tokenizers
 from tutelage.chat import read_chat_config
+from tutelage.chat.render.config import OTHER_TEMPLATES
 from tutelage.chat.render.make import has_own_template
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.config import suggest
 from tutelage.corpus.probe import probe_documents
+from tutelage.model.carried import CARRIED
 from tutelage.model.hub import CONFIG, find_checkpoint, holds_model
 from tutelage.recipe import read_recipe
 from tutelage.runner import Run
@@ -117,7 +119,8 @@ def publish(run: Run) -> None:
     files are links, where the disk has them: nothing is stored twice."""
     made = find_model(run.folder)
     for path in sorted(made.iterdir(), key=lambda path: path.name == CONFIG):  # the config last: then all is there
-        if path.suffix not in MODEL_FILES or path.name in RUN_FILES:
+        carried = any(path.match(pattern) for pattern in CARRIED)
+        if path.name in RUN_FILES or not (path.suffix in MODEL_FILES or carried):
             continue
         target = run.folder / path.name
         target.unlink(missing_ok=True)
@@ -125,3 +128,5 @@ def publish(run: Run) -> None:
             target.hardlink_to(path)
         except OSError:
             shutil.copyfile(path, target)
+    if (made / OTHER_TEMPLATES).is_dir():
+        shutil.copytree(made / OTHER_TEMPLATES, run.folder / OTHER_TEMPLATES, dirs_exist_ok=True)

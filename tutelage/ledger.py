@@ -163,10 +163,9 @@ class Ledger:
 
     def table(self) -> Table:
         """The account for a terminal: rows read, dropped for each reason (most rows first), held out, kept."""
-        from rich.markup import escape
         from rich.table import Table
 
-        table = Table(title=escape(self.step), title_justify="left")
+        table = Table(title=self.step, title_justify="left")
         table.add_column("")
         for heading in ("rows", "share", "tokens"):
             table.add_column(heading, justify="right")
@@ -174,7 +173,7 @@ class Ledger:
 
         def line(name: str, rows: int, tokens: int, examples: list[str]) -> None:
             share = f"{rows / self.rows_read:.1%}" if self.rows_read else ""
-            table.add_row(escape(name), f"{rows:,}", share, f"{tokens:,}", escape(", ".join(examples)))
+            table.add_row(name, f"{rows:,}", share, f"{tokens:,}", ", ".join(examples))
 
         line("read", self.rows_read, self.tokens_read, [])
         for reason, entry in sorted(self.dropped.items(), key=lambda item: (-item[1].rows, item[0])):
@@ -185,7 +184,7 @@ class Ledger:
         if (self.rows_out, self.tokens_out) != (self.rows_kept, self.tokens_kept):
             table.add_row("out, after splitting", f"{self.rows_out:,}", "", f"{self.tokens_out:,}", "")
         for what, note in sorted(self.noted.items(), key=lambda item: (-item[1].rows, item[0])):
-            table.add_row(escape(f"noted: {what}"), f"{note.rows:,}", "", "", escape(", ".join(note.examples)))
+            table.add_row(f"noted: {what}", f"{note.rows:,}", "", "", ", ".join(note.examples))
         return table
 
 

@@ -53,17 +53,20 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A tool call of the assistant; `arguments` is a JSON object as text."""
+    """A tool call of the assistant: `arguments` is a JSON object as text, `id` the call's id in the data, or ""."""
 
     name: str
     arguments: str
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ToolResult:
-    """A tool's output: context only, even inside the assistant's turn."""
+    """A tool's output: context only, even inside the assistant's turn. `call_id` is the id of the call it answers, ""
+    where the data names none."""
 
     text: str
+    call_id: str = ""
 
 
 Part = Text | Reasoning | ToolCall | ToolResult
@@ -71,10 +74,16 @@ Part = Text | Reasoning | ToolCall | ToolResult
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    name:    of the speaker, where the data says it.
+    trained: False for an assistant turn that is context only, because the data marks it so.
+    """
 
     role: Role
     content: tuple[Part, ...]
+    name: str = ""
+    trained: bool = True
 
     @property
     def text(self) -> str:
@@ -91,13 +100,21 @@ def message(role: Role, text: str) -> Message:
 class Conversation:
     """Messages in order. `id` names the conversation in errors and ledgers (file and row where it has them); `split` is
     set where the data itself says which part the row belongs to. `tools` are the functions that the assistant may call,
-    each a JSON text in OpenAI's format: `{"type": "function", "function": {"name", "parameters" ...}}`."""
+    each a JSON text in OpenAI's format: `{"type": "function", "function": {"name", "parameters" ...}}`.
+    `template_settings` is a JSON object as text: variables of the chat template such as `enable_thinking`."""
 
     messages: tuple[Message, ...]
     id: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
     split: Split | None = None
     tools: tuple[str, ...] = ()
+    template_settings: str = ""
+
+
+def trained_turns(conversation: Conversation) -> list[int]:
+    """The places of the assistant turns that the data does not mark as context."""
+    turns = enumerate(conversation.messages)
+    return [place for place, message in turns if message.role == "assistant" and message.trained]
 
 
 @dataclass(frozen=True, slots=True)

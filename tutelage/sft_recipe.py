@@ -15,6 +15,7 @@ from typing import Any, Literal
 from tutelage import tokenizer as tokenizers
 from tutelage.chat import chat_tokenizer, make_renderer, read_chat_config, read_conversations
 from tutelage.chat.formats.rows import SUFFIXES
+from tutelage.chat.render.make import with_chat_settings
 from tutelage.config import SettingsError, apply_overrides, convert, suggest, to_plain
 from tutelage.find_model import Base, find_base, find_model, has_turns
 from tutelage.ledger import Ledger
@@ -164,6 +165,7 @@ def measure(folder: Path, table: Mapping[str, Any]) -> DataSize:
     """
     chat, stage = table["data"]["chat"], table["stages"][STAGE]
     config = read_chat_config(folder)
+    config = with_chat_settings(config, stage.get("template_settings", {}), stage.get("system") == "fold")
     renderer = make_renderer(chat_tokenizer(tokenizers.load(folder), config), config)
     conversations = read_conversations(Path(chat["path"]), Ledger("rows"), chat.get("max_broken", 0.0))
     rows = list(islice(conversations, FEW_ROWS))

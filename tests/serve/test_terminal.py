@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import pytest
 
+from tutelage.chat.render.config import ChatConfig, ChatSettings
 from tutelage.chat.render.native import NativeRenderer
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.engine.sampling import SamplingSettings
@@ -23,7 +25,11 @@ SHORT = SamplingSettings(max_tokens=8)
 
 
 def talk(
-    *lines: str, world: World | None = None, read: Callable[[], str] | None = None
+    *lines: str,
+    world: World | None = None,
+    read: Callable[[], str] | None = None,
+    checkpoint: Checkpoint = CHECKPOINT,
+    system: str | None = None,
 ) -> tuple[list[dict[str, str]], str, list[str]]:
     """What was said, the replies as they were streamed, and the notes beside them."""
     written: list[str] = []
@@ -36,7 +42,7 @@ def talk(
         except StopIteration:
             raise EOFError from None
 
-    said = chat(CHECKPOINT, world, {}, SHORT, read or next_line, written.append, notes.append)
+    said = chat(checkpoint, world, {}, SHORT, read or next_line, written.append, notes.append, system)
     return said, "".join(written), notes
 
 
@@ -56,6 +62,20 @@ def test_it_remembers_until_it_is_told_to_forget() -> None:
     (first, _, again), _, notes = talk("Good day", "Good day", "/new", "Good day", "/quit", "never read")
     assert again == first  # with nothing before it the same question has the same answer
     assert notes[1:] == ["forgotten; a new conversation begins"]
+
+
+def test_f38_the_system_message_of_training_opens_the_conversation() -> None:
+    settings = ChatConfig(settings=ChatSettings(system="Good day"))
+    trained = replace(CHECKPOINT, chat_config=settings)
+    (with_system,), _, notes = talk("Where?", checkpoint=trained)
+    assert notes[1:] == ["system message: Good day"]
+    (without,), _, notes = talk("Where?", checkpoint=trained, system="")
+    assert notes[1:] == []
+    assert without == talk("Where?")[0][0]
+    (other, told), _, notes = talk("Where?", "/system Good day", "Where?")
+    assert other == without
+    assert told == with_system
+    assert notes[1:] == ["a new conversation begins with the system message: Good day"]
 
 
 def test_a_number_asks_a_suggested_question_and_is_graded() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -69,6 +70,17 @@ def test_the_sets_of_a_file_are_beside_what_was_seen(tales: Path) -> None:
     trained = list(dict.fromkeys(row.messages[0].text for row in rows))
     assert asked(sets["seen"]) == trained  # each prompt once, though two rows ask it
     assert len(trained) == 11
+
+
+def test_the_system_message_that_all_trained_rows_share_is_known(tales: Path, tmp_path: Path) -> None:
+    assert data_of(tales).system == ""
+    folder = shutil.copytree(tales.parent, tmp_path / "tales")
+    tales, path = folder / tales.name, folder / "chat.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({**row, "system": "Be brief."}) + "\n" for row in rows))
+    assert data_of(tales).system == "Be brief."
+    path.write_text("".join(json.dumps({**row, "system": f"Be {n}."}) + "\n" for n, row in enumerate(rows)))
+    assert data_of(tales).system == ""
 
 
 def test_sets_of_one_name_in_several_files_are_one(tales: Path, tmp_path: Path) -> None:

@@ -147,6 +147,8 @@ def conversation_groups(
         tokens = sum(len(rendered.ids) for rendered in made)
         longest = _longest(made)
         ledger = ledgers.read(split, tokens)
+        for note in made[0].notes:
+            ledger.note(note, where=conversation.id)
         if longest <= context:
             if len(made) > 1:
                 ledger.note("conversations whose turns are trained one by one")

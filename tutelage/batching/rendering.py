@@ -18,9 +18,9 @@ ROWS_AT_ONCE = 256  # enough to keep a tokenizer busy, few enough to hold in mem
 CHUNKS_FOR_WORKERS = 16  # fewer are rendered before another process has started
 
 Made = list[Rendered] | ValueError
-# Of each row how many examples it has, or its error; the lengths of the examples; and each of their columns laid end to
-# end, for many small arrays would take longer to send than to make.
-Packed = tuple[list[int | ValueError], list[int], list[np.ndarray]]
+# Of each row how many examples it has, or its error; the lengths and notes of the examples; and each of their columns
+# laid end to end, for many small arrays would take longer to send than to make.
+Packed = tuple[list[int | ValueError], list[int], list[tuple[str, ...]], list[np.ndarray]]
 
 
 def render_all(
@@ -60,11 +60,16 @@ def _packed(rows: Sequence[Made]) -> Packed:
     counts = [made if isinstance(made, ValueError) else len(made) for made in rows]
     columns = ([one.ids for one in examples], [one.weights for one in examples], [one.roles for one in examples])
     joined = [np.concatenate(column) if column else np.zeros(0, np.uint8) for column in columns]
-    return counts, [len(one.ids) for one in examples], joined
+    return counts, [len(one.ids) for one in examples], [one.notes for one in examples], joined
 
 
-def _unpacked(counts: list[int | ValueError], lengths: list[int], columns: list[np.ndarray]) -> list[Made]:
+def _unpacked(
+    counts: list[int | ValueError], lengths: list[int], notes: list[tuple[str, ...]], columns: list[np.ndarray]
+) -> list[Made]:
     ends = np.cumsum(lengths).tolist()
     cuts = (slice(end - length, end) for end, length in zip(ends, lengths, strict=True))
-    examples = (Rendered(*(column[cut] for column in columns)) for cut in cuts)
+    ids, weights, roles = columns
+    examples = (
+        Rendered(ids[cut], weights[cut], roles[cut], notes=noted) for cut, noted in zip(cuts, notes, strict=True)
+    )
     return [count if isinstance(count, ValueError) else list(islice(examples, count)) for count in counts]

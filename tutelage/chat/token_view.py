@@ -91,6 +91,8 @@ def explanation_view(name: str, explanation: Explanation) -> Text:
         view.append("  outline, with {message.part} in place of the texts:\n")
         lines = visible(explanation.outline, keep_lines=True).split("\n")
         view.append("".join(f"    {line}\n" for line in lines if line), "dim")
+    for note in explanation.notes:
+        view.append(f"  noted: {note}\n", "yellow")
     if explanation.refused:
         view.append(f"  refused: {explanation.refused}\n", "bold red")
     return view

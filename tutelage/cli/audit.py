@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.command import command, is_output_rank
+from tutelage.cli.command import command, is_output_rank, new_console
 from tutelage.cli.options import FILE, MODEL, SHARE, TOO_LONG, TRAIN_ON
 
 if TYPE_CHECKING:
@@ -71,7 +71,6 @@ def audit_and_show(
 ) -> tuple[dict[str, Any], bool]:
     """Audit a file, show or save the findings, and write the fixed file if asked for. Returns the report as plain data,
     and whether the file, or the fixed one, is ready for training."""
-    from rich.console import Console
 
     from tutelage.chat.audit import audit_file, fix_file
     from tutelage.chat.audit.page import report_page
@@ -97,9 +96,9 @@ def audit_and_show(
     if html:
         write_text(html, report_page(report))
     if not as_json:
-        print_report(report, Console())
+        print_report(report, new_console())
         if fixed:
-            _print_fixed(fixed, fixed_report, Console())
+            _print_fixed(fixed, fixed_report, new_console())
         elif fix:
             click.echo(f"nothing to fix: {fix} is not written")
         if html:
@@ -153,14 +152,12 @@ def _colour(report: Report) -> str:
 
 def print_report(report: Report, console: Console) -> None:
     """The findings as a table, the worst first, then their fixes and the figures of the whole file."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from tutelage.chat.audit.page import described
 
-    console.print(
-        f"{escape(report.path)}: {report.conversations:,} conversations, format {report.format}", soft_wrap=True
-    )
+    console.print(f"{report.path}: {report.conversations:,} conversations, format {report.format}", soft_wrap=True)
     if report.findings:
         table = Table(box=None, pad_edge=False)
         for heading, side in (
@@ -175,16 +172,16 @@ def print_report(report: Report, console: Console) -> None:
             style = "bold red" if finding.level == "error" else "yellow"
             example = f"{finding.examples[0].place}: {finding.examples[0].excerpt[:120]}" if finding.examples else ""
             table.add_row(
-                f"[{style}]{finding.level}[/]",
-                escape(described(finding)),
+                Text(finding.level, style),
+                described(finding),
                 f"{finding.count:,}",
                 f"{finding.share:.1%}",
-                escape(example),
+                example,
             )
         console.print(table)
         console.print("\nfixes", style="bold")
         for title, fix in dict.fromkeys((finding.title, finding.fix) for finding in report.findings):
-            console.print(f"- {escape(title)}: {escape(fix)}", highlight=False, soft_wrap=True)
+            console.print(f"- {title}: {fix}", highlight=False, soft_wrap=True)
     console.print(f"\n{_figures(report)}", highlight=False, soft_wrap=True, markup=False)
     console.print(report.verdict, style=_colour(report))
 

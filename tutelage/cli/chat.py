@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from tutelage.cli.command import command
 from tutelage.cli.open_run import open_stage
 from tutelage.cli.options import MODEL
+
+if TYPE_CHECKING:
+    from tutelage.engine.sampling import SamplingSettings
 
 MAX_REPLY_TOKENS = 512
 
@@ -18,17 +22,33 @@ MAX_REPLY_TOKENS = 512
 @click.command(short_help="Chat with a fine-tuned model.")
 @click.argument("model", metavar=MODEL)
 @click.option("--temperature", default=0.0, show_default=True, help="Sampling temperature; 0 = greedy.")
+@click.option("--top-p", default=1.0, show_default=True, help="Sample from the likeliest tokens of this probability.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Sample from this many likeliest tokens; default: all.")
+@click.option("--max-tokens", type=click.IntRange(min=1), help="Longest reply; default: 512, or half of the context.")
 @click.option("--seed", default=0, show_default=True, help="Random seed.")
+@click.option("--system", metavar="TEXT", help="System message; default: the one that all trained conversations share.")
 @command
-def chat(model: str, temperature: float, seed: int, as_json: bool) -> Any:
+def chat(
+    model: str,
+    temperature: float,
+    top_p: float,
+    top_k: int | None,
+    max_tokens: int | None,
+    seed: int,
+    system: str | None,
+    as_json: bool,
+) -> Any:
     """Chat with a fine-tuned model. With --json, each line of input is a message, and the replies are printed at the
     end."""
-    return terminal_chat(model, temperature, seed, as_json)
-
-
-def terminal_chat(model: str, temperature: float, seed: int, as_json: bool = False) -> Any:
-    """Chat on standard input and output until the input ends; returns the exchanges."""
     from tutelage.engine.sampling import SamplingSettings
+
+    longest = MAX_REPLY_TOKENS if max_tokens is None else max_tokens
+    settings = SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=longest, seed=seed)
+    return terminal_chat(model, settings, system, as_json)
+
+
+def terminal_chat(model: str, settings: SamplingSettings, system: str | None = None, as_json: bool = False) -> Any:
+    """Chat on standard input and output until the input ends; returns the exchanges."""
     from tutelage.evaluate.answers import can_chat
     from tutelage.find_model import find_model
     from tutelage.model.hub import load_model
@@ -49,7 +69,7 @@ def terminal_chat(model: str, temperature: float, seed: int, as_json: bool = Fal
         summary = {} if step else opened.summary()  # evaluations are of the last step
         figures = {key.removeprefix(prefix): value for key, value in summary.items() if key.startswith(prefix)}
     room = checkpoint.model.config.context // 2
-    settings = SamplingSettings(temperature=temperature, seed=seed, max_tokens=min(MAX_REPLY_TOKENS, room))
+    settings = msgspec.structs.replace(settings, max_tokens=min(settings.max_tokens, room))
 
     if isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # invalid UTF-8 must not end the chat
@@ -74,4 +94,4 @@ def terminal_chat(model: str, temperature: float, seed: int, as_json: bool = Fal
         else:
             click.secho(line, dim=True)
 
-    return chat_loop(checkpoint, world, figures, settings, read, write, note)
+    return chat_loop(checkpoint, world, figures, settings, read, write, note, system)

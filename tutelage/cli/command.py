@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 EXIT_INTERRUPTED = 130
 RESUMABLE = ("run", "demo", "curate", "judge", "sft", "lab")  # commands that resume if they are run again
@@ -61,6 +64,13 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
             fail(*error_message(error), as_json)
 
     return wrapped
+
+
+def new_console(record: bool = False) -> Console:
+    """A console that prints texts as they stand: "[/INST]" in a file or its name is no markup."""
+    from rich.console import Console
+
+    return Console(record=record, markup=False, highlight=False)
 
 
 def error_message(error: Exception) -> tuple[str, int]:

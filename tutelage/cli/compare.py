@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tutelage.cli.command import command
+from tutelage.cli.command import command, new_console
 from tutelage.cli.options import FILE, FOLDER
 
 
@@ -19,8 +19,6 @@ from tutelage.cli.options import FILE, FOLDER
 def compare(first: Path, second: Path, html: Path | None, as_json: bool) -> Any:
     """Compare two runs or two stages. The second counts as better or worse only if the 95% interval of the difference,
     paired by question, excludes 0."""
-    from rich.console import Console
-
     from tutelage.files import write_text
     from tutelage.report.compare import compare as compare_runs
     from tutelage.report.compare_page import compare_page
@@ -30,5 +28,5 @@ def compare(first: Path, second: Path, html: Path | None, as_json: bool) -> Any:
     if html is not None:
         write_text(html, compare_page(comparison))
     if not as_json:
-        print_comparison(comparison, Console())
+        print_comparison(comparison, new_console())
     return comparison

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.command import command
+from tutelage.cli.command import command, new_console
 from tutelage.cli.options import RECIPE, SETTINGS, split_out
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ def curate(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
     DIR defaults to corpora/NAME, by the name of the recipe. Any other setting of the recipe can be overridden by its
     dotted name, such as input='warcs/*.warc.gz'.
     """
-    from rich.console import Console
 
     from tutelage.config import read_toml
     from tutelage.corpus.curation import load_curation
@@ -43,14 +42,13 @@ def curate(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
     result = curate(curation, out)
     write_pages(out)
     if not as_json:
-        print_funnel(result, Console())
+        print_funnel(result, new_console())
         click.echo(f"report (funnel, samples of dropped documents): {out / PAGE}")
         click.echo(f"dataset card: {out / CARD}")
     return result
 
 
 def _mix(path: Path, overrides: list[str], folder: Path | None, as_json: bool) -> Any:
-    from rich.console import Console
 
     from tutelage.corpus.mix import load_mix, mix
 
@@ -58,16 +56,15 @@ def _mix(path: Path, overrides: list[str], folder: Path | None, as_json: bool) -
     results = mix(recipe, folder or CORPORA / recipe.name)
     if not as_json:
         for result in results.values():
-            print_mix(result, Console())
+            print_mix(result, new_console())
     return results
 
 
 def _table(title: str, first: str, others: tuple[str, ...]) -> Table:
     """A table whose first column wraps in a narrow terminal, while the figures do not."""
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table(title=escape(title), title_justify="left")
+    table = Table(title=title, title_justify="left")
     table.add_column(first, overflow="fold")
     for heading in others:
         table.add_column(heading, justify="right", no_wrap=True)
@@ -76,21 +73,17 @@ def _table(title: str, first: str, others: tuple[str, ...]) -> Table:
 
 def print_mix(result: dict[str, Any], console: Console) -> None:
     """Print the sources of a mix with their share and epochs."""
-    from rich.markup import escape
 
     table = _table(result["name"], "source", ("documents", result["unit"], "share", "target", "epochs"))
     for source, row in result["mix"].items():
         counts = (f"{row['documents']:,}", f"{row[result['unit']]:,}")
-        table.add_row(
-            escape(source), *counts, f"{row['share']:.1%}", f"{row['target_share']:.1%}", f"{row['epochs']:.2f}"
-        )
+        table.add_row(source, *counts, f"{row['share']:.1%}", f"{row['target_share']:.1%}", f"{row['epochs']:.2f}")
     console.print(table)
     _print_warnings(result, console)
 
 
 def print_funnel(result: dict[str, Any], console: Console) -> None:
     """Print the output of every step, and the reasons for which it dropped documents, most documents first."""
-    from rich.markup import escape
 
     table = _table(result["name"], "", ("documents", "share", "words", "bytes"))
     steps = result["steps"]
@@ -99,7 +92,7 @@ def print_funnel(result: dict[str, Any], console: Console) -> None:
     def add_row(name: str, sizes: dict[str, int], style: str = "") -> None:
         share = f"{sizes['documents'] / total:.1%}"
         cells = (f"{sizes['documents']:,}", share, f"{sizes['words']:,}", f"{sizes['bytes']:,}")
-        table.add_row(escape(name), *cells, style=style)
+        table.add_row(name, *cells, style=style)
 
     for number, step in enumerate(steps):
         if number == 0:
@@ -124,7 +117,6 @@ def _shown_of(result: dict[str, Any], samples: list[dict[str, Any]], count: int)
 
 def show_corpus(target: Path, count: int, html: Path | None, as_json: bool) -> Any:
     """Show the funnel of a curated corpus, and the first `count` dropped documents per step and reason."""
-    from rich.console import Console
     from rich.text import Text
 
     from tutelage.corpus.funnel_page import corpus_page, sample_dropped
@@ -136,14 +128,14 @@ def show_corpus(target: Path, count: int, html: Path | None, as_json: bool) -> A
         if html is not None:
             raise ValueError(f"{target} is a mix, which has no page; omit --html")
         if not as_json:
-            print_mix(result, Console())
+            print_mix(result, new_console())
         return result
     samples = sample_dropped(target, count)
     if html is not None:
         write_text(html, corpus_page(result, samples))
         click.echo(f"report (funnel, samples of dropped documents): {html}")
     elif not as_json:
-        console = Console()
+        console = new_console()
         print_funnel(result, console)
         _print_warnings(result, console)
         for row in samples:

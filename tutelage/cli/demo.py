@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tutelage.cli.chat import terminal_chat
+from tutelage.cli.chat import MAX_REPLY_TOKENS, terminal_chat
 from tutelage.cli.command import command
 from tutelage.cli.finish import exit_if_forgetting, finish
 from tutelage.cli.open_run import open_run
@@ -21,12 +21,13 @@ def demo(settings: tuple[str, ...], as_json: bool) -> Any:
     """Pre-train a small model on a built-in world, fine-tune it and evaluate it, in minutes. On a terminal, chat with
     it afterwards. DIR defaults to runs/demo."""
     from tutelage.config import recipes_folder
+    from tutelage.engine.sampling import SamplingSettings
 
     opened = open_run(recipes_folder() / "demo.toml", settings)
     summary = finish(opened, None, as_json)
     model = opened.folder / list(opened.recipe.stages)[-1]
     if not as_json and sys.stdin.isatty():
-        terminal_chat(str(model), temperature=0.0, seed=0)
+        terminal_chat(str(model), SamplingSettings(max_tokens=MAX_REPLY_TOKENS))
     elif not as_json:
         click.echo(f"chat with it: tutelage chat {model}")
     exit_if_forgetting(opened, summary, as_json)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.command import command
+from tutelage.cli.command import command, new_console
 from tutelage.cli.open_run import open_stage
 from tutelage.cli.options import FOLDER
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 def doctor(target: Path, as_json: bool) -> Any:
     """Diagnose the finished stages of a run, or one of them, from their own numbers: symptom, cause and fix, each with
     its evidence."""
-    from rich.console import Console
-
     from tutelage.doctor.diagnose import diagnose_run
     from tutelage.doctor.show import print_diagnoses
     from tutelage.find_model import resume_command
@@ -33,7 +31,7 @@ def doctor(target: Path, as_json: bool) -> Any:
         subject = f"no stage of {run.folder} is" if stage is None else f"stage {stage} of {run.folder} is not"
         raise ValueError(f"{subject} finished, so there is nothing to diagnose; to resume it: {resume_command(run)}")
     if not as_json:
-        print_diagnoses(diagnoses, Console())
+        print_diagnoses(diagnoses, new_console())
     return diagnoses
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tutelage.cli.command import command
+from tutelage.cli.command import command, new_console
 from tutelage.cli.open_run import check_finished, open_stage
 from tutelage.cli.options import FOLDER
 
@@ -18,8 +18,6 @@ from tutelage.cli.options import FOLDER
 @command
 def evaluate(folder: Path, force: bool, as_json: bool) -> Any:
     """Run the evaluation suites that the recipe names for a finished stage. Existing results are reused."""
-    from rich.console import Console
-
     from tutelage.doctor.diagnose import diagnose_run
     from tutelage.doctor.show import diagnoses_section
     from tutelage.report.page import write_report
@@ -30,5 +28,5 @@ def evaluate(folder: Path, force: bool, as_json: bool) -> Any:
     summary = opened.summarise(again=name if force else None)
     write_report(opened, [diagnoses_section(diagnose_run(opened))])
     if not as_json:
-        print_summary(summary, Console())
+        print_summary(summary, new_console())
     return {key: value for key, value in summary.items() if key.startswith(f"evaluate.{name}.")}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.command import fail
+from tutelage.cli.command import fail, new_console
 
 if TYPE_CHECKING:
     from tutelage.runner import Run
@@ -17,8 +17,6 @@ EXIT_FORGETTING = 3
 
 def finish(opened: Run, only: str | None, as_json: bool) -> Any:
     """Run, write the report, and unless `as_json` print the summary; returns the summary."""
-    from rich.console import Console
-
     from tutelage.doctor.diagnose import diagnose_run
     from tutelage.doctor.show import diagnoses_section, print_diagnoses
     from tutelage.report.page import write_report
@@ -28,8 +26,8 @@ def finish(opened: Run, only: str | None, as_json: bool) -> Any:
     diagnoses = diagnose_run(opened)
     report = write_report(opened, [diagnoses_section(diagnoses)])
     if not as_json:
-        print_summary(summary, Console())
-        print_diagnoses(diagnoses, Console())
+        print_summary(summary, new_console())
+        print_diagnoses(diagnoses, new_console())
         click.echo(f"report: {report}")
         click.echo(f"all figures: {opened.folder / 'summary.json'}")
     return summary

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.command import command
+from tutelage.cli.command import command, new_console
 from tutelage.cli.options import FILE
 
 if TYPE_CHECKING:
@@ -65,7 +65,6 @@ def judge(
     Beside FILE.jsonl are the documents without a score, the cached responses and a summary. Rerun the same command to
     resume; no request is paid for twice. `tutelage scorer` trains a model on the scores.
     """
-    from rich.console import Console
 
     from tutelage.client import EndpointSettings
     from tutelage.config import apply_overrides
@@ -89,7 +88,7 @@ def judge(
     )
     summary = judge_documents(inputs, endpoint, out, read_rubric(rubric), sample, seed, fields)
     if not as_json:
-        print_summary(summary, Console())
+        print_summary(summary, new_console())
         click.echo(f"train a scorer: tutelage scorer --scores {out} --out {out.with_suffix('.safetensors')}")
     return summary
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tutelage.cli.command import command
+from tutelage.cli.command import command, new_console
 from tutelage.cli.options import FOLDER
 
 
@@ -24,17 +24,15 @@ from tutelage.cli.options import FOLDER
 @command
 def lab(number: int | None, quick: bool, cache: Path | None, results: Path | None, as_json: bool) -> Any:
     """List the findings on fine-tuning and their verdicts. With a NUMBER, replicate that one (about 15 minutes)."""
-    from rich.console import Console
-
     from tutelage.lab.run import CACHE, RESULTS, run_finding
     from tutelage.lab.terminal import overview, print_overview, print_result
 
     if number is None:
         rows = overview(results or RESULTS)
         if not as_json:
-            print_overview(rows, Console())
+            print_overview(rows, new_console())
         return rows
     result = run_finding(number, cache or CACHE, results, quick)
     if not as_json:
-        print_result(result, Console())
+        print_result(result, new_console())
     return result

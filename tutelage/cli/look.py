@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.command import command
+from tutelage.cli.command import command, new_console
 from tutelage.cli.open_run import open_stage
 from tutelage.cli.options import FILE, MODEL, TRAIN_ON
 
@@ -60,7 +60,6 @@ def look(
     """Show tokens and loss weights: of a stage, those of a training step; of a file of conversations, with --model,
     those that would be trained. With --ask, show the answers of a stage with the probability of each token. Of a
     corpus, show what each step dropped."""
-    from rich.console import Console
 
     if as_json and (svg or html):
         raise ValueError("--json prints data, and --svg and --html save a file; give one of them")
@@ -72,7 +71,7 @@ def look(
         from tutelage.cli.curate import show_corpus
 
         return show_corpus(target, rows or ROWS_ON_TERMINAL, html, as_json)
-    console = Console(record=svg is not None)
+    console = new_console(record=svg is not None)
     count = rows or (ROWS_IN_PAGE if html else ROWS_ON_TERMINAL)
     if ask:
         title, lead, page, result = _answers(target, ask, console, shown=not (as_json or html))
@@ -158,6 +157,7 @@ def _file(
             "tokens": [tokenizer.token_text(int(token)) for token in row.ids],
             "weights": row.weights.tolist(),
             "roles": [ROLES[role] for role in row.roles.tolist()],
+            "notes": row.notes,
         }
         for name, row in file.rendered
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.command import command
+from tutelage.cli.command import command, new_console
 from tutelage.cli.options import FILE
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ def scorer(
     """Train a small model that scores documents, from the scores of an LLM judge or from positive and negative texts.
     Reports its agreement with held-out labels (cross-validation).
     """
-    from rich.console import Console
 
     from tutelage.corpus.quality.training import train_from_classes, train_from_scores
 
@@ -51,7 +50,7 @@ def scorer(
     else:
         result = train_from_classes([str(path) for path in positives], [str(path) for path in negatives], out)
     if not as_json:
-        print_scorer(result, Console())
+        print_scorer(result, new_console())
         if not result["warnings"]:
             kind = "distilled_score" if scores else "quality"
             click.echo(f'to use it in a recipe: quality = {{ kind = "{kind}", model = "{out}" }}')

@@ -25,6 +25,7 @@ OPTIONS = {
     "lora": "stages.sft.lora.rank",
     "epochs": "stages.sft.epochs",
     "max_forgetting": "stages.sft.max_forgetting",
+    "system": "stages.sft.system",
     "seed": "stages.sft.seed",
 }
 
@@ -99,6 +100,18 @@ OPTIONS = {
     metavar="SHARE",
     help="Exit with status 3 if the lower 95% bound of forgetting exceeds this, such as 0.1.",
 )
+@click.option(
+    "--template-setting",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A variable of the chat template, such as enable_thinking=false; repeatable.",
+)
+@click.option(
+    "--system",
+    type=click.Choice(("keep", "fold")),
+    help="A system message that the chat template does not take: refused (keep, default), or put before the first "
+    "question (fold).",
+)
 @click.option("--seed", type=int, help="Random seed (default 0).")
 @click.argument("settings", nargs=-1, metavar="[dotted.key=value ...]")
 @command
@@ -108,6 +121,7 @@ def sft(
     out: Path,
     held_out: Path | None,
     replay: str | None,
+    template_setting: tuple[str, ...],
     settings: tuple[str, ...],
     as_json: bool,
     **options: Any,
@@ -129,6 +143,7 @@ def sft(
     for name in sorted({setting.partition("=")[0].strip() for setting in settings} & given.keys()):
         option = next((option for option, setting in OPTIONS.items() if setting == name), "replay").replace("_", "-")
         raise ValueError(f"--{option} and {name} set the same value; give one of the two")
+    settings = (*(f"stages.sft.template_settings.{setting}" for setting in template_setting), *settings)
     overrides = [f"{name}={str(value).lower() if value is True else value}" for name, value in given.items()]
     recipe = sft_recipe(model, data, held_out=held_out, replay_file=replay_file, overrides=[*overrides, *settings])
     audit_before_training(data, held_out, options["max_broken"] or 0.0, as_json)

@@ -32,12 +32,14 @@ class PromptData:
     dev_prompts:     prompts for the evaluations during training, never reported on.
     known_words:     the words of the text that the model and its base were trained on; none where that is not known.
     trained_answers: the hash of every answer that the stage trains on.
+    system:          the system message that all conversations share; "" where they share none.
     """
 
     sets: Mapping[str, Sequence[Conversation]]
     dev_prompts: Sequence[Conversation] = ()
     known_words: frozenset[str] = frozenset()
     trained_answers: frozenset[int] = frozenset()
+    system: str = ""
 
 
 @dataclass(eq=False)

@@ -43,7 +43,7 @@ def print_overview(rows: Sequence[dict[str, Any]], console: Console) -> None:
 
 def print_result(result: FindingResult, console: Console) -> None:
     """Print a finding's claim, published results, table and verdict."""
-    console.print(f"[bold]{result.title}[/]", highlight=False)
+    console.print(result.title, style="bold", highlight=False, markup=False)
     for label, text in (("claim", result.claim), ("published", f"{result.published} ({result.source})")):
         console.print(f"{label}: {text}", highlight=False, markup=False)
     grid = Grid()
@@ -52,5 +52,5 @@ def print_result(result: FindingResult, console: Console) -> None:
     for row in result.table.rows:
         grid.add_row(*map(str, row))
     console.print(grid)
-    console.print(f"[bold {COLOURS[result.verdict]}]{verdict_text(result)}[/]", highlight=False)
+    console.print(verdict_text(result), style=f"bold {COLOURS[result.verdict]}", highlight=False, markup=False)
     console.print(result.reason, highlight=False, markup=False)

@@ -7,6 +7,7 @@ Shape suffixes: N tokens laid end to end, V vocabulary, P padded slots, B rows b
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,11 @@ import torch
 from torch import nn
 
 from tutelage.model import attention
+from tutelage.model.carried import whole_checkpoint
 from tutelage.model.families import FAMILIES
 from tutelage.model.sizes import ModelConfig
-from tutelage.model.weights import check_finite, tensor_files
+from tutelage.model.weights import as_dtype, check_finite, read_tensor, tensor_files, write_weights
+from tutelage.progress import status
 from tutelage.records import Batch
 
 DEFAULT_CONTEXT = 32_768  # of a model whose config names none
@@ -195,14 +198,39 @@ def load_hf_model(folder: Path, config: ModelConfig, device: str, dtype: torch.d
     return HFModel(inner.train(False).to(device), config)
 
 
-def save_hf_weights(folder: Path, model: HFModel) -> None:
-    """Save the weights with transformers; they replace the old ones once all are on disk."""
+def save_hf_weights(folder: Path, model: HFModel, dtype: torch.dtype, source: Path | None) -> bool:
+    """Save the weights with transformers; they replace the old ones once all are on disk.
+
+    source: the checkpoint that the model was loaded from. Its tensors that the model does not have, such as those of a
+            vision tower, are saved as they are there, and all keep their names.
+
+    Returns whether the folder holds the whole checkpoint; False where its names do not fit, so that only the model
+    itself is saved.
+    """
     with tempfile.TemporaryDirectory(dir=folder, prefix=".new-") as temporary:
-        model.inner.save_pretrained(temporary)
-        for path in [*folder.glob("model*.safetensors"), *folder.glob("*.safetensors.index.json")]:
-            path.unlink()
-        for path in Path(temporary).glob("model*.safetensors*"):
-            os.replace(path, folder / path.name)
+        state = {name: as_dtype(tensor, dtype) for name, tensor in model.inner.state_dict().items()}
+        model.inner.save_pretrained(temporary, state_dict=state)
+        files = tensor_files(Path(temporary))
+        if source is None or files.keys() == tensor_files(source).keys():
+            for path in [*folder.glob("model*.safetensors"), *folder.glob("*.safetensors.index.json")]:
+                path.unlink()
+            for path in Path(temporary).glob("model*.safetensors*"):
+                os.replace(path, folder / path.name)
+            return True
+        tensors = {name: read_tensor(path, name) for name, path in files.items()}
+        whole = whole_checkpoint(tensors, source)
+        write_weights(folder, whole[0] if whole else tensors)
+    if whole is None:
+        status(f"{folder}: saved as the text model that was trained; other parts of {source} are not in it")
+    elif whole[1]:
+        status(f"{folder}: {len(whole[1])} tensors that were not trained are saved as they were ({whole[1][0]} ...)")
+    return whole is not None
+
+
+def text_config(model: HFModel, dtype: torch.dtype) -> dict[str, Any]:
+    """The config.json of the model by itself, without the other parts of its checkpoint."""
+    table = json.loads(model.inner.config.to_json_string(use_diff=False))
+    return {**table, "architectures": [type(model.inner).__name__], "dtype": str(dtype).removeprefix("torch.")}
 
 
 @torch.no_grad()

@@ -29,10 +29,11 @@ from tutelage.model.adapter import (
     vocabulary_of,
     write_adapter,
 )
+from tutelage.model.carried import CARRIED, checkpoint_dtype, copy_carried_files
 from tutelage.model.checkpoint import Checkpoint
 from tutelage.model.families import FAMILIES, read_config, write_config
 from tutelage.model.heads import add_head
-from tutelage.model.hf_model import HFModel, load_hf_model, read_hf_config, save_hf_weights
+from tutelage.model.hf_model import HFModel, load_hf_model, read_hf_config, save_hf_weights, text_config
 from tutelage.model.lora import LoraSettings, add_lora, merge_lora
 from tutelage.model.sizes import ModelConfig
 from tutelage.model.tensor_map import OWN, ModuleNames, is_redundant, split_tensor
@@ -41,6 +42,7 @@ from tutelage.model.vocab_extension import extend_vocabulary, resize_vocabulary,
 from tutelage.model.weights import (
     INDEX,
     WEIGHTS,
+    as_dtype,
     check_finite,
     load_tensors,
     read_tensor,
@@ -73,7 +75,7 @@ __all__ = [
 
 CONFIG = "config.json"
 # Files to download of a published model: no pickles, and no weights in other formats.
-DOWNLOADED = ["*.json", "*.safetensors", "*.jinja"]
+DOWNLOADED = ["*.json", "*.safetensors", "*.jinja", "additional_chat_templates/*.jinja", *CARRIED]
 
 
 def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
@@ -181,13 +183,13 @@ def load_model(
         )
     if config.hf_parameters is not None:
         hf_model = load_hf_model(folder, config, device, dtype or torch.float32)
-        return Checkpoint(cast(Transformer, hf_model), tokenizer, read_chat_config(folder), table)
+        return Checkpoint(cast(Transformer, hf_model), tokenizer, read_chat_config(folder), table, folder)
     with torch.device("meta"):
         model = Transformer(config).to(dtype or torch.float32)
     model.to_empty(device=device)
     _load_weights(folder, model, table)
     model.reset_rotations()
-    return Checkpoint(model, tokenizer, read_chat_config(folder), table)
+    return Checkpoint(model, tokenizer, read_chat_config(folder), table, folder)
 
 
 def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: bool) -> Checkpoint:
@@ -203,6 +205,8 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: 
             adapter_config.template or chat_config.template,
             {**chat_config.tokenizer_config, **adapter_config.tokenizer_config},
             adapter_config.generation_config or chat_config.generation_config,
+            adapter_config.settings,
+            {**chat_config.other_templates, **adapter_config.other_templates},
         )
     config = load_config(folder)
     base = with_context(base, config.context)
@@ -325,31 +329,43 @@ def _load_weights(folder: Path, model: Transformer, table: Mapping[str, Any] | N
 
 def save_model(folder: Path, checkpoint: Checkpoint) -> None:
     """Save a model folder: in the layout of the model's family, or of a family that it fits, which transformers loads;
-    otherwise in our own. The config is written last: if it exists, the weights are complete."""
+    otherwise in our own. The weights get the dtype of the checkpoint that the model was made of. The config is written
+    last: if it exists, the weights are complete."""
     table, plain = _tables(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
+    dtype = checkpoint_dtype(plain)
     if (folder / CONFIG).exists() and read_json(folder / CONFIG) != plain:
         (folder / CONFIG).unlink()  # it would not match the new weights
     for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_BASE):
         (folder / name).unlink(missing_ok=True)
     checkpoint.tokenizer.save(folder)
     write_chat_config(folder, checkpoint.chat_config)
+    if checkpoint.source is not None:
+        copy_carried_files(checkpoint.source, folder)
     if checkpoint.model.config.hf_parameters is not None:
-        save_hf_weights(folder, cast(HFModel, checkpoint.model))
+        whole = save_hf_weights(folder, cast(HFModel, checkpoint.model), dtype, checkpoint.source)
+        plain = plain if whole else text_config(cast(HFModel, checkpoint.model), dtype)
     else:
-        write_weights(folder, _file_tensors(checkpoint.model, table))
+        write_weights(
+            folder, {name: as_dtype(tensor, dtype) for name, tensor in _file_tensors(checkpoint.model, table).items()}
+        )
     write_json(folder / CONFIG, plain)
 
 
 def _tables(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """The config.json of the model's family, None for our own layout; and the config.json to save."""
     config = checkpoint.model.config
-    if config.hf_parameters is not None:
-        table: dict[str, Any] | None = {**(checkpoint.hub_config or {}), "vocab_size": config.vocab}
-    else:
-        table = write_config(config, checkpoint.hub_config)
+    table = dict(checkpoint.hub_config or {}) if config.hf_parameters else write_config(config, checkpoint.hub_config)
     if table is None:
         return None, to_plain(config)
+    if config.hf_parameters is not None:
+        inner = table.get("text_config")
+        holder = inner if isinstance(inner, dict) and "vocab_size" in inner else table
+        if holder.get("vocab_size") != config.vocab:
+            changed = {**holder, "vocab_size": config.vocab}
+            table = {**table, "text_config": changed} if holder is inner else changed
+    if checkpoint.hub_config is not None and checkpoint_dtype(checkpoint.hub_config) != torch.float32:
+        return table, table
     dtype_key = "torch_dtype" if "torch_dtype" in table else "dtype"  # its name before transformers 5
     return table, table | {dtype_key: str(checkpoint.model.embedding.weight.dtype).removeprefix("torch.")}
 

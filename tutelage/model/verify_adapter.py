@@ -4,6 +4,7 @@ is published. (In other libraries new tokens and tied embeddings break this.)"""
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from tutelage import tokenizer as tokenizers
 from tutelage.chat.render.config import GENERATION_CONFIG, TEMPLATE, TOKENIZER_CONFIG
 from tutelage.files import atomic_folder, write_json
 from tutelage.model.adapter import ADAPTER_BASE, ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter, read_adapter
+from tutelage.model.carried import checkpoint_dtype
 from tutelage.model.checkpoint import Checkpoint
 from tutelage.model.hub import CONFIG, WEIGHTS, base_folder, find_module_names, load_model, save_adapter, save_model
 from tutelage.model.lora import LoraSettings, merge_lora
@@ -82,8 +84,10 @@ def verify_adapter(folder: Path, trained: Checkpoint) -> None:
     _check_logits(probe_logits(reloaded), unmerged_PV, TOLERANCE, "the merged adapter", folder)
 
 
-def export_merged(folder: Path, out: Path) -> None:
-    """Save the base with the adapter merged into it, in float32.
+def export_merged(folder: Path, out: Path, dtype: torch.dtype | None = None) -> None:
+    """Save the base with the adapter merged into it.
+
+    dtype: of the weights; None is that of the base's checkpoint.
 
     Raises:
         ValueError: the folder holds no adapter, or `out` exists.
@@ -93,9 +97,22 @@ def export_merged(folder: Path, out: Path) -> None:
     checkpoint = load_model(folder, merged=False)
     unmerged_PV = probe_logits(checkpoint)
     merge_lora(checkpoint.model)
+    _check_logits(probe_logits(checkpoint), unmerged_PV, TOLERANCE, "the merged model", out)
+    if dtype is not None:
+        checkpoint = with_dtype(checkpoint, dtype)
+    # Rounded in memory as it will be on disk, so that the two can be compared.
+    checkpoint.model.to(checkpoint_dtype(checkpoint.hub_config)).to(torch.float32)
     with atomic_folder(out) as temporary:
         save_model(temporary, checkpoint)
-        _check_logits(probe_logits(load_model(temporary)), unmerged_PV, TOLERANCE, "the saved merged model", out)
+        saved_PV = probe_logits(load_model(temporary))
+        _check_logits(saved_PV, probe_logits(checkpoint), TOLERANCE, "the saved merged model", out)
+
+
+def with_dtype(checkpoint: Checkpoint, dtype: torch.dtype) -> Checkpoint:
+    """The same checkpoint, to be saved in this dtype. ValueError for a model that no config.json describes."""
+    if checkpoint.hub_config is None:
+        raise ValueError("only models in the layout of a published family can be saved in another dtype than float32")
+    return replace(checkpoint, hub_config={**checkpoint.hub_config, "dtype": str(dtype).removeprefix("torch.")})
 
 
 def export_adapter(folder: Path, out: Path) -> None:

@@ -14,6 +14,7 @@ from tutelage.files import atomic_file, read_json, write_json
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHARD_BYTES = 5 * 10**9  # once the default of transformers; some file systems and mirrors limit file size
+_LFS = b"version https://git-lfs.github.com/spec/"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -45,6 +46,11 @@ def read_tensor(path: Path, name: str) -> torch.Tensor:
             return file.get_tensor(name)
     except (safetensors.SafetensorError, OSError) as error:
         raise _broken(path, error) from error
+
+
+def as_dtype(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor of floating-point numbers in this dtype, any other as it is."""
+    return tensor.to(dtype) if tensor.is_floating_point() else tensor
 
 
 def check_finite(tensor: torch.Tensor, name: str, where: Path) -> None:
@@ -172,9 +178,20 @@ def _sharded(tensors: Mapping[str, torch.Tensor]) -> list[dict[str, torch.Tensor
     return shards
 
 
+def is_lfs_pointer(path: Path) -> bool:
+    """Whether a file only says where Git LFS keeps its content."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_LFS)) == _LFS
+    except OSError:
+        return False
+
+
 def _missing(path: Path) -> ValueError:
     return ValueError(f"{path} is missing; the model in {path.parent} is incomplete")
 
 
 def _broken(path: Path, error: Exception) -> ValueError:
+    if is_lfs_pointer(path):
+        return ValueError(f"{path} is a Git LFS pointer, not the weights themselves; fetch them: git lfs pull")
     return ValueError(f"{path} is not a valid safetensors file ({error}); copy or create it again")

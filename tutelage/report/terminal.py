@@ -32,10 +32,13 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
         name = f"evaluate.{stage}.forgetting."
         if f"{name}increase" in summary:
             increase, low, high = (summary[f"{name}{key}"] for key in ("increase", "low", "high"))
-            alarm = "  [bold red]alarm: more than a tenth[/]" if summary[f"{name}alarm"] else ""
+            alarm = summary[f"{name}alarm"]
             console.print(
                 f"{stage} forgets: loss on held-out text {summary[f'{name}before']:.3f} -> "
-                f"{summary[f'{name}after']:.3f} bits per byte, {increase:+.1%} (95%: {low:+.1%} to {high:+.1%}){alarm}"
+                f"{summary[f'{name}after']:.3f} bits per byte, {increase:+.1%} (95%: {low:+.1%} to {high:+.1%})"
+                + "  alarm: more than a tenth"
+                * alarm,
+                style="bold red" if alarm else None,
             )
     for stage in stages:
         _print_ledgers(summary, stage, console)

@@ -20,7 +20,7 @@ from tutelage.world.values import ATTRIBUTES
 
 HELP = (
     "Type a message. A number asks a suggested question in a new conversation, /new forgets the conversation, "
-    "/quit or Ctrl-D leaves."
+    "/system TEXT begins a new one with this system message, /quit or Ctrl-D leaves."
 )
 SUGGESTIONS = 5
 MEASURED = {
@@ -98,8 +98,11 @@ def chat(
     read: Callable[[], str],
     write: Callable[[str], None],
     note: Callable[[str], None],
+    system: str | None = None,
 ) -> list[dict[str, str]]:
     """Talk until the input ends. When the context is full the oldest exchanges are forgotten, and it is said.
+
+    system: the system message; None is the one that the model was trained with, if its conversations shared one.
 
     Returns every exchange: `user`, `assistant` and, where it is known, `truth`.
     """
@@ -109,7 +112,10 @@ def chat(
     if world:
         note(opening(world, questions, figures))
     note(HELP)
-    conversation = Conversation(())
+    system = checkpoint.chat_config.settings.system if system is None else system
+    if system:
+        note(f"system message: {system}")
+    conversation = opened(system)
     said: list[dict[str, str]] = []
     while True:
         try:
@@ -119,14 +125,18 @@ def chat(
         if text in ("/quit", "/exit"):
             return said
         if text == "/new":
-            conversation = Conversation(())
+            conversation = opened(system)
             note("forgotten; a new conversation begins")
+        elif text == "/system" or text.startswith("/system "):
+            system = text.removeprefix("/system").strip()
+            conversation = opened(system)
+            note(f"a new conversation begins with the system message: {system}" if system else "no system message")
         elif text.startswith("/"):
             note(HELP)
         elif text:
             asked = questions[int(text) - 1] if text.isdecimal() and 0 < int(text) <= len(questions) else None
             if asked:
-                conversation = Conversation(())  # it is about somebody else than the one before
+                conversation = opened(system)  # it is about somebody else than the one before
             try:
                 shown = _shown(renderer, context, conversation, asked.prompt if asked else text, settings, note)
             except ValueError as error:  # it cannot be asked: too long, or characters the model has no tokens for
@@ -143,6 +153,11 @@ def chat(
             if world and (truth := truth_beside(world, asked, text, answer.text)):
                 said[-1]["truth"] = truth
                 note(truth)
+
+
+def opened(system: str) -> Conversation:
+    """A new conversation, with a system message unless that is empty."""
+    return Conversation((message("system", system),) if system else ())
 
 
 def _shown(

@@ -107,7 +107,7 @@ DataSettings = WorldText | WorldChat | TextData | DocumentData | CorpusData | Pr
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
 DataTable = Mapping[str, DataSettings]
 # Raise it when the readers, or the built-in world, give other rows for the same data: stores are made again.
-READING = 1
+READING = 2
 
 
 def find_data(name: str, table: DataTable, where: str) -> DataSettings:

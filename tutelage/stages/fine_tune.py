@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 
 from tutelage.batching.loader import WeightedStore
 from tutelage.batching.store import Store
-from tutelage.chat import make_renderer
-from tutelage.chat.render.make import has_own_template, trained_config
+from tutelage.chat import ChatConfig, make_renderer
+from tutelage.chat.render.make import has_own_template, trained_config, with_chat_settings
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.config import SettingsError
 from tutelage.evaluate.dev_eval import DevEval
@@ -53,6 +53,9 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
               out of it measures forgetting too.
     max_forgetting: the run fails, after everything is written, where the loss on held-out pre-training text has risen
               by more than this share of itself: where the lower end of the 95% interval has.
+    template_settings: variables of the model's chat template, such as { enable_thinking = false }.
+    system:   "fold" puts a system message before the first question where the chat template takes none; "keep" refuses
+              such conversations.
     keep:     which weights become the stage's model: those of the best dev eval, of the lowest held-out loss, or the
               last. With evaluate_every = 0 it is the last.
     """
@@ -64,6 +67,8 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
     replay: float = 0.0
     replay_data: dict[str, float] = {}
     max_forgetting: float | None = None
+    template_settings: dict[str, Any] = {}
+    system: Literal["keep", "fold"] = "keep"
     keep: Selection = "best_eval"
 
     def __post_init__(self) -> None:
@@ -125,12 +130,16 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
         known = checkpoint.tokenizer.vocab_size
         if not has_own_template(checkpoint.chat_config):
             checkpoint = extend_vocabulary(checkpoint, TEMPLATE_TOKENS, at.seed)
-        renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
-        chat_config = trained_config(checkpoint.chat_config, renderer)
+        chat_config = self.chat_config(checkpoint.chat_config)
+        chat_config = trained_config(chat_config, make_renderer(checkpoint.tokenizer, chat_config))
         checkpoint = with_context(replace(checkpoint, chat_config=chat_config), self.context)
         if self.lora is None:
             return checkpoint
         return with_lora(checkpoint, self.lora, range(known, checkpoint.tokenizer.vocab_size), at.seed)
+
+    def chat_config(self, config: ChatConfig) -> ChatConfig:
+        """The chat settings of the parent with those of the stage over them."""
+        return with_chat_settings(config, self.template_settings, self.system == "fold")
 
     def peak_lr(self, at: StageContext, checkpoint: Checkpoint) -> float:
         """The peak learning rate, or where the range test begins."""

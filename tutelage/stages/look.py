@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -162,6 +161,8 @@ def show_file(rendered: Sequence[tuple[str, Rendered]], tokenizer: Tokenizer, as
     for name, row in rendered:
         console.print(f"{name}: {len(row.ids):,} tokens, {float(row.weights.sum()):,.0f} trained", highlight=False)
         console.print(token_text_view(row, tokenizer) if as_text else token_table(row, tokenizer))
+        for note in row.notes:
+            console.print(f"noted: {note}", style="yellow", highlight=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,7 +225,7 @@ def answers_as_data(answers: Sequence[Shown], tokenizer: Tokenizer) -> list[dict
 def show_answers(answers: Sequence[Shown], tokenizer: Tokenizer, console: Console) -> None:
     """Answers as tables: each token, how sure the model was of it, and what else it might have written."""
     for answer in answers_as_data(answers, tokenizer):
-        table = Table("token", "probability", "alternatives", title=escape(answer["question"]), title_justify="left")
+        table = Table("token", "probability", "alternatives", title=answer["question"], title_justify="left")
         table.columns[0].overflow, table.columns[1].justify = "fold", "right"
         for place in answer["tokens"]:
             others = ", ".join(f"{token!r} {share:.0%}" for token, share in place["others"].items() if share >= 0.01)

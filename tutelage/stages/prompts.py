@@ -47,12 +47,15 @@ def read_prompt_data(stage: TrainStage, at: StageContext) -> PromptData:
     answers: set[int] = set()
     known = _words_of_base(stage, at)
     wants_words = bool(known)
+    systems: set[str] = set()
     for row in rows(stage, at):
         prompt = opening(row)
         if split_of(row, stage.held_out) == "held_out":
             if len(candidates) < CANDIDATES:
                 candidates.setdefault(prompt.messages, prompt)
             continue
+        if len(systems) < 2:
+            systems.add(prompt.messages[0].text if prompt.messages[0].role == "system" else "")
         trained.add(hash(prompt.messages))
         if len(seen) < SEEN:
             seen.setdefault(prompt.messages, prompt)
@@ -67,7 +70,8 @@ def read_prompt_data(stage: TrainStage, at: StageContext) -> PromptData:
     sets = {"seen": [*seen.values(), *others.get("seen", ())]} | {n: s for n, s in others.items() if n != "seen"}
     reported = {prompt.messages for prompts in sets.values() for prompt in prompts}
     dev_prompts = [prompt for prompt in unseen if prompt.messages not in reported][:DEV_PROMPTS]
-    return PromptData(sets, dev_prompts, frozenset(known), frozenset(answers))
+    system = systems.pop() if len(systems) == 1 else ""
+    return PromptData(sets, dev_prompts, frozenset(known), frozenset(answers), system)
 
 
 def rows(stage: TrainStage, at: StageContext) -> Iterator[Conversation]:

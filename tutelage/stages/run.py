@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from tutelage.chat.render.make import with_system
 from tutelage.config import convert, to_plain
 from tutelage.evaluate.dev_eval import run_dev_eval
 from tutelage.evaluate.session import EvalSession
@@ -57,6 +58,8 @@ def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: Ev
     with main_process_first():  # it tokenises the data, which the others then find
         setup = set_up(stage, at)
     checkpoint, steps = setup.checkpoint, setup.stream.steps
+    if stage.chats and is_main_process():  # the process that writes the model
+        checkpoint = replace(checkpoint, chat_config=with_system(checkpoint.chat_config, session.prompts.system))
     gathered = shard(checkpoint.model)
     test = range_test(stage, at, setup, fingerprint) if stage.searches_lr() else None
     setup = setup if test is None else setup.with_lr(test.chosen)

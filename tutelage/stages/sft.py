@@ -66,5 +66,5 @@ class Sft(FineTune, tag="sft", tag_field="kind", frozen=True, kw_only=True):
         self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int
     ) -> list[Rendered]:
         chats = (row for row in conversations(name, table) if row.split != "held_out")
-        made = make_renderer(tokenizer, config).render_rows(list(islice(chats, rows)), self.train_on)
+        made = make_renderer(tokenizer, self.chat_config(config)).render_rows(list(islice(chats, rows)), self.train_on)
         return [rendered for row in made if not isinstance(row, ValueError) for rendered in row]

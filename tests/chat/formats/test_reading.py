@@ -127,7 +127,7 @@ def test_corrected_rows_are_kept_and_noted(write: Write, read: Read) -> None:
     assert [len(conversation.messages) for conversation in conversations] == [2, 2, 2]
     assert {what: (note.rows, note.examples) for what, note in ledger.noted.items()} == {
         "turns after the last answer, cut off": (2, ["chat.jsonl:1", "chat.jsonl:2"]),
-        "reasoning taken out of <think> tags": (1, ["chat.jsonl:2"]),
+        "reasoning in <think> tags": (1, ["chat.jsonl:2"]),
     }
 
 

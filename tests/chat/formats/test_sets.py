@@ -11,7 +11,8 @@ import pyarrow as pa
 import pytest
 
 from tutelage.chat.formats import find_format, read_conversations, read_preferences
-from tutelage.chat.formats.turns import END_MARKER, WITHOUT_CALL
+from tutelage.chat.formats.tools import WITHOUT_CALL
+from tutelage.chat.formats.turns import END_MARKER
 from tutelage.ledger import Ledger
 from tutelage.records import Reasoning, ToolCall, ToolResult, UnpairedPreference
 

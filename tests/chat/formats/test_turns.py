@@ -6,16 +6,15 @@ from typing import Any
 import pytest
 
 from tutelage.chat.formats.rows import BrokenRow
+from tutelage.chat.formats.tools import WITHOUT_CALL, read_tools
 from tutelage.chat.formats.turns import (
     CUT_OFF,
     END_MARKER,
     JOINED,
     THINK_TAGS,
-    WITHOUT_CALL,
     check_learnable,
     clean,
     read_messages,
-    read_tools,
     until_last_answer,
 )
 from tutelage.records import Message, Reasoning, Text, ToolCall, ToolResult, message
@@ -46,8 +45,8 @@ def test_openai_messages_with_all_they_can_say() -> None:
     ) == [
         message("system", "Be brief."),
         ASKED,
-        Message("assistant", (Reasoning("Look."), ToolCall("search", '{"q":  "Ada"}'))),
-        Message("tool", (ToolResult("A poet."),)),
+        Message("assistant", (Reasoning("Look."), ToolCall("search", '{"q":  "Ada"}', "1"))),
+        Message("tool", (ToolResult("A poet.", "1"),)),
         Message("assistant", (Text("Sure?"), CALLED)),
         Message("tool", (ToolResult("A mathematician."),)),
         said("A mathematician."),
@@ -189,10 +188,12 @@ def test_unlearnable_turns_are_refused(turns: list[Message], problem: str) -> No
             "malformed message .*unknown type of part 'poem'",
         ),
         (
-            {"role": "assistant", "content": "Hm", "weight": 0},
-            r"weighted message \(message 0: all messages have weight",
+            {"role": "assistant", "content": "Hm", "weight": 0.5},
+            r"weighted message \(message 0: a weight is 0 or 1",
         ),
-        ({"role": "assistant", "content": "Hm", "loss_weight": 0.0}, "weighted message"),
+        ({"role": "assistant", "content": "Hm", "loss_weight": 2}, "weighted message"),
+        ({"role": "assistant", "content": "Hm", "weight": 1, "loss": False}, "contradictory loss marks"),
+        ({"role": "user", "content": "Hm", "train": True}, "a message of another role marked to be learned"),
         ({"from": "function_call", "value": "search()"}, r"malformed tool call \(message 0: JSON is malformed"),
         (
             {"from": "function_call", "value": '{"arguments": {}}'},
@@ -239,7 +240,8 @@ def test_no_tools(row: dict[str, Any]) -> None:
     [
         ("search", "JSON is malformed"),
         ({"name": "search"}, "not a list of functions"),
-        (["search"], "tool 0 is not a function with a name"),
+        (["search"], "JSON is malformed"),
+        (['"search"'], "tool 0 is not a function with a name"),
         ([TOOL, {"description": "x"}], "tool 1 is not a function with a name"),
     ],
 )

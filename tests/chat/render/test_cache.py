@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from tutelage.chat.render.cache import RecordedPredicates, TracedTemplate
 from tutelage.chat.render.config import ChatConfig
 from tutelage.chat.render.hf_template import HFTemplate
-from tutelage.chat.render.jinja import JinjaTemplate, TemplateError, template_messages
+from tutelage.chat.render.jinja import JinjaTemplate, MessageLayout, TemplateError, template_messages
 from tutelage.chat.render.layout import VerificationError
 from tutelage.chat.render.outline import fill_sentinels, part_texts, with_sentinels
 from tutelage.records import Conversation, message
@@ -136,7 +136,9 @@ class Tracing:
         self.predicates = RecordedPredicates()
         traced = TracedTemplate(self.jinja)
         try:
-            self.written = traced.render(template_messages(with_sentinels(TALK), False), [], False, self.predicates)
+            self.written = traced.render(
+                template_messages(with_sentinels(TALK), MessageLayout()), [], False, {}, self.predicates
+            )
         except TemplateError:
             self.written, self.predicates.cacheable = "", False
 
@@ -149,7 +151,7 @@ class Tracing:
 
     def rendered(self, conversation: Conversation) -> str:
         try:
-            return self.jinja.render(template_messages(conversation, False), [], False)
+            return self.jinja.render(template_messages(conversation, MessageLayout()), [], False)
         except TemplateError as error:
             return str(error)
 
@@ -194,7 +196,7 @@ def test_the_cache_is_hit_only_where_the_predicates_have_the_same_values() -> No
 @given(st.lists(st.tuples(WORDS, WORDS), min_size=3, max_size=8), st.sampled_from([*CACHED.values()]))
 def test_with_and_without_the_cache_the_layouts_are_the_same(pairs: list[tuple[str, str]], fragment: str) -> None:
     source = ChatConfig(whole(fragment) + "{% if add_generation_prompt %}<|assistant|>{% endif %}", {})
-    names = frozenset({"<|user|>", "<|assistant|>", "<|end|>"})
+    names = {"<|user|>": 1, "<|assistant|>": 2, "<|end|>": 3}
     used = HFTemplate(source, names)
     for asked, said in pairs:
         found: list[object] = []

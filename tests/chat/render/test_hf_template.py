@@ -269,7 +269,7 @@ TOLD = (
         (TOLD, [[SAID, "Ada<|end|>"]]),
         (TOLD.replace(" {{ call.function.arguments | tojson }}", ""), "the template leaves out a tool call"),
         (TOLD.replace("{{ call.function.name }}", ""), "the template leaves out a tool call"),
-        (TOLD.replace(THOUGHT, ""), LEFT_OUT),
+        (TOLD.replace(THOUGHT, ""), [[SAID.replace("<think>hm</think>", "<think>\nhm\n</think>\n\n"), "Ada<|end|>"]]),
         (TOLD.replace("{{ message.content }}" + CALLS, CALLS), LEFT_OUT),
         (TOLD.replace("<call>", "<|end|><call>"), "the template leaves out a tool call"),
     ],

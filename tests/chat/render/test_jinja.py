@@ -3,7 +3,14 @@ from __future__ import annotations
 import pytest
 
 from tutelage.chat.render.config import ChatConfig
-from tutelage.chat.render.jinja import BEGIN_GENERATED, END_GENERATED, JinjaTemplate, TemplateError, template_messages
+from tutelage.chat.render.jinja import (
+    BEGIN_GENERATED,
+    END_GENERATED,
+    JinjaTemplate,
+    MessageLayout,
+    TemplateError,
+    template_messages,
+)
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult, message
 
 HELLO = [{"role": "user", "content": "<Hé>"}]
@@ -82,7 +89,7 @@ def test_the_messages_are_openais() -> None:
             message("assistant", ""),
         )
     )
-    written = template_messages(conversation, as_parts=False)
+    written = template_messages(conversation, MessageLayout())
     calls = [{"name": "f", "arguments": {"a": 1}}, {"name": "g", "arguments": {}}]
     ids = ["000020000", "000020001"]
     assert written == [
@@ -101,7 +108,7 @@ def test_the_messages_are_openais() -> None:
         {"role": "tool", "content": "2", "name": "g", "tool_call_id": ids[1]},
         {"role": "assistant", "content": ""},
     ]
-    in_parts = template_messages(conversation, as_parts=True)
+    in_parts = template_messages(conversation, MessageLayout(parts=True))
     assert [one["content"] for one in in_parts[:2]] == [
         [{"type": "text", "text": "s"}],
         [{"type": "text", "text": "u"}],
@@ -115,4 +122,4 @@ def test_the_messages_are_openais() -> None:
 def test_parts_in_an_order_that_the_layout_cannot_say_are_refused(parts: tuple) -> None:
     conversation = Conversation((message("user", "u"), Message("assistant", parts)))
     with pytest.raises(TemplateError, match="^message 1: a chat template takes reasoning, then text"):
-        template_messages(conversation, as_parts=False)
+        template_messages(conversation, MessageLayout())

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tutelage.chat.render.adapt import REASONING_AS_TEXT, reasoning_as_text
 from tutelage.chat.render.hf import HFRenderer
+from tutelage.chat.render.last_answer import EMPTY_THOUGHT
 from tutelage.chat.render.layout import VerificationError
 from tutelage.chat.render.renderer import Rendered
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult, message
@@ -115,36 +117,38 @@ REASONS = {
 }
 UNUSABLE = {"P": REASONS["P"], "E": "assistant turn has no end-of-turn token"}
 # The tokens that end a turn, and of each case how many verified examples it gives, or why it is refused: looked at by
-# eye, template by template. A letter alone says why the template cannot be used at all.
+# eye, template by template; "o": one example for each answer, in a thought that the prompt opens; "t": one example,
+# with the reasoning in its text. A letter alone says why the template cannot be used at all.
 TEMPLATES = {
-    ("<|END_OF_TURN_TOKEN|>", "11111LLRR1"): "cohere cohere2 cohere2_training cohere_training",
-    ("", "P"): ("deepseek_r1_distill deepseek_r1_distill_training deepseekv3 deepseekv3_training "),
+    ("<|END_OF_TURN_TOKEN|>", "11111ttRR1"): "cohere cohere2 cohere2_training cohere_training",
+    ("", "P"): "deepseek_r1_distill_training deepseekv3_training",
+    ("<｜end▁of▁sentence｜>", "oooooooTTX"): "deepseek_r1_distill deepseekv3",
     ("<turn|> <|tool_response>", "1111112HP1"): "diffusion_gemma diffusion_gemma_training",
-    ("<end_of_turn>", "11R11LLRR1"): "gemma gemma_training",
-    ("<end_of_turn>", "11111LLRR1"): "gemma3 gemma3_training",
-    ("<turn|> <|tool_response>", "11111LL131"): "gemma4 gemma4_v3 gemma4_v4",
-    ("<turn|>", "11111LL111"): "gemma4_v2",
+    ("<end_of_turn>", "11R11ttRR1"): "gemma gemma_training",
+    ("<end_of_turn>", "11111ttRR1"): "gemma3 gemma3_training",
+    ("<turn|> <|tool_response>", "11111tt131"): "gemma4 gemma4_v3 gemma4_v4",
+    ("<turn|>", "11111tt111"): "gemma4_v2",
     ("<turn|> <|tool_response>", "11111121P1"): "gemma4_v5",
     ("", "E"): "glm4moe",
     ("<|observation|> <|user|>", "111111211X"): "glm4moe_training",
     ("<|call|> <|return|>", "13112121L1"): "gptoss gptoss_training",
-    ("<end_of_utterance>", "11111LLRT1"): "idefics3 idefics3_training smolvlm smolvlm_training",
-    ("<|im_end|>", "11111LLCC1"): "lfm2 lfm2_training",
+    ("<end_of_utterance>", "11111ttRT1"): "idefics3 idefics3_training smolvlm smolvlm_training",
+    ("<|im_end|>", "11111ttCC1"): "lfm2 lfm2_training",
     ("<|im_end|>", "1111112111"): "lfm2_2_5 lfm2_2_5_v2 lfm2_2_5_vl",
-    ("<|im_end|>", "11111LL111"): (
+    ("<|im_end|>", "11111tt111"): (
         "lfm2_v2 lfm2_v2_training qwen2_5 qwen2_5_training qwen3_instruct_2507 qwen3_instruct_2507_training "
         "qwen3_vl qwen3_vl_training "
     ),
-    ("<|eot_id|>", "11111LLTT1"): "llama3 llama3_training",
-    ("<|eot_id|>", "11111LL1R1"): "llama3_1 llama3_2",
-    ("</s>", "11111LLRR1"): "llava_next llava_next_training",
+    ("<|eot_id|>", "11111ttTT1"): "llama3 llama3_training",
+    ("<|eot_id|>", "11111tt1R1"): "llama3_1 llama3_2",
+    ("</s>", "11111ttRR1"): "llava_next llava_next_training",
     ("<|eot|>", "11111111L1"): "muse_glimmer muse_glimmer_training",
     ("<|im_end|>", "PPPPP12PPP"): (
         "nemotron_3_5_lightning nemotron_3_5_lightning_training nemotron_3_nano nemotron_3_nano_training "
         "nemotron_3_super nemotron_3_super_training nemotron_3_ultra nemotron_3_ultra_training "
     ),
-    ("<|end|>", "11111LLLL1"): "phi3 phi3_5 phi3_5_training phi3_training",
-    ("<|im_end|>", "11111LLTT1"): "qwen2_5_vl qwen2_5_vl_training",
+    ("<|end|>", "11111ttLL1"): "phi3 phi3_5 phi3_5_training phi3_training",
+    ("<|im_end|>", "11111ttTT1"): "qwen2_5_vl qwen2_5_vl_training",
     ("<|im_end|>", "131121223X"): "qwen3",
     ("<|im_end|>", "13112PP13X"): "qwen3_5_nothink",
     ("<|im_end|>", "11111PP11X"): "qwen3_5_nothink_training",
@@ -198,7 +202,13 @@ def test_pain_01_every_real_template_is_verified_or_refused_with_its_reason(
             assert (case, made.reason) == (case, REASONS[expected])
             continue
         assert isinstance(made, list), f"{case}: {made}"
-        assert (case, len(made)) == (case, int(expected))
+        if expected == "o":
+            check_opened(renderer, made, conversation, openai(conversation), theirs)
+            continue
+        assert (case, len(made)) == (case, int(expected.replace("t", "1")))
+        assert (case, made[0].notes) == (case, (REASONING_AS_TEXT,) if expected == "t" else ())
+        if expected == "t":
+            conversation = reasoning_as_text(conversation)
         rows = openai(conversation, name.startswith(IN_PARTS))
         answers = [number for number, one in enumerate(conversation.messages) if one.role == "assistant"]
         for place, one in enumerate(made):
@@ -250,6 +260,27 @@ def check(
     trained = b"".join(one for one, weight in zip(spelled, made.weights, strict=True) if weight).decode()
     own = {word for number in trained_turns for word in words(conversation.messages[number])}
     assert not any(word in trained for one in conversation.messages for word in words(one) - own if len(word) > 3)
+
+
+def check_opened(
+    renderer: HFRenderer, made: list[Rendered], conversation: Conversation, rows: list[dict[str, Any]], theirs: Any
+) -> None:
+    """Each answer continues the prompt, which ends with "<think>\\n": its reasoning, "</think>", its text, its end."""
+    answers = [number for number, one in enumerate(conversation.messages) if one.role == "assistant"]
+    for number, one in zip(answers, made, strict=True):
+        said = conversation.messages[number]
+        thought = "".join(part.text for part in said.content if isinstance(part, Reasoning))
+        written = f"{thought}\n</think>\n\n" + said.text.lstrip("\n") + "<｜end▁of▁sentence｜>"
+        prompt = theirs.apply_chat_template(rows[:number], tokenize=False, add_generation_prompt=True)
+        assert prompt.endswith("<｜Assistant｜><think>\n")
+        spelled = [renderer.tokenizer.token_bytes(token) for token in one.ids.tolist()]
+        assert b"".join(spelled).decode() == prompt + written
+        trained = [token for token, weight in zip(spelled, one.weights, strict=True) if weight]
+        assert b"".join(trained).decode() == written
+        own = renderer.parse(one.ids[one.weights > 0])
+        assert own.text == said.text.lstrip()
+        assert [part.text for part in own.content if isinstance(part, Reasoning)] == ([thought] if thought else [])
+        assert one.notes == (() if thought else (EMPTY_THOUGHT,))
 
 
 def words(one: Message) -> set[str]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.chat.render.template import HEADERS
+from tutelage.chat.render.native import NativeRenderer
+from tutelage.chat.render.renderer import Rendered
+from tutelage.chat.render.template import HEADERS, TEMPLATE_TOKENS
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate import answers
 from tutelage.evaluate.answers import ANSWER, ask, continue_text
@@ -20,6 +23,7 @@ from tutelage.evaluate.suites.format import (
     CHECKS,
     FormatResult,
     _failures,
+    _prompt_lengths,
     evaluate_format,
     rates_of,
     vocabulary_rate,
@@ -29,6 +33,7 @@ from tutelage.model.hub import load_model
 from tutelage.recipe import load_recipe
 from tutelage.records import Conversation, message
 from tutelage.runner import Run
+from tutelage.tokenizer import TokenizerSettings, train
 
 PROMPTS = [
     Conversation((message("user", f"who {verb} the {n}?"),)) for verb in ("sees", "hears") for n in ("cat", "fox")
@@ -256,3 +261,17 @@ def test_pain_15_prompts_that_leave_no_room_to_answer_end_nothing(tales: Path, t
     assert summary["evaluate.chat.format.prompts.seen.count"] == 11
     line = json.loads((tmp_path / "run" / "chat" / "train.jsonl").read_text().splitlines()[-1])
     assert line["dev_eval"]["format"]["count"] == 4  # the openings of the other held-out rows, each once
+
+
+def test_f26_a_prompt_that_the_template_refuses_is_not_asked() -> None:
+    class Refusing(NativeRenderer):
+        def render_prompts(self, conversations: Sequence[Conversation], spans: bool = False) -> list[Rendered]:
+            if any(one.messages[0].role == "system" for one in conversations):
+                raise ValueError("the chat template refuses it: no system message")
+            return super().render_prompts(conversations, spans)
+
+    tokenizer = train(["What is it?"], TokenizerSettings(kind="char")).extend(TEMPLATE_TOKENS)
+    asked = Conversation((message("user", "What is it?"),))
+    refused = Conversation((message("system", "What?"), *asked.messages))
+    assert _prompt_lengths(Refusing(tokenizer), [asked, refused, asked]) == [14, None, 14]
+    assert _prompt_lengths(Refusing(tokenizer), [asked]) == [14]

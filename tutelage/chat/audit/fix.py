@@ -68,34 +68,47 @@ def openai_row(conversation: Conversation) -> dict[str, Any]:
     row: dict[str, Any] = {"messages": [row for message in conversation.messages for row in _openai_messages(message)]}
     if conversation.tools:
         row["tools"] = [msgspec.json.decode(tool) for tool in conversation.tools]
+    if conversation.template_settings:
+        row["chat_template_kwargs"] = msgspec.json.decode(conversation.template_settings)
     return row
 
 
 def _openai_messages(message: Message) -> list[dict[str, Any]]:
     if message.role == "tool":
-        return [
-            {"role": "tool", "content": part.text} for part in message.content if isinstance(part, Text | ToolResult)
-        ]
+        return [_result(part) for part in message.content if isinstance(part, Text | ToolResult)]
+    row: dict[str, Any] = {"role": message.role}
+    row |= {"name": message.name} if message.name else {}
+    row |= {} if message.trained else {"weight": 0}
     kinds = Counter(type(part) for part in message.content)
     order = [(Reasoning, Text, ToolCall).index(type(part)) for part in message.content]
     if kinds[Reasoning] > 1 or kinds[Text] > 1 or order != sorted(order):
-        return [{"role": message.role, "content": [_part(part) for part in message.content]}]
-    row: dict[str, Any] = {"role": message.role, "content": message.text}
+        return [row | {"content": [_part(part) for part in message.content]}]
+    row["content"] = message.text
     for part in message.content:
         if isinstance(part, Reasoning):
             row["reasoning_content"] = part.text
     calls = [part for part in message.content if isinstance(part, ToolCall)]
     if calls:
         row["tool_calls"] = [
-            {"type": "function", "function": {"name": call.name, "arguments": call.arguments}} for call in calls
+            _id(call) | {"type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+            for call in calls
         ]
     return [row]
+
+
+def _id(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id} if call.id else {}
+
+
+def _result(part: Text | ToolResult) -> dict[str, Any]:
+    named = {"tool_call_id": part.call_id} if isinstance(part, ToolResult) and part.call_id else {}
+    return {"role": "tool", "content": part.text, **named}
 
 
 def _part(part: object) -> dict[str, str]:
     """A part of a message whose parts are in an order that plain fields cannot express."""
     if isinstance(part, ToolCall):
-        call = {"name": part.name, "arguments": part.arguments}
+        call = {"name": part.name, "arguments": part.arguments, **_id(part)}
         return {"type": "tool_call", "text": msgspec.json.encode(call).decode()}
     assert isinstance(part, Text | Reasoning)
     return {"type": "text" if isinstance(part, Text) else "thinking", "text": part.text}

@@ -9,7 +9,9 @@ import msgspec
 
 from tutelage.chat.formats.rows import BrokenRow, Row
 from tutelage.chat.formats.tasks import is_question, is_target, read_question, read_target
-from tutelage.chat.formats.turns import Dialogue, read_messages, read_tools
+from tutelage.chat.formats.tools import read_calls, read_tools
+from tutelage.chat.formats.turns import Dialogue, read_messages
+from tutelage.chat.render.config import template_settings
 from tutelage.records import Message, Role, Text, ToolCall, ToolResult, message
 
 _PROMPTS = ("prompt", "instruction", "query", "question")
@@ -38,13 +40,27 @@ def has(row: Row, *names: str) -> bool:
     return all(row.get(name) is not None for name in names)
 
 
-def _read_openai(row: Row) -> list[Dialogue]:
-    return [Dialogue(read_messages(row["messages"], "messages"), read_tools(row))]
+def _read_list(field: str) -> Callable[[Row], list[Dialogue]]:
+    """A reader of rows with a list of messages in `field`, and perhaps the system message and tools beside it."""
+
+    def read(row: Row) -> list[Dialogue]:
+        messages = with_system(row, read_messages(row[field], field))
+        return [Dialogue(messages, read_tools(row) or _tools_of_system(row[field]))]
+
+    return read
 
 
-def _read_sharegpt(row: Row) -> list[Dialogue]:
-    messages = read_messages(row["conversations"], "conversations")
-    return [Dialogue(with_system(row, messages), read_tools(row))]
+def _tools_of_system(messages: list[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The tools in a field of the system message."""
+    holds = (message for message in messages if message.get("role", message.get("from")) in ("system", "developer"))
+    return next((tools for message in holds if (tools := read_tools(message))), ())
+
+
+def _read_query_calls(row: Row) -> list[Dialogue]:
+    """A question, tools, and the calls that answer it, as in the sets for function calling of Salesforce (xLAM)."""
+    answers = row["answers"] if isinstance(row["answers"], str) else msgspec.json.encode(row["answers"]).decode()
+    question, calls = one_text(row, ("query",)), Message("assistant", tuple(read_calls(1, answers)))
+    return [Dialogue(with_system(row, [message("user", question), calls]), read_tools(row))]
 
 
 def with_system(row: Row, messages: list[Message]) -> list[Message]:
@@ -115,6 +131,23 @@ def _read_instances(row: Row) -> list[Dialogue]:
     return dialogues
 
 
+def read_template_settings(row: Row) -> str:
+    """The row's variables for the chat template, as a JSON object in text; "" where it has none."""
+    settings = row.get("chat_template_kwargs") or row.get("template_settings") or {}
+    try:
+        settings = msgspec.json.decode(settings) if isinstance(settings, str) else settings
+    except msgspec.DecodeError as error:
+        raise BrokenRow("malformed template settings", str(error)) from error
+    if isinstance(row.get("enable_thinking"), bool):
+        settings = (
+            {"enable_thinking": row["enable_thinking"], **settings} if isinstance(settings, Mapping) else settings
+        )
+    try:
+        return template_settings(settings) if settings else ""
+    except ValueError as error:
+        raise BrokenRow("malformed template settings", str(error)) from error
+
+
 class _Node(msgspec.Struct):
     text: str
     role: str
@@ -123,16 +156,17 @@ class _Node(msgspec.Struct):
     replies: list[_Node] | None = None
 
 
+_NODE_FIELDS = _Node.__struct_encode_fields__
 _TREE_ROLES: dict[str, Role] = {"prompter": "user", "assistant": "assistant"}
 
 
-def _root(row: Row) -> object:
-    return row["prompt"] if isinstance(row.get("prompt"), Mapping) else row
+def _root(row: Row) -> Row:
+    root: Row = row["prompt"] if isinstance(row.get("prompt"), Mapping) else row
+    return {name: root[name] for name in _NODE_FIELDS if name in root}
 
 
 def _is_tree(row: Row) -> bool:
-    root = _root(row)
-    return isinstance(root, Mapping) and "replies" in root and "role" in root
+    return _root(row).keys() >= {"replies", "role"}
 
 
 def _read_tree(row: Row, best: bool = False) -> list[Dialogue]:
@@ -218,9 +252,9 @@ def _any(row: Row, names: tuple[str, ...]) -> bool:
 
 # The first format that recognises a row is used. "oasst-best" is never detected; it must be named.
 FORMATS: dict[str, Format] = {
-    "messages": Format("'messages'", lambda row: has(row, "messages"), _read_openai),
+    "messages": Format("'messages'", lambda row: has(row, "messages"), _read_list("messages")),
     "sharegpt": Format(
-        "'conversations'", lambda row: has(row, "conversations") and not has(row, "chosen"), _read_sharegpt
+        "'conversations'", lambda row: has(row, "conversations") and not has(row, "chosen"), _read_list("conversations")
     ),
     "oasst": Format("a tree of 'replies'", _is_tree, _read_tree),
     "oasst-best": Format("a tree of 'replies'", _is_tree, _read_best_of_tree),
@@ -230,6 +264,9 @@ FORMATS: dict[str, Format] = {
     "sgd": Format("'dialogue_id' and 'turns'", lambda row: has(row, "dialogue_id", "turns"), _read_guided),
     "alpaca": Format("'instruction' and 'output'", lambda row: has(row, "instruction", "output"), _read_pair),
     "dolly": Format("'instruction' and 'response'", lambda row: has(row, "instruction", "response"), _read_pair),
+    "query-calls": Format(
+        "'query', 'tools' and 'answers'", lambda row: has(row, "query", "tools", "answers"), _read_query_calls
+    ),
     "question": Format("'question' and 'answer'", is_question, _single(read_question)),
     "prompt-completion": Format(
         "'prompt' and 'completion'", lambda row: _any(row, _PROMPTS) and _any(row, _ANSWERS), _read_pair

@@ -8,11 +8,12 @@ from typing import Any, NamedTuple
 
 from tutelage.chat.formats.conversations import has, one_text, read_answer, read_prompt, with_system
 from tutelage.chat.formats.rows import BrokenRow, Row
-from tutelage.chat.formats.turns import ROLES, check_learnable, clean, read_messages, read_tools
+from tutelage.chat.formats.tools import read_tools
+from tutelage.chat.formats.turns import ROLES, check_learnable, clean, read_messages
 from tutelage.records import Message, Preference, UnpairedPreference, message
 
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
-_LABELS = ("label", "kto_tag")
+BINARY_LABELS = ("label", "kto_tag")
 
 # A row before it is checked: the conversation with the chosen answer, and that with the rejected one.
 Pair = tuple[Sequence[Message], Sequence[Message]]
@@ -28,7 +29,7 @@ class PreferenceFormat(NamedTuple):
 
 def binary_label(row: Row) -> bool | None:
     """Whether the answer of a row is labelled good; None without a label."""
-    return next((row[name] for name in _LABELS if isinstance(row.get(name), bool)), None)
+    return next((row[name] for name in BINARY_LABELS if isinstance(row.get(name), bool)), None)
 
 
 def _read_transcripts(row: Row) -> Pair:

@@ -8,10 +8,21 @@ from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from tutelage.chat.formats.conversations import FORMATS
-from tutelage.chat.formats.preferences import PREFERENCE_FORMATS, binary_label, preference
+from tutelage.chat.formats.conversations import FORMATS, read_template_settings
+from tutelage.chat.formats.preferences import BINARY_LABELS, PREFERENCE_FORMATS, binary_label, preference
 from tutelage.chat.formats.rows import BrokenRow, Row, data_files, rows
-from tutelage.chat.formats.turns import Dialogue, check_learnable, check_text_only, clean, until_last_answer
+from tutelage.chat.formats.tools import NOT_OFFERED, calls_not_offered
+from tutelage.chat.formats.turns import (
+    MEDIA_FIELDS,
+    ROW_LOSS_MARKS,
+    Dialogue,
+    check_learnable,
+    check_text_only,
+    clean,
+    loss_mark,
+    until_last_answer,
+)
+from tutelage.chat.formats.unread import ReadRow, unread_fields
 from tutelage.config import suggest
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Preference, UnpairedPreference, message
@@ -26,6 +37,10 @@ MAX_BROKEN_START = 100  # a file whose first rows are all broken is no file of c
 BROKEN_SHOWN = 3
 
 Item = TypeVar("Item")
+
+
+class ExcludedRow(BrokenRow):
+    """A row that says of itself that it is not to be learned from: dropped, and not counted as broken."""
 
 
 class _RowFormat(Protocol):
@@ -182,6 +197,8 @@ def _read_file(
                 items, notes = make(row, format_name, place)
             except RecursionError as error:  # trees, and the JSON arguments of calls
                 raise BrokenRow("nested too deep") from error
+        except ExcludedRow as error:
+            ledger.drop(error.reason, where=place)
         except BrokenRow as error:
             broken += 1
             another_kind = _readable(error) if broken == count else ""
@@ -210,11 +227,19 @@ def _conversations(row: Row, format_name: str, place: str) -> tuple[list[Convers
     if binary_label(row) is not None:
         detail = "its label says whether it is good, but all would be trained on; use a preference stage"
         raise BrokenRow("an answer with a label", detail)
+    if not loss_mark({name: row.get(name) for name in ROW_LOSS_MARKS}, "the row"):
+        raise ExcludedRow("row marked as not to be learned")
+    read = ReadRow(row)
+    settings = read_template_settings(read)
     conversations, notes = [], []
-    for dialogue in FORMATS[format_name].read(row):
+    for dialogue in FORMATS[format_name].read(read):
         turns, corrections = _learnable(dialogue)
-        conversations.append(Conversation(turns, place, tools=dialogue.tools))
+        conversations.append(Conversation(turns, place, tools=dialogue.tools, template_settings=settings))
+        if calls_not_offered(turns, dialogue.tools):
+            corrections.append(NOT_OFFERED)
         notes += [note for note in corrections if note not in notes]
+    if unread := unread_fields(read, {*ROW_LOSS_MARKS, *BINARY_LABELS, *MEDIA_FIELDS}):
+        notes.append(f"fields that are not read: {unread}")
     return conversations, notes
 
 
@@ -222,7 +247,7 @@ def _learnable(dialogue: Dialogue) -> tuple[tuple, list[str]]:
     turns, notes = clean(dialogue.messages)
     turns = until_last_answer(turns, notes)
     check_learnable(turns)
-    return tuple(turns), [*dialogue.notes, *notes]
+    return tuple(turns), [*dialogue.notes, *dict.fromkeys(notes)]
 
 
 def _preferences(row: Row, format_name: str, place: str) -> tuple[list[Preference | UnpairedPreference], list[str]]:

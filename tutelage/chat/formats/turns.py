@@ -1,13 +1,16 @@
-"""Shared by all formats: OpenAI and ShareGPT messages, tools, and turns cleaned and checked for training."""
+"""Shared by all formats: OpenAI and ShareGPT messages, and turns cleaned and checked for training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 import msgspec
 
 from tutelage.chat.formats.rows import BrokenRow, Row
+from tutelage.chat.formats.tools import Call, Function, pair_results, read_call, read_calls
 from tutelage.chat.render.template import check, check_answers, conversation_name
 from tutelage.records import Conversation, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 
@@ -28,18 +31,24 @@ ROLES: dict[str, Role] = {
 }
 # Roles of ShareGPT for an assistant turn with nothing but calls.
 _CALLS = ("function_call", "tool_call")
-_MEDIA = ("image", "images", "audio", "audios", "video", "videos")
+MEDIA_FIELDS = ("image", "images", "audio", "audios", "video", "videos")
 _TEXT_TYPES = ("text", "input_text", "output_text")
 _REASONING_TYPES = ("reasoning", "thinking")
 _THINK, _THINK_END = "<think>", "</think>"
+# Fields that say whether a row, or a message, is learned: true or 1, false or 0.
+ROW_LOSS_MARKS = ("weight", "loss_weight")
+LOSS_MARKS = (*ROW_LOSS_MARKS, "loss", "train", "trainable", "training", "loss_mask")
+# A picture, video or sound that the row does not hold as a field: a mark on a line of its own, or before the question.
+_MEDIA_MARK = re.compile(r"\A\s*<(image|video|audio)>|^[ \t]*<(image|video|audio)>[ \t]*$", re.MULTILINE)
 
 # Written by other tools at the end of a turn; the template has its own end, which is a token and not text.
 _END_MARKERS = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "</s>")
 
 CUT_OFF = "turns after the last answer, cut off"
-THINK_TAGS = "reasoning taken out of <think> tags"
+THINK_TAGS = "reasoning in <think> tags"
 END_MARKER = "an end marker written out after an answer, taken off"
-WITHOUT_CALL = "tool results without a call"
+OPENING = "an opening assistant turn, which answers nobody: read and not trained"
+NOT_TRAINED = "answers marked as not to be learned"
 JOINED = "calls joined to the turn they belong to"
 
 
@@ -59,15 +68,6 @@ class _Part(msgspec.Struct):
     thinking: str | None = None
 
 
-class _Function(msgspec.Struct):
-    name: str
-    arguments: str | dict[str, Any] = "{}"
-
-
-class _Call(msgspec.Struct):
-    function: _Function
-
-
 class _Message(msgspec.Struct):
     role: str | None = None
     sender: str | None = msgspec.field(default=None, name="from")
@@ -76,10 +76,21 @@ class _Message(msgspec.Struct):
     reasoning_content: str | None = None
     reasoning: str | None = None
     thinking: str | None = None
-    tool_calls: list[_Call] | None = None
-    function_call: _Function | None = None  # the predecessor of tool_calls
-    weight: float | None = None
-    loss_weight: float | None = None
+    tool_calls: list[Call] | None = None
+    function_call: Function | None = None  # the predecessor of tool_calls
+    tool_call_id: str | None = None
+    name: str | None = None
+    # Whether an answer is learned; see LOSS_MARKS.
+    loss: float | bool | None = None
+    train: float | bool | None = None
+    trainable: float | bool | None = None
+    training: float | bool | None = None
+    loss_mask: float | bool | None = None
+    weight: float | bool | None = None
+    loss_weight: float | bool | None = None
+
+
+MESSAGE_FIELDS = frozenset(_Message.__struct_encode_fields__)
 
 
 def read_messages(messages: object, field: str) -> list[Message]:
@@ -100,23 +111,41 @@ def read_message(place: int, message: object) -> Message:
     if name in _CALLS:
         if not isinstance(content, str):
             raise BrokenRow("malformed tool call", f"message {place}: it is not a text")
-        return Message("assistant", tuple(_read_calls(place, content)))
+        return Message("assistant", tuple(read_calls(place, content)), raw.name or "", _is_trained(place, raw, True))
     if name not in ROLES:
         known = ", ".join((*ROLES, *_CALLS))
         raise BrokenRow("unknown role", f"message {place}: {name[:40]!r} is not one of {known}")
     role = ROLES[name]
     parts: list[Part] = [Text(content)] if isinstance(content, str) else _read_parts(place, content or ())
     if role == "tool":
-        return Message(role, (ToolResult("".join(part.text for part in parts if isinstance(part, Text))),))
-    if role == "assistant" and {raw.weight, raw.loss_weight} - {None, 1}:
-        raise BrokenRow(
-            "weighted message", f"message {place}: all messages have weight 1; remove the weight or the row"
-        )
-    calls = [call.function for call in raw.tool_calls or ()] + ([raw.function_call] if raw.function_call else [])
+        text = "".join(part.text for part in parts if isinstance(part, Text))
+        return Message(role, (ToolResult(text, raw.tool_call_id or ""),))
+    calls = [read_call(call.function, call.id) for call in raw.tool_calls or ()]
+    calls += [read_call(raw.function_call)] if raw.function_call else []
     thoughts = raw.reasoning_content or raw.reasoning or raw.thinking
     reasoning: list[Part] = [Reasoning(thoughts)] if thoughts else []
     spoken = [part for part in parts if isinstance(part, ToolCall) or part.text]
-    return Message(role, (*reasoning, *spoken, *map(_read_call, calls)))
+    trained = _is_trained(place, raw, role == "assistant")
+    return Message(role, (*reasoning, *spoken, *calls), raw.name or "", trained)
+
+
+def _is_trained(place: int, raw: _Message, by_assistant: bool) -> bool:
+    """Whether a message is learned, by its marks."""
+    if not by_assistant:
+        if any(getattr(raw, name) for name in LOSS_MARKS[2:]):  # a weight of 1 is what every message has
+            raise BrokenRow("a message of another role marked to be learned", f"message {place}; remove the mark")
+        return True
+    return loss_mark({name: getattr(raw, name) for name in LOSS_MARKS}, f"message {place}")
+
+
+def loss_mark(marks: Mapping[str, object], where: str) -> bool:
+    """Whether the marks of a message or a row say that it is learned; without a mark it is."""
+    values = {float(mark) for mark in marks.values() if isinstance(mark, bool | int | float)}
+    if values - {0.0, 1.0}:
+        raise BrokenRow("weighted message", f"{where}: a weight is 0 or 1; correct the weight or remove the row")
+    if len(values) > 1:
+        raise BrokenRow("contradictory loss marks", f"{where}: one says that it is learned, another that it is not")
+    return values != {0.0}
 
 
 def _read_parts(place: int, parts: Sequence[_Part]) -> list[Part]:
@@ -135,54 +164,15 @@ def _read_parts(place: int, parts: Sequence[_Part]) -> list[Part]:
         elif part.type in _REASONING_TYPES:
             read.append(Reasoning(text))
         elif part.type in _CALLS:
-            read.extend(_read_calls(place, text))
+            read.extend(read_calls(place, text))
         else:
             raise BrokenRow("malformed message", f"message {place}: unknown type of part {part.type[:40]!r}")
     return read
 
 
-def _read_calls(place: int, text: str) -> list[ToolCall]:
-    try:
-        calls = msgspec.json.decode(text, type=list[_Function] | _Function)
-    except (msgspec.DecodeError, UnicodeEncodeError) as error:
-        raise BrokenRow("malformed tool call", f"message {place}: {error}") from error
-    return [_read_call(call) for call in (calls if isinstance(calls, list) else [calls])]
-
-
-def _read_call(function: _Function) -> ToolCall:
-    arguments = function.arguments
-    text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
-    return ToolCall(function.name, text)
-
-
-def read_tools(row: Row) -> tuple[str, ...]:
-    """The functions of a row, in 'tools' or 'functions', each as JSON text in OpenAI's format."""
-    tools = row.get("tools") or row.get("functions")
-    try:
-        listed = msgspec.json.decode(tools) if isinstance(tools, str) else tools
-    except msgspec.DecodeError as error:
-        raise BrokenRow("malformed tools", str(error)) from error
-    if listed is None:
-        return ()
-    if not isinstance(listed, list):
-        raise BrokenRow("malformed tools", "not a list of functions")
-    return tuple(_read_tool(place, tool) for place, tool in enumerate(listed))
-
-
-def _read_tool(place: int, tool: object) -> str:
-    if isinstance(tool, dict) and isinstance(tool.get("function"), dict):
-        complete = {"type": "function", **tool}
-    else:
-        complete = {"type": "function", "function": tool}
-    function = complete["function"]
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise BrokenRow("malformed tools", f"tool {place} is not a function with a name")
-    return msgspec.json.encode(complete).decode()
-
-
 def check_text_only(row: Row) -> None:
     """BrokenRow for a row with images, audio or video."""
-    for name in _MEDIA:
+    for name in MEDIA_FIELDS:
         if row.get(name):
             raise BrokenRow("multimodal row", f"'{name}'; only text is supported")
 
@@ -190,7 +180,8 @@ def check_text_only(row: Row) -> None:
 def clean(messages: Sequence[Message]) -> tuple[list[Message], list[str]]:
     """The messages as turns, with notes of the corrections: empty system messages are left out, calls in a message of
     their own are joined to their turn, reasoning is taken out of its `<think>` tags, end markers written out after an
-    answer are removed. A tool result without a call is noted too."""
+    answer are removed, tool results are put in the order of their calls. An assistant turn before the first user turn
+    is not trained."""
     notes: list[str] = []
     turns: list[Message] = []
     for message in messages:
@@ -201,18 +192,22 @@ def clean(messages: Sequence[Message]) -> tuple[list[Message], list[str]]:
                 message = _without_tags(message, notes)
             if message.content and isinstance(message.content[-1], Text) and message.text.endswith(_END_MARKERS):
                 message = _without_end_marker(message, notes)
-            if turns and turns[-1].role == "assistant" and _only_calls(message):
-                turns[-1] = Message("assistant", turns[-1].content + message.content)
+            if (
+                turns
+                and turns[-1].role == "assistant"
+                and _only_calls(message)
+                and turns[-1].trained == message.trained
+            ):
+                turns[-1] = replace(turns[-1], content=turns[-1].content + message.content)
                 notes.append(JOINED)
                 continue
-        if message.role == "tool" and turns and turns[-1].role == "assistant" and not _calls(turns[-1]):
-            notes.append(WITHOUT_CALL)  # kept: some data sets write calls as plain text
+            if message.trained and all(turn.role == "system" for turn in turns):
+                message = replace(message, trained=False)
+                notes.append(OPENING)
+            elif not message.trained:
+                notes.append(NOT_TRAINED)
         turns.append(message)
-    return turns, notes
-
-
-def _calls(message: Message) -> bool:
-    return any(isinstance(part, ToolCall) for part in message.content)
+    return pair_results(turns, notes), notes
 
 
 def _only_calls(message: Message) -> bool:
@@ -233,7 +228,7 @@ def _without_tags(message: Message, notes: list[str]) -> Message:
     parts: list[Part] = [Reasoning(thoughts.strip("\n"))] if thoughts.strip() else []
     if answer.lstrip("\n"):
         parts.append(Text(answer.lstrip("\n")))
-    return Message(message.role, (*parts, *others))
+    return replace(message, content=(*parts, *others))
 
 
 def _without_end_marker(message: Message, notes: list[str]) -> Message:
@@ -241,13 +236,13 @@ def _without_end_marker(message: Message, notes: list[str]) -> Message:
     assert isinstance(last, Text)
     notes.append(END_MARKER)
     marker = next(marker for marker in _END_MARKERS if last.text.endswith(marker))
-    return Message(message.role, (*others, Text(last.text.removesuffix(marker))))
+    return replace(message, content=(*others, Text(last.text.removesuffix(marker))))
 
 
 def until_last_answer(turns: list[Message], notes: list[str]) -> list[Message]:
-    """The turns up to the last answer; later turns have none."""
+    """The turns up to the last answer that is learned; nothing is learned of later turns."""
     end = len(turns)
-    while end and turns[end - 1].role != "assistant":
+    while end and not (turns[end - 1].role == "assistant" and turns[end - 1].trained):
         end -= 1
     if end in (0, len(turns)):
         return turns
@@ -267,6 +262,10 @@ def check_learnable(turns: Sequence[Message]) -> None:
         if turn.role == before and turn.role in ("user", "assistant"):
             raise BrokenRow(f"two {turn.role} turns in a row", f"messages {place - 1} and {place}; is one missing?")
         before = turn.role
+        if turn.role == "user" and (mark := _media_mark(turn.text)):
+            raise BrokenRow("multimodal row", f"message {place}: {mark}; only text is supported")
+    if not any(turn.role == "assistant" and turn.trained for turn in turns):
+        raise BrokenRow("no answer to be learned", "all are marked as not to be learned, or answer nobody")
     conversation = Conversation(tuple(turns))
     try:
         check(conversation)
@@ -274,3 +273,10 @@ def check_learnable(turns: Sequence[Message]) -> None:
     except ValueError as error:
         detail = str(error).removeprefix(f"{conversation_name(conversation)}, ")
         raise BrokenRow("a message that cannot be learned from", detail) from error
+
+
+def _media_mark(text: str) -> str:
+    """The mark of a medium in a question; "" where there is none. HTML about a medium closes what it opens."""
+    found = _MEDIA_MARK.search(text) if "<" in text else None
+    name = (found[1] or found[2]) if found else ""
+    return f"<{name}>" if name and f"</{name}>" not in text else ""

@@ -6,7 +6,10 @@ conversation becomes an example, and where to look when a mask is wrong (docs/ma
     make.py         picks the renderer of a model: `native` where it has no chat template, else `hf`
     native.py       Tutelage's own template (template.py, native_text.py) -> a Layout
     hf.py           a checkpoint's own template (hf_template.py: Jinja)   -> a Layout
-      outline.py    what that template writes around the texts
+      hf_text.py    what that template writes, and what it has a place for
+      adapt.py      conversations written so that it has (each change is noted)
+      last_answer.py  the last answer, where it is written otherwise as history
+      outline.py    what the template writes around the texts
       end_token.py  which token ends an assistant turn
       cache.py      conversations that need no run of the template
     layout.py       Layout: the text, and which segments of it are trained
@@ -20,4 +23,4 @@ texts without a template.
 
 # Part of the fingerprint of every renderer. Raise it with every change that gives a conversation other ids, weights,
 # roles or spans, or another verdict: finished stores are then rendered again.
-RENDERING = 1
+RENDERING = 2

@@ -30,7 +30,14 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 from jinja2.visitor import NodeTransformer
 
-from tutelage.chat.render.jinja import JinjaTemplate, TemplateError, prepare, template_messages
+from tutelage.chat.render.jinja import (
+    JinjaTemplate,
+    MessageLayout,
+    TemplateError,
+    all_settings,
+    prepare,
+    template_messages,
+)
 from tutelage.chat.render.layout import RenderPlan
 from tutelage.chat.render.outline import (
     Slot,
@@ -72,11 +79,11 @@ class RecordedPredicates:
 class RenderCache:
     """The outlines of a template, by plan, with the predicates under which each holds.
 
-    as_parts: whether the template takes texts as lists of parts (`jinja.template_messages`).
+    layout: how the template expects messages.
     """
 
     jinja: JinjaTemplate
-    as_parts: bool
+    layout: MessageLayout
     _predicates: WeakKeyDictionary[RenderPlan, RecordedPredicates | None] = field(default_factory=WeakKeyDictionary)
 
     @cached_property
@@ -100,10 +107,11 @@ class RenderCache:
         """All that the template asks while it writes a conversation of this plan and its prompts."""
         predicates = RecordedPredicates()
         tools = [json.loads(tool) for tool in sentinels.tools]
+        settings = all_settings(self.jinja.config, sentinels)
 
         def writes(messages: tuple[Message, ...], prompt: bool, expected: str) -> bool:
-            rows = template_messages(replace(sentinels, messages=messages), self.as_parts)
-            return split_generated(self._traced.render(rows, tools, prompt, predicates))[0] == expected
+            rows = template_messages(replace(sentinels, messages=messages), self.layout)
+            return split_generated(self._traced.render(rows, tools, prompt, settings, predicates))[0] == expected
 
         text = plan.outline.text
         try:
@@ -321,7 +329,12 @@ class TracedTemplate:
     jinja: JinjaTemplate
 
     def render(
-        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any], prompt: bool, predicates: RecordedPredicates
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Any],
+        prompt: bool,
+        settings: Mapping[str, Any],
+        predicates: RecordedPredicates,
     ) -> str:
         """What the template writes of messages with sentinels for texts; what it asks about these is added to
         `predicates`.
@@ -332,8 +345,8 @@ class TracedTemplate:
         token = _recording.set(predicates)
         try:
             if self._compiled is None:
-                return _mark_uncacheable(self.jinja.render(messages, tools, prompt))
-            return self.jinja.render(_trace(messages), tools, prompt, self._compiled)
+                return _mark_uncacheable(self.jinja.render(messages, tools, prompt, settings))
+            return self.jinja.render(_trace(messages), tools, prompt, settings, self._compiled)
         finally:
             _recording.reset(token)
 

@@ -16,16 +16,17 @@ from tutelage.chat.render.encoding import Encoded, TemplateEncoder
 from tutelage.chat.render.hf_template import HFTemplate
 from tutelage.chat.render.layout import HistoryDependentTemplate, Layout, VerificationError, concatenate, with_name
 from tutelage.chat.render.renderer import Explanation, Rendered, TrainedTurn, TrainOn, check_train_on
-from tutelage.chat.render.template import check, check_answers, parse_call
+from tutelage.chat.render.template import check, check_answers, check_marks, parse_call
 from tutelage.chat.render.verify import verify
 from tutelage.config import fingerprint
-from tutelage.records import Conversation, Message, Part, Reasoning, Text, message
+from tutelage.records import Conversation, Message, Part, Reasoning, Text, message, trained_turns
 from tutelage.tokenizer import Tokenizer
 
 _MAX_TAILS = 4096
 _AT_ONCE = 64  # texts verified end to end: enough for arrays to pay off, few enough to stay in the cache
 _THOUGHT = re.compile(r"\s*<think>\n?(.*?)\n?(?:</think>\s*|\Z)", re.DOTALL)
 _CALL = re.compile(r"\s*<tool_call>\s*(.*?)\s*</tool_call>\s*", re.DOTALL)
+_OPENING = "the first turn is the assistant's, so it answers nobody, and the chat template cannot write it"
 _CROSSES_START = "a token crosses the start of an answer"
 
 
@@ -36,6 +37,7 @@ class _Job:
     row:    the conversation it belongs to.
     last:   whether only its last turn is trained.
     cached: whether the render cache was hit.
+    notes:  what was changed so that the template has a place for it.
     """
 
     row: int
@@ -43,6 +45,7 @@ class _Job:
     layout: Layout
     last: bool
     cached: bool
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +77,7 @@ class HFRenderer:
 
     @cached_property
     def template(self) -> HFTemplate:
-        return HFTemplate(self.config, frozenset(self.tokenizer.special_tokens), self.cache)
+        return HFTemplate(self.config, self.tokenizer.special_tokens, self.cache)
 
     @cached_property
     def encoder(self) -> TemplateEncoder:
@@ -94,7 +97,8 @@ class HFRenderer:
 
     def fingerprint(self) -> str:
         tokens = {name: self.config.token(name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
-        return fingerprint(RENDERING, self.tokenizer.fingerprint(), self.config.template, tokens)
+        settings = (self.config.settings.template_settings, self.config.settings.fold_system)
+        return fingerprint(RENDERING, self.tokenizer.fingerprint(), self.config.template, tokens, settings)
 
     def render_rows(
         self, conversations: Sequence[Conversation], train_on: TrainOn = "assistant", spans: bool = False
@@ -106,6 +110,7 @@ class HFRenderer:
         jobs: list[_Job] = []
         for row, conversation in enumerate(conversations):
             try:
+                check_marks(conversation, train_on)
                 jobs += self._jobs(row, conversation, train_on == "last_assistant")
             except ValueError as error:
                 rows[row] = error
@@ -118,7 +123,7 @@ class HFRenderer:
                     continue
                 try:
                     if isinstance(job_examples, HistoryDependentTemplate):
-                        jobs += self._per_turn(job.row, job.conversation)
+                        jobs += self._per_turn(job.row, job.conversation, job.notes)
                     elif isinstance(job_examples, ValueError):
                         rows[job.row] = job_examples
                     else:
@@ -131,26 +136,32 @@ class HFRenderer:
     def _jobs(self, row: int, conversation: Conversation, last: bool) -> list[_Job]:
         check(conversation)
         check_answers(conversation)
-        answers = [number for number, turn in enumerate(conversation.messages) if turn.role == "assistant"]
+        answers = trained_turns(conversation)
         if not answers:
             raise VerificationError("no assistant message to train on")
         if last:
             conversation = replace(conversation, messages=conversation.messages[: answers[-1] + 1])
+        conversation, notes = self.template.source.adapted(conversation)
         try:
-            return [self._job(row, conversation, last)]
-        except HistoryDependentTemplate:
-            return self._per_turn(row, conversation)
+            try:
+                return [self._job(row, conversation, last, notes)]
+            except HistoryDependentTemplate:
+                return self._per_turn(row, conversation, notes)
+        except VerificationError as error:
+            first = next(turn.role for turn in conversation.messages if turn.role != "system")
+            if first != "assistant":
+                raise
+            raise VerificationError(_OPENING, str(error), error.text) from error
 
-    def _job(self, row: int, conversation: Conversation, last: bool) -> _Job:
+    def _job(self, row: int, conversation: Conversation, last: bool, notes: tuple[str, ...]) -> _Job:
         layout, cached = self.template.layout(conversation, last)
-        return _Job(row, conversation, layout, last, cached)
+        return _Job(row, conversation, layout, last, cached, notes)
 
-    def _per_turn(self, row: int, conversation: Conversation) -> list[_Job]:
-        """Each assistant turn as the last of a conversation of its own."""
+    def _per_turn(self, row: int, conversation: Conversation, notes: tuple[str, ...]) -> list[_Job]:
+        """Each trained turn as the last of a conversation of its own."""
         return [
-            self._job(row, replace(conversation, messages=conversation.messages[: number + 1]), last=True)
-            for number, turn in enumerate(conversation.messages)
-            if turn.role == "assistant"
+            self._job(row, replace(conversation, messages=conversation.messages[: number + 1]), True, notes)
+            for number in trained_turns(conversation)
         ]
 
     def _examples(self, jobs: Sequence[_Job], train_on: TrainOn, spans: bool) -> Iterator[list[Rendered] | ValueError]:
@@ -195,7 +206,11 @@ class HFRenderer:
         conversations = [job.conversation for job in jobs] if spans else None
         rendered = assemble(layout, encoded, train_on, conversations)
         verify(rendered, layout, encoded, self.encoder.table, self.stop_ids, train_on)
-        return examples(rendered, layout, encoded, train_on)
+        rows = examples(rendered, layout, encoded, train_on)
+        if any(job.notes for job in jobs):
+            noted = zip(rows, jobs, strict=True)
+            rows = [[replace(one, notes=job.notes) for one in row] if job.notes else row for row, job in noted]
+        return rows
 
     def _prompts_agree(self, layout: Layout, encoded: Encoded) -> bool:
         """Whether the ids up to each answer are the ids of the prompt for it, and no token crosses the prompt's end.
@@ -242,7 +257,7 @@ class HFRenderer:
         for conversation in conversations:
             try:
                 check(conversation)
-                layouts.append(self.template.prompt_layout(conversation))
+                layouts.append(self.template.prompt_layout(self.template.source.adapted(conversation)[0]))
             except ValueError as error:
                 raise with_name(error, conversation) from error
         rows = self.encoder.encode([layout.text for layout in layouts])
@@ -265,7 +280,8 @@ class HFRenderer:
         ]
         (row,) = self.render_rows([conversation], train_on)
         refused = str(row) if isinstance(row, ValueError) else ""
-        return Explanation("hf", jobs[-1].layout.outline(), tuple(turns), all(job.cached for job in jobs), refused)
+        outline, cached = jobs[-1].layout.outline(), all(job.cached for job in jobs)
+        return Explanation("hf", outline, tuple(turns), cached, refused, jobs[-1].notes)
 
     def parse(self, ids: Sequence[int] | np.ndarray) -> Message:
         """Generated ids as an assistant message; reads up to the first end token, which may be missing. Reasoning is
@@ -273,6 +289,8 @@ class HFRenderer:
         tokens = np.asarray(ids, np.int64).reshape(-1)
         ends = np.flatnonzero(np.isin(tokens, list(self.stop_ids)))
         text = self.tokenizer.decode(tokens[: ends[0]] if len(ends) else tokens)
+        if self.template.source.opens_thought:
+            text = f"<think>\n{text}"
         parts: list[Part] = []
         if thought := _THOUGHT.match(text):
             parts += [Reasoning(thought[1])] if thought[1].strip() else []

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -17,7 +17,7 @@ import numpy as np
 from tutelage.chat.render.cache import RenderCache
 from tutelage.chat.render.config import ChatConfig
 from tutelage.chat.render.end_token import TurnEnd, find_end_token
-from tutelage.chat.render.jinja import JinjaTemplate, TemplateError, template_messages
+from tutelage.chat.render.hf_text import TURN_FORMS, TemplateText, any_of, common_prefix
 from tutelage.chat.render.layout import (
     HistoryDependentTemplate,
     Layout,
@@ -33,26 +33,16 @@ from tutelage.chat.render.outline import (
     read_outline,
     sentinel_end,
     sentinel_parts,
-    split_generated,
     structure_key,
     tool_name,
     with_sentinels,
     writes_call,
 )
-from tutelage.records import ROLES, Conversation, Message, Reasoning, Text, ToolCall, message
+from tutelage.records import ROLES, Conversation, Message, Text, ToolCall, trained_turns
 
 _MAX_PLANS = 4096
 # Half of a pair that makes one character, and the marks around generated text: no text holds them.
 _RESERVED = re.compile("[\ud800-\udfff\ufdd0\ufdd1]")
-_QUESTION = message("user", "word")
-_FUNCTION = '{"name": "word", "description": "word", "parameters": {"type": "object", "properties": {}}}'
-_TOOL = f'{{"type": "function", "function": {_FUNCTION}}}'
-# An assistant turn in each of the forms that may end in a token of its own.
-_TURN_FORMS = (
-    Conversation((_QUESTION, message("assistant", "word"))),
-    Conversation((_QUESTION, Message("assistant", (Reasoning("word"), Text("word"))))),
-    Conversation((_QUESTION, Message("assistant", (ToolCall("word", "{}"),))), tools=(_TOOL,)),
-)
 _HISTORY = "earlier turns depend on later ones"
 _LEFT_OUT = "the template leaves out a text"
 _NO_TOOLS = "the template leaves out the tools"
@@ -63,55 +53,27 @@ _PROMPT = "prompt mismatch: the generation prompt is not a prefix of the rendere
 class HFTemplate:
     """A template and what has been learned of it.
 
-    special_names: the tokenizer's special tokens.
-    cached:        whether conversations may be rendered from the cache (cache.py).
+    specials: the tokenizer's special tokens and their ids.
+    cached:         whether conversations may be rendered from the cache (cache.py).
     """
 
     config: ChatConfig
-    special_names: frozenset[str]
+    specials: Mapping[str, int]
     cached: bool = True
     _plans: dict[tuple[StructureKey, bool], RenderPlan | VerificationError] = field(default_factory=dict)
     _prompt_plans: dict[StructureKey, RenderPlan] = field(default_factory=dict)
 
     @cached_property
-    def jinja(self) -> JinjaTemplate:
-        return JinjaTemplate(self.config)
+    def source(self) -> TemplateText:
+        return TemplateText(self.config, self.specials)
 
     @cached_property
     def _cache(self) -> RenderCache:
-        return RenderCache(self.jinja, self._content_as_parts)
+        return RenderCache(self.source.jinja, self.source.layout)
 
     @cached_property
-    def _eos(self) -> str:
-        return self.config.token("eos_token")
-
-    @cached_property
-    def _end_names(self) -> re.Pattern[str]:
-        """The tokens that may end a turn: the special ones and the checkpoint's end of text."""
-        return _any_of(self.special_names | ({self._eos} if self._eos else set()))
-
-    @cached_property
-    def _specials(self) -> re.Pattern[str]:
-        return _any_of(self.special_names)
-
-    def render(self, conversation: Conversation, prompt: bool = False) -> str:
-        """The text of a conversation, or of the prompt for its next answer; with marks around generated text."""
-        return self._render(conversation, prompt, self._content_as_parts)
-
-    def _render(self, conversation: Conversation, prompt: bool, as_parts: bool) -> str:
-        tools = [json.loads(tool) for tool in conversation.tools]
-        return self.jinja.render(template_messages(conversation, as_parts), tools, prompt)
-
-    def _text(self, conversation: Conversation, prompt: bool = False) -> tuple[str, tuple[tuple[int, int], ...]]:
-        """What the template writes, and which of it its generation blocks cover."""
-        try:
-            text, generated = split_generated(self.render(conversation, prompt))
-        except TemplateError as error:
-            raise VerificationError("the template refuses it", str(error)) from error
-        bos = self.config.token("bos_token")
-        if bos and text.startswith(bos + bos):
-            raise VerificationError("two BOS tokens open the text", f"it begins with {bos} twice", text)
-        return text, generated
+    def _special_names(self) -> re.Pattern[str]:
+        return any_of(self.specials)
 
     # Layouts
 
@@ -132,21 +94,21 @@ class HFTemplate:
     def _run(self, plan: RenderPlan, conversation: Conversation, last: bool) -> tuple[str, list[int]]:
         """The text that the template writes, and where the literals of the plan's outline start in it. The prompts are
         rendered too, and must precede their answers."""
-        text, _ = self._text(conversation)
+        text, _ = self.source.text(conversation)
         starts = plan.outline.match(text, conversation)
         if starts is None:
             detail = _first_change(plan.outline, text, conversation)
             raise VerificationError("the template changes a text", detail, text)
         for turn, (_, (literal, offset), _) in zip(plan.turns, plan.turn_offsets.tolist(), strict=True):
             before = replace(conversation, messages=conversation.messages[: turn.message])
-            if self._text(before, prompt=True)[0] != text[: starts[literal] + offset]:
+            if self.source.text(before, prompt=True)[0] != text[: starts[literal] + offset]:
                 raise _prompt_mismatch(turn.message, last, text)
         return text, starts
 
     def prompt_layout(self, conversation: Conversation) -> Layout:
         """What generation continues from. Nothing in it is trained."""
         self._check_texts(conversation)
-        text, _ = self._text(conversation, prompt=True)
+        text, _ = self.source.text(conversation, prompt=True)
         plan = self._prompt_plan(conversation)
         starts = plan.outline.match(text, conversation)
         if starts is None:  # nothing of it is trained, so it need not be verified: it is one segment
@@ -168,7 +130,7 @@ class HFTemplate:
             self._check_text("a tool's description", _unescaped(tool))
 
     def _check_text(self, where: str, text: str) -> None:
-        if token := self._end_names.search(text):
+        if token := self.source.end_names.search(text):
             raise VerificationError("a special token in a text", f"{where} holds {token[0]}; remove it")
         if not text.isascii() and (character := _RESERVED.search(text)):
             code = f"U+{ord(character[0]):04X}"
@@ -192,8 +154,8 @@ class HFTemplate:
         return plan
 
     def _make_plan(self, sentinels: Conversation, last: bool) -> RenderPlan:
-        outline = read_outline(*self._text(sentinels))
-        answers = [number for number, turn in enumerate(sentinels.messages) if turn.role == "assistant"]
+        outline = read_outline(*self.source.text(sentinels))
+        answers = trained_turns(sentinels)
         if last:
             if answers[-1:] != [len(sentinels.messages) - 1]:
                 raise VerificationError("the conversation does not end with an assistant message")
@@ -208,7 +170,7 @@ class HFTemplate:
         plan = self._prompt_plans.get(key)
         if plan is None:
             sentinels = with_sentinels(conversation)
-            outline = read_outline(*self._text(sentinels, prompt=True))
+            outline = read_outline(*self.source.text(sentinels, prompt=True))
             opened = replace(sentinels, messages=(*sentinels.messages, Message("assistant", ())))
             ends = (*self._message_ends(opened, outline.text)[:-1], len(outline.text))
             plan = plan_of(outline, opened, ends, (), self._count_specials(outline.text))
@@ -217,18 +179,18 @@ class HFTemplate:
         return plan
 
     def _count_specials(self, text: str) -> int:
-        return sum(1 for _ in self._specials.finditer(text))
+        return sum(1 for _ in self._special_names.finditer(text))
 
     def _turn(
         self, sentinels: Conversation, outline: Outline, number: int, message_ends: tuple[int, ...], last: bool
     ) -> Turn:
         """A trained turn: from the end of its generation prompt to the end of its end token."""
         before = replace(sentinels, messages=sentinels.messages[:number])
-        prompt, _ = self._text(before, prompt=True)
+        prompt, _ = self.source.text(before, prompt=True)
         if not outline.text.startswith(prompt):
             raise _prompt_mismatch(number, last, outline.text)
         alone = replace(sentinels, messages=sentinels.messages[: number + 1])
-        as_last = read_outline(*self._text(alone)) if number + 1 < len(sentinels.messages) else outline
+        as_last = read_outline(*self.source.text(alone)) if number + 1 < len(sentinels.messages) else outline
         end_token, rule = self._end(alone.messages[number], as_last, number, len(prompt))
         stop = end_token.end()
         if as_last.text[:stop] != outline.text[:stop]:
@@ -249,7 +211,11 @@ class HFTemplate:
         opening = read_outline(text[start:stop], ()).literals[0]
         begins_with_text = isinstance(turn.content[0], Text) and turn.content[0].text.strip()
         # The header must be in the prompt: where a prompt never adds anything, what precedes the text is a header.
-        if text.startswith(self._prompt_suffix, start) if self._prompt_suffix else begins_with_text and opening.strip():
+        if (
+            text.startswith(self.source.prompt_suffix, start)
+            if self.source.prompt_suffix
+            else begins_with_text and opening.strip()
+        ):
             raise VerificationError("the generation prompt lacks the assistant header", f"{where}: {opening!r}", text)
         if outline.generated:
             covered = [(max(a, start), min(z, stop)) for a, z in outline.generated if a < stop and z > start]
@@ -264,7 +230,7 @@ class HFTemplate:
         template takes these. VerificationError where it takes none of them."""
         ends: dict[str, None] = {}
         problems = []
-        for conversation in _TURN_FORMS:
+        for conversation in TURN_FORMS:
             try:
                 ends |= {turn.end_token: None for turn in self.plan(conversation, last=True).turns}
             except VerificationError as error:
@@ -278,8 +244,8 @@ class HFTemplate:
         slots = [at for at, (message, _) in enumerate(outline.slots) if message == number]
         after_text = outline.starts[slots[-1] + 1] if slots else start
         calls = any(isinstance(part, ToolCall) for part in turn.content)
-        tokens = list(self._end_names.finditer(outline.text, max(after_text, start)))
-        end = find_end_token(TurnEnd(tokens, calls, self._plain_end if calls else "", self._eos))
+        tokens = list(self.source.end_names.finditer(outline.text, max(after_text, start)))
+        end = find_end_token(TurnEnd(tokens, calls, self._plain_end if calls else "", self.source.eos))
         if end is None:
             raise VerificationError("assistant turn has no end-of-turn token", f"message {number}", outline.text)
         return end
@@ -288,30 +254,9 @@ class HFTemplate:
     def _plain_end(self) -> str:
         """The token that ends an answer of text alone; "" where there is none."""
         try:
-            return self.plan(_TURN_FORMS[0], last=True).turns[-1].end_token
+            return self.plan(TURN_FORMS[0], last=True).turns[-1].end_token
         except VerificationError:
             return ""
-
-    # What the template does, found by trying
-
-    @cached_property
-    def _prompt_suffix(self) -> str:
-        """What the template adds to a conversation as the prompt for an answer; "" where it never adds anything."""
-        asked = Conversation((_QUESTION,))
-        try:
-            rendered, prompt = self._text(asked)[0], self._text(asked, prompt=True)[0]
-        except VerificationError:
-            return ""
-        return prompt[_common_prefix(rendered, prompt) :]
-
-    @cached_property
-    def _content_as_parts(self) -> bool:
-        """Whether messages must hold their text as a list of parts: so with templates that take images too."""
-        asked = with_sentinels(Conversation((_QUESTION,)))
-        try:
-            return sentinel_end(self._render(asked, prompt=False, as_parts=False), 0) < 0
-        except TemplateError:
-            return True
 
     def _message_ends(self, sentinels: Conversation, text: str) -> tuple[int, ...]:
         """Where each message ends in the rendering with sentinels: as far as what comes after does not change it."""
@@ -320,10 +265,10 @@ class HFTemplate:
             before = ends[-1] if ends else 0
             least = sentinel_end(text, number)
             try:
-                alone, _ = self._text(replace(sentinels, messages=sentinels.messages[: number + 1]))
+                alone, _ = self.source.text(replace(sentinels, messages=sentinels.messages[: number + 1]))
             except VerificationError:  # some templates refuse a conversation that is not complete
                 alone = ""
-            ends.append(max(before, least, _common_prefix(alone, text)))
+            ends.append(max(before, least, common_prefix(alone, text)))
         return (*ends, len(text))
 
     def _check_nothing_left_out(self, sentinels: Conversation, outline: Outline, answers: Sequence[int]) -> None:
@@ -350,7 +295,7 @@ class HFTemplate:
 
     def _same_without_tools(self, sentinels: Conversation, text: str) -> bool:
         try:
-            return self._text(replace(sentinels, tools=()))[0] == text
+            return self.source.text(replace(sentinels, tools=()))[0] == text
         except VerificationError:
             return False
 
@@ -361,25 +306,9 @@ def _prompt_mismatch(number: int, last: bool, text: str) -> VerificationError:
     return VerificationError(_PROMPT, f"message {number}", text)
 
 
-def _any_of(names: Collection[str]) -> re.Pattern[str]:
-    longest_first = sorted(names, key=len, reverse=True)
-    return re.compile("|".join(map(re.escape, longest_first)) if names else r"(?!)")
-
-
 def _unescaped(json_text: str) -> str:
     """A JSON text as templates write it, in which no character hides behind an escape."""
     return json.dumps(json.loads(json_text), ensure_ascii=False) if "\\u" in json_text else json_text
-
-
-def _common_prefix(first: str, second: str) -> int:
-    """The length of the beginning that two texts share."""
-    if second.startswith(first):
-        return len(first)
-    low, high = 0, min(len(first), len(second))
-    while low < high:
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if first[:middle] == second[:middle] else (low, middle - 1)
-    return low
 
 
 def _first_change(outline: Outline, text: str, conversation: Conversation) -> str:

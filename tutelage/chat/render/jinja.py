@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
-from jinja2 import nodes
+from jinja2 import meta, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -52,10 +52,12 @@ class JinjaTemplate:
         messages: Sequence[Mapping[str, Any]],
         tools: Sequence[Any],
         prompt: bool,
+        settings: Mapping[str, Any] | None = None,
         compiled: jinja2.Template | None = None,
     ) -> str:
         """The text of a conversation, or, with `prompt`, what generation continues from.
 
+        settings: further variables of the template.
         compiled: the template as another environment compiled it; by default as the plain sandbox does.
 
         Raises:
@@ -68,11 +70,19 @@ class JinjaTemplate:
                 documents=None,
                 add_generation_prompt=prompt,
                 **self._tokens,
+                **(settings or {}),
             )
         except TemplateError:
             raise
         except Exception as error:  # a template is a program: it can fail in any way
             raise TemplateError(f"the chat template fails on it ({type(error).__name__}: {error})") from error
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """The names that the template reads and does not set itself."""
+        environment = prepare(ImmutableSandboxedEnvironment)
+        assert self.config.template is not None
+        return frozenset(meta.find_undeclared_variables(environment.parse(self.config.template)))
 
     @cached_property
     def _tokens(self) -> dict[str, str]:
@@ -109,54 +119,77 @@ def _refuse(message: str) -> str:
     raise TemplateError(f"the chat template refuses it: {message}")
 
 
-def template_messages(conversation: Conversation, as_parts: bool) -> list[dict[str, Any]]:
-    """The messages as templates expect them: OpenAI's layout, the arguments of tool calls as objects, and, with
-    `as_parts`, each text as a list of one part.
+def all_settings(config: ChatConfig, conversation: Conversation) -> dict[str, Any]:
+    """The variables of the template: those of the model, and over them those of the conversation."""
+    return {**config.settings.template_settings, **json.loads(conversation.template_settings or "{}")}
+
+
+class MessageLayout(NamedTuple):
+    """What templates expect in different ways.
+
+    parts:          each text is a list of one part, as for templates that take images too.
+    text_arguments: the arguments of calls are JSON text, not an object.
+    null_content:   the content of a turn without text is null, not "".
+    """
+
+    parts: bool = False
+    text_arguments: bool = False
+    null_content: bool = False
+
+
+def template_messages(conversation: Conversation, layout: MessageLayout) -> list[dict[str, Any]]:
+    """The messages in OpenAI's layout, as a template expects them.
 
     TemplateError where a message does not fit that layout, which has one place for reasoning, then one for text, then
     one for calls.
     """
     written: list[dict[str, Any]] = []
-    calls: list[dict[str, Any]] = []  # those of the last assistant's turn that have no result yet
+    calls: dict[str, str] = {}  # id -> function of the calls of the last assistant turn that have no result yet
     for number, message in enumerate(conversation.messages):
+        name = {"name": message.name} if message.name else {}
         if message.role == "assistant":
-            written.append(_assistant(message, number))
-            calls = list(written[-1].get("tool_calls", ()))
+            written.append(_assistant(message, number, layout) | name)
+            calls = {call["id"]: call["function"]["name"] for call in written[-1].get("tool_calls", ())}
         elif message.role == "tool":
             for part in message.content:
                 assert isinstance(part, Text | ToolResult)
                 result: dict[str, Any] = {"role": "tool", "content": part.text}
                 if calls:
-                    call = calls.pop(0)
-                    result |= {"name": call["function"]["name"], "tool_call_id": call["id"]}
+                    given = part.call_id if isinstance(part, ToolResult) else ""
+                    call_id = given if given in calls else next(iter(calls))
+                    result |= {"name": calls.pop(call_id), "tool_call_id": call_id}
                 written.append(result)
         else:
-            written.append({"role": message.role, "content": message.text})
-    if as_parts:
+            written.append({"role": message.role, "content": message.text} | name)
+    if layout.parts:
         return [
             row | {"content": [{"type": "text", "text": row["content"]}] if row["content"] else []} for row in written
         ]
     return written
 
 
-def _assistant(message: Message, number: int) -> dict[str, Any]:
+def _assistant(message: Message, number: int, layout: MessageLayout) -> dict[str, Any]:
     order = [next(place for place, kind in enumerate(_ORDER) if isinstance(part, kind)) for part in message.content]
     if order != sorted(order) or _ORDER.index(ToolResult) in order:
         raise TemplateError(
             f"message {number}: a chat template takes reasoning, then text, then tool calls, and no other order"
         )
     reasoning = "".join(part.text for part in message.content if isinstance(part, Reasoning))
-    written: dict[str, Any] = {"role": "assistant", "content": message.text}
+    content = None if layout.null_content and not message.text else message.text
+    written: dict[str, Any] = {"role": "assistant", "content": content}
     if reasoning:
         written |= {"reasoning_content": reasoning, "thinking": reasoning}  # two names for it are in use
     calls = [part for part in message.content if isinstance(part, ToolCall)]
     if calls:
-        # Nine letters or digits: what the strictest templates take for an id.
+        # Where the data has no id, nine letters or digits: what the strictest templates take for one.
         written["tool_calls"] = [
             {
-                "id": f"{number:05d}{place:04d}",
+                "id": call.id or f"{number:05d}{place:04d}",
                 "type": "function",
-                "function": {"name": call.name, "arguments": json.loads(call.arguments)},
+                "function": {
+                    "name": call.name,
+                    "arguments": call.arguments if layout.text_arguments else json.loads(call.arguments),
+                },
             }
             for place, call in enumerate(calls)
         ]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
-from tutelage.chat.render.config import ChatConfig
+from tutelage.chat.render.config import RESERVED, ChatConfig, ChatSettings, template_settings
 from tutelage.chat.render.hf import HFRenderer
+from tutelage.chat.render.jinja import JinjaTemplate
 from tutelage.chat.render.native import NativeRenderer
 from tutelage.chat.render.renderer import Renderer
 from tutelage.chat.render.template import END, NATIVE_JINJA, TEMPLATE_TOKENS
@@ -27,6 +31,28 @@ def make_renderer(tokenizer: Tokenizer, config: ChatConfig, cache: bool | None =
     return HFRenderer(tokenizer, config, cache)
 
 
+def with_chat_settings(config: ChatConfig, settings: Mapping[str, Any], fold_system: bool) -> ChatConfig:
+    """A model's chat settings with these variables of its template over its own, and perhaps system messages folded.
+
+    ValueError for a variable that its template does not read.
+    """
+    own = config.settings
+    if settings:
+        template_settings(settings)
+        read = JinjaTemplate(config).variables - set(RESERVED) if has_own_template(config) else frozenset()
+        if unknown := sorted(settings.keys() - read):
+            known = ", ".join(sorted(read)) or "no setting"
+            raise ValueError(f"the chat template does not read the setting '{unknown[0]}'; it reads {known}")
+    written = {**own.template_settings, **settings}
+    return replace(config, settings=ChatSettings(written, fold_system or own.fold_system, own.system))
+
+
+def with_system(config: ChatConfig, system: str) -> ChatConfig:
+    """A model's chat settings with the system message that its conversations share."""
+    settings = config.settings
+    return replace(config, settings=ChatSettings(settings.template_settings, settings.fold_system, system))
+
+
 def chat_tokenizer(tokenizer: Tokenizer, config: ChatConfig) -> Tokenizer:
     """The tokenizer a model chats with: as it is where the model has a template, else with Tutelage's tokens."""
     return tokenizer if has_own_template(config) else tokenizer.extend(TEMPLATE_TOKENS)
@@ -42,7 +68,9 @@ def trained_config(config: ChatConfig, renderer: Renderer) -> ChatConfig:
     that were trained as ends."""
     ends = sorted(renderer.stop_ids)
     generation = {**config.generation_config, "eos_token_id": ends if len(ends) > 1 else ends[0]}
-    settings = dict(config.tokenizer_config)
+    tokens = dict(config.tokenizer_config)
     if not has_own_template(config):
-        settings = {"tokenizer_class": "PreTrainedTokenizerFast", **settings, "eos_token": END}
-    return ChatConfig(config.template or NATIVE_JINJA, settings, generation)
+        tokens = {"tokenizer_class": "PreTrainedTokenizerFast", **tokens, "eos_token": END}
+    return replace(
+        config, template=config.template or NATIVE_JINJA, tokenizer_config=tokens, generation_config=generation
+    )

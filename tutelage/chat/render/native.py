@@ -13,6 +13,7 @@ from itertools import islice
 import numpy as np
 
 from tutelage.chat.render import RENDERING
+from tutelage.chat.render.adapt import NAMES_LOST, SETTINGS_LOST
 from tutelage.chat.render.assemble import assemble, split_rows
 from tutelage.chat.render.encoding import TokenTable
 from tutelage.chat.render.layout import Layout, VerificationError, with_name
@@ -25,6 +26,7 @@ from tutelage.chat.render.template import (
     TEMPLATE_TOKENS,
     check,
     check_answers,
+    check_marks,
     conversation_name,
     parse_call,
     part_text,
@@ -32,7 +34,7 @@ from tutelage.chat.render.template import (
 )
 from tutelage.chat.render.verify import verify
 from tutelage.config import fingerprint
-from tutelage.records import Conversation, Message, Part, Reasoning, Text, ToolCall, ToolResult
+from tutelage.records import Conversation, Message, Part, Reasoning, Text, ToolCall, ToolResult, trained_turns
 from tutelage.tokenizer import Tokenizer
 
 _AT_ONCE = 64  # conversations assembled together: enough for arrays to pay off, few enough to stay in the cache
@@ -100,7 +102,8 @@ class NativeRenderer:
             if len(conversations) > 1:  # one of them cannot be rendered: the others are, without it
                 return [self._render_chunk([conversation], train_on, spans)[0] for conversation in conversations]
             return [with_name(error, conversations[0])]
-        return [row if isinstance(row, ValueError) else list(islice(rendered, len(row))) for row in rows]
+        made = [row if isinstance(row, ValueError) else list(islice(rendered, len(row))) for row in rows]
+        return [_noted(row, conversation) for row, conversation in zip(made, conversations, strict=True)]
 
     def _render(self, conversations: Sequence[Conversation], train_on: TrainOn, spans: bool) -> list[Rendered]:
         text = NativeText(conversations, train_on)
@@ -190,14 +193,25 @@ def _examples_of(conversation: Conversation, train_on: TrainOn) -> list[Conversa
             raise ValueError(f"{name}: no messages; remove it")
         check(conversation)
         check_answers(conversation)
-        if train_on != "all_tokens" and all(message.role != "assistant" for message in conversation.messages):
+        check_marks(conversation, train_on)
+        answers = trained_turns(conversation)
+        if train_on != "all_tokens" and not answers:
             raise ValueError(f'{name}: no assistant message to train on; remove it or set train_on = "all_tokens"')
     except ValueError as error:
         return error
     if train_on != "response_only":
         return [tools_in_system(conversation)]
-    answers = (turn for turn in conversation.messages if turn.role == "assistant")
-    return [tools_in_system(replace(conversation, messages=(answer,))) for answer in answers]
+    turns = conversation.messages
+    return [tools_in_system(replace(conversation, messages=(turns[answer],))) for answer in answers]
+
+
+def _noted(row: list[Rendered] | ValueError, conversation: Conversation) -> list[Rendered] | ValueError:
+    """The examples of a conversation, with notes of what the native template has no place for."""
+    notes = [NAMES_LOST] if any(turn.name for turn in conversation.messages) else []
+    notes += [SETTINGS_LOST] if conversation.template_settings else []
+    if not notes or isinstance(row, ValueError):
+        return row
+    return [replace(one, notes=tuple(notes)) for one in row]
 
 
 def _verify_answers(layout: Layout, conversations: Sequence[Conversation], train_on: TrainOn) -> None:

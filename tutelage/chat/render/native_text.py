@@ -11,7 +11,7 @@ from tutelage.chat.render.encoding import Encoded, TokenTable
 from tutelage.chat.render.layout import Layout, VerificationError
 from tutelage.chat.render.renderer import TrainOn
 from tutelage.chat.render.template import DELIMITERS, END, HEADERS, conversation_name, part_text
-from tutelage.records import ROLES, Conversation, Text, ToolResult
+from tutelage.records import ROLES, Conversation, Text, ToolResult, trained_turns
 from tutelage.tokenizer import EncodingError, Tokenizer
 
 
@@ -162,5 +162,5 @@ class NativeText:
 
 def trained_messages(conversation: Conversation, train_on: TrainOn) -> list[int]:
     """The messages whose tokens are trained; with "all_tokens" the assistant's are checked all the same."""
-    answers = [number for number, message in enumerate(conversation.messages) if message.role == "assistant"]
+    answers = trained_turns(conversation)
     return answers[-1:] if train_on == "last_assistant" else answers

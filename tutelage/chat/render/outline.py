@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from tutelage.chat.render.jinja import BEGIN_GENERATED, END_GENERATED, TemplateError
-from tutelage.records import Conversation, Message, Part, ToolCall
+from tutelage.records import Conversation, Message, Part, ToolCall, ToolResult
 
 # Letters and digits only, so that no template trims, escapes or splits them.
 _SENTINEL = re.compile(r"Qzx(\d+)y(\d+)xzQ")
@@ -94,12 +94,15 @@ class Outline:
 
 def structure_key(conversation: Conversation) -> StructureKey:
     """All that decides the outline of a conversation; blank texts as they are, because they get no sentinel."""
-    rows = tuple((m.role, tuple(_kind(part) for part in m.content)) for m in conversation.messages)
-    return (rows, conversation.tools)
+    rows = tuple((m.role, m.name, m.trained, tuple(map(_kind, m.content))) for m in conversation.messages)
+    return (rows, conversation.tools, conversation.template_settings)
 
 
 def _kind(part: Part) -> object:
-    return part if isinstance(part, ToolCall) else (type(part).__name__, bool(part.text.strip()) or part.text)
+    if isinstance(part, ToolCall):
+        return part
+    answers = part.call_id if isinstance(part, ToolResult) else ""
+    return (type(part).__name__, answers, bool(part.text.strip()) or part.text)
 
 
 def with_sentinels(conversation: Conversation) -> Conversation:

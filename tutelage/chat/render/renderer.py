@@ -25,18 +25,20 @@ class Rendered:
     spans:   int32[T, 4]: message, part, and the characters, from start to end, half-open, of that part's text
              (`template.part_text`); -1 four times for the template's own tokens. A token that reaches over into the
              next Text part names the part it begins in and ends beyond it. None where spans were not asked for.
+    notes:   what the template did not take as the data says (adapt.py).
     """
 
     ids: np.ndarray
     weights: np.ndarray
     roles: np.ndarray
     spans: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
 
     def part(self, first: int, last: int) -> Rendered:
         """The tokens from `first` to before `last`."""
         kept = slice(first, last)
         spans = None if self.spans is None else self.spans[kept]
-        return Rendered(self.ids[kept], self.weights[kept], self.roles[kept], spans)
+        return Rendered(self.ids[kept], self.weights[kept], self.roles[kept], spans, self.notes)
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Explanation:
     turns:     the trained turns.
     cache_hit: whether the template was not run, but its cached outline filled in; None where there is no cache.
     refused:   why the conversation cannot be trained on; "" where it can.
+    notes:     as those of `Rendered`.
     """
 
     renderer: Literal["native", "hf"]
@@ -65,6 +68,7 @@ class Explanation:
     turns: tuple[TrainedTurn, ...] = ()
     cache_hit: bool | None = None
     refused: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Renderer(Protocol):

@@ -137,6 +137,15 @@ def check_answers(conversation: Conversation) -> None:
             raise _refusal(conversation, position, "the assistant answers nothing; remove the turn or fill it")
 
 
+def check_marks(conversation: Conversation, train_on: str) -> None:
+    """ValueError where every token is to be trained, but the data marks an answer as not to be learned."""
+    if train_on == "all_tokens":
+        for position, message in enumerate(conversation.messages):
+            if not message.trained:
+                problem = 'marked as not to be learned, which train_on = "all_tokens" cannot keep; choose another'
+                raise _refusal(conversation, position, problem)
+
+
 def exchanges(messages: tuple[Message, ...]) -> list[tuple[Message, ...]]:
     """The messages cut before each user turn that follows an answer and is answered itself."""
     parts, start = [], 0

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.chat import make_renderer
+from tutelage.chat import Renderer, make_renderer
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import ANSWER, Answer, ask, continue_text
 from tutelage.evaluate.results import RateGroup, Results, Suite, outcomes_of
@@ -103,7 +103,7 @@ def answer_prompts(session: EvalSession, role: ModelRole) -> dict[str, FormatRes
     if asked < all_prompts:
         status(
             f"{session.name}: {all_prompts - asked} of {all_prompts} prompts are left out; the tokenizer lacks a "
-            "character of them, or they leave no room for an answer"
+            "character of them, the chat template refuses them, or they leave no room for an answer"
         )
     return {
         name: evaluate_format(checkpoint, prompts, ANSWER, data.trained_answers)
@@ -185,13 +185,25 @@ def _samples(session: EvalSession, results: Mapping[str, FormatResult]) -> list[
 
 
 def askable(checkpoint: Checkpoint, prompts: Sequence[Conversation]) -> list[Conversation]:
-    """The prompts whose characters the tokenizer has (one of characters lacks what its text lacks), and after which the
-    context has room for an answer."""
+    """The prompts whose characters the tokenizer has (one of characters lacks what its text lacks), which the chat
+    template takes, and after which the context has room for an answer."""
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     context = checkpoint.model.config.context
     encodable = [prompt for prompt in prompts if _can_encode(checkpoint.tokenizer, prompt)]
-    rendered = renderer.render_prompts(encodable)
-    return [prompt for prompt, row in zip(encodable, rendered, strict=True) if len(row.ids) < context]
+    lengths = _prompt_lengths(renderer, encodable)
+    return [
+        prompt for prompt, length in zip(encodable, lengths, strict=True) if length is not None and length < context
+    ]
+
+
+def _prompt_lengths(renderer: Renderer, prompts: Sequence[Conversation]) -> list[int | None]:
+    """The tokens of each prompt; None for one that the template refuses, as it did in training."""
+    try:
+        return [len(rendered.ids) for rendered in renderer.render_prompts(prompts)]
+    except ValueError:
+        if len(prompts) == 1:
+            return [None]
+        return [length for prompt in prompts for length in _prompt_lengths(renderer, [prompt])]
 
 
 def _can_encode(tokenizer: Tokenizer, prompt: Conversation) -> bool:
