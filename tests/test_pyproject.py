@@ -8,7 +8,7 @@ from pathlib import Path
 import tutelage
 
 CHECKOUT = Path(tutelage.__file__).parents[1]
-CORE = {"torch", "tokenizers", "safetensors", "msgspec", "numpy", "jinja2", "pyarrow", "rich", "click"}
+CORE = {"torch", "tokenizers", "safetensors", "msgspec", "numpy", "jinja2", "pyarrow", "backports", "rich", "click"}
 # Packages that report on their users, and what a file needs to send anything anywhere.
 TELEMETRY = {
     "posthog", "sentry_sdk", "segment", "analytics", "mixpanel", "scarf", "amplitude", "opentelemetry", "telemetry",

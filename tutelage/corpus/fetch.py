@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 from tutelage.config import fingerprint
-from tutelage.corpus.extras import load
+from tutelage.extras import load
 from tutelage.files import DiskError, atomic_file
 from tutelage.progress import status, track
 

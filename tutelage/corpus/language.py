@@ -16,9 +16,9 @@ import numpy as np
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
-from tutelage.corpus.extras import load
 from tutelage.corpus.fetch import local_file
 from tutelage.corpus.rules.checks import Check, drop_broken
+from tutelage.extras import load
 
 UNKNOWN = "und"  # ISO 639 "undetermined": no feature of any language in the text
 _CHUNK = 300  # characters; about the least from which a language can be identified with some certainty

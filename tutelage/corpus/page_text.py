@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from tutelage.corpus.extras import load
 from tutelage.corpus.markup import mark
+from tutelage.extras import load
 
 Mode = Literal["fast", "careful"]
 HTML_TYPES = ("text/html", "application/xhtml+xml")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tutelage.corpus.extras import load
+from tutelage.extras import load
 
 _MAX_PAGES = 5000
 

@@ -15,9 +15,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from tutelage.corpus.batch import DocumentBatch
-from tutelage.corpus.extras import load
 from tutelage.corpus.kinds import LETTER, kinds, lowered
 from tutelage.corpus.minhash import Hashes
+from tutelage.extras import load
 
 WordKind = Literal["spaces", "tokens"]
 

@@ -13,8 +13,8 @@ from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep, rows_of_doc
 from tutelage.corpus.dedup.clusters import Keep, drop_copies, write_decisions
 from tutelage.corpus.dedup.folding import folding
 from tutelage.corpus.dedup.whole import hashes
-from tutelage.corpus.extras import load
 from tutelage.corpus.repeats import connect, groups, settle
+from tutelage.extras import load
 
 _SEED = 20240613
 _FOLD = np.uint64(0x9E3779B97F4A7C15)

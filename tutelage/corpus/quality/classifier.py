@@ -15,10 +15,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from tutelage.corpus.extras import load
 from tutelage.corpus.language import load_fasttext
 from tutelage.corpus.minhash import Hashes
 from tutelage.corpus.words import encode, plain_tokens
+from tutelage.extras import load
 from tutelage.files import atomic_file
 
 PLACES = 1 << 20

@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import msgspec
 
 from tutelage.corpus.page_text import html_text
-from tutelage.corpus.read.source import MAX_RECORD_BYTES
 from tutelage.files import DiskError
+from tutelage.io.byte_reader import MAX_RECORD_BYTES
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 
-from tutelage.corpus.extras import load
+from tutelage.extras import load
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 # Control characters that text does not use. A page may hold a few by accident; in random bytes, one in ten is one.

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
 
-from tutelage.corpus.extras import load
-from tutelage.corpus.read.packed import CHUNK, Damage
-from tutelage.files import explain
+from tutelage.io.decompress import CHUNK, Damage, decompress
+from tutelage.io.open import open_bytes
 from tutelage.ledger import Ledger
 
 MAX_RECORD_BYTES = 20 << 20  # of a record, a line or a page; what is larger is skipped and counted
 
 
-def open_bytes(path: str) -> BinaryIO:
-    """Open a local file, or a URL that `fsspec` knows ("s3://...", "zip://..."). Raises DiskError."""
-    try:
-        if "://" in path:
-            return cast(BinaryIO, load("fsspec").open(path, "rb").open())
-        return open(path, "rb")
-    except OSError as error:
-        raise explain(error, Path(path), "read") from error
+@contextmanager
+def read_bytes(path: str | Path) -> Iterator[ByteReader]:
+    """Context manager: a reader of the decompressed bytes of a file or URL. Raises as `open_bytes`."""
+    with open_bytes(path) as file:
+        yield ByteReader(decompress(file))
 
 
-class Source:
+class ByteReader:
     """A reader of decompressed bytes. Every method stops at a corrupt place and sets `damage`; `resume` continues.
 
     position: decompressed bytes read so far, without corrupt ones.
@@ -53,6 +49,9 @@ class Source:
     def until(self, mark: bytes, limit: int) -> bytes:
         """All bytes up to and including the next `mark`. Ends without it at the end of the file, at a corrupt place, or
         after `limit` bytes."""
+        at = self._buffer.find(mark, self._start)
+        if 0 <= at - self._start <= limit - len(mark):
+            return self._give(at + len(mark))
         parts: list[bytes] = []
         size = 0
         while (at := self._buffer.find(mark, self._start)) < 0:
@@ -110,13 +109,13 @@ class Source:
         return given
 
 
-def go_on(source: Source, path: str, ledger: Ledger) -> bool:
+def go_on(reader: ByteReader, path: str, ledger: Ledger) -> bool:
     """Count the corrupt place that the reader stopped at, with its size, and continue after it; False at the end of the
     file."""
-    if source.damage:
+    if reader.damage:
         ledger.read()
-        ledger.drop(source.damage.reason, where=note_lost(source.damage, path, ledger))
-    return source.resume()
+        ledger.drop(reader.damage.reason, where=note_lost(reader.damage, path, ledger))
+    return reader.resume()
 
 
 def note_lost(damage: Damage, path: str, ledger: Ledger) -> str:
