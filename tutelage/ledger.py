@@ -137,8 +137,24 @@ class Ledger:
         """The ledger that `to_dict` wrote; raises msgspec.ValidationError on anything else."""
         return msgspec.convert(plain, cls)
 
+    def lines(self) -> list[tuple[str, int, str, int, str]]:
+        """The account as label, rows, share of the rows read, tokens, first examples: rows read, dropped for each
+        reason (most rows first), held out, kept."""
+        dropped = sorted(self.dropped.items(), key=lambda item: (-item[1].rows, item[0]))
+        noted = sorted(self.noted.items(), key=lambda item: (-item[1].rows, item[0]))
+        lines = [("read", self.rows_read, "", self.tokens_read, "")]
+        for name, rows, tokens, examples in (
+            *((f"dropped: {reason}", entry.rows, entry.tokens, ", ".join(entry.examples)) for reason, entry in dropped),
+            *([("held out", self.rows_held_out, self.tokens_held_out, "")] if self.rows_held_out else []),
+            ("kept", self.rows_kept, self.tokens_kept, ""),
+        ):
+            lines.append((name, rows, f"{rows / self.rows_read:.1%}" if self.rows_read else "", tokens, examples))
+        if (self.rows_out, self.tokens_out) != (self.rows_kept, self.tokens_kept):
+            lines.append(("out, after splitting", self.rows_out, "", self.tokens_out, ""))
+        return lines + [(f"noted: {what}", entry.rows, "", 0, ", ".join(entry.examples)) for what, entry in noted]
+
     def table(self) -> Table:
-        """The account for a terminal: rows read, dropped for each reason (most rows first), held out, kept."""
+        """The lines of the account for a terminal."""
         from rich.markup import escape
         from rich.table import Table
 
@@ -147,21 +163,9 @@ class Ledger:
         for heading in ("rows", "share", "tokens"):
             table.add_column(heading, justify="right")
         table.add_column("first seen at", overflow="fold")
-
-        def line(name: str, rows: int, tokens: int, examples: list[str]) -> None:
-            share = f"{rows / self.rows_read:.1%}" if self.rows_read else ""
-            table.add_row(escape(name), f"{rows:,}", share, f"{tokens:,}", escape(", ".join(examples)))
-
-        line("read", self.rows_read, self.tokens_read, [])
-        for reason, entry in sorted(self.dropped.items(), key=lambda item: (-item[1].rows, item[0])):
-            line(f"dropped: {reason}", entry.rows, entry.tokens, entry.examples)
-        if self.rows_held_out:
-            line("held out", self.rows_held_out, self.tokens_held_out, [])
-        line("kept", self.rows_kept, self.tokens_kept, [])
-        if (self.rows_out, self.tokens_out) != (self.rows_kept, self.tokens_kept):
-            table.add_row("out, after splitting", f"{self.rows_out:,}", "", f"{self.tokens_out:,}", "")
-        for what, note in sorted(self.noted.items(), key=lambda item: (-item[1].rows, item[0])):
-            table.add_row(escape(f"noted: {what}"), f"{note.rows:,}", "", "", escape(", ".join(note.examples)))
+        for label, rows, share, tokens, examples in self.lines():
+            shown = "" if label.startswith("noted") else f"{tokens:,}"
+            table.add_row(escape(label), f"{rows:,}", share, shown, escape(examples))
         return table
 
 

@@ -11,13 +11,14 @@ from typing import Literal
 
 import numpy as np
 
-from tutelage.batching.rendering import chunks, render_all
+from tutelage.batching.rendering import ROWS_AT_ONCE, render_all
 from tutelage.batching.store import META, Store, StoreWriter, open_store
 from tutelage.chat import Rendered, Renderer, TrainOn, render_documents
 from tutelage.chat.render.renderer import example
 from tutelage.chat.render.template import exchanges
 from tutelage.config import fingerprint
 from tutelage.files import atomic_folder, resolve_folder
+from tutelage.io.batches import batches
 from tutelage.ledger import Ledger
 from tutelage.records import ROLE_STREAM, Conversation, Document, Example, ExampleGroup, Message, Split
 from tutelage.tokenizer import Tokenizer
@@ -87,7 +88,7 @@ def document_groups(
     """
     parts = ((document, split_of(document, held_out)) for document in documents)
     wanted = ((document, split) for document, split in parts if split in splits)
-    for rows in chunks(wanted):
+    for rows in batches(wanted, ROWS_AT_ONCE):
         rendered_rows = render_documents([document.text for document, _ in rows], tokenizer)
         for (document, split), rendered in zip(rows, rendered_rows, strict=True):
             tokens = len(rendered.ids)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TypeVar
 
 import numpy as np
 
 from tutelage.chat import Rendered, Renderer, TrainOn
+from tutelage.io.batches import batches
 from tutelage.process import cores
 from tutelage.records import Conversation
 from tutelage.workers import parallel_map
@@ -17,7 +17,6 @@ from tutelage.workers import parallel_map
 ROWS_AT_ONCE = 256  # enough to keep a tokenizer busy, few enough to hold in memory
 CHUNKS_FOR_WORKERS = 16  # fewer are rendered before another process has started
 
-Row = TypeVar("Row")
 Made = list[Rendered] | ValueError
 # Of each row how many examples it has, or its error; the lengths of the examples; and each of their columns laid end to
 # end, for many small arrays would take longer to send than to make.
@@ -38,19 +37,13 @@ def render_all(
     first = list(islice(rows, CHUNKS_FOR_WORKERS * ROWS_AT_ONCE))
     enough = len(first) == CHUNKS_FOR_WORKERS * ROWS_AT_ONCE
     workers = processes or (cores() if enough else 1)
-    some = chunks(chain(first, rows))
+    some = batches(chain(first, rows), ROWS_AT_ONCE)
     if workers == 1:
         for chunk in some:
             yield from zip(chunk, renderer.render_rows(chunk, train_on), strict=True)
         return
     for chunk, packed in parallel_map(_RenderChunk(renderer, train_on), some, workers, in_order=True):
         yield from zip(chunk, _unpacked(*packed), strict=True)
-
-
-def chunks(rows: Iterator[Row]) -> Iterator[list[Row]]:
-    """Rows, so many at a time as are rendered together."""
-    while chunk := list(islice(rows, ROWS_AT_ONCE)):
-        yield chunk
 
 
 @dataclass(frozen=True)

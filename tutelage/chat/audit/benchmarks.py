@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
 
+from tutelage.io.batches import batches
 from tutelage.io.row import BrokenRow, texts_in
 from tutelage.io.rows import data_files, rows
 
@@ -26,7 +26,7 @@ def benchmark_texts(paths: Sequence[Path]) -> tuple[Iterator[list[str]], list[st
 
 
 def _batches(texts: Iterator[tuple[str, str]], places: list[str]) -> Iterator[list[str]]:
-    while batch := list(islice(texts, _BATCH)):
+    for batch in batches(texts, _BATCH):
         places += [place for place, _ in batch]
         yield [text for _, text in batch]
 
