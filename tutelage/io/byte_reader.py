@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,9 +50,6 @@ class ByteReader:
     def until(self, mark: bytes, limit: int) -> bytes:
         """All bytes up to and including the next `mark`. Ends without it at the end of the file, at a corrupt place, or
         after `limit` bytes."""
-        at = self._buffer.find(mark, self._start)
-        if 0 <= at - self._start <= limit - len(mark):
-            return self._give(at + len(mark))
         parts: list[bytes] = []
         size = 0
         while (at := self._buffer.find(mark, self._start)) < 0:
@@ -66,6 +64,20 @@ class ByteReader:
                 return b"".join(parts)
         parts.append(self._give(min(at + len(mark), self._start + limit - size)))
         return b"".join(parts)
+
+    def lines(self, limit: int) -> Iterator[bytes]:
+        """All lines, as `until` reads them, to the end of the file or to a corrupt place."""
+        while True:
+            stop = self._buffer.rfind(b"\n", self._start) + 1
+            if 0 < stop - self._start <= limit:
+                for line in io.BytesIO(self._buffer[self._start : stop]):
+                    self._start += len(line)
+                    self.position += len(line)
+                    yield line
+            elif line := self.until(b"\n", limit):
+                yield line
+            else:
+                return
 
     def read(self, size: int) -> bytes:
         """The next `size` bytes; fewer at the end of the file or at a corrupt place."""

@@ -32,13 +32,14 @@ _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 _AFTER_ELEMENT = re.compile(r'\s*(?:,\s*[\[{"\w-]|\])')
 _ESCAPED = re.compile("[\udc80-\udcff]")  # invalid UTF-8 bytes, as surrogateescape
 _decoder = json.JSONDecoder()
+_decode = msgspec.json.Decoder().decode
 
 
 def decode_row(line: bytes, lenient: bool = False) -> tuple[Any, str]:
     """The JSON value of a row, and a remark. Raises BrokenRow."""
+    remark = ""
     try:
-        value = msgspec.json.decode(line if lenient else line.decode("utf-8"))
-        remark = ""
+        value = _decode(line if lenient else line.decode())
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         if not lenient:
             raise _broken(error) from error
@@ -63,30 +64,28 @@ def _broken(error: Exception) -> BrokenRow:
 def json_lines(reader: ByteReader, max_row: int, lenient: bool) -> Iterator[PlacedRow]:
     """One row per line."""
     number = 0
-    while True:
-        offset = reader.position
-        line = reader.until(b"\n", max_row)
-        if not line:
-            if reader.damage:
-                yield PlacedRow("lines", number, offset, reader.damage)
-            if not reader.resume():
-                return
-            continue
-        number += 1
-        line = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-        value: Any = None
-        remark = ""
-        if len(line) >= max_row and not line.endswith(b"\n"):
-            reader.skip_until(b"\n")
-            value = too_large(max_row)
-        elif line.strip():
-            try:
-                value, remark = decode_row(line, lenient)
-            except BrokenRow as error:
-                if not lenient and reader.damage and not line.endswith(b"\n"):
-                    continue  # the line is cut by the damage
-                value = error
-        yield PlacedRow("lines", number, offset, value, remark)
+    going_on = True
+    while going_on:
+        for line in reader.lines(max_row):
+            offset = reader.position - len(line)
+            number += 1
+            content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            value: Any = None
+            remark = ""
+            if len(line) >= max_row and not line.endswith(b"\n"):
+                reader.skip_until(b"\n")
+                value = too_large(max_row)
+            elif content and not content.isspace():
+                try:
+                    value, remark = decode_row(content, lenient)
+                except BrokenRow as error:
+                    if not lenient and reader.damage and not line.endswith(b"\n"):
+                        continue  # the line is cut by the damage
+                    value = error
+            yield PlacedRow("lines", number, offset, value, remark)
+        if reader.damage:
+            yield PlacedRow("lines", number, reader.position, reader.damage)
+        going_on = reader.resume()
 
 
 class _Text:
@@ -225,7 +224,7 @@ def _checked(written: str, value: Any, lenient: bool) -> tuple[Any, str]:
     try:
         if not lenient:
             content = written.encode("utf-8", "surrogateescape").decode() if escaped else written
-            return msgspec.json.decode(content), ""
+            return _decode(content), ""
         if escaped:
             again, remark = decode(written.encode("utf-8", "surrogateescape"))
             return json.loads(again), remark or "JSON not in UTF-8"

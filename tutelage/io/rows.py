@@ -76,17 +76,17 @@ def rows(path: Path, is_row: IsRow) -> Iterator[tuple[str, Row | BrokenRow | Non
         DiskError: the file cannot be read.
         ValueError: the file is damaged, raised after the rows before the damage; or is not UTF-8; or a Git LFS pointer.
     """
-    last: PlacedRow | None = None
-    for row in scan_rows(path, is_row):
-        value = row.value
-        if isinstance(value, Damage):
-            noun = "line" if row.layout == "lines" else "row"
-            after = "before its first row" if last is None else f"after {noun} {last.number}"
-            raise ValueError(f"{path} is damaged {after} ({value.reason}); download or compress it again")
-        last = row
-        if not isinstance(value, dict | BrokenRow) and value is not None:
-            value = not_an_object()
-        yield f"{path.name}{':' if row.layout == 'lines' else '#'}{row.number}", value
+    last = 0
+    name = path.name
+    for layout, number, _, value, _ in scan_rows(path, is_row):
+        if type(value) is not dict and value is not None:
+            if isinstance(value, Damage):
+                noun = "line" if layout == "lines" else "row"
+                after = f"after {noun} {last}" if last else "before its first row"
+                raise ValueError(f"{path} is damaged {after} ({value.reason}); download or compress it again")
+            value = value if isinstance(value, BrokenRow) else not_an_object()
+        last = number
+        yield f"{name}:{number}" if layout == "lines" else f"{name}#{number}", value
 
 
 def scan_rows(path: str | Path, is_row: IsRow, lenient: bool = False, max_row: int = MAX_ROW) -> Iterator[PlacedRow]:
@@ -155,25 +155,21 @@ def _text_rows(
     reader: ByteReader, head: bytes, path: str, is_row: IsRow, lenient: bool, max_row: int
 ) -> Iterator[PlacedRow]:
     content = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    line, _, rest = content.partition(b"\n")
     if content.startswith(b"{"):
-        yield from _objects(reader, content, is_row, lenient, max_row)
-        return
-    line, _, rest = content.partition(b"\n")
-    if content.startswith(b"[") and not (rest.strip() and _is_json(line)):
-        yield from json_values(reader, max_row, lenient)
-        return
-    lines = head if len(head) < _HEAD else head[: head.rfind(b"\n") + 1]
-    delimiter = csv_delimiter(lines, path)
-    if delimiter and not content.startswith(b"["):
-        yield from csv_rows(reader, delimiter, max_row, lenient)
-    else:
-        yield from json_lines(reader, max_row, lenient)
+        return _objects(reader, line, rest.lstrip(), is_row, lenient, max_row)
+    if content.startswith(b"["):
+        lists = rest.strip() and _is_json(line)  # one per line
+        return (json_lines if lists else json_values)(reader, max_row, lenient)
+    delimiter = csv_delimiter(head if len(head) < _HEAD else head[: head.rfind(b"\n") + 1], path)
+    return csv_rows(reader, delimiter, max_row, lenient) if delimiter else json_lines(reader, max_row, lenient)
 
 
-def _objects(reader: ByteReader, content: bytes, is_row: IsRow, lenient: bool, max_row: int) -> Iterator[PlacedRow]:
+def _objects(
+    reader: ByteReader, line: bytes, rest: bytes, is_row: IsRow, lenient: bool, max_row: int
+) -> Iterator[PlacedRow]:
     """The rows of a file that begins with an object: several objects, or a single one that is a row or has rows."""
-    line, _, rest = content.partition(b"\n")
-    found = (json_values if _is_cut(line, rest.lstrip()) else json_lines)(reader, max_row, lenient)
+    found = (json_values if _is_cut(line, rest) else json_lines)(reader, max_row, lenient)
     first: list[PlacedRow] = []
     for row in found:
         first.append(row)
@@ -183,12 +179,12 @@ def _objects(reader: ByteReader, content: bytes, is_row: IsRow, lenient: bool, m
     single = objects[0] if len(objects) == 1 and isinstance(objects[0], dict) else {}
     lists = [name for name, value in single.items() if isinstance(value, list) and any(map(_is_object, value))]
     if not lists or is_row(single):
-        yield from chain(first, found)
-    elif len(lists) > 1:
-        yield PlacedRow("values", 1, 0, BrokenRow("several lists in one object", ", ".join(map(repr, lists))))
-    else:
-        for number, row in enumerate(single[lists[0]], 1):
-            yield PlacedRow("values", number, 0, not_an_object() if row is None else row)
+        return chain(first, found)
+    several = BrokenRow("several lists in one object", ", ".join(map(repr, lists)))
+    rows = single[lists[0]] if len(lists) == 1 else [several]
+    return (
+        PlacedRow("values", number, 0, not_an_object() if row is None else row) for number, row in enumerate(rows, 1)
+    )
 
 
 def _is_object(value: object) -> bool:

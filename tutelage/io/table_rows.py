@@ -149,7 +149,7 @@ def csv_rows(reader: ByteReader, delimiter: str, max_row: int, lenient: bool) ->
 
 def _lines(reader: ByteReader, max_row: int) -> Iterator[str]:
     first = reader.position == 0
-    while line := reader.until(b"\n", max_row):
+    for line in reader.lines(max_row):
         yield (line.removeprefix(codecs.BOM_UTF8) if first else line).decode("utf-8", "surrogateescape")
         first = False
 

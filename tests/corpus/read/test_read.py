@@ -167,7 +167,9 @@ def test_a_file_of_random_bytes_is_counted(
 ) -> None:
     packer = PACKERS[data.draw(st.sampled_from(list(PACKERS)))]
     start = data.draw(st.sampled_from([b"", WHOLE[kind][0], packer(WHOLE[kind][0]), packer(b"x")[:12]]))
-    written(tmp_path_factory.mktemp("noise"), kind, start + data.draw(st.binary(max_size=400)))
+    content = start + data.draw(st.binary(max_size=400))
+    if not content.startswith(b"version https://git-lfs"):  # a pointer to a file that is not there
+        written(tmp_path_factory.mktemp("noise"), kind, content)
 
 
 @pytest.mark.parametrize("kind", sorted({*WHOLE} - {"pdf"}))
