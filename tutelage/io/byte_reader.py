@@ -66,14 +66,12 @@ class ByteReader:
         return b"".join(parts)
 
     def lines(self, limit: int) -> Iterator[bytes]:
-        """All lines, as `until` reads them, to the end of the file or to a corrupt place."""
+        """All lines, as `until` reads them, to the end of the file or to a corrupt place. Only after a line without
+        its end may another method be called before the next."""
         while True:
             stop = self._buffer.rfind(b"\n", self._start) + 1
             if 0 < stop - self._start <= limit:
-                for line in io.BytesIO(self._buffer[self._start : stop]):
-                    self._start += len(line)
-                    self.position += len(line)
-                    yield line
+                yield from io.BytesIO(self._give(stop))
             elif line := self.until(b"\n", limit):
                 yield line
             else:

@@ -33,59 +33,61 @@ _AFTER_ELEMENT = re.compile(r'\s*(?:,\s*[\[{"\w-]|\])')
 _ESCAPED = re.compile("[\udc80-\udcff]")  # invalid UTF-8 bytes, as surrogateescape
 _decoder = json.JSONDecoder()
 _decode = msgspec.json.Decoder().decode
+_UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def decode_row(line: bytes, lenient: bool = False) -> tuple[Any, str]:
-    """The JSON value of a row, and a remark. Raises BrokenRow."""
-    remark = ""
+def json_lines(reader: ByteReader, max_row: int, lenient: bool) -> Iterator[PlacedRow]:
+    """One row per line."""
+    number, offset, going_on = 0, reader.position, True
+    while going_on:
+        for line in reader.lines(max_row):
+            number += 1
+            value: Any = None
+            remark = ""
+            if len(line) >= max_row and not line.endswith(b"\n"):
+                reader.skip_until(b"\n")
+                yield PlacedRow("lines", number, offset, too_large(max_row))
+                offset = reader.position
+                continue
+            try:
+                value = _decode(line if lenient else line.decode())
+            except _UNDECODABLE as error:
+                value, remark = _corrected(line, number == 1, error, lenient)
+                if not lenient and reader.damage and not line.endswith(b"\n"):
+                    continue  # the line is cut by the damage
+            else:
+                value = not_an_object() if value is None else value
+            yield PlacedRow("lines", number, offset, value, remark)
+            offset += len(line)
+        if reader.damage:
+            yield PlacedRow("lines", number, offset, reader.damage)
+        going_on = reader.resume()
+
+
+def _corrected(line: bytes, first: bool, error: Exception, lenient: bool) -> tuple[Any, str]:
+    """The row of a line that is not JSON, or the reason why it is broken, and a remark; None if the line is blank."""
+    content = line.removeprefix(codecs.BOM_UTF8) if first else line
+    if not content.strip():
+        return None, ""
+    if not lenient and content is line:
+        return _broken(error), ""
     try:
-        value = _decode(line if lenient else line.decode())
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return _decode(content if lenient else content.decode()), ""
+    except _UNDECODABLE as again:
         if not lenient:
-            raise _broken(error) from error
-        if is_binary(line):
-            raise BrokenRow("not text") from error
-        try:
-            value = json.loads(decode(line)[0])  # accepts lone surrogates and NaN
-        except (ValueError, RecursionError):
-            raise BrokenRow(NOT_JSON) from error
-        remark = "invalid JSON, read leniently"
-    if value is None:
-        raise not_an_object()
-    return value, remark
+            return _broken(again), ""
+    if is_binary(content):
+        return BrokenRow("not text"), ""
+    try:
+        return json.loads(decode(content)[0]), "invalid JSON, read leniently"  # lone surrogates, NaN
+    except (ValueError, RecursionError):
+        return BrokenRow(NOT_JSON), ""
 
 
 def _broken(error: Exception) -> BrokenRow:
     if isinstance(error, UnicodeDecodeError):
         return BrokenRow("invalid UTF-8", f"byte {error.start}")
     return BrokenRow(NOT_JSON, "nested too deep" if isinstance(error, RecursionError) else str(error))
-
-
-def json_lines(reader: ByteReader, max_row: int, lenient: bool) -> Iterator[PlacedRow]:
-    """One row per line."""
-    number = 0
-    going_on = True
-    while going_on:
-        for line in reader.lines(max_row):
-            offset = reader.position - len(line)
-            number += 1
-            content = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
-            value: Any = None
-            remark = ""
-            if len(line) >= max_row and not line.endswith(b"\n"):
-                reader.skip_until(b"\n")
-                value = too_large(max_row)
-            elif content and not content.isspace():
-                try:
-                    value, remark = decode_row(content, lenient)
-                except BrokenRow as error:
-                    if not lenient and reader.damage and not line.endswith(b"\n"):
-                        continue  # the line is cut by the damage
-                    value = error
-            yield PlacedRow("lines", number, offset, value, remark)
-        if reader.damage:
-            yield PlacedRow("lines", number, reader.position, reader.damage)
-        going_on = reader.resume()
 
 
 class _Text:

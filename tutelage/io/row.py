@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
+
+import msgspec
 
 from tutelage.io.decompress import Damage
 
@@ -20,7 +22,7 @@ class BrokenRow(ValueError):
         self.reason = reason
 
 
-class PlacedRow(NamedTuple):
+class PlacedRow(msgspec.Struct, gc=False):
     """One item of a file.
 
     layout: how the file stores rows; a row of "values" is an element of a list, or one of several JSON values.

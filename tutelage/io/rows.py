@@ -78,7 +78,8 @@ def rows(path: Path, is_row: IsRow) -> Iterator[tuple[str, Row | BrokenRow | Non
     """
     last = 0
     name = path.name
-    for layout, number, _, value, _ in scan_rows(path, is_row):
+    for row in scan_rows(path, is_row):
+        value, number, layout = row.value, row.number, row.layout
         if type(value) is not dict and value is not None:
             if isinstance(value, Damage):
                 noun = "line" if layout == "lines" else "row"
