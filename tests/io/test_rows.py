@@ -185,6 +185,14 @@ def test_a_damaged_archive_gives_the_rows_before_and_an_error(
     assert intact[:1000] == ([] if layout == "parquet" else many[:1000])
 
 
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_large_parquet_file_is_read_in_every_packing(packing: str, tmp_path: Path) -> None:
+    noise = random.Random(0)
+    many = [{"prompt": noise.randbytes(300).hex()} for _ in range(6000)]
+    (tmp_path / "rows").write_bytes(PACKINGS[packing](parquet(many)))
+    assert read(tmp_path / "rows") == many
+
+
 def test_a_damaged_parquet_file_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "rows.parquet").write_bytes(parquet(TWO)[:-20])
     with pytest.raises(ValueError, match="rows.parquet is damaged before its first row"):

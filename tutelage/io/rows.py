@@ -123,9 +123,11 @@ def scan_rows(path: str | Path, is_row: IsRow, lenient: bool = False, max_row: i
 def _seekable(file: BinaryIO, reader: ByteReader, stack: ExitStack) -> BinaryIO:
     """The content as a file that can seek: Parquet is read from its end."""
     if file.seekable():
+        position = file.tell()
         file.seek(0)
         if file.read(len(_PARQUET)) == _PARQUET:
             return file
+        file.seek(position)
     spooled: BinaryIO = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     while piece := reader.read(_HEAD):
         spooled.write(piece)
