@@ -129,6 +129,19 @@ def test_what_was_changed_in_kept_rows_is_noted_beside_the_law() -> None:
     assert line.replace("│", " ").split() == ["noted:", "joined", "1", "b.jsonl:1"]
 
 
+def test_ledgers_of_different_steps_are_not_merged() -> None:
+    with pytest.raises(AssertionError, match="cannot add the counts of pack to those of read"):
+        Ledger("read").merge(Ledger("pack"))
+
+
+def test_a_merged_ledger_shares_nothing_with_the_other() -> None:
+    ledger, other = Ledger("read"), Ledger("read")
+    other.drop("empty")
+    ledger.merge(other)
+    ledger.drop("empty")
+    assert (ledger.dropped["empty"].rows, other.dropped["empty"].rows) == (2, 1)
+
+
 def test_a_foreign_dict_is_refused() -> None:
     with pytest.raises(msgspec.ValidationError, match="step"):
         Ledger.from_dict({"rows_read": 1})

@@ -10,6 +10,7 @@ import tutelage
 CHECKOUT = Path(tutelage.__file__).parents[1]
 CORE = {
     "torch", "tokenizers", "safetensors", "msgspec", "numpy", "jinja2", "pyarrow", "numba", "rich", "click", "httpx2",
+    "backports",
 }  # fmt: skip
 # Packages that report on their users, and what a file needs to send anything anywhere.
 TELEMETRY = {

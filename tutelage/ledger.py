@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -119,38 +120,13 @@ class Ledger:
 
     def check(self) -> None:
         """Raises AssertionError if read = kept + held out + dropped does not hold for rows and for tokens."""
-        counts = [
-            ("rows", self.rows_read, self.rows_kept, self.rows_held_out, self.rows_dropped),
-            ("tokens", self.tokens_read, self.tokens_kept, self.tokens_held_out, self.tokens_dropped),
-        ]
-        for noun, read, kept, held_out, dropped in counts:
-            if read != kept + held_out + dropped:  # not `assert`, which -O would switch off
-                parts = [f"{kept:,} kept", *([f"{held_out:,} held out"] if held_out else []), f"{dropped:,} dropped"]
-                raise AssertionError(
-                    f"the ledger of {self.step} does not add up: {read:,} {noun} were read, but {' and '.join(parts)} "
-                    f"make {kept + held_out + dropped:,}"
-                )
+        rows = (self.rows_read, self.rows_kept, self.rows_held_out, self.rows_dropped)
+        tokens = (self.tokens_read, self.tokens_kept, self.tokens_held_out, self.tokens_dropped)
+        check_balance(self.step, {"rows": rows, "tokens": tokens})
 
     def merge(self, other: Ledger) -> None:
         """Adds the counts of the same step done elsewhere (another worker, another file)."""
-        assert self.step == other.step, f"cannot merge the ledgers of {self.step} and {other.step}"
-        self.rows_read += other.rows_read
-        self.tokens_read += other.tokens_read
-        self.rows_kept += other.rows_kept
-        self.tokens_kept += other.tokens_kept
-        self.rows_out += other.rows_out
-        self.tokens_out += other.tokens_out
-        self.rows_held_out += other.rows_held_out
-        self.tokens_held_out += other.tokens_held_out
-        for reason, theirs in other.dropped.items():
-            ours = self.dropped.setdefault(reason, Dropped())
-            ours.rows += theirs.rows
-            ours.tokens += theirs.tokens
-            ours.examples = (ours.examples + theirs.examples)[:EXAMPLES_PER_REASON]
-        for what, their_note in other.noted.items():
-            our_note = self.noted.setdefault(what, Noted())
-            our_note.rows += their_note.rows
-            our_note.examples = (our_note.examples + their_note.examples)[:EXAMPLES_PER_REASON]
+        add_counts(self, other)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
@@ -161,8 +137,24 @@ class Ledger:
         """The ledger that `to_dict` wrote; raises msgspec.ValidationError on anything else."""
         return msgspec.convert(plain, cls)
 
+    def lines(self) -> list[tuple[str, int, str, int, str]]:
+        """The account as label, rows, share of the rows read, tokens, first examples: rows read, dropped for each
+        reason (most rows first), held out, kept."""
+        dropped = sorted(self.dropped.items(), key=lambda item: (-item[1].rows, item[0]))
+        noted = sorted(self.noted.items(), key=lambda item: (-item[1].rows, item[0]))
+        lines = [("read", self.rows_read, "", self.tokens_read, "")]
+        for name, rows, tokens, examples in (
+            *((f"dropped: {reason}", entry.rows, entry.tokens, ", ".join(entry.examples)) for reason, entry in dropped),
+            *([("held out", self.rows_held_out, self.tokens_held_out, "")] if self.rows_held_out else []),
+            ("kept", self.rows_kept, self.tokens_kept, ""),
+        ):
+            lines.append((name, rows, f"{rows / self.rows_read:.1%}" if self.rows_read else "", tokens, examples))
+        if (self.rows_out, self.tokens_out) != (self.rows_kept, self.tokens_kept):
+            lines.append(("out, after splitting", self.rows_out, "", self.tokens_out, ""))
+        return lines + [(f"noted: {what}", entry.rows, "", 0, ", ".join(entry.examples)) for what, entry in noted]
+
     def table(self) -> Table:
-        """The account for a terminal: rows read, dropped for each reason (most rows first), held out, kept."""
+        """The lines of the account for a terminal."""
         from rich.table import Table
 
         table = Table(title=self.step, title_justify="left")
@@ -170,22 +162,42 @@ class Ledger:
         for heading in ("rows", "share", "tokens"):
             table.add_column(heading, justify="right")
         table.add_column("first seen at", overflow="fold")
-
-        def line(name: str, rows: int, tokens: int, examples: list[str]) -> None:
-            share = f"{rows / self.rows_read:.1%}" if self.rows_read else ""
-            table.add_row(name, f"{rows:,}", share, f"{tokens:,}", ", ".join(examples))
-
-        line("read", self.rows_read, self.tokens_read, [])
-        for reason, entry in sorted(self.dropped.items(), key=lambda item: (-item[1].rows, item[0])):
-            line(f"dropped: {reason}", entry.rows, entry.tokens, entry.examples)
-        if self.rows_held_out:
-            line("held out", self.rows_held_out, self.tokens_held_out, [])
-        line("kept", self.rows_kept, self.tokens_kept, [])
-        if (self.rows_out, self.tokens_out) != (self.rows_kept, self.tokens_kept):
-            table.add_row("out, after splitting", f"{self.rows_out:,}", "", f"{self.tokens_out:,}", "")
-        for what, note in sorted(self.noted.items(), key=lambda item: (-item[1].rows, item[0])):
-            table.add_row(f"noted: {what}", f"{note.rows:,}", "", "", ", ".join(note.examples))
+        for label, rows, share, tokens, examples in self.lines():
+            shown = "" if label.startswith("noted") else f"{tokens:,}"
+            table.add_row(label, f"{rows:,}", share, shown, examples)
         return table
+
+
+def add_counts(mine: Any, theirs: Any) -> Any:
+    """Adds up two accounts of one step and returns `mine`: numbers are added, mappings by key, histograms by bin, the
+    first examples stay. Changes `mine` where it can. Accounts of steps of different names are an AssertionError."""
+    if is_dataclass(mine):
+        for entry in fields(mine):
+            setattr(mine, entry.name, add_counts(getattr(mine, entry.name), getattr(theirs, entry.name)))
+    elif isinstance(mine, dict):
+        for key, value in theirs.items():
+            mine[key] = add_counts(mine[key], value) if key in mine else deepcopy(value)
+    elif isinstance(mine, str):
+        assert mine == theirs, f"cannot add the counts of {theirs} to those of {mine}"
+    elif isinstance(mine, list) and all(isinstance(value, str) for value in (*mine, *theirs)):
+        return (mine + theirs)[:EXAMPLES_PER_REASON]
+    elif isinstance(mine, list):
+        return [a + b for a, b in zip(mine, theirs, strict=True)]
+    else:
+        return mine + theirs
+    return mine
+
+
+def check_balance(step: str, measures: Mapping[str, tuple[int, int, int, int]]) -> None:
+    """Raises AssertionError if read = kept + held out + dropped does not hold for one of the measures: name -> read,
+    kept, held out, dropped."""
+    for noun, (read, kept, held_out, dropped) in measures.items():
+        if read != kept + held_out + dropped:  # not `assert`, which -O would switch off
+            parts = [f"{kept:,} kept", *([f"{held_out:,} held out"] if held_out else []), f"{dropped:,} dropped"]
+            raise AssertionError(
+                f"the ledger of {step} does not add up: {read:,} {noun} were read, but {' and '.join(parts)} "
+                f"make {kept + held_out + dropped:,}"
+            )
 
 
 def _writable(where: str) -> str:

@@ -14,10 +14,10 @@ from typing import Any, Literal
 
 from tutelage import tokenizer as tokenizers
 from tutelage.chat import chat_tokenizer, make_renderer, read_chat_config, read_conversations
-from tutelage.chat.formats.rows import SUFFIXES
 from tutelage.chat.render.make import with_chat_settings
 from tutelage.config import SettingsError, apply_overrides, convert, suggest, to_plain
 from tutelage.find_model import Base, find_base, find_model, has_turns
+from tutelage.io.rows import COMPRESSED, SUFFIXES
 from tutelage.ledger import Ledger
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import parameter_count
@@ -210,7 +210,7 @@ def parse_replay(option: str) -> tuple[Path | None, float]:
 
 def text_data(path: Path) -> DataSettings:
     """A file to replay text from: rows with a column "text", as its name tells, else plain text."""
-    stem = path.with_suffix("") if path.suffix in (".gz", ".zst") else path
+    stem = path.with_suffix("") if path.suffix in COMPRESSED else path
     whole = str(path.resolve())
     return DocumentData(path=whole) if path.is_dir() or stem.suffix in SUFFIXES else TextData(path=whole)
 

@@ -4,6 +4,7 @@ import io
 import json
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from rich.console import Console
 
@@ -50,3 +51,23 @@ def test_the_number_of_dropped_documents_shown_is_printed(tmp_path: Path) -> Non
     assert some.endswith("3 of 5 dropped documents, at most 3 per reason; --rows shows more\n")
     every = CliRunner().invoke(main, ["look", str(out), "--rows", "9"]).stdout
     assert every.endswith("5 of 5 dropped documents, at most 9 per reason\n")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="needs a file that cannot be read")
+def test_a_file_that_cannot_be_read_stops_the_curation_until_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tutelage.io.open.RETRY_SECONDS", ())
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.jsonl").write_text('{"text": "words"}\n')
+    broken = tmp_path / "in" / "b.jsonl"
+    broken.symlink_to("/proc/self/mem")  # every read is an input/output error
+    (tmp_path / "c.toml").write_text('name = "c"\ninput = "in/*"\n[steps.all]\nkind = "length"\nshortest = 1\n')
+    command = ["curate", str(tmp_path / "c.toml"), f"out={tmp_path / 'out'}", "workers=1"]
+    failed = CliRunner().invoke(main, command)
+    assert failed.exit_code == 1
+    assert f"tutelage: cannot read {broken} from byte 0: Input/output error; check the disk" in failed.stderr
+    broken.unlink()
+    broken.write_text('{"text": "more words"}\n')
+    assert CliRunner().invoke(main, command).exit_code == 0
+    assert json.loads((tmp_path / "out" / "curation.json").read_text())["steps"][0]["output"]["documents"] == 2

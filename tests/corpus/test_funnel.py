@@ -69,7 +69,7 @@ def test_statistics_that_do_not_add_up_are_refused() -> None:
     stats = StepStats("step")
     stats.input.words = 3
     stats.kept.words = 2
-    with pytest.raises(AssertionError, match="step step does not add up: 3 words entered, but 2 kept"):
+    with pytest.raises(AssertionError, match="the ledger of step does not add up: 3 words were read, but 2 kept"):
         stats.check()
 
 

@@ -32,7 +32,7 @@ OPTIONS = {
 
 @click.command(short_help="Fine-tune a model on a file of conversations.")
 @click.option("--model", required=True, metavar=MODEL, help="The model to start from: a folder, or a name on the hub.")
-@click.option("--data", required=True, type=FILE, metavar="FILE", help="Conversations: JSON lines, JSON or Parquet.")
+@click.option("--data", required=True, type=FILE, metavar="FILE", help="Conversations: JSON (lines), Parquet or CSV.")
 @click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Folder of the run.")
 @click.option(
     "--held-out",

@@ -14,10 +14,9 @@ from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
 from tutelage.corpus.licences import code_licence, licence_fits, page_licence
 from tutelage.corpus.page_text import HTML_TYPES
-from tutelage.corpus.read.source import Source, open_bytes
-from tutelage.corpus.read.unpack import unpack
 from tutelage.corpus.robots import Robots, parse_robots, refusals
 from tutelage.corpus.rules.code import is_source
+from tutelage.io.byte_reader import read_bytes
 from tutelage.records import Document
 from tutelage.text.urls import normalized_url, url_host
 
@@ -80,13 +79,12 @@ def _sites(path: str) -> dict[str, str]:
 def _lines(path: str) -> Iterator[bytes]:
     """The non-empty lines of a text file, compressed or not. Raises ValueError if it is corrupt: a block list that is
     only partly read would block only in part."""
-    with open_bytes(path) as file:
-        source = Source(unpack(file))
-        while line := source.until(b"\n", _MAX_LINE):
+    with read_bytes(path) as reader:
+        while line := reader.until(b"\n", _MAX_LINE):
             if line.strip():
                 yield line
-        if source.damage:
-            raise ValueError(f"{path}, byte {source.damage.at}: {source.damage.reason}; download or write it again")
+        if reader.damage:
+            raise ValueError(f"{path}, byte {reader.damage.at}: {reader.damage.reason}; download or write it again")
 
 
 class NoAiSettings(Settings, tag="no_ai", tag_field="kind", frozen=True, kw_only=True):

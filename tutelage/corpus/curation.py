@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tutelage import __version__
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, to_plain
-from tutelage.corpus.read import READERS, kind_of
+from tutelage.corpus.read import READERS, READING, kind_of
 from tutelage.corpus.shards import FORMAT, corpus_files, finished
 from tutelage.corpus.steps import GLOBAL_STEPS, StepSettings
 from tutelage.extras import load
@@ -206,7 +206,9 @@ def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
     named = [file for _, settings in plain for name in FILE_SETTINGS for file in _named(settings.get(name))]
     named += _named(curation.tokenizer)
     about = [[file, _about(file)] for file in named if Path(file).exists()]  # missing: the step says so
-    return fingerprint(__version__, FORMAT, plain, about, curation.reader, curation.tokenizer, curation.keep_dropped)
+    return fingerprint(
+        __version__, FORMAT, READING, plain, about, curation.reader, curation.tokenizer, curation.keep_dropped
+    )
 
 
 def _named(setting: Any) -> list[str]:

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from tutelage.corpus.batch import DocumentBatch, Dropped, Modified, Step
-from tutelage.ledger import EXAMPLES_PER_REASON
+from tutelage.ledger import EXAMPLES_PER_REASON, add_counts, check_balance
 from tutelage.records import Document
 
 MEASURES = ("documents", "bytes", "words", "tokens")
@@ -37,11 +37,6 @@ class Sizes:
     bytes: int = 0
     words: int = 0
     tokens: int = 0
-
-    def add(self, other: Sizes) -> None:
-        """Add another amount in place."""
-        for name in MEASURES:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
 
 
 @dataclass(slots=True)
@@ -83,29 +78,15 @@ class StepStats:
 
     def check(self) -> None:
         """Raise AssertionError if input is not kept + dropped."""
+        measures = {}
         for name in MEASURES:
-            entered, kept = getattr(self.input, name), getattr(self.kept, name)
             dropped = sum(getattr(reason.sizes, name) for reason in self.dropped.values())
-            if entered != kept + dropped:  # not `assert`, which -O would switch off
-                raise AssertionError(
-                    f"step {self.step} does not add up: {entered:,} {name} entered, but {kept:,} kept + {dropped:,} "
-                    f"dropped = {kept + dropped:,}"
-                )
+            measures[name] = (getattr(self.input, name), getattr(self.kept, name), 0, dropped)
+        check_balance(self.step, measures)
 
     def merge(self, other: StepStats) -> None:
         """Add what the same step did to other documents."""
-        assert self.step == other.step, f"cannot merge the statistics of {self.step} and {other.step}"
-        for mine, theirs in ((self.input, other.input), (self.kept, other.kept), (self.output, other.output)):
-            mine.add(theirs)
-        for name, reason in other.dropped.items():
-            total = self.dropped.setdefault(name, Reason())
-            total.sizes.add(reason.sizes)
-            total.examples = (total.examples + reason.examples)[:EXAMPLES_PER_REASON]
-        _add_modified(self.modified, other.modified)
-        self.input_lengths = [a + b for a, b in zip(self.input_lengths, other.input_lengths, strict=True)]
-        self.output_lengths = [a + b for a, b in zip(self.output_lengths, other.output_lengths, strict=True)]
-        self.dropped_parts += other.dropped_parts
-        self.seconds += other.seconds
+        add_counts(self, other)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
@@ -115,13 +96,6 @@ class StepStats:
     def from_dict(cls, plain: Mapping[str, Any]) -> StepStats:
         """Inverse of `to_dict`. Raises msgspec.ValidationError on anything else."""
         return msgspec.convert(plain, cls)
-
-
-def _add_modified(into: dict[str, Modified], more: Mapping[str, Modified]) -> None:
-    for what, change in more.items():
-        total = into.setdefault(what, Modified())
-        total.documents += change.documents
-        total.characters += change.characters
 
 
 def measure(batch: DocumentBatch, count_tokens: TokenCount | None) -> np.ndarray:
@@ -167,15 +141,15 @@ def run_step(
     kept = np.unique(batch.origins)
     whole = [drop for drop in batch.dropped if drop.whole]
     _check_partition(name, len(before), kept, [drop.origin for drop in whole])
-    stats.input.add(_total(before))
-    stats.kept.add(_total(before[kept]))
-    stats.output.add(_total(after))
+    add_counts(stats.input, _total(before))
+    add_counts(stats.kept, _total(before[kept]))
+    add_counts(stats.output, _total(after))
     for drop in whole:
         reason = stats.dropped.setdefault(drop.reason, Reason())
-        reason.sizes.add(_total(before[[drop.origin]]))
+        add_counts(reason.sizes, _total(before[[drop.origin]]))
         if len(reason.examples) < EXAMPLES_PER_REASON:
             reason.examples.append(drop.document.id)
-    _add_modified(stats.modified, batch.modified)
+    add_counts(stats.modified, batch.modified)
     stats.dropped_parts += len(batch.dropped) - len(whole)
     stats.input_lengths = (np.array(stats.input_lengths) + length_bins(before[:, 2])).tolist()
     stats.output_lengths = (np.array(stats.output_lengths) + length_bins(after[:, 2])).tolist()

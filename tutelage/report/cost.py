@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from tutelage.html import Html, badge, paragraph, section, table
 from tutelage.ledger import Ledger
 from tutelage.progress import duration
-from tutelage.report.labels import format_bytes, format_pct
+from tutelage.report.labels import format_bytes
 from tutelage.report.read import Finished
 
 
@@ -37,33 +37,10 @@ def _mistake(ledger: Ledger) -> str:
 
 def _ledger_rows(stage: str, dataset: str, ledger: Ledger) -> list[list[str | Html]]:
     """The lines of one ledger; only the first names its stage and dataset."""
-    dropped = sorted(ledger.dropped.items(), key=lambda item: (-item[1].rows, item[0]))
-    lines = [
-        ("read", ledger.rows_read, ledger.tokens_read, ""),
-        *((f"dropped: {reason}", entry.rows, entry.tokens, ", ".join(entry.examples)) for reason, entry in dropped),
-        *([("held out", ledger.rows_held_out, ledger.tokens_held_out, "")] if ledger.rows_held_out else []),
-        ("kept", ledger.rows_kept, ledger.tokens_kept, ""),
-    ]
-    if (ledger.rows_out, ledger.tokens_out) != (ledger.rows_kept, ledger.tokens_kept):
-        lines.append(("out, after splitting", ledger.rows_out, ledger.tokens_out, ""))
-    noted = sorted(ledger.noted.items(), key=lambda item: (-item[1].rows, item[0]))
-    lines += [(f"noted: {what}", entry.rows, 0, ", ".join(entry.examples)) for what, entry in noted]
     return [
-        [
-            *((stage, dataset) if number == 0 else ("", "")),
-            label,
-            f"{rows:,}",
-            format_pct(rows / ledger.rows_read) if _is_share(label) and ledger.rows_read else "",
-            f"{tokens:,}",
-            examples,
-        ]
-        for number, (label, rows, tokens, examples) in enumerate(lines)
+        [*((stage, dataset) if number == 0 else ("", "")), label, f"{rows:,}", share, f"{tokens:,}", examples]
+        for number, (label, rows, share, tokens, examples) in enumerate(ledger.lines())
     ]
-
-
-def _is_share(label: str) -> bool:
-    """Whether a line of a ledger is a share of the rows read."""
-    return label in ("kept", "held out") or label.startswith("dropped")
 
 
 def costs(stages: Sequence[Finished]) -> Html | None:

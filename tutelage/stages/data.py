@@ -20,13 +20,14 @@ from tutelage.batching.datasets import (
 )
 from tutelage.batching.store import Store
 from tutelage.chat import Renderer, TrainOn
-from tutelage.chat.formats import BrokenRow, data_files, read_conversations
-from tutelage.chat.formats.rows import rows
+from tutelage.chat.formats import read_conversations
 from tutelage.chat.render.template import part_text
 from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.shards import corpus_files, read_documents
 from tutelage.corpus.text import TextSettings, text_documents, text_file
+from tutelage.io.row import BrokenRow
+from tutelage.io.rows import data_files, rows
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Document, Split
 from tutelage.text.hashing import file_hash
@@ -54,8 +55,8 @@ class TextData(TextSettings, tag="text", tag_field="kind", frozen=True, kw_only=
 
 
 class DocumentData(Settings, tag="documents", tag_field="kind", frozen=True, kw_only=True):
-    """Files of documents, for pre-training or replay: JSON lines, JSON or Parquet, one document per row. Every tenth of
-    the first HELD_OUT_OF rows is held out.
+    """Files of documents, for pre-training or replay: JSON lines, JSON, Parquet or CSV, one document per row. Every
+    tenth of the first HELD_OUT_OF rows is held out.
 
     path:   a file, a folder of files, or a pattern such as `docs/*.parquet`; a relative one in a recipe is looked for
             beside the recipe.
@@ -81,7 +82,7 @@ class ProbeText(Settings, tag="probe", tag_field="kind", frozen=True, kw_only=Tr
 
 
 class ChatData(Settings, tag="chat", tag_field="kind", frozen=True, kw_only=True):
-    """Files of conversations, for fine-tuning: JSON lines, JSON or Parquet, in one of chat.formats.FORMATS.
+    """Files of conversations, for fine-tuning: JSON lines, JSON, Parquet or CSV, in one of chat.formats.FORMATS.
 
     path:       a file, a folder of files, or a pattern such as `chats/*.jsonl`; a relative one in a recipe is looked
                 for beside the recipe.

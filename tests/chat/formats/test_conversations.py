@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from tutelage.chat.formats.conversations import DELETED, EARLIER, FORMATS
-from tutelage.chat.formats.rows import BrokenRow
 from tutelage.chat.formats.turns import Dialogue
+from tutelage.io.row import BrokenRow
 from tutelage.records import Message, ToolCall, ToolResult, message
 
 USER = {"role": "user", "content": "Who is Ada?"}

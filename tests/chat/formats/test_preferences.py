@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from tutelage.chat.formats.preferences import PREFERENCE_FORMATS, binary_label, preference
-from tutelage.chat.formats.rows import BrokenRow
 from tutelage.chat.formats.turns import THINK_TAGS
+from tutelage.io.row import BrokenRow
 from tutelage.records import Message, Preference, Reasoning, Text, UnpairedPreference, message
 
 USER = {"role": "user", "content": "Who is Ada?"}

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tutelage.chat.formats import (
     FORMATS,
     PREFERENCE_FORMATS,
-    BrokenRow,
     detect,
     find_format,
     read_conversations,
@@ -22,6 +21,7 @@ from tutelage.chat.formats import (
     read_prompts,
 )
 from tutelage.files import DiskError
+from tutelage.io.row import BrokenRow
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Preference, UnpairedPreference, message
 
@@ -216,11 +216,11 @@ def test_a_file_of_another_kind_is_refused_early(write: Write, read: Read) -> No
 
 
 @pytest.mark.parametrize(
-    ("name", "content"), [("a.csv", b"prompt,completion\nhi,there\n"), ("a.xlsx", b"PK\x03\x04\xff")]
+    ("name", "content"), [("a.txt", b"Once upon a time\nthere was\n"), ("a.xlsx", b"PK\x03\x04\xff")]
 )
 def test_a_file_of_another_kind_lists_what_is_supported(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    named = "; supported are JSON lines, a JSON list or Parquet, plain, .gz or .zst, such as"
+    named = "; supported are JSON lines, a JSON list, Parquet or CSV, plain or compressed, such as"
     with pytest.raises(ValueError, match=re.escape(named)):
         find_format(tmp_path / name)
     with pytest.raises(ValueError, match=re.escape(named)):

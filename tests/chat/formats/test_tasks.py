@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.chat.formats.rows import BrokenRow
 from tutelage.chat.formats.tasks import (
     CHOICE_TEMPLATES,
     SHORT_TEMPLATES,
@@ -15,6 +14,7 @@ from tutelage.chat.formats.tasks import (
     read_question,
     read_target,
 )
+from tutelage.io.row import BrokenRow
 
 PLANETS = ["Mars", "Venus", "Saturn"]
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from tutelage.chat.formats.conversations import FORMATS
-from tutelage.chat.formats.rows import BrokenRow
 from tutelage.chat.formats.tools import REORDERED, calls_not_offered, pair_results, read_tools
 from tutelage.chat.formats.turns import clean, read_messages
+from tutelage.io.row import BrokenRow
 from tutelage.records import Message, ToolCall, ToolResult
 
 TIDE = {"type": "function", "function": {"name": "tide", "parameters": {}}}

@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from tutelage.chat.formats.rows import BrokenRow
 from tutelage.chat.formats.tools import WITHOUT_CALL, read_tools
 from tutelage.chat.formats.turns import (
     CUT_OFF,
@@ -17,6 +16,7 @@ from tutelage.chat.formats.turns import (
     read_messages,
     until_last_answer,
 )
+from tutelage.io.row import BrokenRow
 from tutelage.records import Message, Reasoning, Text, ToolCall, ToolResult, message
 
 SEARCH = {"name": "search", "arguments": {"q": "Ada"}}

@@ -14,8 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from tutelage.corpus.read import rows, unpack
-from tutelage.corpus.read.rows import json_documents, parquet_documents, text_documents
+from tutelage.corpus.read import rows
+from tutelage.corpus.read.rows import row_documents, text_documents
+from tutelage.io import decompress
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
@@ -40,12 +41,12 @@ def test_a_row_keeps_its_words_and_its_numbers() -> None:
         "meta": {"source": "web", "n": 3},
         "flag": True,
     }
-    documents, _, _ = read(json_documents, json.dumps(row).encode())
+    documents, _, _ = read(row_documents, json.dumps(row).encode())
     assert documents == [Document("words", "7", {"url": "http://a.org", "source": "web"}, facts={"score": 2.5, "n": 3})]
 
 
 def test_a_row_without_an_id_is_named_by_its_place() -> None:
-    documents, _, _ = read(json_documents, b'{"text": "one"}\n\n{"content": "two"}\n')
+    documents, _, _ = read(row_documents, b'{"text": "one"}\n\n{"content": "two"}\n')
     assert [document.text for document in documents] == ["one", "two"]
     assert [document.id.rpartition(":")[2] for document in documents] == ["0", "17"]
 
@@ -54,7 +55,7 @@ def test_a_row_without_an_id_is_named_by_its_place() -> None:
     ("line", "reason"),
     [
         (b'{"text": "cut', "not JSON"),
-        (b"[" * 100_000, "not JSON"),
+        (b'{"a": ' + b"[" * 100_000, "not JSON"),
         (b'{"text": 3}', "text is not a string"),
         (b'{"other": "x"}', "no field text or content or raw_content or body or html"),
         (b'["text"]', "not a JSON object"),
@@ -63,7 +64,7 @@ def test_a_row_without_an_id_is_named_by_its_place() -> None:
     ],
 )
 def test_a_row_that_is_none_is_counted_and_the_next_is_read(line: bytes, reason: str) -> None:
-    documents, dropped, ledger = read(json_documents, line + b'\n{"text": "next"}\n')
+    documents, dropped, ledger = read(row_documents, line + b'\n{"text": "next"}\n')
     assert [document.text for document in documents] == ["next"]
     assert dropped == {reason: 1}
     assert ledger.dropped[reason].examples[0].endswith("file:0")
@@ -72,20 +73,20 @@ def test_a_row_that_is_none_is_counted_and_the_next_is_read(line: bytes, reason:
 def test_a_line_of_another_encoding_is_read_and_noted() -> None:
     text = "Grüße aus Köln, schöne Straße, größere Häuser"
     content = b'{"text": "good"}\n' + f'{{"text": "{text}"}}\n'.encode("latin-1") + b'{"text": "good"}\n'
-    documents, _, ledger = read(json_documents, content)
+    documents, _, ledger = read(row_documents, content)
     assert [document.text for document in documents] == ["good", text, "good"]
     assert ledger.noted["invalid JSON, read leniently"].rows == 1
 
 
 def test_half_a_character_can_be_written_again() -> None:
-    documents, _, _ = read(json_documents, b'{"text": "a\\ud800b \\u00e9"}')
+    documents, _, _ = read(row_documents, b'{"text": "a\\ud800b \\u00e9"}')
     assert documents[0].text.encode().decode() == documents[0].text
 
 
 def test_a_line_too_long_is_skipped_whatever_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rows, "MAX_RECORD_BYTES", 1 << 16)
     content = b'{"text": "' + b"a" * (5 << 16) + b'"}\n{"text": "next"}\n'
-    documents, dropped, _ = read(json_documents, content)
+    documents, dropped, _ = read(row_documents, content)
     assert [document.text for document in documents] == ["next"]
     assert sum(dropped.values()) == 1
 
@@ -94,12 +95,12 @@ def test_a_line_too_long_is_skipped_whatever_its_size(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("packer", [bytes, gzip.compress])
 def test_a_list_in_a_json_file_is_read_as_rows(indent: int | None, packer: Any) -> None:
     made = [{"text": f"row {number}", "n": number, "more": [{"text": "no"}]} for number in range(2000)]
-    documents, dropped, _ = read(json_documents, packer(json.dumps(made, indent=indent).encode()))
+    documents, dropped, _ = read(row_documents, packer(json.dumps(made, indent=indent).encode()))
     assert [document.text for document in documents] == [row["text"] for row in made]
     assert documents[6].id.endswith("file#7")
     assert documents[6].facts == {"n": 6}
     content = json.dumps([*made[:3], "text", {"text": 3}, *made[3:]], indent=indent).encode()
-    documents, dropped, ledger = read(json_documents, packer(content[: len(content) // 2]))
+    documents, dropped, ledger = read(row_documents, packer(content[: len(content) // 2]))
     assert [document.text for document in documents] == [row["text"] for row in made[: len(documents)]]
     assert 900 < len(documents) < 1100
     assert dropped == {"not a JSON object": 1, "text is not a string": 1, "truncated": 1}
@@ -109,7 +110,7 @@ def test_a_list_in_a_json_file_is_read_as_rows(indent: int | None, packer: Any) 
 @pytest.mark.parametrize("indent", [None, 4])
 def test_a_single_object_is_a_row(indent: int | None) -> None:
     documents, _, _ = read(
-        json_documents, json.dumps({"text": "words\n{", "list": [1, {"a": 2}]}, indent=indent).encode()
+        row_documents, json.dumps({"text": "words\n{", "list": [1, {"a": 2}]}, indent=indent).encode()
     )
     assert [document.text for document in documents] == ["words\n{"]
 
@@ -119,7 +120,7 @@ def test_a_damage_within_a_list_costs_the_rows_it_fell_into() -> None:
     content = json.dumps(made).encode()
     members = [gzip.compress(content[at : at + 50_000]) for at in range(0, len(content), 50_000)]
     members[7] = members[7][:5000] + b"\xff" * 9 + members[7][5009:]
-    documents, dropped, ledger = read(json_documents, b"".join(members))
+    documents, dropped, ledger = read(row_documents, b"".join(members))
     found = [document.text for document in documents]
     assert len(found) > 940 and found == [row["text"] for row in made if row["text"] in set(found)]
     assert dropped == {"corrupt compressed data": 1, "not JSON": 1}
@@ -130,7 +131,7 @@ def test_rows_before_and_behind_a_damage_are_read() -> None:
     lines = [json.dumps({"text": f"row {number}"}).encode() + b"\n" for number in range(9)]
     members = [gzip.compress(line) for line in lines]
     members[4] = members[4][:15] + b"\xff" * 9 + members[4][24:]
-    documents, dropped, _ = read(json_documents, b"".join(members))
+    documents, dropped, _ = read(row_documents, b"".join(members))
     assert [document.text for document in documents] == [f"row {number}" for number in range(9) if number != 4]
     assert dropped == {"corrupt compressed data": 1}
 
@@ -163,12 +164,12 @@ def table(columns: Mapping[str, list[Any]], folder: Path) -> bytes:
 
 def test_parquet_rows_are_read_like_json_rows(tmp_path: Path) -> None:
     content = table({"text": ["one", "", None, "four"], "url": ["u", "v", "w", "x"], "n": [1, 2, 3, 4]}, tmp_path)
-    documents, dropped, _ = read(parquet_documents, content)
+    documents, dropped, _ = read(row_documents, content)
     assert [(d.text, d.meta, d.facts) for d in documents] == [
         ("one", {"url": "u"}, {"n": 1}),
         ("four", {"url": "x"}, {"n": 4}),
     ]
-    assert dropped == {"empty": 1, "text is not a string": 1}
+    assert dropped == {"empty": 1, "no field text or content or raw_content or body or html": 1}
 
 
 def test_a_row_group_that_cannot_be_read_costs_its_rows(tmp_path: Path) -> None:
@@ -176,23 +177,23 @@ def test_a_row_group_that_cannot_be_read_costs_its_rows(tmp_path: Path) -> None:
     group = parquet.ParquetFile(tmp_path / "made.parquet").metadata.row_group(1).column(0)
     begin = group.dictionary_page_offset or group.data_page_offset
     spoilt = content[:begin] + b"\xff" * group.total_compressed_size + content[begin + group.total_compressed_size :]
-    documents, dropped, _ = read(parquet_documents, spoilt)
+    documents, dropped, _ = read(row_documents, spoilt)
     assert len(documents) == 20
     assert dropped == {"unreadable row group": 10}
 
 
 def test_a_long_text_that_stands_in_very_many_rows_is_a_bomb(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpack, "BOMB_BYTES", 4 << 20)
+    monkeypatch.setattr(decompress, "BOMB_BYTES", 4 << 20)
     texts = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0, None] * 5000, pyarrow.int32()), ["w" * 300_000])
     parquet.write_table(pyarrow.table({"text": texts}), tmp_path / "made.parquet", store_schema=False)
-    documents, dropped, ledger = read(parquet_documents, (tmp_path / "made.parquet").read_bytes())
+    documents, dropped, ledger = read(row_documents, (tmp_path / "made.parquet").read_bytes())
     assert ledger.rows_read == 10_000
     assert 10 < len(documents) < 30
     assert dropped["compression ratio above 200"] > 9900
 
 
-@given(st.binary(max_size=500))
+@given(st.binary(max_size=500).filter(lambda noise: not noise.startswith(b"version https://git-lfs")))
 def test_random_bytes_are_counted_and_never_fatal(noise: bytes) -> None:
-    for reader in (json_documents, text_documents, parquet_documents):
+    for reader in (row_documents, text_documents):
         read(reader, noise)
         read(reader, b"PAR1" + noise + b"PAR1")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import Any
 
-from tutelage.chat.formats.rows import BrokenRow, data_files, rows
+from tutelage.io.batches import batches
+from tutelage.io.row import BrokenRow, texts_in
+from tutelage.io.rows import data_files, rows
 
 _BATCH = 1024
 _MIN_CHARS = 24  # shorter fields are labels, names and choices
@@ -16,7 +16,7 @@ _MIN_CHARS = 24  # shorter fields are labels, names and choices
 def benchmark_texts(paths: Sequence[Path]) -> tuple[Iterator[list[str]], list[str]]:
     """Every text of the rows of benchmark files, in batches, and a list that fills with the place of each text.
 
-    The files are JSON lines, JSON or Parquet with any fields. Short texts are left out: they are labels or choices.
+    The files have rows with any fields. Short texts are left out: they are labels or choices.
 
     Raises, as it is read:
         DiskError, ValueError: a file cannot be read, or holds no text.
@@ -26,7 +26,7 @@ def benchmark_texts(paths: Sequence[Path]) -> tuple[Iterator[list[str]], list[st
 
 
 def _batches(texts: Iterator[tuple[str, str]], places: list[str]) -> Iterator[list[str]]:
-    while batch := list(islice(texts, _BATCH)):
+    for batch in batches(texts, _BATCH):
         places += [place for place, _ in batch]
         yield [text for _, text in batch]
 
@@ -38,20 +38,9 @@ def _texts(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
             for place, row in rows(file, lambda _: True):
                 if row is None or isinstance(row, BrokenRow):
                     continue
-                for text in _leaves(row):
+                for text in texts_in(row):
                     if len(text) >= _MIN_CHARS:
                         any_text = True
                         yield place, text
         if not any_text:
-            raise ValueError(f"{path} has no rows with text to search for; use JSON lines, a JSON list or Parquet")
-
-
-def _leaves(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _leaves(inner)
-    elif isinstance(value, list):
-        for inner in value:
-            yield from _leaves(inner)
+            raise ValueError(f"{path} has no rows with text to search for; use JSON lines, a JSON list, Parquet or CSV")

@@ -7,6 +7,3 @@ from tutelage.chat.formats.reading import find_format as find_format
 from tutelage.chat.formats.reading import read_conversations as read_conversations
 from tutelage.chat.formats.reading import read_preferences as read_preferences
 from tutelage.chat.formats.reading import read_prompts as read_prompts
-from tutelage.chat.formats.rows import MAX_ROW as MAX_ROW
-from tutelage.chat.formats.rows import BrokenRow as BrokenRow
-from tutelage.chat.formats.rows import data_files as data_files

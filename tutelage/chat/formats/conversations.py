@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from tutelage.chat.formats.rows import BrokenRow, Row
 from tutelage.chat.formats.tasks import is_question, is_target, read_question, read_target
 from tutelage.chat.formats.tools import read_calls, read_tools
 from tutelage.chat.formats.turns import Dialogue, read_messages
 from tutelage.chat.render.config import template_settings
+from tutelage.io.row import BrokenRow, Row
 from tutelage.records import Message, Role, Text, ToolCall, ToolResult, message
 
 _PROMPTS = ("prompt", "instruction", "query", "question")

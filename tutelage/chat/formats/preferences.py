@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from tutelage.chat.formats.conversations import has, one_text, read_answer, read_prompt, with_system
-from tutelage.chat.formats.rows import BrokenRow, Row
 from tutelage.chat.formats.tools import read_tools
 from tutelage.chat.formats.turns import ROLES, check_learnable, clean, read_messages
+from tutelage.io.row import BrokenRow, Row
 from tutelage.records import Message, Preference, UnpairedPreference, message
 
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")

@@ -10,7 +10,6 @@ import msgspec
 
 from tutelage.chat.formats.conversations import FORMATS, read_template_settings
 from tutelage.chat.formats.preferences import BINARY_LABELS, PREFERENCE_FORMATS, binary_label, preference
-from tutelage.chat.formats.rows import BrokenRow, Row, data_files, rows
 from tutelage.chat.formats.tools import NOT_OFFERED, calls_not_offered
 from tutelage.chat.formats.turns import (
     MEDIA_FIELDS,
@@ -24,13 +23,15 @@ from tutelage.chat.formats.turns import (
 )
 from tutelage.chat.formats.unread import ReadRow, unread_fields
 from tutelage.config import suggest
+from tutelage.io.row import BrokenRow, Row
+from tutelage.io.rows import data_files, rows
 from tutelage.ledger import Ledger
 from tutelage.records import Conversation, Preference, UnpairedPreference, message
 
 EMPTY = "file without rows"  # a note in the ledger, for one of several files
 # Added to errors about a table or a spreadsheet.
 READABLE = (
-    'supported are JSON lines, a JSON list or Parquet, plain, .gz or .zst, such as a line {"prompt": "...", '
+    'supported are JSON lines, a JSON list, Parquet or CSV, plain or compressed, such as a line {"prompt": "...", '
     '"completion": "..."} for each conversation'
 )
 MAX_BROKEN_START = 100  # a file whose first rows are all broken is no file of conversations
@@ -110,8 +111,8 @@ def read_conversations(
 ) -> Iterator[Conversation]:
     """The conversations of a file, or of the files that `data_files` finds under a folder or a pattern.
 
-    A file is JSON lines, a JSON list, a JSON object with one list (up to 64 MiB) or Parquet, plain, gzipped or zst. Its
-    first row in one of FORMATS decides the format, unless `format` names it. A row that cannot be trained on is
+    A file is JSON lines, a JSON list, a JSON object with one list (up to 64 MiB), Parquet, CSV or TSV, also compressed.
+    Its first row in one of FORMATS decides the format, unless `format` names it. A row that cannot be trained on is
     dropped, with its place and reason in `ledger`; so are blank lines, which count as neither good nor broken.
     Corrections of a row are noted there. A conversation's id is "FILE:LINE" or "FILE#ROW", with the file's name but not
     its folder, so that the same rows are held out wherever the file is. The conversations of one row share its id, so

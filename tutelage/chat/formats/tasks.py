@@ -11,8 +11,8 @@ from string import ascii_uppercase
 from typing import Any
 from zlib import crc32
 
-from tutelage.chat.formats.rows import BrokenRow, Row
 from tutelage.chat.formats.turns import Dialogue
+from tutelage.io.row import BrokenRow, Row
 from tutelage.records import message
 
 # Prompt and answer. {choices} is one "A. ..." per line, {list} the same with "- ".

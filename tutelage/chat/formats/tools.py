@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tutelage.chat.formats.rows import BrokenRow, Row
+from tutelage.io.row import BrokenRow, Row
 from tutelage.records import Message, ToolCall, ToolResult
 
 # The fields in which rows hold their functions.

@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from tutelage.chat.formats.rows import BrokenRow, Row
 from tutelage.chat.formats.tools import Call, Function, pair_results, read_call, read_calls
 from tutelage.chat.render.template import check, check_answers, conversation_name
+from tutelage.io.row import BrokenRow, Row
 from tutelage.records import Conversation, Message, Part, Reasoning, Role, Text, ToolCall, ToolResult
 
 ROLES: dict[str, Role] = {

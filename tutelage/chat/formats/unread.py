@@ -8,7 +8,7 @@ from typing import Any
 from tutelage.chat.formats.tools import TOOL_FIELDS
 from tutelage.chat.formats.turns import MESSAGE_FIELDS
 
-_NAMES = ("id",)  # name a row, and say nothing about what is learned
+_NAMES = ("id", "dialogue_id")  # name a row, and say nothing about what is learned
 _SHOWN = 8
 _SHOWN_CHARS = 40
 

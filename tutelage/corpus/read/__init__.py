@@ -1,5 +1,5 @@
 """Readers: raw files to documents. A reader takes a path and a ledger and yields documents one by one. It counts what
-it cannot read, with its place, and continues. `source.MAX_RECORD_BYTES` bounds memory for any input."""
+it cannot read, with its place, and continues. `byte_reader.MAX_RECORD_BYTES` bounds memory for any input."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from dataclasses import replace
 
 from tutelage.config import suggest
 from tutelage.corpus.read.code import code_documents
-from tutelage.corpus.read.decode import valid_utf8
 from tutelage.corpus.read.dumps import post_documents, xml_documents
 from tutelage.corpus.read.pages import html_documents, pdf_documents
-from tutelage.corpus.read.rows import json_documents, parquet_documents, text_documents
+from tutelage.corpus.read.rows import row_documents, text_documents
 from tutelage.corpus.read.warc import arc_documents, warc_documents
+from tutelage.io.decode import valid_utf8
 from tutelage.ledger import Ledger
 from tutelage.records import Document
+
+# Raise it when a reader gives other documents for the same file: shards are read again.
+READING = 2
 
 Reader = Callable[[str, Ledger], Iterator[Document]]
 
@@ -24,8 +27,9 @@ READERS: dict[str, Reader] = {
     "arc": arc_documents,
     "html": html_documents,
     "text": text_documents,
-    "json": json_documents,
-    "parquet": parquet_documents,
+    "json": row_documents,  # the content decides between these three
+    "parquet": row_documents,
+    "csv": row_documents,
     "pdf": pdf_documents,
     "xml": xml_documents,  # StackExchange: questions with their answers
     "posts": post_documents,  # StackExchange: each post by itself
@@ -34,7 +38,7 @@ READERS: dict[str, Reader] = {
 _SUFFIXES = {
     "warc": "warc", "wet": "warc", "wat": "warc", "arc": "arc", "html": "html", "htm": "html", "xhtml": "html",
     "txt": "text", "text": "text", "md": "text", "tokens": "text", "jsonl": "json", "json": "json", "ndjson": "json",
-    "parquet": "parquet", "pdf": "pdf", "xml": "xml",
+    "parquet": "parquet", "csv": "csv", "tsv": "csv", "pdf": "pdf", "xml": "xml",
 }  # fmt: skip
 _PACKED = ("gz", "zst", "bz2", "xz")
 

@@ -8,9 +8,10 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tutelage.corpus.licences import folder_licence, is_about_licences
-from tutelage.corpus.read.decode import decode, is_binary
-from tutelage.corpus.read.source import open_bytes
 from tutelage.extras import load
+from tutelage.files import DiskError
+from tutelage.io.decode import decode, is_binary
+from tutelage.io.open import open_bytes
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
@@ -71,10 +72,7 @@ def code_documents(path: str, ledger: Ledger) -> Iterator[Document]:
     folders = _licences(files)
     for inner, (full, about) in files.items():
         ledger.read()
-        try:
-            document = _source(full, inner, about, ledger)
-        except OSError:
-            document = "unreadable file"
+        document = _source(full, inner, about, ledger)
         if isinstance(document, str):
             ledger.drop(document, where=f"{path}/{inner}")
             continue
@@ -92,10 +90,16 @@ def _licences(files: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, s
             try:
                 with open_bytes(full) as file:
                     texts.setdefault(str(place.parent), {})[place.name] = decode(file.read(MAX_SOURCE_BYTES))[0]
-            except OSError:
-                continue
+            except DiskError as error:
+                if not _is_closed(error):
+                    raise
     found = {folder: folder_licence(own) for folder, own in texts.items()}
     return {folder: name for folder, name in found.items() if name is not None}
+
+
+def _is_closed(error: DiskError) -> bool:
+    """Whether a file may not be read, or has gone; else a disk or the network failed."""
+    return isinstance(error.__cause__, PermissionError | FileNotFoundError)
 
 
 def _unread(about: Mapping[str, Any]) -> str:
@@ -114,8 +118,13 @@ def _source(path: str, inner: str, about: Mapping[str, Any], ledger: Ledger) -> 
         return "unknown language"
     if problem := _unread(about):
         return problem
-    with open_bytes(path) as file:
-        content = file.read(MAX_SOURCE_BYTES + 1)
+    try:
+        with open_bytes(path) as file:
+            content = file.read(MAX_SOURCE_BYTES + 1)
+    except DiskError as error:
+        if _is_closed(error):
+            return "unreadable file"
+        raise
     if len(content) > MAX_SOURCE_BYTES:  # it grew after it was listed
         return f"larger than {MAX_SOURCE_BYTES >> 20} MiB"
     if not content.strip():

@@ -7,11 +7,10 @@ import re
 from collections.abc import Callable, Iterator
 from xml.etree import ElementTree
 
-from tutelage.corpus.read.packed import CHUNK
 from tutelage.corpus.read.posts import Post, post_document, read_post, threads
-from tutelage.corpus.read.source import MAX_RECORD_BYTES, Source, go_on, open_bytes
-from tutelage.corpus.read.unpack import unpack
 from tutelage.corpus.read.wikitext import wiki_text
+from tutelage.io.byte_reader import MAX_RECORD_BYTES, ByteReader, go_on, read_bytes
+from tutelage.io.decompress import CHUNK
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
@@ -24,14 +23,13 @@ _FOOT = re.compile(rb"\s*(?:</?(?:posts|mediawiki)>\s*)*")
 def xml_documents(path: str, ledger: Ledger) -> Iterator[Document]:
     """A dump of Wikipedia (`<mediawiki>`), or of StackExchange (`Posts.xml`), one document per question with its
     answers. The beginning of the file tells which."""
-    with open_bytes(path) as file:
-        source = Source(unpack(file))
-        start = source.read(4096)
-        source.unread(start)
+    with read_bytes(path) as reader:
+        start = reader.read(4096)
+        reader.unread(start)
         if b"<mediawiki" in start:
-            yield from _each(_records(source, path, ledger, b"<page>", b"</page>"), _wiki_page, ledger)
+            yield from _each(_records(reader, path, ledger, b"<page>", b"</page>"), _wiki_page, ledger)
         elif b"<posts" in start:
-            yield from threads(_posts(source, path, ledger), path, ledger)
+            yield from threads(_posts(reader, path, ledger), path, ledger)
         else:
             ledger.read()
             ledger.drop("neither a Wikipedia nor a StackExchange dump", where=path)
@@ -39,8 +37,8 @@ def xml_documents(path: str, ledger: Ledger) -> Iterator[Document]:
 
 def post_documents(path: str, ledger: Ledger) -> Iterator[Document]:
     """The posts of a StackExchange dump, one document each."""
-    with open_bytes(path) as file:
-        for post in _posts(Source(unpack(file)), path, ledger):
+    with read_bytes(path) as reader:
+        for post in _posts(reader, path, ledger):
             ledger.keep()
             yield post_document(post)
 
@@ -57,9 +55,9 @@ def _each(
             ledger.drop(found, where=where)
 
 
-def _posts(source: Source, path: str, ledger: Ledger) -> Iterator[Post]:
+def _posts(reader: ByteReader, path: str, ledger: Ledger) -> Iterator[Post]:
     """The posts of a dump. Other rows are dropped here; the caller counts what happens to the posts."""
-    for where, content in _records(source, path, ledger, b"<row ", b"/>"):
+    for where, content in _records(reader, path, ledger, b"<row ", b"/>"):
         row = _element(content)
         found = "not XML" if row is None else read_post(row, where)
         if isinstance(found, Post):
@@ -68,14 +66,14 @@ def _posts(source: Source, path: str, ledger: Ledger) -> Iterator[Post]:
             ledger.drop(found, where=where)
 
 
-def _records(source: Source, path: str, ledger: Ledger, begin: bytes, end: bytes) -> Iterator[tuple[str, bytes]]:
+def _records(reader: ByteReader, path: str, ledger: Ledger, begin: bytes, end: bytes) -> Iterator[tuple[str, bytes]]:
     """Each complete record, with its place. Counts all records, and drops incomplete ones."""
     first = True
-    while _go_to(source, path, ledger, begin, first):
+    while _go_to(reader, path, ledger, begin, first):
         first = False
-        where = f"{path}:{source.position - len(begin)}"
+        where = f"{path}:{reader.position - len(begin)}"
         ledger.read()
-        content = begin + source.until(end, MAX_RECORD_BYTES)
+        content = begin + reader.until(end, MAX_RECORD_BYTES)
         if (lost := content.count(begin, 1)) and content.endswith(end):
             # If the end of a record is missing, the next begins inside it; only the last of them is complete.
             ledger.read(lost)
@@ -88,16 +86,16 @@ def _records(source: Source, path: str, ledger: Ledger, begin: bytes, end: bytes
             ledger.drop(f"larger than {MAX_RECORD_BYTES >> 20} MiB" if too_long else "truncated", where=where)
 
 
-def _go_to(source: Source, path: str, ledger: Ledger, begin: bytes, first: bool) -> bool:
+def _go_to(reader: ByteReader, path: str, ledger: Ledger, begin: bytes, first: bool) -> bool:
     """Advance past the next `begin` mark; False at the end. Counts what lies before it, unless it is the header or the
     footer of the dump."""
-    at, odd, found = source.position, False, b""
+    at, odd, found = reader.position, False, b""
     while not found.endswith(begin):
-        found = source.until(begin, CHUNK)
+        found = reader.until(begin, CHUNK)
         odd = odd or not (first or _FOOT.fullmatch(found.removesuffix(begin)))
         if len(found) == CHUNK and not found.endswith(begin):
-            source.unread(found[1 - len(begin) :])  # the limit may have cut through a mark
-        elif not found.endswith(begin) and not go_on(source, path, ledger):
+            reader.unread(found[1 - len(begin) :])  # the limit may have cut through a mark
+        elif not found.endswith(begin) and not go_on(reader, path, ledger):
             odd = odd or first  # only a header
             break
     if odd:

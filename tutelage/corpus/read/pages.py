@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from functools import cache
 
 from tutelage.corpus.extract_worker import ExtractWorker
-from tutelage.corpus.read.decode import decode, is_binary
-from tutelage.corpus.read.source import MAX_RECORD_BYTES, Source, note_lost, open_bytes
-from tutelage.corpus.read.unpack import unpack
+from tutelage.io.byte_reader import MAX_RECORD_BYTES, note_lost, read_bytes
+from tutelage.io.decode import decode, is_binary
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
@@ -18,14 +17,13 @@ _PDF_SECONDS, _PDF_MEBIBYTES = 60.0, 4096
 
 def _content(path: str, ledger: Ledger) -> bytes | str:
     """The content of a file, or the reason why it cannot be read."""
-    with open_bytes(path) as file:
-        source = Source(unpack(file))
-        content = source.read(MAX_RECORD_BYTES + 1)
+    with read_bytes(path) as reader:
+        content = reader.read(MAX_RECORD_BYTES + 1)
     if len(content) > MAX_RECORD_BYTES:
         return f"larger than {MAX_RECORD_BYTES >> 20} MiB"
-    if source.damage:
-        note_lost(source.damage, path, ledger)
-        return source.damage.reason
+    if reader.damage:
+        note_lost(reader.damage, path, ledger)
+        return reader.damage.reason
     return content if content.strip() else "empty"
 
 

@@ -6,15 +6,16 @@ import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from xml.etree import ElementTree
 
 import msgspec
 
 from tutelage.corpus.page_text import html_text
-from tutelage.corpus.read.source import MAX_RECORD_BYTES
 from tutelage.files import DiskError
+from tutelage.io.batches import batches
+from tutelage.io.byte_reader import MAX_RECORD_BYTES
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
@@ -131,7 +132,7 @@ def _store(base: sqlite3.Connection, posts: Iterable[Post]) -> None:
         (post.question, post.kind == "answer", post.score or 0, post.number, msgspec.msgpack.encode(post))
         for post in posts
     )
-    while chunk := list(islice(rows, _WRITTEN_AT_ONCE)):
+    for chunk in batches(rows, _WRITTEN_AT_ONCE):
         base.execute("begin")
         base.executemany("insert into posts values (?, ?, ?, ?, ?)", chunk)
         base.execute("commit")

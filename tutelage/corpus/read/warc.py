@@ -6,11 +6,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from tutelage.corpus.read.decode import decode, is_binary
-from tutelage.corpus.read.packed import CHUNK
-from tutelage.corpus.read.source import MAX_RECORD_BYTES, Source, go_on, note_lost, open_bytes
-from tutelage.corpus.read.unpack import BOMB, BOMB_RATIO, unpack
 from tutelage.extras import load
+from tutelage.io.byte_reader import MAX_RECORD_BYTES, ByteReader, go_on, note_lost, read_bytes
+from tutelage.io.decode import decode, is_binary
+from tutelage.io.decompress import BOMB, BOMB_RATIO, CHUNK
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
@@ -56,10 +55,10 @@ def arc_documents(path: str, ledger: Ledger) -> Iterator[Document]:
 
 
 def _documents(
-    path: str, ledger: Ledger, records: Callable[[Source, str, Ledger], Iterator[Record]]
+    path: str, ledger: Ledger, records: Callable[[ByteReader, str, Ledger], Iterator[Record]]
 ) -> Iterator[Document]:
-    with open_bytes(path) as file:
-        for record in records(Source(unpack(file)), path, ledger):
+    with read_bytes(path) as reader:
+        for record in records(reader, path, ledger):
             where = f"{path}:{record.offset}"
             kind = record.fields.get("warc-type", "")
             if kind not in _WITH_PAGES:  # requests and the like hold no page
@@ -74,30 +73,30 @@ def _documents(
                 ledger.drop(found, where=where)
 
 
-def warc_records(source: Source, path: str, ledger: Ledger) -> Iterator[Record]:
+def warc_records(reader: ByteReader, path: str, ledger: Ledger) -> Iterator[Record]:
     """Every complete record. The ledger counts truncated and corrupt ones, and data outside of records."""
-    while (line := _next_line(source, path, ledger)) is not None:
-        offset = source.position - len(line)
+    while (line := _next_line(reader, path, ledger)) is not None:
+        offset = reader.position - len(line)
         if not line.startswith(b"WARC/"):
             _bad(ledger, "data outside of records", path, offset)
-            if source.skip_until(b"\nWARC/"):
-                source.unread(b"WARC/")
+            if reader.skip_until(b"\nWARC/"):
+                reader.unread(b"WARC/")
             continue
-        fields = _fields(source)
+        fields = _fields(reader)
         length = fields.get("content-length", "")
         if not length.isdecimal():
             _bad(ledger, "record without a length", path, offset)
             continue
-        content = _content(source, int(length), path, offset, ledger, _NEXT_WARC)
+        content = _content(reader, int(length), path, offset, ledger, _NEXT_WARC)
         if content is not None:
             yield Record(offset, fields, content)
 
 
-def arc_records(source: Source, path: str, ledger: Ledger) -> Iterator[Record]:
+def arc_records(reader: ByteReader, path: str, ledger: Ledger) -> Iterator[Record]:
     """Every complete record, with header fields named as in WARC."""
     lost = False
-    while (line := _next_line(source, path, ledger)) is not None:
-        offset = source.position - len(line)
+    while (line := _next_line(reader, path, ledger)) is not None:
+        offset = reader.position - len(line)
         header = _ARC_HEADER.match(line)
         if not header:
             if not lost:
@@ -110,7 +109,7 @@ def arc_records(source: Source, path: str, ledger: Ledger) -> Iterator[Record]:
             _bad(ledger, "record without a length", path, offset)
             lost = True  # do not count its content as a second error
             continue
-        content = _content(source, int(length), path, offset, ledger, _NEXT_ARC)
+        content = _content(reader, int(length), path, offset, ledger, _NEXT_ARC)
         if content is not None:
             about = "warcinfo" if url.startswith("filedesc:") else "response"
             when = f"{date[:4]}-{date[4:6]}-{date[6:8]}T{date[8:10]}:{date[10:12]}:{date[12:14] or '00'}Z"
@@ -123,22 +122,22 @@ def _bad(ledger: Ledger, reason: str, path: str, offset: int) -> None:
     ledger.drop(reason, where=f"{path}:{offset}")
 
 
-def _next_line(source: Source, path: str, ledger: Ledger) -> bytes | None:
+def _next_line(reader: ByteReader, path: str, ledger: Ledger) -> bytes | None:
     """The next non-empty line, across corrupt places, which are counted; None at the end."""
     while True:
-        line = source.until(b"\n", _MAX_HEADER_BYTES)
+        line = reader.until(b"\n", _MAX_HEADER_BYTES)
         if line.strip():
             return line
         if line:
             continue
-        if not go_on(source, path, ledger):
+        if not go_on(reader, path, ledger):
             return None
 
 
-def _fields(source: Source) -> dict[str, str]:
+def _fields(reader: ByteReader) -> dict[str, str]:
     fields: dict[str, str] = {}
     size, name = 0, ""
-    while (line := source.until(b"\n", _MAX_HEADER_BYTES)).strip() and size < _MAX_HEADER_BYTES:
+    while (line := reader.until(b"\n", _MAX_HEADER_BYTES)).strip() and size < _MAX_HEADER_BYTES:
         size += len(line)
         text = line.decode("utf-8", "replace").rstrip()
         if text[:1].isspace() and name:  # a continuation line
@@ -151,16 +150,16 @@ def _fields(source: Source) -> dict[str, str]:
 
 
 def _content(
-    source: Source, length: int, path: str, offset: int, ledger: Ledger, following: re.Pattern[bytes]
+    reader: ByteReader, length: int, path: str, offset: int, ledger: Ledger, following: re.Pattern[bytes]
 ) -> bytes | None:
     """The content of a record; None, and counted, if it is incomplete or too large."""
     if length > MAX_RECORD_BYTES:
-        _bad(ledger, _skipped(source, length, path, ledger, following), path, offset)
+        _bad(ledger, _skipped(reader, length, path, ledger, following), path, offset)
         return None
-    content = source.read(length)
+    content = reader.read(length)
     if len(content) == length:
-        after = source.until(b"\n", _MAX_HEADER_BYTES)
-        source.unread(after)
+        after = reader.until(b"\n", _MAX_HEADER_BYTES)
+        reader.unread(after)
         if not after.strip() or following.match(b"\n" + after):
             return content
         # The length is wrong. If it reaches into later records, these are still read.
@@ -170,30 +169,30 @@ def _content(
     else:
         next_one = following.search(content)
     inside = next_one is not None and next_one.end() <= len(content)
-    if next_one and inside and source.put_back < _MAX_PUT_BACK:
-        source.unread(content[next_one.end() :])
-    _bad(ledger, "record with a wrong length" if inside else _cut(source, path, ledger), path, offset)
+    if next_one and inside and reader.put_back < _MAX_PUT_BACK:
+        reader.unread(content[next_one.end() :])
+    _bad(ledger, "record with a wrong length" if inside else _cut(reader, path, ledger), path, offset)
     return None
 
 
-def _skipped(source: Source, length: int, path: str, ledger: Ledger, following: re.Pattern[bytes]) -> str:
+def _skipped(reader: ByteReader, length: int, path: str, ledger: Ledger, following: re.Pattern[bytes]) -> str:
     """Skip a content that is too large, or stop at the next record if one begins inside: then the length is wrong."""
     held = b""
-    while length and (piece := source.read(min(length, CHUNK))):
+    while length and (piece := reader.read(min(length, CHUNK))):
         length -= len(piece)
         held = held[-_LONGEST_MARK:] + piece
         if next_one := following.search(held):
-            source.unread(held[next_one.end() :])
+            reader.unread(held[next_one.end() :])
             return "record with a wrong length"
-    return _cut(source, path, ledger) if length else f"larger than {MAX_RECORD_BYTES >> 20} MiB"
+    return _cut(reader, path, ledger) if length else f"larger than {MAX_RECORD_BYTES >> 20} MiB"
 
 
-def _cut(source: Source, path: str, ledger: Ledger) -> str:
+def _cut(reader: ByteReader, path: str, ledger: Ledger) -> str:
     """The reason why a record is incomplete. A corrupt place inside a record is counted once, with that record."""
-    if source.damage:
-        reason = source.damage.reason
-        note_lost(source.damage, path, ledger)
-        source.resume()
+    if reader.damage:
+        reason = reader.damage.reason
+        note_lost(reader.damage, path, ledger)
+        reader.resume()
         return f"truncated record: {reason}"
     return "truncated record: unexpected end of file"
 

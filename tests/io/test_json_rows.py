@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.read import json_values as module
-from tutelage.corpus.read.json_values import json_values
+from tutelage.io import json_rows as module
+from tutelage.io.byte_reader import ByteReader
+from tutelage.io.decompress import Damage
+from tutelage.io.json_rows import json_values
+from tutelage.io.row import BrokenRow
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),
@@ -19,15 +22,22 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 
+NOT_NULL = VALUES.filter(lambda value: value is not None)
 
-def read(content: bytes, piece: int = 7, longest: int = 1 << 20) -> list[Any]:
+
+def read(content: bytes, piece: int = 7, longest: int = 1 << 20, lenient: bool = True) -> list[Any]:
     """The values, and of each that is broken why, as {"broken": ...}."""
     pieces: Iterator[bytes] = (content[at : at + piece] for at in range(0, len(content), piece))
-    found = list(json_values(lambda: next(pieces, b""), longest))
-    return [{"broken": one.broken} if one.broken else one.value for one in found]
+    values = [row.value for row in json_values(ByteReader(pieces), longest, lenient)]
+    return [{"broken": value.reason} if isinstance(value, BrokenRow | Damage) else value for value in values]
 
 
-@given(st.lists(VALUES, max_size=6), st.sampled_from([None, 0, 2]), st.booleans(), st.integers(1, 40))
+@given(
+    st.lists(NOT_NULL, max_size=6),
+    st.sampled_from([None, 0, 2]),
+    st.booleans(),
+    st.integers(1, 40),
+)
 def test_a_list_is_read_as_its_elements(values: list[Any], indent: int | None, ascii_only: bool, piece: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "FIRST_TRY", 8)  # so that values are cut at every place
@@ -59,6 +69,24 @@ def test_a_broken_element_costs_itself(indent: int | None, before: str, after: s
     assert found.count({"broken": "not JSON"}) == 1
 
 
+def test_a_broken_element_with_balanced_brackets_does_not_hide_what_begins_inside_of_it() -> None:
+    content = b'[{"a": 1}, {"a": tru}, [{"a": 1}], {"a": 2}, {"b": {"a": 1}, "c": }, {"a": 3}]'
+    assert read(content) == [{"a": 1}, {"broken": "not JSON"}, [{"a": 1}], {"a": 2}, {"broken": "not JSON"}, {"a": 3}]
+
+
+def test_strict_rows_are_utf_8_and_json_only() -> None:
+    content = b'[{"a": NaN}, {"a": "\xff"}, {"a": "\\ud800"}, null, {"a": 2}]'
+    reasons = ["not JSON", "invalid UTF-8", "not JSON", "not a JSON object"]
+    assert read(content, lenient=False) == [*({"broken": reason} for reason in reasons), {"a": 2}]
+
+
+def test_a_damage_comes_after_the_rows_before_it() -> None:
+    pieces = [b'[{"a": 1}, {"a": 2}, {"a', Damage("broken", 5, 9), b'": 4}, {"a": 5}]']
+    values = [row.value for row in json_values(ByteReader(iter(pieces)), 1000, True)]
+    assert values[:3] == [{"a": 1}, {"a": 2}, Damage("broken", 5, 9)]
+    assert values[-1] == {"a": 5}
+
+
 def test_a_broken_first_element_costs_itself() -> None:
     assert read(b'[{"a": ' + b"9" * 5000 + b'}, {"a": 2}]') == [{"broken": "not JSON"}, {"a": 2}]
     assert read(b'[{"a": 1,}, {"a": 2}]') == [{"broken": "not JSON"}, {"a": 2}]
@@ -83,7 +111,7 @@ def test_memory_does_not_grow_with_the_list() -> None:
     row = json.dumps({"text": "word " * 1000}).encode() + b",\n"
     pieces = chain([b"["], repeat(row, 2000), [b"{}]"])  # ten million bytes
     tracemalloc.start()
-    count = sum(1 for _ in json_values(lambda: next(pieces, b""), 1 << 20))
+    count = sum(1 for _ in json_values(ByteReader(iter(pieces)), 1 << 20, True))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert (count, peak < 2 << 20) == (2001, True)
@@ -99,7 +127,7 @@ def test_an_element_in_another_encoding_is_read_and_noted() -> None:
     content = b"[" + json.dumps(rows[0], ensure_ascii=False).encode("latin-1")
     content += b"," + json.dumps(rows[1], ensure_ascii=False).encode() + b"]"
     pieces = iter([content])
-    found = list(json_values(lambda: next(pieces, b""), 1000))
+    found = list(json_values(ByteReader(pieces), 1000, True))
     assert [one.value for one in found] == rows
     assert [one.remark for one in found] == ["JSON not in UTF-8", ""]
 

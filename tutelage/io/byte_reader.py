@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
 
-from tutelage.corpus.read.packed import CHUNK, Damage
-from tutelage.extras import load
-from tutelage.files import explain
+from tutelage.io.decompress import CHUNK, Damage, decompress
+from tutelage.io.open import open_bytes
 from tutelage.ledger import Ledger
 
 MAX_RECORD_BYTES = 20 << 20  # of a record, a line or a page; what is larger is skipped and counted
 
 
-def open_bytes(path: str) -> BinaryIO:
-    """Open a local file, or a URL that `fsspec` knows ("s3://...", "zip://..."). Raises DiskError."""
-    try:
-        if "://" in path:
-            return cast(BinaryIO, load("fsspec").open(path, "rb").open())
-        return open(path, "rb")
-    except OSError as error:
-        raise explain(error, Path(path), "read") from error
+@contextmanager
+def read_bytes(path: str | Path) -> Iterator[ByteReader]:
+    """Context manager: a reader of the decompressed bytes of a file or URL. Raises as `open_bytes`."""
+    with open_bytes(path) as file:
+        yield ByteReader(decompress(file))
 
 
-class Source:
+class ByteReader:
     """A reader of decompressed bytes. Every method stops at a corrupt place and sets `damage`; `resume` continues.
 
     position: decompressed bytes read so far, without corrupt ones.
@@ -68,6 +65,18 @@ class Source:
         parts.append(self._give(min(at + len(mark), self._start + limit - size)))
         return b"".join(parts)
 
+    def lines(self, limit: int) -> Iterator[bytes]:
+        """All lines, as `until` reads them, to the end of the file or to a corrupt place. Only after a line without
+        its end may another method be called before the next."""
+        while True:
+            stop = self._buffer.rfind(b"\n", self._start) + 1
+            if 0 < stop - self._start <= limit:
+                yield from io.BytesIO(self._give(stop))
+            elif line := self.until(b"\n", limit):
+                yield line
+            else:
+                return
+
     def read(self, size: int) -> bytes:
         """The next `size` bytes; fewer at the end of the file or at a corrupt place."""
         parts: list[bytes] = []
@@ -110,13 +119,13 @@ class Source:
         return given
 
 
-def go_on(source: Source, path: str, ledger: Ledger) -> bool:
+def go_on(reader: ByteReader, path: str, ledger: Ledger) -> bool:
     """Count the corrupt place that the reader stopped at, with its size, and continue after it; False at the end of the
     file."""
-    if source.damage:
+    if reader.damage:
         ledger.read()
-        ledger.drop(source.damage.reason, where=note_lost(source.damage, path, ledger))
-    return source.resume()
+        ledger.drop(reader.damage.reason, where=note_lost(reader.damage, path, ledger))
+    return reader.resume()
 
 
 def note_lost(damage: Damage, path: str, ledger: Ledger) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.read.decode import MIXED, REPLACED, decode, is_binary
+from tutelage.io.decode import MIXED, REPLACED, decode, is_binary
 
 RUSSIAN = "Все счастливые семьи похожи друг на друга, каждая несчастливая семья несчастлива по-своему. " * 3
 GERMAN = "Fährt im Jänner über schöne Straßen; größere Häuser, süße Äpfel. " * 3

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.read import unpack as unpacking
-from tutelage.corpus.read.packed import CHUNK, Damage
-from tutelage.corpus.read.unpack import unpack
+from tutelage.io import decompress as module
+from tutelage.io.decompress import CHUNK, Damage, decompress
 
 CONTENTS = st.binary(max_size=300) | st.integers(0, 3 * CHUNK).map(lambda size: random.Random(size).randbytes(size))
 
@@ -29,7 +28,7 @@ PACKERS = {"plain": bytes, "gz": gzip.compress, "zst": zstd, "bz2": bz2.compress
 def read_all(content: bytes) -> tuple[bytes, list[Damage]]:
     """All that can be read, over every damage, and the damages."""
     parts, damages = [], []
-    for piece in unpack(io.BytesIO(content)):
+    for piece in decompress(io.BytesIO(content)):
         if isinstance(piece, Damage):
             damages.append(piece)
         else:
@@ -86,7 +85,7 @@ def test_random_bytes_behind_a_right_beginning_never_raise(packer: str, noise: b
 
 @pytest.mark.parametrize("packer", ["gz", "zst", "bz2", "xz"])
 def test_a_bomb_is_left_before_it_fills_anything(packer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpacking, "BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr(module, "BOMB_BYTES", 1 << 20)
     bomb = PACKERS[packer](bytes(40 << 20))
     content, damages = read_all(bomb)
     assert len(content) < 8 << 20
@@ -94,7 +93,7 @@ def test_a_bomb_is_left_before_it_fills_anything(packer: str, monkeypatch: pytes
 
 
 def test_what_follows_a_bomb_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpacking, "BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr(module, "BOMB_BYTES", 1 << 20)
     content, damages = read_all(gzip.compress(bytes(40 << 20)) + gzip.compress(b"after"))
     assert content.endswith(b"after")
     assert len(damages) == 1
@@ -132,7 +131,7 @@ def test_a_damage_is_told_where_it_stands(packer: str) -> None:
     parts = [random.Random(number).randbytes(70_000).hex().encode() for number in range(3)]
     packed = [bz2.compress(part, 1) if packer == "bz2" else PACKERS[packer](part) for part in parts]
     packed[1] = packed[1][:9] + b"\xff" * 9 + packed[1][18:]
-    found = list(unpack(io.BytesIO(b"".join(packed))))
+    found = list(decompress(io.BytesIO(b"".join(packed))))
     (place,) = [number for number, piece in enumerate(found) if isinstance(piece, Damage)]
     before = b"".join(piece for piece in found[:place] if isinstance(piece, bytes))
     assert before == parts[0] or (packer == "gz" and (parts[0] + parts[1]).startswith(before))
@@ -150,7 +149,7 @@ def test_frames_of_zst_that_hold_nothing_are_skipped() -> None:
 
 
 def test_xz_that_asks_for_too_much_memory_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpacking, "_XZ_MEMORY", 1 << 20)
+    monkeypatch.setattr(module, "_XZ_MEMORY", 1 << 20)
     content, damages = read_all(lzma.compress(b"words", preset=9) + lzma.compress(b"more", preset=0))
     assert (content, len(damages)) == (b"more", 1)
     assert damages[0].reason == "decompression needs too much memory"
@@ -158,7 +157,7 @@ def test_xz_that_asks_for_too_much_memory_is_told(monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("packer", ["gz", "zst", "bz2", "xz"])
 def test_many_small_bombs_are_one_large_one(packer: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unpacking, "BOMB_BYTES", 1 << 20)
+    monkeypatch.setattr(module, "BOMB_BYTES", 1 << 20)
     packed = PACKERS[packer](bytes(900_000)) * 400
     content, damages = read_all(packed)
     assert len(content) < 32 << 20  # of 343 MiB
