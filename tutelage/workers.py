@@ -123,14 +123,17 @@ class Worker:
 
     def run_all(self, jobs: Sequence[object]) -> Iterator[Any]:
         """The result of each job, in order. Faster than `run`: the process has the next job before it is done with one.
-        Raises as `run`. A process of which not all results were taken must be killed."""
+        Raises as `run`. The process is killed where not all results are taken."""
         sender = threading.Thread(target=self._send_all, args=(jobs,), daemon=True)
         sender.start()
+        received = 0
         try:
-            for _ in jobs:
-                yield self.receive()
+            while received < len(jobs):
+                result = self.receive()
+                received += 1
+                yield result
         finally:
-            if sender.is_alive():
+            if received < len(jobs):  # the sender may wait for the process to read
                 self.kill()
             sender.join()
 
