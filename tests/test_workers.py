@@ -131,6 +131,23 @@ def test_there_is_a_core() -> None:
     assert cores() >= 1
 
 
+def test_all_jobs_of_a_process_are_sent_ahead_and_answered_in_order() -> None:
+    worker = Worker(str.upper)
+    try:
+        texts = [f"{n}" * 300_000 for n in range(8)]  # more than a pipe holds
+        assert list(worker.run_all(texts)) == texts
+        for text in "abc":
+            assert next(worker.run_all([text])) == text.upper()  # all results are taken: the process lives on
+        unfinished = worker.run_all(texts)
+        assert next(unfinished) == texts[0]
+        unfinished.close()
+        with pytest.raises(WorkerDied):  # not all were taken
+            worker.run("d")
+    finally:
+        worker.kill()
+        worker.close()
+
+
 def test_a_function_with_a_time_limit_goes_on_after_a_call_that_hangs() -> None:
     worker = TimedWorker(time.sleep, 0.3)
     with pytest.raises(TimeoutError, match=r"more than 0.3 seconds"):

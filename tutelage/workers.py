@@ -6,6 +6,7 @@ module, so a script needs no `if __name__ == "__main__"`. A worker exits when it
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pickle
 import signal
@@ -17,6 +18,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
+from contextlib import suppress
 from functools import partial
 from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
@@ -28,6 +30,7 @@ Result = TypeVar("Result")
 _START = f"import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer); from {__name__} import serve; serve()"
 _PARENT_CHECK_SECONDS = 0.5
 _PREPARE_SECONDS = 120  # for a worker with a time limit to start and import
+_PIPE_BYTES = 1 << 20  # room for a few pages of HTML, so that neither end waits for the other to read
 _MAX_WAITING = 8  # times as many results as jobs in flight may wait for a slow one
 
 
@@ -107,24 +110,64 @@ class Worker:
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, pass_fds=inherited
         )
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError, AttributeError):  # the system may allow no more; only Linux has the setting
+                fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)  # type: ignore[arg-type]
         self._unsent = _pickled(sys.path) + _pickled(function)  # sent with the first job, as a process starts slowly
         self.pid = self._process.pid
 
     def run(self, job: object) -> Any:
         """The result of a job. Raises what the function raised in the process; WorkerDied."""
-        sink, source = self._process.stdin, self._process.stdout
-        assert sink is not None and source is not None
+        self.send(job)
+        return self.receive()
+
+    def run_all(self, jobs: Sequence[object]) -> Iterator[Any]:
+        """The result of each job, in order. Faster than `run`: the process has the next job before it is done with one.
+        Raises as `run`. The process is killed where not all results are taken."""
+        sender = threading.Thread(target=self._send_all, args=(jobs,), daemon=True)
+        sender.start()
+        received = 0
+        try:
+            while received < len(jobs):
+                result = self.receive()
+                received += 1
+                yield result
+        finally:
+            if received < len(jobs):  # the sender may wait for the process to read
+                self.kill()
+            sender.join()
+
+    def _send_all(self, jobs: Sequence[object]) -> None:
+        with suppress(WorkerDied):  # which `receive` raises too
+            for job in jobs:
+                self.send(job)
+
+    def send(self, job: object) -> None:
+        """Give the process a job, without waiting for its result."""
+        sink = self._process.stdin
+        assert sink is not None
         try:
             sink.write(self._unsent + _pickled(job))
             sink.flush()
             self._unsent = b""
+        except BrokenPipeError as error:
+            raise self._died() from error
+
+    def receive(self) -> Any:
+        """The next result, in the order of the jobs."""
+        source = self._process.stdout
+        assert source is not None
+        try:
             raised, result = pickle.load(source)
-        except (BrokenPipeError, EOFError, pickle.UnpicklingError) as error:
-            status = self._process.wait()
-            raise worker_died(f"exit status {status}", status) from error
+        except (EOFError, pickle.UnpicklingError) as error:
+            raise self._died() from error
         if raised:
             raise result
         return result
+
+    def _died(self) -> WorkerDied:
+        status = self._process.wait()
+        return worker_died(f"exit status {status}", status)
 
     def kill(self) -> None:
         """End the process at once, whatever it does. Any thread may call this."""

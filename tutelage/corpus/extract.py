@@ -35,8 +35,8 @@ def extract(settings: ExtractSettings) -> Step:
         texts: list[str | None] = [None] * len(batch)
         dropped: dict[int, str] = {}
         pages = [(p, doc) for p, doc in enumerate(batch.documents) if doc.meta.get("content_type") in HTML_TYPES]
-        for place, document in pages:
-            found = worker.text(document.text)
+        extracted = worker.texts([document.text for _, document in pages])
+        for (place, document), found in zip(pages, extracted, strict=True):
             if found.text:
                 texts[place] = found.text
                 # Otherwise a second recipe, run on this corpus, would take the text for HTML.

@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -40,6 +41,27 @@ class ExtractWorker:
         Raises:
             ValueError: the process cannot start; the message says what to install.
         """
+        return next(self.texts([page]))
+
+    def texts(self, pages: Sequence[str | bytes]) -> Iterator[Extracted]:
+        """`text` of each page, in order. Faster than single calls, because the process never waits for a page."""
+        done = 0
+        while done < len(pages):
+            worker = self._started()
+            try:
+                for found in worker.run_all(pages[done:]):
+                    done += 1
+                    yield found
+            except WorkerDied as error:
+                done += 1
+                late = error.status == -signal.SIGPROF
+                self.close()
+                yield Extracted("", f"timeout after {self._extract.seconds:g} s" if late else _GAVE_UP)
+            finally:
+                if done < len(pages):  # otherwise pending results would be taken for those of other pages
+                    self.close()
+
+    def _started(self) -> Worker:
         if self._worker is None or self._owner != os.getpid():  # after a fork it belongs to the parent
             self._worker, self._owner = Worker(self._extract), os.getpid()
             try:
@@ -47,12 +69,7 @@ class ExtractWorker:
             except ValueError:
                 self.close()
                 raise
-        try:
-            return self._worker.run(page.encode("utf-8", "replace") if isinstance(page, str) else page)
-        except WorkerDied as error:
-            self.close()
-            late = error.status == -signal.SIGPROF
-            return Extracted("", f"timeout after {self._extract.seconds:g} s" if late else _GAVE_UP)
+        return self._worker
 
     def close(self) -> None:
         """End the process; the next page starts another."""
@@ -73,7 +90,7 @@ class _Extract:
     seconds: float
     mebibytes: int
 
-    def __call__(self, page: bytes | None) -> Extracted:
+    def __call__(self, page: str | bytes | None) -> Extracted:
         if page is None:
             self._prepare()
             return Extracted("")
@@ -86,14 +103,20 @@ class _Extract:
             signal.setitimer(signal.ITIMER_PROF, 0)
 
     def _prepare(self) -> None:
-        self._text(b"<p>.</p>")  # imports take none of the first page's time; raises ValueError if one is missing
+        self._text(
+            "<p>.</p>" if self.kind != "pdf" else b""
+        )  # imports take none of the first page's time; raises ValueError if one is missing
         signal.signal(signal.SIGPROF, signal.SIG_DFL)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what parsers say of broken pages
         _, hard = resource.getrlimit(resource.RLIMIT_AS)
         resource.setrlimit(resource.RLIMIT_AS, (self.mebibytes << 20, hard))
 
-    def _text(self, page: bytes) -> Extracted:
-        if self.kind != "pdf":
-            return Extracted(page_text(page.decode(), self.kind))
-        text, unread = pdf_text(page)
-        return Extracted("", "unreadable PDF") if text is None else Extracted(text, "", unread)
+    def _text(self, page: str | bytes) -> Extracted:
+        if isinstance(page, bytes):
+            text, unread = pdf_text(page)
+            return Extracted("", "unreadable PDF") if text is None else Extracted(text, "", unread)
+        assert self.kind != "pdf"
+        try:
+            return Extracted(page_text(page, self.kind))
+        except UnicodeEncodeError:  # half of a surrogate pair
+            return Extracted(page_text(page.encode("utf-8", "replace").decode(), self.kind))

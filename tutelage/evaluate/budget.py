@@ -31,7 +31,7 @@ def within_budget(session: EvalSession, checkpoint: Checkpoint, sets: Sets) -> S
         session.asked = frozenset(prompt.messages for prompts in chosen.values() for prompt in prompts)
         if count < total:
             status(
-                f"{session.name}: {len(session.asked)} of {total} prompts are asked, so that the evaluation takes about "
+                f"{session.name}: {len(session.asked)} of {total} prompts are asked, to evaluate in about "
                 f"{duration(seconds)}; eval_minutes (--eval-minutes) allows more"
             )
     return {name: [prompt for prompt in prompts if prompt.messages in session.asked] for name, prompts in sets.items()}

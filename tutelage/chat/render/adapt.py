@@ -17,6 +17,13 @@ NAMES_LOST = "names of speakers, which the template does not write"
 SETTINGS_LOST = "template settings that the template does not read"
 
 
+def is_plain(conversation: Conversation) -> bool:
+    """Whether a conversation is nothing but texts, without names and settings: nothing of it can need a change."""
+    return not conversation.template_settings and all(
+        not turn.name and all(type(part) is Text for part in turn.content) for turn in conversation.messages
+    )
+
+
 def has_reasoning(conversation: Conversation) -> bool:
     """Whether an assistant turn has reasoning."""
     return any(isinstance(part, Reasoning) for turn in conversation.messages for part in turn.content)

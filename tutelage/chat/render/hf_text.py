@@ -16,6 +16,7 @@ from tutelage.chat.render.adapt import (
     SYSTEM_FOLDED,
     has_ids,
     has_reasoning,
+    is_plain,
     reasoning_as_text,
     system_folded,
     without_ids,
@@ -130,7 +131,9 @@ class TemplateText:
 
     def adapted(self, conversation: Conversation) -> tuple[Conversation, tuple[str, ...]]:
         """The conversation as the template has a place for it, and notes of what was changed or is not written."""
-        notes = []
+        notes: list[str] = []
+        if not self._adapts_all and is_plain(conversation):
+            return conversation, ()
         if has_reasoning(conversation) and not self._writes_reasoning(conversation):
             conversation = reasoning_as_text(conversation)
             notes.append(REASONING_AS_TEXT)
@@ -143,14 +146,20 @@ class TemplateText:
             notes.append(OWN_IDS)
         if any(turn.name for turn in conversation.messages) and not self._writes_names(conversation):
             notes.append(NAMES_LOST)
-        if not self.jinja.variables.issuperset(json.loads(conversation.template_settings or "{}")):
-            notes.append(SETTINGS_LOST)
+        if conversation.template_settings:
+            unread = json.loads(conversation.template_settings).keys() - self.jinja.variables
+            notes += [SETTINGS_LOST] if unread else []
         if self.opens_thought and not all(
             any(isinstance(part, Reasoning) for part in conversation.messages[number].content)
             for number in trained_turns(conversation)
         ):
             notes.append(EMPTY_THOUGHT)
         return conversation, tuple(notes)
+
+    @cached_property
+    def _adapts_all(self) -> bool:
+        """Whether conversations of plain texts may need a change too."""
+        return self.opens_thought or (self.config.settings.fold_system and not self._takes_system)
 
     def _writes_reasoning(self, conversation: Conversation) -> bool:
         """Whether the template writes the reasoning of every trained turn, each as the last of its conversation."""

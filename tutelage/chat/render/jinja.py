@@ -119,9 +119,10 @@ def _refuse(message: str) -> str:
     raise TemplateError(f"the chat template refuses it: {message}")
 
 
-def all_settings(config: ChatConfig, conversation: Conversation) -> dict[str, Any]:
+def all_settings(config: ChatConfig, conversation: Conversation) -> Mapping[str, Any]:
     """The variables of the template: those of the model, and over them those of the conversation."""
-    return {**config.settings.template_settings, **json.loads(conversation.template_settings or "{}")}
+    own = config.settings.template_settings
+    return {**own, **json.loads(conversation.template_settings)} if conversation.template_settings else own
 
 
 class MessageLayout(NamedTuple):
