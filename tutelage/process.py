@@ -9,15 +9,17 @@ import resource
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Literal
 
 from tutelage.progress import status
 
+PROBE_SECONDS = 0.4  # for each dtype
 # Parameters of mallopt, from glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 
@@ -89,6 +91,26 @@ def best_device() -> str:
     import torch
 
     return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+
+
+@cache
+def faster_precision() -> Literal["float32", "bfloat16"]:
+    """bfloat16 where it halves the time of matrix products, by a probe of a second at most; else float32."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "bfloat16"
+    times: dict[torch.dtype, float] = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        x, weight = torch.randn(1024, 576, dtype=dtype), torch.randn(1536, 576, dtype=dtype)
+        began = time.perf_counter()
+        rounds: list[float] = []
+        while len(rounds) < 3 or (len(rounds) < 20 and time.perf_counter() - began < PROBE_SECONDS):
+            start = time.perf_counter()
+            torch.nn.functional.linear(x, weight)
+            rounds.append(time.perf_counter() - start)
+        times[dtype] = min(rounds)
+    return "bfloat16" if 2 * times[torch.bfloat16] < times[torch.float32] else "float32"
 
 
 def environment() -> dict[str, Any]:

@@ -121,7 +121,8 @@ class Run:
         data = [identity(data_name, self.recipe.data) for data_name in self.recipe.data]
         for suite in self.recipe.evaluate.get(name, []):
             path = self.folder / name / EVALUATIONS / f"{suite}.json"
-            mark = fingerprint(EVALUATION, self.fingerprint(name), suite, data)
+            settings = self.trained_stage(name).eval_settings()
+            mark = fingerprint(EVALUATION, self.fingerprint(name), suite, data, settings)
             stored = read_json(path) if path.exists() and not again else {}
             if stored.get("fingerprint") != mark:
                 found = SUITES[suite].run(self.session(name))

@@ -21,6 +21,7 @@ from tutelage.io.rows import COMPRESSED, SUFFIXES
 from tutelage.ledger import Ledger
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import parameter_count
+from tutelage.process import faster_precision
 from tutelage.recipe import Recipe, check_recipe
 from tutelage.stages.data import DataSettings, DocumentData, TextData
 from tutelage.stages.fine_tune import LORA_LR_FACTOR
@@ -39,6 +40,7 @@ STEPS_PER_EPOCH, SMALLEST_STEP, LARGEST_STEP = 8, 512, 8192
 # Of the base's rate, for few rows, which are read often: there it learns most and forgets least (the lab's finding 2).
 FEW_ROWS_LR_SHARE = 0.1
 EPOCHS = 3
+LARGE = 20_000_000  # parameters from which on matrix products take most of a step, so that their dtype matters
 REPLAY = 0.5  # of the model's training text, where that is known
 
 
@@ -140,6 +142,9 @@ def _defaults(
         found |= {"steps": steps} if size.few else {"epochs": EPOCHS}
     steps, epochs = (stage.get(name, found.get(name)) for name in ("steps", "epochs"))
     found["evaluate_every"] = evals_during_training(size, held_out_rows, own_tokens, steps, epochs)
+    found["eval_minutes"] = "auto"
+    if parameter_count(load_config(folder)) >= LARGE:
+        found["precision"] = faster_precision()
     found["keep"] = "best_eval" if stage.get("evaluate_every", found["evaluate_every"]) else "last"
     found["optimizer"] = to_plain(base.optimizer if lora is None else OptimizerSettings())
     return found

@@ -26,6 +26,8 @@ OPTIONS = {
     "epochs": "stages.sft.epochs",
     "max_forgetting": "stages.sft.max_forgetting",
     "system": "stages.sft.system",
+    "precision": "stages.sft.precision",
+    "eval_minutes": "stages.sft.eval_minutes",
     "seed": "stages.sft.seed",
 }
 
@@ -112,6 +114,18 @@ OPTIONS = {
     help="A system message that the chat template does not take: refused (keep, default), or put before the first "
     "question (fold).",
 )
+@click.option(
+    "--precision",
+    type=click.Choice(("float32", "bfloat16")),
+    help="Dtype of matrix products; default: the faster one, and float32 below 20 million parameters.",
+)
+@click.option(
+    "--eval-minutes",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MINUTES",
+    help="How long the answers of the evaluation after training may take; default: a quarter of the training time.",
+)
+@click.option("--no-eval", is_flag=True, help="Train only; no evaluation during or after training.")
 @click.option("--seed", type=int, help="Random seed (default 0).")
 @click.argument("settings", nargs=-1, metavar="[dotted.key=value ...]")
 @command
@@ -122,6 +136,7 @@ def sft(
     held_out: Path | None,
     replay: str | None,
     template_setting: tuple[str, ...],
+    no_eval: bool,
     settings: tuple[str, ...],
     as_json: bool,
     **options: Any,
@@ -143,7 +158,8 @@ def sft(
     for name in sorted({setting.partition("=")[0].strip() for setting in settings} & given.keys()):
         option = next((option for option, setting in OPTIONS.items() if setting == name), "replay").replace("_", "-")
         raise ValueError(f"--{option} and {name} set the same value; give one of the two")
-    settings = (*(f"stages.sft.template_settings.{setting}" for setting in template_setting), *settings)
+    skipped = ("evaluate.sft=[]", "stages.sft.evaluate_every=0") if no_eval else ()
+    settings = (*skipped, *(f"stages.sft.template_settings.{setting}" for setting in template_setting), *settings)
     overrides = [f"{name}={str(value).lower() if value is True else value}" for name, value in given.items()]
     recipe = sft_recipe(model, data, held_out=held_out, replay_file=replay_file, overrides=[*overrides, *settings])
     audit_before_training(data, held_out, options["max_broken"] or 0.0, as_json)

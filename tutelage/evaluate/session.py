@@ -10,7 +10,7 @@ from typing import Literal
 
 from tutelage.batching.store import Store
 from tutelage.model.hub import Checkpoint, load_model
-from tutelage.records import Conversation
+from tutelage.records import Conversation, Message
 from tutelage.world.society import World
 
 # model: the one that is evaluated; parent: the one it was trained from; base: the pre-trained model below both.
@@ -53,6 +53,8 @@ class EvalSession:
     world:             the built-in world of the recipe, if it has one.
     chats_about_world: whether the stage's conversations are about that world.
     batch_tokens:      tokens of a forward pass where a loss is measured.
+    budget:            seconds that answers to prompts may take in all; None: as long as it takes.
+    asked:             the prompts that are asked, once a budget has decided; see budget.py.
     """
 
     name: str
@@ -63,6 +65,8 @@ class EvalSession:
     world: World | None = None
     chats_about_world: bool = False
     batch_tokens: int = 8192
+    budget: Callable[[], float | None] = lambda: None
+    asked: frozenset[tuple[Message, ...]] | None = None
     _models: dict[Path, Checkpoint] = field(default_factory=dict)
 
     def checkpoint(self, role: ModelRole) -> Checkpoint:

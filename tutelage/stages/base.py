@@ -194,6 +194,10 @@ class TrainStage(Stage, frozen=True, kw_only=True):
         """Settings that do not change what the stage becomes."""
         return {"evaluate_every"}
 
+    def eval_settings(self) -> list[object]:
+        """Settings that change what the evaluations after training measure, and not what the stage becomes."""
+        return []
+
     def selection(self) -> Selection:
         """Which evaluated step's weights become the stage's model."""
         return "last"

@@ -18,11 +18,13 @@ from tutelage.config import SettingsError
 from tutelage.evaluate.dev_eval import DevEval
 from tutelage.evaluate.session import EvalSession, PromptData
 from tutelage.evaluate.suites.knowledge import dev_questions
+from tutelage.files import read_json
 from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, with_context, with_lora
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import parameter_count
 from tutelage.stages.base import (
     MICRO_TOKENS,
+    STAGE,
     RecipeTables,
     StageContext,
     TrainStage,
@@ -41,6 +43,8 @@ FINE_TUNE_LR_SHARE = 1 / 3
 # LoRA learns best at about ten times the rate that is best for all weights, whatever the model and the rank (Schulman
 # et al. 2025, "LoRA Without Regret", Thinking Machines Lab).
 LORA_LR_FACTOR = 10
+# Of the training time, for the answers of the evaluation after it; and the least, in which a small model answers all.
+EVAL_SHARE, EVAL_SECONDS = 0.25, 30.0
 
 
 class FineTune(TrainStage, frozen=True, kw_only=True):
@@ -56,6 +60,8 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
     template_settings: variables of the model's chat template, such as { enable_thinking = false }.
     system:   "fold" puts a system message before the first question where the chat template takes none; "keep" refuses
               such conversations.
+    eval_minutes: how long answers to prompts may take in the evaluation after training; then a sample of the prompts is
+              asked. "auto" is a quarter of the training time, but at least half a minute; None: as long as it takes.
     keep:     which weights become the stage's model: those of the best dev eval, of the lowest held-out loss, or the
               last. With evaluate_every = 0 it is the last.
     """
@@ -69,6 +75,7 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
     max_forgetting: float | None = None
     template_settings: dict[str, Any] = {}
     system: Literal["keep", "fold"] = "keep"
+    eval_minutes: float | Literal["auto"] | None = None
     keep: Selection = "best_eval"
 
     def __post_init__(self) -> None:
@@ -83,6 +90,10 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
             raise SettingsError('lora is trained with AdamW: set optimizer.kind = "adamw"')
         if self.find_lr and self.lr is not None:
             raise SettingsError("lr (--lr) sets the rate and find_lr (--find-lr) searches for it: give one of the two")
+        if isinstance(self.eval_minutes, float) and self.eval_minutes <= 0:
+            raise SettingsError(
+                f"eval_minutes is {self.eval_minutes}; it must be above 0 (no evaluation: --no-eval, or evaluate = [])"
+            )
         if self.max_forgetting is not None and self.max_forgetting < 0:
             raise SettingsError(f"max_forgetting is {self.max_forgetting}; it is a share of the loss, such as 0.1")
 
@@ -95,7 +106,7 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
 
     def no_content(self) -> set[str]:
         # How often a stage is evaluated does not change what it becomes, unless the evaluations select its weights.
-        return {"max_forgetting"} | (super().no_content() if self.selection() == "last" else set())
+        return {"max_forgetting", "eval_minutes"} | (super().no_content() if self.selection() == "last" else set())
 
     def selection(self) -> Selection:
         return self.keep if self.evaluate_every != 0 else "last"
@@ -201,7 +212,17 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
             world=world_of(at.data),
             chats_about_world=self.chats_about_world(at),
             batch_tokens=base.batch_tokens,
+            budget=partial(self.eval_seconds, at),
         )
+
+    def eval_settings(self) -> list[object]:
+        return [self.eval_minutes]
+
+    def eval_seconds(self, at: StageContext) -> float | None:
+        """The budget of the evaluation after training."""
+        if self.eval_minutes == "auto":
+            return max(EVAL_SECONDS, EVAL_SHARE * read_json(at.folder / STAGE)["seconds"])
+        return None if self.eval_minutes is None else 60 * self.eval_minutes
 
     def holds(self, at: StageContext | RecipeTables) -> frozenset[str]:
         found = super().holds(at) | ({"chat"} if self.chats else set())

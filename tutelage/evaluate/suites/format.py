@@ -12,6 +12,7 @@ import numpy as np
 from tutelage.chat import Renderer, make_renderer
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import ANSWER, Answer, ask, continue_text
+from tutelage.evaluate.budget import within_budget
 from tutelage.evaluate.results import RateGroup, Results, Suite, outcomes_of
 from tutelage.evaluate.session import EvalSession, ModelRole
 from tutelage.evaluate.statistics import Rate, rate, share_of_sums
@@ -107,7 +108,7 @@ def answer_prompts(session: EvalSession, role: ModelRole) -> dict[str, FormatRes
         )
     return {
         name: evaluate_format(checkpoint, prompts, ANSWER, data.trained_answers)
-        for name, prompts in sets.items()
+        for name, prompts in within_budget(session, checkpoint, sets).items()
         if prompts
     }
 
