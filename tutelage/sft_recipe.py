@@ -16,10 +16,12 @@ from tutelage import tokenizer as tokenizers
 from tutelage.chat import chat_tokenizer, make_renderer, read_chat_config, read_conversations
 from tutelage.chat.render.make import with_chat_settings
 from tutelage.config import SettingsError, apply_overrides, convert, suggest, to_plain
+from tutelage.files import read_json
 from tutelage.find_model import Base, find_base, find_model, has_turns
 from tutelage.io.rows import COMPRESSED, SUFFIXES
 from tutelage.ledger import Ledger
-from tutelage.model.hub import load_config
+from tutelage.model.carried import checkpoint_dtype
+from tutelage.model.hub import CONFIG, load_config
 from tutelage.model.sizes import parameter_count
 from tutelage.process import faster_precision
 from tutelage.recipe import Recipe, check_recipe
@@ -145,9 +147,16 @@ def _defaults(
     found["eval_minutes"] = "auto"
     if parameter_count(load_config(folder)) >= LARGE:
         found["precision"] = faster_precision()
+        if lora is not None and "bfloat16" == found["precision"] == _dtype_name(folder):
+            found["lora"] = {"base_dtype": "bfloat16"}  # the frozen weights as they are on disk
     found["keep"] = "best_eval" if stage.get("evaluate_every", found["evaluate_every"]) else "last"
     found["optimizer"] = to_plain(base.optimizer if lora is None else OptimizerSettings())
     return found
+
+
+def _dtype_name(folder: Path) -> str:
+    """The dtype that the checkpoint in a folder says it has."""
+    return str(checkpoint_dtype(read_json(folder / CONFIG))).removeprefix("torch.")
 
 
 def _suites(stage: Mapping[str, Any], base: Base, folder: Path, replay_file: Path | None) -> list[str]:
