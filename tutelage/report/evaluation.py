@@ -94,7 +94,10 @@ def key_figures(stages: Mapping[str, Finished], seconds: float | None) -> Html:
     for name, loss in info.held_out.items():
         if loss is not None:
             cards[f"held-out loss, {name}"] = with_small(f"{loss:.3f}", "nats per token")
-    cards["parameters"] = with_small(format_count(info.parameters), f"{info.vocab:,} tokens in the vocabulary")
+    of_these = info.trained_parameters or info.parameters
+    trainable = f"{format_count(of_these)} trained, " if of_these < info.parameters else ""
+    below = f"{trainable}{info.vocab:,} tokens in the vocabulary"
+    cards["parameters"] = with_small(format_count(info.parameters), below)
     trained = f"{format_count(sum(finished.info.tokens for finished in stages.values()))} tokens"
     cards["training"] = with_small(duration(sum(finished.info.seconds for finished in stages.values())), trained)
     peak = max(finished.info.peak_rss_bytes for finished in stages.values())

@@ -53,6 +53,7 @@ class StageFile(msgspec.Struct, frozen=True):
     trained_by_dataset: dict[str, float]
     ledgers: dict[str, Ledger]
     peak_rss_bytes: int
+    trained_parameters: int | None = None
     loss_start: float | None = None
     environment: dict[str, str | int | float | None] = {}
     selected: SelectedCheckpoint | None = None

@@ -65,6 +65,7 @@ def _stage_rows(summary: Mapping[str, Any], stages: list[str]) -> dict[str, list
         held_out = [f"{value:.3f}" for key, value in of.items() if key.startswith("held_out.")]
         cells = {
             "parameters": f"{of['parameters']:,}",
+            "of these trained": f"{of.get('trained_parameters', of['parameters']):,}",
             "steps": f"{of['steps']:,}",
             "weights of step": f"{of.get('selected.step', of['steps']):,}",
             "tokens": f"{of['tokens']:,}",
