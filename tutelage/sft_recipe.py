@@ -87,7 +87,8 @@ def sft_recipe(
         given = stage.setdefault(name, value)
         if isinstance(value, dict) and isinstance(given, dict) and name != "replay_data":
             stage[name] = {**value, **given}
-    table["evaluate"].setdefault(STAGE, _suites(stage, base, folder, replay_file))
+    rows = stage["held_out"] or held_out is not None
+    table["evaluate"].setdefault(STAGE, _suites(stage, base, folder, replay_file, bool(rows)))
     table.setdefault("seed", stage.get("seed", 0))
     recipe = convert(table, Recipe, "tutelage sft")
     check_recipe(recipe, "tutelage sft")
@@ -161,8 +162,10 @@ def _dtype_name(folder: Path) -> str:
     return str(checkpoint_dtype(read_json(folder / CONFIG))).removeprefix("torch.")
 
 
-def _suites(stage: Mapping[str, Any], base: Base, folder: Path, replay_file: Path | None) -> list[str]:
-    suites = ["format"]
+def _suites(
+    stage: Mapping[str, Any], base: Base, folder: Path, replay_file: Path | None, held_out_rows: bool
+) -> list[str]:
+    suites = ["format", "held_out_rows"] if held_out_rows else ["format"]
     if base.data or replay_file is not None:
         suites.append("forgetting")
     elif stage.get("max_forgetting") is not None:
