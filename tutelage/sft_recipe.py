@@ -31,7 +31,8 @@ from tutelage.train.lr_range_test import default_lr
 from tutelage.train.optimizers import OptimizerSettings
 
 STAGE = "sft"  # the name of the stage, and the prefix of its settings: stages.sft.lr=1e-4
-# A file of fewer rows is read for more than three epochs, until this many steps are done.
+# A file of fewer rows is read for more than three epochs, until this many steps are done; but not by a published model
+# that can chat already.
 FEW_ROWS, FEW_STEPS = 1000, 100
 HELD_OUT_FROM, HELD_OUT = 100, 0.05  # from how many rows on a share is held out
 # Fewer held-out rows are too few to select a checkpoint by; and at most so many evaluations during training: one takes
@@ -86,7 +87,8 @@ def sft_recipe(
         given = stage.setdefault(name, value)
         if isinstance(value, dict) and isinstance(given, dict) and name != "replay_data":
             stage[name] = {**value, **given}
-    table["evaluate"].setdefault(STAGE, _suites(stage, base, folder, replay_file))
+    rows = stage["held_out"] or held_out is not None
+    table["evaluate"].setdefault(STAGE, _suites(stage, base, folder, replay_file, bool(rows)))
     table.setdefault("seed", stage.get("seed", 0))
     recipe = convert(table, Recipe, "tutelage sft")
     check_recipe(recipe, "tutelage sft")
@@ -141,7 +143,8 @@ def _defaults(
         found["lr"] = _lr(base, folder, size, lora is not None)
     if stage.get("epochs") is None and stage.get("steps") is None:
         steps = max(FEW_STEPS, EPOCHS * math.ceil(size.tokens / own_tokens))
-        found |= {"steps": steps} if size.few else {"epochs": EPOCHS}
+        # A published chat model knows the format already, and a dozen epochs of few rows make it forget the rest.
+        found |= {"steps": steps} if size.few and (base.known or not has_turns(folder)) else {"epochs": EPOCHS}
     steps, epochs = (stage.get(name, found.get(name)) for name in ("steps", "epochs"))
     found["evaluate_every"] = evals_during_training(size, held_out_rows, own_tokens, steps, epochs)
     found["eval_minutes"] = "auto"
@@ -159,8 +162,10 @@ def _dtype_name(folder: Path) -> str:
     return str(checkpoint_dtype(read_json(folder / CONFIG))).removeprefix("torch.")
 
 
-def _suites(stage: Mapping[str, Any], base: Base, folder: Path, replay_file: Path | None) -> list[str]:
-    suites = ["format"]
+def _suites(
+    stage: Mapping[str, Any], base: Base, folder: Path, replay_file: Path | None, held_out_rows: bool
+) -> list[str]:
+    suites = ["format", "held_out_rows"] if held_out_rows else ["format"]
     if base.data or replay_file is not None:
         suites.append("forgetting")
     elif stage.get("max_forgetting") is not None:

@@ -137,7 +137,7 @@ def test_a_comparison_cuts_nothing_off_in_eighty_columns() -> None:
     comparison = {
         "first": "runs/one",
         "second": "runs/two",
-        "stages": {"chat": {"rates": rates, "losses": {}, "figures": {}, "costs": {}}},
+        "stages": {"chat": {"rates": rates, "row_losses": {}, "losses": {}, "figures": {}, "costs": {}}},
         "settings": {"data.chat.path": {"first": path, "second": None}},
     }
     text = shown(print_comparison, comparison)

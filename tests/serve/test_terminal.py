@@ -13,7 +13,7 @@ from tutelage.model.hub import Checkpoint
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Conversation, message
-from tutelage.serve.terminal import HELP, chat, opening, reply, suggestions, truth_beside
+from tutelage.serve.terminal import HELP, HELP_IN_WORLD, chat, opening, reply, suggestions, truth_beside
 from tutelage.tokenizer import TokenizerSettings, train
 from tutelage.world.society import World, WorldSettings
 
@@ -148,4 +148,4 @@ def test_a_suggested_question_opens_a_new_conversation() -> None:
     alone, _, _ = talk("2", world=WORLD)
     after, _, notes = talk("Good day", "2", "/nonsense", world=WORLD)
     assert after[1] == alone[0]
-    assert notes[-1] == HELP  # and a command that is none is no message
+    assert notes[-1] == f"there is no /nonsense. {HELP_IN_WORLD}"  # and is no message

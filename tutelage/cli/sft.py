@@ -95,7 +95,9 @@ OPTIONS = {
     metavar="RANK",
     help="Train a LoRA adapter of this rank instead of all weights; a common value is 16.",
 )
-@click.option("--epochs", type=click.IntRange(min=1), metavar="EPOCHS", help="Epochs; default: 3, more for few rows.")
+@click.option(
+    "--epochs", type=click.IntRange(min=1), metavar="EPOCHS", help="Epochs; default: 3, more for few rows on a base."
+)
 @click.option(
     "--max-forgetting",
     type=click.FloatRange(0),

@@ -20,6 +20,7 @@ ModelRole = Literal["model", "parent", "base"]
 NEEDS = {
     "chat": "a model that answers in turns; ask it of a stage of kind 'sft'",
     "world": "the built-in world, but [data] has none of kind 'world'; leave it out",
+    "rows": "held-out rows; set held_out of the stage above 0, or name a file of them as held_out of its data",
     "text": "the text that the model was trained on; name it as the data of its stage",
 }
 
@@ -42,6 +43,10 @@ class PromptData:
     system: str = ""
 
 
+def _no_start() -> Checkpoint:
+    raise AssertionError("only stages with held-out rows have one")
+
+
 @dataclass(eq=False)
 class EvalSession:
     """A plain record. Each model is loaded once, and the data is read once, when a suite first asks for it.
@@ -50,6 +55,8 @@ class EvalSession:
     has:               which of NEEDS the session holds.
     read_prompts:      reads the stage's data; see PromptData.
     open_texts:        the held-out pre-training text, by name, as the base model's tokenizer cuts it.
+    open_rows:         the held-out rows of the stage's own data, by name.
+    load_start:        the model as training began: the parent, with the chat template's tokens.
     world:             the built-in world of the recipe, if it has one.
     chats_about_world: whether the stage's conversations are about that world.
     batch_tokens:      tokens of a forward pass where a loss is measured.
@@ -62,6 +69,8 @@ class EvalSession:
     has: frozenset[str]
     read_prompts: Callable[[], PromptData] = lambda: PromptData({})
     open_texts: Callable[[Checkpoint], Mapping[str, Store]] = lambda base: {}
+    open_rows: Callable[[], Mapping[str, Store]] = lambda: {}
+    load_start: Callable[[], Checkpoint] = _no_start
     world: World | None = None
     chats_about_world: bool = False
     batch_tokens: int = 8192

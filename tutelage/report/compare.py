@@ -33,6 +33,7 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
               the built-in world are paired only where both runs use the same world.
       losses: bits per byte on held-out text of the base model, the relative change from first to second, and the
               verdict, where both were measured on the same text.
+      row_losses: nats per trained token on held-out rows, likewise, where both held out the same rows.
       figures, costs: numbers of both without an interval, and so without a verdict.
     Under `settings`: every setting, by dotted name, that differs.
 
@@ -132,6 +133,11 @@ def _pair(first: Finished, second: Finished, same_questions: bool) -> dict[str, 
             name: loss
             for name in first.bits
             if name in second.bits and (loss := _loss(first.bits[name], second.bits[name])) is not None
+        },
+        "row_losses": {
+            name: loss
+            for name in first.nats
+            if name in second.nats and (loss := _loss(first.nats[name], second.nats[name])) is not None
         },
         "figures": {
             name: {"first": value, "second": figures[1][name]}

@@ -49,12 +49,16 @@ def _result(stages: Mapping[str, Any]) -> Html:
 
 
 def _compared(pair: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    return [of for of in (*pair["rates"].values(), *pair["losses"].values()) if "paired" in of]
+    return [
+        of for of in (*pair["rates"].values(), *pair["losses"].values(), *pair["row_losses"].values()) if "paired" in of
+    ]
 
 
 def _stage(name: str, pair: Mapping[str, Any]) -> Html:
     rows = [_rate_row(rate, of) for rate, of in pair["rates"].items()]
-    rows += [_loss_row(data, of) for data, of in pair["losses"].items()]
+    texts = ((f"bits per byte on the base model's held-out text, {data}", of) for data, of in pair["losses"].items())
+    own = ((f"nats per token on held-out rows, {data}", of) for data, of in pair["row_losses"].items())
+    rows += [_loss_row(label, of) for label, of in (*own, *texts)]
     parts: list[Html] = []
     bars = [_bar(rate_label(rate), of["paired"]) for rate, of in pair["rates"].items() if "paired" in of]
     if bars:
@@ -94,11 +98,11 @@ def _rate_row(name: str, of: Mapping[str, Any]) -> list[Html | str]:
     return [*cells, with_small(format_points(paired["difference"]), asked), _verdict(paired["verdict"])]
 
 
-def _loss_row(data: str, of: Mapping[str, Any]) -> list[Html | str]:
+def _loss_row(label: str, of: Mapping[str, Any]) -> list[Html | str]:
     paired = of["paired"]
     interval = f"{format_change(paired['low'])} to {format_change(paired['high'])}, {paired['count']:,} pieces"
     return [
-        f"bits per byte on the base model's held-out text, {data}",
+        label,
         f"{of['first']:.3f}",
         f"{of['second']:.3f}",
         with_small(format_change(paired["change"]), interval),

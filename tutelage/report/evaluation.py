@@ -94,7 +94,10 @@ def key_figures(stages: Mapping[str, Finished], seconds: float | None) -> Html:
     for name, loss in info.held_out.items():
         if loss is not None:
             cards[f"held-out loss, {name}"] = with_small(f"{loss:.3f}", "nats per token")
-    cards["parameters"] = with_small(format_count(info.parameters), f"{info.vocab:,} tokens in the vocabulary")
+    of_these = info.trained_parameters or info.parameters
+    trainable = f"{format_count(of_these)} trained, " if of_these < info.parameters else ""
+    below = f"{trainable}{info.vocab:,} tokens in the vocabulary"
+    cards["parameters"] = with_small(format_count(info.parameters), below)
     trained = f"{format_count(sum(finished.info.tokens for finished in stages.values()))} tokens"
     cards["training"] = with_small(duration(sum(finished.info.seconds for finished in stages.values())), trained)
     peak = max(finished.info.peak_rss_bytes for finished in stages.values())
@@ -110,7 +113,7 @@ def with_small(figure: str, small: str) -> Html:
 def evaluations(stages: Mapping[str, Finished]) -> Html | None:
     """Every evaluation of every stage; None where nothing was evaluated."""
     of_stages = {name: rates for name, stage in stages.items() if (rates := stage.rates)}
-    parts = [*_plots(of_stages), *_forgetting(stages)]
+    parts = [*_learned(stages), *_plots(of_stages), *_forgetting(stages)]
     if not parts:
         return None
     if of_stages:
@@ -167,6 +170,30 @@ def _rate_table(of_stages: Mapping[str, Mapping[str, Rate]]) -> Html:
 
 def _cell(rate: Rate | None) -> Html | str:
     return "" if rate is None else with_small(format_pct(rate.rate), format_ci(rate))
+
+
+def _learned(stages: Mapping[str, Finished]) -> list[Html]:
+    """How much the loss on held-out rows fell in fine-tuning."""
+    rows = {f"{name}, {data}": of for name, stage in stages.items() for data, of in stage.row_losses.items()}
+    if not rows:
+        return []
+    bars = [Interval(label, of.change, min(of.low, of.change), max(of.high, of.change)) for label, of in rows.items()]
+    cells = [
+        [
+            label,
+            f"{of.rows:,}",
+            f"{of.before:.3f} → {of.after:.3f}",
+            with_small(format_change(of.change), f"{format_change(of.low)} to {format_change(of.high)}"),
+            badge("learned", "good") if of.high < 0 else badge("not shown to have learned", "bad"),
+        ]
+        for label, of in rows.items()
+    ]
+    return [
+        heading("Did it learn the rows?"),
+        paragraph("Loss on rows that it was not trained on, before and after fine-tuning.", muted=True),
+        interval_plot(bars, x_label="change of the loss"),
+        table(["", "rows", "nats per token", "change", ""], cells, numeric=(1, 2, 3)),
+    ]
 
 
 def _forgetting(stages: Mapping[str, Finished]) -> list[Html]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +53,7 @@ class StageFile(msgspec.Struct, frozen=True):
     trained_by_dataset: dict[str, float]
     ledgers: dict[str, Ledger]
     peak_rss_bytes: int
+    trained_parameters: int | None = None
     loss_start: float | None = None
     environment: dict[str, str | int | float | None] = {}
     selected: SelectedCheckpoint | None = None
@@ -78,6 +79,17 @@ class Forgetting(msgspec.Struct, frozen=True):
     low: float
     high: float
     alarm: bool
+
+
+class RowLosses(msgspec.Struct, frozen=True):
+    """Loss on held-out rows, nats per trained token, before and after a stage, and its relative change."""
+
+    before: float
+    after: float
+    change: float
+    low: float
+    high: float
+    rows: int
 
 
 class StoredResults(msgspec.Struct, frozen=True):
@@ -106,7 +118,7 @@ class EvalStep(msgspec.Struct, frozen=True):
     score: float | None = None
 
 
-# The number of a piece of text, its bits before and after a stage, and its bytes.
+# The number of a piece of text, its bits before and after a stage, and its bytes; or of a row its nats and tokens.
 PieceBits = tuple[str, float, float, int]
 
 
@@ -119,6 +131,7 @@ class Finished:
     outcomes:   for rates that have them, each item's id and whether it succeeded (1) or not (0).
     samples:    prompts with the answers of the base model and of this one.
     forgetting: by dataset of the pre-training; `bits` holds the loss piece by piece.
+    row_losses: by dataset of the stage's own rows; `nats` holds the loss row by row.
     """
 
     folder: Path
@@ -130,6 +143,8 @@ class Finished:
     samples: list[Sample]
     forgetting: dict[str, Forgetting]
     bits: dict[str, list[PieceBits]]
+    row_losses: dict[str, RowLosses] = field(default_factory=dict)
+    nats: dict[str, list[PieceBits]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -157,6 +172,8 @@ def read_stage(folder: Path) -> Finished:
     samples: list[Sample] = []
     forgetting: dict[str, Forgetting] = {}
     bits: dict[str, list[PieceBits]] = {}
+    row_losses: dict[str, RowLosses] = {}
+    nats: dict[str, list[PieceBits]] = {}
     for path in sorted((folder / EVALUATIONS).glob("*.json")):
         stored = _checked(read_json(path), dict[str, Any], path)
         results = _checked(stored.get("results"), StoredResults, path)
@@ -164,6 +181,10 @@ def read_stage(folder: Path) -> Finished:
         if suite == "forgetting":
             bits = _checked(results.outcomes, dict[str, list[PieceBits]], path)
             forgetting = _checked(results.figures.get("by_data"), dict[str, Forgetting], path)
+            continue
+        if suite == "held_out_rows":
+            nats = _checked(results.outcomes, dict[str, list[PieceBits]], path)
+            row_losses = _checked(results.figures.get("by_data"), dict[str, RowLosses], path)
             continue
         rates |= {f"{suite}.{name}": rate for name, rate in results.rates.items()}
         outcomes |= {
@@ -174,7 +195,7 @@ def read_stage(folder: Path) -> Finished:
             samples = _checked(results.samples, list[Sample], path)
     info = _checked(read_json(folder / STAGE), StageFile, folder / STAGE)
     log, evals = _read_log(folder / LOG)
-    return Finished(folder, info, log, evals, rates, outcomes, samples, forgetting, bits)
+    return Finished(folder, info, log, evals, rates, outcomes, samples, forgetting, bits, row_losses, nats)
 
 
 def _checked(value: Any, kind: type[T], path: Path) -> T:

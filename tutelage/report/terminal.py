@@ -41,6 +41,8 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
                 style="bold red" if alarm else None,
             )
     for stage in stages:
+        _print_row_losses(summary, stage, console)
+    for stage in stages:
         _print_ledgers(summary, stage, console)
     peak = summary["peak_rss_bytes"] / 2**30
     console.print(f"took {duration(summary['seconds'])}, at most {peak:.2f} GiB of memory")
@@ -65,6 +67,7 @@ def _stage_rows(summary: Mapping[str, Any], stages: list[str]) -> dict[str, list
         held_out = [f"{value:.3f}" for key, value in of.items() if key.startswith("held_out.")]
         cells = {
             "parameters": f"{of['parameters']:,}",
+            "of these trained": f"{of.get('trained_parameters', of['parameters']):,}",
             "steps": f"{of['steps']:,}",
             "weights of step": f"{of.get('selected.step', of['steps']):,}",
             "tokens": f"{of['tokens']:,}",
@@ -129,6 +132,18 @@ def _print_rates(summary: Mapping[str, Any], stages: list[str], console: Console
 def _rate_names(summary: Mapping[str, Any], prefix: str) -> set[str]:
     """The dotted names of a stage's rates."""
     return {key[len(prefix) : -len(".rate")] for key in summary if key.startswith(prefix) and key.endswith(".rate")}
+
+
+def _print_row_losses(summary: Mapping[str, Any], stage: str, console: Console) -> None:
+    """How much the loss on held-out rows fell, for each dataset."""
+    prefix = f"evaluate.{stage}.held_out_rows.by_data."
+    for key in [key for key in summary if key.startswith(prefix) and key.endswith(".change")]:
+        name = key.removesuffix("change")
+        before, after, low, high = (summary[f"{name}{figure}"] for figure in ("before", "after", "low", "high"))
+        console.print(
+            f"{stage} on held-out rows of {name.removeprefix(prefix)[:-1]}: loss {before:.3f} -> {after:.3f} nats per "
+            f"token, {summary[key]:+.1%} (95%: {low:+.1%} to {high:+.1%})"
+        )
 
 
 def _print_ledgers(summary: Mapping[str, Any], stage: str, console: Console) -> None:
@@ -210,11 +225,13 @@ def _differences(name: str, pair: Mapping[str, Any]) -> Table:
             change = f"{difference} ({low} to {high})"
         cells = f"{of['first']['rate']:.1%}", f"{of['second']['rate']:.1%}", change
         table.add_row(rate_label(rate), *cells, _verdict(paired))
-    for data, of in pair["losses"].items():
+    own = ((f"nats per token on held-out rows of '{data}'", of) for data, of in pair["row_losses"].items())
+    texts = ((f"bits per byte on held-out text '{data}'", of) for data, of in pair["losses"].items())
+    for label, of in (*own, *texts):
         paired = of["paired"]
         difference, low, high = (format_change(paired[key]) for key in ("change", "low", "high"))
         cells = f"{of['first']:.3f}", f"{of['second']:.3f}", f"{difference} ({low} to {high})"
-        table.add_row(f"bits per byte on held-out text '{data}'", *cells, _verdict(paired))
+        table.add_row(label, *cells, _verdict(paired))
     return table
 
 

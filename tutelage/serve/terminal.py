@@ -19,9 +19,10 @@ from tutelage.world.society import World
 from tutelage.world.values import ATTRIBUTES
 
 HELP = (
-    "Type a message. A number asks a suggested question in a new conversation, /new forgets the conversation, "
-    "/system TEXT begins a new one with this system message, /quit or Ctrl-D leaves."
+    "Type a message. /new forgets the conversation, /system TEXT begins a new one with this system message, /quit or "
+    "Ctrl-D leaves."
 )
+HELP_IN_WORLD = f"{HELP} A number asks a suggested question in a new conversation."
 SUGGESTIONS = 5
 MEASURED = {
     "held_out.rate": "right about one fact of people it only read about",
@@ -111,7 +112,8 @@ def chat(
     questions = suggestions(world) if world else []
     if world:
         note(opening(world, questions, figures))
-    note(HELP)
+    help_text = HELP_IN_WORLD if world else HELP
+    note(help_text)
     system = checkpoint.chat_config.settings.system if system is None else system
     if system:
         note(f"system message: {system}")
@@ -132,7 +134,7 @@ def chat(
             conversation = opened(system)
             note(f"a new conversation begins with the system message: {system}" if system else "no system message")
         elif text.startswith("/"):
-            note(HELP)
+            note(f"there is no {text.split()[0]}. {help_text}")
         elif text:
             asked = questions[int(text) - 1] if text.isdecimal() and 0 < int(text) <= len(questions) else None
             if asked:

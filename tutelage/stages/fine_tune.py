@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Literal
 
 import torch
 
+from tutelage.batching.datasets import SplitStore
 from tutelage.batching.loader import WeightedStore
 from tutelage.batching.store import Store
 from tutelage.chat import ChatConfig, make_renderer
@@ -213,6 +214,8 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
             chats_about_world=self.chats_about_world(at),
             batch_tokens=base.batch_tokens,
             budget=partial(self.eval_seconds, at),
+            open_rows=partial(self._held_out_rows, at),
+            load_start=partial(self.start, at),
         )
 
     def eval_settings(self) -> list[object]:
@@ -226,7 +229,16 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
 
     def holds(self, at: StageContext | RecipeTables) -> frozenset[str]:
         found = super().holds(at) | ({"chat"} if self.chats else set())
+        if self.held_out or any(getattr(at.data[name], "held_out", None) for name in self.data):
+            found |= {"rows"}
         return found | ({"text"} if base_of(self, at.stages)[1].data or self.replay_data else set())
+
+    def row_stores(self, at: StageContext, checkpoint: Checkpoint) -> dict[str, SplitStore]:
+        """The stage's own rows, by dataset; none where a kind does not keep them in stores."""
+        return {}
+
+    def _held_out_rows(self, at: StageContext) -> dict[str, Store]:
+        return {name: stores.held_out for name, stores in self.row_stores(at, self.start(at)).items()}
 
     def _texts(self, at: StageContext, base: Checkpoint) -> Mapping[str, Store]:
         """The held-out text of the base model and of what is replayed, in pieces that both models can read."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from itertools import islice
 from typing import ClassVar
 
-from tutelage.batching.datasets import TooLong
+from tutelage.batching.datasets import SplitStore, TooLong
 from tutelage.batching.loader import WeightedStore
 from tutelage.chat import ChatConfig, Rendered, TrainOn, make_renderer
 from tutelage.config import SettingsError
+from tutelage.model.hub import Checkpoint
 from tutelage.stages.base import Reads, StageContext, TrainSetup, store_stream
 from tutelage.stages.data import DataTable, conversations
 from tutelage.stages.fine_tune import FineTune
@@ -46,10 +47,8 @@ class Sft(FineTune, tag="sft", tag_field="kind", frozen=True, kw_only=True):
     def prepare(self, at: StageContext) -> TrainSetup:
         """Conversations, the assistant's tokens trained, and replayed pre-training text beside them."""
         checkpoint = self.start(at)
-        renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
         context = self.context or checkpoint.model.config.context
-        options = context, self.train_on, self.too_long, self.max_refused
-        stores = {name: at.stores(self.held_out).chat(name, renderer, *options) for name in self.data}
+        stores = self.row_stores(at, checkpoint)
         total = sum(self.data.values())
         datasets = {
             name: WeightedStore(stores[name].train, share / total * (1 - self.replay))
@@ -61,6 +60,13 @@ class Sft(FineTune, tag="sft", tag_field="kind", frozen=True, kw_only=True):
         stream = store_stream(self, at.name, datasets)
         evaluate = evaluate_stores(self, stream, held_out, base_held_out)
         return TrainSetup(checkpoint, stream, CROSS_ENTROPY, self.peak_lr(at, checkpoint), evaluate)
+
+    def row_stores(self, at: StageContext, checkpoint: Checkpoint) -> dict[str, SplitStore]:
+        """The conversations of each dataset, as the stage trains on them and holds them out."""
+        renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
+        context = self.context or checkpoint.model.config.context
+        options = context, self.train_on, self.too_long, self.max_refused
+        return {name: at.stores(self.held_out).chat(name, renderer, *options) for name in self.data}
 
     def render_sample(
         self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int
