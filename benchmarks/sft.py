@@ -137,7 +137,7 @@ def measure_ours(quick: bool, inputs: Path, precision: str) -> Measurement:
     from tutelage.stages.base import StageContext, set_up
     from tutelage.stages.data import ChatData
     from tutelage.stages.pretrained_model import PretrainedModel
-    from tutelage.stages.run import precision_of
+    from tutelage.stages.base import precision_of
     from tutelage.stages.sft import Sft
     from tutelage.train.loop import StepReport, train
     from tutelage.train.optimizers import Optimizer, OptimizerSettings
