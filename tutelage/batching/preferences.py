@@ -7,7 +7,7 @@ reads its score there.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -50,6 +50,11 @@ class PairRefused(ValueError):
 def both_sides(row: Preference) -> tuple[Conversation, Conversation]:
     """The conversations with the chosen and with the rejected answer; turns of the prompt are context only."""
     return _conversation(row, row.prompt, row.chosen), _conversation(row, row.prompt, row.rejected)
+
+
+def answers(row: AnyPreference) -> Sequence[Conversation]:
+    """The conversation with each answer of a row."""
+    return both_sides(row) if isinstance(row, Preference) else [_conversation(row, row.prompt, row.completion)]
 
 
 def good_side(row: AnyPreference) -> Conversation | None:

@@ -14,7 +14,7 @@ import torch
 from tutelage.batching.datasets import SplitGroups, SplitStore
 from tutelage.batching.loader import WeightedStore
 from tutelage.batching.packing import to_device
-from tutelage.batching.preferences import PAIR_SCHEMA, PREFERENCES, both_sides, good_side, pair_groups
+from tutelage.batching.preferences import PAIR_SCHEMA, PREFERENCES, answers, pair_groups
 from tutelage.batching.store import Store, add_stream
 from tutelage.chat import ChatConfig, Rendered, make_renderer
 from tutelage.config import SettingsError
@@ -23,7 +23,7 @@ from tutelage.evaluate.item_figures import item_figures
 from tutelage.evaluate.samples import held_out_samples
 from tutelage.evaluate.session import EvalSession
 from tutelage.model.hub import Checkpoint, folder_fingerprint
-from tutelage.records import Batch, Preference, Schema
+from tutelage.records import Batch, Schema
 from tutelage.stages.base import (
     DataStream,
     Reads,
@@ -184,11 +184,10 @@ class PreferenceStage(FineTune, frozen=True, kw_only=True):
     ) -> list[Rendered]:
         """Both sides of each pair end to end, or a labelled answer."""
         found = islice((row for row in preferences(name, table) if row.split != "held_out"), rows)
-        chats = [list(both_sides(row)) if isinstance(row, Preference) else [good_side(row)] for row in found]
+        chats = [answers(row) for row in found]
         renderer = make_renderer(tokenizer, self.chat_config(config))
-        flat = [chat for sides in chats for chat in sides if chat is not None]
-        made = iter(renderer.render_rows(flat))
-        rendered = [[next(made) for chat in sides if chat is not None] for sides in chats]
+        made = iter(renderer.render_rows([chat for sides in chats for chat in sides]))
+        rendered = ([next(made) for _ in sides] for sides in chats)
         return [joined for sides in rendered if (joined := _joined(sides)) is not None]
 
 
