@@ -14,6 +14,7 @@ from tiny_recipe import run_quietly
 from tutelage.batching.loader import WeightedStore, batches
 from tutelage.batching.packing import collate
 from tutelage.config import SettingsError
+from tutelage.doctor.diagnose import cases_of, diagnose
 from tutelage.evaluate.suites.preferences import calibration_error
 from tutelage.model.hub import load_model
 from tutelage.recipe import load_recipe
@@ -220,3 +221,33 @@ def test_the_wrong_kind_of_data_is_refused(tuned: Path, tmp_path: Path) -> None:
     path.write_text(f"{tuned.read_text()}\n[stages.dpo]\n{stage}\n")
     with pytest.raises(SettingsError, match="'chat' holds conversations, but .* trains on preferences"):
         load_recipe(path)
+
+
+def test_pain_29_displacement_is_measured_and_the_doctor_names_it_with_its_cure(
+    preference_run: MakeRun, tuned: Path
+) -> None:
+    """Rewards of chosen and rejected fall together, and nobody tells. Planted: pairs that share all but one token; the
+    NLL term cures it."""
+    nouns = "cat dog fox hen owl".split()
+    for name, verbs in {"close": ("sees", "likes"), "held_out_close": ("hears",)}.items():
+        rows = [
+            {"prompt": f"who {v} the {n}?", "chosen": f"xx the hen {v} it", "rejected": f"xx the hen {v} in"}
+            for v in verbs
+            for n in nouns
+        ]
+        tuned.with_name(f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = [f"data.pairs.path={tuned.with_name('close.jsonl')}", "evaluate.dpo=['preferences']"]
+    settings += [f"data.pairs.held_out={tuned.with_name('held_out_close.jsonl')}", "stages.dpo.steps=40"]
+    settings += ["stages.dpo.lr=3e-3", "stages.dpo.beta=0.05"]
+    shifts, named = {}, {}
+    for nll in (0.0, 1.0):
+        run = preference_run("dpo", *settings, f"stages.dpo.nll={nll}", name=f"nll-{nll}")
+        run_quietly(run, "base", "chat", "dpo")
+        summary = run.summary()
+        shifts[nll] = summary["evaluate.dpo.preferences.chosen_shift.mean"]
+        (case,) = cases_of(run, "dpo")
+        named[nll] = [(diagnosis.name, diagnosis.fix) for diagnosis in diagnose(case)]
+    assert shifts[0.0] < -0.1 < 0 < shifts[1.0]
+    assert named[0.0][0][0] == "chosen-less-likely"
+    assert "--nll" in named[0.0][0][1]
+    assert "chosen-less-likely" not in [name for name, _ in named[1.0]]

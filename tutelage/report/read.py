@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ from tutelage.evaluate.statistics import Rate
 from tutelage.files import explain, read_json
 from tutelage.ledger import Ledger
 from tutelage.runner import Run
-from tutelage.stages.base import EVALUATIONS, LOG, STAGE
+from tutelage.stages.base import EVALUATIONS, LOG, STAGE, Reads
 from tutelage.train.lr_range_test import LrRangeTest
 from tutelage.train.selection import Selection
 
@@ -54,6 +54,7 @@ class StageFile(msgspec.Struct, frozen=True):
     ledgers: dict[str, Ledger]
     peak_rss_bytes: int
     loss_start: float | None = None
+    reads: Reads = "conversations"
     environment: dict[str, str | int | float | None] = {}
     selected: SelectedCheckpoint | None = None
     lr_range_test: LrRangeTest | None = None
@@ -78,6 +79,14 @@ class Forgetting(msgspec.Struct, frozen=True):
     low: float
     high: float
     alarm: bool
+
+
+class MeanInterval(msgspec.Struct, frozen=True):
+    """A mean over items with its 95% interval, where there were enough of them."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
 
 
 class StoredResults(msgspec.Struct, frozen=True):
@@ -119,6 +128,7 @@ class Finished:
     outcomes:   for rates that have them, each item's id and whether it succeeded (1) or not (0).
     samples:    prompts with the answers of the base model and of this one.
     forgetting: by dataset of the pre-training; `bits` holds the loss piece by piece.
+    preferences: means over held-out preferences: "margin", "chosen_shift" ...
     """
 
     folder: Path
@@ -130,6 +140,7 @@ class Finished:
     samples: list[Sample]
     forgetting: dict[str, Forgetting]
     bits: dict[str, list[PieceBits]]
+    preferences: dict[str, MeanInterval] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -157,6 +168,7 @@ def read_stage(folder: Path) -> Finished:
     samples: list[Sample] = []
     forgetting: dict[str, Forgetting] = {}
     bits: dict[str, list[PieceBits]] = {}
+    preferences: dict[str, MeanInterval] = {}
     for path in sorted((folder / EVALUATIONS).glob("*.json")):
         stored = _checked(read_json(path), dict[str, Any], path)
         results = _checked(stored.get("results"), StoredResults, path)
@@ -170,11 +182,13 @@ def read_stage(folder: Path) -> Finished:
             f"{suite}.{name}": items
             for name, items in _checked(results.outcomes, dict[str, list[tuple[str, int]]], path).items()
         }
+        if suite == "preferences":
+            preferences = _checked(results.figures, dict[str, MeanInterval], path)
         if suite == "format":
             samples = _checked(results.samples, list[Sample], path)
     info = _checked(read_json(folder / STAGE), StageFile, folder / STAGE)
     log, evals = _read_log(folder / LOG)
-    return Finished(folder, info, log, evals, rates, outcomes, samples, forgetting, bits)
+    return Finished(folder, info, log, evals, rates, outcomes, samples, forgetting, bits, preferences)
 
 
 def _checked(value: Any, kind: type[T], path: Path) -> T:
