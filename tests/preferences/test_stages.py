@@ -227,7 +227,7 @@ def test_pain_29_displacement_is_measured_and_the_doctor_names_it_with_its_cure(
     preference_run: MakeRun, tuned: Path
 ) -> None:
     """Rewards of chosen and rejected fall together, and nobody tells. Planted: pairs that share all but one token; the
-    NLL term cures it."""
+    NLL term is the fix."""
     nouns = "cat dog fox hen owl".split()
     for name, verbs in {"close": ("sees", "likes"), "held_out_close": ("hears",)}.items():
         rows = [
