@@ -62,12 +62,12 @@ def test_a_reference_that_is_not_the_parent_stops_the_run_with_both_settings(
     """LLaMA-Factory #8459: the adapter switched off was the base, and not the model that training began with."""
     real = PreferenceStage._with_reference
 
-    def from_base(self: Any, at: Any, checkpoint: Any, store: Any) -> Any:
+    def from_base(self: Any, at: Any, checkpoint: Any, store: Any, precision: Any) -> Any:
         base = load_model(at.folders["base"])
         with torch.no_grad():  # the chat stage's tokens were added to it
             rows = len(base.model.embedding.weight)
             checkpoint.model.embedding.weight[:rows].copy_(base.model.embedding.weight)
-        return real(self, at, checkpoint, store)
+        return real(self, at, checkpoint, store, precision)
 
     run = preference_run("dpo")
     trained = run.trained_stage("dpo")
@@ -251,3 +251,15 @@ def test_pain_29_displacement_is_measured_and_the_doctor_names_it_with_its_cure(
     assert named[0.0][0][0] == "chosen-less-likely"
     assert "--nll" in named[0.0][0][1]
     assert "chosen-less-likely" not in [name for name, _ in named[1.0]]
+
+
+@pytest.mark.parametrize("settings", [["lora.rank=2", "lora.base_dtype=bfloat16"], ["precision=bfloat16"]])
+def test_held_out_margins_compare_policy_and_reference_in_one_precision(
+    preference_run: MakeRun, settings: list[str]
+) -> None:
+    """A reference in bfloat16 would move every margin: here nothing is learned, so that every margin must be 0."""
+    settings = [f"stages.dpo.{setting}" for setting in (*settings, "steps=1", "lr=1e-12")]
+    run = run_quietly(preference_run("dpo", "evaluate.dpo=['preferences']", *settings), "base", "chat", "dpo")
+    margin = run.summary()["evaluate.dpo.preferences.margin.mean"]
+    assert margin == pytest.approx(0, abs=1e-5)
+    assert log_of(run, "dpo")[0]["margin"] == pytest.approx(0, abs=0.02)

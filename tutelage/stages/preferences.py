@@ -8,6 +8,7 @@ from functools import partial
 from itertools import islice
 from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 import torch
 
@@ -38,6 +39,7 @@ from tutelage.stages.data import DataTable, preferences
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.held_out import SAMPLES, SAMPLING, evaluate_stores
 from tutelage.tokenizer import Tokenizer
+from tutelage.train.loop import Precision
 from tutelage.train.losses import Loss
 from tutelage.train.preference_losses import REFERENCE
 from tutelage.train.selection import Selection
@@ -105,18 +107,20 @@ class PreferenceStage(FineTune, frozen=True, kw_only=True):
             for name in self.data
         }
         add = partial(self._with_reference, at, checkpoint)
+        precision = precision_of(self, checkpoint.model)
         return {
             name: SplitStore(
-                add(store.train) if reference == "both" else store.train,
-                add(store.held_out) if reference != "none" else store.held_out,
+                add(store.train, precision) if reference == "both" else store.train,
+                # Evaluations compute in float32.
+                add(store.held_out, "float32") if reference != "none" else store.held_out,
             )
             for name, store in made.items()
         }
 
-    def _with_reference(self, at: StageContext, checkpoint: Checkpoint, store: Store) -> Store:
-        """The store with the log-probabilities of the reference: the parent as it was just loaded from its folder, in
-        the stage's precision. They are computed once and kept under the parent's fingerprint."""
-        model, precision = checkpoint.model, precision_of(self, checkpoint.model)
+    def _with_reference(self, at: StageContext, checkpoint: Checkpoint, store: Store, precision: Precision) -> Store:
+        """The store with the log-probabilities of the reference: the parent as it was just loaded from its folder.
+        They are computed once and kept under the parent's fingerprint."""
+        model = checkpoint.model
         device = model.embedding.weight.device
 
         def values(batch: Batch) -> np.ndarray:
@@ -173,8 +177,9 @@ class PreferenceStage(FineTune, frozen=True, kw_only=True):
         return replace(super().session(at), open_preferences=partial(self._held_out, at), items=self.loss().items)
 
     def _held_out(self, at: StageContext) -> dict[str, Store]:
-        """The held-out rows of each dataset, with the reference's log-probabilities where the loss reads them."""
-        return {name: store.held_out for name, store in self.stores(at, self.start(at), "held_out").items()}
+        """The held-out rows of each dataset, with the log-probabilities of the reference, its weights in float32."""
+        plain = msgspec.structs.replace(self, lora=None)
+        return {name: store.held_out for name, store in plain.stores(at, plain.start(at), "held_out").items()}
 
     def dev_eval(self, session: EvalSession, at: StageContext) -> DevEval | None:
         return None
