@@ -89,7 +89,9 @@ def test_pain_7_a_pair_whose_sides_do_not_share_their_prompt_tokens_is_refused_w
 
     monkeypatch.setattr(preferences, "render_all", merging)
     rows = [row(0, "46", "$46"), row(1, "46", "a cat")]
-    with pytest.raises(ValueError, match="^rows:0: chosen and rejected do not share their prompt tokens$"):
+    with pytest.raises(
+        ValueError, match="^rows:0: chosen and rejected do not share their prompt tokens; correct the row"
+    ):
         make(rows)
     groups, ledgers = make(rows, max_refused=0.5)
     assert len(groups) == 1

@@ -43,7 +43,7 @@ class PairRefused(ValueError):
     """A pair that cannot be trained on."""
 
     def __init__(self, reason: str, where: str) -> None:
-        super().__init__(f"{where}: {reason}")
+        super().__init__(f"{where}: {reason}; correct the row, or raise max_refused (--max-refused) to leave it out")
         self.reason = reason
 
 
