@@ -70,8 +70,9 @@ def resume_command(run: Run) -> str:
     """The command that makes a run, and resumes one that was stopped, as far as its folder tells."""
     external = [stage.folder(name, run.folder) for name, stage in run.recipe.stages.items() if not stage.trains]
     paths = [path for data in run.recipe.data.values() if (path := getattr(data, "path", None)) is not None]
-    if list(run.recipe.stages) == ["base", "sft"] and external and paths:
-        command = f"tutelage sft --model {external[0]} --data {paths[-1]} --out {run.folder}"
+    first, *rest = run.recipe.stages
+    if first == "base" and rest in (["sft"], ["dpo"], ["kto"], ["reward"]) and external and paths:
+        command = f"tutelage {rest[0]} --model {external[0]} --data {paths[-1]} --out {run.folder}"
     else:
         command = f"tutelage run RECIPE out={run.folder}"
     return f"{command}, with the settings it was begun with"

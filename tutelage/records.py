@@ -119,24 +119,26 @@ def trained_turns(conversation: Conversation) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A prompt with a chosen and a rejected completion; `id` and `tools` as in Conversation."""
+    """A prompt with a chosen and a rejected completion; `id`, `tools` and `split` as in Conversation."""
 
     prompt: tuple[Message, ...]
     chosen: tuple[Message, ...]
     rejected: tuple[Message, ...]
     id: str = ""
     tools: tuple[str, ...] = ()
+    split: Split | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UnpairedPreference:
-    """A prompt with one completion that is desirable or not (KTO); `id` and `tools` as in Conversation."""
+    """A prompt with one completion that is desirable or not (KTO); `id`, `tools` and `split` as in Conversation."""
 
     prompt: tuple[Message, ...]
     completion: tuple[Message, ...]
     desirable: bool
     id: str = ""
     tools: tuple[str, ...] = ()
+    split: Split | None = None
 
 
 @dataclass(frozen=True, eq=False, slots=True)

@@ -1,4 +1,5 @@
-"""`tutelage sft`: a recipe template for one fine-tuning stage, with safe defaults that follow from model and data.
+"""`tutelage sft`, `dpo`, `kto` and `reward`: a recipe template for one fine-tuning stage, with safe defaults that
+follow from model and data.
 
 Whatever the overrides set stays; everything else is worked out here.
 """
@@ -6,14 +7,16 @@ Whatever the overrides set stays; everything else is worked out here.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
 from tutelage import tokenizer as tokenizers
+from tutelage.batching.preferences import AnyPreference, answers
 from tutelage.chat import chat_tokenizer, make_renderer, read_chat_config, read_conversations
+from tutelage.chat.formats import read_preferences
 from tutelage.chat.render.make import with_chat_settings
 from tutelage.config import SettingsError, apply_overrides, convert, suggest, to_plain
 from tutelage.files import read_json
@@ -25,12 +28,14 @@ from tutelage.model.hub import CONFIG, load_config
 from tutelage.model.sizes import parameter_count
 from tutelage.process import faster_precision
 from tutelage.recipe import Recipe, check_recipe
+from tutelage.records import Conversation
 from tutelage.stages.data import DataSettings, DocumentData, TextData
 from tutelage.stages.fine_tune import LORA_LR_FACTOR
+from tutelage.stages.preferences import PREFERENCE_LR_SHARE
 from tutelage.train.lr_range_test import default_lr
 from tutelage.train.optimizers import OptimizerSettings
 
-STAGE = "sft"  # the name of the stage, and the prefix of its settings: stages.sft.lr=1e-4
+Kind = Literal["sft", "dpo", "kto", "reward"]  # the kind of stage and its name: stages.sft.lr=1e-4
 # A file of fewer rows is read for more than three epochs, until this many steps are done; but not by a published model
 # that can chat already.
 FEW_ROWS, FEW_STEPS = 1000, 100
@@ -42,14 +47,15 @@ EVAL_FROM, EVALS = 10, 5
 STEPS_PER_EPOCH, SMALLEST_STEP, LARGEST_STEP = 8, 512, 8192
 # Of the base's rate, for few rows, which are read often: there it learns most and forgets least (the lab's finding 2).
 FEW_ROWS_LR_SHARE = 0.1
-EPOCHS = 3
+EPOCHS, REWARD_EPOCHS = 3, 1  # reward models overfit after one epoch (arXiv 2203.02155, appendix C.2)
+HELD_OUT_PAIRS = 0.1  # pairs are fewer than conversations, and an accuracy needs many
 LARGE = 20_000_000  # parameters from which on matrix products take most of a step, so that their dtype matters
 REPLAY = 0.5  # of the model's training text, where that is known
 
 
 @dataclass(frozen=True)
 class DataSize:
-    """The size of a file of conversations: exact where it has `few` rows, else of its first."""
+    """The size of a file of conversations or preferences: exact where it has `few` rows, else of its first."""
 
     few: bool
     count: int
@@ -64,6 +70,7 @@ def sft_recipe(
     held_out: Path | None = None,
     replay_file: Path | None = None,
     overrides: Sequence[str] = (),
+    kind: Kind = "sft",
 ) -> Recipe:
     """The recipe of one fine-tuning stage.
 
@@ -71,6 +78,7 @@ def sft_recipe(
     replay_file: text to replay, in place of what the model was trained on.
     overrides:   dotted.key=value, such as stages.sft.epochs=2; "stages.sft.replay" is a share of the trained tokens,
                  and "stages.sft.batch_tokens" are those of a step with everything that is replayed in it.
+    kind:        the kind of stage; all but "sft" learn from preferences.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -78,52 +86,58 @@ def sft_recipe(
     """
     folder = find_model(model)
     base = find_base(folder)
-    table = apply_overrides(_template(base, data, held_out, replay_file), overrides)
-    stage = table["stages"][STAGE]
-    _check_settings(table)
-    size = measure(folder, table)
-    stage.setdefault("held_out", HELD_OUT if held_out is None and size.count >= HELD_OUT_FROM else 0.0)
-    for name, value in _defaults(stage, base, folder, size, _held_out_rows(size, table), replay_file).items():
+    table = apply_overrides(_template(kind, base, data, held_out, replay_file), overrides)
+    stage = table["stages"][kind]
+    _check_settings(table, kind)
+    size = measure(folder, table, kind)
+    share = HELD_OUT if kind == "sft" else HELD_OUT_PAIRS
+    stage.setdefault("held_out", share if held_out is None and size.count >= HELD_OUT_FROM else 0.0)
+    held_out_rows = _held_out_rows(size, table, kind)
+    for name, value in _defaults(stage, base, folder, size, held_out_rows, replay_file).items():
         given = stage.setdefault(name, value)
         if isinstance(value, dict) and isinstance(given, dict) and name != "replay_data":
             stage[name] = {**value, **given}
-    rows = stage["held_out"] or held_out is not None
-    table["evaluate"].setdefault(STAGE, _suites(stage, base, folder, replay_file, bool(rows)))
+    table["evaluate"].setdefault(kind, _suites(stage, base, folder, replay_file, held_out_rows))
     table.setdefault("seed", stage.get("seed", 0))
-    recipe = convert(table, Recipe, "tutelage sft")
-    check_recipe(recipe, "tutelage sft")
+    recipe = convert(table, Recipe, f"tutelage {kind}")
+    check_recipe(recipe, f"tutelage {kind}")
     return recipe
 
 
-def _template(base: Base, data: Path, held_out: Path | None, replay_file: Path | None) -> dict[str, Any]:
+def data_name(kind: Kind) -> str:
+    """The name of the stage's data in the recipe."""
+    return "chat" if kind == "sft" else "pairs"
+
+
+def _template(kind: Kind, base: Base, data: Path, held_out: Path | None, replay_file: Path | None) -> dict[str, Any]:
     """The recipe as a table, without what follows from the size of the data."""
-    chat = {"kind": "chat", "path": str(data.resolve())}
-    chat |= {} if held_out is None else {"held_out": str(held_out.resolve())}
+    own = {"kind": "chat" if kind == "sft" else "preferences", "path": str(data.resolve())}
+    own |= {} if held_out is None else {"held_out": str(held_out.resolve())}
     replayed: dict[str, DataSettings] = {} if replay_file is None else {"documents": text_data(replay_file)}
     texts = {name: to_plain(settings) for name, settings in {**base.data, **replayed}.items()}
     return {
         "name": data.stem,
-        "data": {**texts, "chat": chat},
-        "stages": {"base": to_plain(base.stage), STAGE: {"kind": "sft", "from": "base", "data": {"chat": 1.0}}},
+        "data": {**texts, data_name(kind): own},
+        "stages": {"base": to_plain(base.stage), kind: {"kind": kind, "from": "base", "data": {data_name(kind): 1.0}}},
         "evaluate": {},
     }
 
 
-def _check_settings(table: Mapping[str, Any]) -> None:
+def _check_settings(table: Mapping[str, Any], kind: Kind) -> None:
     """SettingsError where an override is mistaken, before the defaults are worked out from it."""
     stages = table["stages"]
-    unknown = [name for name in stages if name not in ("base", STAGE) and "kind" not in stages[name]]
+    unknown = [name for name in stages if name not in ("base", kind) and "kind" not in stages[name]]
     if unknown:
-        raise SettingsError(f"tutelage sft: there is no stage '{unknown[0]}'{suggest(unknown[0], ('base', STAGE))}")
-    stage = dict(stages[STAGE])
+        raise SettingsError(f"tutelage {kind}: there is no stage '{unknown[0]}'{suggest(unknown[0], ('base', kind))}")
+    stage = dict(stages[kind])
     if stage.get("epochs") is None:
         stage.setdefault("steps", 1)
     # Their defaults are not known yet, and what is set may fit no other.
-    for name in ("replay", "replay_data", "optimizer"):
+    for name in ("replay", "replay_data", "replay_weight", "optimizer"):
         stage.pop(name, None)
     if stage.get("lora") is not None:
         stage["optimizer"] = {"kind": "adamw"}
-    convert({**table, "stages": {**stages, STAGE: stage}}, Recipe, "tutelage sft")
+    convert({**table, "stages": {**stages, kind: stage}}, Recipe, f"tutelage {kind}")
 
 
 def _defaults(
@@ -140,11 +154,9 @@ def _defaults(
         found["replay_data"] = {"documents": 1.0}
     lora = stage.get("lora")
     if not stage.get("find_lr"):
-        found["lr"] = _lr(base, folder, size, lora is not None)
+        found["lr"] = _lr(stage["kind"], base, folder, size, lora is not None)
     if stage.get("epochs") is None and stage.get("steps") is None:
-        steps = max(FEW_STEPS, EPOCHS * math.ceil(size.tokens / own_tokens))
-        # A published chat model knows the format already, and a dozen epochs of few rows make it forget the rest.
-        found |= {"steps": steps} if size.few and (base.known or not has_turns(folder)) else {"epochs": EPOCHS}
+        found |= _length(stage["kind"], size, own_tokens, learned=not base.known and has_turns(folder))
     steps, epochs = (stage.get(name, found.get(name)) for name in ("steps", "epochs"))
     found["evaluate_every"] = evals_during_training(size, held_out_rows, own_tokens, steps, epochs)
     found["eval_minutes"] = "auto"
@@ -152,7 +164,8 @@ def _defaults(
         found["precision"] = faster_precision()
         if lora is not None and "bfloat16" == found["precision"] == _dtype_name(folder):
             found["lora"] = {"base_dtype": "bfloat16"}  # the frozen weights as they are on disk
-    found["keep"] = "best_eval" if stage.get("evaluate_every", found["evaluate_every"]) else "last"
+    evaluated = stage["kind"] == "sft" and stage.get("evaluate_every", found["evaluate_every"])
+    found["keep"] = "best_eval" if evaluated else "last"
     found["optimizer"] = to_plain(base.optimizer if lora is None else OptimizerSettings())
     return found
 
@@ -162,10 +175,26 @@ def _dtype_name(folder: Path) -> str:
     return str(checkpoint_dtype(read_json(folder / CONFIG))).removeprefix("torch.")
 
 
+def _length(kind: Kind, size: DataSize, own_tokens: int, learned: bool) -> dict[str, int]:
+    """How long a stage trains: preferences that are read often are memorised.
+
+    learned: whether the model knows the chat format already: then a dozen epochs of few rows make it forget the rest.
+    """
+    if kind == "sft":
+        steps = max(FEW_STEPS, EPOCHS * math.ceil(size.tokens / own_tokens))
+        return {"steps": steps} if size.few and not learned else {"epochs": EPOCHS}
+    return {"epochs": EPOCHS if size.few and kind != "reward" else REWARD_EPOCHS}
+
+
 def _suites(
-    stage: Mapping[str, Any], base: Base, folder: Path, replay_file: Path | None, held_out_rows: bool
+    stage: Mapping[str, Any], base: Base, folder: Path, replay_file: Path | None, held_out_rows: int
 ) -> list[str]:
-    suites = ["format", "held_out_rows"] if held_out_rows else ["format"]
+    suites = ["preferences"] if stage["kind"] != "sft" and held_out_rows else []
+    if stage["kind"] == "reward":  # nobody asks it to write
+        return [*suites, "forgetting"] if stage.get("max_forgetting") is not None else suites
+    suites.append("format")
+    if stage["kind"] == "sft" and held_out_rows:
+        suites.append("held_out_rows")
     if base.data or replay_file is not None:
         suites.append("forgetting")
     elif stage.get("max_forgetting") is not None:
@@ -176,24 +205,34 @@ def _suites(
     return [*suites, "before"] if has_turns(folder) else suites
 
 
-def measure(folder: Path, table: Mapping[str, Any]) -> DataSize:
+def measure(folder: Path, table: Mapping[str, Any], kind: Kind) -> DataSize:
     """Render the first rows with the model's tokenizer and template.
 
     Raises:
         ValueError: a row cannot be trained on, and the settings allow none of these.
     """
-    chat, stage = table["data"]["chat"], table["stages"][STAGE]
+    data, stage = table["data"][data_name(kind)], table["stages"][kind]
     config = read_chat_config(folder)
     config = with_chat_settings(config, stage.get("template_settings", {}), stage.get("system") == "fold")
     renderer = make_renderer(chat_tokenizer(tokenizers.load(folder), config), config)
-    conversations = read_conversations(Path(chat["path"]), Ledger("rows"), chat.get("max_broken", 0.0))
-    rows = list(islice(conversations, FEW_ROWS))
-    made = renderer.render_rows(rows, stage.get("train_on", "assistant"))
+    rows = list(islice(_rows(data["path"], data, kind), FEW_ROWS))
+    conversations = [side for row in rows for side in _sides(row)]
+    made = renderer.render_rows(conversations, stage.get("train_on", "assistant"))
     refused = [row for row in made if isinstance(row, ValueError)]
     if refused and (not stage.get("max_refused") or len(refused) == len(made)):
         raise refused[0]
     lengths = [len(rendered.ids) for row in made if not isinstance(row, ValueError) for rendered in row]
-    return DataSize(len(rows) < FEW_ROWS, len(rows), sum(lengths), max(lengths))
+    longest = max(lengths) * (1 if kind == "sft" else 2)  # both sides of a pair are in one micro-batch
+    return DataSize(len(rows) < FEW_ROWS, len(rows), sum(lengths), longest)
+
+
+def _rows(path: str, data: Mapping[str, Any], kind: Kind) -> Iterator[Conversation | AnyPreference]:
+    options = Ledger("rows"), data.get("max_broken", 0.0), data.get("format")
+    return read_conversations(Path(path), *options) if kind == "sft" else read_preferences(Path(path), *options)
+
+
+def _sides(row: Conversation | AnyPreference) -> Sequence[Conversation]:
+    return [row] if isinstance(row, Conversation) else answers(row)
 
 
 def evals_during_training(
@@ -236,7 +275,7 @@ def text_data(path: Path) -> DataSettings:
 
 def _replay_share(stage: Mapping[str, Any], base: Base, folder: Path, replay_file: Path | None) -> float:
     """The share of the trained tokens that is replayed text."""
-    share = stage.get("replay", REPLAY if base.known else 0.0)
+    share = stage.get("replay", REPLAY if base.known and stage["kind"] == "sft" else 0.0)
     if not isinstance(share, int | float) or not 0 <= share < 1:
         raise SettingsError(f"--replay is {share}; it is a share of the trained tokens: at least 0, below 1")
     if share and not base.known and replay_file is None:
@@ -247,11 +286,14 @@ def _replay_share(stage: Mapping[str, Any], base: Base, folder: Path, replay_fil
     return float(share)
 
 
-def _lr(base: Base, folder: Path, size: DataSize, lora: bool) -> float | None:
+def _lr(kind: Kind, base: Base, folder: Path, size: DataSize, lora: bool) -> float | None:
     """The peak learning rate, where it does not follow from the base's own."""
     factor = LORA_LR_FACTOR if lora else 1
     if base.stage.lr is None:
-        return default_lr(parameter_count(load_config(folder))) * factor
+        share = 1 if kind == "sft" else PREFERENCE_LR_SHARE
+        return float(f"{default_lr(parameter_count(load_config(folder))) * factor * share:.6g}")
+    if kind != "sft":
+        return None
     return float(f"{base.stage.lr * FEW_ROWS_LR_SHARE * factor:.3g}") if size.few else None
 
 
@@ -262,10 +304,9 @@ def _step_tokens(size: DataSize) -> int:
     return min(LARGEST_STEP, max(SMALLEST_STEP, size.longest, math.ceil(size.tokens / STEPS_PER_EPOCH)))
 
 
-def _held_out_rows(size: DataSize, table: Mapping[str, Any]) -> int:
+def _held_out_rows(size: DataSize, table: Mapping[str, Any], kind: Kind) -> int:
     """How many rows are held out; of a file, as far as it matters."""
-    chat = table["data"]["chat"]
-    if chat.get("held_out") is None:
-        return int(size.count * table["stages"][STAGE]["held_out"])
-    rows = read_conversations(Path(chat["held_out"]), Ledger("held out"), chat.get("max_broken", 0.0))
-    return sum(1 for _ in islice(rows, EVAL_FROM))
+    data = table["data"][data_name(kind)]
+    if data.get("held_out") is None:
+        return int(size.count * table["stages"][kind]["held_out"])
+    return sum(1 for _ in islice(_rows(data["held_out"], data, kind), EVAL_FROM))

@@ -17,13 +17,14 @@ import torch
 from torch.distributed.tensor import DTensor
 
 from tutelage.batching.loader import DataState, micro_batches
+from tutelage.batching.preferences import SIDE
 from tutelage.model import logprobs
 from tutelage.model.families import FAMILIES
 from tutelage.model.hub import save_tensors
 from tutelage.model.lora import LoraSettings, add_lora
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
-from tutelage.records import Batch, Example, ExampleGroup
+from tutelage.records import Batch, Example, ExampleGroup, Schema, Stream
 from tutelage.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from tutelage.train.distributed import (
     all_gather_object,
@@ -40,6 +41,7 @@ from tutelage.train.loop import StepReport, train
 from tutelage.train.losses import CROSS_ENTROPY, Components, Loss, trained_tokens
 from tutelage.train.metrics import Metrics
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
+from tutelage.train.preference_losses import REFERENCE, LossOptions, pair_loss, reward_loss
 
 DATA: DataState = {"all": {"epoch": 1, "position": 2, "trained_tokens": 3.0}}
 # A vocabulary that two processes cannot share evenly, and steps of three micro-batches, so that one of them idles.
@@ -47,6 +49,20 @@ VOCAB, MICRO_TOKENS, STEPS = 31, 200, 3
 LENGTHS = (120, 3, 100, 2, 60, 5, 128, 9, 40)
 SHARES = (0.01, 1.0, 1.0, 1.0, 0.1, 0.5, 0.02, 1.0, 0.0)
 ADAMW = OptimizerSettings(weight_decay=0.1)
+
+
+def value_loss(model: torch.nn.Module, batch: Batch) -> tuple[Components, Metrics]:
+    """Cross-entropy plus the squared value at trained positions; reads a head as losses of RL do."""
+    assert isinstance(model, Transformer)
+    outputs = model.outputs(batch)
+    trained_N = batch.weights_N != 0
+    weights = batch.weights_N[trained_N]
+    values = outputs.heads["value"][trained_N]
+    loss_sum = ((values.square() - outputs.logprobs) * weights).sum()
+    return {"loss": loss_sum}, Metrics({"loss": (float(loss_sum.detach()), batch.count)})
+
+
+VALUE = Loss(value_loss, {"loss": trained_tokens})
 
 
 @dataclass(frozen=True)
@@ -59,6 +75,7 @@ class Case:
     new_tokens: tuple[int, ...] = ()
     activation_checkpointing: bool = False
     head: bool = False
+    loss: Loss = CROSS_ENTROPY
 
 
 LLAMA = ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=128, tied=False)
@@ -67,8 +84,10 @@ GPT = ModelSettings(depth=2, width=32, heads=4, context=128, position="learned",
 CASES = {
     "llama": Case(LLAMA),
     "qwen3": Case(QWEN, activation_checkpointing=True),
-    "qwen3 with a value head": Case(QWEN, activation_checkpointing=True, head=True),
-    "llama with lora and a value head": Case(LLAMA, lora_rank=3, head=True),
+    "qwen3 with a value head": Case(QWEN, activation_checkpointing=True, head=True, loss=VALUE),
+    "llama with lora and a value head": Case(LLAMA, lora_rank=3, head=True, loss=VALUE),
+    "llama of pairs": Case(LLAMA, loss=pair_loss("sigmoid", LossOptions(0.5, 0.1), nll=0.3)),
+    "qwen3 of pairs, with a reward head": Case(QWEN, head=True, loss=reward_loss(0.2, 0.1)),
     "gpt2": Case(GPT, OptimizerSettings(kind="muon", weight_decay=0.1)),
     "llama with lora": Case(LLAMA, lora_rank=3, new_tokens=(29, 30)),
     "qwen3 with lora": Case(QWEN, lora_rank=3, new_tokens=(29, 30), activation_checkpointing=True),
@@ -81,7 +100,10 @@ CASES = {
 def make(case: Case) -> Transformer:
     model = initialise(Transformer(resolve(case.model, VOCAB)), seed=0)
     if case.head:
-        model.set_head("value", torch.randn((1, 32), generator=torch.Generator().manual_seed(3)))
+        model.set_head(
+            "reward" if case.loss is not VALUE else "value",
+            torch.randn((1, 32), generator=torch.Generator().manual_seed(3)),
+        )
     if case.lora_rank:
         add_lora(model, FAMILIES["llama"].modules, LoraSettings(rank=case.lora_rank), case.new_tokens, seed=1)
         generator = torch.Generator().manual_seed(2)
@@ -106,24 +128,29 @@ def groups() -> list[ExampleGroup]:
     return made
 
 
-def steps() -> Iterator[tuple[list[Batch], DataState]]:
-    return repeat(
-        (
-            micro_batches(groups(), MICRO_TOKENS, rank(), world_size()),
-            {"all": {"epoch": 1, "position": 2, "trained_tokens": 3.0}},
-        )
-    )
+def pairs() -> list[ExampleGroup]:
+    """Pairs that fill three micro-batches, so that one process idles."""
+    random = np.random.default_rng(4)
+
+    def side(length: int, sign: float) -> Example:
+        weights = (np.arange(length) >= 20).astype(np.float32)
+        reference = random.normal(-3.4, 0.02, length).astype(np.float32)
+        tokens = random.integers(0, VOCAB, length).astype(np.int32)
+        return Example(tokens, weights, None, {REFERENCE: reference}, {SIDE: sign})
+
+    return [(side(first, 1.0), side(second, -1.0)) for first, second in ((90, 80), (60, 100), (100, 70))]
 
 
-def value_loss(model: torch.nn.Module, batch: Batch) -> tuple[Components, Metrics]:
-    """Cross-entropy plus the squared value at trained positions; reads a head as losses of RL do."""
-    assert isinstance(model, Transformer)
-    outputs = model.outputs(batch)
-    trained_N = batch.weights_N != 0
-    weights = batch.weights_N[trained_N]
-    values = outputs.heads["value"][trained_N]
-    loss_sum = ((values.square() - outputs.logprobs) * weights).sum()
-    return {"loss": loss_sum}, Metrics({"loss": (float(loss_sum.detach()), batch.count)})
+def batches_of(loss: Loss) -> list[Batch]:
+    """The micro-batches of this process: of pairs where the loss has figures for them."""
+    if loss.items is None:
+        return micro_batches(groups(), MICRO_TOKENS, rank(), world_size())
+    schema = Schema({REFERENCE: Stream("float32")}, {SIDE: 0.0})
+    return micro_batches(pairs(), MICRO_TOKENS, rank(), world_size(), schema)
+
+
+def steps(loss: Loss = CROSS_ENTROPY) -> Iterator[tuple[list[Batch], DataState]]:
+    return repeat((batches_of(loss), DATA))
 
 
 class Remembering(Optimizer):
@@ -140,18 +167,18 @@ def part_here(parameter: torch.Tensor) -> torch.Tensor:
 
 def work_out(case: Case) -> dict[str, torch.Tensor]:
     """The gradients and figures of one step, and the weights after a few; all tensors on the first process alone."""
-    model, loss = make(case), Loss(value_loss, {"loss": trained_tokens}) if case.head else CROSS_ENTROPY
+    model, loss = make(case), case.loss
     untouched = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     whole = shard(model)
     here = sum(part_here(parameter).numel() for parameter in model.parameters())
     assert here < 1.1 / world_size() * sum(parameter.numel() for parameter in model.parameters())
     remembering = Remembering(model, OptimizerSettings(clip=None), 1e-3)
     reports: list[StepReport] = []
-    train(model, remembering, steps(), loss, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
+    train(model, remembering, steps(loss), loss, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
     before = whole()
     assert before is None or all(torch.equal(t, untouched[name]) for name, t in before.state_dict().items())
     optimizer = Optimizer(model, case.optimizer, 1e-2)
-    train(model, optimizer, steps(), loss, start=0, steps=STEPS, lr=lambda step: 1.0)
+    train(model, optimizer, steps(loss), loss, start=0, steps=STEPS, lr=lambda step: 1.0)
     after = whole()
     if after is None:
         return {}

@@ -20,7 +20,18 @@ from tutelage.config import fingerprint
 from tutelage.files import atomic_folder, resolve_folder
 from tutelage.io.batches import batches
 from tutelage.ledger import Ledger
-from tutelage.records import ROLE_STREAM, Conversation, Document, Example, ExampleGroup, Message, Split
+from tutelage.records import (
+    ROLE_STREAM,
+    Conversation,
+    Document,
+    Example,
+    ExampleGroup,
+    Message,
+    Preference,
+    Schema,
+    Split,
+    UnpairedPreference,
+)
 from tutelage.tokenizer import Tokenizer
 
 TooLong = Literal["error", "drop", "split"]
@@ -62,7 +73,7 @@ def falls_in(key: str, share: float) -> bool:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) < share * 2**64
 
 
-def split_of(row: Document | Conversation, share: float) -> Split:
+def split_of(row: Document | Conversation | Preference | UnpairedPreference, share: float) -> Split:
     """The part of its data that a row belongs to: as the data says, else by the row's name."""
     if row.split is not None:
         return row.split
@@ -132,18 +143,12 @@ def conversation_groups(
         ValueError: a larger share than `max_refused` cannot be trained on; or one is longer than the context and
             `too_long` is "error" (or "split" and one exchange alone is too long). The message names the first.
     """
-    rows = refused = 0
-    first: ValueError | None = None
+    refusals = Refusals(max_refused)
     for conversation, made in render_all(conversations, renderer, train_on):
-        rows += 1
         split = split_of(conversation, held_out)
-        if isinstance(made, ValueError):
-            if max_refused == 0:
-                raise made
-            refused, first = refused + 1, first or made
-            reason = getattr(made, "reason", "cannot be trained on")
-            ledgers.read(split, 0).drop(reason, where=str(made))
+        if refusals.count(made, split, ledgers):
             continue
+        assert not isinstance(made, ValueError)
         tokens = sum(len(rendered.ids) for rendered in made)
         longest = _longest(made)
         ledger = ledgers.read(split, tokens)
@@ -166,11 +171,37 @@ def conversation_groups(
             pieces = split_by_turns(conversation, renderer, context, train_on)
             ledger.split(len(pieces), tokens, sum(len(piece.ids) for piece in pieces))
             yield from ((split, (example(piece),)) for piece in pieces)
-    if refused > max_refused * rows:
-        raise ValueError(
-            f"{refused:,} of {rows:,} conversations cannot be trained on, more than max_refused = {max_refused:g} "
-            f"allows; the first: {first}"
-        )
+    refusals.check("conversations")
+
+
+@dataclass
+class Refusals:
+    """Counts the rows that cannot be trained on; more of them than the share `max_refused` are an error."""
+
+    max_refused: float
+    rows: int = 0
+    refused: int = 0
+    first: ValueError | None = None
+
+    def count(self, made: object, split: Split, ledgers: SplitLedgers) -> bool:
+        """Counts a row; where it was refused, drops it by its reason and gives True. Raises the refusal itself where
+        none is allowed."""
+        self.rows += 1
+        if not isinstance(made, ValueError):
+            return False
+        if self.max_refused == 0:
+            raise made
+        self.refused, self.first = self.refused + 1, self.first or made
+        ledgers.read(split, 0).drop(getattr(made, "reason", "cannot be trained on"), where=str(made))
+        return True
+
+    def check(self, noun: str) -> None:
+        """ValueError where more rows were refused than allowed; it names the first."""
+        if self.refused > self.max_refused * self.rows:
+            raise ValueError(
+                f"{self.refused:,} of {self.rows:,} {noun} cannot be trained on, more than max_refused = "
+                f"{self.max_refused:g} allows; the first: {self.first}"
+            )
 
 
 def split_by_turns(conversation: Conversation, renderer: Renderer, context: int, train_on: TrainOn) -> list[Rendered]:
@@ -208,15 +239,22 @@ def _longest(made: Sequence[Rendered]) -> int:
     return max(len(one.ids) for one in made)
 
 
-def open_or_write(folder: Path, identity: Sequence[object], groups: SplitGroups, ledgers: SplitLedgers) -> SplitStore:
+def open_or_write(
+    folder: Path,
+    identity: Sequence[object],
+    groups: SplitGroups,
+    ledgers: SplitLedgers,
+    schema: Schema = ROLE_STREAM,
+) -> SplitStore:
     """Both parts of a dataset: opened where stores of the same identity are in `folder`, else written in one pass.
+    `schema`: what the groups carry.
 
     Raises:
         ValueError: the data cannot be trained on; the message says why.
     """
     place = _place(folder, identity)
     if not is_written(folder, identity):
-        _write(place, groups, {"train": ledgers.train, "held_out": ledgers.held_out})
+        _write(place, groups, {"train": ledgers.train, "held_out": ledgers.held_out}, schema)
     found = resolve_folder(place)
     return SplitStore(open_store(found / "train"), open_store(found / "held_out"))
 
@@ -230,9 +268,9 @@ def _place(folder: Path, identity: Sequence[object]) -> Path:
     return folder / fingerprint(SPLITTING, *identity)[:16]
 
 
-def _write(place: Path, groups: SplitGroups, ledgers: Mapping[Split, Ledger]) -> None:
+def _write(place: Path, groups: SplitGroups, ledgers: Mapping[Split, Ledger], schema: Schema) -> None:
     with atomic_folder(place) as temporary:
-        writers = {split: StoreWriter(temporary / split, ROLE_STREAM) for split in ledgers}
+        writers = {split: StoreWriter(temporary / split, schema) for split in ledgers}
         try:
             for split, group in groups:
                 writers[split].add(group)

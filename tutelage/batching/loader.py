@@ -130,15 +130,27 @@ def batches(
     Where there are several datasets each segment carries which one it is of, as the scalar "dataset": its place among
     `datasets`.
     """
-    place = {name: float(number) for number, name in enumerate(datasets)}
+    schema = step_schema(datasets)
+    for groups, after in step_groups(datasets, batch_tokens, seed, epochs, state):
+        yield micro_batches(groups, micro_tokens, rank, ranks, schema), after
+
+
+def step_schema(datasets: Mapping[str, WeightedStore]) -> Schema:
+    """What the examples of a step carry."""
     schema = reduce(or_, (dataset.store.schema for dataset in datasets.values()))
-    if len(datasets) > 1:
-        schema = schema | Schema(scalars={"dataset": 0.0})
+    return schema | Schema(scalars={"dataset": 0.0}) if len(datasets) > 1 else schema
+
+
+def step_groups(
+    datasets: Mapping[str, WeightedStore], batch_tokens: int, seed: int, epochs: int | None, state: DataState
+) -> Iterator[tuple[list[ExampleGroup], DataState]]:
+    """Yield the example groups of each step, all of them on every rank, and the state to resume after it."""
+    place = {name: float(number) for number, name in enumerate(datasets)}
     for draw, after in draw_steps(datasets, batch_tokens, seed, epochs, read_cursors(state)):
         groups = [datasets[name].store.group(index) for name, index in draw]
         if len(datasets) > 1:
             groups = [_of_dataset(group, place[name]) for group, (name, _) in zip(groups, draw, strict=True)]
-        yield micro_batches(groups, micro_tokens, rank, ranks, schema), write_cursors(after)
+        yield groups, write_cursors(after)
 
 
 def _of_dataset(group: ExampleGroup, number: float) -> ExampleGroup:

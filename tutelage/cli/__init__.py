@@ -12,12 +12,15 @@ from tutelage.cli.compare import compare
 from tutelage.cli.curate import curate
 from tutelage.cli.demo import demo
 from tutelage.cli.doctor import doctor
+from tutelage.cli.dpo import dpo
 from tutelage.cli.evaluate import evaluate
 from tutelage.cli.export import export
 from tutelage.cli.judge import judge
+from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
 from tutelage.cli.plan import plan
+from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
 from tutelage.cli.sft import sft
@@ -29,12 +32,15 @@ COMMANDS = (
     curate,
     demo,
     doctor,
+    dpo,
     evaluate,
     export,
     judge,
+    kto,
     lab,
     look,
     plan,
+    reward,
     run,
     scorer,
     sft,

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 EXIT_INTERRUPTED = 130
-RESUMABLE = ("run", "demo", "curate", "judge", "sft", "lab")  # commands that resume if they are run again
+# Commands that resume if they are run again.
+RESUMABLE = ("run", "demo", "curate", "judge", "sft", "dpo", "kto", "reward", "lab")
 
 
 class CommandGroup(click.Group):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from tutelage.doctor.answers import ANSWERS
+from tutelage.doctor.answers import ANSWERS, base_forgotten
 from tutelage.doctor.case import Case, Diagnosis
-from tutelage.doctor.training import TRAINING
+from tutelage.doctor.preferences import PREFERENCES
+from tutelage.doctor.training import TRAINING, rows_lost
 from tutelage.report.read import read_stage
 from tutelage.runner import Run
 from tutelage.stages.base import STAGE
 
 # What went wrong in training comes first: it causes much of the rest.
 DIAGNOSES = (*TRAINING, *ANSWERS)
+# Of stages that learn from preferences; most others ask whether a stage has learned to answer.
+OF_PREFERENCES = (*PREFERENCES, rows_lost, base_forgotten)
 
 
 def diagnose_run(run: Run, only: str | None = None) -> list[Diagnosis] | None:
@@ -37,4 +40,5 @@ def cases_of(run: Run, only: str | None = None) -> list[Case]:
 
 def diagnose(case: Case) -> list[Diagnosis]:
     """What is wrong with a stage, the likeliest root cause first."""
-    return [diagnosis for check in DIAGNOSES if (diagnosis := check(case)) is not None]
+    checks = OF_PREFERENCES if case.stage.info.reads == "preferences" else DIAGNOSES
+    return [diagnosis for check in checks if (diagnosis := check(case)) is not None]

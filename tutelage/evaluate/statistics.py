@@ -72,6 +72,15 @@ def ratio_of_sums(
     return float(after.sum() / before.sum() - 1), float(low), float(high)
 
 
+def mean_interval(values: np.ndarray) -> dict[str, float]:
+    """The mean of items with its normal 95% interval, as "mean", "low" and "high"; of one item without an interval."""
+    mean = float(values.mean())
+    if len(values) < 2:
+        return {"mean": mean}
+    half = Z_95 * float(values.std(ddof=1)) / math.sqrt(len(values))
+    return {"mean": mean, "low": mean - half, "high": mean + half}
+
+
 def share_of_sums(hits: np.ndarray, totals: np.ndarray, seed: int = 0, resamples: int = 2000) -> Rate:
     """sum(hits) / sum(totals) with its 95% interval from a bootstrap over the items: hits within one item, such as the
     words of one answer, hang together, so they are not counted as trials of their own."""

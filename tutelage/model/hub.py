@@ -233,7 +233,7 @@ def base_folder(adapter: Adapter) -> Path:
             f"{adapter.folder} holds an adapter, and its base was not found: {error}; put it back, or set "
             f"base_model_name_or_path in {adapter.folder / ADAPTER_CONFIG}"
         ) from error
-    if adapter.base_fingerprint not in (None, _fingerprint(folder)):
+    if adapter.base_fingerprint not in (None, folder_fingerprint(folder)):
         raise ValueError(
             f"{folder} is not the model that the adapter in {adapter.folder} was trained on: its weights changed; "
             "train the adapter again, or restore the old weights"
@@ -241,7 +241,7 @@ def base_folder(adapter: Adapter) -> Path:
     return folder
 
 
-def _fingerprint(folder: Path) -> str:
+def folder_fingerprint(folder: Path) -> str:
     """The fingerprint of the weights in a folder of a model or an adapter."""
     weights = folder / ADAPTER_WEIGHTS
     return weights_fingerprint(
@@ -381,7 +381,7 @@ def save_adapter(folder: Path, checkpoint: Checkpoint, base: Path, settings: Lor
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.tokenizer.save(folder)
     write_chat_config(folder, checkpoint.chat_config)
-    write_adapter(folder, checkpoint.model, modules, settings, _hub_name(base), _fingerprint(base))
+    write_adapter(folder, checkpoint.model, modules, settings, _hub_name(base), folder_fingerprint(base))
     write_json(folder / CONFIG, _tables(checkpoint)[1])
 
 

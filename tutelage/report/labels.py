@@ -28,6 +28,15 @@ def prompt_set_label(name: str) -> str:
     return PROMPT_SETS.get(name) or name.replace("_", " ").capitalize()
 
 
+# Means over held-out preferences, in the order in which they are shown.
+PREFERENCE_FIGURES = {
+    "margin": "margin",
+    "chosen_shift": "chosen moved by nats per token",
+    "rejected_shift": "rejected moved by nats per token",
+    "chosen_reward": "score of chosen",
+    "rejected_reward": "score of rejected",
+    "calibration_error": "calibration error",
+}
 _FIGURES = {
     "loss": "training loss",
     "trained_tokens": "trained tokens",

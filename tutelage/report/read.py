@@ -15,7 +15,7 @@ from tutelage.evaluate.statistics import Rate
 from tutelage.files import explain, read_json
 from tutelage.ledger import Ledger
 from tutelage.runner import Run
-from tutelage.stages.base import EVALUATIONS, LOG, STAGE
+from tutelage.stages.base import EVALUATIONS, LOG, STAGE, Reads
 from tutelage.train.lr_range_test import LrRangeTest
 from tutelage.train.selection import Selection
 
@@ -55,6 +55,7 @@ class StageFile(msgspec.Struct, frozen=True):
     peak_rss_bytes: int
     trained_parameters: int | None = None
     loss_start: float | None = None
+    reads: Reads = "conversations"
     environment: dict[str, str | int | float | None] = {}
     selected: SelectedCheckpoint | None = None
     lr_range_test: LrRangeTest | None = None
@@ -90,6 +91,14 @@ class RowLosses(msgspec.Struct, frozen=True):
     low: float
     high: float
     rows: int
+
+
+class MeanInterval(msgspec.Struct, frozen=True):
+    """A mean over items with its 95% interval, where there were enough of them."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
 
 
 class StoredResults(msgspec.Struct, frozen=True):
@@ -132,6 +141,7 @@ class Finished:
     samples:    prompts with the answers of the base model and of this one.
     forgetting: by dataset of the pre-training; `bits` holds the loss piece by piece.
     row_losses: by dataset of the stage's own rows; `nats` holds the loss row by row.
+    preferences: means over held-out preferences: "margin", "chosen_shift" ...
     """
 
     folder: Path
@@ -145,6 +155,7 @@ class Finished:
     bits: dict[str, list[PieceBits]]
     row_losses: dict[str, RowLosses] = field(default_factory=dict)
     nats: dict[str, list[PieceBits]] = field(default_factory=dict)
+    preferences: dict[str, MeanInterval] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -174,6 +185,7 @@ def read_stage(folder: Path) -> Finished:
     bits: dict[str, list[PieceBits]] = {}
     row_losses: dict[str, RowLosses] = {}
     nats: dict[str, list[PieceBits]] = {}
+    preferences: dict[str, MeanInterval] = {}
     for path in sorted((folder / EVALUATIONS).glob("*.json")):
         stored = _checked(read_json(path), dict[str, Any], path)
         results = _checked(stored.get("results"), StoredResults, path)
@@ -191,11 +203,13 @@ def read_stage(folder: Path) -> Finished:
             f"{suite}.{name}": items
             for name, items in _checked(results.outcomes, dict[str, list[tuple[str, int]]], path).items()
         }
+        if suite == "preferences":
+            preferences = _checked(results.figures, dict[str, MeanInterval], path)
         if suite == "format":
             samples = _checked(results.samples, list[Sample], path)
     info = _checked(read_json(folder / STAGE), StageFile, folder / STAGE)
     log, evals = _read_log(folder / LOG)
-    return Finished(folder, info, log, evals, rates, outcomes, samples, forgetting, bits, row_losses, nats)
+    return Finished(folder, info, log, evals, rates, outcomes, samples, forgetting, bits, row_losses, nats, preferences)
 
 
 def _checked(value: Any, kind: type[T], path: Path) -> T:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from tutelage.progress import duration
 from tutelage.report.labels import (
+    PREFERENCE_FIGURES,
     figure_label,
     format_bytes,
     format_change,
@@ -42,6 +43,8 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
             )
     for stage in stages:
         _print_row_losses(summary, stage, console)
+        if sentence := _preferences(summary, f"evaluate.{stage}.preferences."):
+            console.print(f"{stage}, held-out preferences (mean, 95%): {sentence}", highlight=False)
     for stage in stages:
         _print_ledgers(summary, stage, console)
     peak = summary["peak_rss_bytes"] / 2**30
@@ -56,6 +59,17 @@ def _selected(summary: Mapping[str, Any], prefix: str) -> str:
         "lowest_loss": "there its held-out loss was lowest",
     }.get(summary.get(f"{prefix}selected.by", ""))
     return f"the weights of step {step:,} of {last:,} were selected: {reason}" if reason else ""
+
+
+def _preferences(summary: Mapping[str, Any], prefix: str) -> str:
+    """The figures of held-out preferences that are not shares."""
+    parts = []
+    for name, label in PREFERENCE_FIGURES.items():
+        mean, low, high = (summary.get(f"{prefix}{name}.{key}") for key in ("mean", "low", "high"))
+        if mean is not None:
+            interval = "" if low is None else f" ({low:+.3g} to {high:+.3g})"
+            parts.append(f"{label} {mean:+.3g}{interval}")
+    return ", ".join(parts)
 
 
 def _stage_rows(summary: Mapping[str, Any], stages: list[str]) -> dict[str, list[str]]:

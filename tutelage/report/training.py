@@ -28,6 +28,21 @@ POINTS = 300  # of a smoothed curve
 SMOOTHED_FROM = 60  # steps; a shorter curve is drawn unsmoothed
 WINDOW = 40  # a smoothed point is the mean over about 1/WINDOW of the steps
 EVALS = 12  # eval steps whose samples are shown, at most
+# Of held-out preferences: title, axis, and the figures with their labels.
+PREFERENCE_PLOTS: tuple[tuple[str, str, dict[str, str]], ...] = (
+    (
+        "Held-out preferences ranked right",
+        "share",
+        {"accuracy": "by the margin", "likelier": "by probability per token"},
+    ),
+    ("Margin on held-out preferences", "margin", {"margin": "margin"}),
+    (
+        "Displacement of held-out answers from the reference",
+        "nats per token",
+        {"chosen_shift": "chosen", "rejected_shift": "rejected"},
+    ),
+    ("Scores of held-out answers", "score", {"chosen_reward": "chosen", "rejected_reward": "rejected"}),
+)
 DEV_EVAL = {"format": "format", "in_vocabulary": "known words", "held_out_questions": "held-out questions"}
 
 
@@ -65,6 +80,7 @@ def _stage(stage: Finished, base: Finished | None) -> list[Html]:
         parts += _range_test(info.lr_range_test)
     parts += _dev_eval(stage)
     parts += _base_text(stage, base)
+    parts += _preferences(log)
     rate_and_norm = [
         line_plot([Series(title, *column(log, name))], x_label="step", y_label=title)
         for name, title in (("lr", "learning rate"), ("gradient_norm", "gradient norm"))
@@ -198,6 +214,22 @@ def _base_text(stage: Finished, base: Finished | None) -> list[Html]:
     title = "Forgetting: loss on the base model's text"
     series += _marks(stage.info.selected, heights)
     return [line_plot(series, x_label="step", y_label="loss (nats per token)", title=title)]
+
+
+def _preferences(log: list[dict[str, Any]]) -> list[Html]:
+    """Held-out preferences over training: accuracy, margin, and by how much answers became likelier or less likely."""
+    plots = []
+    for title, y_label, figures in PREFERENCE_PLOTS:
+        series = [
+            Series(f"{label}, {name.rpartition('.')[0]}", *column(log, f"preferences.{name}"))
+            for figure, label in figures.items()
+            for name in names_under(log, "preferences.")
+            if name.rpartition(".")[2] == figure
+        ]
+        series = [curve for curve in series if len(curve.x) > 1]
+        if series:
+            plots.append(line_plot(series, x_label="step", y_label=y_label, title=title))
+    return plots
 
 
 def _context(stage: Finished) -> int | None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import msgspec
+import torch
 
 from tutelage.batching.loader import DataState, WeightedStore, batches, count_steps, read_cursors
 from tutelage.batching.store import Store
@@ -217,6 +218,10 @@ class TrainStage(Stage, frozen=True, kw_only=True):
         """The share of the trained tokens that is replayed pre-training text."""
         return 0.0
 
+    def start_settings(self, at: StageContext) -> str:
+        """What the model starts from, for errors of the first step's check."""
+        return f"the model starts from {'random weights' if self.parent is None else at.parent_folder(self)}"
+
     def forgetting_limit(self) -> float | None:
         """The relative increase of the loss on pre-training text above which a run fails, if there is one."""
         return None
@@ -384,6 +389,12 @@ def _describe(datasets: Mapping[str, WeightedStore], state: DataState) -> dict[s
 def store_name(store: Store) -> str:
     """A store's folder below the run's data folder."""
     return f"{store.folder.parent.name}/{store.folder.name}"
+
+
+def precision_of(stage: TrainStage, model: torch.nn.Module) -> Precision:
+    """The dtype of a stage's matrix products, where its settings leave it open too."""
+    on_gpu = next(model.parameters()).device.type == "cuda"
+    return stage.precision or ("bfloat16" if on_gpu else "float32")
 
 
 def micro_tokens(stage: TrainStage, longest: int) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from tutelage.batching.datasets import (
     SplitGroups,
@@ -18,9 +18,10 @@ from tutelage.batching.datasets import (
     is_written,
     open_or_write,
 )
+from tutelage.batching.preferences import PREFERENCES, good_side
 from tutelage.batching.store import Store
 from tutelage.chat import Renderer, TrainOn
-from tutelage.chat.formats import read_conversations
+from tutelage.chat.formats import read_conversations, read_preferences
 from tutelage.chat.render.template import part_text
 from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
@@ -29,7 +30,7 @@ from tutelage.corpus.text import TextSettings, text_documents, text_file
 from tutelage.io.row import BrokenRow
 from tutelage.io.rows import data_files, rows
 from tutelage.ledger import Ledger
-from tutelage.records import Conversation, Document, Split
+from tutelage.records import Conversation, Document, Preference, Schema, Split, UnpairedPreference
 from tutelage.text.hashing import file_hash
 from tutelage.tokenizer import Tokenizer
 from tutelage.world.society import World, WorldSettings
@@ -97,13 +98,25 @@ class ChatData(Settings, tag="chat", tag_field="kind", frozen=True, kw_only=True
     max_broken: float = 0.0
 
 
+class PreferenceData(Settings, tag="preferences", tag_field="kind", frozen=True, kw_only=True):
+    """Files of preferences, for a reward model, DPO or KTO: JSON lines, JSON, Parquet or CSV, in one of
+    chat.formats.preferences.PREFERENCE_FORMATS. Settings as of "chat"."""
+
+    path: str
+    held_out: str | None = None
+    format: str | None = None
+    max_broken: float = 0.0
+
+
 class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=True):
     """Prompts without answers in a JSON-lines file, in named sets, to evaluate a fine-tuned model on."""
 
     path: str
 
 
-DataSettings = WorldText | WorldChat | TextData | DocumentData | CorpusData | ProbeText | ChatData | Prompts
+DataSettings = (
+    WorldText | WorldChat | TextData | DocumentData | CorpusData | ProbeText | ChatData | PreferenceData | Prompts
+)
 # Enough to estimate a loss, and few enough to measure it often during training.
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
 DataTable = Mapping[str, DataSettings]
@@ -140,8 +153,10 @@ def world_of(table: DataTable) -> World | None:
     return World(worlds[0]) if worlds else None
 
 
-def holds(data: DataSettings) -> Literal["documents", "conversations", "prompts"]:
+def holds(data: DataSettings) -> Literal["documents", "conversations", "preferences", "prompts"]:
     """The kind of rows that some data holds."""
+    if isinstance(data, PreferenceData):
+        return "preferences"
     if isinstance(data, WorldText | TextData | DocumentData | CorpusData | ProbeText):
         return "documents"
     return "prompts" if isinstance(data, Prompts) else "conversations"
@@ -186,20 +201,40 @@ def document_rows(data: DocumentData) -> Iterator[Document]:
 
 
 def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[Conversation]:
-    """The conversations of some data; broken rows of a file are counted in `ledger`."""
+    """The conversations of some data, those with the chosen or desirable answers of preferences; broken rows of a file
+    are counted in `ledger`."""
     data = table[name]
+    if isinstance(data, PreferenceData):
+        yield from (chat for row in preferences(name, table, ledger) if (chat := good_side(row)) is not None)
+        return
     if isinstance(data, WorldChat):
         yield from World(find_world(data, table)).conversations(data.split)
         return
     assert isinstance(data, ChatData)
-    ledger = ledger or Ledger(f"{name}: rows of the file")
+    yield from _rows_of_files(data, read_conversations, ledger or Ledger(f"{name}: rows of the file"))
+
+
+def preferences(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[Preference | UnpairedPreference]:
+    """The preferences of some data; broken rows of a file are counted in `ledger`."""
+    data = table[name]
+    assert isinstance(data, PreferenceData)
+    yield from _rows_of_files(data, read_preferences, ledger or Ledger(f"{name}: rows of the file"))
+
+
+Row = TypeVar("Row", Conversation, Preference | UnpairedPreference)
+
+
+def _rows_of_files(
+    data: ChatData | PreferenceData, read: Callable[[Path, Ledger, float, str | None], Iterator[Row]], ledger: Ledger
+) -> Iterator[Row]:
+    """The rows of the data's files; where held-out files are named, each with the part that it belongs to."""
     if data.held_out is None:
-        yield from read_conversations(Path(data.path), ledger, data.max_broken, data.format)
+        yield from read(Path(data.path), ledger, data.max_broken, data.format)
         return
     parts: tuple[tuple[str, Split], ...] = (data.path, "train"), (data.held_out, "held_out")
     for path, part in parts:
-        for conversation in read_conversations(Path(path), ledger, data.max_broken, data.format):
-            yield replace(conversation, split=part)
+        for row in read(Path(path), ledger, data.max_broken, data.format):
+            yield replace(row, split=part)
 
 
 def plain_texts(name: str, table: DataTable) -> Iterator[str]:
@@ -223,11 +258,11 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, [file_hash(file) for file in data_files(Path(data.path))], data.column]
     if isinstance(data, CorpusData):
         return [READING, *map(file_hash, corpus_files(Path(data.path)))]
-    if isinstance(data, ChatData | Prompts):
-        held_out = data.held_out if isinstance(data, ChatData) else None
+    if isinstance(data, ChatData | PreferenceData | Prompts):
+        held_out = None if isinstance(data, Prompts) else data.held_out
         files = [data_files(Path(path)) for path in (data.path, held_out) if path is not None]
         parts: list[object] = [READING, *([file_hash(file) for file in part] for part in files)]
-        if isinstance(data, ChatData):
+        if not isinstance(data, Prompts):
             parts.append(data.format)
             if held_out is None:
                 # A share is held out, by the rows' names, which depend on the names of the files.
@@ -280,6 +315,24 @@ class Stores:
         groups = conversation_groups(rows, renderer, *options, ledgers)
         key = [identity(name, self.table), renderer.fingerprint(), *options]
         return open_or_write(self.folder, key, _with_unread_rows(groups, files, ledgers.train), ledgers)
+
+    def preferences(
+        self,
+        name: str,
+        renderer: Renderer,
+        context: int,
+        max_refused: float,
+        make: Callable[..., SplitGroups],
+        schema: Schema,
+    ) -> SplitStore:
+        """The preferences of data `name`, both splits, as groups that `make` makes: `pair_groups` or
+        `labelled_groups`."""
+        ledgers = SplitLedgers.of(f"{name}: preferences to tokens")
+        files = Ledger(ledgers.train.step)
+        options = context, self.held_out, max_refused
+        groups = make(preferences(name, self.table, files), renderer, *options, ledgers)
+        key = [PREFERENCES, make.__name__, identity(name, self.table), renderer.fingerprint(), *options]
+        return open_or_write(self.folder, key, _with_unread_rows(groups, files, ledgers.train), ledgers, schema)
 
 
 def _with_unread_rows(groups: SplitGroups, files: Ledger, ledger: Ledger) -> SplitGroups:

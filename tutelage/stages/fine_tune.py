@@ -195,8 +195,9 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
         }
 
     def read_prompts(self, at: StageContext) -> PromptData:
-        """What one pass over the stage's conversations gives for its evaluations; nothing of other data."""
-        return read_prompt_data(self, at) if self.reads == "conversations" else PromptData({})
+        """What one pass over the stage's conversations, or preferences, gives for its evaluations; nothing of other
+        data."""
+        return read_prompt_data(self, at) if self.reads in ("conversations", "preferences") else PromptData({})
 
     def chats_about_world(self, at: StageContext) -> bool:
         """Whether the stage's conversations are about the built-in world."""
@@ -250,7 +251,7 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
             for name in {**stage.data, **self.replay_data}
         }
 
-    def dev_eval(self, session: EvalSession, at: StageContext) -> DevEval:
+    def dev_eval(self, session: EvalSession, at: StageContext) -> DevEval | None:
         """Openings of held-out rows and, in the built-in world, questions about people of whom it only read."""
         world = chat_world(self.data, at.data)
         prompts = session.prompts

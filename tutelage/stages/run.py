@@ -10,8 +10,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tutelage.chat.render.make import with_system
 from tutelage.config import convert, to_plain
 from tutelage.evaluate.dev_eval import run_dev_eval
@@ -33,12 +31,13 @@ from tutelage.stages.base import (
     StageContext,
     TrainSetup,
     TrainStage,
+    precision_of,
     set_up,
 )
 from tutelage.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from tutelage.train.distributed import barrier, broadcast_object, is_main_process, main_process_first, shard
-from tutelage.train.hooks import CheckpointHook, EvalHook, LogHook, Tally, hooks_in_order
-from tutelage.train.loop import Precision, StepReport, train
+from tutelage.train.hooks import CheckpointHook, EvalHook, FirstStepCheck, LogHook, Tally, hooks_in_order
+from tutelage.train.loop import StepReport, train
 from tutelage.train.lr_range_test import ABOVE, BELOW, RANGE_STEPS, LrRangeTest, lr_range_test
 from tutelage.train.optimizers import Optimizer
 from tutelage.train.schedule import make_schedule
@@ -77,7 +76,9 @@ def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: Ev
             log_hook.flush()
             save_checkpoint(at.folder / CHECKPOINT, checkpoint.model, optimizer, tally.state)
 
+        precision = precision_of(stage, checkpoint.model)
         hooks = hooks_in_order(
+            FirstStepCheck(setup.loss.first_step, precision, stage.start_settings(at)),
             tally,
             _evaluation(stage, at, setup, gathered, tally, session, best_so_far(log, stage.selection())),
             log_hook,
@@ -93,7 +94,7 @@ def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: Ev
         )
         train(
             checkpoint.model, optimizer, stream, setup.loss, start=tally.state.step, steps=steps,
-            lr=make_schedule(stage.schedule, steps), hooks=hooks, precision=precision_of(stage, checkpoint.model),
+            lr=make_schedule(stage.schedule, steps), hooks=hooks, precision=precision,
         )  # fmt: skip
     model = gathered()
     if model is not None:
@@ -171,12 +172,6 @@ def range_test(stage: TrainStage, at: StageContext, setup: TrainSetup, fingerpri
     return test
 
 
-def precision_of(stage: TrainStage, model: torch.nn.Module) -> Precision:
-    """The dtype of a stage's matrix products, where its settings leave it open too."""
-    on_gpu = next(model.parameters()).device.type == "cuda"
-    return stage.precision or ("bfloat16" if on_gpu else "float32")
-
-
 def _write_model(folder: Path, stage: TrainStage, at: StageContext, checkpoint: Checkpoint) -> None:
     lora = stage.adapter()
     if lora is None:
@@ -235,6 +230,7 @@ def _finish(
             "name": at.name,
             "title": stage.title,
             "chats": stage.chats,
+            "reads": stage.reads,
             "fingerprint": state.fingerprint,
             "settings": to_plain(stage),
             "lr": setup.lr,

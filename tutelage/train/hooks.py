@@ -15,7 +15,7 @@ from tutelage.process import Stopped
 from tutelage.progress import Bar
 from tutelage.train.checkpoint import TrainState
 from tutelage.train.distributed import all_gather_object, is_main_process
-from tutelage.train.loop import Hook, StepReport
+from tutelage.train.loop import Hook, Precision, StepReport
 
 
 @dataclass
@@ -44,6 +44,39 @@ class Tally:
 
     def resume_clock(self, report: StepReport) -> None:
         self.began = time.monotonic()
+
+
+# How far a metric of the first step may be from what it must be: products in bfloat16 depend on the batch's shape.
+FIRST_STEP_TOLERANCE: Mapping[Precision, float] = {"float32": 1e-3, "bfloat16": 0.1}
+
+
+class FirstStepError(ValueError):
+    """A metric of the first step is not what the loss says it must be before any weight has changed."""
+
+
+@dataclass(frozen=True)
+class FirstStepCheck:
+    """Compares the metrics of the first step with `Loss.first_step`. `settings` says what policy and reference are.
+
+    Raises:
+        FirstStepError: they differ by more than the precision's tolerance.
+    """
+
+    expected: Mapping[str, float]
+    precision: Precision
+    settings: str
+
+    def __call__(self, report: StepReport) -> None:
+        means = report.metrics.means() if report.done == 1 else {}
+        tolerance = FIRST_STEP_TOLERANCE[self.precision]
+        for name, value in self.expected.items():
+            if name in means and not abs(means[name] - value) <= tolerance:
+                raise FirstStepError(
+                    f"step 1: {name} is {means[name]:.6g}, but before any weight has changed it must be {value:.6g} "
+                    f"(tolerance {tolerance:g} in {self.precision}); policy and reference are not the same model: "
+                    f"{self.settings}. Delete the run's folder data/ to compute the reference again, and set one "
+                    "precision for both"
+                )
 
 
 @dataclass(frozen=True)
@@ -127,9 +160,11 @@ class CheckpointHook:
             raise Stopped(f"stopped after step {report.done} of {self.steps} of stage {self.label}")
 
 
-def hooks_in_order(tally: Tally, evaluation: EvalHook, log: LogHook, checkpoint: CheckpointHook) -> tuple[Hook, ...]:
+def hooks_in_order(
+    check: FirstStepCheck, tally: Tally, evaluation: EvalHook, log: LogHook, checkpoint: CheckpointHook
+) -> tuple[Hook, ...]:
     """The hooks of a stage in the order in which each needs what the one before has done."""
-    return tally, evaluation, log, checkpoint, tally.resume_clock
+    return check, tally, evaluation, log, checkpoint, tally.resume_clock
 
 
 def named_by_dataset(means: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:

@@ -21,10 +21,17 @@ Count = Callable[[Batch], float]
 
 
 class Loss(NamedTuple):
-    """A loss function and the denominator of each of its components, counted on a batch before any forward pass."""
+    """A loss function and the denominator of each of its components, counted on a batch before any forward pass.
+
+    first_step: what metrics must be at the first step, before any weight has changed; checked in every run.
+    items:      gives the components, and the figures of each item (such as a pair) for evaluations; None where it has
+                none.
+    """
 
     function: LossFunction
     denominators: Mapping[str, Count]
+    first_step: Mapping[str, float] = {}
+    items: Callable[[nn.Module, Batch], tuple[Components, Mapping[str, torch.Tensor]]] | None = None
 
 
 def trained_tokens(batch: Batch) -> float:

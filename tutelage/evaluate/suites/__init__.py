@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tutelage.evaluate.results import Suite
-from tutelage.evaluate.suites import before, forgetting, format, held_out_rows, knowledge
+from tutelage.evaluate.suites import before, forgetting, format, held_out_rows, knowledge, preferences
 
-SUITES: Mapping[str, Suite] = {
-    suite.name: suite for suite in (format.SUITE, knowledge.SUITE, held_out_rows.SUITE, forgetting.SUITE, before.SUITE)
-}
+_ORDERED = (preferences, format, knowledge, held_out_rows, forgetting, before)
+SUITES: Mapping[str, Suite] = {module.SUITE.name: module.SUITE for module in _ORDERED}

@@ -1,0 +1,185 @@
+"""What the commands that fine-tune a model without a recipe file share: options, and how they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from tutelage.cli.audit import audit_before_training
+from tutelage.cli.finish import exit_if_forgetting, finish
+from tutelage.cli.options import FILE, FOLDER, MODEL, SHARE
+
+if TYPE_CHECKING:
+    from tutelage.sft_recipe import Kind
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+# What each option sets of the stage; --max-broken is of the data.
+OPTIONS = {
+    "lr": "lr",
+    "warmup": "schedule.warmup",
+    "find_lr": "find_lr",
+    "batch_tokens": "batch_tokens",
+    "lora": "lora.rank",
+    "epochs": "epochs",
+    "max_forgetting": "max_forgetting",
+    "system": "system",
+    "precision": "precision",
+    "eval_minutes": "eval_minutes",
+    "seed": "seed",
+    "max_refused": "max_refused",
+}
+
+FIRST = (
+    click.option(
+        "--model", required=True, metavar=MODEL, help="The model to start from: a folder, or a name on the hub."
+    ),
+)
+SHARED = (
+    click.option(
+        "--max-refused",
+        type=SHARE,
+        metavar="SHARE",
+        help="Maximum share of rows to skip when verification fails (default 0).",
+    ),
+    click.option(
+        "--max-broken",
+        type=SHARE,
+        metavar="SHARE",
+        help="Maximum share of rows to skip when they cannot be read (default 0).",
+    ),
+    click.option(
+        "--lr",
+        type=click.FloatRange(0, min_open=True),
+        metavar="LR",
+        help="Peak learning rate; default: derived from that of pre-training if known, else from the model size.",
+    ),
+    click.option(
+        "--warmup",
+        type=click.FloatRange(0, 0.7),
+        metavar="SHARE",
+        help="Share of the steps that warm up the learning rate, at most 0.7 (default 0.02).",
+    ),
+    click.option("--find-lr", is_flag=True, help="Find the learning rate by a range test."),
+    click.option(
+        "--lora",
+        type=click.IntRange(min=1),
+        metavar="RANK",
+        help="Train a LoRA adapter of this rank instead of all weights; a common value is 16.",
+    ),
+    click.option(
+        "--max-forgetting",
+        type=click.FloatRange(0),
+        metavar="SHARE",
+        help="Exit with status 3 if the lower 95% bound of forgetting exceeds this, such as 0.1.",
+    ),
+    click.option(
+        "--template-setting",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="A variable of the chat template, such as enable_thinking=false; repeatable.",
+    ),
+    click.option(
+        "--system",
+        type=click.Choice(("keep", "fold")),
+        help="A system message that the chat template does not take: refused (keep, default), or put before the first "
+        "question (fold).",
+    ),
+    click.option(
+        "--precision",
+        type=click.Choice(("float32", "bfloat16")),
+        help="Dtype of matrix products; default: the faster one, and float32 below 20 million parameters.",
+    ),
+    click.option(
+        "--eval-minutes",
+        type=click.FloatRange(0, min_open=True),
+        metavar="MINUTES",
+        help="How long the answers of the evaluation after training may take; default: a quarter of the training time.",
+    ),
+    click.option("--no-eval", is_flag=True, help="Train only; no evaluation during or after training."),
+    click.option("--seed", type=int, help="Random seed (default 0)."),
+    click.argument("settings", nargs=-1, metavar="[dotted.key=value ...]"),
+)
+# Options of `sft` whose help differs for preferences.
+PREFERENCES = (
+    click.option("--data", required=True, type=FILE, metavar="FILE", help="Preferences: JSON (lines), Parquet or CSV."),
+    click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Folder of the run."),
+    click.option(
+        "--held-out",
+        type=FILE,
+        metavar="FILE",
+        help="Held-out preferences for evaluation, never trained on; default: 10% of --data if it has 100 or more.",
+    ),
+    click.option(
+        "--replay",
+        metavar="[FILE=]SHARE",
+        help="Against forgetting: share of the trained tokens that comes from the model's training text, or from FILE "
+        "(default 0).",
+    ),
+    click.option(
+        "--batch-tokens",
+        type=click.IntRange(min=1),
+        metavar="TOKENS",
+        help="Maximum tokens per optimizer step, both answers of a pair counted; default: 8192, fewer for few rows.",
+    ),
+    click.option(
+        "--epochs", type=click.IntRange(min=1), metavar="EPOCHS", help="Epochs; default: 1, 3 for few rows (reward: 1)."
+    ),
+)
+
+
+def with_options(*groups: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
+    """Adds options to a command, in this order."""
+
+    def add(function: F) -> F:
+        for option in reversed([option for group in groups for option in group]):
+            function = option(function)
+        return function
+
+    return add
+
+
+# Options that are not settings.
+ARGUMENTS = ("model", "data", "out", "held_out", "replay", "template_setting", "no_eval", "settings")
+
+
+def fine_tune(kind: Kind, own: Mapping[str, str], given: Mapping[str, Any], as_json: bool) -> Any:
+    """Train one stage of `kind` and write its report; returns the summary.
+
+    own:   what the command's own options set of the stage.
+    given: all options of the command.
+
+    Raises:
+        ValueError: an option is wrong, or the model or the data cannot be read.
+    """
+    from tutelage.find_model import publish
+    from tutelage.runner import Run
+    from tutelage.sft_recipe import data_name, parse_replay, sft_recipe
+
+    model, data, out, held_out, replay, template_setting, no_eval, settings = (given[name] for name in ARGUMENTS)
+    sets = {name: f"stages.{kind}.{setting}" for name, setting in {**OPTIONS, **own}.items()}
+    sets["max_broken"] = f"data.{data_name(kind)}.max_broken"
+    found = {name: value for name, value in given.items() if value is not None and value is not False}
+    values = {setting: found[name] for name, setting in sets.items() if name in found}
+    replay_file = None
+    if replay is not None:
+        replay_file, values[f"stages.{kind}.replay"] = parse_replay(replay)
+    for name in sorted({setting.partition("=")[0].strip() for setting in settings} & values.keys()):
+        option = next((option for option, setting in sets.items() if setting == name), "replay").replace("_", "-")
+        raise ValueError(f"--{option} and {name} set the same value; give one of the two")
+    skipped = (f"evaluate.{kind}=[]", f"stages.{kind}.evaluate_every=0") if no_eval else ()
+    templates = (f"stages.{kind}.template_settings.{setting}" for setting in template_setting)
+    overrides = [f"{name}={str(value).lower() if value is True else value}" for name, value in values.items()]
+    overrides += [*skipped, *templates, *settings]
+    recipe = sft_recipe(model, data, held_out=held_out, replay_file=replay_file, overrides=overrides, kind=kind)
+    if kind == "sft":
+        audit_before_training(data, held_out, given["max_broken"] or 0.0, as_json)
+    run = Run(recipe, out, "--out DIR")
+    summary = finish(run, None, as_json)
+    publish(run)
+    if not as_json and kind != "reward":
+        click.echo(f"chat with it: tutelage chat {out}")
+    exit_if_forgetting(run, summary, as_json)
+    return summary
