@@ -49,6 +49,11 @@ def too_large(limit: int) -> BrokenRow:
     return BrokenRow(f"larger than {limit >> 20} MiB")
 
 
+def repeated(name: str) -> BrokenRow:
+    """The reason for an object that has a field twice, with different values: a decoder keeps only the last of them."""
+    return BrokenRow("a field twice, with different values", f"{name[:40]!r}; keep one of the two values")
+
+
 def texts_in(value: Any) -> Iterator[str]:
     """Every string in a row, also in nested lists and objects."""
     if isinstance(value, str):

@@ -14,7 +14,7 @@ from tutelage.files import DiskError
 from tutelage.io.byte_reader import ByteReader
 from tutelage.io.decode import decode
 from tutelage.io.decompress import BOMB, Damage, is_bomb
-from tutelage.io.row import BrokenRow, PlacedRow, too_large
+from tutelage.io.row import BrokenRow, PlacedRow, repeated, too_large
 
 DELIMITERS = ",\t;"
 _GROUP_BYTES = 4 << 30  # limit of a decompressed Parquet row group; 128 MiB is usual
@@ -167,4 +167,11 @@ def _table_row(header: Sequence[str], cells: Sequence[str], lenient: bool) -> tu
     if len(cells) != len(header):
         raise BrokenRow("wrong number of cells", f"{len(cells)}; the header has {len(header)}")
     texts, remark = _decoded(cells, lenient)
-    return {name: text for name, text in zip(header, texts, strict=True) if text}, remark
+    row: dict[str, str] = {}
+    for name, text in zip(header, texts, strict=True):
+        if not text:
+            continue
+        if not lenient and row.get(name, text) != text:
+            raise repeated(name)
+        row[name] = text
+    return row, remark
