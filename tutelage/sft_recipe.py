@@ -17,7 +17,7 @@ from tutelage.chat import chat_tokenizer, make_renderer, read_chat_config, read_
 from tutelage.chat.render.make import with_chat_settings
 from tutelage.config import SettingsError, apply_overrides, convert, suggest, to_plain
 from tutelage.find_model import Base, find_base, find_model, has_turns
-from tutelage.io.rows import COMPRESSED, SUFFIXES
+from tutelage.io.data_files import COMPRESSED, SUFFIXES, held_out_path
 from tutelage.ledger import Ledger
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import parameter_count
@@ -64,7 +64,8 @@ def sft_recipe(
 ) -> Recipe:
     """The recipe of one fine-tuning stage.
 
-    held_out:    a file of other conversations to measure on; a share of the rows where it is None.
+    held_out:    a file of other conversations to measure on; where it is None, the validation split of a folder, or a
+                 share of the rows.
     replay_file: text to replay, in place of what the model was trained on.
     overrides:   dotted.key=value, such as stages.sft.epochs=2; "stages.sft.replay" is a share of the trained tokens,
                  and "stages.sft.batch_tokens" are those of a step with everything that is replayed in it.
@@ -79,7 +80,8 @@ def sft_recipe(
     stage = table["stages"][STAGE]
     _check_settings(table)
     size = measure(folder, table)
-    stage.setdefault("held_out", HELD_OUT if held_out is None and size.count >= HELD_OUT_FROM else 0.0)
+    a_share = held_out_path(data, held_out) is None and size.count >= HELD_OUT_FROM
+    stage.setdefault("held_out", HELD_OUT if a_share else 0.0)
     for name, value in _defaults(stage, base, folder, size, _held_out_rows(size, table), replay_file).items():
         given = stage.setdefault(name, value)
         if isinstance(value, dict) and isinstance(given, dict) and name != "replay_data":
@@ -251,7 +253,8 @@ def _step_tokens(size: DataSize) -> int:
 def _held_out_rows(size: DataSize, table: Mapping[str, Any]) -> int:
     """How many rows are held out; of a file, as far as it matters."""
     chat = table["data"]["chat"]
-    if chat.get("held_out") is None:
+    others = held_out_path(Path(chat["path"]), Path(chat["held_out"]) if chat.get("held_out") else None)
+    if others is None:
         return int(size.count * table["stages"][STAGE]["held_out"])
-    rows = read_conversations(Path(chat["held_out"]), Ledger("held out"), chat.get("max_broken", 0.0))
+    rows = read_conversations(others[0], Ledger("held out"), chat.get("max_broken", 0.0), split=others[1])
     return sum(1 for _ in islice(rows, EVAL_FROM))

@@ -111,3 +111,13 @@ def test_look_saves_a_page(chats: Chats, refused: Refused, verb: Verb, tiny: Pat
 def test_a_run_stands_for_its_last_finished_stage(verb: Verb, tiny: Path) -> None:
     of_run, of_stage = (verb("look", path, "--json").stdout for path in (tiny, tiny / "chat"))
     assert of_run == of_stage
+
+
+def test_f08_look_and_audit_say_which_split_they_read(chats: Chats, verb: Verb, tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "rows[v1]"
+    folder.mkdir()
+    for name in ("train", "dev", "test"):
+        shutil.copy(chats("What is 2 + 3?"), folder / f"{name}.jsonl")
+    said = "rows[v1]: trained on: train.jsonl; held out: dev.jsonl; not read: test.jsonl"
+    assert said in verb("look", folder, "--model", tiny).stdout
+    assert said in verb("audit", folder).stdout

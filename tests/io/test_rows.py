@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.files import DiskError
+from tutelage.io.data_files import data_files
 from tutelage.io.decompress import Damage
 from tutelage.io.row import BrokenRow
-from tutelage.io.rows import MAX_ROW, data_files, rows, scan_rows
+from tutelage.io.rows import MAX_ROW, rows, scan_rows
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -75,6 +75,7 @@ def audit_and_show(
     from tutelage.chat.audit import audit_file, fix_file
     from tutelage.chat.audit.page import report_page
     from tutelage.files import write_text
+    from tutelage.io.data_files import describe_splits
 
     if model is None and context is not None:
         raise ValueError("--context counts a model's tokens; name the model: --model RUN/STAGE, or any model's folder")
@@ -96,6 +97,8 @@ def audit_and_show(
     if html:
         write_text(html, report_page(report))
     if not as_json:
+        if splits := describe_splits(data):
+            click.echo(splits)
         print_report(report, new_console())
         if fixed:
             _print_fixed(fixed, fixed_report, new_console())

@@ -126,6 +126,7 @@ def _file(
     from tutelage.chat.token_page import rendered_row
     from tutelage.chat.token_view import explanation_view
     from tutelage.find_model import find_model
+    from tutelage.io.data_files import describe_splits
     from tutelage.ledger import Ledger
     from tutelage.records import ROLES
     from tutelage.stages.look import rendered_file, show_file
@@ -138,6 +139,8 @@ def _file(
     file = rendered_file(target, *of_model, count, train_on, ledger, explain)
     found, tokenizer = find_format(target), file.tokenizer
     if shown:
+        if splits := describe_splits(target):
+            console.print(splits, highlight=False, markup=False, soft_wrap=True)
         console.print(f"format: {found} ({FORMATS[found].fields})", highlight=False)
         for name, explanation in file.explained:
             console.print(explanation_view(name, explanation), highlight=False, soft_wrap=True)

@@ -32,7 +32,7 @@ class PlacedRow(msgspec.Struct, gc=False):
     remark: how the row was corrected, for a ledger.
     """
 
-    layout: Literal["lines", "values", "parquet", "csv"]
+    layout: Literal["lines", "values", "parquet", "arrow", "csv"]
     number: int
     offset: int
     value: Any | BrokenRow | Damage | None

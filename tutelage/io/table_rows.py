@@ -1,4 +1,4 @@
-"""Streaming readers of tables: Parquet, CSV and TSV. An empty cell is a field that the row does not have."""
+"""Streaming readers of tables: Parquet, Arrow, CSV and TSV. An empty cell is a field that the row does not have."""
 
 from __future__ import annotations
 
@@ -68,6 +68,25 @@ def parquet_rows(file: BinaryIO, lenient: bool) -> Iterator[PlacedRow]:
             left = max(1, min(left, size))  # the row count itself may be corrupt
             yield PlacedRow("parquet", number + 1, 0, Damage("unreadable row group", lost=left))
             number += left
+
+
+def arrow_rows(file: BinaryIO, random_access: bool) -> Iterator[PlacedRow]:
+    """The rows of an Arrow file (`random_access`) or stream. Where it cannot be read on, a Damage ends them."""
+    import pyarrow as pa
+
+    number = 0
+    try:
+        reader = pa.ipc.open_file(file) if random_access else pa.ipc.open_stream(file)
+        batches = map(reader.get_batch, range(reader.num_record_batches)) if random_access else reader
+        for batch in batches:
+            for start in range(0, batch.num_rows, _BATCH_ROWS):
+                for row in batch.slice(start, _BATCH_ROWS).to_pylist():
+                    number += 1
+                    yield PlacedRow("arrow", number, 0, _without_nulls(row))
+    except DiskError:
+        raise
+    except (pa.ArrowException, OSError, ValueError):
+        yield PlacedRow("arrow", number + 1, 0, Damage("not an Arrow file, or truncated"))
 
 
 def _batch_rows(table: Any, group: int) -> int:

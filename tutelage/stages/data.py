@@ -26,9 +26,11 @@ from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.shards import corpus_files, read_documents
 from tutelage.corpus.text import TextSettings, text_documents, text_file
+from tutelage.io.data_files import data_files, describe_splits, held_out_path, split_files
 from tutelage.io.row import BrokenRow
-from tutelage.io.rows import data_files, rows
+from tutelage.io.rows import rows
 from tutelage.ledger import Ledger
+from tutelage.progress import status
 from tutelage.records import Conversation, Document, Split
 from tutelage.text.hashing import file_hash
 from tutelage.tokenizer import Tokenizer
@@ -56,7 +58,7 @@ class TextData(TextSettings, tag="text", tag_field="kind", frozen=True, kw_only=
 
 class DocumentData(Settings, tag="documents", tag_field="kind", frozen=True, kw_only=True):
     """Files of documents, for pre-training or replay: JSON lines, JSON, Parquet or CSV, one document per row. Every
-    tenth of the first HELD_OUT_OF rows is held out.
+    tenth of the first HELD_OUT_OF rows is held out, or the validation split of a folder that has one.
 
     path:   a file, a folder of files, or a pattern such as `docs/*.parquet`; a relative one in a recipe is looked for
             beside the recipe.
@@ -85,8 +87,9 @@ class ChatData(Settings, tag="chat", tag_field="kind", frozen=True, kw_only=True
     """Files of conversations, for fine-tuning: JSON lines, JSON, Parquet or CSV, in one of chat.formats.FORMATS.
 
     path:       a file, a folder of files, or a pattern such as `chats/*.jsonl`; a relative one in a recipe is looked
-                for beside the recipe.
-    held_out:   other such files, of held-out conversations; a share of the rows where left out.
+                for beside the recipe. Of a folder with splits, the training split.
+    held_out:   other such files, of held-out conversations; where left out, the validation split of the folder, or a
+                share of the rows.
     format:     the format of the rows; detected from each file's first row where left out.
     max_broken: the share of rows that may be broken; they are counted, and more are an error.
     """
@@ -108,7 +111,7 @@ DataSettings = WorldText | WorldChat | TextData | DocumentData | CorpusData | Pr
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
 DataTable = Mapping[str, DataSettings]
 # Raise it when the readers, or the built-in world, give other rows for the same data: stores are made again.
-READING = 2
+READING = 3
 
 
 def find_data(name: str, table: DataTable, where: str) -> DataSettings:
@@ -170,7 +173,8 @@ def document_rows(data: DocumentData) -> Iterator[Document]:
         ValueError: a row is broken or has no such text; the sentence names it.
     """
     number = 0
-    for file in data_files(Path(data.path)):
+    parts = split_files(Path(data.path))
+    for file in chain(parts.train, parts.held_out):
         for place, row in rows(file, lambda row: data.column in row):
             if row is None:
                 continue
@@ -181,6 +185,8 @@ def document_rows(data: DocumentData) -> Iterator[Document]:
                 fields = ", ".join(repr(name) for name in row)
                 raise ValueError(f"{file.with_name(place)} has no text '{data.column}' (its fields: {fields})")
             held_out = number < HELD_OUT_OF and number % HELD_OUT_EVERY == 0
+            if parts.held_out:
+                held_out = file in parts.held_out
             yield Document(text, place, split="held_out" if held_out else "train")
             number += 1
 
@@ -193,13 +199,18 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
         return
     assert isinstance(data, ChatData)
     ledger = ledger or Ledger(f"{name}: rows of the file")
-    if data.held_out is None:
-        yield from read_conversations(Path(data.path), ledger, data.max_broken, data.format)
-        return
-    parts: tuple[tuple[str, Split], ...] = (data.path, "train"), (data.held_out, "held_out")
-    for path, part in parts:
-        for conversation in read_conversations(Path(path), ledger, data.max_broken, data.format):
-            yield replace(conversation, split=part)
+    path, others = _chat_paths(data)
+    for conversation in read_conversations(path, ledger, data.max_broken, data.format):
+        yield conversation if others is None else replace(conversation, split="train")
+    if others is not None:
+        for conversation in read_conversations(others[0], ledger, data.max_broken, data.format, others[1]):
+            yield replace(conversation, split="held_out")
+
+
+def _chat_paths(data: ChatData) -> tuple[Path, tuple[Path, Split] | None]:
+    """Where the rows are, and the held-out rows if they have files of their own."""
+    held_out = None if data.held_out is None else Path(data.held_out)
+    return Path(data.path), held_out_path(Path(data.path), held_out)
 
 
 def plain_texts(name: str, table: DataTable) -> Iterator[str]:
@@ -220,19 +231,18 @@ def identity(name: str, table: DataTable) -> list[object]:
             data.tail,
         ]
     if isinstance(data, DocumentData):
-        return [READING, [file_hash(file) for file in data_files(Path(data.path))], data.column]
+        parts = split_files(Path(data.path))
+        return [READING, *([file_hash(file) for file in part] for part in (parts.train, parts.held_out)), data.column]
     if isinstance(data, CorpusData):
         return [READING, *map(file_hash, corpus_files(Path(data.path)))]
-    if isinstance(data, ChatData | Prompts):
-        held_out = data.held_out if isinstance(data, ChatData) else None
-        files = [data_files(Path(path)) for path in (data.path, held_out) if path is not None]
-        parts: list[object] = [READING, *([file_hash(file) for file in part] for part in files)]
-        if isinstance(data, ChatData):
-            parts.append(data.format)
-            if held_out is None:
-                # A share is held out, by the rows' names, which depend on the names of the files.
-                parts.append([file.name for file in files[0]])
-        return parts
+    if isinstance(data, Prompts):
+        return [READING, [file_hash(file) for file in data_files(Path(data.path))]]
+    if isinstance(data, ChatData):
+        path, others = _chat_paths(data)
+        files = [data_files(path), *([] if others is None else [data_files(*others)])]
+        # Else a share is held out, by the rows' names, which depend on the names of the files.
+        names = [[file.name for file in files[0]]] if others is None else []
+        return [READING, *([file_hash(file) for file in part] for part in files), data.format, *names]
     if isinstance(data, ProbeText):
         return [READING, "probe"]
     world = find_world(data, table) if isinstance(data, WorldChat) else data
@@ -273,6 +283,9 @@ class Stores:
         max_refused: float,
     ) -> SplitStore:
         """The conversations of data `name`, both splits."""
+        data = self.table[name]
+        if isinstance(data, ChatData) and (splits := describe_splits(Path(data.path))):
+            status(splits)
         ledgers = SplitLedgers.of(f"{name}: conversations to tokens")
         files = Ledger(ledgers.train.step)
         rows = conversations(name, self.table, files)

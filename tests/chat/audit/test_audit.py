@@ -157,6 +157,16 @@ def test_the_report_is_plain_data_and_the_same_each_time(write: Write) -> None:
     assert plain["findings"][1]["examples"][0]["place"] == "chats.jsonl:31 and chats.jsonl:4"
 
 
+def test_f08_the_validation_split_of_a_folder_is_compared_and_the_test_split_is_not_read(write: Write) -> None:
+    leaking = [("What is the square of 3 when it is added to itself?", "Eighteen.")]
+    folder = write(CLEAN, "train.jsonl").parent
+    write(leaking, "validation.jsonl")
+    (folder / "test.jsonl").write_text("not read")
+    report = audit_file(folder)
+    assert report.conversations == len(CLEAN)
+    assert [finding.name for finding in report.findings] == ["leak"]
+
+
 def test_an_empty_file_of_a_folder_is_a_finding_and_does_not_stop(write: Write) -> None:
     path = write([*CLEAN])
     (path.parent / "aaa.jsonl").write_text("")
