@@ -21,7 +21,7 @@ from tutelage.chat.formats.turns import (
     loss_mark,
     until_last_answer,
 )
-from tutelage.chat.formats.unread import ReadRow, unread_fields
+from tutelage.chat.formats.unread import UNREAD, ReadRow, unread_fields
 from tutelage.config import suggest
 from tutelage.io.data_files import data_files
 from tutelage.io.row import BrokenRow, Row
@@ -243,7 +243,7 @@ def _conversations(row: Row, format_name: str, place: str) -> tuple[list[Convers
             corrections.append(NOT_OFFERED)
         notes += [note for note in corrections if note not in notes]
     if unread := unread_fields(read, {*ROW_LOSS_MARKS, *BINARY_LABELS, *MEDIA_FIELDS}):
-        notes.append(f"fields that are not read: {unread}")
+        notes.append(f"{UNREAD}{unread}")
     return conversations, notes
 
 

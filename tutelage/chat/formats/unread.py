@@ -8,7 +8,9 @@ from typing import Any
 from tutelage.chat.formats.tools import TOOL_FIELDS
 from tutelage.chat.formats.turns import MESSAGE_FIELDS
 
+UNREAD = "fields that are not read: "  # begins a note in the ledger; their names follow
 _NAMES = ("id", "dialogue_id")  # name a row, and say nothing about what is learned
+_CONTENT = frozenset(("content", "value", "tool_calls"))  # one of them makes an object a message
 _SHOWN = 8
 _SHOWN_CHARS = 40
 
@@ -45,7 +47,7 @@ def unread_fields(row: ReadRow, others: Collection[str]) -> str:
 def _of_messages(messages: list[Any]) -> Iterator[str]:
     """The filled fields of a list of messages that `turns.read_message` does not read."""
     for message in messages:
-        if isinstance(message, dict) and ("content" in message or "value" in message):
+        if isinstance(message, dict) and not _CONTENT.isdisjoint(message):
             for name in message.keys() - MESSAGE_FIELDS:
                 if _filled(message[name]) and name not in TOOL_FIELDS:
                     yield name
