@@ -286,7 +286,7 @@ def test_a_model_folder_is_found_and_a_missing_one_is_one_sentence(
         ):
             find_checkpoint(name)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r"^there is no folder owner/name; .* pip install 'tutelage\[hub\]'$"):
+    with pytest.raises(ValueError, match=r"^there is no folder owner/name, and .* pip install 'tutelage\[hub\]'$"):
         find_checkpoint("owner/name")
 
 

@@ -46,8 +46,9 @@ def audit(data: Path, as_json: bool, **options: Any) -> Any:
     the fixed file.
     """
     from tutelage.files import to_json
+    from tutelage.io.hub import find_data_set
 
-    report, ready = audit_and_show(data, as_json=as_json, **options)
+    report, ready = audit_and_show(find_data_set(data), as_json=as_json, **options)
     if not ready:
         if as_json:
             click.echo(to_json(report))

@@ -61,6 +61,8 @@ def look(
     those that would be trained. With --ask, show the answers of a stage with the probability of each token. Of a
     corpus, show what each step dropped."""
 
+    from tutelage.io.hub import find_data_set
+
     if as_json and (svg or html):
         raise ValueError("--json prints data, and --svg and --html save a file; give one of them")
     if svg and html:
@@ -77,7 +79,7 @@ def look(
         title, lead, page, result = _answers(target, ask, console, shown=not (as_json or html))
     elif target.is_file() or model is not None:
         title, lead, page, result = _file(
-            target, model, train_on, explain, count, text, console, shown=not (as_json or html)
+            find_data_set(target), model, train_on, explain, count, text, console, shown=not (as_json or html)
         )
     else:
         title, lead, page, result = _step(target, step, count, text, console, shown=not (as_json or html))

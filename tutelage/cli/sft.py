@@ -148,9 +148,11 @@ def sft(
     tutelage sft --model Qwen/Qwen3-0.6B --data chats.jsonl --out tuned
     """
     from tutelage.find_model import publish
+    from tutelage.io.hub import find_data_set
     from tutelage.runner import Run
     from tutelage.sft_recipe import parse_replay, sft_recipe
 
+    data, held_out = find_data_set(data), held_out and find_data_set(held_out)
     given = {OPTIONS[name]: value for name, value in options.items() if value is not None and value is not False}
     replay_file = None
     if replay is not None:

@@ -87,11 +87,12 @@ def split_files(path: Path) -> DataFiles:
     if not path.is_dir():
         return DataFiles(files, [], [])
     folders = dict.fromkeys(file.parent for file in files)
-    if len(folders) > 1 and not all(_split_of(folder.name) for folder in folders):
+    if len(folders) > 1 and not all(split_of_name(folder.name) for folder in folders):
         raise ValueError(f"{path} has several folders of rows ({_names(path, folders)}); name one of them")
     parts: dict[str, list[Path]] = {"": [], "train": [], "held_out": [], "test": []}
     for file in files:
-        parts[(_split_of(file.parent.name) if file.parent != path else "") or _split_of(_stem(file))].append(file)
+        split = "" if file.parent == path else split_of_name(file.parent.name)
+        parts[split or split_of_name(_stem(file))].append(file)
     if sum(map(bool, parts.values())) == 1:
         return DataFiles(files, [], [])
     problem = "" if parts["train"] else "but none of the training split"
@@ -114,7 +115,7 @@ def describe_splits(path: Path) -> str:
     return f"{path.name}: " + "; ".join(f"{what}: {_names(path, part)}" for what, part in parts if part)
 
 
-def _split_of(name: str) -> str:
+def split_of_name(name: str) -> str:
     """The split that a name says; "" if it says none, or several."""
     words = set(_WORD.findall(name.lower()))
     found = [split for split, names in _SPLITS.items() if words.intersection(names)]
@@ -127,14 +128,15 @@ def _names(path: Path, files: Collection[Path]) -> str:
 
 
 def _files_of(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.iterdir() if file.is_file() and _is_data_file(file))
+    return sorted(file for file in folder.iterdir() if file.is_file() and is_data_file(file))
 
 
 def _stem(file: Path) -> str:
     return Path(file.stem).stem if file.suffix in COMPRESSED else file.stem
 
 
-def _is_data_file(file: Path) -> bool:
+def is_data_file(file: Path) -> bool:
+    """Whether a file in a folder, by its name, has rows."""
     if file.name in _ABOUT_DATA or file.name.startswith((".", _CACHE)):
         return False
     return (Path(file.stem) if file.suffix in COMPRESSED else file).suffix in SUFFIXES

@@ -18,6 +18,7 @@ from tutelage.chat import ChatConfig, read_chat_config
 from tutelage.chat.render.config import write_chat_config
 from tutelage.config import SettingsError, convert, to_plain
 from tutelage.files import read_json, write_json
+from tutelage.io.hub import HubError, download
 from tutelage.model.adapter import (
     ADAPTER_BASE,
     ADAPTER_CONFIG,
@@ -79,8 +80,8 @@ DOWNLOADED = ["*.json", "*.safetensors", "*.jinja", "additional_chat_templates/*
 
 
 def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
-    """The folder of a model: `name` itself, or the local copy of the model of that name on the Hugging Face hub, at
-    `revision` if given, downloaded if needed.
+    """The folder of a model: `name` itself; or the local copy of the model of that name on the Hugging Face hub,
+    downloaded if needed, at `revision`, or at that of a name such as "owner/name@revision".
 
     Raises:
         ValueError: there is no such folder, and the download failed.
@@ -89,35 +90,13 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
         return Path(name)
     if Path(name).is_file():
         raise ValueError(f"{name} is a file, but a model is a folder; give the folder")
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(name)):
+    match = re.fullmatch(r"([\w-][\w.-]*(?:/[\w.-]+)?)(?:@([\w./-]+))?", str(name))
+    if match is None:
         raise ValueError(f"there is no model folder {name}; give a folder, or the name of a model on the hub")
     try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise ValueError(
-            f"there is no folder {name}; to download a model of that name from the hub: pip install 'tutelage[hub]'"
-        ) from None
-    try:
-        return Path(snapshot_download(str(name), revision=revision, allow_patterns=DOWNLOADED))
-    except Exception as error:  # any error of the network or the hub
-        raise ValueError(f"there is no folder {name}, and {_download_error(error)}") from error
-
-
-def _download_error(error: Exception) -> str:
-    """Why the download from the hub failed, as the end of a sentence."""
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.GatedRepoError):
-        return "the model of that name on the hub is gated; accept its terms on its page there"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return "the hub has no model of that name, or you have no access to it; check the name"
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        return (
-            "no model of that name is in the hub's local cache, and the hub cannot be reached; check the path or the "
-            "network"
-        )
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return f"no model of that name could be downloaded from the hub ({reason})"
+        return download(match[1], "model", revision or match[2], DOWNLOADED)
+    except HubError as error:
+        raise ValueError(f"there is no folder {name}, and {error}") from error
 
 
 def load_config(folder: Path) -> ModelConfig:
