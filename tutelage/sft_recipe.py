@@ -12,14 +12,13 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from tutelage import tokenizer as tokenizers
-from tutelage.chat import chat_tokenizer, make_renderer, read_chat_config, read_conversations
+from tutelage.chat import chat_tokenizer, make_renderer, read_conversations
 from tutelage.chat.render.make import with_chat_settings
 from tutelage.config import SettingsError, apply_overrides, convert, suggest, to_plain
 from tutelage.find_model import Base, find_base, find_model, has_turns
 from tutelage.io.data_files import COMPRESSED, SUFFIXES, held_out_path
 from tutelage.ledger import Ledger
-from tutelage.model.hub import load_config
+from tutelage.model.hub import load_chat_files, load_config
 from tutelage.model.sizes import parameter_count
 from tutelage.process import faster_precision
 from tutelage.recipe import Recipe, check_recipe
@@ -171,9 +170,9 @@ def measure(folder: Path, table: Mapping[str, Any]) -> DataSize:
         ValueError: a row cannot be trained on, and the settings allow none of these.
     """
     chat, stage = table["data"]["chat"], table["stages"][STAGE]
-    config = read_chat_config(folder)
+    tokenizer, config = load_chat_files(folder)
     config = with_chat_settings(config, stage.get("template_settings", {}), stage.get("system") == "fold")
-    renderer = make_renderer(chat_tokenizer(tokenizers.load(folder), config), config)
+    renderer = make_renderer(chat_tokenizer(tokenizer, config), config)
     conversations = read_conversations(Path(chat["path"]), Ledger("rows"), chat.get("max_broken", 0.0))
     rows = list(islice(conversations, FEW_ROWS))
     made = renderer.render_rows(rows, stage.get("train_on", "assistant"))

@@ -140,14 +140,13 @@ def audit_before_training(data: Path, held_out: Path | None, max_broken: float, 
 
 def _renderer(model: str) -> tuple[Any, int]:
     """The renderer of a model, and the length of its context."""
-    from tutelage import tokenizer as tokenizers
-    from tutelage.chat import chat_tokenizer, make_renderer, read_chat_config
+    from tutelage.chat import chat_tokenizer, make_renderer
     from tutelage.find_model import find_model
-    from tutelage.model.hub import load_config
+    from tutelage.model.hub import load_chat_files, load_config
 
     folder = find_model(model)
-    source = read_chat_config(folder)
-    return make_renderer(chat_tokenizer(tokenizers.load(folder), source), source), load_config(folder).context
+    tokenizer, source = load_chat_files(folder)
+    return make_renderer(chat_tokenizer(tokenizer, source), source), load_config(folder).context
 
 
 def _colour(report: Report) -> str:

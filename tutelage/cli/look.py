@@ -122,14 +122,13 @@ def _file(
 
     from rich.text import Text
 
-    from tutelage import tokenizer as tokenizers
-    from tutelage.chat import read_chat_config
     from tutelage.chat.formats import FORMATS, find_format
     from tutelage.chat.token_page import rendered_row
     from tutelage.chat.token_view import explanation_view
     from tutelage.find_model import find_model
     from tutelage.io.data_files import describe_splits
     from tutelage.ledger import Ledger
+    from tutelage.model.hub import load_chat_files
     from tutelage.records import ROLES
     from tutelage.stages.look import rendered_file, show_file
 
@@ -137,8 +136,7 @@ def _file(
         raise ValueError(f"the tokens of {target} depend on the model; give --model RUN/STAGE, or any model's folder")
     ledger = Ledger(f"{target}: rows of the file")
     folder = find_model(model)
-    of_model = tokenizers.load(folder), read_chat_config(folder)
-    file = rendered_file(target, *of_model, count, train_on, ledger, explain)
+    file = rendered_file(target, *load_chat_files(folder), count, train_on, ledger, explain)
     found, tokenizer = find_format(target), file.tokenizer
     if shown:
         if splits := describe_splits(target):

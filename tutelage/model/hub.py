@@ -64,6 +64,7 @@ __all__ = [
     "find_checkpoint",
     "holds_model",
     "is_adapter",
+    "load_chat_files",
     "load_config",
     "load_model",
     "load_tensors",
@@ -177,16 +178,7 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: 
     modules = find_module_names(
         base, f"{folder}: adapters need a built-in architecture, and that of the base is not built in"
     )
-    tokenizer, chat_config = base.tokenizer, base.chat_config
-    if (folder / tokenizers.FILE_NAME).exists():
-        tokenizer, adapter_config = _load_tokenizer(folder), read_chat_config(folder)
-        chat_config = ChatConfig(
-            adapter_config.template or chat_config.template,
-            {**chat_config.tokenizer_config, **adapter_config.tokenizer_config},
-            adapter_config.generation_config or chat_config.generation_config,
-            adapter_config.settings,
-            {**chat_config.other_templates, **adapter_config.other_templates},
-        )
+    tokenizer, chat_config = _adapter_chat_files(folder, base.tokenizer, base.chat_config)
     config = load_config(folder)
     base = with_context(base, config.context)
     model = resize_vocabulary(base.model, max(config.vocab, tokenizer.vocab_size))
@@ -194,6 +186,32 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: 
     if merged:
         merge_lora(model)
     return replace(base, model=model, tokenizer=tokenizer, chat_config=chat_config)
+
+
+def load_chat_files(folder: Path) -> tuple[Tokenizer, ChatConfig]:
+    """The tokenizer and the chat settings of a model; of an adapter, those of its base where it brings none.
+
+    Raises:
+        ValueError: a file is missing or broken.
+    """
+    if not is_adapter(folder):
+        return _load_tokenizer(folder), read_chat_config(folder)
+    return _adapter_chat_files(folder, *load_chat_files(base_folder(read_adapter(folder))))
+
+
+def _adapter_chat_files(folder: Path, tokenizer: Tokenizer, chat_config: ChatConfig) -> tuple[Tokenizer, ChatConfig]:
+    """Those of an adapter, given those of its base."""
+    if not (folder / tokenizers.FILE_NAME).exists():
+        return tokenizer, chat_config
+    config = read_chat_config(folder)
+    merged = ChatConfig(
+        config.template or chat_config.template,
+        {**chat_config.tokenizer_config, **config.tokenizer_config},
+        config.generation_config or chat_config.generation_config,
+        config.settings,
+        {**chat_config.other_templates, **config.other_templates},
+    )
+    return _load_tokenizer(folder), merged
 
 
 def base_folder(adapter: Adapter) -> Path:
