@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -78,6 +79,25 @@ def test_a_run_starts_from_a_run_with_lora(tuned: Path, tmp_path: Path) -> None:
     data = tuned.parent / "mine.jsonl"
     verb("sft", "--model", tuned, "--data", data, "--out", tmp_path / "more", "--epochs", 1, "--replay", 0)
     assert (tmp_path / "more" / "sft" / "model.safetensors").exists()
+
+
+def test_an_adapter_without_a_tokenizer_of_its_own_is_a_model_for_every_command(tuned: Path, tmp_path: Path) -> None:
+    peft = tmp_path / "peft"
+    peft.mkdir()
+    data = tmp_path / "rows.jsonl"
+    data.write_text("\n".join(json.dumps({"prompt": f"Number {i}?", "completion": "Yes."}) for i in range(3)))
+    # On the merged model, whose tokenizer has the chat tokens: PEFT saves no tokenizer with an adapter.
+    verb("export", tuned, "--merge", "--out", tmp_path / "merged")
+    verb("sft", "--model", tmp_path / "merged", "--data", data, "--out", tmp_path / "next", "--lora", 2, "--epochs", 1,
+         "--no-eval")  # fmt: skip
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(tmp_path / "next" / name, peft / name)
+    assert "3 of 3 conversations" in verb("look", data, "--model", peft, "--rows", 3)
+    assert verb("audit", data, "--model", peft)
+    assert verb("chat", peft, "--max-tokens", 2)
+    verb("export", peft, "--merge", "--out", tmp_path / "whole")
+    verb("sft", "--model", peft, "--data", data, "--out", tmp_path / "again", "--epochs", 1, "--no-eval")
+    assert (tmp_path / "again" / "model.safetensors").exists()
 
 
 def test_adapters_of_steps_that_are_kept_are_models(tuned: Path, tmp_path: Path) -> None:

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat import read_chat_config
 from tutelage.chat.render.config import OTHER_TEMPLATES
 from tutelage.chat.render.make import has_own_template
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.config import suggest
 from tutelage.corpus.probe import probe_documents
 from tutelage.model.carried import CARRIED
-from tutelage.model.hub import CONFIG, find_checkpoint, holds_model
+from tutelage.model.hub import CONFIG, find_checkpoint, holds_model, load_chat_files
 from tutelage.recipe import read_recipe
 from tutelage.runner import Run
 from tutelage.stages.base import RECIPE, RUN_FILES, trained_stages
@@ -103,7 +102,7 @@ def _can_encode_probe(folder: Path) -> bool:
     """Whether a model's tokenizer has all characters of the texts that come with Tutelage; one of characters alone
     has those of its own text."""
     try:
-        tokenizers.load(folder).encode_batch([document.text for document in probe_documents()])
+        load_chat_files(folder)[0].encode_batch([document.text for document in probe_documents()])
     except tokenizers.EncodingError:
         return False
     return True
@@ -111,8 +110,8 @@ def _can_encode_probe(folder: Path) -> bool:
 
 def has_turns(model: Path) -> bool:
     """Whether a model has a chat template already, so that how it answers can be measured before it is fine-tuned."""
-    known = tokenizers.load(model).special_tokens
-    return has_own_template(read_chat_config(model)) or all(name in known for name in TEMPLATE_TOKENS)
+    tokenizer, config = load_chat_files(model)
+    return has_own_template(config) or all(name in tokenizer.special_tokens for name in TEMPLATE_TOKENS)
 
 
 def publish(run: Run) -> None:

@@ -13,8 +13,8 @@ import msgspec
 import torch
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat import ChatConfig, chat_tokenizer, read_chat_config
-from tutelage.model.hub import load_config
+from tutelage.chat import ChatConfig, chat_tokenizer
+from tutelage.model.hub import load_chat_files, load_config
 from tutelage.model.sizes import (
     activation_bytes,
     flops_per_token,
@@ -198,7 +198,7 @@ def _tokenizer(run: Run) -> tuple[Tokenizer, ChatConfig]:
     stages = run.recipe.stages
     folders = [stage.folder(name, run.folder) for name, stage in stages.items() if not stage.trains]
     if folders:
-        return tokenizers.load(folders[0]), read_chat_config(folders[0])
+        return load_chat_files(folders[0])
     if run.tokenizer_done():
         return tokenizers.load(run.folder / TOKENIZER), ChatConfig()
     table = run.recipe.data

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 from tutelage.progress import status
 
+DEVICE, DEVICES = "TUTELAGE_DEVICE", ("auto", "cpu", "cuda", "mps")
 PROBE_SECONDS = 0.4  # for each dtype
 # Parameters of mallopt, from glibc's malloc.h.
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
@@ -86,11 +87,44 @@ def peak_rss_bytes() -> int:
     return peak if sys.platform == "darwin" else peak * 1024  # macOS counts bytes, Linux kibibytes
 
 
-def best_device() -> str:
-    """The device for models: the GPU of this process, if there is one, else the CPU."""
+def device_type() -> Literal["cpu", "cuda", "mps"]:
+    """The kind of device for models, from the environment variable DEVICE; "auto" is a CUDA GPU if there is one, else
+    the CPU.
+
+    Raises:
+        ValueError: the variable has another value, or torch has no such device here.
+    """
     import torch
 
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
+    wanted = os.environ.get(DEVICE) or "auto"
+    if wanted not in DEVICES:
+        raise ValueError(f"{DEVICE} is '{wanted}'; set it to one of {', '.join(DEVICES)}")
+    cuda = torch.cuda.is_available()
+    if wanted == "cpu" or (wanted == "auto" and not cuda):
+        return "cpu"
+    if wanted != "mps" and cuda:
+        return "cuda"
+    if wanted == "mps" and torch.backends.mps.is_available():
+        return "mps"
+    what = "a Mac with a GPU" if wanted == "mps" else "a CUDA GPU, its driver and a torch built for CUDA"
+    raise ValueError(
+        f"{DEVICE} is '{wanted}', but torch {torch.__version__} finds no such device; it needs {what}. Unset {DEVICE} "
+        "to use the best device there is"
+    )
+
+
+def best_device() -> str:
+    """The device for models, of `device_type`; of several GPUs the one of this process. Raises as `device_type`."""
+    kind = device_type()
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if kind == "cuda" else kind
+
+
+def untested_device() -> str:
+    """A sentence where no test of this version has run on the device for models; else "". Raises as `device_type`."""
+    kind = device_type()
+    if kind == "cpu":
+        return ""
+    return f"training on {kind}: this version is tested on CPUs only; if results look wrong, compare with {DEVICE}=cpu"
 
 
 @cache
@@ -98,7 +132,7 @@ def faster_precision() -> Literal["float32", "bfloat16"]:
     """bfloat16 where it halves the time of matrix products, by a probe of a second at most; else float32."""
     import torch
 
-    if torch.cuda.is_available():
+    if device_type() == "cuda":
         return "bfloat16"
     times: dict[torch.dtype, float] = {}
     for dtype in (torch.float32, torch.bfloat16):
@@ -128,5 +162,5 @@ def environment() -> dict[str, Any]:
         "cores": cores(),
         "threads": torch.get_num_threads(),
         "processes": rank_and_world_size()[1],
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+        "device": torch.cuda.get_device_name() if device_type() == "cuda" else device_type(),
     }

@@ -12,6 +12,7 @@ from tutelage.config import Settings, SettingsError, apply_overrides, convert, r
 from tutelage.evaluate.session import NEEDS
 from tutelage.evaluate.suites import SUITES
 from tutelage.files import read_json
+from tutelage.io.hub import find_data_set
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.stages import AnyStage
 from tutelage.stages.base import TOKENIZER, Stage, trained_stages
@@ -69,13 +70,16 @@ def _refuse_unknown_names(table: dict[str, Any], overrides: Sequence[str], where
 
 
 def _find_files(table: dict[str, Any], folder: Path) -> None:
-    """Full paths: files that a recipe names are relative to it, those on the command line to the working directory."""
+    """Full paths: files that a recipe names are relative to it, those on the command line to the working directory. A
+    data set of the hub is downloaded."""
     for part in ("data", "stages"):
         tables = table.get(part)
         for entry in tables.values() if isinstance(tables, dict) else ():
             for key in ("path", "held_out"):
                 if isinstance(entry, dict) and isinstance(entry.get(key), str):
-                    entry[key] = str((folder / entry[key]).resolve())
+                    rows = part == "data" and entry.get("kind") in ("chat", "documents")
+                    path = find_data_set(Path(entry[key]), folder) if rows else Path(entry[key])
+                    entry[key] = str((folder / path).resolve())
 
 
 def check_recipe(recipe: Recipe, where: str) -> None:

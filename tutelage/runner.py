@@ -16,7 +16,7 @@ from tutelage.evaluate.results import EVALUATION
 from tutelage.evaluate.session import EvalSession
 from tutelage.evaluate.suites import SUITES
 from tutelage.files import LOCK, locked, read_json, write_json
-from tutelage.process import peak_rss_bytes
+from tutelage.process import peak_rss_bytes, untested_device
 from tutelage.progress import status
 from tutelage.recipe import Recipe, read_recipe
 from tutelage.stages.base import EVALUATIONS, RECIPE, SUMMARY, TOKENIZER, StageContext, TrainStage, trained_stages
@@ -168,6 +168,8 @@ class Run:
         if only is not None and not recipe.stages[only].trains:
             status(f"{only}: an external checkpoint; there is nothing to run")
         if is_main_process():
+            if warning := untested_device():
+                status(warning)
             self._set_up()
         barrier()
         trained = False

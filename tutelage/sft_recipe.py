@@ -13,22 +13,21 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from tutelage import tokenizer as tokenizers
 from tutelage.batching.preferences import AnyPreference, answers
-from tutelage.chat import chat_tokenizer, make_renderer, read_chat_config, read_conversations
+from tutelage.chat import chat_tokenizer, make_renderer, read_conversations
 from tutelage.chat.formats import read_preferences
 from tutelage.chat.render.make import with_chat_settings
 from tutelage.config import SettingsError, apply_overrides, convert, suggest, to_plain
 from tutelage.files import read_json
 from tutelage.find_model import Base, find_base, find_model, has_turns
-from tutelage.io.rows import COMPRESSED, SUFFIXES
+from tutelage.io.data_files import COMPRESSED, SUFFIXES, held_out_path
 from tutelage.ledger import Ledger
 from tutelage.model.carried import checkpoint_dtype
-from tutelage.model.hub import CONFIG, load_config
+from tutelage.model.hub import CONFIG, load_chat_files, load_config
 from tutelage.model.sizes import parameter_count
 from tutelage.process import faster_precision
 from tutelage.recipe import Recipe, check_recipe
-from tutelage.records import Conversation
+from tutelage.records import Conversation, Split
 from tutelage.stages.data import DataSettings, DocumentData, TextData
 from tutelage.stages.fine_tune import LORA_LR_FACTOR
 from tutelage.stages.preferences import PREFERENCE_LR_SHARE
@@ -74,7 +73,8 @@ def sft_recipe(
 ) -> Recipe:
     """The recipe of one fine-tuning stage.
 
-    held_out:    a file of other conversations to measure on; a share of the rows where it is None.
+    held_out:    a file of other conversations to measure on; where it is None, the validation split of a folder, or a
+                 share of the rows.
     replay_file: text to replay, in place of what the model was trained on.
     overrides:   dotted.key=value, such as stages.sft.epochs=2; "stages.sft.replay" is a share of the trained tokens,
                  and "stages.sft.batch_tokens" are those of a step with everything that is replayed in it.
@@ -91,7 +91,8 @@ def sft_recipe(
     _check_settings(table, kind)
     size = measure(folder, table, kind)
     share = HELD_OUT if kind == "sft" else HELD_OUT_PAIRS
-    stage.setdefault("held_out", share if held_out is None and size.count >= HELD_OUT_FROM else 0.0)
+    of_share = held_out_path(data, held_out) is None and size.count >= HELD_OUT_FROM
+    stage.setdefault("held_out", share if of_share else 0.0)
     held_out_rows = _held_out_rows(size, table, kind)
     for name, value in _defaults(stage, base, folder, size, held_out_rows, replay_file).items():
         given = stage.setdefault(name, value)
@@ -212,10 +213,10 @@ def measure(folder: Path, table: Mapping[str, Any], kind: Kind) -> DataSize:
         ValueError: a row cannot be trained on, and the settings allow none of these.
     """
     data, stage = table["data"][data_name(kind)], table["stages"][kind]
-    config = read_chat_config(folder)
+    tokenizer, config = load_chat_files(folder)
     config = with_chat_settings(config, stage.get("template_settings", {}), stage.get("system") == "fold")
-    renderer = make_renderer(chat_tokenizer(tokenizers.load(folder), config), config)
-    rows = list(islice(_rows(data["path"], data, kind), FEW_ROWS))
+    renderer = make_renderer(chat_tokenizer(tokenizer, config), config)
+    rows = list(islice(_rows(Path(data["path"]), data, kind, "train"), FEW_ROWS))
     conversations = [side for row in rows for side in _sides(row)]
     made = renderer.render_rows(conversations, stage.get("train_on", "assistant"))
     refused = [row for row in made if isinstance(row, ValueError)]
@@ -226,9 +227,9 @@ def measure(folder: Path, table: Mapping[str, Any], kind: Kind) -> DataSize:
     return DataSize(len(rows) < FEW_ROWS, len(rows), sum(lengths), longest)
 
 
-def _rows(path: str, data: Mapping[str, Any], kind: Kind) -> Iterator[Conversation | AnyPreference]:
-    options = Ledger("rows"), data.get("max_broken", 0.0), data.get("format")
-    return read_conversations(Path(path), *options) if kind == "sft" else read_preferences(Path(path), *options)
+def _rows(path: Path, data: Mapping[str, Any], kind: Kind, split: Split) -> Iterator[Conversation | AnyPreference]:
+    options = Ledger("rows"), data.get("max_broken", 0.0), data.get("format"), split
+    return read_conversations(path, *options) if kind == "sft" else read_preferences(path, *options)
 
 
 def _sides(row: Conversation | AnyPreference) -> Sequence[Conversation]:
@@ -307,6 +308,8 @@ def _step_tokens(size: DataSize) -> int:
 def _held_out_rows(size: DataSize, table: Mapping[str, Any], kind: Kind) -> int:
     """How many rows are held out; of a file, as far as it matters."""
     data = table["data"][data_name(kind)]
-    if data.get("held_out") is None:
+    others = held_out_path(Path(data["path"]), Path(data["held_out"]) if data.get("held_out") else None)
+    if others is None:
         return int(size.count * table["stages"][kind]["held_out"])
-    return sum(1 for _ in islice(_rows(data["held_out"], data, kind), EVAL_FROM))
+    path, split = others
+    return sum(1 for _ in islice(_rows(path, data, kind, split), EVAL_FROM))

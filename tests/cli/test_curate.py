@@ -71,3 +71,15 @@ def test_a_file_that_cannot_be_read_stops_the_curation_until_it_can(
     broken.write_text('{"text": "more words"}\n')
     assert CliRunner().invoke(main, command).exit_code == 0
     assert json.loads((tmp_path / "out" / "curation.json").read_text())["steps"][0]["output"]["documents"] == 2
+
+
+@pytest.mark.parametrize("command", ["curate", "run"])
+def test_out_address_an_output_that_is_an_address_is_refused(command: str, tmp_path: Path) -> None:
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text('name = "x"\ninput = "in/*"\n')
+    result = CliRunner().invoke(main, [command, str(recipe), "out=s3://bucket/corpus"])
+    assert result.exit_code == 1
+    assert "out= is s3://bucket/corpus, but it must be a folder; write to a local or mounted disk" in result.output
+    result = CliRunner().invoke(main, ["sft", "--model", "m", "--data", "d", "--out", "memory://corpus"])
+    assert result.exit_code == 2
+    assert "is memory://corpus, but it must be a folder" in result.output

@@ -111,3 +111,25 @@ def test_look_saves_a_page(chats: Chats, refused: Refused, verb: Verb, tiny: Pat
 def test_a_run_stands_for_its_last_finished_stage(verb: Verb, tiny: Path) -> None:
     of_run, of_stage = (verb("look", path, "--json").stdout for path in (tiny, tiny / "chat"))
     assert of_run == of_stage
+
+
+def test_f31_names_that_look_like_markup_are_shown_as_they_are(
+    chats: Chats, verb: Verb, refused: Refused, tiny: Path, tmp_path: Path
+) -> None:
+    data = tmp_path / "rows[v1] [bold]x[red].jsonl"
+    shutil.copy(chats("What is [2] [/2] [red]?", broken=True), data)
+    shown = verb("look", data, "--model", tiny, "--text").stdout
+    assert f"1 of 1 conversations of {data.name}" in shown
+    assert "What·is·[2]·[/2]·[red]?" in shown
+    assert f"{data.name}: 1 conversations" in verb("audit", data).stdout.replace("\n", " ")
+    assert f"cannot read {tmp_path}/no[v1].jsonl" in refused("look", tmp_path / "no[v1].jsonl", "--model", tiny)
+
+
+def test_f08_look_and_audit_say_which_split_they_read(chats: Chats, verb: Verb, tiny: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "rows[v1]"
+    folder.mkdir()
+    for name in ("train", "dev", "test"):
+        shutil.copy(chats("What is 2 + 3?"), folder / f"{name}.jsonl")
+    said = "rows[v1]: trained on: train.jsonl; held out: dev.jsonl; not read: test.jsonl"
+    assert said in verb("look", folder, "--model", tiny).stdout
+    assert said in verb("audit", folder).stdout

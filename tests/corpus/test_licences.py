@@ -154,3 +154,35 @@ def test_expressions_of_licences(expression: str, fits: bool) -> None:
 @given(st.text(max_size=300) | st.text("()ANDORWITH MIT", max_size=300))
 def test_no_expression_is_too_much(expression: str) -> None:
     assert licence_fits(expression, lambda one: True) or expression
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Business Source License 1.1\n\nChange License: Apache License, Version 2.0",
+        "# Functional Source License, Version 1.1, Apache 2.0 Future License\n\nunder the Apache License, Version 2.0",
+        '"Commons Clause" License Condition v1.0\n\nLicense: Apache 2.0\n\nApache License\nVersion 2.0, January 2004',
+        f"{MIT} of this software, to use it for non-commercial research purposes only.",
+        f"{MIT} of this software.\nThe Software shall be used for Good, not Evil.",
+        f"{MIT} of this software." + " word" * 2000 + "\nCommons Clause",  # below the head
+        f"Editor licence\n\n{'You may copy it unchanged. ' * 8}It is compatible with the GNU General Public License "
+        "version 2.",
+    ],
+)
+def test_source_available_a_licence_that_only_mentions_another_is_unknown(text: str) -> None:
+    assert licence_text(text) is None
+    assert folder_licence({"LICENSE": text}) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "licence"),
+    [
+        (f"{'A longer preface. ' * 20}Licensed under the Apache License, Version 2.0", "Apache-2.0"),
+        (f"{'A longer preface. ' * 20}under the terms of the GNU General Public License, version 2", "GPL-2.0"),
+        (f"{MIT} of the Font Software, to use, study, copy", "OFL-1.1"),
+        (f"GNU GENERAL PUBLIC LICENSE\nVersion 2, June 1991 {'word ' * 300} only for noncommercial copies", None),
+        (f"GNU GENERAL PUBLIC LICENSE\nVersion 2, June 1991 {'word ' * 900} only for noncommercial copies", "GPL-2.0"),
+    ],
+)
+def test_source_available_a_notice_names_the_licence(text: str, licence: str | None) -> None:
+    assert licence_text(text) == licence

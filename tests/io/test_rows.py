@@ -16,9 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.files import DiskError
+from tutelage.io.data_files import data_files
 from tutelage.io.decompress import Damage
 from tutelage.io.row import BrokenRow
-from tutelage.io.rows import MAX_ROW, data_files, rows, scan_rows
+from tutelage.io.rows import MAX_ROW, rows, scan_rows
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
@@ -333,3 +334,34 @@ def test_an_object_over_lines_is_found(tmp_path: Path) -> None:
     path.write_text('{\n "a": 1\n}\n{\n "a": 2\n}\n')
     assert read(path) == [{"a": 1}, {"a": 2}]
     assert places(path) == ["rows.json#1", "rows.json#2"]
+
+
+def test_f05_an_object_that_goes_on_in_the_next_line_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"prompt": "A?"}\n{\n"prompt": "B?"}\n')
+    assert read(path)[1] == "not JSON (the line ends before its object does; write each object in one line)"
+
+
+@pytest.mark.parametrize("layout", ["lines", "list"])
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("content", '{"prompt": "Q?", "messages": [{"content": "Nine.", "content": "Ten."}]}'),
+        ("weight", '{"prompt": "Q?", "weight": 1, "weight": 0}'),
+        ('"a', '{"prompt": "\\"Q?\\u0022", "\\u0022a": {"b": [1]}, "\\"a": {"b": [1, 2]}}'),
+    ],
+)
+def test_f04_a_field_twice_is_a_broken_row(name: str, row: str, layout: str, tmp_path: Path) -> None:
+    good = '{"prompt": "\\u0022Q\\" \\/?", "id": 1, "id": 1, "other": "\\\\"}'  # the same value twice is no loss
+    path = tmp_path / "rows.json"
+    path.write_text("\n".join((good, row)) if layout == "lines" else f"[{good}, {row}]")
+    first, second = read(path)
+    assert first == {"prompt": '"Q" /?', "id": 1, "other": "\\"}
+    assert second == f"a field twice, with different values ({name!r}; keep one of the two values)"
+
+
+def test_f04_a_column_twice_is_a_broken_row(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("prompt,completion,completion\nQ?,A,B\nQ?,A,A\nQ?,A,\n")
+    broken = "a field twice, with different values ('completion'; keep one of the two values)"
+    assert read(path) == [broken, *[{"prompt": "Q?", "completion": "A"}] * 2]

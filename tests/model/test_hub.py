@@ -286,7 +286,7 @@ def test_a_model_folder_is_found_and_a_missing_one_is_one_sentence(
         ):
             find_checkpoint(name)
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
-    with pytest.raises(ValueError, match=r"^there is no folder owner/name; .* pip install 'tutelage\[hub\]'$"):
+    with pytest.raises(ValueError, match=r"^there is no folder owner/name, and .* pip install 'tutelage\[hub\]'$"):
         find_checkpoint("owner/name")
 
 
@@ -295,7 +295,10 @@ def test_a_model_folder_is_found_and_a_missing_one_is_one_sentence(
     [
         ("RepositoryNotFoundError", "the hub has no model of that name, or you have no access to it; check the name"),
         ("GatedRepoError", "the model of that name on the hub is gated; accept its terms"),
-        ("HfHubHTTPError", r"no model of that name could be downloaded from the hub \(401: no\)$"),
+        (
+            "HfHubHTTPError",
+            r"no model of that name could be downloaded from the hub \(401: no\); run the command again to resume$",
+        ),
     ],
 )
 def test_a_failed_download_states_its_reason(
@@ -303,7 +306,7 @@ def test_a_failed_download_states_its_reason(
 ) -> None:
     huggingface_hub = pytest.importorskip("huggingface_hub")
 
-    def refuse(name: str, revision: str | None, allow_patterns: list[str]) -> str:
+    def refuse(name: str, *, repo_type: str, revision: str | None, **_: object) -> str:
         kind = getattr(huggingface_hub.errors, error)
         made = kind.__new__(kind)  # without the answer of a server that its own maker asks for
         made.args = ("401: no\nmore",)

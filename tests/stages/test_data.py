@@ -64,6 +64,35 @@ def test_what_data_is_hangs_on_every_file_and_on_its_format(tmp_path: Path) -> N
     assert identity("chat", table(tmp_path / "*.jsonl")) == known[3]
 
 
+@pytest.fixture
+def splits(tmp_path: Path) -> Path:
+    for name in ("train", "validation", "test"):
+        rows = [{**GOOD, "text": f"{name} {number}"} for number in range(2)]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return tmp_path
+
+
+def test_f08_the_validation_split_of_a_folder_is_held_out_and_the_test_split_is_not_read(splits: Path) -> None:
+    found = [(row.id, row.split) for row in conversations("chat", table(splits))]
+    train = [("train.jsonl:1", "train"), ("train.jsonl:2", "train")]
+    assert found == [*train, ("validation.jsonl:1", "held_out"), ("validation.jsonl:2", "held_out")]
+    found = [(row.id, row.split) for row in conversations("chat", table(splits, held_out=str(splits / "test.jsonl")))]
+    assert found == [*train, ("test.jsonl:1", "held_out"), ("test.jsonl:2", "held_out")]
+    texts = [(document.text, document.split) for document in documents_of(splits)]
+    held_out = [("validation 0", "held_out"), ("validation 1", "held_out")]
+    assert texts == [("train 0", "train"), ("train 1", "train"), *held_out]
+
+
+def test_f08_what_data_is_hangs_on_its_splits(splits: Path) -> None:
+    docs: DataTable = {"docs": DocumentData(path=str(splits))}
+    known = identity("chat", table(splits)), identity("docs", docs)
+    (splits / "test.jsonl").write_text("changed")
+    assert (identity("chat", table(splits)), identity("docs", docs)) == known
+    (splits / "validation.jsonl").write_text(json.dumps({**GOOD, "text": "changed"}))
+    assert identity("chat", table(splits)) != known[0]
+    assert identity("docs", docs) != known[1]
+
+
 def documents_of(path: Path, **more: str) -> list[Document]:
     return list(documents("docs", {"docs": DocumentData(path=str(path), **more)}))
 

@@ -46,8 +46,9 @@ def audit(data: Path, as_json: bool, **options: Any) -> Any:
     the fixed file.
     """
     from tutelage.files import to_json
+    from tutelage.io.hub import find_data_set
 
-    report, ready = audit_and_show(data, as_json=as_json, **options)
+    report, ready = audit_and_show(find_data_set(data), as_json=as_json, **options)
     if not ready:
         if as_json:
             click.echo(to_json(report))
@@ -75,6 +76,7 @@ def audit_and_show(
     from tutelage.chat.audit import audit_file, fix_file
     from tutelage.chat.audit.page import report_page
     from tutelage.files import write_text
+    from tutelage.io.data_files import describe_splits
 
     if model is None and context is not None:
         raise ValueError("--context counts a model's tokens; name the model: --model RUN/STAGE, or any model's folder")
@@ -96,6 +98,8 @@ def audit_and_show(
     if html:
         write_text(html, report_page(report))
     if not as_json:
+        if splits := describe_splits(data):
+            click.echo(splits)
         print_report(report, new_console())
         if fixed:
             _print_fixed(fixed, fixed_report, new_console())
@@ -136,14 +140,13 @@ def audit_before_training(data: Path, held_out: Path | None, max_broken: float, 
 
 def _renderer(model: str) -> tuple[Any, int]:
     """The renderer of a model, and the length of its context."""
-    from tutelage import tokenizer as tokenizers
-    from tutelage.chat import chat_tokenizer, make_renderer, read_chat_config
+    from tutelage.chat import chat_tokenizer, make_renderer
     from tutelage.find_model import find_model
-    from tutelage.model.hub import load_config
+    from tutelage.model.hub import load_chat_files, load_config
 
     folder = find_model(model)
-    source = read_chat_config(folder)
-    return make_renderer(chat_tokenizer(tokenizers.load(folder), source), source), load_config(folder).context
+    tokenizer, source = load_chat_files(folder)
+    return make_renderer(chat_tokenizer(tokenizer, source), source), load_config(folder).context
 
 
 def _colour(report: Report) -> str:

@@ -155,10 +155,12 @@ def fine_tune(kind: Kind, own: Mapping[str, str], given: Mapping[str, Any], as_j
         ValueError: an option is wrong, or the model or the data cannot be read.
     """
     from tutelage.find_model import publish
+    from tutelage.io.hub import find_data_set
     from tutelage.runner import Run
     from tutelage.sft_recipe import data_name, parse_replay, sft_recipe
 
     model, data, out, held_out, replay, template_setting, no_eval, settings = (given[name] for name in ARGUMENTS)
+    data, held_out = find_data_set(data), held_out and find_data_set(held_out)
     sets = {name: f"stages.{kind}.{setting}" for name, setting in {**OPTIONS, **own}.items()}
     sets["max_broken"] = f"data.{data_name(kind)}.max_broken"
     found = {name: value for name, value in given.items() if value is not None and value is not False}

@@ -61,6 +61,8 @@ def look(
     those that would be trained. With --ask, show the answers of a stage with the probability of each token. Of a
     corpus, show what each step dropped."""
 
+    from tutelage.io.hub import find_data_set
+
     if as_json and (svg or html):
         raise ValueError("--json prints data, and --svg and --html save a file; give one of them")
     if svg and html:
@@ -77,7 +79,7 @@ def look(
         title, lead, page, result = _answers(target, ask, console, shown=not (as_json or html))
     elif target.is_file() or model is not None:
         title, lead, page, result = _file(
-            target, model, train_on, explain, count, text, console, shown=not (as_json or html)
+            find_data_set(target), model, train_on, explain, count, text, console, shown=not (as_json or html)
         )
     else:
         title, lead, page, result = _step(target, step, count, text, console, shown=not (as_json or html))
@@ -120,13 +122,13 @@ def _file(
 
     from rich.text import Text
 
-    from tutelage import tokenizer as tokenizers
-    from tutelage.chat import read_chat_config
     from tutelage.chat.formats import FORMATS, find_format
     from tutelage.chat.token_page import rendered_row
     from tutelage.chat.token_view import explanation_view
     from tutelage.find_model import find_model
+    from tutelage.io.data_files import describe_splits
     from tutelage.ledger import Ledger
+    from tutelage.model.hub import load_chat_files
     from tutelage.records import ROLES
     from tutelage.stages.look import rendered_file, show_file
 
@@ -134,10 +136,11 @@ def _file(
         raise ValueError(f"the tokens of {target} depend on the model; give --model RUN/STAGE, or any model's folder")
     ledger = Ledger(f"{target}: rows of the file")
     folder = find_model(model)
-    of_model = tokenizers.load(folder), read_chat_config(folder)
-    file = rendered_file(target, *of_model, count, train_on, ledger, explain)
+    file = rendered_file(target, *load_chat_files(folder), count, train_on, ledger, explain)
     found, tokenizer = find_format(target), file.tokenizer
     if shown:
+        if splits := describe_splits(target):
+            console.print(splits, highlight=False, markup=False, soft_wrap=True)
         console.print(f"format: {found} ({FORMATS[found].fields})", highlight=False)
         for name, explanation in file.explained:
             console.print(explanation_view(name, explanation), highlight=False, soft_wrap=True)

@@ -4,12 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
 MODEL = "RUN[/STAGE]|DIR|NAME"
 FILE = click.Path(path_type=Path)
-FOLDER = click.Path(path_type=Path, resolve_path=True)
+
+
+class _Folder(click.Path):
+    """A folder on a disk; an address such as s3://bucket is no folder, but as a path it would be one named "s3:"."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """As `click.Path`."""
+        if "://" in str(value):
+            self.fail(not_a_folder(str(value)), param, ctx)
+        return super().convert(value, param, ctx)
+
+
+FOLDER = _Folder(path_type=Path, resolve_path=True)
 TRAIN_ON = click.Choice(["assistant", "last_assistant", "response_only", "all_tokens"])
 SHARE = click.FloatRange(0, 1)
 TOO_LONG = click.Choice(["error", "split", "drop"])
@@ -17,11 +30,19 @@ RECIPE = click.argument("recipe", metavar="RECIPE.toml", type=click.Path(path_ty
 SETTINGS = click.argument("settings", nargs=-1, metavar="[out=DIR] [dotted.key=value ...]")
 
 
+def not_a_folder(address: str) -> str:
+    """The end of a sentence about an output that is an address."""
+    return f"is {address}, but it must be a folder; write to a local or mounted disk, and copy the folder from there"
+
+
 def split_out(settings: Iterable[str]) -> tuple[list[str], Path | None]:
-    """The overrides in SETTINGS, and the folder of the last out=DIR; ValueError if out= is empty."""
+    """The overrides in SETTINGS, and the folder of the last out=DIR; ValueError if out= is empty
+    or an address."""
     settings = list(settings)
     folders = [setting.removeprefix("out=") for setting in settings if setting.startswith("out=")]
     if "" in folders:
         raise ValueError("out= is empty; write out=DIR, such as out=runs/second")
+    if folders and "://" in folders[-1]:
+        raise ValueError(f"out= {not_a_folder(folders[-1])}")
     overrides = [setting for setting in settings if not setting.startswith("out=")]
     return overrides, Path(folders[-1]) if folders else None

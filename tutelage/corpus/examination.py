@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 from tutelage.files import DiskError
 from tutelage.io.byte_reader import read_bytes
+from tutelage.io.data_files import COMPRESSED, SUFFIXES
 from tutelage.io.decompress import CHUNK, Damage
 from tutelage.io.row import BrokenRow, texts_in
-from tutelage.io.rows import COMPRESSED, SUFFIXES, scan_rows
+from tutelage.io.rows import scan_rows
 
 
 class Item(NamedTuple):

@@ -55,6 +55,11 @@ _NOTES = (
     ("MPL-2.0", "mozilla public license", "2.0"),
     ("BSD-3-Clause", "redistribution and use in source and binary forms", "neither the name"),
     ("BSD-2-Clause", "redistribution and use in source and binary forms", ""),
+    (
+        "OFL-1.1",
+        "permission is hereby granted, free of charge, to any person obtaining a copy of the font software",
+        "",
+    ),
     ("MIT", "permission is hereby granted, free of charge, to any person obtaining a copy", ""),
     ("ISC", "permission to use, copy, modify, and or distribute this software for any purpose", ""),
     ("Zlib", "altered source versions must be plainly marked as such", ""),
@@ -66,6 +71,18 @@ _NOTES = (
     ("CC0-1.0", "cc0 1.0 universal", ""),
     ("Proprietary", "all rights reserved", "confidential"),
 )
+# These are sentences; all other notes are titles, which also stand where a licence is only mentioned.
+_SENTENCES = ("redistribution", "permission", "altered", "this is free", "all rights")
+_TITLE_WITHIN = 150  # characters at the beginning; a copyright line may stand before a title
+_NOTICE = re.compile(r"\b(?:under|of)(?: (?:the|an?|either|this))? $")  # before a title: "under the terms of the"
+# A text with one of these forbids something that the licence it mentions, or is based on, allows.
+_LIMITS = (
+    "business source license", "functional source license", "future license", "change license", "commons clause",
+    "non commercial", "noncommercial", "not evil", "server side public license", "elastic license", "polyform",
+    "fair source", "fair core license", "sustainable use license", "research purposes only", "community license",
+    "non production use", "academic use only", "evaluation purposes only", "confluent community", "responsible ai",
+)  # fmt: skip
+_LIMITED_OWN = ("GPL-", "LGPL-", "AGPL-")  # their texts speak of non-commercial copies
 
 
 class Licence(NamedTuple):
@@ -112,10 +129,32 @@ def _conditions(name: str) -> int:
 
 def licence_text(text: str) -> str | None:
     """The licence whose text or notice comes first in a file such as LICENSE. The GPL mentions others further down."""
-    words = _SPACE.sub(" ", text[:_HEAD].lower())
-    found = [(words.find(sentence), place) for place, (_, sentence, also) in enumerate(_NOTES) if also in words]
-    first = min((one for one in found if one[0] >= 0), default=None)
-    return _NOTES[first[1]][0] if first else None
+    return min(_noted_licences(text), default=(0, 0, None))[2]
+
+
+def _noted_licences(text: str) -> list[tuple[int, int, str]]:
+    """Position, place in _NOTES, and name of the licences that stand in the head of a text; none if their terms are
+    limited there, or anywhere in the text of a permissive one."""
+    words = _SPACE.sub(" ", text.lower())
+    head = words[:_HEAD]
+    found = []
+    for place, (name, sentence, also) in enumerate(_NOTES):
+        position = _find_note(head, sentence) if also in head else -1
+        if position >= 0:
+            found.append((position, place, name))
+    permissive = not any(name.startswith(_LIMITED_OWN) for _, _, name in found)
+    searched = words if permissive else head
+    return [] if any(limit in searched for limit in _LIMITS) else found
+
+
+def _find_note(words: str, sentence: str) -> int:
+    """Where a sentence of a licence stands, or its title: at the beginning, or in a notice; -1 where it does not."""
+    position = words.find(sentence)
+    if sentence.startswith(_SENTENCES):
+        return position
+    while position > _TITLE_WITHIN and not _NOTICE.search(words, max(0, position - 20), position):
+        position = words.find(sentence, position + 1)
+    return position
 
 
 def is_about_licences(name: str) -> bool:
@@ -220,5 +259,5 @@ def code_licence(text: str) -> str | None:
     head = text[:_HEAD]
     if spdx := _SPDX.search(head):
         return " ".join(spdx[1].split()).rstrip(" -") or None  # "-->" ends a remark
-    words = _SPACE.sub(" ", head.lower())
-    return next((name for name, sentence, also in _NOTES if sentence in words and also in words), None)
+    found = _noted_licences(head)
+    return min(found, key=lambda note: note[1])[2] if found else None

@@ -17,7 +17,7 @@ import msgspec
 from tutelage.io.byte_reader import ByteReader
 from tutelage.io.decode import decode, is_binary
 from tutelage.io.decompress import CHUNK, Damage
-from tutelage.io.row import BrokenRow, PlacedRow, not_an_object, too_large
+from tutelage.io.row import BrokenRow, PlacedRow, not_an_object, repeated, too_large
 
 FIRST_TRY = 1 << 16  # characters to parse a value from; doubled as long as the value does not end within them
 MOST_RETRIES = 50  # of resuming inside an unterminated value
@@ -33,6 +33,8 @@ _AFTER_ELEMENT = re.compile(r'\s*(?:,\s*[\[{"\w-]|\])')
 _ESCAPED = re.compile("[\udc80-\udcff]")  # invalid UTF-8 bytes, as surrogateescape
 _decoder = json.JSONDecoder()
 _decode = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+_TRUNCATED = "Input data was truncated"  # msgspec's words
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -50,13 +52,16 @@ def json_lines(reader: ByteReader, max_row: int, lenient: bool) -> Iterator[Plac
                 offset = reader.position
                 continue
             try:
-                value = _decode(line if lenient else line.decode())
+                value = _decode(line)
             except _UNDECODABLE as error:
                 value, remark = _corrected(line, number == 1, error, lenient)
                 if not lenient and reader.damage and not line.endswith(b"\n"):
                     continue  # the line is cut by the damage
             else:
                 value = not_an_object() if value is None else value
+                # A field that is lost takes its quotes with it.
+                if not lenient and type(value) is dict and line.count(b'"') != _encode(value).count(b'"'):
+                    value = _without_repeats(line, value)
             yield PlacedRow("lines", number, offset, value, remark)
             offset += len(line)
         if reader.damage:
@@ -64,18 +69,38 @@ def json_lines(reader: ByteReader, max_row: int, lenient: bool) -> Iterator[Plac
         going_on = reader.resume()
 
 
+def _without_repeats(written: bytes, value: Any) -> Any:
+    """The value; or, where an object in it has a field twice, with different values, why it is broken."""
+    names: list[str] = []
+
+    def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        read: dict[str, Any] = {}
+        for name, inner in pairs:
+            if name in read and read[name] != inner:
+                names.append(name)
+            read[name] = inner
+        return read
+
+    json.loads(written, object_pairs_hook=check)
+    return repeated(names[0]) if names else value
+
+
 def _corrected(line: bytes, first: bool, error: Exception, lenient: bool) -> tuple[Any, str]:
     """The row of a line that is not JSON, or the reason why it is broken, and a remark; None if the line is blank."""
     content = line.removeprefix(codecs.BOM_UTF8) if first else line
     if not content.strip():
         return None, ""
-    if not lenient and content is line:
+    if content is not line:
+        try:
+            return _decode(content), ""
+        except _UNDECODABLE as again:
+            error = again
+    if not lenient:
+        try:
+            content.decode()
+        except UnicodeDecodeError as place:
+            error = place
         return _broken(error), ""
-    try:
-        return _decode(content if lenient else content.decode()), ""
-    except _UNDECODABLE as again:
-        if not lenient:
-            return _broken(again), ""
     if is_binary(content):
         return BrokenRow("not text"), ""
     try:
@@ -87,6 +112,8 @@ def _corrected(line: bytes, first: bool, error: Exception, lenient: bool) -> tup
 def _broken(error: Exception) -> BrokenRow:
     if isinstance(error, UnicodeDecodeError):
         return BrokenRow("invalid UTF-8", f"byte {error.start}")
+    if str(error) == _TRUNCATED:
+        return BrokenRow(NOT_JSON, "the line ends before its object does; write each object in one line")
     return BrokenRow(NOT_JSON, "nested too deep" if isinstance(error, RecursionError) else str(error))
 
 
@@ -225,8 +252,10 @@ def _checked(written: str, value: Any, lenient: bool) -> tuple[Any, str]:
     escaped = not written.isascii() and _ESCAPED.search(written) is not None
     try:
         if not lenient:
-            content = written.encode("utf-8", "surrogateescape").decode() if escaped else written
-            return _decode(content), ""
+            content = written.encode("utf-8", "surrogateescape")
+            read = _decode(content.decode() if escaped else written)
+            repeats = content.count(b'"') != _encode(read).count(b'"')
+            return _without_repeats(content, read) if repeats else read, ""
         if escaped:
             again, remark = decode(written.encode("utf-8", "surrogateescape"))
             return json.loads(again), remark or "JSON not in UTF-8"

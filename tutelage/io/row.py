@@ -32,7 +32,7 @@ class PlacedRow(msgspec.Struct, gc=False):
     remark: how the row was corrected, for a ledger.
     """
 
-    layout: Literal["lines", "values", "parquet", "csv"]
+    layout: Literal["lines", "values", "parquet", "arrow", "csv"]
     number: int
     offset: int
     value: Any | BrokenRow | Damage | None
@@ -47,6 +47,11 @@ def not_an_object() -> BrokenRow:
 def too_large(limit: int) -> BrokenRow:
     """The reason for a row of more than `limit` bytes."""
     return BrokenRow(f"larger than {limit >> 20} MiB")
+
+
+def repeated(name: str) -> BrokenRow:
+    """The reason for an object that has a field twice, with different values: a decoder keeps only the last of them."""
+    return BrokenRow("a field twice, with different values", f"{name[:40]!r}; keep one of the two values")
 
 
 def texts_in(value: Any) -> Iterator[str]:

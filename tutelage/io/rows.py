@@ -1,5 +1,5 @@
-"""Files to rows: JSON lines, a JSON list, a JSON object with a list, several JSON values, Parquet, CSV or TSV; plain,
-gz, zst, bz2 or xz; local or a URL.
+"""Files to rows: JSON lines, a JSON list, a JSON object with a list, several JSON values, Parquet, Arrow, CSV or TSV;
+plain, gz, zst, bz2 or xz; local or a URL.
 
 The first bytes of a file decide its layout, not its name. Rows are streamed, so memory does not grow with the file.
 """
@@ -16,56 +16,23 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from tutelage.files import explain
 from tutelage.io.byte_reader import ByteReader
 from tutelage.io.decompress import Damage, decompress
 from tutelage.io.json_rows import json_lines, json_values
 from tutelage.io.open import open_bytes
 from tutelage.io.row import BrokenRow, PlacedRow, Row, not_an_object
-from tutelage.io.table_rows import csv_delimiter, csv_rows, parquet_rows
+from tutelage.io.table_rows import arrow_rows, csv_delimiter, csv_rows, parquet_rows
 
 MAX_ROW = 64 * 2**20  # bytes; a longer row means a file of another kind, and would not fit into memory
-# For folders, which may have a README too; a file that is named directly may have any suffix.
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv", ".tsv")
-COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 
 _HEAD = 1 << 20  # bytes that decide the layout
 _PARQUET, _LFS = b"PAR1", b"version https://git-lfs.github.com/spec/v1"
+_ARROW = (b"ARROW1", b"\xff\xff\xff\xff")  # a file, and a stream as the library `datasets` writes it
 _WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _FEW_ODD = 3  # bytes that are not UTF-8: fewer may be slips
 _ACCIDENTS, _ADJACENT = 0.5, 2.5
 
 IsRow = Callable[[Row], bool]
-
-
-def data_files(path: Path) -> list[Path]:
-    """The files of a path, sorted by name: the file itself, those of a folder with one of SUFFIXES (also compressed),
-    or those that match a pattern with `*` or `?`.
-
-    Raises:
-        DiskError: there is no such file.
-        ValueError: the folder or the pattern has no such file.
-    """
-    try:
-        path.stat()
-    except OSError as error:
-        if not set("*?") & set(path.name):
-            raise explain(error, path, "read") from error
-        files = sorted(file for file in path.parent.glob(path.name) if file.is_file() and file.name[0] != ".")
-        if not files:
-            raise ValueError(f"no file matches {path}; check the pattern") from None
-        return files
-    if not path.is_dir():
-        return [path]
-    files = sorted(file for file in path.iterdir() if file.is_file() and _is_data_file(file))
-    if not files:
-        raise ValueError(f"{path} is a folder without a file of rows ({', '.join(SUFFIXES)}); name a file")
-    return files
-
-
-def _is_data_file(file: Path) -> bool:
-    stem = Path(file.stem) if file.suffix in COMPRESSED else file
-    return stem.suffix in SUFFIXES and not file.name.startswith(".")
 
 
 def rows(path: Path, is_row: IsRow) -> Iterator[tuple[str, Row | BrokenRow | None]]:
@@ -109,6 +76,9 @@ def scan_rows(path: str | Path, is_row: IsRow, lenient: bool = False, max_row: i
         if head.startswith(_PARQUET):
             yield from parquet_rows(_seekable(file, reader, stack), lenient)
             return
+        if head.startswith(_ARROW):
+            yield from arrow_rows(_seekable(file, reader, stack), head.startswith(_ARROW[0]))
+            return
         if head.startswith(_LFS):
             name = Path(path).name
             raise ValueError(f"{path} is a Git LFS pointer; fetch its content: git lfs pull --include '*{name}'")
@@ -121,16 +91,18 @@ def scan_rows(path: str | Path, is_row: IsRow, lenient: bool = False, max_row: i
 
 
 def _seekable(file: BinaryIO, reader: ByteReader, stack: ExitStack) -> BinaryIO:
-    """The content as a file that can seek: Parquet is read from its end."""
+    """The content as a file that can seek, at its beginning: Parquet is read from its end."""
     if file.seekable():
         position = file.tell()
         file.seek(0)
-        if file.read(len(_PARQUET)) == _PARQUET:
+        if file.read(len(_ARROW[0])).startswith((_PARQUET, *_ARROW)):
+            file.seek(0)
             return file
         file.seek(position)
     spooled: BinaryIO = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     while piece := reader.read(_HEAD):
         spooled.write(piece)
+    spooled.seek(0)
     return spooled
 
 

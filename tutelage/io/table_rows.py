@@ -1,4 +1,4 @@
-"""Streaming readers of tables: Parquet, CSV and TSV. An empty cell is a field that the row does not have."""
+"""Streaming readers of tables: Parquet, Arrow, CSV and TSV. An empty cell is a field that the row does not have."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tutelage.files import DiskError
 from tutelage.io.byte_reader import ByteReader
 from tutelage.io.decode import decode
 from tutelage.io.decompress import BOMB, Damage, is_bomb
-from tutelage.io.row import BrokenRow, PlacedRow, too_large
+from tutelage.io.row import BrokenRow, PlacedRow, repeated, too_large
 
 DELIMITERS = ",\t;"
 _GROUP_BYTES = 4 << 30  # limit of a decompressed Parquet row group; 128 MiB is usual
@@ -68,6 +68,25 @@ def parquet_rows(file: BinaryIO, lenient: bool) -> Iterator[PlacedRow]:
             left = max(1, min(left, size))  # the row count itself may be corrupt
             yield PlacedRow("parquet", number + 1, 0, Damage("unreadable row group", lost=left))
             number += left
+
+
+def arrow_rows(file: BinaryIO, random_access: bool) -> Iterator[PlacedRow]:
+    """The rows of an Arrow file (`random_access`) or stream. Where it cannot be read on, a Damage ends them."""
+    import pyarrow as pa
+
+    number = 0
+    try:
+        reader = pa.ipc.open_file(file) if random_access else pa.ipc.open_stream(file)
+        batches = map(reader.get_batch, range(reader.num_record_batches)) if random_access else reader
+        for batch in batches:
+            for start in range(0, batch.num_rows, _BATCH_ROWS):
+                for row in batch.slice(start, _BATCH_ROWS).to_pylist():
+                    number += 1
+                    yield PlacedRow("arrow", number, 0, _without_nulls(row))
+    except DiskError:
+        raise
+    except (pa.ArrowException, OSError, ValueError):
+        yield PlacedRow("arrow", number + 1, 0, Damage("not an Arrow file, or truncated"))
 
 
 def _batch_rows(table: Any, group: int) -> int:
@@ -167,4 +186,11 @@ def _table_row(header: Sequence[str], cells: Sequence[str], lenient: bool) -> tu
     if len(cells) != len(header):
         raise BrokenRow("wrong number of cells", f"{len(cells)}; the header has {len(header)}")
     texts, remark = _decoded(cells, lenient)
-    return {name: text for name, text in zip(header, texts, strict=True) if text}, remark
+    row: dict[str, str] = {}
+    for name, text in zip(header, texts, strict=True):
+        if not text:
+            continue
+        if not lenient and row.get(name, text) != text:
+            raise repeated(name)
+        row[name] = text
+    return row, remark

@@ -18,6 +18,7 @@ from tutelage.chat import ChatConfig, read_chat_config
 from tutelage.chat.render.config import write_chat_config
 from tutelage.config import SettingsError, convert, to_plain
 from tutelage.files import read_json, write_json
+from tutelage.io.hub import HubError, download
 from tutelage.model.adapter import (
     ADAPTER_BASE,
     ADAPTER_CONFIG,
@@ -63,6 +64,7 @@ __all__ = [
     "find_checkpoint",
     "holds_model",
     "is_adapter",
+    "load_chat_files",
     "load_config",
     "load_model",
     "load_tensors",
@@ -79,8 +81,8 @@ DOWNLOADED = ["*.json", "*.safetensors", "*.jinja", "additional_chat_templates/*
 
 
 def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
-    """The folder of a model: `name` itself, or the local copy of the model of that name on the Hugging Face hub, at
-    `revision` if given, downloaded if needed.
+    """The folder of a model: `name` itself; or the local copy of the model of that name on the Hugging Face hub,
+    downloaded if needed, at `revision`, or at that of a name such as "owner/name@revision".
 
     Raises:
         ValueError: there is no such folder, and the download failed.
@@ -89,35 +91,13 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
         return Path(name)
     if Path(name).is_file():
         raise ValueError(f"{name} is a file, but a model is a folder; give the folder")
-    if not re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", str(name)):
+    match = re.fullmatch(r"([\w-][\w.-]*(?:/[\w.-]+)?)(?:@([\w./-]+))?", str(name))
+    if match is None:
         raise ValueError(f"there is no model folder {name}; give a folder, or the name of a model on the hub")
     try:
-        from huggingface_hub import snapshot_download
-    except ImportError:
-        raise ValueError(
-            f"there is no folder {name}; to download a model of that name from the hub: pip install 'tutelage[hub]'"
-        ) from None
-    try:
-        return Path(snapshot_download(str(name), revision=revision, allow_patterns=DOWNLOADED))
-    except Exception as error:  # any error of the network or the hub
-        raise ValueError(f"there is no folder {name}, and {_download_error(error)}") from error
-
-
-def _download_error(error: Exception) -> str:
-    """Why the download from the hub failed, as the end of a sentence."""
-    from huggingface_hub import errors
-
-    if isinstance(error, errors.GatedRepoError):
-        return "the model of that name on the hub is gated; accept its terms on its page there"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        return "the hub has no model of that name, or you have no access to it; check the name"
-    if isinstance(error, errors.LocalEntryNotFoundError):
-        return (
-            "no model of that name is in the hub's local cache, and the hub cannot be reached; check the path or the "
-            "network"
-        )
-    reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
-    return f"no model of that name could be downloaded from the hub ({reason})"
+        return download(match[1], "model", revision or match[2], DOWNLOADED)
+    except HubError as error:
+        raise ValueError(f"there is no folder {name}, and {error}") from error
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -198,16 +178,7 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: 
     modules = find_module_names(
         base, f"{folder}: adapters need a built-in architecture, and that of the base is not built in"
     )
-    tokenizer, chat_config = base.tokenizer, base.chat_config
-    if (folder / tokenizers.FILE_NAME).exists():
-        tokenizer, adapter_config = _load_tokenizer(folder), read_chat_config(folder)
-        chat_config = ChatConfig(
-            adapter_config.template or chat_config.template,
-            {**chat_config.tokenizer_config, **adapter_config.tokenizer_config},
-            adapter_config.generation_config or chat_config.generation_config,
-            adapter_config.settings,
-            {**chat_config.other_templates, **adapter_config.other_templates},
-        )
+    tokenizer, chat_config = _adapter_chat_files(folder, base.tokenizer, base.chat_config)
     config = load_config(folder)
     base = with_context(base, config.context)
     model = resize_vocabulary(base.model, max(config.vocab, tokenizer.vocab_size))
@@ -215,6 +186,32 @@ def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: 
     if merged:
         merge_lora(model)
     return replace(base, model=model, tokenizer=tokenizer, chat_config=chat_config)
+
+
+def load_chat_files(folder: Path) -> tuple[Tokenizer, ChatConfig]:
+    """The tokenizer and the chat settings of a model; of an adapter, those of its base where it brings none.
+
+    Raises:
+        ValueError: a file is missing or broken.
+    """
+    if not is_adapter(folder):
+        return _load_tokenizer(folder), read_chat_config(folder)
+    return _adapter_chat_files(folder, *load_chat_files(base_folder(read_adapter(folder))))
+
+
+def _adapter_chat_files(folder: Path, tokenizer: Tokenizer, chat_config: ChatConfig) -> tuple[Tokenizer, ChatConfig]:
+    """Those of an adapter, given those of its base."""
+    if not (folder / tokenizers.FILE_NAME).exists():
+        return tokenizer, chat_config
+    config = read_chat_config(folder)
+    merged = ChatConfig(
+        config.template or chat_config.template,
+        {**chat_config.tokenizer_config, **config.tokenizer_config},
+        config.generation_config or chat_config.generation_config,
+        config.settings,
+        {**chat_config.other_templates, **config.other_templates},
+    )
+    return _load_tokenizer(folder), merged
 
 
 def base_folder(adapter: Adapter) -> Path:

@@ -27,9 +27,11 @@ from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.shards import corpus_files, read_documents
 from tutelage.corpus.text import TextSettings, text_documents, text_file
+from tutelage.io.data_files import data_files, describe_splits, held_out_path, split_files
 from tutelage.io.row import BrokenRow
-from tutelage.io.rows import data_files, rows
+from tutelage.io.rows import rows
 from tutelage.ledger import Ledger
+from tutelage.progress import status
 from tutelage.records import Conversation, Document, Preference, Schema, Split, UnpairedPreference
 from tutelage.text.hashing import file_hash
 from tutelage.tokenizer import Tokenizer
@@ -57,7 +59,7 @@ class TextData(TextSettings, tag="text", tag_field="kind", frozen=True, kw_only=
 
 class DocumentData(Settings, tag="documents", tag_field="kind", frozen=True, kw_only=True):
     """Files of documents, for pre-training or replay: JSON lines, JSON, Parquet or CSV, one document per row. Every
-    tenth of the first HELD_OUT_OF rows is held out.
+    tenth of the first HELD_OUT_OF rows is held out, or the validation split of a folder that has one.
 
     path:   a file, a folder of files, or a pattern such as `docs/*.parquet`; a relative one in a recipe is looked for
             beside the recipe.
@@ -86,8 +88,9 @@ class ChatData(Settings, tag="chat", tag_field="kind", frozen=True, kw_only=True
     """Files of conversations, for fine-tuning: JSON lines, JSON, Parquet or CSV, in one of chat.formats.FORMATS.
 
     path:       a file, a folder of files, or a pattern such as `chats/*.jsonl`; a relative one in a recipe is looked
-                for beside the recipe.
-    held_out:   other such files, of held-out conversations; a share of the rows where left out.
+                for beside the recipe. Of a folder with splits, the training split.
+    held_out:   other such files, of held-out conversations; where left out, the validation split of the folder, or a
+                share of the rows.
     format:     the format of the rows; detected from each file's first row where left out.
     max_broken: the share of rows that may be broken; they are counted, and more are an error.
     """
@@ -121,7 +124,7 @@ DataSettings = (
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
 DataTable = Mapping[str, DataSettings]
 # Raise it when the readers, or the built-in world, give other rows for the same data: stores are made again.
-READING = 2
+READING = 3
 
 
 def find_data(name: str, table: DataTable, where: str) -> DataSettings:
@@ -185,7 +188,8 @@ def document_rows(data: DocumentData) -> Iterator[Document]:
         ValueError: a row is broken or has no such text; the sentence names it.
     """
     number = 0
-    for file in data_files(Path(data.path)):
+    parts = split_files(Path(data.path))
+    for file in chain(parts.train, parts.held_out):
         for place, row in rows(file, lambda row: data.column in row):
             if row is None:
                 continue
@@ -196,6 +200,8 @@ def document_rows(data: DocumentData) -> Iterator[Document]:
                 fields = ", ".join(repr(name) for name in row)
                 raise ValueError(f"{file.with_name(place)} has no text '{data.column}' (its fields: {fields})")
             held_out = number < HELD_OUT_OF and number % HELD_OUT_EVERY == 0
+            if parts.held_out:
+                held_out = file in parts.held_out
             yield Document(text, place, split="held_out" if held_out else "train")
             number += 1
 
@@ -225,16 +231,22 @@ Row = TypeVar("Row", Conversation, Preference | UnpairedPreference)
 
 
 def _rows_of_files(
-    data: ChatData | PreferenceData, read: Callable[[Path, Ledger, float, str | None], Iterator[Row]], ledger: Ledger
+    data: ChatData | PreferenceData,
+    read: Callable[[Path, Ledger, float, str | None, Split], Iterator[Row]],
+    ledger: Ledger,
 ) -> Iterator[Row]:
     """The rows of the data's files; where held-out files are named, each with the part that it belongs to."""
-    if data.held_out is None:
-        yield from read(Path(data.path), ledger, data.max_broken, data.format)
-        return
-    parts: tuple[tuple[str, Split], ...] = (data.path, "train"), (data.held_out, "held_out")
-    for path, part in parts:
-        for row in read(Path(path), ledger, data.max_broken, data.format):
-            yield replace(row, split=part)
+    others = held_out_files(data)
+    for row in read(Path(data.path), ledger, data.max_broken, data.format, "train"):
+        yield row if others is None else replace(row, split="train")
+    if others is not None:
+        for row in read(others[0], ledger, data.max_broken, data.format, others[1]):
+            yield replace(row, split="held_out")
+
+
+def held_out_files(data: ChatData | PreferenceData) -> tuple[Path, Split] | None:
+    """Where held-out rows are, if they have files of their own: a path, and which of its splits."""
+    return held_out_path(Path(data.path), None if data.held_out is None else Path(data.held_out))
 
 
 def plain_texts(name: str, table: DataTable) -> Iterator[str]:
@@ -255,19 +267,18 @@ def identity(name: str, table: DataTable) -> list[object]:
             data.tail,
         ]
     if isinstance(data, DocumentData):
-        return [READING, [file_hash(file) for file in data_files(Path(data.path))], data.column]
+        parts = split_files(Path(data.path))
+        return [READING, *([file_hash(file) for file in part] for part in (parts.train, parts.held_out)), data.column]
     if isinstance(data, CorpusData):
         return [READING, *map(file_hash, corpus_files(Path(data.path)))]
-    if isinstance(data, ChatData | PreferenceData | Prompts):
-        held_out = None if isinstance(data, Prompts) else data.held_out
-        files = [data_files(Path(path)) for path in (data.path, held_out) if path is not None]
-        parts: list[object] = [READING, *([file_hash(file) for file in part] for part in files)]
-        if not isinstance(data, Prompts):
-            parts.append(data.format)
-            if held_out is None:
-                # A share is held out, by the rows' names, which depend on the names of the files.
-                parts.append([file.name for file in files[0]])
-        return parts
+    if isinstance(data, Prompts):
+        return [READING, [file_hash(file) for file in data_files(Path(data.path))]]
+    if isinstance(data, ChatData | PreferenceData):
+        others = held_out_files(data)
+        files = [data_files(Path(data.path)), *([] if others is None else [data_files(*others)])]
+        # Else a share is held out, by the rows' names, which depend on the names of the files.
+        names = [[file.name for file in files[0]]] if others is None else []
+        return [READING, *([file_hash(file) for file in part] for part in files), data.format, *names]
     if isinstance(data, ProbeText):
         return [READING, "probe"]
     world = find_world(data, table) if isinstance(data, WorldChat) else data
@@ -308,6 +319,9 @@ class Stores:
         max_refused: float,
     ) -> SplitStore:
         """The conversations of data `name`, both splits."""
+        data = self.table[name]
+        if isinstance(data, ChatData) and (splits := describe_splits(Path(data.path))):
+            status(splits)
         ledgers = SplitLedgers.of(f"{name}: conversations to tokens")
         files = Ledger(ledgers.train.step)
         rows = conversations(name, self.table, files)

@@ -32,7 +32,7 @@ from tutelage.stages.base import (
     base_of,
     check_data,
 )
-from tutelage.stages.data import world_of
+from tutelage.stages.data import ChatData, held_out_files, world_of
 from tutelage.stages.prompts import chat_world, read_prompt_data
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.lr_range_test import default_lr
@@ -230,7 +230,8 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
 
     def holds(self, at: StageContext | RecipeTables) -> frozenset[str]:
         found = super().holds(at) | ({"chat"} if self.chats else set())
-        if self.held_out or any(getattr(at.data[name], "held_out", None) for name in self.data):
+        own = [data for name in self.data if isinstance(data := at.data[name], ChatData)]
+        if self.held_out or any(map(held_out_files, own)):
             found |= {"rows"}
         return found | ({"text"} if base_of(self, at.stages)[1].data or self.replay_data else set())
 

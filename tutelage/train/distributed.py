@@ -24,7 +24,7 @@ import torch.distributed as dist
 from torch import nn
 
 from tutelage.files import atomic_folder
-from tutelage.process import rank_and_world_size
+from tutelage.process import device_type, rank_and_world_size
 from tutelage.progress import set_mode
 
 # The main process may tokenise or evaluate for hours while the others wait. Nobody waits for a process that died: its
@@ -75,7 +75,7 @@ def init_distributed() -> Iterator[None]:
         set_mode("quiet")
     store, *_ = next(iter(dist.rendezvous("env://")))
     backend = "gloo"
-    if torch.cuda.is_available():
+    if device_type() == "cuda":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, store=store, rank=own_rank, world_size=size, timeout=TIMEOUT)
@@ -191,7 +191,7 @@ def shard(model: Model) -> Callable[[], Model | None]:
     # A sharded model cannot be deep-copied. This copy holds no numbers, and so no memory.
     outlines = {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()}
     outline = copy.deepcopy(model, dict(outlines))
-    mesh = init_device_mesh("cuda" if torch.cuda.is_available() else "cpu", (world_size(),))
+    mesh = init_device_mesh(device_type(), (world_size(),))
     modules: list[nn.Module] = [*blocks, model]
     for module in modules:
         sharded = fully_shard(module, mesh=mesh)

@@ -157,6 +157,36 @@ def test_the_report_is_plain_data_and_the_same_each_time(write: Write) -> None:
     assert plain["findings"][1]["examples"][0]["place"] == "chats.jsonl:31 and chats.jsonl:4"
 
 
+def test_f08_the_validation_split_of_a_folder_is_compared_and_the_test_split_is_not_read(write: Write) -> None:
+    leaking = [("What is the square of 3 when it is added to itself?", "Eighteen.")]
+    folder = write(CLEAN, "train.jsonl").parent
+    write(leaking, "validation.jsonl")
+    (folder / "test.jsonl").write_text("not read")
+    report = audit_file(folder)
+    assert report.conversations == len(CLEAN)
+    assert [finding.name for finding in report.findings] == ["leak"]
+
+
+def test_f20_calls_that_nobody_offers_and_fields_that_are_not_read_are_findings(tmp_path: Path) -> None:
+    call = {"role": "assistant", "tool_calls": [{"function": {"name": "tide", "arguments": {"pier": 4}}}]}
+    asked = {"role": "user", "content": "How high is the tide at pier 4?"}
+    tool = {"name": "tide", "parameters": {"type": "object"}}
+    rows = [
+        {"messages": [asked, call]},
+        {"messages": [asked, call], "tools": [tool]},
+        {"messages": [asked, call], "tools": [{**tool, "name": "wind"}], "grade": 3},
+        {"messages": [asked, {**call, "mood": "calm"}], "tools": [tool]},
+    ]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    found = {(f.name, f.detail): f for f in audit_file(path).findings if f.name in ("call not offered", "unread field")}
+    assert {name: (f.level, f.count, [e.place for e in f.examples]) for name, f in found.items()} == {
+        ("call not offered", ""): ("warning", 2, ["rows.jsonl:1", "rows.jsonl:3"]),
+        ("unread field", "grade"): ("warning", 1, ["rows.jsonl:3"]),
+        ("unread field", "messages.mood"): ("warning", 1, ["rows.jsonl:4"]),
+    }
+
+
 def test_an_empty_file_of_a_folder_is_a_finding_and_does_not_stop(write: Write) -> None:
     path = write([*CLEAN])
     (path.parent / "aaa.jsonl").write_text("")

@@ -70,7 +70,7 @@ def test_a_conversation_has_its_place_and_its_tools(write: Write, read: Read) ->
 
 
 BROKEN: list[tuple[object, str]] = [
-    ("{", "not JSON (Input data was truncated)"),
+    ("{", "not JSON (the line ends before its object does; write each object in one line)"),
     ("prompt,completion", "not JSON (JSON is malformed: invalid character (byte 0))"),
     ('{"prompt": "\\ud800", "completion": "half"}', "not JSON (JSON is malformed: unexpected end of escaped"),
     ('{"a":' + "[" * 100_000, "not JSON (nested too deep)"),
@@ -198,7 +198,10 @@ def test_fatal_errors_say_where_and_what_to_do(write: Write, read: Read) -> None
     path = write(PAIR, "{", *[PAIR] * 3, "{", "{", "{")
     with pytest.raises(ValueError, match="rows are broken") as error:
         read(path, max_broken=0.01)
-    broken = "; ".join(f"chat.jsonl:{line}: not JSON (Input data was truncated)" for line in (2, 6, 7))
+    broken = "; ".join(
+        f"chat.jsonl:{line}: not JSON (the line ends before its object does; write each object in one line)"
+        for line in (2, 6, 7)
+    )
     assert str(error.value) == (
         f"{path}: 4 of 8 rows are broken, more than max_broken = 0.01 allows: {broken}; "
         "correct the rows, or raise max_broken (--max-broken) to leave them out"

@@ -19,9 +19,10 @@ from tutelage.chat.audit.scan_result import EXAMPLES, SUMMARY, ExampleRow, excer
 from tutelage.chat.audit.tokens import TokenCounts
 from tutelage.chat.formats import find_format, read_conversations
 from tutelage.chat.render.renderer import Renderer, TrainOn
+from tutelage.io.data_files import held_out_path
 from tutelage.ledger import Ledger
 from tutelage.progress import track
-from tutelage.records import Conversation
+from tutelage.records import Conversation, Split
 from tutelage.text.ngrams import index_items
 
 _ORDER = {check.name: place for place, check in enumerate(CHECKS)}
@@ -44,7 +45,7 @@ def audit_file(
 
     renderer: of the model to be trained; context: the most tokens it reads. With it each conversation is rendered,
               verified and measured; without it only texts are checked.
-    held_out: a file that must share nothing with this one.
+    held_out: a file that must share nothing with this one; where left out, the validation split of a folder.
     against:  benchmarks, with any fields, whose texts must not be in this file.
     too_long, max_broken, max_refused: what the training allows (`tutelage sft`); what it allows is no error.
 
@@ -55,6 +56,7 @@ def audit_file(
     format_name = find_format(path)
     if held_out:
         find_format(held_out)  # reports a wrong path before the work starts
+    others = held_out_path(path, held_out)
     batches, places = benchmark_texts(against)
     texts = [(text,) for batch in batches for text in batch]
     benchmark = index_items(texts, BENCHMARK_WIDTH) if texts else None
@@ -62,7 +64,7 @@ def audit_file(
     markers = TemplateMarkers(tuple(renderer.tokenizer.special_tokens) if renderer else ())
     file = AuditedFile(
         scan=scan(_read(path, ledger), markers, benchmark, tokens),
-        held_out=scan(_read(held_out, Ledger("held out"))) if held_out else None,
+        held_out=scan(_read(others[0], Ledger("held out"), others[1])) if others else None,
         ledger=ledger,
         benchmark_places=places,
         tokens=tokens,
@@ -78,9 +80,9 @@ def audit_file(
     return Report(str(path), format_name, count, tuple(findings), profile(file), _rows(hits))
 
 
-def _read(path: Path, ledger: Ledger) -> Iterator[Conversation]:
+def _read(path: Path, ledger: Ledger, split: Split = "train") -> Iterator[Conversation]:
     """The conversations of a file, with a progress bar; no share of broken rows stops here, a check judges it."""
-    conversations = read_conversations(path, ledger, 1.0)
+    conversations = read_conversations(path, ledger, 1.0, split=split)
     with track(f"audit of {path.name}", None, "conversations") as bar:
         for conversation in conversations:
             bar.update()

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tutelage.io.batches import batches
+from tutelage.io.data_files import all_files
 from tutelage.io.row import BrokenRow, texts_in
-from tutelage.io.rows import data_files, rows
+from tutelage.io.rows import rows
 
 _BATCH = 1024
 _MIN_CHARS = 24  # shorter fields are labels, names and choices
@@ -34,7 +35,7 @@ def _batches(texts: Iterator[tuple[str, str]], places: list[str]) -> Iterator[li
 def _texts(paths: Sequence[Path]) -> Iterator[tuple[str, str]]:
     for path in paths:
         any_text = False
-        for file in data_files(path):
+        for file in all_files(path):
             for place, row in rows(file, lambda _: True):
                 if row is None or isinstance(row, BrokenRow):
                     continue

@@ -21,12 +21,13 @@ from tutelage.chat.formats.turns import (
     loss_mark,
     until_last_answer,
 )
-from tutelage.chat.formats.unread import ReadRow, unread_fields
+from tutelage.chat.formats.unread import UNREAD, ReadRow, unread_fields
 from tutelage.config import suggest
+from tutelage.io.data_files import data_files
 from tutelage.io.row import BrokenRow, Row
-from tutelage.io.rows import data_files, rows
+from tutelage.io.rows import rows
 from tutelage.ledger import Ledger
-from tutelage.records import Conversation, Preference, UnpairedPreference, message
+from tutelage.records import Conversation, Preference, Split, UnpairedPreference, message
 
 EMPTY = "file without rows"  # a note in the ledger, for one of several files
 # Added to errors about a table or a spreadsheet.
@@ -107,16 +108,17 @@ def _readable(fault: BrokenRow) -> str:
 
 
 def read_conversations(
-    path: Path, ledger: Ledger, max_broken: float = 0.01, format: str | None = None
+    path: Path, ledger: Ledger, max_broken: float = 0.01, format: str | None = None, split: Split = "train"
 ) -> Iterator[Conversation]:
-    """The conversations of a file, or of the files that `data_files` finds under a folder or a pattern.
+    """The conversations of a file, or of the files that `data_files` finds under a folder or a pattern; `split` decides
+    only where the names of a folder's files say several splits.
 
-    A file is JSON lines, a JSON list, a JSON object with one list (up to 64 MiB), Parquet, CSV or TSV, also compressed.
-    Its first row in one of FORMATS decides the format, unless `format` names it. A row that cannot be trained on is
-    dropped, with its place and reason in `ledger`; so are blank lines, which count as neither good nor broken.
-    Corrections of a row are noted there. A conversation's id is "FILE:LINE" or "FILE#ROW", with the file's name but not
-    its folder, so that the same rows are held out wherever the file is. The conversations of one row share its id, so
-    that they are held out together. Memory does not grow with the file.
+    A file is JSON lines, a JSON list, a JSON object with one list (up to 64 MiB), Parquet, Arrow, CSV or TSV, also
+    compressed. Its first row in one of FORMATS decides the format, unless `format` names it. A row that cannot be
+    trained on is dropped, with its place and reason in `ledger`; so are blank lines, which count as neither good nor
+    broken. Corrections of a row are noted there. A conversation's id is "FILE:LINE" or "FILE#ROW", with the file's name
+    but not its folder, so that the same rows are held out wherever the file is. The conversations of one row share its
+    id, so that they are held out together. Memory does not grow with the file.
 
     Raises:
         DiskError: a file cannot be read.
@@ -124,14 +126,14 @@ def read_conversations(
             are all broken; or, at its end, more than the share `max_broken` of its rows are. The message names the
             first broken rows.
     """
-    return _read_files(path, ledger, max_broken, format, FORMATS, _conversations)
+    return _read_files(path, ledger, max_broken, format, FORMATS, _conversations, split)
 
 
 def read_preferences(
-    path: Path, ledger: Ledger, max_broken: float = 0.01, format: str | None = None
+    path: Path, ledger: Ledger, max_broken: float = 0.01, format: str | None = None, split: Split = "train"
 ) -> Iterator[Preference | UnpairedPreference]:
     """The preferences of a file in one of PREFERENCE_FORMATS; all else as `read_conversations`."""
-    return _read_files(path, ledger, max_broken, format, PREFERENCE_FORMATS, _preferences)
+    return _read_files(path, ledger, max_broken, format, PREFERENCE_FORMATS, _preferences, split)
 
 
 def _read_files(
@@ -141,13 +143,14 @@ def _read_files(
     format_name: str | None,
     formats: _Formats,
     make: Callable[[Row, str, str], tuple[list[Item], list[str]]],
+    split: Split,
 ) -> Iterator[Item]:
     if not 0 <= max_broken <= 1:
         raise ValueError(f"max_broken is a share of rows from 0 to 1, not {max_broken}")
     if format_name is not None and format_name not in formats:
         raise ValueError(f"there is no format '{format_name}'{suggest(format_name, formats)}")
     # Listed before the first row is requested, so that a wrong path is an error in the call.
-    return _read_each(path, data_files(path), ledger, max_broken, format_name, formats, make)
+    return _read_each(path, data_files(path, split), ledger, max_broken, format_name, formats, make)
 
 
 def _read_each(
@@ -240,7 +243,7 @@ def _conversations(row: Row, format_name: str, place: str) -> tuple[list[Convers
             corrections.append(NOT_OFFERED)
         notes += [note for note in corrections if note not in notes]
     if unread := unread_fields(read, {*ROW_LOSS_MARKS, *BINARY_LABELS, *MEDIA_FIELDS}):
-        notes.append(f"fields that are not read: {unread}")
+        notes.append(f"{UNREAD}{unread}")
     return conversations, notes
 
 

@@ -8,7 +8,9 @@ from typing import Any
 from tutelage.chat.formats.tools import TOOL_FIELDS
 from tutelage.chat.formats.turns import MESSAGE_FIELDS
 
+UNREAD = "fields that are not read: "  # begins a note in the ledger; their names follow
 _NAMES = ("id", "dialogue_id")  # name a row, and say nothing about what is learned
+_CONTENT = frozenset(("content", "value", "tool_calls"))  # one of them makes an object a message
 _SHOWN = 8
 _SHOWN_CHARS = 40
 
@@ -35,17 +37,17 @@ def unread_fields(row: ReadRow, others: Collection[str]) -> str:
     been. `others` have been read elsewhere."""
     read = {*row.asked, *others, *_NAMES}
     unread = [name for name, value in row.items() if name not in read and _filled(value)]
-    nested = {f"{field}.{name}" for field in row.asked for name in _of_messages(row, field)}
+    lists = [(field, value) for field, value in row.items() if type(value) is list and field in row.asked]
+    nested = {f"{field}.{name}" for field, messages in lists for name in _of_messages(messages)}
     names = [name[:_SHOWN_CHARS] for name in (*unread, *sorted(nested))]
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(names[:_SHOWN]) + more
 
 
-def _of_messages(row: ReadRow, field: str) -> Iterator[str]:
+def _of_messages(messages: list[Any]) -> Iterator[str]:
     """The filled fields of a list of messages that `turns.read_message` does not read."""
-    messages = dict.get(row, field)
-    for message in messages if isinstance(messages, list) else ():
-        if isinstance(message, dict) and ("content" in message or "value" in message):
+    for message in messages:
+        if isinstance(message, dict) and not _CONTENT.isdisjoint(message):
             for name in message.keys() - MESSAGE_FIELDS:
                 if _filled(message[name]) and name not in TOOL_FIELDS:
                     yield name

@@ -13,7 +13,14 @@ from tutelage.chat.audit.checks.placeholder import PLACEHOLDER
 from tutelage.chat.audit.checks.placeholder_answer import PLACEHOLDER_ANSWER
 from tutelage.chat.audit.checks.prompts import FEW_PROMPTS, MOSTLY_PROMPT, SAME_OPENING_WORDS
 from tutelage.chat.audit.checks.refusal import REFUSAL
-from tutelage.chat.audit.checks.rows import BROKEN_ROW, EMPTY_FILE, MISSING_END_MARKER, NO_LAST_ANSWER
+from tutelage.chat.audit.checks.rows import (
+    BROKEN_ROW,
+    CALL_NOT_OFFERED,
+    EMPTY_FILE,
+    MISSING_END_MARKER,
+    NO_LAST_ANSWER,
+    UNREAD_FIELD,
+)
 from tutelage.chat.audit.checks.scripts import OTHER_LANGUAGE, RARE_LANGUAGE
 from tutelage.chat.audit.checks.special_token import SPECIAL_TOKEN
 from tutelage.chat.audit.checks.truncated import TRUNCATED
@@ -43,4 +50,6 @@ CHECKS: tuple[Check, ...] = (
     MISSING_END_MARKER,
     EMPTY_FILE,
     NO_LAST_ANSWER,
+    CALL_NOT_OFFERED,
+    UNREAD_FIELD,
 )

@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from tutelage.chat.audit.check import NO_ROWS, AuditedFile, Check, Hit, Level
 from tutelage.chat.audit.scan_result import ExampleRow
 from tutelage.chat.formats.reading import EMPTY
+from tutelage.chat.formats.tools import NOT_OFFERED
 from tutelage.chat.formats.turns import CUT_OFF, END_MARKER
-from tutelage.ledger import Ledger
+from tutelage.chat.formats.unread import UNREAD
+from tutelage.ledger import Ledger, Noted
 
 
 def _broken(file: AuditedFile) -> Iterator[Hit]:
@@ -36,9 +38,19 @@ def _missing_end_marker(file: AuditedFile) -> Iterator[Hit]:
 
 
 def _noted(ledger: Ledger, note: str) -> Iterator[Hit]:
-    entry = ledger.noted.get(note)
-    if entry:
-        yield Hit(NO_ROWS, [ExampleRow(-1, place) for place in entry.examples], count=entry.rows)
+    if entry := ledger.noted.get(note):
+        yield _hit(entry)
+
+
+def _hit(entry: Noted, detail: str = "") -> Hit:
+    return Hit(NO_ROWS, [ExampleRow(-1, place) for place in entry.examples], detail, count=entry.rows)
+
+
+def _unread_fields(file: AuditedFile) -> Iterator[Hit]:
+    """Rows with the same unread fields are a hit."""
+    for note, entry in file.ledger.noted.items():
+        if note.startswith(UNREAD):
+            yield _hit(entry, note.removeprefix(UNREAD))
 
 
 BROKEN_ROW = Check(
@@ -70,4 +82,18 @@ NO_LAST_ANSWER = Check(
     "conversations that end with an unanswered turn",
     "Write the missing answers; without them the last turns are not trained on.",
     lambda file: _noted(file.ledger, CUT_OFF),
+)
+CALL_NOT_OFFERED = Check(
+    "call not offered",
+    "warning",
+    "calls of functions that the row does not offer",
+    "Add the functions to the tools of these rows; else the model learns to call functions that nobody offers.",
+    lambda file: _noted(file.ledger, NOT_OFFERED),
+)
+UNREAD_FIELD = Check(
+    "unread field",
+    "warning",
+    "rows with fields that are not read",
+    "If something in them is to be learned, move it into the messages, or name the format with format = in a recipe.",
+    _unread_fields,
 )
