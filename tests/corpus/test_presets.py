@@ -161,8 +161,8 @@ def test_a_preset_leads_from_real_pages_into_pretraining(
     base = run.stage_done("base")
     assert base is not None
     ledger = base["ledgers"]["pages"]
-    assert set(ledger["dropped"]) <= {"in the held-out part"}
-    assert ledger["rows_kept"] + sum(entry["rows"] for entry in ledger["dropped"].values()) == len(kept)
+    assert not ledger["dropped"]
+    assert ledger["rows_kept"] + ledger["rows_held_out"] == ledger["rows_read"] == len(kept)
     assert base["trained_tokens"] > 11 * 512 and base["loss"] < base["loss_start"] - 0.5
 
 
