@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from common import Measurement, argument_parser, measure_in_turn, print_comparison
 
-from tutelage.engine.decode import generate
+from tutelage.engine.engine import generate
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
@@ -62,7 +62,7 @@ def measure(decode: Decode) -> Measurement:
 
 
 def measure_ours(_quick: bool) -> Measurement:
-    """`tutelage.engine.decode.generate`."""
+    """`tutelage.engine.engine.generate`."""
     model = make_model()
     greedy = SamplingSettings(max_tokens=NEW_TOKENS)
 

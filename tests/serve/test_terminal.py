@@ -8,6 +8,7 @@ import pytest
 from tutelage.chat.render.config import ChatConfig, ChatSettings
 from tutelage.chat.render.native import NativeRenderer
 from tutelage.chat.render.template import TEMPLATE_TOKENS
+from tutelage.engine.engine import Engine
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint
 from tutelage.model.sizes import ModelSettings, resolve
@@ -52,7 +53,7 @@ def test_what_is_streamed_is_the_reply() -> None:
     assert notes == [HELP]
     pieces: list[str] = []
     prompt = Conversation((message("user", "Good day"),))
-    answer = reply(CHECKPOINT, NativeRenderer(TOKENIZER), prompt, SHORT, pieces.append)
+    answer = reply(Engine(CHECKPOINT.model), CHECKPOINT, NativeRenderer(TOKENIZER), prompt, SHORT, pieces.append)
     assert answer.text == said[0]["assistant"]
     assert len(pieces) > 2  # piece by piece
     assert written.startswith("".join(pieces))

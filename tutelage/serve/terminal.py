@@ -8,7 +8,7 @@ from itertools import islice
 
 from tutelage.chat import Renderer, make_renderer
 from tutelage.engine.context_truncation import truncate_to_context
-from tutelage.engine.decode import decode
+from tutelage.engine.engine import Engine, EngineSettings
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation, Message, message
@@ -32,6 +32,7 @@ MEASURED = {
 
 
 def reply(
+    engine: Engine,
     checkpoint: Checkpoint,
     renderer: Renderer,
     conversation: Conversation,
@@ -45,10 +46,9 @@ def reply(
     # A model that has lost the thread may end its text as a document ends; nothing worth reading comes after that.
     known = checkpoint.tokenizer.special_tokens
     stop_ids = renderer.stop_ids | {known[END_OF_TEXT]} if END_OF_TEXT in known else renderer.stop_ids
-    for ((_, token, _),) in decode(checkpoint.model, [prompt], stop_ids, settings):
-        if token not in stop_ids:
-            tokens.append(token)
-            write(decoder.push(token))
+    for token in engine.stream(prompt, stop_ids, settings):
+        tokens.append(token)
+        write(decoder.push(token))
     write(decoder.flush() + "\n")
     return renderer.parse(tokens)
 
@@ -108,6 +108,7 @@ def chat(
     """
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     context = checkpoint.model.config.context
+    engine = Engine(checkpoint.model, EngineSettings(max_rows=1))
     questions = suggestions(world) if world else []
     if world:
         note(opening(world, questions, figures))
@@ -143,7 +144,7 @@ def chat(
                 note(str(error))
                 continue
             try:
-                answer = reply(checkpoint, renderer, shown, settings, write)
+                answer = reply(engine, checkpoint, renderer, shown, settings, write)
             except KeyboardInterrupt:
                 write("\n")
                 note("cut short and forgotten; press Ctrl-C again to leave")
