@@ -204,12 +204,14 @@ def test_samples_of_one_prompt_differ_and_repeat() -> None:
 
 
 def test_a_stream_yields_what_generate_returns_and_ends_its_request() -> None:
-    engine = Engine(MODEL)
-    [whole] = generate(MODEL, prompts([9]), NEVER, SamplingSettings(max_tokens=8))
-    assert list(engine.stream(prompts([9])[0], NEVER, SamplingSettings(max_tokens=8))) == whole.tokens
-    for token in engine.stream(prompts([9])[0], frozenset({whole.tokens[4]}), SamplingSettings(max_tokens=8)):
-        assert token != whole.tokens[4]
-    stream = engine.stream(prompts([9])[0], NEVER, SamplingSettings(max_tokens=8))
+    engine, [prompt], sampling = Engine(MODEL), prompts([9]), SamplingSettings(max_tokens=8)
+    [whole] = generate(MODEL, [prompt], NEVER, sampling)
+    assert list(engine.stream(engine.add(prompt, NEVER, sampling))) == whole.tokens
+    stop = frozenset({whole.tokens[4]})
+    assert (
+        list(engine.stream(engine.add(prompt, stop, sampling))) == whole.tokens[: whole.tokens.index(whole.tokens[4])]
+    )
+    stream = engine.stream(engine.add(prompt, NEVER, sampling))
     assert next(stream) == whole.tokens[0]
     stream.close()
     assert not engine.scheduler.running

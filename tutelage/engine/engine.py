@@ -20,6 +20,7 @@ from tutelage.engine.rows import Rows
 from tutelage.engine.sampling import DrawStream, SamplingSettings, choose, penalise
 from tutelage.engine.scheduler import Scheduler, pages_for
 from tutelage.engine.static_rows import StaticRows
+from tutelage.engine.text_stream import TextStream
 from tutelage.engine.weights_digest import weights_digest
 from tutelage.model.hf_model import HFModel
 from tutelage.model.transformer import Transformer
@@ -81,8 +82,10 @@ class Engine:
         settings: SamplingSettings,
         prompt_id: int = 0,
         sample: int = 0,
+        text: TextStream | None = None,
     ) -> Request:
-        """Queue a prompt. Its random draws are a function of (seed, prompt_id, sample, position).
+        """Queue a prompt. Its random draws are a function of (seed, prompt_id, sample, position). `text` gets every
+        token but the stop token, and is flushed at the end; its stop strings end the request.
 
         Raises:
             QueueFullError: as many requests wait as may.
@@ -92,7 +95,7 @@ class Engine:
         check_prompt(ids, self.model.config.context, "the prompt")
         draws = DrawStream(settings.seed, prompt_id, sample)
         generation = Generation(weights=self.weights)
-        request = Request(self.arrivals, len(ids), ids, settings, stop_ids, draws, generation)
+        request = Request(self.arrivals, len(ids), ids, settings, stop_ids, draws, generation, text)
         self.scheduler.add(request)
         self.arrivals += 1
         return request
@@ -122,17 +125,17 @@ class Engine:
         while self.scheduler.waiting or self.scheduler.running:
             progress([request for request in self.step() if request.state == "finished"])
 
-    def stream(
-        self, prompt: Sequence[int] | np.ndarray, stop_ids: frozenset[int], settings: SamplingSettings
-    ) -> Iterator[int]:
-        """Run one prompt and yield its tokens, without the stop token. Ending the iterator early cancels it."""
-        request, seen = self.add(prompt, stop_ids, settings), 0
+    def stream(self, request: Request) -> Iterator[int]:
+        """Step until a request has ended, and yield its tokens without the stop token. Closing the iterator cancels the
+        request."""
+        seen = 0
         try:
-            while request.state != "finished":
-                self.step()
-                content = request.generation.content
-                yield from content[seen:]
-                seen = len(content)
+            while request.state != "finished" or seen < len(request.generation.content):
+                if seen == len(request.generation.content):
+                    self.step()
+                for token in request.generation.content[seen:]:
+                    seen += 1
+                    yield token
         finally:
             self.cancel(request)
 
@@ -184,6 +187,11 @@ class Engine:
             generation.sample_logprobs.append(sample_logprob)
             if token in request.stop_ids:
                 generation.stop_token = token
+                self._finish(request, "stop")
+                continue
+            if request.text is not None:
+                request.text.push(token)
+            if request.text is not None and request.text.stopped:
                 self._finish(request, "stop")
             elif len(generation.tokens) >= request.settings.max_tokens:
                 self._finish(request, "length")
@@ -248,6 +256,8 @@ class Engine:
                 self._publish(request)
             self.rows.remove(request)
         self.scheduler.remove(request)
+        if request.text is not None:
+            request.text.flush()
         request.state, request.generation.finish_reason = "finished", reason
 
 

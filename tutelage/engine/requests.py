@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tutelage.engine.sampling import DrawStream, SamplingSettings
+from tutelage.engine.text_stream import TextStream
 
 FinishReason = Literal["stop", "length", "context", "cancelled"]
 
@@ -18,8 +19,8 @@ class Generation:
     logprobs:        their log-probabilities under the model at temperature 1.
     sample_logprobs: their log-probabilities under the distribution they were drawn from, after penalties, temperature
                      and truncation; 0 in greedy decoding, which leaves no choice.
-    finish_reason:   it ended at a stop token, at `max_tokens` ("length", also where the page pool is full), at the end
-                     of the context, or was cancelled.
+    finish_reason:   it ended at a stop token or stop string, at `max_tokens` ("length", also where the page pool is
+                     full), at the end of the context, or was cancelled.
     stop_token:      the stop token at its end, if it ended at one.
     weights:         the digest of the weights that wrote it.
     cached_tokens:   prompt tokens whose keys and values came from the prefix cache.
@@ -44,6 +45,7 @@ class Request:
     """One prompt on its way through the engine.
 
     number:     order of arrival; lower numbers are older.
+    text:       reads every token but the stop token; ends the request at a stop string.
     ids:        the prompt, then every sampled token.
     computed:   leading ids whose keys and values are in the request's row.
     pages:      pages of the pool that it holds, in order; they cover at least the computed ids.
@@ -58,6 +60,7 @@ class Request:
     stop_ids: frozenset[int]
     draws: DrawStream
     generation: Generation
+    text: TextStream | None = None
     state: Literal["waiting", "running", "finished"] = "waiting"
     computed: int = 0
     pages: list[int] = field(default_factory=list)

@@ -10,9 +10,10 @@ from tutelage.chat import Renderer, make_renderer
 from tutelage.engine.context_truncation import truncate_to_context
 from tutelage.engine.engine import Engine, EngineSettings
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.engine.text_stream import TextStream
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation, Message, message
-from tutelage.tokenizer import END_OF_TEXT, StreamDecoder
+from tutelage.tokenizer import END_OF_TEXT
 from tutelage.world.grading import Question, is_correct
 from tutelage.world.people import Person
 from tutelage.world.society import World
@@ -41,16 +42,17 @@ def reply(
 ) -> Message:
     """The model's reply, written piece by piece as it is decoded."""
     prompt = renderer.render_prompts([conversation])[0].ids
-    decoder = StreamDecoder(checkpoint.tokenizer)
-    tokens = []
+    text = TextStream(checkpoint.tokenizer)
     # A model that has lost the thread may end its text as a document ends; nothing worth reading comes after that.
     known = checkpoint.tokenizer.special_tokens
     stop_ids = renderer.stop_ids | {known[END_OF_TEXT]} if END_OF_TEXT in known else renderer.stop_ids
-    for token in engine.stream(prompt, stop_ids, settings):
-        tokens.append(token)
-        write(decoder.push(token))
-    write(decoder.flush() + "\n")
-    return renderer.parse(tokens)
+    request, written = engine.add(prompt, stop_ids, settings, text=text), 0
+    for _ in engine.stream(request):
+        for piece in text.pieces[written:]:
+            write(piece.text)
+        written = len(text.pieces)
+    write("".join(piece.text for piece in text.pieces[written:]) + "\n")
+    return renderer.parse(request.generation.content)
 
 
 def suggestions(world: World) -> list[Question]:
