@@ -157,9 +157,18 @@ def test_logits_over_the_cache_are_those_of_transformers(made: tuple[Path, Any, 
         prompt = row[: max(1, len(row) - steps)].tolist()
         draws = DrawStream(0, number, 0)
         requests.append(
-            Request(number, len(prompt), prompt, SamplingSettings(), frozenset(), draws, Generation(), "running")
+            Request(
+                number,
+                len(prompt),
+                prompt,
+                SamplingSettings(max_tokens=steps),
+                frozenset(),
+                draws,
+                Generation(),
+                "running",
+            )
         )
-        cache.admit(requests[-1])
+        cache.admit(requests[-1], len(rows))
     while requests:
         decodes = [request for request in requests if request.decodes]
         fills = [request for request in requests if not request.decodes]

@@ -296,8 +296,9 @@ def generate(
     for number, prompt in enumerate(prompts):
         check_prompt(prompt, context, f"prompt {number + 1}")
     engine = Engine(model, EngineSettings(max_rows=min(batch, len(prompts)), prefix_cache="prompts"))
-    # Prompts of similar length run together: attention reads all rows up to the longest one's last column.
-    order = np.argsort([len(prompt) for prompt in prompts], kind="stable").tolist()
+    # Prompts of similar length run together: attention reads all rows up to the longest one's last column. The longest
+    # come first, so that the cache has its final size at once.
+    order = np.argsort([-len(prompt) for prompt in prompts], kind="stable").tolist()
     requests = {i: engine.add(prompts[i], stop_ids, settings, prompt_id=i) for i in order}
 
     def report(finished: list[Request]) -> None:

@@ -36,11 +36,13 @@ class Rows:
         self.store = self._zeros(0, 2, c.depth, c.kv_heads, PAGE, c.head_size)  # [P, 2, L, G, PAGE, K]
 
     @torch.inference_mode()
-    def admit(self, request: Request) -> None:
-        """Give a request the next row, and copy the computed pages of its prefix there."""
+    def admit(self, request: Request, expected: int) -> None:
+        """Give a request the next row, and copy the computed pages of its prefix there. `expected` requests, running
+        and waiting, make the rows grow once."""
         request.row = len(self.requests)
         self.requests.append(request)
-        self._grow(len(self.requests), len(request.ids) + 1)
+        rows = len(self.requests) if len(self.requests) <= self.kv.shape[2] else min(expected, self.max_rows)
+        self._grow(rows, min(request.prompt_length + request.settings.max_tokens, self.context))
         if count := request.computed // PAGE:
             pages = torch.tensor(request.pages[:count], device=self.store.device)
             prefix = self.store.index_select(0, pages).permute(1, 2, 3, 0, 4, 5).flatten(3, 4)
@@ -72,8 +74,6 @@ class Rows:
         fresh = [chunk for chunk in plan.chunks if not chunk.request.computed]
         resumed = [chunk for chunk in plan.chunks if chunk.request.computed]
         chunks = [*fresh, *resumed]
-        longest = max([r.computed + 1 for r in decodes] + [c.request.computed + c.count for c in chunks])
-        self._grow(len(self.requests), longest)
         tokens, positions, rows = flat_tokens(decodes, chunks)
         device = self.kv.device
         attend = _StepAttention(self, decodes, fresh, resumed, positions, rows)

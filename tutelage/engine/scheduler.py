@@ -27,7 +27,8 @@ class Scheduler:
     queue:        most requests that may wait; None: any number.
     static:       for models without rows of their own: requests start only when none runs, whole prompts in one step.
     match:        takes the cached pages of a request's beginning.
-    admit:        called when a request starts, with all its pages held and those of its beginning computed.
+    admit:        called when a request starts, with all its pages held and those of its beginning computed; it also
+                  gets the number of all running and waiting requests.
     preempt:      called before a preempted request gives up its pages.
     """
 
@@ -39,7 +40,7 @@ class Scheduler:
         queue: int | None,
         static: bool,
         match: Callable[[Request], list[int]],
-        admit: Callable[[Request], None],
+        admit: Callable[[Request, int], None],
         preempt: Callable[[Request], None],
     ) -> None:
         self.pool, self.max_rows, self.chunk_tokens, self.queue, self.static = (
@@ -125,7 +126,7 @@ class Scheduler:
         request.pages, request.published = [*pages, *own], len(pages)
         request.computed, request.state = len(pages) * PAGE, "running"
         self.running.append(request)
-        self.admit(request)
+        self.admit(request, len(self.running) + len(self.waiting))
         return True
 
     def _preempt(self, request: Request) -> None:

@@ -25,8 +25,8 @@ class StaticRows:
         self.cache: HFCache | None = None
         self.requests: list[Request | None] = []  # by row; None: finished
 
-    def admit(self, request: Request) -> None:
-        """Give a request the next row."""
+    def admit(self, request: Request, expected: int) -> None:
+        """Give a request the next row; transformers grows its cache by itself."""
         request.row = len(self.requests)
         self.requests.append(request)
 
