@@ -148,7 +148,10 @@ class _StepAttention:
         _, _, _, heads, columns, _ = cache.kv.shape
         self.decoding = len(decodes)
         self.decode_positions = positions[: self.decoding]
-        self.one_column = len(positions) == self.decoding and bool((positions == positions[0]).all())
+        # The lowest column and the one after the highest that a decoding row writes.
+        self.first = int(self.decode_positions.min()) if decodes else 0
+        self.end = int(self.decode_positions.max()) + 1 if decodes else 0
+        self.one_column = len(positions) == self.decoding and self.first + 1 == self.end
         slots_NG = (rows[:, None] * heads + np.arange(heads)) * columns + positions[:, None]
         self.slots = torch.from_numpy(slots_NG.ravel()).to(cache.kv.device)
         fresh_lengths = [chunk.count for chunk in fresh]
@@ -160,8 +163,7 @@ class _StepAttention:
         """Attention of each token to the earlier ones of its request; returns [N, H K]."""
         keys, values = self.cache.kv[0, layer], self.cache.kv[1, layer]
         if self.one_column:
-            column = int(self.decode_positions[0])
-            keys[: self.decoding, :, column], values[: self.decoding, :, column] = k_NGK, v_NGK
+            keys[: self.decoding, :, self.first], values[: self.decoding, :, self.first] = k_NGK, v_NGK
         else:
             for cached, new in ((keys, k_NGK), (values, v_NGK)):
                 cached.view(-1, cached.shape[-1]).index_copy_(0, self.slots, new.flatten(0, 1).to(cached.dtype))
@@ -181,7 +183,7 @@ class _StepAttention:
         self, q_BHK: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, options: ScoreOptions
     ) -> torch.Tensor:
         """One token of each of the first rows; returns [B, H K]."""
-        first, end = int(self.decode_positions.min()), int(self.decode_positions.max()) + 1
+        first, end = self.first, self.end
         start = 0 if options.window is None else max(0, first + 1 - options.window)
         keys_BGTK, values_BGTK = keys[: self.decoding, :, start:end], values[: self.decoding, :, start:end]
         mask_BT = self._mask(-1, self.decode_positions, start, end, options.window) if first + 1 < end else None
