@@ -126,6 +126,18 @@ def test_a_full_context_says_what_it_forgot() -> None:
     assert full[0] == "the context is full: the oldest 2 messages are forgotten"
 
 
+def test_ctrl_c_takes_the_reply_out_of_the_engine() -> None:
+    engine, prompt = Engine(CHECKPOINT.model), Conversation((message("user", "Good day"),))
+
+    def write(piece: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reply(engine, CHECKPOINT, NativeRenderer(TOKENIZER), prompt, SHORT, write)
+    assert not engine.scheduler.running
+    engine.check()
+
+
 def test_ctrl_c_cuts_a_reply_short_and_not_the_talk() -> None:
     notes: list[str] = []
     lines: Iterator[str] = iter(["Good day", "Where?", "/quit"])

@@ -47,10 +47,13 @@ def reply(
     known = checkpoint.tokenizer.special_tokens
     stop_ids = renderer.stop_ids | {known[END_OF_TEXT]} if END_OF_TEXT in known else renderer.stop_ids
     request, written = engine.add(prompt, stop_ids, settings, text=text), 0
-    for _ in engine.stream(request):
-        for piece in text.pieces[written:]:
-            write(piece.text)
-        written = len(text.pieces)
+    try:
+        for _ in engine.stream(request):
+            for piece in text.pieces[written:]:
+                write(piece.text)
+            written = len(text.pieces)
+    finally:
+        engine.cancel(request)  # where Ctrl-C interrupts the writing; a finished request stays as it is
     write("".join(piece.text for piece in text.pieces[written:]) + "\n")
     return renderer.parse(request.generation.content)
 
