@@ -2,23 +2,30 @@
 
 32 prompts of 5 to 60 tokens, 100 new tokens each, no stop token, float32. transformers gets the
 prompts in the form it requires: padded on the left, with a mask. The run fails if the generated tokens differ.
+
+With `--model DIR`, a published checkpoint in the dtype `--dtype`, three workloads: one request; 16 prompts of ragged
+length; 256 requests with long-tailed answer lengths, at most 16 at once, where transformers runs batches of 16 to their
+longest answer. Only tokens that were asked for count. The share of requests with equal tokens is printed.
 """
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from common import Measurement, argument_parser, measure_in_turn, print_comparison
 
-from tutelage.engine.decode import generate
+from tutelage.engine.engine import Engine, EngineSettings, generate
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.model.hub import load_model
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 
@@ -62,7 +69,7 @@ def measure(decode: Decode) -> Measurement:
 
 
 def measure_ours(_quick: bool) -> Measurement:
-    """`tutelage.engine.decode.generate`."""
+    """`tutelage.engine.engine.generate`."""
     model = make_model()
     greedy = SamplingSettings(max_tokens=NEW_TOKENS)
 
@@ -128,13 +135,97 @@ def make_llama(model: Transformer) -> LlamaForCausalLM:
     return llama.eval()
 
 
+WORKLOADS = {"1": 1, "16 ragged": 16, "256, 16 at once": 256}
+
+
+def make_workload(name: str, vocab: int, quick: bool) -> tuple[list[np.ndarray], list[int]]:
+    """Prompts of 10 to 100 tokens, and how many tokens each is answered with."""
+    generator, count = np.random.default_rng(0), WORKLOADS[name] // (4 if quick and WORKLOADS[name] == 256 else 1)
+    prompts = [generator.integers(0, vocab, generator.integers(10, 101), dtype=np.int32) for _ in range(count)]
+    new_tokens = 24 if quick else 96
+    if count > 16:  # long-tailed, with this mean at most
+        return prompts, np.clip(generator.exponential(new_tokens / 2, count), 4, 4 * new_tokens).astype(int).tolist()
+    return prompts, [new_tokens] * count
+
+
+def measure_model(quick: bool, role: str, folder: Path, dtype: torch.dtype, workload: str) -> Measurement:
+    """Tokens per second of one workload, after a short warm-up."""
+    if role == "ours":
+        decode_all = partial(decode_ours, load_model(folder, dtype=dtype).model)
+    else:
+        from transformers import AutoModelForCausalLM
+
+        decode_all = partial(decode_theirs, AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval())
+    prompts, counts = make_workload(workload, 10_000, quick)
+    decode_all(prompts[:2], [2] * len(prompts[:2]))
+    start = time.perf_counter()
+    generated = decode_all(prompts, counts)
+    seconds = time.perf_counter() - start
+    hashes = [hashlib.sha256(repr(tokens).encode()).hexdigest() for tokens in generated]
+    return {"value": sum(counts) / seconds, "hashes": hashes}
+
+
+def decode_ours(model: Transformer, prompts: Sequence[np.ndarray], counts: Sequence[int]) -> list[list[int]]:
+    """All requests in one engine with 16 rows, in order of arrival."""
+    engine = Engine(model, EngineSettings(max_rows=16, prefix_cache="none"))
+    requests = [
+        engine.add(prompt, frozenset(), SamplingSettings(max_tokens=count))
+        for prompt, count in zip(prompts, counts, strict=True)
+    ]
+    engine.run()
+    return [request.generation.tokens for request in requests]
+
+
+def decode_theirs(model: LlamaForCausalLM, prompts: Sequence[np.ndarray], counts: Sequence[int]) -> list[list[int]]:
+    """Batches of 16 in order of arrival, each up to its longest answer."""
+    results: list[list[int]] = []
+    for first in range(0, len(prompts), 16):
+        batch, wanted = prompts[first : first + 16], counts[first : first + 16]
+        longest = max(map(len, batch))
+        ids = torch.zeros(len(batch), longest, dtype=torch.int64)
+        mask = torch.zeros_like(ids)
+        for row, prompt in enumerate(batch):
+            ids[row, longest - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
+            mask[row, longest - len(prompt) :] = 1
+        generated = model.generate(
+            input_ids=ids, attention_mask=mask, max_new_tokens=max(wanted), min_new_tokens=max(wanted),
+            do_sample=False, eos_token_id=None, pad_token_id=0,
+        )  # fmt: skip
+        results += [row[:count] for row, count in zip(generated[:, longest:].tolist(), wanted, strict=True)]
+    return results
+
+
+def compare_on_model(arguments: argparse.Namespace) -> None:
+    """One comparison for each workload, or for the one that is named."""
+    for workload in [arguments.workload] if arguments.workload else WORKLOADS:
+        dtype = getattr(torch, arguments.dtype)
+        roles = {
+            role: partial(measure_model, role=role, folder=arguments.model, dtype=dtype, workload=workload)
+            for role in ("ours", "transformers")
+        }
+        measured = measure_in_turn(roles, arguments, unit="tokens/s", child_options=["--workload", workload])
+        pairs = zip(*(rounds[0]["hashes"] for rounds in measured.values()), strict=True)
+        equal = [ours == theirs for ours, theirs in pairs]
+        print(f"{workload}: {sum(equal)} of {len(equal)} requests have equal tokens")
+        print_comparison(
+            measured, arguments, name=f"decode {workload}", unit="tokens/s", main_peer="transformers"
+        )  # fmt: skip
+
+
 if __name__ == "__main__":
     roles = {
         "ours": measure_ours,
         "transformers, static cache": partial(measure_transformers, cache="static"),
         "transformers": partial(measure_transformers, cache="dynamic"),
     }
-    arguments = argument_parser(rounds=5, quick_rounds=3).parse_args()
+    parser = argument_parser(rounds=5, quick_rounds=3)
+    parser.add_argument("--model", type=Path, help="a published checkpoint instead of the small Llama shape")
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="with --model")
+    parser.add_argument("--workload", choices=list(WORKLOADS), help="with --model: only this one")
+    arguments = parser.parse_args()
+    if arguments.model:
+        compare_on_model(arguments)
+        sys.exit()
     measured = measure_in_turn(roles, arguments, unit="tokens/s")
     if len({measurement["tokens"] for rounds in measured.values() for measurement in rounds}) > 1:
         sys.exit("ours and transformers generated different tokens from the same weights; speeds are not compared")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.engine.decode import generate
+from tutelage.engine.engine import generate
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.top_logprobs import top_logprobs
 from tutelage.model.sizes import ModelSettings, resolve

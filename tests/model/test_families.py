@@ -14,7 +14,9 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from tutelage.batching.packing import collate
-from tutelage.engine.decode import prefill
+from tutelage.engine.requests import Chunk, Generation, Request, StepPlan
+from tutelage.engine.rows import Rows
+from tutelage.engine.sampling import DrawStream, SamplingSettings
 from tutelage.model import logprobs, weights
 from tutelage.model.families import FAMILIES, read_config
 from tutelage.model.hub import extend_vocabulary, load_model, save_model, with_context
@@ -145,22 +147,46 @@ def test_logits_are_those_of_transformers(made: tuple[Path, Any, Transformer]) -
 
 
 def test_logits_over_the_cache_are_those_of_transformers(made: tuple[Path, Any, Transformer]) -> None:
+    """Prompts in chunks of 5 and the rest, then token by token; the rows reach their ends at different steps."""
     _, theirs, ours = made
     rows, steps = texts([20, 3, 17, 9]), 12
     whole = padded_logits(theirs, rows)
-    starts = [len(row) - steps if len(row) > steps else 1 for row in rows]
-    longest = [len(row) - start for row, start in zip(rows, starts, strict=True)]
-    with torch.inference_mode():
-        cache, logits = prefill(ours, [row[:n].numpy() for row, n in zip(rows, starts, strict=True)], max(starts) + 20)
-        for step in range(max(longest)):
-            for row, start in enumerate(starts):
-                if start + step <= len(rows[row]):
-                    assert_close(logits[row], whole[row][start + step - 1])
-            lora_targets = [min(start + step, len(row) - 1) for row, start in zip(rows, starts, strict=True)]
-            tokens = torch.stack([row[place] for row, place in zip(rows, lora_targets, strict=True)])
-            positions = torch.tensor([start + step for start in starts])
-            logits = ours.logits(ours.hidden(tokens, positions, cache.attend))
-            cache.column += 1
+    cache = Rows(ours, len(rows))
+    requests = []
+    for number, row in enumerate(rows):
+        prompt = row[: max(1, len(row) - steps)].tolist()
+        draws = DrawStream(0, number, 0)
+        requests.append(
+            Request(
+                number,
+                len(prompt),
+                prompt,
+                SamplingSettings(max_tokens=steps),
+                frozenset(),
+                draws,
+                Generation(),
+                "running",
+            )
+        )
+        cache.admit(requests[-1], len(rows))
+    while requests:
+        decodes = [request for request in requests if request.decodes]
+        fills = [request for request in requests if not request.decodes]
+        chunks = [Chunk(request, min(5, len(request.ids) - request.computed)) for request in fills]
+        plan = StepPlan(decodes, chunks)
+        with torch.inference_mode():
+            logits = iter(cache.forward(plan))
+        for request, count in [(r, 1) for r in decodes] + [(chunk.request, chunk.count) for chunk in chunks]:
+            request.computed += count
+            if request.computed < len(request.ids):
+                continue
+            row = rows[request.number]
+            assert_close(next(logits), whole[request.number][request.computed - 1])
+            if request.computed < len(row):
+                request.ids.append(int(row[request.computed]))
+            else:
+                cache.remove(request)
+                requests.remove(request)
 
 
 def test_saved_weights_are_the_loaded_ones_bit_for_bit(made: tuple[Path, Any, Transformer], tmp_path: Path) -> None:

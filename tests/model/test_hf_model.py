@@ -14,7 +14,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from tutelage.batching.packing import collate
-from tutelage.engine.decode import generate
+from tutelage.engine.engine import generate
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hf_model import HFModel
 from tutelage.model.hub import extend_vocabulary, load_config, load_model, save_model, with_context
@@ -83,7 +83,7 @@ def test_decoding_is_that_of_each_prompt_alone(made: tuple[Path, Any]) -> None:
     assert found[0].finish_reason == found[1].finish_reason == "stop"
     for one, prompt in zip(found, prompts, strict=True):
         tokens = prompt.tolist()
-        for token, logprob in zip(one.tokens, one.logprobs, strict=True):
+        for token, logprob in zip(one.content, one.logprobs[: len(one.content)], strict=True):
             with torch.no_grad():
                 scores = theirs(torch.tensor([tokens])).logits[0, -1].log_softmax(dim=-1)
             assert int(scores[: TOKENIZER.vocab_size].argmax()) == token

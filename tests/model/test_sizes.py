@@ -7,7 +7,9 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 from tutelage.batching.packing import collate
-from tutelage.engine.decode import Cache
+from tutelage.engine.engine import Engine, EngineSettings
+from tutelage.engine.rows import Rows
+from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.sizes import (
     ModelSettings,
     flops_per_token,
@@ -101,8 +103,12 @@ def test_weights_gradients_and_optimizer_state_take_what_plan_says(shape: ModelS
 
 def test_a_token_of_cache_takes_what_plan_says() -> None:
     config = resolve(ModelSettings(depth=3, width=64, heads=4, kv_heads=2, context=16), 10)
-    cache = Cache(Transformer(config), [4, 4], columns=16)
-    assert kv_bytes_per_token(config) * 2 * 16 == cache.keys.nbytes + cache.values.nbytes
+    engine = Engine(Transformer(config), EngineSettings(max_rows=2))
+    for _ in range(2):
+        engine.add([1] * 15, frozenset(), SamplingSettings())
+    engine.step()
+    assert isinstance(engine.rows, Rows)
+    assert kv_bytes_per_token(config) * 2 * 16 == engine.rows.kv.nbytes
     assert kv_bytes_per_token(config, bytes_per_number=2) * 2 == kv_bytes_per_token(config)
 
 

@@ -8,6 +8,7 @@ import pytest
 from tutelage.chat.render.config import ChatConfig, ChatSettings
 from tutelage.chat.render.native import NativeRenderer
 from tutelage.chat.render.template import TEMPLATE_TOKENS
+from tutelage.engine.engine import Engine
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint
 from tutelage.model.sizes import ModelSettings, resolve
@@ -52,7 +53,7 @@ def test_what_is_streamed_is_the_reply() -> None:
     assert notes == [HELP]
     pieces: list[str] = []
     prompt = Conversation((message("user", "Good day"),))
-    answer = reply(CHECKPOINT, NativeRenderer(TOKENIZER), prompt, SHORT, pieces.append)
+    answer = reply(Engine(CHECKPOINT.model), CHECKPOINT, NativeRenderer(TOKENIZER), prompt, SHORT, pieces.append)
     assert answer.text == said[0]["assistant"]
     assert len(pieces) > 2  # piece by piece
     assert written.startswith("".join(pieces))
@@ -123,6 +124,18 @@ def test_a_full_context_says_what_it_forgot() -> None:
     full = [note for note in notes if note.startswith("the context is full: ")]
     assert full
     assert full[0] == "the context is full: the oldest 2 messages are forgotten"
+
+
+def test_ctrl_c_takes_the_reply_out_of_the_engine() -> None:
+    engine, prompt = Engine(CHECKPOINT.model), Conversation((message("user", "Good day"),))
+
+    def write(piece: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        reply(engine, CHECKPOINT, NativeRenderer(TOKENIZER), prompt, SHORT, write)
+    assert not engine.scheduler.running
+    engine.check()
 
 
 def test_ctrl_c_cuts_a_reply_short_and_not_the_talk() -> None:

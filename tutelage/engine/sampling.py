@@ -5,25 +5,40 @@ Shape suffixes: B rows, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from tutelage.config import Settings
 
+DRAWS_AT_ONCE = 64
+
 
 class SamplingSettings(Settings, frozen=True, kw_only=True):
-    """How tokens are sampled.
+    """How tokens are sampled. Penalties come first, then temperature, top_k, top_p and min_p, each on what is left.
 
-    temperature: logits are divided by it; 0 takes the most likely token (greedy).
-    top_k:       sample from the k most likely tokens; None: from all.
-    top_p:       sample from the smallest set of tokens with this probability (Holtzman et al. 2019, arXiv 1904.09751).
-    max_tokens:  maximum length of an answer.
-    seed:        the same seed gives the same tokens, whatever else is in the batch.
+    temperature:        logits are divided by it; 0 takes the most likely token (greedy).
+    top_k:              sample from the k most likely tokens; None: from all.
+    top_p:              sample from the smallest set of tokens with this probability (Holtzman et al. 2019, arXiv
+                        1904.09751).
+    min_p:              sample from tokens at least this likely relative to the most likely one (Nguyen et al. 2024,
+                        arXiv 2407.01082).
+    repetition_penalty: logits of tokens that prompt or answer contain are divided by it where positive, multiplied
+                        where negative (Keskar et al. 2019, arXiv 1909.05858, section 4.1).
+    presence_penalty:   subtracted from the logits of tokens that the answer contains.
+    frequency_penalty:  subtracted once for each time that the answer contains the token.
+    max_tokens:         maximum length of an answer, the stop token included.
+    seed:               the same seed gives the same tokens, whatever else is in the batch.
     """
 
     temperature: float = 0.0
     top_k: int | None = None
     top_p: float = 1.0
+    min_p: float = 0.0
+    repetition_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
     max_tokens: int = 128
     seed: int = 0
 
@@ -34,25 +49,91 @@ class SamplingSettings(Settings, frozen=True, kw_only=True):
             raise ValueError(f"top_k is {self.top_k}; it must be at least 1, or left out")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p is {self.top_p}; it must lie above 0 and not above 1")
+        if not 0 <= self.min_p <= 1:
+            raise ValueError(f"min_p is {self.min_p}; it must lie between 0 and 1")
+        if self.repetition_penalty <= 0:
+            raise ValueError(f"repetition_penalty is {self.repetition_penalty}; it must be above 0; 1 is none")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens is {self.max_tokens}; it must be at least 1")
 
+    @property
+    def distribution(self) -> tuple[float | int | None, ...]:
+        """What decides the distribution: rows that agree in it are sampled together."""
+        return (
+            self.temperature, self.top_k, self.top_p, self.min_p,
+            self.repetition_penalty, self.presence_penalty, self.frequency_penalty,
+        )  # fmt: skip
 
-def uniforms(seed: int, rows: range, count: int) -> np.ndarray:
-    """Random numbers in [0, 1), float64 [rows, count]. Each row has its own stream, a function of seed and number."""
-    return np.stack([np.random.Generator(np.random.Philox(key=[seed, row])).random(count) for row in rows])
+    @property
+    def penalises(self) -> bool:
+        """Whether tokens seen before change the logits."""
+        return self.repetition_penalty != 1 or self.presence_penalty != 0 or self.frequency_penalty != 0
 
 
-def choose(logits_BV: torch.Tensor, settings: SamplingSettings, uniform_B: torch.Tensor | None) -> torch.Tensor:
-    """The next token of each row, int64 [B]; `uniform_B` has one random number per row, None for greedy decoding."""
+class DrawStream:
+    """Random numbers in [0, 1), float64: each a function of seed, prompt id, sample number and position, and of nothing
+    else, so that neither neighbours nor preemption change a draw. Philox (Salmon et al. 2011) with (seed, prompt id) as
+    its key counts blocks of positions in the first word of its counter and samples in the second."""
+
+    def __init__(self, seed: int, prompt_id: int, sample: int) -> None:
+        philox = np.random.Philox(key=[seed, prompt_id], counter=[0, sample, 0, 0])
+        self._generator, self._numbers = np.random.Generator(philox), np.empty(0)
+
+    def __getitem__(self, position: int) -> float:
+        while position >= len(self._numbers):
+            self._numbers = np.concatenate([self._numbers, self._generator.random(DRAWS_AT_ONCE)])
+        return float(self._numbers[position])
+
+
+def penalise(
+    logits_BV: torch.Tensor, settings: SamplingSettings, rows: Sequence[tuple[list[int], int]]
+) -> torch.Tensor:
+    """Logits after the penalties. `rows` holds (ids, prompt length) of each row."""
+    logits_BV = logits_BV.clone()
+    vocab = logits_BV.shape[1]
+    for logits_V, (ids, prompt_length) in zip(logits_BV, rows, strict=True):
+        counts_V = torch.bincount(torch.tensor(ids[prompt_length:], dtype=torch.int64), minlength=vocab)[:vocab]
+        counts_V = counts_V.to(logits_V)
+        seen = torch.tensor(sorted(set(ids)), device=logits_V.device)
+        seen = seen[seen < vocab]
+        scores = logits_V[seen]
+        penalty = settings.repetition_penalty
+        logits_V[seen] = torch.where(scores > 0, scores / penalty, scores * penalty)
+        logits_V -= settings.frequency_penalty * counts_V + settings.presence_penalty * (counts_V > 0)
+    return logits_BV
+
+
+def choose(
+    logits_BV: torch.Tensor, settings: SamplingSettings, uniform_B: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The next token of each row, int64 [B], and its log-probability under the distribution it was drawn from, float64
+    [B]. `uniform_B` has one random number per row; None for greedy decoding, where the log-probability is 0."""
     if uniform_B is None:
-        return logits_BV.max(dim=-1).indices  # three times as fast as argmax on a CPU
-    logits_BV, tokens_BV = (logits_BV.float() / settings.temperature).sort(dim=-1, descending=True)
+        tokens_B = logits_BV.max(dim=-1).indices  # three times as fast as argmax on a CPU
+        return tokens_B, torch.zeros(len(tokens_B), dtype=torch.float64, device=logits_BV.device)
+    probabilities_BV, tokens_BV = distribution(logits_BV, settings)
+    cumulative_BV = probabilities_BV.cumsum(dim=-1)
+    total_B1 = cumulative_BV[:, -1:]
+    # Below the total also after rounding, so that the token where the sum reaches it, and none after that, is the last.
+    target_B1 = (uniform_B[:, None] * total_B1).minimum(total_B1.nextafter(torch.zeros_like(total_B1)))
+    places_B1 = torch.searchsorted(cumulative_BV, target_B1, right=True)
+    logprobs_B = (probabilities_BV.gather(1, places_B1) / total_B1).log()[:, 0]
+    return (places_B1 if tokens_BV is None else tokens_BV.gather(1, places_B1))[:, 0], logprobs_B
+
+
+def distribution(logits_BV: torch.Tensor, settings: SamplingSettings) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Probabilities after temperature and truncation, float64, not normalised: [B, V] and None, or, sorted from the
+    most likely on, with the tokens they belong to."""
+    logits_BV = logits_BV.double() / settings.temperature
+    tokens_BV = None
     if settings.top_k is not None:
-        logits_BV, tokens_BV = logits_BV[:, : settings.top_k], tokens_BV[:, : settings.top_k]
-    cumulative_BV = logits_BV.softmax(dim=-1).double().cumsum(dim=-1)
-    # Truncating the distribution at top_p is the same as drawing below the mass of the kept tokens.
-    kept_B = (cumulative_BV < settings.top_p).sum(dim=-1, keepdim=True).clamp(max=cumulative_BV.shape[1] - 1)
-    target_B1 = uniform_B[:, None] * cumulative_BV.gather(1, kept_B)
-    ranks_B1 = torch.searchsorted(cumulative_BV, target_B1, right=True).clamp(max=cumulative_BV.shape[1] - 1)
-    return tokens_BV.gather(1, ranks_B1)[:, 0]
+        logits_BV, tokens_BV = logits_BV.topk(min(settings.top_k, logits_BV.shape[1]), dim=-1)
+    elif settings.top_p < 1 or settings.min_p > 0:
+        logits_BV, tokens_BV = logits_BV.sort(dim=-1, descending=True)
+    probabilities_BV = logits_BV.softmax(dim=-1)
+    if settings.top_p < 1:  # the first token that reaches top_p is kept
+        cumulative_BV = probabilities_BV.cumsum(dim=-1)
+        probabilities_BV[:, 1:] *= cumulative_BV[:, :-1] < settings.top_p
+    if settings.min_p > 0:
+        probabilities_BV = probabilities_BV * (probabilities_BV >= settings.min_p * probabilities_BV[:, :1])
+    return probabilities_BV, tokens_BV

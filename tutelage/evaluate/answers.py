@@ -10,7 +10,8 @@ import numpy as np
 from tutelage.chat import Renderer, make_renderer
 from tutelage.chat.render.make import has_own_template
 from tutelage.chat.render.template import TEMPLATE_TOKENS
-from tutelage.engine.decode import Generation, generate
+from tutelage.engine.engine import generate
+from tutelage.engine.requests import Generation
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint
 from tutelage.progress import track
@@ -23,7 +24,7 @@ ANSWER = SamplingSettings(max_tokens=128)
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model wrote: its text, the tokens as generated, and why it stopped."""
+    """What the model wrote: its text, and the generation it is from."""
 
     text: str
     generation: Generation
@@ -48,7 +49,7 @@ def ask(
     prompts = [rendered.ids for rendered in renderer.render_prompts(conversations)]
     with track(label, len(prompts), "answers") as bar:
         results = generate(checkpoint.model, prompts, renderer.stop_ids, settings, done=bar.update)
-    return [Answer(renderer.parse(result.tokens).text, result) for result in results]
+    return [Answer(renderer.parse(result.content).text, result) for result in results]
 
 
 def ask_text(checkpoint: Checkpoint, questions: Sequence[str], settings: SamplingSettings, label: str) -> list[Answer]:
@@ -67,4 +68,4 @@ def continue_text(
     stop = frozenset(opening)
     with track(label, len(prompts), "answers") as bar:
         results = generate(checkpoint.model, prompts, stop, settings, done=bar.update)
-    return [Answer(tokenizer.decode(result.tokens), result) for result in results]
+    return [Answer(tokenizer.decode(result.content), result) for result in results]

@@ -6,7 +6,7 @@ import numpy as np
 
 from tutelage.batching.store import Store
 from tutelage.chat import make_renderer
-from tutelage.engine.decode import generate
+from tutelage.engine.engine import generate
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import can_chat
 from tutelage.model.hub import Checkpoint
@@ -38,7 +38,7 @@ def held_out_samples(
     return [
         {
             "prompt": tokenizer.decode(prompt),
-            "written": tokenizer.decode(generation.tokens),
+            "written": tokenizer.decode(generation.content),
             "truth": tokenizer.decode(example.tokens[len(prompt) :]),
         }
         for example, prompt, generation in zip(examples, prompts, written, strict=True)

@@ -8,11 +8,12 @@ from itertools import islice
 
 from tutelage.chat import Renderer, make_renderer
 from tutelage.engine.context_truncation import truncate_to_context
-from tutelage.engine.decode import decode
+from tutelage.engine.engine import Engine, EngineSettings
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.engine.text_stream import TextStream
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation, Message, message
-from tutelage.tokenizer import END_OF_TEXT, StreamDecoder
+from tutelage.tokenizer import END_OF_TEXT
 from tutelage.world.grading import Question, is_correct
 from tutelage.world.people import Person
 from tutelage.world.society import World
@@ -33,6 +34,7 @@ MEASURED = {
 
 
 def reply(
+    engine: Engine,
     checkpoint: Checkpoint,
     renderer: Renderer,
     conversation: Conversation,
@@ -41,17 +43,20 @@ def reply(
 ) -> Message:
     """The model's reply, written piece by piece as it is decoded."""
     prompt = renderer.render_prompts([conversation])[0].ids
-    decoder = StreamDecoder(checkpoint.tokenizer)
-    tokens = []
+    text = TextStream(checkpoint.tokenizer)
     # A model that has lost the thread may end its text as a document ends; nothing worth reading comes after that.
     known = checkpoint.tokenizer.special_tokens
     stop_ids = renderer.stop_ids | {known[END_OF_TEXT]} if END_OF_TEXT in known else renderer.stop_ids
-    for ((_, token, _),) in decode(checkpoint.model, [prompt], stop_ids, settings):
-        if token not in stop_ids:
-            tokens.append(token)
-            write(decoder.push(token))
-    write(decoder.flush() + "\n")
-    return renderer.parse(tokens)
+    request, written = engine.add(prompt, stop_ids, settings, text=text), 0
+    try:
+        for _ in engine.stream(request):
+            for piece in text.pieces[written:]:
+                write(piece.text)
+            written = len(text.pieces)
+    finally:
+        engine.cancel(request)  # where Ctrl-C interrupts the writing; a finished request stays as it is
+    write("".join(piece.text for piece in text.pieces[written:]) + "\n")
+    return renderer.parse(request.generation.content)
 
 
 def suggestions(world: World) -> list[Question]:
@@ -109,6 +114,7 @@ def chat(
     """
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     context = checkpoint.model.config.context
+    engine = Engine(checkpoint.model, EngineSettings(max_rows=1))
     questions = suggestions(world) if world else []
     if world:
         note(opening(world, questions, figures))
@@ -145,7 +151,7 @@ def chat(
                 note(str(error))
                 continue
             try:
-                answer = reply(checkpoint, renderer, shown, settings, write)
+                answer = reply(engine, checkpoint, renderer, shown, settings, write)
             except KeyboardInterrupt:
                 write("\n")
                 note("cut short and forgotten; press Ctrl-C again to leave")

@@ -179,7 +179,13 @@ class Shown:
         written = self.answer.generation
         ended = {"finish reason": written.finish_reason}
         return generation_row(
-            self.prompt, written.tokens, written.logprobs, self.others, tokenizer, self.question, ended
+            self.prompt,
+            written.content,
+            written.logprobs[: len(written.content)],
+            self.others,
+            tokenizer,
+            self.question,
+            ended,
         )
 
 
@@ -196,7 +202,7 @@ def answer_rows(checkpoint: Checkpoint, questions: Sequence[str], settings: Samp
 
 
 def _top_probabilities(model: Transformer, prompt: np.ndarray, answer: Answer) -> list[list[tuple[int, float]]]:
-    positions = top_logprobs(model, prompt, answer.generation.tokens, ALTERNATIVES)
+    positions = top_logprobs(model, prompt, answer.generation.content, ALTERNATIVES)
     return [[(token, math.exp(logprob)) for token, logprob in top] for top in positions]
 
 
@@ -213,12 +219,11 @@ def answers_as_data(answers: Sequence[Shown], tokenizer: Tokenizer) -> list[dict
                     "probability": math.exp(logprob),
                     "others": {tokenizer.token_text(other): share for other, share in others if other != token},
                 }
-                for token, logprob, others in zip(
-                    shown.answer.generation.tokens, shown.answer.generation.logprobs, shown.others, strict=True
-                )
+                for token, logprob, others in zip(written.content, written.logprobs, shown.others, strict=False)
             ],
         }
         for shown in answers
+        for written in [shown.answer.generation]  # `others` are of its content, without the stop token
     ]
 
 

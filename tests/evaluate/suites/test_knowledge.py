@@ -8,7 +8,7 @@ import pytest
 
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.config import SettingsError
-from tutelage.engine.decode import Generation
+from tutelage.engine.requests import Generation
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import Answer
 from tutelage.evaluate.results import Results

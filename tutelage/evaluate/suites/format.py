@@ -80,7 +80,7 @@ def evaluate_format(
     checks = {
         "has_content": [bool(answer.text.strip()) for answer in answers],
         "stops": [answer.generation.finish_reason == "stop" for answer in answers],
-        "no_role_leakage": [not renderer.header_ids.intersection(answer.generation.tokens) for answer in answers],
+        "no_role_leakage": [not renderer.header_ids.intersection(answer.generation.content) for answer in answers],
     }
     compliant = [all(passed) for passed in zip(*checks.values(), strict=True)]
     verbatim = [hash(answer.text.strip()) in trained_answers for answer in answers]
@@ -167,7 +167,7 @@ def run(session: EvalSession) -> Results:
 def _failures(result: FormatResult, tokenizer: Tokenizer) -> list[dict[str, str]]:
     """The first answers that break the format, with their special tokens."""
     rows = zip(result.ids(), result.answers, result.compliant, strict=True)
-    failed = [{"prompt": p, "answer": tokenizer.decode(a.generation.tokens)} for p, a, fine in rows if not fine]
+    failed = [{"prompt": p, "answer": tokenizer.decode(a.generation.content)} for p, a, fine in rows if not fine]
     return failed[:FAILURES]
 
 

@@ -5,12 +5,10 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from tutelage.engine import decode as engine
-from tutelage.engine.decode import Generation, decode, generate, prefill
-from tutelage.engine.sampling import SamplingSettings, choose, uniforms
+from tutelage.engine.engine import Engine, EngineSettings, generate
+from tutelage.engine.requests import Generation
+from tutelage.engine.sampling import DrawStream, SamplingSettings, choose, distribution
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 
@@ -56,28 +54,41 @@ def slow_generate(
     """A reference for generate: a full forward pass for every token, one row at a time."""
     result = Generation()
     tokens = prompt.tolist()
-    draws = torch.from_numpy(uniforms(sampling.seed, range(row, row + 1), sampling.max_tokens))
-    while len(result.tokens) < sampling.max_tokens:
-        if len(tokens) > model.config.context:
-            result.finish_reason = "context"
-            return result
-        logits = full_logits(model, tokens)
-        uniform = draws[:, len(result.tokens)] if sampling.temperature > 0 else None
-        token = int(choose(logits[None], sampling, uniform))
-        if token in stop_ids:
-            result.finish_reason = "stop"
-            return result
+    draws = DrawStream(sampling.seed, row, 0)
+    while True:
+        logits = full_logits(model, tokens)[None]
+        position = len(result.tokens)
+        uniform = torch.tensor([draws[position]]) if sampling.temperature > 0 else None
+        token = int(choose(logits, sampling, uniform)[0])
         result.tokens.append(token)
-        result.logprobs.append(float(logits.log_softmax(dim=-1)[token]))
+        result.logprobs.append(float(logits[0].log_softmax(dim=-1)[token]))
+        result.sample_logprobs.append(drawn_logprob(logits, sampling, token))
         tokens.append(token)
-    return result
+        if token in stop_ids:
+            result.finish_reason, result.stop_token = "stop", token
+        elif len(result.tokens) < sampling.max_tokens:
+            if len(tokens) <= model.config.context:
+                continue
+            result.finish_reason = "context"
+        return result
+
+
+def drawn_logprob(logits: torch.Tensor, sampling: SamplingSettings, token: int) -> float:
+    """The log-probability of a token under the distribution it is drawn from."""
+    if sampling.temperature == 0:
+        return 0.0
+    probabilities, tokens = distribution(logits, sampling)
+    place = token if tokens is None else int((tokens[0] == token).nonzero())
+    return float((probabilities[0, place] / probabilities.sum()).log())
 
 
 def assert_same(results: list[Generation], expected: list[Generation]) -> None:
     for ours, theirs in zip(results, expected, strict=True):
         assert ours.tokens == theirs.tokens
         assert ours.finish_reason == theirs.finish_reason
+        assert ours.stop_token == theirs.stop_token
         assert ours.logprobs == pytest.approx(theirs.logprobs, abs=1e-4)
+        assert ours.sample_logprobs == pytest.approx(theirs.sample_logprobs, abs=1e-4)
 
 
 @pytest.mark.parametrize("shape", SETTINGS, ids=lambda s: f"{s.position}-kv{s.kv_heads}-{s.qk_norm}")
@@ -90,22 +101,8 @@ def test_cached_decoding_is_the_full_forward(shape: ModelSettings) -> None:
     assert len({tuple(generation.tokens) for generation in expected}) > len(LENGTHS) / 2  # the prompts do matter
 
 
-def test_logits_over_the_cache_are_the_full_ones_to_1e_4() -> None:
-    batch, fed = prompts(LENGTHS), prompts([6] * len(LENGTHS), seed=1)
-    with torch.inference_mode():
-        cache, logits = prefill(MODEL, batch, max(LENGTHS) + 6)
-        for step in range(6):
-            for row, prompt in enumerate(batch):
-                wanted = full_logits(MODEL, [*prompt.tolist(), *fed[row][:step].tolist()])
-                torch.testing.assert_close(logits[row], wanted, rtol=0, atol=1e-4)
-            tokens = torch.tensor([int(row[step]) for row in fed])
-            positions = torch.tensor([length + step for length in LENGTHS])
-            logits = MODEL.logits(MODEL.hidden(tokens, positions, cache.attend))
-            cache.column += 1
-
-
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
-def test_finish_reasons_and_compaction_are_those_of_each_row_alone(temperature: float) -> None:
+def test_tokens_and_finish_reasons_are_those_of_each_row_alone(temperature: float) -> None:
     """Some rows stop, some fill the context, some reach max_tokens; finished rows leave the batch."""
     sampling = SamplingSettings(temperature=temperature, max_tokens=24, seed=3, top_p=0.98)
     lengths = [30, 1, 12, 39, 5, 25, 8, 36, 3, 20, 33, 2]
@@ -117,38 +114,12 @@ def test_finish_reasons_and_compaction_are_those_of_each_row_alone(temperature: 
     assert_same(generate(MODEL, prompts(lengths), stop_ids, sampling), expected)
 
 
-@pytest.mark.parametrize("compact_below", [0.0, 0.3, 1.01])
-def test_compaction_changes_no_answer(compact_below: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop_ids = frozenset(range(0, VOCAB, 9))
-    sampling = SamplingSettings(temperature=1.0, max_tokens=20, seed=8)
-    expected = generate(MODEL, prompts(LENGTHS), stop_ids, sampling)
-    monkeypatch.setattr(engine, "COMPACT_BELOW", compact_below)
-    assert_same(generate(MODEL, prompts(LENGTHS), stop_ids, sampling), expected)
-
-
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_the_size_of_a_batch_changes_no_answer(temperature: float) -> None:
     sampling = SamplingSettings(temperature=temperature, max_tokens=10, seed=1, top_k=20)
     together = generate(MODEL, prompts(LENGTHS), frozenset({4}), sampling)
     for batch in (1, 3):
         assert_same(generate(MODEL, prompts(LENGTHS), frozenset({4}), sampling, batch=batch), together)
-
-
-@settings(max_examples=15)
-@given(st.lists(st.integers(1, CONTEXT - 1), min_size=1, max_size=6), st.integers(0, 2**32), st.integers(1, 12))
-def test_a_row_in_a_batch_is_that_row_alone(lengths: list[int], seed: int, max_tokens: int) -> None:
-    rows = prompts(lengths, seed=seed)
-    for temperature in (0.0, 0.7):
-        sampling = SamplingSettings(temperature=temperature, max_tokens=max_tokens, seed=seed)
-        together = generate(MODEL, rows, frozenset({0, 5}), sampling)
-        for row, prompt in enumerate(rows):
-            alone = Generation()
-            for [(_, token, logprob)] in decode(MODEL, [prompt], frozenset({0, 5}), sampling, first_row=row):
-                if token not in (0, 5):
-                    alone.tokens.append(token)
-                    alone.logprobs.append(logprob)
-            assert together[row].tokens == alone.tokens
-            assert together[row].logprobs == pytest.approx(alone.logprobs, abs=1e-4)
 
 
 def test_the_seed_decides_the_tokens() -> None:
@@ -203,5 +174,45 @@ def test_no_prompts_give_no_answers() -> None:
 )
 def test_prompts_that_cannot_be_continued_are_one_sentence(lengths: list[int], sentence: str) -> None:
     with pytest.raises(ValueError, match="^prompt") as error:
-        list(decode(MODEL, prompts(lengths), NEVER, SamplingSettings()))
+        generate(MODEL, prompts(lengths), NEVER, SamplingSettings())
     assert str(error.value) == sentence
+
+
+def test_the_digest_names_the_weights_that_wrote_an_answer() -> None:
+    model = make(SETTINGS[2])
+    settings = SamplingSettings(max_tokens=2)
+    first, again = (generate(model, prompts([3]), NEVER, settings)[0].weights for _ in range(2))
+    assert first == again == generate(make(SETTINGS[2]), prompts([3]), NEVER, settings)[0].weights
+    with torch.no_grad():
+        model.final_norm.weight[0] += 1e-3
+    assert generate(model, prompts([3]), NEVER, settings)[0].weights != first
+
+
+def test_samples_of_one_prompt_differ_and_repeat() -> None:
+    """Unlike nanochat's first token, which all samples share (reference S30), each sample has its own draws."""
+    sampling = SamplingSettings(temperature=1.0, max_tokens=6, seed=4)
+
+    def drawn() -> list[list[int]]:
+        engine = Engine(MODEL, EngineSettings(max_rows=3))
+        requests = [engine.add(prompts([5])[0], NEVER, sampling, prompt_id=7, sample=sample) for sample in range(8)]
+        engine.run()
+        return [request.generation.tokens for request in requests]
+
+    assert drawn() == drawn()
+    assert len({tuple(tokens) for tokens in drawn()}) == 8
+    assert len({tokens[0] for tokens in drawn()}) > 1
+
+
+def test_a_stream_yields_what_generate_returns_and_ends_its_request() -> None:
+    engine, [prompt], sampling = Engine(MODEL), prompts([9]), SamplingSettings(max_tokens=8)
+    [whole] = generate(MODEL, [prompt], NEVER, sampling)
+    assert list(engine.stream(engine.add(prompt, NEVER, sampling))) == whole.tokens
+    stop = frozenset({whole.tokens[4]})
+    assert (
+        list(engine.stream(engine.add(prompt, stop, sampling))) == whole.tokens[: whole.tokens.index(whole.tokens[4])]
+    )
+    stream = engine.stream(engine.add(prompt, NEVER, sampling))
+    assert next(stream) == whole.tokens[0]
+    stream.close()
+    assert not engine.scheduler.running
+    engine.check()

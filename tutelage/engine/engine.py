@@ -1,0 +1,309 @@
+"""The engine: one loop that evaluation, sampling during training, chat and serving share.
+
+`Engine.add` queues a request, `Engine.step` runs one forward pass for everybody, `Engine.cancel` ends a request in
+whatever state it is, `Engine.run` steps until nothing is left. `generate` does all of it for a list of prompts. An
+engine belongs to one thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Literal, cast
+
+import numpy as np
+import torch
+
+from tutelage.config import Settings
+from tutelage.engine.pages import PAGE, PagePool, Parent
+from tutelage.engine.requests import FinishReason, Generation, Request, StepPlan
+from tutelage.engine.rows import Rows
+from tutelage.engine.sampling import DrawStream, SamplingSettings, choose, penalise
+from tutelage.engine.scheduler import Scheduler, pages_for
+from tutelage.engine.static_rows import StaticRows
+from tutelage.engine.text_stream import TextStream
+from tutelage.engine.weights_digest import weights_digest
+from tutelage.model.hf_model import HFModel
+from tutelage.model.transformer import Transformer
+from tutelage.process import keep_freed_memory
+
+
+class EngineSettings(Settings, frozen=True, kw_only=True):
+    """How much an engine holds and does at once.
+
+    max_rows:     most requests that run at once.
+    pages:        size of the key-value cache in pages of 16 tokens; None: enough for `max_rows` full contexts.
+    chunk_tokens: most tokens that one step reads. Smaller values shorten the wait between two tokens of an answer
+                  while prompts are read; larger ones read prompts faster.
+    queue:        most requests that may wait; None: any number.
+    prefix_cache: whose keys and values are kept for later requests with the same beginning: of prompts, of prompts and
+                  answers, or none.
+    min_prefix:   a shorter common beginning is computed again: copying and resuming would take longer.
+    """
+
+    max_rows: int = 256
+    pages: int | None = None
+    chunk_tokens: int = 2048
+    queue: int | None = None
+    prefix_cache: Literal["none", "prompts", "all"] = "all"
+    min_prefix: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("max_rows", "pages", "chunk_tokens", "queue"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} is {value}; it must be at least 1")
+
+
+class Engine:
+    """Runs requests over one model. Its weights must not change while requests run; after they have changed, call
+    `weights_changed`."""
+
+    def __init__(self, model: Transformer | HFModel, settings: EngineSettings | None = None) -> None:
+        settings = settings or EngineSettings()
+        foreign = model.config.hf_parameters is not None
+        self.model, self.settings = model, settings
+        self.rows: Rows | StaticRows = (
+            StaticRows(cast(HFModel, model)) if foreign else Rows(cast(Transformer, model), settings.max_rows)
+        )
+        self.prefix_cache = "none" if foreign else settings.prefix_cache
+        enough = settings.max_rows * pages_for(model.config.context + 1)
+        self.pool = PagePool(enough if settings.pages is None or foreign else settings.pages)
+        self.scheduler = Scheduler(
+            self.pool, settings.max_rows, settings.chunk_tokens, settings.queue, foreign,
+            self._match, self.rows.admit, self._preempt,
+        )  # fmt: skip
+        self.weights = weights_digest(model)
+        self.arrivals = 0
+
+    def add(
+        self,
+        prompt: Sequence[int] | np.ndarray,
+        stop_ids: frozenset[int],
+        settings: SamplingSettings,
+        prompt_id: int = 0,
+        sample: int = 0,
+        text: TextStream | None = None,
+    ) -> Request:
+        """Queue a prompt. Its random draws are a function of (seed, prompt_id, sample, position). `text` gets every
+        token but the stop token, and is flushed at the end; its stop strings end the request.
+
+        Raises:
+            QueueFullError: as many requests wait as may.
+            ValueError: the prompt is empty, or leaves no room in the context or in the cache.
+        """
+        ids = [int(token) for token in prompt]
+        check_prompt(ids, self.model.config.context, "the prompt")
+        draws = DrawStream(settings.seed, prompt_id, sample)
+        generation = Generation(weights=self.weights)
+        request = Request(self.arrivals, len(ids), ids, settings, stop_ids, draws, generation, text)
+        self.scheduler.add(request)
+        self.arrivals += 1
+        return request
+
+    def cancel(self, request: Request) -> None:
+        """End a request in whatever state it is. Its pages are free at once; a finished one stays as it is."""
+        if request.state != "finished":
+            self._finish(request, "cancelled")
+
+    @torch.inference_mode()
+    def step(self) -> list[Request]:
+        """One forward pass; returns the requests that have a new token or ended. Empty when nothing is left to do."""
+        full = self.scheduler.make_room()
+        if full is not None:
+            self._finish(full, "length")
+            return [full]
+        plan = self.scheduler.plan()
+        if not plan.decodes and not plan.chunks:
+            return []
+        logits_BV = self.rows.forward(plan)
+        advanced = self._advance(plan)
+        self._sample(advanced, logits_BV)
+        return advanced
+
+    def run(self, progress: Callable[[list[Request]], None] = lambda requests: None) -> None:
+        """Step until nothing is left; `progress` gets the requests that ended in each step."""
+        while self.scheduler.waiting or self.scheduler.running:
+            progress([request for request in self.step() if request.state == "finished"])
+
+    def stream(self, request: Request) -> Iterator[int]:
+        """Step until a request has ended, and yield its tokens without the stop token. Closing the iterator cancels the
+        request."""
+        seen = 0
+        try:
+            while request.state != "finished" or seen < len(request.generation.content):
+                if seen == len(request.generation.content):
+                    self.step()
+                for token in request.generation.content[seen:]:
+                    seen += 1
+                    yield token
+        finally:
+            self.cancel(request)
+
+    def weights_changed(self) -> None:
+        """Take note of new weights: nothing that the old ones computed is used any more.
+
+        Raises:
+            RuntimeError: requests are running; their cache belongs to the old weights.
+        """
+        if self.scheduler.running:
+            raise RuntimeError("the weights changed while requests run; finish or cancel them first")
+        self.weights = weights_digest(self.model)
+        for request in self.scheduler.waiting:
+            request.generation.weights = self.weights
+
+    def check(self) -> None:
+        """Check that every page is accounted for; see `PagePool.check`."""
+        self.pool.check(request.pages for request in self.scheduler.running)
+        assert all(not request.pages for request in self.scheduler.waiting)
+
+    def _advance(self, plan: StepPlan) -> list[Request]:
+        """Note what the step has computed; returns the requests that its logits belong to, in their order."""
+        advanced = list(plan.decodes)
+        for request in plan.decodes:
+            request.computed += 1
+        for chunk in plan.chunks:
+            if chunk.ends_prefill:
+                advanced.append(chunk.request)
+            chunk.request.computed += chunk.count
+            if self.prefix_cache != "none" and chunk.request.computed >= self.settings.min_prefix:
+                self._publish(chunk.request)
+        return advanced
+
+    def _sample(self, requests: list[Request], logits_BV: torch.Tensor) -> None:
+        """Draw the next token of each request, and end those that are done."""
+        if not requests:
+            return
+        tokens_B, sample_logprobs_B = self._choose(requests, logits_BV[:, : self.model.token_count])
+        logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
+        logprobs_B = logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
+        context = self.model.config.context
+        for request, token, logprob, sample_logprob in zip(
+            requests, tokens_B.tolist(), logprobs_B.tolist(), sample_logprobs_B.tolist(), strict=True
+        ):
+            generation = request.generation
+            request.ids.append(token)
+            generation.tokens.append(token)
+            generation.logprobs.append(logprob)
+            generation.sample_logprobs.append(sample_logprob)
+            if token in request.stop_ids:
+                generation.stop_token = token
+                self._finish(request, "stop")
+                continue
+            if request.text is not None:
+                request.text.push(token)
+            if request.text is not None and request.text.stopped:
+                self._finish(request, "stop")
+            elif len(generation.tokens) >= request.settings.max_tokens:
+                self._finish(request, "length")
+            elif len(request.ids) > context:
+                self._finish(request, "context")
+
+    def _choose(self, requests: list[Request], logits_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens and their log-probabilities when drawn, sampled together where the settings agree."""
+        groups: dict[tuple[float | int | None, ...], list[int]] = {}
+        if all(request.settings is requests[0].settings for request in requests):
+            groups[requests[0].settings.distribution] = list(range(len(requests)))
+        else:
+            for place, request in enumerate(requests):
+                groups.setdefault(request.settings.distribution, []).append(place)
+        tokens_B = torch.empty(len(requests), dtype=torch.int64, device=logits_BV.device)
+        logprobs_B = torch.empty(len(requests), dtype=torch.float64, device=logits_BV.device)
+        for places in groups.values():
+            members = [requests[place] for place in places]
+            settings = members[0].settings
+            own_BV = logits_BV if len(places) == len(requests) else logits_BV[places]
+            if settings.penalises:
+                own_BV = penalise(own_BV, settings, [(member.ids, member.prompt_length) for member in members])
+            uniform_B = None
+            if settings.temperature > 0:
+                draws = [member.draws[len(member.generation.tokens)] for member in members]
+                uniform_B = torch.tensor(draws, dtype=torch.float64, device=logits_BV.device)
+            tokens_B[places], logprobs_B[places] = choose(own_BV, settings, uniform_B)
+        return tokens_B, logprobs_B
+
+    def _match(self, request: Request) -> list[int]:
+        """Cached pages of the beginning of a request, if they are worth using."""
+        if self.prefix_cache == "none":
+            return []
+        pages = self.pool.match(self.weights, request.ids)
+        if len(pages) * PAGE < self.settings.min_prefix:
+            self.pool.release(pages)
+            pages = []
+        if not request.generation.tokens:
+            request.generation.cached_tokens = len(pages) * PAGE
+        return pages
+
+    def _publish(self, request: Request) -> None:
+        """Put the full, computed pages of a request into the prefix index."""
+        for place in range(request.published, request.computed // PAGE):
+            parent: Parent = request.pages[place - 1] if place else self.weights
+            own = request.pages[place]
+            page = self.pool.publish(parent, request.ids[place * PAGE : (place + 1) * PAGE], own)
+            if page == own:
+                self.rows.save(request, place, page)
+            request.pages[place] = page
+            request.published = place + 1
+
+    def _preempt(self, request: Request) -> None:
+        """Before a request gives up its pages: what it has computed stays in the prefix index while there is room."""
+        if self.prefix_cache != "none":
+            self._publish(request)
+        self.rows.remove(request)
+
+    def _finish(self, request: Request, reason: FinishReason) -> None:
+        if request.state == "running":
+            if self.prefix_cache == "all":
+                self._publish(request)
+            self.rows.remove(request)
+        self.scheduler.remove(request)
+        if request.text is not None:
+            request.text.flush()
+        request.state, request.generation.finish_reason = "finished", reason
+
+
+def check_prompt(ids: Sequence[int] | np.ndarray, context: int, name: str) -> None:
+    """Refuse a prompt that cannot be continued.
+
+    Raises:
+        ValueError: it is empty, or leaves no room in the context.
+    """
+    if not len(ids):
+        raise ValueError(f"{name} is empty; there is nothing to continue from")
+    if len(ids) >= context:
+        raise ValueError(f"{name} has {len(ids)} tokens; the context of {context} leaves no room to answer")
+
+
+def generate(
+    model: Transformer | HFModel,
+    prompts: Sequence[np.ndarray],
+    stop_ids: frozenset[int],
+    settings: SamplingSettings,
+    *,
+    batch: int = 256,
+    done: Callable[[int], None] = lambda prompts: None,
+) -> list[Generation]:
+    """Continue every prompt, at most `batch` at once; results are in the prompts' order. The random draws of a prompt
+    depend on its number and the seed. `done` is called with the number of prompts that were finished since its last
+    call.
+
+    Raises:
+        ValueError: a prompt is empty, or leaves no room in the context.
+    """
+    if not len(prompts):
+        return []
+    keep_freed_memory()
+    context = model.config.context
+    for number, prompt in enumerate(prompts):
+        check_prompt(prompt, context, f"prompt {number + 1}")
+    engine = Engine(model, EngineSettings(max_rows=min(batch, len(prompts)), prefix_cache="prompts"))
+    # Prompts of similar length run together: attention reads all rows up to the longest one's last column. The longest
+    # come first, so that the cache has its final size at once.
+    order = np.argsort([-len(prompt) for prompt in prompts], kind="stable").tolist()
+    requests = {i: engine.add(prompts[i], stop_ids, settings, prompt_id=i) for i in order}
+
+    def report(finished: list[Request]) -> None:
+        if finished:
+            done(len(finished))
+
+    engine.run(report)
+    return [requests[i].generation for i in range(len(prompts))]

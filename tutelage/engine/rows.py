@@ -1,0 +1,217 @@
+"""Keys and values of running requests, one contiguous row each, and the forward pass of a step over them.
+
+A token at position p is in column p of its request's row. Attention reads rows as they are: on CPUs, gathering pages
+for every layer of every step would read and write the cache once more. Pages of the pool are copied out of rows when
+they enter the prefix index, and into rows when a request starts with them.
+
+Shape suffixes: N tokens of a step, B decoding rows, G key-value heads, H query heads, Q query heads per key-value head,
+K head size, T columns, V vocabulary, L layers, P pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from tutelage.engine.pages import PAGE
+from tutelage.engine.requests import Chunk, Request, StepPlan
+from tutelage.model import attention
+from tutelage.model.attention import ScoreOptions
+from tutelage.model.transformer import Transformer
+
+
+class Rows:
+    """Rows of a key-value cache for a `Transformer`. Both tensors grow when needed: rows and columns by doubling, and
+    the store of pages up to the highest page in the prefix index."""
+
+    static = False
+
+    def __init__(self, model: Transformer, max_rows: int) -> None:
+        c = model.config
+        self.model, self.max_rows, self.context = model, max_rows, c.context
+        self.requests: list[Request] = []  # by row
+        self.kv = self._zeros(2, c.depth, 0, c.kv_heads, 0, c.head_size)  # keys, values: [2, L, rows, G, T, K]
+        self.store = self._zeros(0, 2, c.depth, c.kv_heads, PAGE, c.head_size)  # [P, 2, L, G, PAGE, K]
+
+    @torch.inference_mode()
+    def admit(self, request: Request, expected: int) -> None:
+        """Give a request the next row, and copy the computed pages of its prefix there. `expected` requests, running
+        and waiting, make the rows grow once."""
+        request.row = len(self.requests)
+        self.requests.append(request)
+        rows = len(self.requests) if len(self.requests) <= self.kv.shape[2] else min(expected, self.max_rows)
+        self._grow(rows, min(request.prompt_length + request.settings.max_tokens, self.context))
+        if count := request.computed // PAGE:
+            pages = torch.tensor(request.pages[:count], device=self.store.device)
+            prefix = self.store.index_select(0, pages).permute(1, 2, 3, 0, 4, 5).flatten(3, 4)
+            self.kv[:, :, request.row, :, : count * PAGE] = prefix
+
+    @torch.inference_mode()
+    def remove(self, request: Request) -> None:
+        """Free a request's row; the last row takes its place."""
+        last = self.requests.pop()
+        if last is not request:
+            self.kv[:, :, request.row, :, : last.computed] = self.kv[:, :, last.row, :, : last.computed]
+            self.requests[request.row], last.row = last, request.row
+        request.row = -1
+
+    @torch.inference_mode()
+    def save(self, request: Request, place: int, page: int) -> None:
+        """Copy the `place`-th page of a request's row to the store, as page `page`."""
+        if page >= len(self.store):
+            store = self._zeros(max(page + 1, 2 * len(self.store)), *self.store.shape[1:])
+            store[: len(self.store)] = self.store
+            self.store = store
+        self.store[page] = self.kv[:, :, request.row, :, place * PAGE : (place + 1) * PAGE]
+
+    @torch.inference_mode()
+    def forward(self, plan: StepPlan) -> torch.Tensor:
+        """Run a step; returns the logits after each decoding request's token, then after each chunk that ends its
+        prompt, [B, V]. The requests' `computed` is as before; the caller advances it."""
+        decodes = self._arranged(plan.decodes)
+        fresh = [chunk for chunk in plan.chunks if not chunk.request.computed]
+        resumed = [chunk for chunk in plan.chunks if chunk.request.computed]
+        chunks = [*fresh, *resumed]
+        tokens, positions, rows = flat_tokens(decodes, chunks)
+        device = self.kv.device
+        attend = _StepAttention(self, decodes, fresh, resumed, positions, rows)
+        hidden_ND = self.model.hidden(
+            torch.from_numpy(tokens).to(device), torch.from_numpy(positions).to(device), attend
+        )
+        ends = np.cumsum([chunk.count for chunk in chunks]) + len(decodes) - 1
+        end_of = {id(chunk): int(end) for chunk, end in zip(chunks, ends, strict=True)}
+        sampled = [request.row for request in plan.decodes]  # decoding rows come first, in the order of rows
+        sampled += [end_of[id(chunk)] for chunk in plan.chunks if chunk.ends_prefill]
+        if sampled != list(range(len(tokens))):
+            hidden_ND = hidden_ND.index_select(0, torch.tensor(sampled, dtype=torch.int64, device=device))
+        return self.model.logits(hidden_ND)
+
+    def _arranged(self, decodes: Sequence[Request]) -> list[Request]:
+        """The decoding requests by row, after moving them to the first rows, so that attention reads one slice."""
+        count = len(decodes)
+        others = [row for row in range(count) if not self.requests[row].decodes]
+        for request in decodes:
+            if request.row >= count:
+                self._swap(request.row, others.pop())
+        return self.requests[:count]
+
+    def _swap(self, a: int, b: int) -> None:
+        self.kv[:, :, [a, b]] = self.kv[:, :, [b, a]]
+        self.requests[a], self.requests[b] = self.requests[b], self.requests[a]
+        self.requests[a].row, self.requests[b].row = a, b
+
+    def _grow(self, rows: int, columns: int) -> None:
+        old_rows, old_columns = self.kv.shape[2], self.kv.shape[4]
+        if rows > old_rows or columns > old_columns:
+            new_rows = old_rows if rows <= old_rows else min(max(rows, 2 * old_rows), self.max_rows)
+            new_columns = old_columns if columns <= old_columns else min(max(columns, 2 * old_columns), self.context)
+            kv = self._zeros(*self.kv.shape[:2], new_rows, self.kv.shape[3], new_columns, self.kv.shape[5])
+            kv[:, :, :old_rows, :, :old_columns] = self.kv
+            self.kv = kv
+
+    def _zeros(self, *shape: int) -> torch.Tensor:
+        # Zeros, since columns that are masked must be finite.
+        weight = self.model.embedding.weight
+        return torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+
+
+def flat_tokens(decodes: Sequence[Request], chunks: Sequence[Chunk]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tokens, positions and rows of a step laid end to end, int64 [N]: decoding requests, then chunks."""
+    tokens = [request.ids[-1] for request in decodes]
+    positions = [np.array([request.computed for request in decodes], dtype=np.int64)]
+    rows = [request.row for request in decodes]
+    counts = [1] * len(decodes)
+    for chunk in chunks:
+        start = chunk.request.computed
+        tokens += chunk.request.ids[start : start + chunk.count]
+        positions.append(np.arange(start, start + chunk.count))
+        rows.append(chunk.request.row)
+        counts.append(chunk.count)
+    return np.array(tokens, dtype=np.int64), np.concatenate(positions), np.repeat(rows, counts)
+
+
+class _StepAttention:
+    """Attention of one step: writes the new keys and values into the rows, then reads the rows."""
+
+    def __init__(
+        self,
+        cache: Rows,
+        decodes: list[Request],
+        fresh: list[Chunk],
+        resumed: list[Chunk],
+        positions: np.ndarray,
+        rows: np.ndarray,
+    ) -> None:
+        self.cache, self.resumed, self.options = cache, resumed, cache.model.score_options
+        _, _, _, heads, columns, _ = cache.kv.shape
+        self.decoding = len(decodes)
+        self.decode_positions = positions[: self.decoding]
+        # The lowest column and the one after the highest that a decoding row writes.
+        self.first = int(self.decode_positions.min()) if decodes else 0
+        self.end = int(self.decode_positions.max()) + 1 if decodes else 0
+        self.one_column = len(positions) == self.decoding and self.first + 1 == self.end
+        slots_NG = (rows[:, None] * heads + np.arange(heads)) * columns + positions[:, None]
+        self.slots = torch.from_numpy(slots_NG.ravel()).to(cache.kv.device)
+        fresh_lengths = [chunk.count for chunk in fresh]
+        self.fresh = self.decoding + sum(fresh_lengths)
+        self.plan = attention.plan_padding(fresh_lengths, cache.kv.device) if fresh else None
+        self.masks: dict[tuple[int, int | None], torch.Tensor] = {}
+
+    def __call__(self, layer: int, q_NHK: torch.Tensor, k_NGK: torch.Tensor, v_NGK: torch.Tensor) -> torch.Tensor:
+        """Attention of each token to the earlier ones of its request; returns [N, H K]."""
+        keys, values = self.cache.kv[0, layer], self.cache.kv[1, layer]
+        if self.one_column:
+            keys[: self.decoding, :, self.first], values[: self.decoding, :, self.first] = k_NGK, v_NGK
+        else:
+            for cached, new in ((keys, k_NGK), (values, v_NGK)):
+                cached.view(-1, cached.shape[-1]).index_copy_(0, self.slots, new.flatten(0, 1).to(cached.dtype))
+        options, outputs = self.options[layer], []
+        if self.decoding:
+            outputs.append(self._decode(q_NHK[: self.decoding], keys, values, options))
+        if self.plan is not None:
+            fresh = slice(self.decoding, self.fresh)
+            outputs.append(attention.segment_attention(q_NHK[fresh], k_NGK[fresh], v_NGK[fresh], self.plan, options))
+        start = self.fresh
+        for number, chunk in enumerate(self.resumed):
+            q_nHK, start = q_NHK[start : start + chunk.count], start + chunk.count
+            outputs.append(self._resume(number, chunk, q_nHK, keys, values, options))
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def _decode(
+        self, q_BHK: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, options: ScoreOptions
+    ) -> torch.Tensor:
+        """One token of each of the first rows; returns [B, H K]."""
+        first, end = self.first, self.end
+        start = 0 if options.window is None else max(0, first + 1 - options.window)
+        keys_BGTK, values_BGTK = keys[: self.decoding, :, start:end], values[: self.decoding, :, start:end]
+        mask_BT = self._mask(-1, self.decode_positions, start, end, options.window) if first + 1 < end else None
+        # Query heads that share a key head take the place of several queries, so that keys are read once.
+        q_BGQK = q_BHK.unflatten(1, (keys.shape[1], -1))
+        mask = None if mask_BT is None else mask_BT[:, None, None]
+        return attention.masked_attention(q_BGQK, keys_BGTK, values_BGTK, mask, options).flatten(1)
+
+    def _resume(
+        self, number: int, chunk: Chunk, q_nHK: torch.Tensor, keys: torch.Tensor, values: torch.Tensor,
+        options: ScoreOptions,
+    ) -> torch.Tensor:  # fmt: skip
+        """A chunk whose row holds earlier tokens; returns [chunk, H K]."""
+        first, end, row = chunk.request.computed, chunk.request.computed + chunk.count, chunk.request.row
+        start = 0 if options.window is None else max(0, first + 1 - options.window)
+        mask_nT = self._mask(number, np.arange(first, end), start, end, options.window)
+        k_HTK, v_HTK = (
+            attention.repeat_heads(cached[row : row + 1, :, start:end], q_nHK.shape[1]) for cached in (keys, values)
+        )
+        o_HnK = attention.masked_attention(q_nHK.transpose(0, 1)[None], k_HTK, v_HTK, mask_nT[None, None], options)
+        return o_HnK[0].transpose(0, 1).flatten(1)
+
+    def _mask(self, number: int, positions: np.ndarray, start: int, end: int, window: int | None) -> torch.Tensor:
+        """Additive mask, [positions, end - start]: 0 where a token sees a column. Built once for all layers with this
+        window; an additive mask, since a boolean one would be converted by every layer."""
+        if (number, window) not in self.masks:
+            distance = positions[:, None] - np.arange(start, end)
+            hidden = torch.from_numpy((distance < 0) | (distance >= (window or end + 1)))
+            mask = torch.zeros(hidden.shape, dtype=self.cache.kv.dtype).masked_fill_(hidden, -torch.inf)
+            self.masks[number, window] = mask.to(self.cache.kv.device)
+        return self.masks[number, window]
