@@ -48,6 +48,11 @@ GPT2 = {
     "vocab_size": FULL, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": None,
     "eos_token_id": None,
 }  # fmt: skip
+# Architectures that are not built in.
+NEOX = {
+    "vocab_size": FULL, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40,
+    "max_position_embeddings": 64, "bos_token_id": None, "eos_token_id": None, "pad_token_id": None,
+}  # fmt: skip
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", LLAMA),
     "llama-tied": ("llama", {**LLAMA, "tie_word_embeddings": True}),
@@ -58,6 +63,8 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma2-tied": ("gemma2", {**LLAMA, "query_pre_attn_scalar": 20, "tie_word_embeddings": True}),
     "gpt2-tied": ("gpt2", GPT2),
     "gpt2": ("gpt2", {**GPT2, "tie_word_embeddings": False, "vocab_size": SPARE}),
+    "gpt_neox": ("gpt_neox", NEOX),
+    "granite-tied": ("granite", {**NEOX, "tie_word_embeddings": True, "logits_scaling": 3.0}),
 }
 SETTINGS = LoraSettings(rank=3, alpha=5, rank_stabilised=True)
 
@@ -356,14 +363,16 @@ def test_a_base_from_the_hub_keeps_its_name(tmp_path: Path, name: str) -> None:
     assert (said["base_model_name_or_path"], said["revision"]) == (name, "0123abc")
 
 
-def test_a_transformers_backed_model_has_no_lora(tmp_path: Path) -> None:
-    config = transformers.GPTNeoXConfig(
-        vocab_size=FULL, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
-    )
-    transformers.GPTNeoXForCausalLM(config).save_pretrained(tmp_path)
-    TOKENIZER.save(tmp_path)
-    with pytest.raises(ValueError, match="lora needs a built-in architecture"):
-        with_lora(load_model(tmp_path), SETTINGS, (), seed=0)
+def test_peft_is_not_given_trained_rows_of_an_output_matrix_with_a_bias(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(KINDS, "phi", ("phi", {**NEOX, "vocab_size": SPARE}))
+    live = make_tuned(make_base(tmp_path / "base", "phi"))
+    publish_adapter(tmp_path / "tuned", live, tmp_path / "base", SETTINGS)
+    export_merged(tmp_path / "tuned", tmp_path / "merged")
+    close(probe_logits(load_model(tmp_path / "merged")), probe_logits(live))
+    with pytest.raises(ValueError, match="peft drops the bias of an output matrix whose rows are trained; add --merge"):
+        export_adapter(tmp_path / "tuned", tmp_path / "adapter")
 
 
 def test_an_extended_context_is_kept(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def json_lines(reader: ByteReader, max_row: int, lenient: bool) -> Iterator[Plac
                 value = not_an_object() if value is None else value
                 # A field that is lost takes its quotes with it.
                 if not lenient and type(value) is dict and line.count(b'"') != _encode(value).count(b'"'):
-                    value = _without_repeats(line, value)
+                    value = repeated_field(line) or value
             yield PlacedRow("lines", number, offset, value, remark)
             offset += len(line)
         if reader.damage:
@@ -69,8 +69,8 @@ def json_lines(reader: ByteReader, max_row: int, lenient: bool) -> Iterator[Plac
         going_on = reader.resume()
 
 
-def _without_repeats(written: bytes, value: Any) -> Any:
-    """The value; or, where an object in it has a field twice, with different values, why it is broken."""
+def repeated_field(written: str | bytes) -> BrokenRow | None:
+    """Why a row is broken that holds this JSON, if an object in it has a field twice, with different values."""
     names: list[str] = []
 
     def check(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -81,8 +81,11 @@ def _without_repeats(written: bytes, value: Any) -> Any:
             read[name] = inner
         return read
 
-    json.loads(written, object_pairs_hook=check)
-    return repeated(names[0]) if names else value
+    try:
+        json.loads(written, object_pairs_hook=check)
+    except (ValueError, RecursionError):  # not JSON, which others judge
+        return None
+    return repeated(names[0]) if names else None
 
 
 def _corrected(line: bytes, first: bool, error: Exception, lenient: bool) -> tuple[Any, str]:
@@ -255,7 +258,7 @@ def _checked(written: str, value: Any, lenient: bool) -> tuple[Any, str]:
             content = written.encode("utf-8", "surrogateescape")
             read = _decode(content.decode() if escaped else written)
             repeats = content.count(b'"') != _encode(read).count(b'"')
-            return _without_repeats(content, read) if repeats else read, ""
+            return (repeats and repeated_field(content)) or read, ""
         if escaped:
             again, remark = decode(written.encode("utf-8", "surrogateescape"))
             return json.loads(again), remark or "JSON not in UTF-8"

@@ -44,10 +44,13 @@ class TrainedEmbeddingRows(nn.Module):
 
     def embed(self, embedding: nn.Embedding, tokens_N: torch.Tensor) -> torch.Tensor:
         """Embed tokens; [N, D] in the dtype of `embedding`."""
-        x_ND = embedding(tokens_N)
-        rows_N = self.row_of_token_V[tokens_N]
-        rows_ND = F.embedding(rows_N.clamp(min=0), self.embedding).to(x_ND.dtype)
-        return torch.where((rows_N >= 0)[:, None], rows_ND, x_ND)
+        return self.replace_embeddings(tokens_N, embedding(tokens_N))
+
+    def replace_embeddings(self, tokens: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        """`x`, the embeddings [..., D] of `tokens` [...], with those of these tokens from their trained rows."""
+        row_of_token = self.row_of_token_V[tokens]
+        rows = F.embedding(row_of_token.clamp(min=0), self.embedding).to(x.dtype)
+        return torch.where((row_of_token >= 0)[..., None], rows, x)
 
     def replace_logits(self, hidden_ND: torch.Tensor, logits_NV: torch.Tensor) -> torch.Tensor:
         """Overwrite the logits of these tokens, in place, with those from their trained rows; returns the logits."""

@@ -22,6 +22,7 @@ from torch import nn
 
 from tutelage.model import attention
 from tutelage.model.carried import whole_checkpoint
+from tutelage.model.embedding_rows import TrainedEmbeddingRows
 from tutelage.model.families import FAMILIES
 from tutelage.model.sizes import ModelConfig
 from tutelage.model.weights import as_dtype, check_finite, read_tensor, tensor_files, write_weights
@@ -92,10 +93,37 @@ class HFModel(nn.Module):
     def __init__(self, inner: Any, config: ModelConfig) -> None:
         super().__init__()
         self.inner, self.config, self.token_count = inner, config, config.vocab
+        self.heads = nn.ModuleDict()  # always empty: named heads need a built-in architecture
+        self.embedding_rows: TrainedEmbeddingRows | None = None
+        inner.get_input_embeddings().register_forward_hook(self._with_trained_rows)
+        inner.get_output_embeddings().register_forward_hook(self._with_trained_logits)
 
     @property
     def embedding(self) -> nn.Embedding:
         return self.inner.get_input_embeddings()
+
+    @property
+    def head(self) -> nn.Linear | None:
+        """The output matrix; None if it is tied to the embedding."""
+        output: nn.Linear = self.inner.get_output_embeddings()
+        return None if output.weight is self.embedding.weight else output
+
+    def _with_trained_rows(self, _: nn.Module, args: tuple[torch.Tensor, ...], x: torch.Tensor) -> torch.Tensor:
+        rows = self.embedding_rows
+        return x if rows is None else rows.replace_embeddings(args[0], x)
+
+    def _with_trained_logits(self, output: nn.Module, args: tuple[torch.Tensor, ...], y: torch.Tensor) -> torch.Tensor:
+        rows = self.embedding_rows
+        if rows is None:
+            return y
+        scores = args[0] @ rows.head_rows.to(args[0].dtype).T
+        bias = getattr(output, "bias", None)
+        scores = scores if bias is None else scores + bias[rows.ids_R]
+        return y.index_copy(y.dim() - 1, rows.ids_R, scores.to(y.dtype))
+
+    def head_outputs(self, hidden_ND: torch.Tensor) -> dict[str, torch.Tensor]:
+        """The outputs of named heads: none."""
+        return {}
 
     def forward(self, batch: Batch) -> torch.Tensor:
         """The log-probabilities of the labels at the trained positions, float32 [trained], in order."""
@@ -231,6 +259,23 @@ def text_config(model: HFModel, dtype: torch.dtype) -> dict[str, Any]:
     """The config.json of the model by itself, without the other parts of its checkpoint."""
     table = json.loads(model.inner.config.to_json_string(use_diff=False))
     return {**table, "architectures": [type(model.inner).__name__], "dtype": str(dtype).removeprefix("torch.")}
+
+
+def hf_module_names(model: HFModel) -> dict[str, tuple[str, ...]]:
+    """The names of the embedding and of the output matrix within the model."""
+    names = {module: name for name, module in model.inner.named_modules()}
+    embedding, output = model.inner.get_input_embeddings(), model.inner.get_output_embeddings()
+    return {"embedding": (names[embedding],), "head": (names[output],)}
+
+
+@torch.no_grad()
+def resize_hf_vocabulary(model: HFModel, vocab: int) -> HFModel:
+    """The model, changed in place, with `vocab` rows in its embedding and output matrix; added rows are zeros."""
+    inner, known = model.inner, model.config.vocab
+    inner.resize_token_embeddings(vocab, mean_resizing=False)
+    for matrix in (inner.get_input_embeddings(), inner.get_output_embeddings()):
+        matrix.weight[known:] = 0
+    return HFModel(inner, msgspec.structs.replace(model.config, vocab=vocab, hf_parameters=inner.num_parameters()))
 
 
 @torch.no_grad()

@@ -34,7 +34,14 @@ from tutelage.model.carried import CARRIED, checkpoint_dtype, copy_carried_files
 from tutelage.model.checkpoint import Checkpoint
 from tutelage.model.families import FAMILIES, read_config, write_config
 from tutelage.model.heads import add_head
-from tutelage.model.hf_model import HFModel, load_hf_model, read_hf_config, save_hf_weights, text_config
+from tutelage.model.hf_model import (
+    HFModel,
+    hf_module_names,
+    load_hf_model,
+    read_hf_config,
+    save_hf_weights,
+    text_config,
+)
 from tutelage.model.lora import LoraSettings, add_lora, merge_lora
 from tutelage.model.sizes import ModelConfig
 from tutelage.model.tensor_map import OWN, ModuleNames, is_redundant, split_tensor
@@ -175,9 +182,7 @@ def load_model(
 def _load_adapter(folder: Path, device: str, dtype: torch.dtype | None, merged: bool) -> Checkpoint:
     adapter = read_adapter(folder)
     base = load_model(base_folder(adapter), device, dtype=dtype)
-    modules = find_module_names(
-        base, f"{folder}: adapters need a built-in architecture, and that of the base is not built in"
-    )
+    modules = find_module_names(base)
     tokenizer, chat_config = _adapter_chat_files(folder, base.tokenizer, base.chat_config)
     config = load_config(folder)
     base = with_context(base, config.context)
@@ -246,10 +251,10 @@ def folder_fingerprint(folder: Path) -> str:
     )
 
 
-def find_module_names(checkpoint: Checkpoint, message: str) -> ModuleNames:
-    """The module names under which a model is saved; ValueError with `message` if its architecture is not built in."""
+def find_module_names(checkpoint: Checkpoint) -> ModuleNames:
+    """The module names under which a model is saved."""
     if checkpoint.model.config.hf_parameters is not None:
-        raise ValueError(message)
+        return hf_module_names(cast(HFModel, checkpoint.model))
     table = write_config(checkpoint.model.config, checkpoint.hub_config)
     return OWN if table is None else FAMILIES[table["model_type"]].modules
 
@@ -258,10 +263,9 @@ def with_lora(checkpoint: Checkpoint, settings: LoraSettings, new_tokens: Sequen
     """The same model, changed in place: frozen, with LoRA pairs and trained rows for `new_tokens`.
 
     Raises:
-        ValueError: the architecture is not built in, or a target is not a matrix of the model.
+        ValueError: a target is not a matrix of the model.
     """
-    modules = find_module_names(checkpoint, "lora needs a built-in architecture, and that of this model is not")
-    add_lora(checkpoint.model, modules, settings, new_tokens, seed)
+    add_lora(checkpoint.model, find_module_names(checkpoint), settings, new_tokens, seed)
     return checkpoint
 
 
@@ -369,12 +373,8 @@ def _tables(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, dict[str, An
 
 def save_adapter(folder: Path, checkpoint: Checkpoint, base: Path, settings: LoraSettings) -> None:
     """Save an adapter of the model in `base`, with its tokenizer and chat files, into a new folder. The weights of the
-    base are not saved; loading finds them through the folder's adapter config.
-
-    Raises:
-        ValueError: the architecture is not built in.
-    """
-    modules = find_module_names(checkpoint, "only adapters of built-in architectures can be saved")
+    base are not saved; loading finds them through the folder's adapter config."""
+    modules = find_module_names(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint.tokenizer.save(folder)
     write_chat_config(folder, checkpoint.chat_config)

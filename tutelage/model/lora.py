@@ -2,7 +2,8 @@
 a pair of small matrices is trained, so that it acts as W + scale * B A.
 
 Our blocks fuse matrices that published families keep separate. Each part has its own pair, under the family's name for
-it, so that adapters are compatible with PEFT.
+it, so that adapters are compatible with PEFT. In a transformers-backed model the targets are its linear layers, except
+the output matrix, under the names they have there.
 
 Shape suffixes: N tokens laid end to end, I inputs, O outputs, R rank.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +21,7 @@ from torch import nn
 
 from tutelage.config import Settings, SettingsError, suggest
 from tutelage.model.embedding_rows import TrainedEmbeddingRows
+from tutelage.model.hf_model import HFModel
 from tutelage.model.parts import parts
 from tutelage.model.tensor_map import ModuleNames, family_names
 from tutelage.model.transformer import Transformer
@@ -123,6 +125,8 @@ class LoraTarget:
 
 def lora_targets(model: Transformer, modules: ModuleNames) -> dict[str, LoraTarget]:
     """All possible targets, by their full names in the model's family."""
+    if model.config.hf_parameters is not None:
+        return _linear_layers(cast(HFModel, model))
     return {
         name: LoraTarget(block, matrix, name.rpartition(".")[2])
         for layer, block in enumerate(model.blocks)
@@ -131,14 +135,18 @@ def lora_targets(model: Transformer, modules: ModuleNames) -> dict[str, LoraTarg
     }
 
 
+def _linear_layers(model: HFModel) -> dict[str, LoraTarget]:
+    """The linear layers of a transformers-backed model but its output matrix, by their names there."""
+    output, targets = model.inner.get_output_embeddings(), {}
+    for name, layer in model.inner.named_modules():
+        if isinstance(layer, nn.Linear | LoraLinear) and layer is not output:
+            parent, _, attribute = name.rpartition(".")
+            targets[name] = LoraTarget(model.inner.get_submodule(parent), attribute, attribute)
+    return targets
+
+
 def _family_parts(modules: ModuleNames, layer: int, matrix: str) -> list[str]:
     return [name.removesuffix(".weight") for name in family_names(modules, f"blocks.{layer}.{matrix}.weight")]
-
-
-def default_targets(modules: ModuleNames) -> list[str]:
-    """The short names of all possible targets, each once, such as "q_proj"."""
-    names = [name for matrix in MATRICES for name in _family_parts(modules, 0, matrix)]
-    return list(dict.fromkeys(name.rpartition(".")[2] for name in names))
 
 
 def _match_targets(names: Sequence[str], targets: Sequence[str], known: Sequence[str]) -> list[str]:
@@ -152,7 +160,10 @@ def _match_targets(names: Sequence[str], targets: Sequence[str], known: Sequence
 def to_lora_linear(model: Transformer, modules: ModuleNames, target: LoraTarget) -> LoraLinear:
     """The layer of a target, replaced by a LoraLinear if it is not one yet."""
     linear = target.linear()
-    if isinstance(linear, nn.Linear):
+    if isinstance(linear, nn.Linear) and model.config.hf_parameters is not None:
+        linear = LoraLinear(linear, {target.part: linear.out_features})
+        setattr(target.block, target.matrix, linear)
+    elif isinstance(linear, nn.Linear):
         names = [name.rpartition(".")[2] for name in _family_parts(modules, 0, target.matrix)]
         rows = [part.rows for part in parts(model.config, f"blocks.0.{target.matrix}.weight")]
         if len(names) == 1:  # the family fuses the matrix too, and its adapters have one pair for all
@@ -185,7 +196,8 @@ def add_lora(
     freeze(model)
     targets = lora_targets(model, modules)
     generator = torch.Generator().manual_seed(seed)
-    scale, known = lora_scale(settings.alpha, settings.rank, settings.rank_stabilised), default_targets(modules)
+    scale = lora_scale(settings.alpha, settings.rank, settings.rank_stabilised)
+    known = list(dict.fromkeys(name.rpartition(".")[2] for name in targets))
     names = _match_targets(list(targets), known if settings.targets is None else settings.targets, known)
     adapted = [(to_lora_linear(model, modules, targets[name]), targets[name].part) for name in names]
     _check_rank(settings.rank, adapted)
@@ -223,11 +235,10 @@ def lora_pairs(model: Transformer, modules: ModuleNames) -> Iterator[tuple[str, 
 def merge_lora(model: Transformer) -> None:
     """Merge all pairs and trained rows into the weights, and unfreeze everything: an ordinary model with the same
     outputs."""
-    for block in model.blocks:
-        for matrix in MATRICES:
-            linear = getattr(block, matrix)
+    for block in list(model.modules()):
+        for name, linear in list(block.named_children()):
             if isinstance(linear, LoraLinear):
-                setattr(block, matrix, linear.merged())
+                setattr(block, name, linear.merged())
     rows, model.embedding_rows = model.embedding_rows, None
     if rows is not None:
         model.embedding.weight[rows.ids_R] = rows.embedding.to(model.embedding.weight)

@@ -126,8 +126,10 @@ def export_adapter(folder: Path, out: Path) -> None:
     if is_adapter(base_folder(read_adapter(folder))):
         raise ValueError(f"the base of {folder} is an adapter itself, which PEFT cannot load; add --merge")
     checkpoint = load_model(folder, merged=False)
-    if find_module_names(checkpoint, f"{folder}: the architecture is not built in") is OWN:
+    if find_module_names(checkpoint) is OWN:
         raise ValueError(f"{folder}: PEFT does not know the architecture; add --merge to export a full model")
+    if checkpoint.model.embedding_rows is not None and getattr(checkpoint.model.head, "bias", None) is not None:
+        raise ValueError(f"{folder}: peft drops the bias of an output matrix whose rows are trained; add --merge")
     with atomic_folder(out) as temporary:
         for name in EXPORTED:
             if (folder / name).exists():

@@ -9,7 +9,7 @@ import msgspec
 import torch
 
 from tutelage.model.checkpoint import Checkpoint
-from tutelage.model.hf_model import HFModel, resize_hf_embeddings
+from tutelage.model.hf_model import HFModel, resize_hf_embeddings, resize_hf_vocabulary
 from tutelage.model.sizes import LongScaling, ModelConfig
 from tutelage.model.transformer import Transformer
 
@@ -87,9 +87,11 @@ def _check_extension(old: Transformer, new: Transformer, known: int) -> None:
 
 def resize_vocabulary(model: Transformer, vocab: int) -> Transformer:
     """A model with these weights and `vocab` rows in its embedding and head; added rows are zeros."""
-    tensors = dict(model.state_dict())
     if vocab == model.config.vocab:
         return model
+    if model.config.hf_parameters is not None:
+        return cast(Transformer, resize_hf_vocabulary(cast(HFModel, model), vocab))
+    tensors = dict(model.state_dict())
     for name in ("embedding.weight", "head.weight"):
         if name in tensors:
             rows = tensors[name][:vocab]

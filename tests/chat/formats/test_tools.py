@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tutelage.chat.formats.conversations import FORMATS
-from tutelage.chat.formats.tools import REORDERED, calls_not_offered, pair_results, read_tools
+from tutelage.chat.formats.tools import REORDERED, calls_not_offered, pair_results, read_calls, read_tools
 from tutelage.chat.formats.turns import clean, read_messages
 from tutelage.io.row import BrokenRow
 from tutelage.records import Message, ToolCall, ToolResult
@@ -81,6 +81,13 @@ def test_f23_the_ids_of_the_data_are_kept() -> None:
 )
 def test_f19_f20_tools_are_read_under_every_name_and_as_texts(row: dict[str, Any]) -> None:
     assert read_tools(row) == (TIDE_TEXT,)
+
+
+def test_f04_an_argument_twice_in_the_text_of_a_call_is_a_broken_row() -> None:
+    with pytest.raises(BrokenRow, match="^a field twice, with different values .'pier'; keep one of the two values"):
+        read_calls(0, '{"name": "tide", "arguments": "{\\"pier\\": 4, \\"pier\\": 5}"}')
+    (call,) = read_calls(0, '{"name": "tide", "arguments": "{\\"pier\\": 4, \\"pier\\": 4} ?"}')
+    assert call.arguments == '{"pier": 4, "pier": 4} ?'
 
 
 def test_tools_under_two_names_are_ambiguous() -> None:

@@ -40,8 +40,10 @@ def test_f13_an_answer_marked_as_not_to_be_learned_is_context(mark: dict[str, An
     assert ledger.noted[NOT_TRAINED].rows == 1
 
 
-def test_f13_a_row_of_weight_0_is_left_out_and_not_broken(write: Write, read: Read) -> None:
-    made, ledger = read(write({"messages": [ASK, RIGHT], "weight": 0}, {"messages": [ASK, RIGHT]}), max_broken=0.0)
+@pytest.mark.parametrize("mark", [{"weight": 0}, {"loss_weight": 0.0}, {"loss": False}, {"train": False}])
+def test_f13_a_row_of_weight_0_is_left_out_and_not_broken(mark: dict[str, Any], write: Write, read: Read) -> None:
+    rows = [{"messages": [ASK, RIGHT], **mark}, {"messages": [ASK, RIGHT], "loss": 0.0}]  # a measurement
+    made, ledger = read(write(*rows), max_broken=0.0)
     assert len(made) == 1
     assert ledger.dropped["row marked as not to be learned"].rows == 1
 
@@ -76,7 +78,13 @@ def test_f17_an_opening_assistant_turn_is_read_and_not_trained(write: Write, rea
     assert ledger.noted[OPENING].rows == 1
 
 
-@pytest.mark.parametrize("text", ["<image>\nWhat is it?", "<image> What is it?", "Look:\n <video> \nWho is it?"])
+MARKED = [
+    "<image>\nWhat is it?", "<image> What is it?", "Look:\n <video> \nWho is it?", "What is it? <image>",
+    "<image_1>\n<image_2> Which one?", "<|image_pad|>What is it?", "<|audio|>\nWho speaks?",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", MARKED)
 def test_f11_a_mark_of_a_medium_is_refused(text: str, write: Write, read: Read) -> None:
     rows = [{"messages": [{**ASK, "content": text}, RIGHT], "picture": "pier.png"}, {"messages": [ASK, RIGHT]}]
     _, ledger = read(write(*rows))

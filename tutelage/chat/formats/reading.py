@@ -12,6 +12,7 @@ from tutelage.chat.formats.conversations import FORMATS, read_template_settings
 from tutelage.chat.formats.preferences import BINARY_LABELS, PREFERENCE_FORMATS, binary_label, preference
 from tutelage.chat.formats.tools import NOT_OFFERED, calls_not_offered
 from tutelage.chat.formats.turns import (
+    LOSS_MARKS,
     MEDIA_FIELDS,
     ROW_LOSS_MARKS,
     Dialogue,
@@ -231,7 +232,9 @@ def _conversations(row: Row, format_name: str, place: str) -> tuple[list[Convers
     if binary_label(row) is not None:
         detail = "its label says whether it is good, but all would be trained on; use a preference stage"
         raise BrokenRow("an answer with a label", detail)
-    if not loss_mark({name: row.get(name) for name in ROW_LOSS_MARKS}, "the row"):
+    # In a row, a number under the other names may be a measurement.
+    marks = {name: row.get(name) for name in LOSS_MARKS if name in ROW_LOSS_MARKS or isinstance(row.get(name), bool)}
+    if not loss_mark(marks, "the row"):
         raise ExcludedRow("row marked as not to be learned")
     read = ReadRow(row)
     settings = read_template_settings(read)
@@ -242,7 +245,7 @@ def _conversations(row: Row, format_name: str, place: str) -> tuple[list[Convers
         if calls_not_offered(turns, dialogue.tools):
             corrections.append(NOT_OFFERED)
         notes += [note for note in corrections if note not in notes]
-    if unread := unread_fields(read, {*ROW_LOSS_MARKS, *BINARY_LABELS, *MEDIA_FIELDS}):
+    if unread := unread_fields(read, {*ROW_LOSS_MARKS, *marks, *BINARY_LABELS, *MEDIA_FIELDS}):
         notes.append(f"{UNREAD}{unread}")
     return conversations, notes
 

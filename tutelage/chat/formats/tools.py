@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from tutelage.io.json_rows import repeated_field
 from tutelage.io.row import BrokenRow, Row
 from tutelage.records import Message, ToolCall, ToolResult
 
@@ -38,6 +39,8 @@ def read_call(function: Function, call_id: str | None = None) -> ToolCall:
     """A call; its arguments keep every character where they are a text."""
     arguments = function.arguments
     text = arguments if isinstance(arguments, str) else msgspec.json.encode(arguments).decode()
+    if text is arguments and (broken := repeated_field(text)):
+        raise broken
     return ToolCall(function.name, text, call_id or "")
 
 

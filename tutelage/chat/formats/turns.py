@@ -39,7 +39,9 @@ _THINK, _THINK_END = "<think>", "</think>"
 ROW_LOSS_MARKS = ("weight", "loss_weight")
 LOSS_MARKS = (*ROW_LOSS_MARKS, "loss", "train", "trainable", "training", "loss_mask")
 # A picture, video or sound that the row does not hold as a field: a mark on a line of its own, or before the question.
-_MEDIA_MARK = re.compile(r"\A\s*<(image|video|audio)>|^[ \t]*<(image|video|audio)>[ \t]*$", re.MULTILINE)
+# An image may come after the question too; "the tag <video>" is more likely about HTML.
+_IMAGE, _MEDIUM = (rf"(<\|?{names}(?:_?pad|_?\d+)?\|?>)" for names in ("image", "(?:image|video|audio)"))
+_MEDIA_MARK = re.compile(rf"\A\s*{_MEDIUM}|^[ \t]*{_MEDIUM}[ \t]*$|{_IMAGE}\s*\Z", re.MULTILINE)
 
 # Written by other tools at the end of a turn; the template has its own end, which is a token and not text.
 _END_MARKERS = ("<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|end|>", "<end_of_turn>", "</s>")
@@ -278,5 +280,5 @@ def check_learnable(turns: Sequence[Message]) -> None:
 def _media_mark(text: str) -> str:
     """The mark of a medium in a question; "" where there is none. HTML about a medium closes what it opens."""
     found = _MEDIA_MARK.search(text) if "<" in text else None
-    name = (found[1] or found[2]) if found else ""
-    return f"<{name}>" if name and f"</{name}>" not in text else ""
+    mark = next(filter(None, found.groups())) if found else ""
+    return mark if mark.replace("<", "</") not in text else ""
