@@ -134,10 +134,9 @@ def summary(stamps: list[float], tokens: list[int], losses: list[float], warmup:
 def measure_ours(quick: bool, inputs: Path, precision: str) -> Measurement:
     """An SFT stage as `tutelage sft` runs it: data preparation, loading, packing and the training loop."""
     from tutelage.model.sizes import ModelSettings
-    from tutelage.stages.base import StageContext, set_up
+    from tutelage.stages.base import StageContext, precision_of, set_up
     from tutelage.stages.data import ChatData
     from tutelage.stages.pretrained_model import PretrainedModel
-    from tutelage.stages.base import precision_of
     from tutelage.stages.sft import Sft
     from tutelage.train.loop import StepReport, train
     from tutelage.train.optimizers import Optimizer, OptimizerSettings
