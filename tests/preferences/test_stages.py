@@ -22,11 +22,11 @@ from tutelage.runner import Run
 from tutelage.stages import run as stage_run
 from tutelage.stages.base import set_up
 from tutelage.stages.dpo import Dpo
-from tutelage.stages.kto import Kto, estimate_z0
+from tutelage.stages.kto import Kto
 from tutelage.stages.preferences import PreferenceStage
 from tutelage.stages.reward import RewardModel
 from tutelage.train.hooks import FirstStepError
-from tutelage.train.preference_losses import REFERENCE
+from tutelage.train.preference_losses import REFERENCE, estimate_z0
 
 MakeRun = Callable[..., Run]
 

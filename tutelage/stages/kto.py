@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import ClassVar
 
-import torch
-
 from tutelage.batching.datasets import SplitGroups
 from tutelage.batching.loader import DataState, WeightedStore, micro_batches, step_groups, step_schema
-from tutelage.batching.packing import segment_sum, to_device
 from tutelage.batching.preferences import LABEL_SCHEMA, labelled_groups
 from tutelage.config import SettingsError
 from tutelage.model.transformer import Transformer
-from tutelage.records import Batch, Schema
+from tutelage.records import Schema
 from tutelage.stages.base import (
     DataStream,
     StageContext,
@@ -26,9 +23,9 @@ from tutelage.stages.base import (
     store_stream,
 )
 from tutelage.stages.preferences import PreferenceStage
-from tutelage.train.distributed import all_gather_object, rank, world_size
+from tutelage.train.distributed import rank, world_size
 from tutelage.train.losses import Loss
-from tutelage.train.preference_losses import REFERENCE, Z0, kto_loss
+from tutelage.train.preference_losses import Z0, estimate_z0, kto_loss
 
 
 class Kto(PreferenceStage, tag="kto", tag_field="kind", frozen=True, kw_only=True):
@@ -76,19 +73,3 @@ class Kto(PreferenceStage, tag="kto", tag_field="kind", frozen=True, kw_only=Tru
                 yield micro_batches(own, micro, rank(), world_size(), schema), after
 
         return replace(plain, batches=stream)
-
-
-@torch.no_grad()
-def estimate_z0(model: Transformer, batches: Sequence[Batch], bfloat16: bool = False) -> float:
-    """max(0, the mean of log pi / ref over answers to other prompts), over all processes (arXiv 2402.01306, section
-    4.1). The model's present weights count; nothing is differentiated."""
-    device, pairs = model.embedding.weight.device, [0.0, 0.0]
-    for batch in batches:
-        batch = to_device(batch, device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            weights_P = batch.weights_N[batch.weights_N != 0]
-            ratio_S = segment_sum((model(batch) - batch.trained(REFERENCE)) * weights_P, batch)
-        if not batch.padding:
-            pairs = [pairs[0] + float(ratio_S.double().sum()), pairs[1] + len(ratio_S)]
-    total, count = (sum(column) for column in zip(*all_gather_object(pairs), strict=True))
-    return max(0.0, total / count) if count else 0.0

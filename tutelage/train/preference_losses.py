@@ -6,16 +6,17 @@ evaluate. Shape suffixes: N tokens of a batch, S segments, P positions with a lo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tutelage.batching.packing import segment_sum
+from tutelage.batching.packing import segment_sum, to_device
 from tutelage.batching.preferences import LABEL, SIDE
 from tutelage.records import Batch
+from tutelage.train.distributed import all_gather_object
 from tutelage.train.losses import Components, Loss
 from tutelage.train.metrics import Metrics
 
@@ -229,6 +230,22 @@ def kto_loss(beta: float, desirable: float, undesirable: float, replay: float = 
 def kto(ratio_G: torch.Tensor, z0_G: torch.Tensor, label_G: torch.Tensor, beta: float) -> torch.Tensor:
     """1 - s(+-b (r - z0)), [G]; labels are 1 (desirable) and -1."""
     return 1 - torch.sigmoid(label_G * beta * (ratio_G - z0_G))
+
+
+@torch.no_grad()
+def estimate_z0(model: nn.Module, batches: Sequence[Batch], bfloat16: bool = False) -> float:
+    """max(0, the mean of log pi / ref over answers to other prompts), over all processes (arXiv 2402.01306, section
+    4.1). The model's present weights count; nothing is differentiated."""
+    device, pairs = next(model.parameters()).device, [0.0, 0.0]
+    for batch in batches:
+        batch = to_device(batch, device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            weights_P = batch.weights_N[batch.weights_N != 0]
+            ratio_S = segment_sum((model(batch) - batch.trained(REFERENCE)) * weights_P, batch)
+        if not batch.padding:
+            pairs = [pairs[0] + float(ratio_S.double().sum()), pairs[1] + len(ratio_S)]
+    total, count = (sum(column) for column in zip(*all_gather_object(pairs), strict=True))
+    return max(0.0, total / count) if count else 0.0
 
 
 def text_loss(logprobs_P: torch.Tensor, batch: Batch, scalar: str) -> torch.Tensor:
