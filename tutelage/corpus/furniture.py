@@ -1,4 +1,4 @@
-"""What is no content on a page: menus, captions, comments, notices. Elements are known by whole names, and none that holds
+"""What is no content on a page: captions, comments, notices. Elements are known by whole names, and none that holds
 most of the text of a page is taken for one, whatever its name.
 
 resiliparse has rules of its own that match parts of names. So the names of elements that must stay are removed before

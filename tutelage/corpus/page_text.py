@@ -14,11 +14,19 @@ Mode = Literal["fast", "careful"]
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 
 _FEW_CHARACTERS = 250
+_FIRST_TAG = re.compile(
+    r"[\s\ufeff]*(?:<\?xml[^<>]{0,200}\?>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S
+)
 _NEXT_TO_NOTHING, _FAR_MORE = 100, 4
 _SENTENCE_END = re.compile(r"[.!?…\"”»。！？।۔|$][^\w\s]*$")
 _SHORT_WORDS, _SHORT_CHARACTERS = 12, 120
 _SPACES_BEFORE = re.compile(r"[ \t]+\n")
 _MANY_LINES = re.compile(r"\n{3,}")
+
+
+def begins_as_html(text: str) -> bool:
+    """Whether a text is an HTML page by its first tag, whatever is said of its type."""
+    return bool(_FIRST_TAG.match(text))
 
 
 def page_text(page: str, mode: Mode) -> str:

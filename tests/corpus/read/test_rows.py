@@ -197,3 +197,27 @@ def test_random_bytes_are_counted_and_never_fatal(noise: bytes) -> None:
     for reader in (row_documents, text_documents):
         read(reader, noise)
         read(reader, b"PAR1" + noise + b"PAR1")
+
+
+PAGE = "<html><head></head><body><p>Words.</p></body></html>"
+
+
+@pytest.mark.parametrize(
+    "begin", ["", "<!DOCTYPE html>\n", " \n<!doctype HTML>", '<?xml version="1.0"?>', "<!-- x -->\n"]
+)
+@pytest.mark.parametrize("field", ["text", "content", "body"])
+def test_html_in_rows(field: str, begin: str) -> None:
+    (document,), _, _ = read(row_documents, json.dumps({field: begin + PAGE}).encode())
+    assert document.meta == {"content_type": "text/html"}
+
+
+@pytest.mark.parametrize("text", ["<p>A part.</p>", "How to write <html> in a page", "<htmlx>", "<!DOCTYPE svg>"])
+def test_html_in_rows_is_known_by_its_first_tag_only(text: str) -> None:
+    (document,), _, _ = read(row_documents, json.dumps({"text": text}).encode())
+    assert document.meta == {}
+
+
+def test_html_in_rows_of_source_code_is_code() -> None:
+    row = {"content": PAGE, "path": "a/index.html", "language": "HTML"}
+    (document,), _, _ = read(row_documents, json.dumps(row).encode())
+    assert "content_type" not in document.meta

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from tutelage.corpus.page_text import begins_as_html
 from tutelage.io.byte_reader import MAX_RECORD_BYTES, go_on, note_lost, read_bytes
 from tutelage.io.decode import decode, is_binary, valid_utf8
 from tutelage.io.decompress import Damage
@@ -90,6 +91,8 @@ def row_document(row: Mapping[str, Any], where: str) -> Document | str:
                 meta[key] = value
             elif _is_number(value) and key != "id" and abs(value) < _MAX_FACT:  # and not NaN
                 facts[key] = value
+    if "content_type" not in meta and not ("path" in meta and "language" in meta) and begins_as_html(text):
+        meta["content_type"] = "text/html"  # but not a file of source code
     own = row.get("id")
     return Document(valid_utf8(text), str(own) if own not in (None, "") else where, meta, facts=facts)
 
