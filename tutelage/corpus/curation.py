@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from tutelage import __version__
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, to_plain
-from tutelage.corpus.read import READERS, READING, kind_of
+from tutelage.corpus.read import READERS, READING, ReadOptions, kind_of
 from tutelage.corpus.shards import FORMAT, corpus_files, finished
 from tutelage.corpus.steps import GLOBAL_STEPS, StepSettings
 from tutelage.extras import load
@@ -29,6 +29,9 @@ class Curation(Settings, frozen=True, kw_only=True):
                   The folder of a finished corpus means its documents, with their metadata.
     output:       JSON lines compressed with zstandard, or Parquet.
     reader:       a key of corpus.read.READERS; default: by the name of each file.
+    text, id:     the fields of rows (JSON, Parquet, CSV) that hold the text and the id; default: the first of `text`,
+                  `content`, `raw_content`, `body`, `html` that a row has, and `id`.
+    pdf_blank:    the share of pages without text above which a PDF is dropped; they are counted in any case.
     steps:        name -> settings of a step, in order.
     engine:       processes on this machine, or a Ray cluster.
     workers:      number of processes; 0: one per core of this machine or of the cluster.
@@ -42,6 +45,9 @@ class Curation(Settings, frozen=True, kw_only=True):
     input: str | tuple[str, ...]
     steps: dict[str, StepSettings]
     reader: str | None = None
+    text: str | None = None
+    id: str | None = None
+    pdf_blank: float = 1.0
     output: Literal["jsonl", "parquet"] = "jsonl"
     engine: Literal["local", "ray"] = "local"
     workers: int = 0
@@ -58,6 +64,8 @@ class Curation(Settings, frozen=True, kw_only=True):
                 )
         if self.reader is not None and self.reader not in READERS:
             raise SettingsError(f"there is no reader '{self.reader}'; choose one of {', '.join(READERS)}")
+        if not 0 <= self.pdf_blank <= 1:
+            raise SettingsError(f"pdf_blank is {self.pdf_blank:g}; it is a share of pages, from 0 to 1")
         if min(self.workers, self.keep_dropped or 0) < 0 or self.memory_gib <= 0 or self.shard_mib <= 0:
             raise SettingsError("workers and keep_dropped must be at least 0; memory_gib and shard_mib must be above 0")
 
@@ -91,6 +99,11 @@ def _find_files(table: dict[str, Any], folder: Path) -> None:
 
 def _full(pattern: str, folder: Path) -> str:
     return pattern if "://" in pattern else str(folder.absolute() / pattern)
+
+
+def read_options(curation: Curation) -> ReadOptions:
+    """How the input is read."""
+    return ReadOptions(curation.text, curation.id, curation.pdf_blank)
 
 
 @dataclass(frozen=True)
@@ -207,7 +220,17 @@ def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
     named += _named(curation.tokenizer)
     about = [[file, _about(file)] for file in named if Path(file).exists()]  # missing: the step says so
     return fingerprint(
-        __version__, FORMAT, READING, plain, about, curation.reader, curation.tokenizer, curation.keep_dropped
+        __version__,
+        FORMAT,
+        READING,
+        plain,
+        about,
+        curation.reader,
+        curation.tokenizer,
+        curation.keep_dropped,
+        curation.text,
+        curation.id,
+        curation.pdf_blank,
     )
 
 

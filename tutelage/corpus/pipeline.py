@@ -19,6 +19,7 @@ from tutelage.corpus.corpus_step import Corpus, GlobalStep, read_columns
 from tutelage.corpus.curation import Curation, InputShard, input_shards, passes, steps_fingerprint
 from tutelage.corpus.engine import Run, engine
 from tutelage.corpus.funnel import MetadataCounts, StepStats, metadata_rows, step_warnings
+from tutelage.corpus.read.pages import PAGES_WITHOUT_TEXT
 from tutelage.corpus.shards import FORMAT, PARQUET, RESULT, SUFFIX, is_current, read_documents, read_result
 from tutelage.corpus.steps import make
 from tutelage.corpus.working import DOCUMENTS, DROPPED, STATS, Job, suffix_of
@@ -219,6 +220,8 @@ def _result(
         reasons = sorted(ledger.dropped.items(), key=lambda entry: -entry[1].rows)[:_REASONS_SHOWN]
         why = ", ".join(f"{reason} ({entry.rows:,})" for reason, entry in reasons)
         unread = [f"{ledger.rows_dropped:,} records not read: {why}"]
+    if blank := ledger.noted.get(PAGES_WITHOUT_TEXT):
+        unread.append(f"{blank.rows:,} {PAGES_WITHOUT_TEXT}, first in {blank.examples[0]}")
     empty = [] if ledger.rows_read else ["the input contains no documents"]
     return {
         "format": FORMAT,

@@ -17,7 +17,7 @@ import numpy as np
 from tutelage.config import to_plain
 from tutelage.corpus.batch import DocumentBatch, Dropped, Step
 from tutelage.corpus.corpus_step import ColumnWriter, GlobalStep
-from tutelage.corpus.curation import Curation, passes
+from tutelage.corpus.curation import Curation, passes, read_options
 from tutelage.corpus.funnel import MetadataCounts, StepStats, TokenCount, count_metadata, run_step
 from tutelage.corpus.read import documents as read_input
 from tutelage.corpus.shards import (
@@ -112,21 +112,21 @@ def _documents(job: Job, ledger: Ledger) -> Iterator[Document]:
         if job.number:
             yield from read_documents(Path(source))
             continue
-        for document in _read(source, ledger, job.curation.reader):
+        for document in _read(source, ledger, job.curation):
             yield _writable(document, ledger)
     if not job.number:
         ledger.check()
 
 
-def _read(source: str, ledger: Ledger, reader: str | None) -> Iterator[Document]:
+def _read(source: str, ledger: Ledger, curation: Curation) -> Iterator[Document]:
     """The documents of a file. If the reader fails in the middle, earlier documents are kept and the rest is
     counted."""
     before = ledger.rows_read
     try:
         yield from (
             _corpus_documents(source, ledger)
-            if reader is None and of_corpus(Path(source))
-            else read_input(source, ledger, reader)
+            if curation.reader is None and of_corpus(Path(source))
+            else read_input(source, ledger, curation.reader, read_options(curation))
         )
     except (DiskError, MemoryError):
         raise

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 from tutelage.config import suggest
 from tutelage.corpus.read.code import code_documents
@@ -18,7 +19,7 @@ from tutelage.ledger import Ledger
 from tutelage.records import Document
 
 # Raise it when a reader gives other documents for the same file: shards are read again.
-READING = 2
+READING = 3
 
 Reader = Callable[[str, Ledger], Iterator[Document]]
 
@@ -55,7 +56,22 @@ def kind_of(path: str) -> str:
     raise ValueError(f"{path}: unknown file type; set reader to one of {', '.join(READERS)}")
 
 
-def documents(path: str, ledger: Ledger, kind: str | None = None) -> Iterator[Document]:
+@dataclass(frozen=True)
+class ReadOptions:
+    """How files are read.
+
+    text, id:  the fields of a row with its text and its id; default: as `row_documents`.
+    pdf_blank: the share of pages without text above which a PDF is dropped.
+    """
+
+    text: str | None = None
+    id: str | None = None
+    pdf_blank: float = 1.0
+
+
+def documents(
+    path: str, ledger: Ledger, kind: str | None = None, options: ReadOptions = ReadOptions()
+) -> Iterator[Document]:
     """The documents of one file or source tree, local or a URL that fsspec opens.
 
     kind: a key of READERS; None: by the name of the file.
@@ -65,7 +81,12 @@ def documents(path: str, ledger: Ledger, kind: str | None = None) -> Iterator[Do
     kind = kind or kind_of(path)
     if kind not in READERS:
         raise ValueError(f"there is no reader '{kind}' for {path}{suggest(kind, READERS)}")
-    return map(_writable, READERS[kind](path, ledger))
+    reader = READERS[kind]
+    if reader is row_documents:
+        reader = partial(row_documents, text=options.text, id=options.id)
+    elif reader is pdf_documents:
+        reader = partial(pdf_documents, max_blank=options.pdf_blank)
+    return map(_writable, reader(path, ledger))
 
 
 def _writable(document: Document) -> Document:
