@@ -30,17 +30,17 @@ _SILENT = re.compile(
     r"(?:cite|citation|cit|harv|sfn|efn|refn|ref|r|rp|sfnm|note|notelist|reflist|cn|fact|citation needed|quelle|refnec"
     r"|citation nécessaire|dubious|clarify|who|when|where|which|by whom|according to whom|page needed|verify|better source"
     r"|dead link|webarchive|failed|original research|stub|coord|audio|listen|ipa|ipac?-|respell|pron|flag ?icon|icon"
-    r"|anchor|clear|clr|short description|use |italic title|displaytitle|defaultsort|main|see also|further|about|distinguish"
-    r"|authority|commons|portal|update|explain|vague|weasel|peacock|nbsp?_?ref|#tag|#invoke|dts|sort|hs|ntsh)\b",
+    r"|anchor|clear|clr|short description|use |italic title|displaytitle|defaultsort|main|see also|further|about"
+    r"|distinguish|authority|commons|portal|update|explain|vague|weasel|peacock|nbsp?_?ref|#tag|#invoke|dts|sort|hs|ntsh)\b",
     re.IGNORECASE,
 )
 _QUOTES = frozenset(
-    "quote blockquote cquote quotation quotebox rquote poemquote bquote zitat cita citat citazione citation_bloc citation"
-    "_début cytat цитата citaat citação".split()
+    "quote blockquote cquote quotation quotebox rquote poemquote bquote zitat cita citat citazione "
+    "citation_début cytat цитата citaat citação".split()
 ) | {"quote box", "pull quote", "block quote", "poem quote", "centered pull quote", "quote frame", "citation bloc"}
 _FIRST = frozenset(
-    "nowrap nobr small big smaller larger em strong abbr tooltip mvar math sic kbd keypress key code tt mono var sc smallcaps"
-    " vanchor ill link bigger resize nobold noitalic noitalics char tlx strikethrough ins del visibleanchor u dfn samp"
+    "nowrap nobr small big smaller larger em strong abbr tooltip mvar math sic kbd keypress key code tt mono var sc"
+    " smallcaps vanchor ill link bigger resize nobold noitalic noitalics char tlx strikethrough ins del visibleanchor u dfn samp"
     " no_wrap nowr formatted 'nts nts number unité nombre".split()
 ) | {"visible anchor", "interlanguage link", "abbreviation", "font color", "small caps", "not a typo", "no wrap"}
 _SIGNS = {
