@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 from tutelage.extras import load
+from tutelage.text.urls import percent_spelled
 
 MAX_BYTES = 500 << 10  # RFC 9309: a crawler must parse at least this much, and may ignore the rest
 
 # A user agent, a rule, or a signal. "d\w*l[ao]w" is "disallow" with the misspellings that protego knows. Other lines
 # must not end a group (RFC 9309, section 2.2.4), but do so in protego; so only these are given to it.
 _LINE = re.compile(r"\s*(?:(user[ -]?agent)|(allow|d\w*l[ao]w)|content-(?:signal|usage))\s*:\s*([^#]*)", re.IGNORECASE)
-_ESCAPE = re.compile("%([0-9a-fA-F]{2})")
-_UNRESERVED = string.ascii_letters + string.digits + "-._~"
-_ASCII_SAFE = string.punctuation
 _NO_TRAINING = {"ai-train=no", "train-ai=n", "train-genai=n", "bots=n"}
 
 
@@ -37,7 +33,7 @@ class Robots:
 
     def allows(self, url: str, crawler: str) -> bool:
         """Whether a crawler may fetch a URL. The longest matching rule decides; on a tie, allow wins."""
-        return self.rules.can_fetch(spelled(url), self._group(crawler))
+        return self.rules.can_fetch(percent_spelled(url), self._group(crawler))
 
     def refuses_training(self, crawler: str) -> bool:
         """Whether the site opts out of training (Content-Signal: ai-train=no, Content-Usage: train-ai=n), for this
@@ -47,17 +43,6 @@ class Robots:
     def _group(self, crawler: str) -> str:
         # Names match as a whole. protego also takes the group of "google" for Google-Extended.
         return crawler if crawler.lower() in self.names else "*"
-
-
-def spelled(path: str) -> str:
-    """A URL or the path of a rule in the spelling in which both are compared (RFC 9309, section 2.2.2): unreserved
-    octets without a percent sign, all that is not ASCII with one, hexadecimal digits in upper case."""
-
-    def octet(escape: re.Match[str]) -> str:
-        character = chr(int(escape[1], 16))
-        return character if character in _UNRESERVED else escape[0].upper()
-
-    return quote(_ESCAPE.sub(octet, path), safe=_ASCII_SAFE, errors="replace")
 
 
 def parse_robots(text: str) -> Robots:
@@ -73,7 +58,7 @@ def parse_robots(text: str) -> Robots:
             rules.append(f"user-agent: {name}")
             signals.append(f"user-agent: {name}")
         elif match[2]:
-            value = spelled(value)
+            value = percent_spelled(value)
             rules.append(f"{match[2]}: {value if not value or value[0] in '/*' else '/' + value}")
             signals.append("allow:")  # forbids nothing, and ends the list of user agents
         else:

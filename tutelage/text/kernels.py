@@ -34,6 +34,7 @@ from tutelage.text.characters import (
 from tutelage.text.hashing import GOLDEN, splitmix64
 
 _SHIFT = np.uint64(29)
+_NOT_UNSPACED = np.uint16(0xFFFF ^ UNSPACED)  # only letters make a word one of a script without spaces
 _DOT, _QUOTE, _CURLY, _SLASH, _COLON, _COMMA = 0x2E, 0x27, 0x2019, 0x2F, 0x3A, 0x2C
 _HYPHENS = (0x2D, 0x2013, 0x2014, 0x7E)
 _JOINTS = (_COLON, _SLASH, 0x3C, 0x3D, 0x3E)  # : / < = >
@@ -93,7 +94,7 @@ def split_words(
                 kind = class_of(classes, codes[at])
                 if kind & SPACE:
                     break
-                union |= kind if kind & SYMBOL else (kind | np.uint16(1 << 15))
+                union |= kind & _NOT_UNSPACED if kind & SYMBOL else (kind | np.uint16(1 << 15))
                 at += 1
             if union & UNSPACED:
                 before, count = count, _cut_unspaced(codes, classes, begin, at, starts, stops, count, cut)
@@ -119,7 +120,7 @@ def _union(codes: np.ndarray, classes: np.ndarray, start: int, stop: int) -> Any
     union = np.uint16(0)
     for at in range(start, stop):
         kind = class_of(classes, codes[at])
-        union |= kind if kind & SYMBOL else (kind | np.uint16(1 << 15))
+        union |= kind & _NOT_UNSPACED if kind & SYMBOL else (kind | np.uint16(1 << 15))
     return union
 
 

@@ -218,9 +218,9 @@ def hash_words(texts: Sequence[str], form: int = PLAIN) -> Hashes:
     return Hashes(np.concatenate(values), np.cumsum(np.concatenate(counts)))
 
 
-def normalized_line(line: str) -> str:
-    """A line without case and punctuation, every digit as 0 (CCNet, arXiv 1911.00359, section 3.1)."""
-    return _PUNCTUATION.sub("", _DIGIT.sub("0", line.lower())).strip()
+def normalized_line(line: str, digits: bool = False) -> str:
+    """A line without case and punctuation, every digit as 0 unless `digits` (CCNet, arXiv 1911.00359, section 3.1)."""
+    return _PUNCTUATION.sub("", line.lower() if digits else _DIGIT.sub("0", line.lower())).strip()
 
 
 def normalized_text(text: str) -> str:

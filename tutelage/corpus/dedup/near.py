@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -12,11 +12,13 @@ from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep, rows_of_documents
 from tutelage.corpus.dedup.clusters import Keep, drop_copies, write_decisions
 from tutelage.corpus.repeats import group_equal
-from tutelage.text.characters import FOLDED
+from tutelage.text.characters import FOLDED, MARKS, PLAIN
 from tutelage.text.hashing import GOLDEN, hash_texts
 from tutelage.text.minhash import bucket_keys
 from tutelage.text.union_find import flatten, union
 from tutelage.text.words import hash_words
+
+_FORMS = {"normalized": FOLDED, "words": PLAIN, "marks": MARKS}
 
 
 class MinhashSettings(Settings, tag="dedup_minhash", tag_field="kind", frozen=True, kw_only=True):
@@ -25,6 +27,9 @@ class MinhashSettings(Settings, tag="dedup_minhash", tag_field="kind", frozen=Tr
     Two documents whose sets of n-grams have Jaccard similarity s share a bucket with probability
     1 - (1 - s^rows)^buckets: at 14 x 8 .56 for s = .7, .77 for .75, .92 for .8, .988 for .85.
 
+    compare: "normalized" as FineWeb: without case, accents and punctuation, every digit as 0, so that texts which
+             differ in numbers alone are near duplicates. "words": digits as they are, for exercises and tables.
+             "marks": digits as they are, and every punctuation mark a word, for code.
     width:   words per n-gram.
     buckets: number of buckets.
     rows:    hashes per bucket.
@@ -32,6 +37,7 @@ class MinhashSettings(Settings, tag="dedup_minhash", tag_field="kind", frozen=Tr
     keep:    "first" keeps the first document of a cluster, "none" drops the whole cluster.
     """
 
+    compare: Literal["normalized", "words", "marks"] = "normalized"
     width: int = 5
     buckets: int = 14
     rows: int = 8
@@ -48,7 +54,9 @@ def dedup_minhash(settings: MinhashSettings) -> GlobalStep:
     names = [f"bucket{number:03d}" for number in range(settings.buckets)]
 
     def collect(batch: DocumentBatch) -> Columns:
-        keys = bucket_keys(hash_words(batch.texts, FOLDED), settings.width, settings.buckets, settings.rows)
+        keys = bucket_keys(
+            hash_words(batch.texts, _FORMS[settings.compare]), settings.width, settings.buckets, settings.rows
+        )
         if settings.within is not None:
             own = hash_texts(document.meta.get(settings.within, "") for document in batch.documents)
             keys = np.where(keys != 0, (keys ^ own[:, None]) * GOLDEN | np.uint64(1), keys)

@@ -15,8 +15,9 @@ HOLE = "\ue010"  # an unknown template without a plain argument: the sentence ar
 _NUMBER = re.compile(r"[+\-−–]?\d[\d,. ]*(?:/\d+)?$")
 _PLAIN_NUMBER = re.compile(r"([+\-−–]?)(\d+)(\.\d+)?$")
 _RANGES = {
-    "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " × ", "×": " × ", "-": "–", "–": "–", "to(-)": " to ",
-    "and(-)": " and ", "+/-": " ± ", "±": " ± ", "*": " × ", "to about": " to about ", "+": " + ", ",": ", ",
+    "to": " to ", "and": " and ", "or": " or ", "by": " by ", "x": " × ", "×": " × ", "-": "–", "–": "–",
+    "to(-)": " to ", "and(-)": " and ", "+/-": " ± ", "±": " ± ", "*": " × ", "to about": " to about ", "+": " + ",
+    ",": ", ",
 }  # fmt: skip
 _UNITS = {
     "sqmi": "sq mi", "sqkm": "km²", "km2": "km²", "m2": "m²", "cm2": "cm²", "m3": "m³", "km3": "km³", "cm3": "cm³",
@@ -28,10 +29,11 @@ _MONTHS = "January February March April May June July August September October N
 # Footnotes, marks for editors, icons, sound, coordinates: nothing that a sentence needs.
 _SILENT = re.compile(
     r"(?:cite|citation|cit|harv|sfn|efn|refn|ref|r|rp|sfnm|note|notelist|reflist|cn|fact|citation needed|quelle|refnec"
-    r"|citation nécessaire|dubious|clarify|who|when|where|which|by whom|according to whom|page needed|verify|better source"
-    r"|dead link|webarchive|failed|original research|stub|coord|audio|listen|ipa|ipac?-|respell|pron|flag ?icon|icon"
-    r"|anchor|clear|clr|short description|use |italic title|displaytitle|defaultsort|main|see also|further|about"
-    r"|distinguish|authority|commons|portal|update|explain|vague|weasel|peacock|nbsp?_?ref|#tag|#invoke|dts|sort|hs|ntsh)\b",
+    r"|citation nécessaire|dubious|clarify|who|when|where|which|by whom|according to whom|page needed|verify"
+    r"|better source|dead link|webarchive|failed|original research|stub|coord|audio|listen|ipa|ipac?-|respell|pron"
+    r"|flag ?icon|icon|anchor|clear|clr|short description|use |italic title|displaytitle|defaultsort|main|see also|further"
+    r"|about|distinguish|authority|commons|portal|update|explain|vague|weasel|peacock|nbsp?_?ref|#tag|#invoke"
+    r"|dts|sort|hs|ntsh)\b",
     re.IGNORECASE,
 )
 _QUOTES = frozenset(
@@ -40,8 +42,8 @@ _QUOTES = frozenset(
 ) | {"quote box", "pull quote", "block quote", "poem quote", "centered pull quote", "quote frame", "citation bloc"}
 _FIRST = frozenset(
     "nowrap nobr small big smaller larger em strong abbr tooltip mvar math sic kbd keypress key code tt mono var sc"
-    " smallcaps vanchor ill link bigger resize nobold noitalic noitalics char tlx strikethrough ins del visibleanchor u dfn samp"
-    " no_wrap nowr formatted 'nts nts number unité nombre".split()
+    " smallcaps vanchor ill link bigger resize nobold noitalic noitalics char tlx strikethrough ins del visibleanchor u"
+    " dfn samp no_wrap nowr formatted 'nts nts number unité nombre".split()
 ) | {"visible anchor", "interlanguage link", "abbreviation", "font color", "small caps", "not a typo", "no wrap"}
 _SIGNS = {
     "!": "|", "=": "=", "ndash": "–", "–": "–", "snd": " – ", "spnd": " – ", "spaced ndash": " – ", "mdash": "—",
