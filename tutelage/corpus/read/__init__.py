@@ -41,19 +41,35 @@ _SUFFIXES = {
     "txt": "text", "text": "text", "md": "text", "tokens": "text", "jsonl": "json", "json": "json", "ndjson": "json",
     "parquet": "parquet", "csv": "csv", "tsv": "csv", "pdf": "pdf", "xml": "xml",
 }  # fmt: skip
-_PACKED = ("gz", "zst", "bz2", "xz")
+_PACKED = ("gz", "zst", "zstd", "bz2", "xz")
+# Kinds of files that no reader reads, whatever their name is given as.
+_NOT_READ = frozenset(
+    "docx doc odt rtf pptx ppt odp xlsx xls ods epub mobi azw3 djvu ps 7z zip tar tgz tbz2 txz rar jar lz4 br lzma z ar"
+    " png jpg jpeg gif webp tif tiff bmp svg mp3 mp4 wav ogg flac avi mov mkv webm exe dll so pkl npy npz"
+    " pt safetensors sqlite db arrow avro orc feather h5".split()
+)
+
+
+class UnknownFile(ValueError):
+    """No reader is known for a file, by its name."""
 
 
 def kind_of(path: str) -> str:
-    """The key of READERS for a file, by its name; a folder is a source tree. Raises ValueError if none matches."""
-    parts = path.rstrip("/").rpartition("/")[2].lower().split(".")
+    """The key of READERS for a file, by its name; a folder is a source tree. Raises UnknownFile if none matches."""
+    name = path.rstrip("/").rpartition("/")[2]
+    parts = name.lower().split(".")
     while len(parts) > 1 and parts[-1] in _PACKED:
         parts.pop()
     if len(parts) > 1 and parts[-1] in _SUFFIXES:
         return _SUFFIXES[parts[-1]]
     if os.path.isdir(path) or path.endswith("/"):
         return "code"
-    raise ValueError(f"{path}: unknown file type; set reader to one of {', '.join(READERS)}")
+    leave = "leave it out by a narrower input, such as input='FOLDER/*.jsonl', or set unknown_files=skip"
+    if len(parts) > 1 and parts[-1] in _NOT_READ:
+        raise UnknownFile(f"{path}: files of type .{parts[-1]} are not read; convert it, {leave}")
+    raise UnknownFile(
+        f"{path}: unknown file type; set reader=NAME to read all files as one of {', '.join(READERS)}; or {leave}"
+    )
 
 
 @dataclass(frozen=True)

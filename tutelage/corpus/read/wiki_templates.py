@@ -31,8 +31,8 @@ _SILENT = re.compile(
     r"(?:cite|citation|cit|harv|sfn|efn|refn|ref|r|rp|sfnm|note|notelist|reflist|cn|fact|citation needed|quelle|refnec"
     r"|citation nécessaire|dubious|clarify|who|when|where|which|by whom|according to whom|page needed|verify"
     r"|better source|dead link|webarchive|failed|original research|stub|coord|audio|listen|ipa|ipac?-|respell|pron"
-    r"|flag ?icon|icon|anchor|clear|clr|short description|use |italic title|displaytitle|defaultsort|main|see also|further"
-    r"|about|distinguish|authority|commons|portal|update|explain|vague|weasel|peacock|nbsp?_?ref|#tag|#invoke"
+    r"|flag ?icon|icon|anchor|clear|clr|short description|use |italic title|displaytitle|defaultsort|main|see also"
+    r"|further|about|distinguish|authority|commons|portal|update|explain|vague|weasel|peacock|nbsp?_?ref|#tag|#invoke"
     r"|dts|sort|hs|ntsh)\b",
     re.IGNORECASE,
 )
