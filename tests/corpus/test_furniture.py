@@ -33,9 +33,10 @@ def page(body: str) -> str:
         *(f'id="{name}"' for name in ["comment-on-policy", "share-of-water", "popular-music"]),
     ],
 )
-@pytest.mark.parametrize("tag", ["article", "main"])
-def test_class_names_of_an_article_do_not_remove_it(tag: str, attribute: str) -> None:
-    text = page_text(page(f"<{tag} {attribute}><h1>Lamp</h1>{PARAGRAPHS}</{tag}><div>{OTHER}</div>"), "fast")
+@pytest.mark.parametrize("title", ["<h1>Lamp</h1>", ""])
+@pytest.mark.parametrize("tag", ["article", "main", "div", "section"])
+def test_class_names_of_an_article_do_not_remove_it(tag: str, title: str, attribute: str) -> None:
+    text = page_text(page(f"<{tag} {attribute}>{title}{PARAGRAPHS}</{tag}><div>{OTHER}</div>"), "fast")
     assert all(sentence in text for sentence in SENTENCES)
 
 

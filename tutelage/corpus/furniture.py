@@ -47,6 +47,7 @@ _INLINE = frozenset(
 )
 _NAMED_INLINE = ", ".join(f"{tag}[class], {tag}[id]" for tag in sorted(_INLINE - {"a"})) + ", p a[class], p a[id]"
 _SENTENCES = frozenset("p li dd dt td th blockquote h1 h2 h3 h4 h5 h6".split())
+_LARGE, _SEVERAL = 0.3, 3  # of the prose in an element, and paragraphs right inside it, that make it an article
 _ARTICLES = ("article", "main")
 _HOLDERS = frozenset(["nav", "aside", "footer", "header", "form", "menu", "dialog"])
 _MOST, _MUCH, _NEARLY_ALL = 0.5, 0.15, 2 / 3  # of the prose of a page
@@ -112,9 +113,13 @@ def _keep_holders(tree: Any, node: Any, total: int, depth: int) -> bool:
 
 def _must_stay(element: Any, share: float) -> bool:
     """Whether an element with this share of the prose of its page is content, whatever its name."""
-    if _is_article(element):
+    if _is_article(element) or (share >= _LARGE and _paragraphs(element) >= _SEVERAL):
         return share >= _MOST or (element.tag not in _HOLDERS and not _is_furniture(element))
     return share >= _NEARLY_ALL
+
+
+def _paragraphs(element: Any) -> int:
+    return sum(child.tag == "p" for child in element.child_nodes.values())
 
 
 def _renamed(tree: Any, element: Any) -> Any:
