@@ -103,3 +103,36 @@ def test_layout_table_is_unwrapped_for_the_careful_way() -> None:
         text = page_text(page(f'<table width="100%"><tr>{menu}<td><h1>Lamp</h1>{content}</td></tr></table>'), "careful")
         assert "|" not in text
         assert [line for line in text.split("\n") if line.strip()][-3:] == SENTENCES
+
+
+LISTS = [
+    "<ul><li>Take the flour out of the cupboard</li><li>Add two eggs</li></ul>",
+    "<ol><li>Take the flour out of the cupboard</li><li>Add two eggs</li></ol>",
+    "<ul class='steps'><li>Take the <a href='/f'>flour</a> out of the cupboard<ul><li>Add two eggs</li></ul></li></ul>",
+    "<ul><li><p>Take the flour out of the cupboard</p></li><li><p>Add two eggs</p></li></ul>",
+]
+
+
+@pytest.mark.parametrize("items", LISTS)
+def test_lists_of_text_are_kept(items: str) -> None:
+    menu = "<nav><ul><li><a href='/'>Home</a></li></ul></nav>"
+    text = page_text(page(f"{menu}<article><h1>Cake</h1>{PARAGRAPHS}{items}{PARAGRAPHS}</article>"), "fast")
+    assert "Take the flour out of the cupboard" in text
+    assert "Add two eggs" in text
+    assert "Home" not in text
+
+
+def test_lists_of_links_are_no_text() -> None:
+    links = "".join(f"<li><a href='/{n}'>Another story, number {n}</a></li>" for n in range(5))
+    body = (
+        f"<article><h1>Cake</h1>{PARAGRAPHS}<ul>{links}</ul><ul class='tags'><li>cake</li></ul>{PARAGRAPHS}</article>"
+    )
+    text = page_text(page(body), "fast")
+    assert "Another story" not in text
+    assert "cake" not in text
+
+
+def test_soft_hyphens_are_removed() -> None:
+    assert "lighthouse keeper" in page_text(
+        page(f"<article>{PARAGRAPHS}<p>The light&shy;house keeper.</p></article>"), "fast"
+    )

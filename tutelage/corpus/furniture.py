@@ -48,6 +48,9 @@ _INLINE = frozenset(
 _NAMED_INLINE = ", ".join(f"{tag}[class], {tag}[id]" for tag in sorted(_INLINE - {"a"})) + ", p a[class], p a[id]"
 _SENTENCES = frozenset("p li dd dt td th blockquote h1 h2 h3 h4 h5 h6".split())
 _LARGE, _SEVERAL = 0.3, 3  # of the prose in an element, and paragraphs right inside it, that make it an article
+_NOT_PROSE = re.compile(
+    r"nav|menu|social|share|tags?\b|breadcrumb|meta|related|links?\b|pagination|comment|widget", re.IGNORECASE
+)
 _ARTICLES = ("article", "main")
 _HOLDERS = frozenset(["nav", "aside", "footer", "header", "form", "menu", "dialog"])
 _MOST, _MUCH, _NEARLY_ALL = 0.5, 0.15, 2 / 3  # of the prose of a page
@@ -80,6 +83,27 @@ def remove_furniture(tree: Any) -> None:
             continue
         if (element.tag == "footer" or _is_furniture(element)) and _prose(element) < _MOST * total:
             element.decompose()
+
+
+def keep_lists(tree: Any) -> bool:
+    """Change lists of text into numbered ones: resiliparse takes every other list for a menu. Returns whether there
+    was one."""
+    changed = False
+    for element in tree.body.query_selector_all("ul").values():
+        shown = _visible(element.text or "")
+        if element.parent is None or _NOT_PROSE.search(_names(element)) or 2 * _prose(element) <= shown:
+            continue
+        if _is_in_prose(element) and element.query_selector("form, input, button, img, svg, time") is None:
+            _renamed(tree, element, "ol")
+            changed = True
+    return changed
+
+
+def _is_in_prose(element: Any) -> bool:
+    """Whether a paragraph, a heading or another list of text stands beside an element, or it is inside of a list."""
+    if element.parent.tag in ("li", "dd", "blockquote"):
+        return True
+    return any(child.tag in ("p", "h2", "h3", "h4", "h5") for child in element.parent.child_nodes.values())
 
 
 def remove_menus(tree: Any) -> None:
@@ -122,9 +146,9 @@ def _paragraphs(element: Any) -> int:
     return sum(child.tag == "p" for child in element.child_nodes.values())
 
 
-def _renamed(tree: Any, element: Any) -> Any:
-    """The element as a div."""
-    box = tree.create_element("div")
+def _renamed(tree: Any, element: Any, tag: str = "div") -> Any:
+    """The element with another tag, without attributes."""
+    box = tree.create_element(tag)
     for child in list(element.child_nodes.values()):
         box.append_child(child)
     element.parent.replace_child(box, element)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from tutelage.corpus.furniture import keep_named_text, remove_furniture, remove_menus
+from tutelage.corpus.furniture import keep_lists, keep_named_text, remove_furniture, remove_menus
 from tutelage.corpus.markup import mark, unwrap_layout
 from tutelage.extras import load
 
@@ -45,6 +45,7 @@ def html_text(page: str, main: bool = True) -> str:
         return _tidy(_plain(tree, main))
     keep_named_text(tree)
     remove_furniture(tree)
+    keep_lists(tree)
     text = _plain(tree, main)
     if len(text) < _FEW_CHARACTERS:
         text = max([text, *_other_readings(page)], key=len)
@@ -108,4 +109,4 @@ def _is_label(line: str) -> bool:
 
 
 def _tidy(text: str) -> str:
-    return _MANY_LINES.sub("\n\n", _SPACES_BEFORE.sub("\n", text.replace("\xa0", " "))).strip()
+    return _MANY_LINES.sub("\n\n", _SPACES_BEFORE.sub("\n", text.replace("\xa0", " ").replace("\xad", ""))).strip()
