@@ -162,7 +162,8 @@ def test_a_preset_leads_from_real_pages_into_pretraining(
     assert base is not None
     ledger = base["ledgers"]["pages"]
     assert set(ledger["dropped"]) <= {"in the held-out part"}
-    assert ledger["rows_kept"] + sum(entry["rows"] for entry in ledger["dropped"].values()) == len(kept)
+    dropped = sum(entry["rows"] for entry in ledger["dropped"].values())
+    assert ledger["rows_kept"] + ledger["rows_held_out"] + dropped == len(kept)
     assert base["trained_tokens"] > 11 * 512 and base["loss"] < base["loss_start"] - 0.5
 
 
