@@ -51,6 +51,7 @@ _LARGE, _SEVERAL = 0.3, 3  # of the prose in an element, and paragraphs right in
 _NOT_PROSE = re.compile(
     r"nav|menu|social|share|tags?\b|breadcrumb|meta|related|links?\b|pagination|comment|widget", re.IGNORECASE
 )
+_CONTROLS = "form, input, button, img, svg, time"
 _ARTICLES = ("article", "main")
 _HOLDERS = frozenset(["nav", "aside", "footer", "header", "form", "menu", "dialog"])
 _MOST, _MUCH, _NEARLY_ALL = 0.5, 0.15, 2 / 3  # of the prose of a page
@@ -68,7 +69,7 @@ def keep_named_text(tree: Any) -> bool:
         if _SUSPECT.search(_names(element)) and _in_sentence(element):
             changed = _strip(element) or changed
     total = _prose(tree.body)
-    return _keep_holders(tree, tree.body, total, 0) or changed if total else changed
+    return _keep_holders(tree, tree.body, total, 0, {}) or changed if total else changed
 
 
 def remove_furniture(tree: Any) -> None:
@@ -81,7 +82,9 @@ def remove_furniture(tree: Any) -> None:
             or (element.tag in _INLINE and _in_sentence(element))
         ):
             continue
-        if (element.tag == "footer" or _is_furniture(element)) and _prose(element) < _MOST * total:
+        if element.tag != "footer" and not _is_furniture(element):
+            continue
+        if _visible(element.text or "") < _MOST * total or _prose(element) < _MOST * total:
             element.decompose()
 
 
@@ -90,12 +93,12 @@ def keep_lists(tree: Any) -> bool:
     was one."""
     changed = False
     for element in tree.body.query_selector_all("ul").values():
-        shown = _visible(element.text or "")
-        if element.parent is None or _NOT_PROSE.search(_names(element)) or 2 * _prose(element) <= shown:
+        if element.parent is None or _NOT_PROSE.search(_names(element)) or not _is_in_prose(element):
             continue
-        if _is_in_prose(element) and element.query_selector("form, input, button, img, svg, time") is None:
-            _renamed(tree, element, "ol")
-            changed = True
+        if 2 * _prose(element) <= _visible(element.text or "") or element.query_selector(_CONTROLS) is not None:
+            continue
+        _renamed(tree, element, "ol")
+        changed = True
     return changed
 
 
@@ -121,22 +124,29 @@ def remove_menus(tree: Any) -> None:
             element.decompose()
 
 
-def _keep_holders(tree: Any, node: Any, total: int, depth: int) -> bool:
+def _keep_holders(tree: Any, node: Any, total: int, depth: int, shares: dict[str, float]) -> bool:
+    """Keep the children of a node that must stay, and theirs. `shares` remembers what elements hold by their text, since
+    wrappers of wrappers hold the same."""
     changed = False
     for child in node.child_nodes.values() if depth < _MAX_DEPTH else ():
-        if not child.tag or child.tag[0] in "#!" or (held := _prose(child)) < _MUCH * total:
+        if not child.tag or child.tag[0] in "#!" or _visible(text := child.text or "") < _MUCH * total:
             continue
-        if _must_stay(child, held / total):
-            if _SUSPECT.search(_names(child)):
+        suspect, holder = bool(_SUSPECT.search(_names(child))), child.tag in _HOLDERS
+        if (suspect or holder) and (text := text.strip()) not in shares:
+            shares[text] = _prose(child) / total
+        if (suspect or holder) and _must_stay(child, shares[text]):
+            if suspect:
                 changed = _strip(child) or changed
-            if child.tag in _HOLDERS:
+            if holder:
                 child, changed = _renamed(tree, child), True
-        changed = _keep_holders(tree, child, total, depth + 1) or changed
+        changed = _keep_holders(tree, child, total, depth + 1, shares) or changed
     return changed
 
 
 def _must_stay(element: Any, share: float) -> bool:
     """Whether an element with this share of the prose of its page is content, whatever its name."""
+    if share < _MUCH:
+        return False
     if _is_article(element) or (share >= _LARGE and _paragraphs(element) >= _SEVERAL):
         return share >= _MOST or (element.tag not in _HOLDERS and not _is_furniture(element))
     return share >= _NEARLY_ALL
