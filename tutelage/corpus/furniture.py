@@ -125,15 +125,16 @@ def remove_menus(tree: Any) -> None:
 
 
 def _keep_holders(tree: Any, node: Any, total: int, depth: int, shares: dict[str, float]) -> bool:
-    """Keep the children of a node that must stay, and theirs. `shares` remembers what elements hold by their text, since
-    wrappers of wrappers hold the same."""
+    """Keep the children of a node that must stay, and theirs. `shares` remembers what elements hold by their text,
+    since wrappers of wrappers hold the same."""
     changed = False
     for child in node.child_nodes.values() if depth < _MAX_DEPTH else ():
         if not child.tag or child.tag[0] in "#!" or _visible(text := child.text or "") < _MUCH * total:
             continue
         suspect, holder = bool(_SUSPECT.search(_names(child))), child.tag in _HOLDERS
         if (suspect or holder) and (text := text.strip()) not in shares:
-            shares[text] = _prose(child) / total
+            bound = _visible(text) / total
+            shares[text] = bound if bound < _LARGE and not _is_article(child) else _prose(child) / total
         if (suspect or holder) and _must_stay(child, shares[text]):
             if suspect:
                 changed = _strip(child) or changed
