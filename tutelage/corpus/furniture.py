@@ -8,6 +8,7 @@ the tree is handed on.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 
 _KINDS = "captions?|comments?|gallery|galleries|byline|cookies?|related|tooltips?"
@@ -51,6 +52,7 @@ _LARGE, _SEVERAL = 0.3, 3  # of the prose in an element, and paragraphs right in
 _NOT_PROSE = re.compile(
     r"nav|menu|social|share|tags?\b|breadcrumb|meta|related|links?\b|pagination|comment|widget", re.IGNORECASE
 )
+_BESIDE_LISTS = frozenset(["p", "h2", "h3", "h4", "h5"])
 _CONTROLS = "form, input, button, img, svg, time"
 _ARTICLES = ("article", "main")
 _HOLDERS = frozenset(["nav", "aside", "footer", "header", "form", "menu", "dialog"])
@@ -58,23 +60,27 @@ _MOST, _MUCH, _NEARLY_ALL = 0.5, 0.15, 2 / 3  # of the prose of a page
 _MAX_DEPTH = 60
 
 
-def keep_named_text(tree: Any) -> bool:
-    """Change the tree of a page in place so that no rule on names removes text: the class and id of elements inside of
-    sentences go, and those of elements that hold much of the prose of the page, unless their whole name is that of
-    furniture and they hold less than half of it. Returns whether anything changed."""
+def remove_scripts(tree: Any) -> None:
+    """Remove scripts, but those that hold formulas, and styles from the tree of a page."""
     for element in tree.body.query_selector_all("script:not([type^='math/tex']), style").values():
         element.decompose()
-    changed = False
+
+
+def keep_named_text(tree: Any, total: int) -> None:
+    """Change the tree of a page in place so that no rule on names removes text: the class and id of elements inside of
+    sentences go, and those of elements that hold much of the prose of the page, unless their whole name is that of
+    furniture and they hold less than half of it. `total` is the prose of the page."""
     for element in tree.body.query_selector_all(_NAMED_INLINE).values():
-        if _SUSPECT.search(_names(element)) and _in_sentence(element):
-            changed = _strip(element) or changed
-    total = _prose(tree.body)
-    return _keep_holders(tree, tree.body, total, 0, {}) or changed if total else changed
+        if _is_suspect(_names(element)) and _in_sentence(element):
+            _strip(element)
+    if total:
+        held = visible(tree.body.text or "")
+        _keep_holders(tree, tree.body, total, held, held - total, 0)
 
 
-def remove_furniture(tree: Any) -> None:
-    """Remove footers, captions, comments, galleries, notices from the tree of a page, by their whole names."""
-    total = _prose(tree.body)
+def remove_furniture(tree: Any, total: int) -> None:
+    """Remove footers, captions, comments, galleries, notices from the tree of a page, by their whole names. `total` is
+    the prose of the page."""
     for element in tree.body.query_selector_all(_CANDIDATES).values():
         if (
             element.tag in ("body", "html")
@@ -84,7 +90,7 @@ def remove_furniture(tree: Any) -> None:
             continue
         if element.tag != "footer" and not _is_furniture(element):
             continue
-        if _visible(element.text or "") < _MOST * total or _prose(element) < _MOST * total:
+        if visible(element.text or "") < _MOST * total or prose(element) < _MOST * total:
             element.decompose()
 
 
@@ -92,10 +98,10 @@ def keep_lists(tree: Any) -> bool:
     """Change lists of text into numbered ones: resiliparse takes every other list for a menu. Returns whether there
     was one."""
     changed = False
-    for element in tree.body.query_selector_all("ul").values():
-        if element.parent is None or _NOT_PROSE.search(_names(element)) or not _is_in_prose(element):
+    for element in tree.body.get_elements_by_tag_name("ul").values():
+        if element.parent is None or _is_not_prose(_names(element)) or not _is_in_prose(element):
             continue
-        if 2 * _prose(element) <= _visible(element.text or "") or element.query_selector(_CONTROLS) is not None:
+        if 2 * prose(element) <= visible(element.text or "") or element.query_selector(_CONTROLS) is not None:
             continue
         _renamed(tree, element, "ol")
         changed = True
@@ -106,55 +112,66 @@ def _is_in_prose(element: Any) -> bool:
     """Whether a paragraph, a heading or another list of text stands beside an element, or it is inside of a list."""
     if element.parent.tag in ("li", "dd", "blockquote"):
         return True
-    return any(child.tag in ("p", "h2", "h3", "h4", "h5") for child in element.parent.child_nodes.values())
+    before = element.previous_element_sibling
+    if before is not None and before.tag in _BESIDE_LISTS:
+        return True
+    return any(child.tag in _BESIDE_LISTS for child in element.parent.children.values())
 
 
 def remove_menus(tree: Any) -> None:
     """Remove menus, headers, footers and forms, and lists that are mostly links, from the tree of a page, unless they
     hold most of its prose."""
-    for element in tree.body.query_selector_all("script:not([type^='math/tex']), style").values():
-        element.decompose()
-    total = _prose(tree.body)
+    remove_scripts(tree)
+    total = prose(tree.body)
     for element in tree.body.query_selector_all("nav, header, footer, form, button, select, ul, ol").values():
         if element.parent is None:
             continue
-        held = _prose(element)
+        held = prose(element)
         is_list = element.tag in ("ul", "ol")
-        if held < _MOST * total and (not is_list or 2 * held < _visible(element.text or "")):
+        if held < _MOST * total and (not is_list or 2 * held < visible(element.text or "")):
             element.decompose()
 
 
-def _keep_holders(tree: Any, node: Any, total: int, depth: int, shares: dict[str, float]) -> bool:
-    """Keep the children of a node that must stay, and theirs. `shares` remembers what elements hold by their text,
-    since wrappers of wrappers hold the same."""
-    changed = False
-    for child in node.child_nodes.values() if depth < _MAX_DEPTH else ():
-        if not child.tag or child.tag[0] in "#!" or _visible(text := child.text or "") < _MUCH * total:
+def _keep_holders(tree: Any, node: Any, total: int, left: int, linked: int, depth: int) -> None:
+    """Keep the children of a node that must stay, and theirs. `left` is the number of characters of the node, and
+    `linked` at least the number of those in links."""
+    following = node.first_element_child if depth < _MAX_DEPTH else None
+    while following is not None and left >= _MUCH * total:
+        child, following, inner = following, following.next_element_sibling, linked
+        held = visible(child.text or "")
+        left -= held
+        if held < _MUCH * total:
             continue
-        suspect, holder = bool(_SUSPECT.search(_names(child))), child.tag in _HOLDERS
-        if (suspect or holder) and (text := text.strip()) not in shares:
-            bound = _visible(text) / total
-            shares[text] = bound if bound < _LARGE and not _is_article(child) else _prose(child) / total
-        if (suspect or holder) and _must_stay(child, shares[text]):
-            if suspect:
-                changed = _strip(child) or changed
-            if holder:
-                child, changed = _renamed(tree, child), True
-        changed = _keep_holders(tree, child, total, depth + 1, shares) or changed
-    return changed
+        suspect, holder = _is_suspect(_names(child)), child.tag in _HOLDERS
+        if suspect or holder:
+            stays, inner = _must_stay(child, held, linked, total)
+            if stays and suspect:
+                _strip(child)
+            if stays and holder:
+                child = _renamed(tree, child)
+        _keep_holders(tree, child, total, held, inner, depth + 1)
 
 
-def _must_stay(element: Any, share: float) -> bool:
-    """Whether an element with this share of the prose of its page is content, whatever its name."""
+def _must_stay(element: Any, held: int, linked: int, total: int) -> tuple[bool, int]:
+    """Whether an element with `held` characters is content, whatever its name; and at most how many characters are in
+    its links, of which there are at most `linked`. They are counted only where it matters, since that takes time."""
+    article = _is_article(element)
+    several = article or (held >= _LARGE * total and _paragraphs(element) >= _SEVERAL)
+    if not several and held < _NEARLY_ALL * total:
+        return False, linked
+    bounds = [share * total for share in (_MUCH, _LARGE, _MOST, _NEARLY_ALL)]
+    if any(held - linked < bound <= held for bound in bounds):
+        linked = held - prose(element)
+    share = (held - linked) / total
     if share < _MUCH:
-        return False
-    if _is_article(element) or (share >= _LARGE and _paragraphs(element) >= _SEVERAL):
-        return share >= _MOST or (element.tag not in _HOLDERS and not _is_furniture(element))
-    return share >= _NEARLY_ALL
+        return False, linked
+    if article or (share >= _LARGE and several):
+        return share >= _MOST or (element.tag not in _HOLDERS and not _is_furniture(element)), linked
+    return share >= _NEARLY_ALL, linked
 
 
 def _paragraphs(element: Any) -> int:
-    return sum(child.tag == "p" for child in element.child_nodes.values())
+    return sum(child.tag == "p" for child in element.children.values())
 
 
 def _renamed(tree: Any, element: Any, tag: str = "div") -> Any:
@@ -181,11 +198,20 @@ def _is_article(element: Any) -> bool:
     return element.tag in _ARTICLES or element.query_selector("h1, article, main") is not None
 
 
-def _strip(element: Any) -> bool:
+@lru_cache(4096)
+def _is_not_prose(names: str) -> bool:
+    return bool(_NOT_PROSE.search(names))
+
+
+@lru_cache(4096)
+def _is_suspect(names: str) -> bool:
+    return bool(_SUSPECT.search(names))
+
+
+def _strip(element: Any) -> None:
     for name in ("class", "id"):
         if element.hasattr(name):
             element.delattr(name)
-    return True
 
 
 def _in_sentence(element: Any) -> bool:
@@ -204,11 +230,12 @@ def _is_text(node: Any) -> bool:
     return node is not None and node.tag == "#text" and bool((node.value or "").strip())
 
 
-def _prose(element: Any) -> int:
+def prose(element: Any) -> int:
     """The number of visible characters of an element outside of links."""
-    links = element.query_selector_all("a").values()
-    return _visible(element.text or "") - sum(_visible(link.text or "") for link in links)
+    links = element.get_elements_by_tag_name("a").values()
+    return visible(element.text or "") - visible("".join([link.text or "" for link in links]))
 
 
-def _visible(text: str) -> int:
+def visible(text: str) -> int:
+    """The number of characters that are no white space."""
     return len(text) - text.count(" ") - text.count("\n") - text.count("\t")

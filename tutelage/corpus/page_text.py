@@ -6,7 +6,14 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from tutelage.corpus.furniture import keep_lists, keep_named_text, remove_furniture, remove_menus
+from tutelage.corpus.furniture import (
+    keep_lists,
+    keep_named_text,
+    prose,
+    remove_furniture,
+    remove_menus,
+    remove_scripts,
+)
 from tutelage.corpus.markup import mark, unwrap_layout
 from tutelage.extras import load
 
@@ -43,8 +50,10 @@ def html_text(page: str, main: bool = True) -> str:
     mark(tree)
     if not main:
         return _tidy(_plain(tree, main))
-    keep_named_text(tree)
-    remove_furniture(tree)
+    remove_scripts(tree)
+    total = prose(tree.body)
+    keep_named_text(tree, total)
+    remove_furniture(tree, total)
     keep_lists(tree)
     text = _plain(tree, main)
     if len(text) < _FEW_CHARACTERS:
@@ -58,7 +67,8 @@ def _other_readings(page: str) -> Iterator[str]:
     parse = load("resiliparse.parse.html").HTMLTree.parse
     tree = parse(page)
     mark(tree)
-    keep_named_text(tree)
+    remove_scripts(tree)
+    keep_named_text(tree, prose(tree.body))
     text = _plain(tree, True)
     yield text
     if len(text) >= _NEXT_TO_NOTHING:
