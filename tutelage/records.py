@@ -34,7 +34,7 @@ class Document:
     id: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
     split: Split | None = None
-    facts: Mapping[str, str | float] = field(default_factory=dict)
+    facts: Mapping[str, str | bool | int | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,19 @@ from typing import Any
 
 from tutelage.config import fingerprint, to_plain
 from tutelage.corpus.corpus_step import Corpus, GlobalStep, read_columns
-from tutelage.corpus.curation import Curation, InputShard, input_shards, passes, steps_fingerprint
+from tutelage.corpus.curation import (
+    Curation,
+    InputShard,
+    input_shards,
+    passes,
+    shown_recipe,
+    skipped_files,
+    steps_fingerprint,
+)
 from tutelage.corpus.engine import Run, engine
 from tutelage.corpus.funnel import MetadataCounts, StepStats, metadata_rows, step_warnings
+from tutelage.corpus.input_files import skipped_sentence
+from tutelage.corpus.read.pages import PAGES_WITHOUT_TEXT
 from tutelage.corpus.shards import FORMAT, PARQUET, RESULT, SUFFIX, is_current, read_documents, read_result
 from tutelage.corpus.steps import make
 from tutelage.corpus.working import DOCUMENTS, DROPPED, STATS, Job, suffix_of
@@ -118,6 +128,7 @@ def _run_passes(
                 str(decisions) if decisions else None,
                 i,
                 str(outs[i]),
+                shard.names if not number else (),
             )
             for i, shard in enumerate(shards)
         ]
@@ -219,11 +230,15 @@ def _result(
         reasons = sorted(ledger.dropped.items(), key=lambda entry: -entry[1].rows)[:_REASONS_SHOWN]
         why = ", ".join(f"{reason} ({entry.rows:,})" for reason, entry in reasons)
         unread = [f"{ledger.rows_dropped:,} records not read: {why}"]
+    if blank := ledger.noted.get(PAGES_WITHOUT_TEXT):
+        unread.append(f"{blank.rows:,} {PAGES_WITHOUT_TEXT}, first in {blank.examples[0]}")
+    if curation.unknown_files == "skip" and (skipped := skipped_files(curation)):
+        unread.append(skipped_sentence(skipped))
     empty = [] if ledger.rows_read else ["the input contains no documents"]
     return {
         "format": FORMAT,
         "name": curation.name,
-        "recipe": to_plain(curation),
+        "recipe": shown_recipe(curation),
         "input_files": sum(len(shard.paths) for shard in shards),
         "files": [f"{number:05d}{suffix_of(curation)}" for number in range(len(shards))],
         "read": ledger.to_dict(),

@@ -17,7 +17,7 @@ import numpy as np
 from tutelage.config import to_plain
 from tutelage.corpus.batch import DocumentBatch, Dropped, Step
 from tutelage.corpus.corpus_step import ColumnWriter, GlobalStep
-from tutelage.corpus.curation import Curation, passes
+from tutelage.corpus.curation import Curation, passes, read_options
 from tutelage.corpus.funnel import MetadataCounts, StepStats, TokenCount, count_metadata, run_step
 from tutelage.corpus.read import documents as read_input
 from tutelage.corpus.shards import (
@@ -49,6 +49,7 @@ class Job:
     decisions: folder of the decisions of a global step that the pass begins with, if any.
     shard:     index of the shard, which names its decisions.
     out:       folder to write.
+    names:     the names of `sources` in ids and statistics; default: their paths.
     """
 
     curation: Curation
@@ -57,6 +58,7 @@ class Job:
     decisions: str | None
     shard: int
     out: str
+    names: tuple[str, ...] = ()
 
 
 def work(job: Job) -> None:
@@ -108,25 +110,37 @@ def suffix_of(curation: Curation) -> str:
 
 
 def _documents(job: Job, ledger: Ledger) -> Iterator[Document]:
-    for source in job.sources:
+    for source, name in zip(job.sources, job.names or job.sources, strict=True):
         if job.number:
             yield from read_documents(Path(source))
             continue
-        for document in _read(source, ledger, job.curation.reader):
-            yield _writable(document, ledger)
+        of_file = Ledger(READ)
+        for document in _read(source, of_file, job.curation):
+            document = _writable(document, of_file)
+            inside = document.id.startswith(source)
+            yield replace(document, id=name + document.id[len(source) :]) if inside and name != source else document
+        _shorten(of_file, source, name)
+        ledger.merge(of_file)
     if not job.number:
         ledger.check()
 
 
-def _read(source: str, ledger: Ledger, reader: str | None) -> Iterator[Document]:
+def _shorten(ledger: Ledger, source: str, name: str) -> None:
+    """Replace the path of a file by its name in the examples of its ledger."""
+    lists = [entry.examples for entry in ledger.dropped.values()] + [entry.examples for entry in ledger.noted.values()]
+    for examples in lists:
+        examples[:] = [example.replace(source, name) for example in examples]
+
+
+def _read(source: str, ledger: Ledger, curation: Curation) -> Iterator[Document]:
     """The documents of a file. If the reader fails in the middle, earlier documents are kept and the rest is
     counted."""
     before = ledger.rows_read
     try:
         yield from (
             _corpus_documents(source, ledger)
-            if reader is None and of_corpus(Path(source))
-            else read_input(source, ledger, reader)
+            if curation.reader is None and of_corpus(Path(source))
+            else read_input(source, ledger, curation.reader, read_options(curation))
         )
     except (DiskError, MemoryError):
         raise
