@@ -56,6 +56,7 @@ class StageFile(msgspec.Struct, frozen=True):
     trained_parameters: int | None = None
     loss_start: float | None = None
     reads: Reads = "conversations"
+    loss_unit: str = "nats per token"
     environment: dict[str, str | int | float | None] = {}
     selected: SelectedCheckpoint | None = None
     lr_range_test: LrRangeTest | None = None

@@ -66,6 +66,7 @@ class Stage(Settings, frozen=True, kw_only=True):
 
     reads:  what the rows of its data are.
     title:  what people call this kind of stage.
+    loss_unit: of its training loss and held-out loss.
     trains: whether it runs; False for a model that exists already.
     fine_tunes: whether it starts from a model whose skills it must keep.
     chats:  whether its model answers in turns.
@@ -80,6 +81,7 @@ class Stage(Settings, frozen=True, kw_only=True):
 
     reads: ClassVar[Reads]
     title: ClassVar[str]
+    loss_unit: ClassVar[str] = "nats per token"
     trains: ClassVar[bool] = True
     fine_tunes: ClassVar[bool] = False
     chats: ClassVar[bool] = False

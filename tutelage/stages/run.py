@@ -229,6 +229,7 @@ def _finish(
             "layout": LAYOUT,
             "name": at.name,
             "title": stage.title,
+            "loss_unit": stage.loss_unit,
             "chats": stage.chats,
             "reads": stage.reads,
             "fingerprint": state.fingerprint,
