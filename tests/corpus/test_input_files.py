@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.corpus.curation import Curation, input_shards, load_curation
+from tutelage.corpus.curation import Curation, input_shards, load_curation, shown_recipe
 from tutelage.corpus.funnel_page import write_pages
 from tutelage.corpus.input_files import input_files, short_pattern
 from tutelage.corpus.pipeline import curate
 from tutelage.corpus.shards import read_documents
-from tutelage.files import read_json
+from tutelage.files import DiskError, read_json
 
 ROW = json.dumps({"text": "The keeper of the light wrote a letter."}) + "\n"
 
@@ -120,3 +120,19 @@ def test_reader_message_counts_what_is_skipped(tmp_path: Path) -> None:
     assert "3 files of unknown type skipped: .docx (2), no ending (1), first in/README" in result["warnings"]
     with pytest.raises(ValueError, match="b.docx: files of type .docx are not read"):
         input_shards(Curation(name="x", input=str(tmp_path / "in" / "b.docx"), steps={}, unknown_files="skip"))
+
+
+def test_a_list_of_inputs_names_files_from_its_own_folder(tmp_path: Path) -> None:
+    make(tmp_path, "in/a.jsonl", "in/b.jsonl", "in/c.jsonl")
+    (tmp_path / "list.txt").write_text("# chosen by hand\n\nin/c.jsonl\nin/[ab].jsonl\n")
+    (tmp_path / "recipe.toml").write_text('name = "x"\ninput = "@list.txt"\n[steps]\n')
+    curation = load_curation(tmp_path / "recipe.toml")
+    (shard,) = input_shards(curation)
+    assert shard.names == ("in/c.jsonl", "in/a.jsonl", "in/b.jsonl")
+    assert shown_recipe(curation)["input"] == f"@{tmp_path.name}/list.txt"
+    (tmp_path / "list.txt").write_text("# nothing\n")
+    with pytest.raises(ValueError, match="lists no input"):
+        input_shards(curation)
+    (tmp_path / "list.txt").unlink()
+    with pytest.raises(DiskError, match=r"list\.txt"):
+        input_shards(curation)

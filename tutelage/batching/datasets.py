@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +31,7 @@ from tutelage.records import (
     Split,
     UnpairedPreference,
 )
+from tutelage.text.hashing import falls_in
 from tutelage.tokenizer import Tokenizer
 
 TooLong = Literal["error", "drop", "split"]
@@ -66,11 +66,6 @@ class SplitLedgers:
         self.train.hold_out(tokens=tokens)
         self.held_out.read(tokens=tokens)
         return self.held_out
-
-
-def falls_in(key: str, share: float) -> bool:
-    """Whether what has this name belongs to a share: decided by the name alone, so always alike."""
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) < share * 2**64
 
 
 def split_of(row: Document | Conversation | Preference | UnpairedPreference, share: float) -> Split:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from tutelage import __version__
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, to_plain
-from tutelage.corpus.input_files import InputFile, input_files, short_pattern, split_known
+from tutelage.corpus.input_files import LIST, InputFile, input_files, short_pattern, split_known
 from tutelage.corpus.read import READERS, READING, ReadOptions, kind_of
 from tutelage.corpus.shards import FORMAT
 from tutelage.corpus.steps import GLOBAL_STEPS, StepSettings
@@ -25,13 +25,16 @@ FILE_SETTINGS = (
 class Curation(Settings, frozen=True, kw_only=True):
     """A curation recipe.
 
-    input:        files, folders and glob patterns (`warcs/**/*.warc.gz`), local or URLs that fsspec opens ("s3://...").
-                  The folder of a finished corpus means its documents, with their metadata.
+    input:        files, folders and glob patterns (`warcs/**/*.warc.gz`), local or URLs that fsspec opens ("s3://...");
+                  `@list.txt` names a file of them, one per line. The folder of a finished corpus means its documents,
+                  with their metadata.
     output:       JSON lines compressed with zstandard, or Parquet.
     reader:       a key of corpus.read.READERS; default: by the name of each file.
     unknown_files: what happens to files that no reader is known for: an error, or they are skipped and counted.
     text, id:     the fields of rows (JSON, Parquet, CSV) that hold the text and the id; default: the first of `text`,
                   `content`, `raw_content`, `body`, `html` that a row has, and `id`.
+    limit:        documents that are read of each file at most; default: all.
+    sample:       the share of the documents that enter the first step, chosen by their ids; the others are counted.
     pdf_blank:    the share of pages without text above which a PDF is dropped; they are counted in any case.
     steps:        name -> settings of a step, in order.
     engine:       processes on this machine, or a Ray cluster.
@@ -49,6 +52,8 @@ class Curation(Settings, frozen=True, kw_only=True):
     unknown_files: Literal["error", "skip"] = "error"
     text: str | None = None
     id: str | None = None
+    limit: int | None = None
+    sample: float = 1.0
     pdf_blank: float = 1.0
     output: Literal["jsonl", "parquet"] = "jsonl"
     engine: Literal["local", "ray"] = "local"
@@ -68,6 +73,10 @@ class Curation(Settings, frozen=True, kw_only=True):
             raise SettingsError(f"there is no reader '{self.reader}'; choose one of {', '.join(READERS)}")
         if not 0 <= self.pdf_blank <= 1:
             raise SettingsError(f"pdf_blank is {self.pdf_blank:g}; it is a share of pages, from 0 to 1")
+        if self.limit is not None and self.limit < 1:
+            raise SettingsError(f"limit is {self.limit}; it is a number of documents of each file: at least 1")
+        if not 0 < self.sample <= 1:
+            raise SettingsError(f"sample is {self.sample:g}; it is a share of the documents: above 0, at most 1")
         if min(self.workers, self.keep_dropped or 0) < 0 or self.memory_gib <= 0 or self.shard_mib <= 0:
             raise SettingsError("workers and keep_dropped must be at least 0; memory_gib and shard_mib must be above 0")
 
@@ -100,6 +109,8 @@ def _find_files(table: dict[str, Any], folder: Path) -> None:
 
 
 def _full(pattern: str, folder: Path) -> str:
+    if pattern.startswith(LIST):
+        return LIST + _full(pattern.removeprefix(LIST), folder)
     return pattern if "://" in pattern else str(folder.absolute() / pattern)
 
 
@@ -170,13 +181,22 @@ def input_shards(curation: Curation) -> list[InputShard]:
     size = 0
     for file in files:
         about = _about(file.path)
-        bytes_here = about[0] if isinstance(about[0], int) else 0
+        bytes_here = _size(about)
         if together and size + bytes_here > curation.shard_mib * 2**20:
             shards.append(_shard(together))
             together, size = [], 0
         together.append((file, about))
         size += bytes_here
     return [*shards, _shard(together)] if together else shards
+
+
+def input_sizes(curation: Curation) -> dict[str, int]:
+    """The files that would be read, with their sizes in bytes. Raises as `input_shards`."""
+    return {path: _size(_about(path)) for shard in input_shards(curation) for path in shard.paths}
+
+
+def _size(about: list[object]) -> int:
+    return about[0] if isinstance(about[0], int) else 0
 
 
 def _patterns(curation: Curation) -> tuple[str, ...]:
@@ -235,6 +255,8 @@ def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
         curation.keep_dropped,
         curation.text,
         curation.id,
+        curation.limit,
+        curation.sample,
         curation.pdf_blank,
     )
 

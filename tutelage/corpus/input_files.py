@@ -13,6 +13,9 @@ from typing import NamedTuple
 from tutelage.corpus.read import UnknownFile, kind_of
 from tutelage.corpus.shards import corpus_files, finished
 from tutelage.extras import load
+from tutelage.files import explain
+
+LIST = "@"  # before the name of a file that lists inputs
 
 
 class InputFile(NamedTuple):
@@ -24,7 +27,9 @@ class InputFile(NamedTuple):
 
 def input_files(patterns: Sequence[str], reader: str | None) -> list[InputFile]:
     """The files that the patterns match, each once, in order. What exists under exactly the name of a pattern is taken
-    before the pattern is matched. Raises ValueError if a pattern matches nothing."""
+    before the pattern is matched. Raises ValueError if a pattern matches nothing, and DiskError if a list of patterns
+    cannot be read."""
+    patterns = [each for pattern in patterns for each in (_listed(pattern) if pattern.startswith(LIST) else [pattern])]
     found = {pattern: _matches(pattern, reader) for pattern in patterns}
     labels = _labels({_base(pattern) for pattern in patterns if "://" not in pattern})
     files: dict[str, InputFile] = {}
@@ -59,9 +64,27 @@ def skipped_sentence(files: Sequence[InputFile]) -> str:
 
 def short_pattern(pattern: str) -> str:
     """An input or a file of a recipe without the folders of this machine: from its last folder on."""
+    if pattern.startswith(LIST):
+        return LIST + short_pattern(pattern.removeprefix(LIST))
     if "://" in pattern or not Path(pattern).is_absolute():
         return pattern
     return _inside(pattern, _base(pattern), Path(_base(pattern)).name)
+
+
+def _listed(pattern: str) -> list[str]:
+    """The patterns in a list: one per line; empty lines and those that begin with "#" do not count. Relative ones are
+    told from the folder of the list."""
+    path = Path(pattern.removeprefix(LIST))
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise ValueError(f"{path} is not UTF-8; a list of inputs has one file or pattern per line") from None
+    except OSError as error:
+        raise explain(error, path, "read") from error
+    found = [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    if not found:
+        raise ValueError(f"{path} lists no input; write one file or pattern per line")
+    return [line if "://" in line else str(path.parent / line) for line in found]
 
 
 def _matches(pattern: str, reader: str | None) -> list[str]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -33,12 +33,14 @@ from tutelage.corpus.steps import make
 from tutelage.files import DiskError, atomic_folder, to_json, write_json
 from tutelage.ledger import Ledger
 from tutelage.records import Document
+from tutelage.text.hashing import falls_in
 
 # Limits of a batch: large enough that arrays pay off, small enough to hold several copies in memory.
 BATCH_DOCUMENTS, BATCH_CHARACTERS = 1024, 4 << 20
 
 DOCUMENTS, STATS, DROPPED = "documents", "stats.json", "dropped"
 READ = "read"
+NOT_SAMPLED, LIMITED = "not in the sample", "files read up to the limit"
 
 
 @dataclass(frozen=True)
@@ -115,14 +117,28 @@ def _documents(job: Job, ledger: Ledger) -> Iterator[Document]:
             yield from read_documents(Path(source))
             continue
         of_file = Ledger(READ)
-        for document in _read(source, of_file, job.curation):
-            document = _writable(document, of_file)
-            inside = document.id.startswith(source)
-            yield replace(document, id=name + document.id[len(source) :]) if inside and name != source else document
+        with closing(_read(source, of_file, job.curation)) as found:
+            for document in _limited(found, job.curation.limit, of_file, name):
+                document = _writable(document, of_file)
+                if document.id.startswith(source):
+                    document = replace(document, id=name + document.id[len(source) :])
+                if job.curation.sample < 1 and not falls_in(f"sample {document.id}", job.curation.sample):
+                    of_file.drop_kept(NOT_SAMPLED)
+                else:
+                    yield document
         _shorten(of_file, source, name)
         ledger.merge(of_file)
     if not job.number:
         ledger.check()
+
+
+def _limited(found: Iterator[Document], limit: int | None, ledger: Ledger, name: str) -> Iterator[Document]:
+    """At most so many documents of a file."""
+    for number, document in enumerate(found, 1):
+        yield document
+        if number == limit:
+            ledger.note(LIMITED, where=name)
+            return
 
 
 def _shorten(ledger: Ledger, source: str, name: str) -> None:
@@ -132,7 +148,7 @@ def _shorten(ledger: Ledger, source: str, name: str) -> None:
         examples[:] = [example.replace(source, name) for example in examples]
 
 
-def _read(source: str, ledger: Ledger, curation: Curation) -> Iterator[Document]:
+def _read(source: str, ledger: Ledger, curation: Curation) -> Generator[Document]:
     """The documents of a file. If the reader fails in the middle, earlier documents are kept and the rest is
     counted."""
     before = ledger.rows_read
