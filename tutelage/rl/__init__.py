@@ -1,0 +1,1 @@
+"""Reinforcement learning: prompts to groups of samples, rewards, advantages and examples."""
