@@ -21,7 +21,7 @@ from tutelage.batching.datasets import (
 from tutelage.batching.preferences import PREFERENCES, good_side
 from tutelage.batching.store import Store
 from tutelage.chat import Renderer, TrainOn
-from tutelage.chat.formats import read_conversations, read_preferences
+from tutelage.chat.formats import read_conversations, read_preferences, read_tasks
 from tutelage.chat.render.template import part_text
 from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
@@ -32,7 +32,7 @@ from tutelage.io.row import BrokenRow
 from tutelage.io.rows import rows
 from tutelage.ledger import Ledger
 from tutelage.progress import status
-from tutelage.records import Conversation, Document, Preference, Schema, Split, UnpairedPreference
+from tutelage.records import Conversation, Document, Preference, Schema, Split, Task, UnpairedPreference
 from tutelage.text.hashing import file_hash
 from tutelage.tokenizer import Tokenizer
 from tutelage.world.society import World, WorldSettings
@@ -112,9 +112,18 @@ class PreferenceData(Settings, tag="preferences", tag_field="kind", frozen=True,
 
 
 class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=True):
-    """Prompts without answers in a JSON-lines file, in named sets, to evaluate a fine-tuned model on."""
+    """Files of prompts: JSON lines, JSON, Parquet or CSV. A stage that samples (GRPO, PPO, best-of-n) reads rows with a
+    prompt and, for verifiers, a gold answer (chat.formats.PROMPT_FORMATS). Where no stage names the data, its rows are
+    `{"set", "prompt"}`: named sets to evaluate fine-tuned models on.
+
+    path, held_out, max_broken: as of "chat".
+    gold_after: the gold answer is what follows the last of these characters, such as "####".
+    """
 
     path: str
+    held_out: str | None = None
+    gold_after: str | None = None
+    max_broken: float = 0.0
 
 
 DataSettings = (
@@ -207,14 +216,17 @@ def document_rows(data: DocumentData) -> Iterator[Document]:
 
 
 def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[Conversation]:
-    """The conversations of some data, those with the chosen or desirable answers of preferences; broken rows of a file
-    are counted in `ledger`."""
+    """The conversations of some data, those with the chosen or desirable answers of preferences, prompts alone; broken
+    rows of a file are counted in `ledger`."""
     data = table[name]
     if isinstance(data, PreferenceData):
         yield from (chat for row in preferences(name, table, ledger) if (chat := good_side(row)) is not None)
         return
     if isinstance(data, WorldChat):
         yield from World(find_world(data, table)).conversations(data.split)
+        return
+    if isinstance(data, Prompts):
+        yield from (Conversation(t.prompt, t.id, split=t.split, tools=t.tools) for t in tasks(name, table, ledger))
         return
     assert isinstance(data, ChatData)
     yield from _rows_of_files(data, read_conversations, ledger or Ledger(f"{name}: rows of the file"))
@@ -227,24 +239,35 @@ def preferences(name: str, table: DataTable, ledger: Ledger | None = None) -> It
     yield from _rows_of_files(data, read_preferences, ledger or Ledger(f"{name}: rows of the file"))
 
 
-Row = TypeVar("Row", Conversation, Preference | UnpairedPreference)
+def tasks(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[Task]:
+    """The prompts of some data with their gold answers; broken rows of a file are counted in `ledger`."""
+    data = table[name]
+    assert isinstance(data, Prompts)
+
+    def read(path: Path, ledger: Ledger, max_broken: float, format: str | None, split: Split) -> Iterator[Task]:
+        return read_tasks(path, ledger, max_broken, data.gold_after, split)
+
+    yield from _rows_of_files(data, read, ledger or Ledger(f"{name}: rows of the file"))
+
+
+Row = TypeVar("Row", Conversation, Preference | UnpairedPreference, Task)
 
 
 def _rows_of_files(
-    data: ChatData | PreferenceData,
+    data: ChatData | PreferenceData | Prompts,
     read: Callable[[Path, Ledger, float, str | None, Split], Iterator[Row]],
     ledger: Ledger,
 ) -> Iterator[Row]:
     """The rows of the data's files; where held-out files are named, each with the part that it belongs to."""
-    others = held_out_files(data)
-    for row in read(Path(data.path), ledger, data.max_broken, data.format, "train"):
+    others, format = held_out_files(data), None if isinstance(data, Prompts) else data.format
+    for row in read(Path(data.path), ledger, data.max_broken, format, "train"):
         yield row if others is None else replace(row, split="train")
     if others is not None:
-        for row in read(others[0], ledger, data.max_broken, data.format, others[1]):
+        for row in read(others[0], ledger, data.max_broken, format, others[1]):
             yield replace(row, split="held_out")
 
 
-def held_out_files(data: ChatData | PreferenceData) -> tuple[Path, Split] | None:
+def held_out_files(data: ChatData | PreferenceData | Prompts) -> tuple[Path, Split] | None:
     """Where held-out rows are, if they have files of their own: a path, and which of its splits."""
     return held_out_path(Path(data.path), None if data.held_out is None else Path(data.held_out))
 
@@ -271,14 +294,13 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, *([file_hash(file) for file in part] for part in (parts.train, parts.held_out)), data.column]
     if isinstance(data, CorpusData):
         return [READING, *map(file_hash, corpus_files(Path(data.path)))]
-    if isinstance(data, Prompts):
-        return [READING, [file_hash(file) for file in data_files(Path(data.path))]]
-    if isinstance(data, ChatData | PreferenceData):
+    if isinstance(data, ChatData | PreferenceData | Prompts):
         others = held_out_files(data)
         files = [data_files(Path(data.path)), *([] if others is None else [data_files(*others)])]
         # Else a share is held out, by the rows' names, which depend on the names of the files.
         names = [[file.name for file in files[0]]] if others is None else []
-        return [READING, *([file_hash(file) for file in part] for part in files), data.format, *names]
+        form = data.gold_after if isinstance(data, Prompts) else data.format
+        return [READING, *([file_hash(file) for file in part] for part in files), form, *names]
     if isinstance(data, ProbeText):
         return [READING, "probe"]
     world = find_world(data, table) if isinstance(data, WorldChat) else data

@@ -1,8 +1,8 @@
 """Losses of policies: clipped ratios and their relatives, the penalty for leaving the reference, the value loss of PPO.
 
 A step holds samples (segments with the scalar "response") and perhaps replayed text. Each token of a sample carries
-its advantage and the log-probability under the distribution that it was drawn from; where a sample is used for more than
-one step, also its log-probability under the policy before the first of them.
+its advantage and the log-probability under the distribution that it was drawn from; where a sample is used for more
+than one step, also its log-probability under the policy before the first of them.
 
 Shape suffixes: N tokens of a batch, S segments, P positions with a loss weight.
 """
@@ -88,7 +88,7 @@ def clip_loss(ratios: Ratios, batch: Batch, options: PolicyOptions) -> tuple[tor
 
 def gspo_loss(ratios: Ratios, batch: Batch, options: PolicyOptions) -> tuple[torch.Tensor, torch.Tensor]:
     """As `clip_loss`, with one ratio for a whole sample: exp of the mean log-ratio of its tokens (GSPO, arXiv
-    2507.18071, Eqs. 5 and 7). Each token has its sample's loss, so the mean over its tokens is the loss of the sample."""
+    2507.18071, Eqs. 5 and 7). Each token has its sample's loss, so the mean over its tokens is that of the sample."""
     means_S = segment_mean((ratios.logprobs - ratios.old) * ratios.weights, ratios.weights, batch)
     same = ratios._replace(logprobs=spread(means_S, batch), old=torch.zeros_like(ratios.old))
     return clip_loss(same, batch, options)
