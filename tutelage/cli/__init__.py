@@ -15,6 +15,7 @@ from tutelage.cli.doctor import doctor
 from tutelage.cli.dpo import dpo
 from tutelage.cli.evaluate import evaluate
 from tutelage.cli.export import export
+from tutelage.cli.grpo import grpo
 from tutelage.cli.judge import judge
 from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
@@ -35,6 +36,7 @@ COMMANDS = (
     dpo,
     evaluate,
     export,
+    grpo,
     judge,
     kto,
     lab,
