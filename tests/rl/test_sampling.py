@@ -45,7 +45,7 @@ def drawn(checkpoint: Checkpoint, *texts: str) -> list[DrawnPrompt]:
         task = Task((message("user", text),), None, f"q:{number}")
         renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
         (rendered,) = renderer.render_prompts([Conversation(task.prompt, task.id)])
-        made.append(DrawnPrompt("q", Prompt(task, rendered.ids, number), number))
+        made.append(DrawnPrompt("q", Prompt(task, rendered.ids, rendered.roles, number), number))
     return made
 
 
@@ -111,7 +111,7 @@ def test_reasoning_that_the_prompt_opens_belongs_to_the_answer(prompt: str, open
 
 def row(total: float | None, outcome: str = "", finish_reason: str = "stop", reason: str = "") -> SampleRow:
     parts = {"exact": (total, outcome)}
-    return SampleRow("q", [1], [2, 3], [-1.0, -1.0], finish_reason, "x", total, parts, reason)  # type: ignore[arg-type]
+    return SampleRow("q", [1], [2], [2, 3], [-1.0, -1.0], finish_reason, "x", total, parts, reason)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_pain_53_a_sample_without_a_reward_leaves_its_group(rl_run: MakeRun) -> 
 
 
 def prompts_of(count: int) -> Sequence[Prompt]:
-    return [Prompt(Task((), None, f"q:{n}"), np.zeros(1, np.int32), n) for n in range(count)]
+    return [Prompt(Task((), None, f"q:{n}"), np.zeros(1, np.int32), np.zeros(1, np.uint8), n) for n in range(count)]
 
 
 @given(st.integers(1, 7), st.integers(1, 5), st.lists(st.integers(1, 6), min_size=1, max_size=6), st.integers(0, 3))

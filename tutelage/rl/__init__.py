@@ -1,1 +1,0 @@
-"""Reinforcement learning: prompts to groups of samples, rewards, advantages and examples."""

@@ -15,10 +15,11 @@ from tutelage.records import Conversation, Split, Task
 
 @dataclass(frozen=True, eq=False)
 class Prompt:
-    """A prompt as the model reads it. `number` is its place among the rows of its data."""
+    """A prompt as the model reads it, with the role of each token. `number` is its place among the rows of its data."""
 
     task: Task
     ids: np.ndarray
+    roles: np.ndarray
     number: int
 
 
@@ -55,7 +56,7 @@ def prompt_set(
             ledgers[split].drop(f"longer than {room} tokens, so that no answer fits", tokens=tokens, where=task.id)
             continue
         ledgers[split].keep(tokens=tokens)
-        parts[split].append(Prompt(task, rendered.ids, number))
+        parts[split].append(Prompt(task, rendered.ids, rendered.roles, number))
     dropped = Ledger(ledgers["train"].step, rows_read=files.rows_dropped, dropped=files.dropped, noted=files.noted)
     ledgers["train"].merge(dropped)
     if not parts["train"]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tutelage.config import Settings, SettingsError
 from tutelage.engine.requests import FinishReason
 from tutelage.records import Message
-from tutelage.rl.reward_model import RewardModel
+from tutelage.rl.model_scores import RewardModel
 from tutelage.scoring import Gold, Outcome, Verifier, make_verifier
 from tutelage.scoring.score import gold_texts
 from tutelage.workers import TimedWorker

@@ -23,7 +23,7 @@ from tutelage.batching.packing import collate, pack, to_device, uncollate
 from tutelage.batching.store import loss_weight
 from tutelage.model.hub import load_tensors, save_tensors
 from tutelage.model.transformer import TEMPERATURE, Transformer
-from tutelage.records import Batch, Example, ExampleGroup, Schema, Stream
+from tutelage.records import ROLE_STREAM, ROLES, Batch, Example, ExampleGroup, Schema, Stream
 from tutelage.rl.figures import no_signal_reason, rollout_figures
 from tutelage.rl.prompts import Prompt, draw_prompts, read_cursors, write_cursors
 from tutelage.rl.rollout_files import digest_of, from_tensors, to_tensors
@@ -255,11 +255,12 @@ class RolloutStream:
         """The example with everything that the loss reads."""
         weights = np.asarray(example.weights)
         trained = weights > 0
-        values = {SAMPLED: row.logprobs, **columns, **streams}
+        values = {"roles": ROLES.index("assistant"), SAMPLED: row.logprobs, **columns, **streams}
         made = {}
         for name, stream in self.plan.schema.streams.items():
             made[name] = np.full(len(weights), stream.fill, stream.dtype)
             made[name][trained] = values[name]
+        made["roles"][: len(row.prompt)] = row.roles
         if self.plan.mask_cut_off and row.cut_off:
             weights = np.zeros_like(weights)
         return Example(example.tokens, weights, None, made, example.scalars)
@@ -311,6 +312,6 @@ def at_positions(values_P: torch.Tensor, batch: Batch) -> torch.Tensor:
 
 
 def rollout_schema(streams: Sequence[str], temperature: float) -> Schema:
-    """What samples carry: these streams of float32, and the scalars of a policy loss."""
+    """What samples carry: roles, these streams of float32, and the scalars of a policy loss."""
     scalars = {RESPONSE: 0.0, **({TEMPERATURE: 1.0} if temperature != 1 else {})}
-    return Schema({name: Stream("float32") for name in streams}, scalars)
+    return ROLE_STREAM | Schema({name: Stream("float32") for name in streams}, scalars)

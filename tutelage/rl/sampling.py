@@ -33,6 +33,7 @@ class SamplerMismatch(RuntimeError):
 class SampleRow:
     """One sample of a prompt with its reward.
 
+    roles:    of the prompt's tokens, indices into records.ROLES.
     tokens:   every sampled token, the stop token included.
     logprobs: their log-probabilities under the distribution that they were drawn from.
     parts:    value and outcome of each part of the reward.
@@ -41,6 +42,7 @@ class SampleRow:
 
     data: str
     prompt: list[int]
+    roles: list[int]
     tokens: list[int]
     logprobs: list[float]
     finish_reason: FinishReason
@@ -141,8 +143,16 @@ def opened_reasoning(renderer: Renderer, prompt: np.ndarray) -> str:
 
 def _row(drawn: DrawnPrompt, generation: Generation, text: str, scored: Scored) -> SampleRow:
     parts = {name: (part.value, part.outcome) for name, part in scored.parts.items()}
-    prompt = [int(token) for token in drawn.prompt.ids]
+    prompt = drawn.prompt
     return SampleRow(
-        drawn.data, prompt, generation.tokens, generation.sample_logprobs, generation.finish_reason, text,
-        scored.total, cast(Any, parts), scored.reason,
-    )  # fmt: skip
+        data=drawn.data,
+        prompt=prompt.ids.tolist(),
+        roles=prompt.roles.tolist(),
+        tokens=generation.tokens,
+        logprobs=generation.sample_logprobs,
+        finish_reason=generation.finish_reason,
+        text=text,
+        total=scored.total,
+        parts=cast(Any, parts),
+        reason=scored.reason,
+    )

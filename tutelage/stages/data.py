@@ -35,6 +35,7 @@ from tutelage.progress import status
 from tutelage.records import Conversation, Document, Preference, Schema, Split, Task, UnpairedPreference
 from tutelage.text.hashing import file_hash
 from tutelage.tokenizer import Tokenizer
+from tutelage.world import sums
 from tutelage.world.society import World, WorldSettings
 
 
@@ -126,9 +127,49 @@ class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=Tr
     max_broken: float = 0.0
 
 
+class SumText(Settings, tag="sums", tag_field="kind", frozen=True, kw_only=True):
+    """Two-digit additions, worked out, for pre-training.
+
+    share: the first share of all sums, at most 0.9: the last tenth is held out everywhere.
+    """
+
+    share: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_sums(self.share, "share")
+
+
+class SumChat(SumText, tag="sums-chat", tag_field="kind", frozen=True, kw_only=True):
+    """Two-digit additions as questions and answers, for fine-tuning.
+
+    steps: the share of the answers that are worked out; the others are the result alone.
+    """
+
+    steps: float = 0.3
+
+
+class SumTasks(Settings, tag="sums-tasks", tag_field="kind", frozen=True, kw_only=True):
+    """Two-digit additions as prompts with gold answers; the last tenth of all sums is held out.
+
+    start: without the first share of all sums, which other data shows.
+    """
+
+    start: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_sums(self.start, "start")
+
+
+def check_sums(share: float, name: str) -> None:
+    """SettingsError for a share of the sums that reaches into those that are held out."""
+    if not 0 <= share <= sums.TRAINED:
+        raise SettingsError(f"{name} is {share}; it is a share of all sums, at most {sums.TRAINED}")
+
+
 DataSettings = (
     WorldText | WorldChat | TextData | DocumentData | CorpusData | ProbeText | ChatData | PreferenceData | Prompts
-)
+    | SumText | SumChat | SumTasks
+)  # fmt: skip
 # Enough to estimate a loss, and few enough to measure it often during training.
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
 DataTable = Mapping[str, DataSettings]
@@ -169,9 +210,11 @@ def holds(data: DataSettings) -> Literal["documents", "conversations", "preferen
     """The kind of rows that some data holds."""
     if isinstance(data, PreferenceData):
         return "preferences"
-    if isinstance(data, WorldText | TextData | DocumentData | CorpusData | ProbeText):
-        return "documents"
-    return "prompts" if isinstance(data, Prompts) else "conversations"
+    if isinstance(data, Prompts | SumTasks):
+        return "prompts"
+    if isinstance(data, WorldChat | ChatData | SumChat):
+        return "conversations"
+    return "documents"
 
 
 def documents(name: str, table: DataTable) -> Iterator[Document]:
@@ -185,6 +228,8 @@ def documents(name: str, table: DataTable) -> Iterator[Document]:
         return chain.from_iterable(map(read_documents, corpus_files(Path(data.path))))
     if isinstance(data, ProbeText):
         return probe_documents()
+    if isinstance(data, SumText):
+        return sums.documents(data.share)
     assert isinstance(data, WorldText)
     return World(data).documents()
 
@@ -225,7 +270,10 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
     if isinstance(data, WorldChat):
         yield from World(find_world(data, table)).conversations(data.split)
         return
-    if isinstance(data, Prompts):
+    if isinstance(data, SumChat):
+        yield from sums.conversations(data.share, data.steps)
+        return
+    if isinstance(data, Prompts | SumTasks):
         yield from (Conversation(t.prompt, t.id, split=t.split, tools=t.tools) for t in tasks(name, table, ledger))
         return
     assert isinstance(data, ChatData)
@@ -242,6 +290,9 @@ def preferences(name: str, table: DataTable, ledger: Ledger | None = None) -> It
 def tasks(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[Task]:
     """The prompts of some data with their gold answers; broken rows of a file are counted in `ledger`."""
     data = table[name]
+    if isinstance(data, SumTasks):
+        yield from sums.tasks(data.start)
+        return
     assert isinstance(data, Prompts)
 
     def read(path: Path, ledger: Ledger, max_broken: float, format: str | None, split: Split) -> Iterator[Task]:
@@ -303,6 +354,8 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, *([file_hash(file) for file in part] for part in files), form, *names]
     if isinstance(data, ProbeText):
         return [READING, "probe"]
+    if isinstance(data, SumText | SumTasks):
+        return [READING, to_plain(data)]
     world = find_world(data, table) if isinstance(data, WorldChat) else data
     return [READING, to_plain(data), to_plain(world)]
 

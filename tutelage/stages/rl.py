@@ -278,7 +278,7 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         return [
             TaskItem(
                 prompt.task.id, prompt.task.prompt[-1].text, answer.text, str(prompt.task.gold or ""), one.total,
-                one.parts[verifier].outcome if verifier else "", answer.generation.finish_reason != "stop",
+                one.parts[verifier].outcome if verifier else "", answer.generation.finish_reason == "stop",
             )
             for prompt, answer, one in zip(prompts, answers, scored, strict=True)
         ]  # fmt: skip
