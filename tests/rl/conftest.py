@@ -22,7 +22,7 @@ from = "chat"
 data = {{ questions = 1 }}
 steps = 6
 prompts = 4
-group_size = 4
+{own}
 max_tokens = 24
 lr = 1e-3
 optimizer = {{ kind = "adamw" }}
@@ -48,7 +48,12 @@ def rl_run(asked: Path, tales_run: Run, tmp_path: Path) -> Callable[..., Run]:
 
     def make(kind: str, *overrides: str, name: str = "run") -> Run:
         path = asked.with_name(f"{kind}.toml")
-        path.write_text(asked.read_text() + TASKS.format(kind=kind, function="tiny_rl:mentions_the_cat"))
+        path.write_text(
+            asked.read_text()
+            + TASKS.format(
+                kind=kind, own="group_size = 4" if kind == "grpo" else "", function="tiny_rl:mentions_the_cat"
+            )
+        )
         folder = tmp_path / name
         if not folder.exists():
             shutil.copytree(tales_run.folder, folder)

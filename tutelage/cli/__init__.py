@@ -21,6 +21,7 @@ from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
 from tutelage.cli.plan import plan
+from tutelage.cli.ppo import ppo
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
@@ -42,6 +43,7 @@ COMMANDS = (
     lab,
     look,
     plan,
+    ppo,
     reward,
     run,
     scorer,

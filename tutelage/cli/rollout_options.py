@@ -79,7 +79,9 @@ ROLLOUTS = (
         metavar="STEPS",
         help="Optimizer steps; default: an epoch, 100 steps for few prompts.",
     ),
-    click.option("--prompts", type=click.IntRange(min=1), metavar="PROMPTS", help="Prompts of a rollout (default 16)."),
+    click.option(
+        "--prompts", type=click.IntRange(min=1), metavar="PROMPTS", help="Prompts of a rollout (default 16; PPO 64)."
+    ),
     *SAMPLING,
     click.option(
         "--kl",

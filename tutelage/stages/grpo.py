@@ -14,7 +14,7 @@ from tutelage.rl.sampling import Group
 from tutelage.stages.base import StageContext, TrainSetup
 from tutelage.stages.rl import RolloutStage
 from tutelage.train.losses import Loss
-from tutelage.train.policy_losses import ADVANTAGE, OLD, Normalisation, PolicyLossName, PolicyOptions, policy_loss
+from tutelage.train.policy_losses import ADVANTAGE, OLD, Normalisation, PolicyLossName, policy_loss
 from tutelage.train.preference_losses import REFERENCE
 
 
@@ -57,13 +57,8 @@ class Grpo(RolloutStage, tag="grpo", tag_field="kind", frozen=True, kw_only=True
         ]
 
     def loss(self) -> Loss:
-        kl = self.kl if self.kl_in == "loss" else 0.0
-        return policy_loss(
-            PolicyOptions(
-                self.loss_type, self.normalisation, self.clip_low, self.clip_high, self.importance_cap, kl,
-                self.kl_estimator, self.max_tokens, self.replay_weight,
-            )
-        )  # fmt: skip
+        options = self.policy_options()
+        return policy_loss(options._replace(loss_type=self.loss_type, normalisation=self.normalisation))
 
     def prepare(self, at: StageContext) -> TrainSetup:
         """Rollouts with advantages from rewards."""
@@ -74,7 +69,7 @@ class Grpo(RolloutStage, tag="grpo", tag_field="kind", frozen=True, kw_only=True
     ) -> list[list[dict[str, Any]]]:
         """One advantage for all tokens of a sample."""
         rewards = [[float(row.total or 0.0) for row in group] for group in groups]
-        if self.kl_in == "reward":
+        if self.in_reward():
             rewards = [
                 [reward - kl * float(np.sum(one[OLD] - one[REFERENCE])) for reward, one in zip(*pair, strict=True)]
                 for pair in zip(rewards, columns, strict=True)

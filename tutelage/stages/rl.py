@@ -40,7 +40,7 @@ from tutelage.stages.held_out import evaluate_stores
 from tutelage.stages.preferences import PREFERENCE_LR_SHARE
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.losses import Loss
-from tutelage.train.policy_losses import ADVANTAGE, OLD, SAMPLED, KlName
+from tutelage.train.policy_losses import ADVANTAGE, OLD, SAMPLED, KlName, PolicyOptions
 from tutelage.train.preference_losses import REFERENCE
 from tutelage.train.selection import Selection
 
@@ -60,7 +60,8 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
     clip_low, clip_high: how far the ratio of new to old policy counts below and above 1.
     importance_cap: the largest weight of a token whose sampler and trainer differ; None: no correction.
     kl:            factor of the divergence from the model that training starts from.
-    kl_in:         where it counts: as a part of the loss, or taken from the reward.
+    kl_in:         where it counts: as a part of the loss, or taken from the reward. None: in the loss of GRPO, in the
+                   reward of PPO.
     kl_estimator:  of the loss: "k2" has the gradient of the reverse divergence, "k3" that of the forward one.
     track_kl:      measure the divergence where kl is 0; it needs the starting model in memory, and a forward pass.
     replay_weight: factor of the loss on replayed text.
@@ -70,6 +71,7 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
 
     reads: ClassVar[Reads] = "prompts"
     chats: ClassVar[bool] = True
+    kl_default: ClassVar[str] = "loss"
 
     rewards: dict[str, AnyReward]
     prompts: int = 16
@@ -84,7 +86,7 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
     clip_high: float = 0.2
     importance_cap: float | None = 2.0
     kl: float = 0.0
-    kl_in: Literal["loss", "reward"] = "loss"
+    kl_in: Literal["loss", "reward"] | None = None
     kl_estimator: KlName = "k2"
     track_kl: bool = True
     replay_weight: float = 1.0
@@ -101,6 +103,18 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         if not any(part.weight for part in self.rewards.values()):
             raise SettingsError("rewards needs at least one part with a weight other than 0")
 
+    def in_reward(self) -> bool:
+        """Whether the divergence is taken from the reward."""
+        return self.kl > 0 and (self.kl_in or self.kl_default) == "reward"
+
+    def policy_options(self) -> PolicyOptions:
+        """The settings of the policy loss that all kinds share."""
+        kl = 0.0 if self.in_reward() else self.kl
+        return PolicyOptions(
+            clip_low=self.clip_low, clip_high=self.clip_high, importance_cap=self.importance_cap, kl=kl,
+            kl_estimator=self.kl_estimator, max_tokens=self.max_tokens, replay=self.replay_weight,
+        )  # fmt: skip
+
     def refusals(self) -> list[tuple[str, bool, str]]:
         """Settings that cannot work, or would have no effect: name, whether it is so here, and why."""
         return [
@@ -111,16 +125,16 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
             ("clip_high", self.clip_high <= 0, "it must be above 0"),
             ("importance_cap", (self.importance_cap or 1) <= 0, "it must be above 0"),
             ("kl", self.kl < 0, "it is a factor: at least 0"),
-            ("kl_in", self.kl_in != "loss" and not self.kl, "kl is 0, so nothing is taken from the reward"),
+            ("kl_in", self.kl_in is not None and not self.kl, "kl is 0, so it counts nowhere"),
             (
                 "kl_estimator",
-                self.kl_in == "loss" and self.kl_estimator == "k1",
+                self.kl_estimator == "k1" and not self.in_reward(),
                 'in the loss its expected gradient is 0: take "k2", or kl_in = "reward"',
             ),
             (
                 "kl_estimator",
-                self.kl_estimator == "k3" and (self.kl_in == "reward" or not self.kl),
-                'it has no effect: the reward takes the unbiased "k1", and without kl there is none in the loss',
+                self.kl_estimator != "k2" and (self.in_reward() or not self.kl),
+                'it has no effect: the reward takes the unbiased "k1" anyway, and without kl there is none in the loss',
             ),
             ("track_kl", not self.track_kl and self.kl > 0, "kl above 0 measures the divergence anyway"),
             ("replay_weight", self.replay_weight != 1 and not self.replay, "it weighs replayed text: set replay"),
@@ -180,7 +194,7 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         rewards = self.load_rewards(at, sets)
         sampler = Sampler(renderer, rewards, self.sampling(), self.group_size, precision)
         # Samples of an earlier policy than the present one carry the log-probabilities of that policy.
-        if own is None and (self.minibatches * self.inner_epochs > 1 or self.kl_in == "reward"):
+        if own is None and (self.minibatches * self.inner_epochs > 1 or self.in_reward()):
             own, streams = logprob_pass(OLD), (*streams, OLD)
         measured = self.kl > 0 or self.track_kl
         names = [SAMPLED, ADVANTAGE, *streams, *([REFERENCE] if measured else [])]
