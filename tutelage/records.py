@@ -141,6 +141,18 @@ class UnpairedPreference:
     split: Split | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A prompt to answer, with its gold answer where it has one (several: each is right); `id`, `tools` and `split` as
+    in Conversation."""
+
+    prompt: tuple[Message, ...]
+    gold: str | float | tuple[str | float, ...] | None = None
+    id: str = ""
+    tools: tuple[str, ...] = ()
+    split: Split | None = None
+
+
 @dataclass(frozen=True, eq=False, slots=True)
 class Example:
     """One segment of tokens to learn from. Tokens of different examples never attend to each other.

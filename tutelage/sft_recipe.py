@@ -34,7 +34,9 @@ from tutelage.stages.preferences import PREFERENCE_LR_SHARE
 from tutelage.train.lr_range_test import default_lr
 from tutelage.train.optimizers import OptimizerSettings
 
-Kind = Literal["sft", "dpo", "kto", "reward"]  # the kind of stage and its name: stages.sft.lr=1e-4
+# The kind of stage and its name: stages.sft.lr=1e-4.
+Kind = Literal["sft", "dpo", "kto", "reward", "grpo", "ppo"]
+SAMPLES: tuple[Kind, ...] = ("grpo", "ppo")  # their recipes are made by `rl_recipe`
 # A file of fewer rows is read for more than three epochs, until this many steps are done; but not by a published model
 # that can chat already.
 FEW_ROWS, FEW_STEPS = 1000, 100
@@ -88,7 +90,7 @@ def sft_recipe(
     base = find_base(folder)
     table = apply_overrides(_template(kind, base, data, held_out, replay_file), overrides)
     stage = table["stages"][kind]
-    _check_settings(table, kind)
+    check_settings(table, kind)
     size = measure(folder, table, kind)
     share = HELD_OUT if kind == "sft" else HELD_OUT_PAIRS
     of_share = held_out_path(data, held_out) is None and size.count >= HELD_OUT_FROM
@@ -107,7 +109,7 @@ def sft_recipe(
 
 def data_name(kind: Kind) -> str:
     """The name of the stage's data in the recipe."""
-    return "chat" if kind == "sft" else "pairs"
+    return "chat" if kind == "sft" else "prompts" if kind in SAMPLES else "pairs"
 
 
 def _template(kind: Kind, base: Base, data: Path, held_out: Path | None, replay_file: Path | None) -> dict[str, Any]:
@@ -124,7 +126,7 @@ def _template(kind: Kind, base: Base, data: Path, held_out: Path | None, replay_
     }
 
 
-def _check_settings(table: Mapping[str, Any], kind: Kind) -> None:
+def check_settings(table: Mapping[str, Any], kind: Kind) -> None:
     """SettingsError where an override is mistaken, before the defaults are worked out from it."""
     stages = table["stages"]
     unknown = [name for name in stages if name not in ("base", kind) and "kind" not in stages[name]]
@@ -163,7 +165,7 @@ def _defaults(
     found["eval_minutes"] = "auto"
     if parameter_count(load_config(folder)) >= LARGE:
         found["precision"] = faster_precision()
-        if lora is not None and "bfloat16" == found["precision"] == _dtype_name(folder):
+        if lora is not None and "bfloat16" == found["precision"] == dtype_name(folder):
             found["lora"] = {"base_dtype": "bfloat16"}  # the frozen weights as they are on disk
     evaluated = stage["kind"] == "sft" and stage.get("evaluate_every", found["evaluate_every"])
     found["keep"] = "best_eval" if evaluated else "last"
@@ -171,7 +173,7 @@ def _defaults(
     return found
 
 
-def _dtype_name(folder: Path) -> str:
+def dtype_name(folder: Path) -> str:
     """The dtype that the checkpoint in a folder says it has."""
     return str(checkpoint_dtype(read_json(folder / CONFIG))).removeprefix("torch.")
 

@@ -15,11 +15,13 @@ from tutelage.cli.doctor import doctor
 from tutelage.cli.dpo import dpo
 from tutelage.cli.evaluate import evaluate
 from tutelage.cli.export import export
+from tutelage.cli.grpo import grpo
 from tutelage.cli.judge import judge
 from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
 from tutelage.cli.plan import plan
+from tutelage.cli.ppo import ppo
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
@@ -35,11 +37,13 @@ COMMANDS = (
     dpo,
     evaluate,
     export,
+    grpo,
     judge,
     kto,
     lab,
     look,
     plan,
+    ppo,
     reward,
     run,
     scorer,

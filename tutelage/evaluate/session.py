@@ -23,6 +23,7 @@ NEEDS = {
     "world": "the built-in world, but [data] has none of kind 'world'; leave it out",
     "rows": "held-out rows; set held_out of the stage above 0, or name a file of them as held_out of its data",
     "preferences": "a stage that learns from preferences: of kind 'reward', 'dpo' or 'kto'",
+    "tasks": "a stage that samples answers to prompts: of kind 'grpo' or 'ppo'",
     "text": "the text that the model was trained on; name it as the data of its stage",
 }
 
@@ -45,6 +46,20 @@ class PromptData:
     system: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class TaskItem:
+    """A held-out prompt with the model's greedy answer: its reward, None where a part abstained; the verifier's
+    outcome, "" without one; whether the answer ended by itself."""
+
+    id: str
+    prompt: str
+    answer: str
+    gold: str
+    reward: float | None
+    outcome: str
+    ended: bool
+
+
 def _no_start() -> Checkpoint:
     raise AssertionError("only stages with held-out rows have one")
 
@@ -61,6 +76,7 @@ class EvalSession:
     load_start:        the model as training began: the parent, with the chat template's tokens.
     open_preferences:  the held-out preferences, by name of their data, as the model's tokenizer cuts them.
     items:             the figures of each preference; see `train.losses.Loss.items`.
+    answer_tasks:      the held-out prompts of a stage that samples, answered by a model and rewarded.
     world:             the built-in world of the recipe, if it has one.
     chats_about_world: whether the stage's conversations are about that world.
     batch_tokens:      tokens of a forward pass where a loss is measured.
@@ -77,6 +93,7 @@ class EvalSession:
     load_start: Callable[[], Checkpoint] = _no_start
     open_preferences: Callable[[], Mapping[str, Store]] = lambda: {}
     items: Items | None = None
+    answer_tasks: Callable[[Checkpoint], Sequence[TaskItem]] = lambda checkpoint: ()
     world: World | None = None
     chats_about_world: bool = False
     batch_tokens: int = 8192

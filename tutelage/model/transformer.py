@@ -27,6 +27,9 @@ from tutelage.records import Batch
 # Batches are padded to multiples of this where few distinct shapes are wanted.
 PAD_MULTIPLE = 128
 
+# A scalar of segments that were sampled at another temperature than 1: their log-probabilities are at it, too.
+TEMPERATURE = "temperature"
+
 # Attention: (layer, q_NHK, k_NGK, v_NGK) -> [N, H K]. Training attends within segments, decoding over a cache; blocks
 # are the same for both.
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
@@ -129,7 +132,7 @@ class Block(nn.Module):
 
 class Transformer(nn.Module):
     """`model(batch)` returns the log-probabilities of the labels at the trained positions, float32 [trained], in order;
-    `model.outputs(batch)` returns them with the named heads.
+    `model.outputs(batch)` returns them with the named heads. The scalar TEMPERATURE divides the logits of a segment.
 
     activation_checkpointing: save only the input of each block, and run the block again in the backward pass.
     token_count:              the rows of the vocabulary that have a token; published models often pad it with more.
@@ -183,6 +186,8 @@ class Transformer(nn.Module):
             selected = F.pad(trained, (0, -len(trained) % PAD_MULTIPLE))
         hidden_ND = self.hidden(tokens_N, positions_N, self.within_segments(lengths))
         head_outputs = self.head_outputs(hidden_ND.narrow(0, 0, len(batch.tokens_N))) if heads else {}
+        if TEMPERATURE in batch.scalars:
+            hidden_ND = hidden_ND[: len(batch.tokens_N)] / temperatures(batch)
         if len(trained) != len(hidden_ND):
             hidden_ND = hidden_ND.index_select(0, selected)
         labels = batch.labels_N.index_select(0, selected)
@@ -258,6 +263,12 @@ class Transformer(nn.Module):
     def head_weight(self) -> torch.Tensor:
         """The output embedding, [V, D]."""
         return self.embedding.weight if self.head is None else self.head.weight
+
+
+def temperatures(batch: Batch) -> torch.Tensor:
+    """The temperature of each position's segment, [N, 1]."""
+    values_S = batch.scalars[TEMPERATURE]
+    return torch.repeat_interleave(values_S, torch.tensor(batch.lengths, device=values_S.device))[:, None]
 
 
 @torch.no_grad()

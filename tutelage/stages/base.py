@@ -7,6 +7,7 @@ kind it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from tutelage.evaluate.session import EvalSession
 from tutelage.model.hub import Checkpoint
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import ModelConfig, ModelSettings, lora_training_bytes, training_bytes
+from tutelage.model.transformer import Transformer
 from tutelage.records import Batch
 from tutelage.stages.data import DataTable, Stores, WorldChat, find_data, find_world, holds, world_of
 from tutelage.tokenizer import Tokenizer
@@ -315,6 +317,7 @@ class StageContext:
 
 
 StepBatches = Iterator[tuple[list[Batch], DataState]]
+Live = Callable[[], Transformer]
 
 
 @dataclass(frozen=True)
@@ -328,6 +331,11 @@ class DataStream:
               None, from the start; endless streams do not stop after the last epoch.
     epoch:    the epoch of the first dataset that a state is in.
     describe: what stage.json says of the data, given the state after the last step.
+    attach:   gets a function that gives the whole model as it is at a step, for streams that read live weights. What
+              depends on weights is never made before the step that needs it.
+    figures:  what the log says of the data of the last step.
+    saving:   around the writing of a checkpoint with this state: writes the state's large parts before, and removes
+              those of older checkpoints after.
     """
 
     names: tuple[str, ...]
@@ -336,6 +344,9 @@ class DataStream:
     batches: Callable[[DataState, bool], StepBatches]
     epoch: Callable[[DataState], int]
     describe: Callable[[DataState], dict[str, Any]]
+    attach: Callable[[Live], None] = lambda live: None
+    figures: Callable[[], dict[str, Any]] = dict
+    saving: Callable[[DataState], AbstractContextManager[None]] = lambda state: nullcontext()
 
 
 def store_stream(stage: TrainStage, label: str, datasets: Mapping[str, WeightedStore]) -> DataStream:

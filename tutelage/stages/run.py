@@ -60,6 +60,7 @@ def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: Ev
     if stage.chats and is_main_process():  # the process that writes the model
         checkpoint = replace(checkpoint, chat_config=with_system(checkpoint.chat_config, session.prompts.system))
     gathered = shard(checkpoint.model)
+    setup.stream.attach(lambda: _everywhere(gathered))
     test = range_test(stage, at, setup, fingerprint) if stage.searches_lr() else None
     setup = setup if test is None else setup.with_lr(test.chosen)
     optimizer = Optimizer(checkpoint.model, stage.optimizer, setup.lr)
@@ -74,12 +75,14 @@ def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: Ev
 
         def save() -> None:
             log_hook.flush()
-            save_checkpoint(at.folder / CHECKPOINT, checkpoint.model, optimizer, tally.state)
+            with setup.stream.saving(tally.state.data):
+                save_checkpoint(at.folder / CHECKPOINT, checkpoint.model, optimizer, tally.state)
 
         precision = precision_of(stage, checkpoint.model)
         hooks = hooks_in_order(
             FirstStepCheck(setup.loss.first_step, precision, stage.start_settings(at)),
             tally,
+            lambda report: report.figures.update(setup.stream.figures()),
             _evaluation(stage, at, setup, gathered, tally, session, best_so_far(log, stage.selection())),
             log_hook,
             CheckpointHook(
@@ -102,6 +105,12 @@ def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: Ev
     barrier()
 
 
+def _everywhere(gathered: Callable[..., Transformer | None]) -> Transformer:
+    model = gathered(everywhere=True)
+    assert model is not None
+    return model
+
+
 def _resume(at: StageContext, model: Transformer, optimizer: Optimizer, fingerprint: str, steps: int) -> TrainState:
     state = load_checkpoint(at.folder / CHECKPOINT, model, optimizer, fingerprint)
     if state is not None:
@@ -120,7 +129,7 @@ def _evaluation(
     stage: TrainStage,
     at: StageContext,
     setup: TrainSetup,
-    gathered: Callable[[], Transformer | None],
+    gathered: Callable[..., Transformer | None],
     tally: Tally,
     session: EvalSession,
     best: Metric,

@@ -7,3 +7,4 @@ from tutelage.chat.formats.reading import find_format as find_format
 from tutelage.chat.formats.reading import read_conversations as read_conversations
 from tutelage.chat.formats.reading import read_preferences as read_preferences
 from tutelage.chat.formats.reading import read_prompts as read_prompts
+from tutelage.chat.formats.reading import read_tasks as read_tasks
