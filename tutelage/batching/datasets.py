@@ -22,15 +22,14 @@ from tutelage.io.batches import batches
 from tutelage.ledger import Ledger
 from tutelage.records import (
     ROLE_STREAM,
+    AnyPreference,
     Conversation,
     Document,
     Example,
     ExampleGroup,
     Message,
-    Preference,
     Schema,
     Split,
-    UnpairedPreference,
 )
 from tutelage.tokenizer import Tokenizer
 
@@ -73,7 +72,7 @@ def falls_in(key: str, share: float) -> bool:
     return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) < share * 2**64
 
 
-def split_of(row: Document | Conversation | Preference | UnpairedPreference, share: float) -> Split:
+def split_of(row: Document | Conversation | AnyPreference, share: float) -> Split:
     """The part of its data that a row belongs to: as the data says, else by the row's name."""
     if row.split is not None:
         return row.split

@@ -28,7 +28,7 @@ from tutelage.io.data_files import data_files
 from tutelage.io.row import BrokenRow, Row
 from tutelage.io.rows import rows
 from tutelage.ledger import Ledger
-from tutelage.records import Conversation, Preference, Split, UnpairedPreference, message
+from tutelage.records import AnyPreference, Conversation, Split, message
 
 EMPTY = "file without rows"  # a note in the ledger, for one of several files
 # Added to errors about a table or a spreadsheet.
@@ -132,7 +132,7 @@ def read_conversations(
 
 def read_preferences(
     path: Path, ledger: Ledger, max_broken: float = 0.01, format: str | None = None, split: Split = "train"
-) -> Iterator[Preference | UnpairedPreference]:
+) -> Iterator[AnyPreference]:
     """The preferences of a file in one of PREFERENCE_FORMATS; all else as `read_conversations`."""
     return _read_files(path, ledger, max_broken, format, PREFERENCE_FORMATS, _preferences, split)
 
@@ -257,7 +257,7 @@ def _learnable(dialogue: Dialogue) -> tuple[tuple, list[str]]:
     return tuple(turns), [*dialogue.notes, *dict.fromkeys(notes)]
 
 
-def _preferences(row: Row, format_name: str, place: str) -> tuple[list[Preference | UnpairedPreference], list[str]]:
+def _preferences(row: Row, format_name: str, place: str) -> tuple[list[AnyPreference], list[str]]:
     check_text_only(row)
     item, notes = preference(PREFERENCE_FORMATS[format_name].read(row), row, place)
     return [item], notes
