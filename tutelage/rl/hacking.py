@@ -164,7 +164,7 @@ def curve_figures(kind: CurveKind, points: Sequence[CurvePoint]) -> dict[str, An
 def length_figures(reward: np.ndarray, words: np.ndarray, prompt: np.ndarray) -> dict[str, Any]:
     """Reward against length within prompts: the slope per 10 words with its 95% interval, and the correlation; all
     [answers]. A reward that pays for length has a slope above 0."""
-    reward, words = (_centred(values, prompt) for values in (reward, words / 10))
+    reward, words = _centred(reward, prompt), _centred(words, prompt) / 10
     spread = float((words**2).sum())
     if spread == 0:
         return {"slope": None, "correlation": None}
