@@ -16,8 +16,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from tutelage.intervals import Z_95, mean_interval
+
 CurveKind = Literal["best_of_n", "rl"]
-Z_95 = 1.959963984540054
 
 
 def kl_best_of_n(n: int) -> float:
@@ -126,7 +127,7 @@ def stop_here(points: Sequence[CurvePoint]) -> Verdict:
     interval of the difference excludes 0. The best of many points is flattered by its own noise; so is the
     difference."""
     best = max(range(len(points)), key=lambda place: points[place].gold_P.mean())
-    change = interval(points[-1].gold_P - points[best].gold_P)
+    change = mean_interval(points[-1].gold_P - points[best].gold_P)
     proxy = float((points[-1].proxy_P - points[best].proxy_P).mean())
     over = best < len(points) - 1 and change["high"] < 0
     stop = f"stop at {points[best].name}, sqrt(KL) = {points[best].d:.2f}"
@@ -137,19 +138,16 @@ def stop_here(points: Sequence[CurvePoint]) -> Verdict:
     return Verdict(best, False, f"no overoptimisation is shown: {reason}")
 
 
-def interval(values: np.ndarray) -> dict[str, float]:
-    """The mean of items with its normal 95% interval."""
-    half = Z_95 * float(values.std(ddof=1)) / math.sqrt(len(values)) if len(values) > 1 else math.inf
-    return {"mean": float(values.mean()), "low": float(values.mean()) - half, "high": float(values.mean()) + half}
-
-
 def curve_figures(kind: CurveKind, points: Sequence[CurvePoint]) -> dict[str, Any]:
     """What a report shows of a curve, as plain data: its points, fits of gold and proxy, and the verdict. The first
-    point is the initial policy, from which gains are counted, prompt by prompt."""
+    point is the initial policy, from which gains are counted, prompt by prompt; there are at least two prompts."""
     first = points[0]
     rows: list[dict[str, Any]] = []
     for point in points:
-        gains = {"proxy": interval(point.proxy_P - first.proxy_P), "gold": interval(point.gold_P - first.gold_P)}
+        gains = {
+            "proxy": mean_interval(point.proxy_P - first.proxy_P),
+            "gold": mean_interval(point.gold_P - first.gold_P),
+        }
         levels = {"proxy": float(point.proxy_P.mean()), "gold": float(point.gold_P.mean())}
         rows.append({"name": point.name, "kl": point.kl, "d": point.d, "gain": gains, **levels})
     d_C = np.array([point.d for point in points])

@@ -103,6 +103,22 @@ def find_format(path: Path) -> str:
     raise ValueError(f"{path} has no row in a known format{fault}")
 
 
+def find_preference_format(path: Path) -> str | None:
+    """The name in PREFERENCE_FORMATS of the format of the first readable row of a file or folder; None where that row
+    is a conversation, or no row can be read."""
+    for file in data_files(path):
+        for number, (_, row) in enumerate(rows(file, _is_row)):
+            if number == MAX_BROKEN_START:
+                break
+            if row is None or isinstance(row, BrokenRow):
+                continue
+            conversation = any(format_.recognises(row) for format_ in FORMATS.values())
+            if conversation and binary_label(row) is None:
+                return None
+            return next((name for name, format_ in PREFERENCE_FORMATS.items() if format_.recognises(row)), None)
+    return None
+
+
 def _readable(fault: BrokenRow) -> str:
     """The supported files, if a row shows that its file is of another kind."""
     return f"; {READABLE}" if fault.reason in ("not JSON", "invalid UTF-8") else ""
