@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 @click.option("--html", type=FILE, metavar="FILE", help="Also save the findings as a page, with examples.")
 @command
 def audit(data: Path, as_json: bool, **options: Any) -> Any:
-    """Check a file of conversations or preferences before training. Exit status 1 if there is an error; with --fix, if there is one in
-    the fixed file.
+    """Check a file of conversations or preferences before training. Exit status 1 if there is an error; with --fix, if
+    there is one in the fixed file.
     """
     from tutelage.files import to_json
     from tutelage.io.hub import find_data_set
@@ -98,8 +98,8 @@ def audit_and_show(
         options = {"--model": model, "--fix": fix, "--against": against, "--context": context}
         if given := [name for name, value in options.items() if value]:
             raise ValueError(
-                f"{data} holds preferences, and {given[0]} works on conversations only; the training verifies the tokens "
-                "of every pair itself (tutelage dpo --max-refused)"
+                f"{data} holds preferences, and {given[0]} works on conversations only; the training verifies the "
+                "tokens of every pair itself (tutelage dpo --max-refused)"
             )
         report = audit_preferences(data, preferences, held_out, max_broken)
     else:

@@ -10,7 +10,7 @@ from tutelage.chat.audit import Report, audit_preferences
 from tutelage.chat.formats import find_preference_format
 
 PAIRS: list[dict[str, Any]] = [
-    {"prompt": f"What is {n} and {n}?", "chosen": f"It is {2 * n}." + " Yes." * (n % 2), "rejected": f"{2 * n + 1}, no."}
+    {"prompt": f"Add {n} to {n}?", "chosen": f"It is {2 * n}." + " Yes." * (n % 2), "rejected": f"{2 * n + 1}, no."}
     for n in range(40)
 ]
 for row in PAIRS[::2]:
