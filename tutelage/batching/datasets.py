@@ -21,15 +21,14 @@ from tutelage.io.batches import batches
 from tutelage.ledger import Ledger
 from tutelage.records import (
     ROLE_STREAM,
+    AnyPreference,
     Conversation,
     Document,
     Example,
     ExampleGroup,
     Message,
-    Preference,
     Schema,
     Split,
-    UnpairedPreference,
 )
 from tutelage.text.hashing import falls_in
 from tutelage.tokenizer import Tokenizer
@@ -68,7 +67,7 @@ class SplitLedgers:
         return self.held_out
 
 
-def split_of(row: Document | Conversation | Preference | UnpairedPreference, share: float) -> Split:
+def split_of(row: Document | Conversation | AnyPreference, share: float) -> Split:
     """The part of its data that a row belongs to: as the data says, else by the row's name."""
     if row.split is not None:
         return row.split

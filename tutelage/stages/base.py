@@ -27,7 +27,7 @@ from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import ModelConfig, ModelSettings, lora_training_bytes, training_bytes
 from tutelage.model.transformer import Transformer
 from tutelage.records import Batch
-from tutelage.stages.data import DataTable, Stores, WorldChat, find_data, find_world, holds, world_of
+from tutelage.stages.data import DataTable, OfWorld, Stores, find_data, find_world, holds, known_utility, world_of
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.distributed import rank, world_size
 from tutelage.train.loop import TRAINING, Precision
@@ -242,12 +242,14 @@ class TrainStage(Stage, frozen=True, kw_only=True):
 
     def holds(self, at: RecipeTables | StageContext) -> frozenset[str]:
         """What evaluations of the stage can use; see evaluate.session.NEEDS."""
-        return frozenset({"world"} if world_of(at.data) else ())
+        world = frozenset({"world"} if world_of(at.data) else ())
+        return world | ({"utility"} if known_utility(self.data, at.data) else frozenset())
 
     def session(self, at: StageContext) -> EvalSession:
         """Everything that evaluations of the stage may read."""
-        world, has = world_of(at.data), self.holds(at)
-        return EvalSession(at.name, {"model": at.folder}, has, world=world, batch_tokens=self.batch_tokens)
+        world, known, has = world_of(at.data), known_utility(self.data, at.data), self.holds(at)
+        folders, tokens = {"model": at.folder}, self.batch_tokens
+        return EvalSession(at.name, folders, has, world=world, known_utility=known, batch_tokens=tokens)
 
     def dev_eval(self, session: EvalSession, at: StageContext) -> DevEval | None:
         """What the stage is evaluated on during training besides its losses, if anything."""
@@ -258,7 +260,7 @@ def check_data(table: DataTable, names: Iterable[str], wanted: Reads, use: str, 
     """SettingsError where data is missing, or its rows are not what is wanted."""
     for name in names:
         data = find_data(name, table, here)
-        if isinstance(data, WorldChat):
+        if isinstance(data, OfWorld):
             find_world(data, table, f"{here}.{name}")
         if holds(data) != wanted:
             raise SettingsError(f"{here}: '{name}' holds {holds(data)}, but {use} {wanted}")
