@@ -46,9 +46,9 @@ def serve(
     )  # fmt: skip
     if not server.is_local(host) and not settings.api_key:
         raise ValueError(f"--host {host} can be reached from other machines; give --api-key-file or TUTELAGE_API_KEY")
-    listener = server.listen(host, port)
-    served = load_models(models, settings)
-    address = f"http://{host}:{listener.getsockname()[1]}"
-    click.echo(f"serving {', '.join(served)} at {address} (chat page at /, API at /v1)", err=True)
-    server.serve(served, settings, listener)
+    with server.listen(host, port) as listener:
+        served = load_models(models, settings)
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        click.echo(f"serving {', '.join(served)} at {address} (chat page at /, API at /v1)", err=True)
+        server.serve(served, settings, listener)
     return {"address": address, "models": list(served)}

@@ -145,6 +145,7 @@ def listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(CONNECTIONS)  # from here on clients wait instead of being refused
     except OSError as error:
         listener.close()
         raise ValueError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port") from None
