@@ -155,7 +155,7 @@ def sampling_settings(request: SamplingRequest, max_tokens: int) -> SamplingSett
     Raises:
         ApiError: 400, where the engine refuses a value.
     """
-    seed = secrets.randbits(63) if request.seed is None else request.seed % 2**64
+    seed = secrets.randbits(63) if request.seed is None else request.seed % 2**63
     given = {
         name: value
         for name in ("top_p", "min_p", "repetition_penalty", "presence_penalty", "frequency_penalty")

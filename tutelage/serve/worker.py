@@ -169,13 +169,15 @@ class EngineWorker:
                     return
                 commands = list(self._inbox)
                 self._inbox.clear()
-            for command in commands:
-                command()
-            try:
-                self._publish(self.engine.step())
-            except Exception as error:  # whatever it is, the next request must find a working server
-                self._fail_all(ApiError(500, f"the engine failed: {type(error).__name__}: {error}"))
+            for work in (*commands, self._step):
+                try:
+                    work()
+                except Exception as error:  # whatever it is, the next request must find a working server
+                    self._fail_all(ApiError(500, f"the engine failed: {type(error).__name__}: {error}"))
             self._note_waiting()
+
+    def _step(self) -> None:
+        self._publish(self.engine.step())
 
     def _note_waiting(self, admitted: int = 0) -> None:
         waiting = self.engine.scheduler.waiting
@@ -199,9 +201,9 @@ class EngineWorker:
                 )
                 ticket.requests.append(request)
                 self.choices[request] = _Choice(ticket, number)
-        except ValueError as error:
+        except Exception as error:  # this thread must not end: nobody else would be answered
             self._cancel(ticket)
-            status = 429 if isinstance(error, QueueFullError) else 400
+            status = 429 if isinstance(error, QueueFullError) else 400 if isinstance(error, ValueError) else 500
             _send(ticket.loop, [(ticket, ApiError(status, str(error), retry_after=status == 429))])
 
     def _cancel(self, ticket: Ticket) -> None:
