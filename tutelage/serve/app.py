@@ -74,8 +74,7 @@ class Api:
 
     async def page(self, request: Request) -> Response:
         """GET /: the chat page."""
-        text, policy = chat_page()
-        return HTMLResponse(text, headers={"Content-Security-Policy": policy})
+        return HTMLResponse(chat_page())
 
     async def _answer(
         self,
