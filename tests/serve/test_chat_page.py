@@ -73,7 +73,8 @@ def test_a_conversation_is_streamed_kept_and_says_what_the_cache_saved(page: Bro
     assert "none cached" in lines[0]
     assert re.match(r"\d+ of \d+ prompt tokens from the prefix cache \(\d+% not computed again\)", lines[1])
     page.open(served.url)
-    page.run("document.querySelector('#conversations button').click()")
+    page.wait("models.length")
+    page.run("settings.max_tokens = 8; document.querySelector('#conversations button').click()")
     assert answers(page) == first
     page.run("document.getElementById('new').click()")
     assert answers(page) == []
