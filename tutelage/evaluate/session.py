@@ -10,6 +10,7 @@ from typing import Literal
 
 from tutelage.batching.store import Store
 from tutelage.evaluate.item_figures import Items
+from tutelage.evaluate.questions import Question
 from tutelage.model.hub import Checkpoint, load_model
 from tutelage.records import Conversation, Message
 from tutelage.world.society import World
@@ -23,6 +24,7 @@ NEEDS = {
     "world": "the built-in world, but [data] has none of kind 'world'; leave it out",
     "rows": "held-out rows; set held_out of the stage above 0, or name a file of them as held_out of its data",
     "preferences": "a stage that learns from preferences: of kind 'reward', 'dpo' or 'kto'",
+    "questions": "questions with answers; name a file of them as data of kind 'questions' (--eval FILE)",
     "text": "the text that the model was trained on; name it as the data of its stage",
 }
 
@@ -60,6 +62,7 @@ class EvalSession:
     open_rows:         the held-out rows of the stage's own data, by name.
     load_start:        the model as training began: the parent, with the chat template's tokens.
     open_preferences:  the held-out preferences, by name of their data, as the model's tokenizer cuts them.
+    open_questions:    the questions of the recipe's own file, with their answers.
     items:             the figures of each preference; see `train.losses.Loss.items`.
     world:             the built-in world of the recipe, if it has one.
     chats_about_world: whether the stage's conversations are about that world.
@@ -76,6 +79,7 @@ class EvalSession:
     open_rows: Callable[[], Mapping[str, Store]] = lambda: {}
     load_start: Callable[[], Checkpoint] = _no_start
     open_preferences: Callable[[], Mapping[str, Store]] = lambda: {}
+    open_questions: Callable[[], Sequence[Question]] = lambda: ()
     items: Items | None = None
     world: World | None = None
     chats_about_world: bool = False

@@ -27,6 +27,7 @@ from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.shards import corpus_files, read_documents
 from tutelage.corpus.text import TextSettings, text_documents, text_file
+from tutelage.evaluate.questions import Question, read_questions
 from tutelage.io.data_files import data_files, describe_splits, held_out_path, split_files
 from tutelage.io.row import BrokenRow
 from tutelage.io.rows import rows
@@ -117,8 +118,23 @@ class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=Tr
     path: str
 
 
+class QuestionData(Settings, tag="questions", tag_field="kind", frozen=True, kw_only=True):
+    """Questions with answers that a verifier checks, to evaluate a fine-tuned model on; see evaluate.questions."""
+
+    path: str
+
+
 DataSettings = (
-    WorldText | WorldChat | TextData | DocumentData | CorpusData | ProbeText | ChatData | PreferenceData | Prompts
+    WorldText
+    | WorldChat
+    | TextData
+    | DocumentData
+    | CorpusData
+    | ProbeText
+    | ChatData
+    | PreferenceData
+    | Prompts
+    | QuestionData
 )
 # Enough to estimate a loss, and few enough to measure it often during training.
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
@@ -156,12 +172,20 @@ def world_of(table: DataTable) -> World | None:
     return World(worlds[0]) if worlds else None
 
 
-def holds(data: DataSettings) -> Literal["documents", "conversations", "preferences", "prompts"]:
+def questions_of(table: DataTable) -> list[Question]:
+    """The questions of every file of questions in a recipe, in order."""
+    files = [data for data in table.values() if isinstance(data, QuestionData)]
+    return [question for data in files for question in read_questions(Path(data.path))]
+
+
+def holds(data: DataSettings) -> Literal["documents", "conversations", "preferences", "prompts", "questions"]:
     """The kind of rows that some data holds."""
     if isinstance(data, PreferenceData):
         return "preferences"
     if isinstance(data, WorldText | TextData | DocumentData | CorpusData | ProbeText):
         return "documents"
+    if isinstance(data, QuestionData):
+        return "questions"
     return "prompts" if isinstance(data, Prompts) else "conversations"
 
 
@@ -271,7 +295,7 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, *([file_hash(file) for file in part] for part in (parts.train, parts.held_out)), data.column]
     if isinstance(data, CorpusData):
         return [READING, *map(file_hash, corpus_files(Path(data.path)))]
-    if isinstance(data, Prompts):
+    if isinstance(data, Prompts | QuestionData):
         return [READING, [file_hash(file) for file in data_files(Path(data.path))]]
     if isinstance(data, ChatData | PreferenceData):
         others = held_out_files(data)

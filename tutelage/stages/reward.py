@@ -9,7 +9,7 @@ import torch
 from tutelage.batching.store import Store
 from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint
-from tutelage.stages.base import StageContext, TrainSetup
+from tutelage.stages.base import RecipeTables, StageContext, TrainSetup
 from tutelage.stages.preferences import PreferenceStage
 from tutelage.train.losses import Loss
 from tutelage.train.preference_losses import reward_loss
@@ -26,6 +26,7 @@ class RewardModel(PreferenceStage, tag="reward", tag_field="kind", frozen=True, 
     """
 
     title: ClassVar[str] = "reward model"
+    default_epochs: ClassVar[int] = 1  # it overfits after one epoch (arXiv 2203.02155, appendix C.2)
 
     margin: float = 0.0
     centring: float = 0.0
@@ -49,6 +50,9 @@ class RewardModel(PreferenceStage, tag="reward", tag_field="kind", frozen=True, 
         if HEAD not in model.heads:
             model.set_head(HEAD, torch.zeros(1, model.config.width, device=model.embedding.weight.device))
         return checkpoint
+
+    def default_suites(self, recipe: RecipeTables) -> list[str]:
+        return ["preferences"]  # nobody asks it to write
 
     def prepare(self, at: StageContext) -> TrainSetup:
         """Pairs of answers; there is no reference."""
