@@ -144,7 +144,7 @@ def _toml_tables(table: Mapping[str, Any], name: str) -> Iterator[str]:
     lines = [f"[{name}]"] if name else []
     inner = {key: value for key, value in table.items() if isinstance(value, Mapping) and (not name or _is_deep(value))}
     lines += [
-        f"{_toml_key(key)} = {_toml_value(value)}"
+        f"{_toml_key(key)} = {to_toml_value(value)}"
         for key, value in table.items()
         if key not in inner and value is not None
     ]
@@ -162,12 +162,13 @@ def _toml_key(key: str) -> str:
     return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
 
 
-def _toml_value(value: Any) -> str:
+def to_toml_value(value: Any) -> str:
+    """A value as TOML, on one line."""
     if isinstance(value, Mapping):
-        cells = ", ".join(f"{_toml_key(key)} = {_toml_value(v)}" for key, v in value.items() if v is not None)
+        cells = ", ".join(f"{_toml_key(key)} = {to_toml_value(v)}" for key, v in value.items() if v is not None)
         return f"{{ {cells} }}" if cells else "{}"
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_toml_value, value))}]"
+        return f"[{', '.join(map(to_toml_value, value))}]"
     if isinstance(value, float):
         return repr(value)  # inf and nan are TOML too
     return json.dumps(value)

@@ -38,6 +38,7 @@ class PromptData:
     known_words:     the words of the text that the model and its base were trained on; none where that is not known.
     trained_answers: the hash of every answer that the stage trains on.
     system:          the system message that all conversations share; "" where they share none.
+    references:      the answer that the data gives to a prompt, by the prompt's messages.
     """
 
     sets: Mapping[str, Sequence[Conversation]]
@@ -45,6 +46,7 @@ class PromptData:
     known_words: frozenset[str] = frozenset()
     trained_answers: frozenset[int] = frozenset()
     system: str = ""
+    references: Mapping[tuple[Message, ...], str] = field(default_factory=dict)
 
 
 def _no_start() -> Checkpoint:

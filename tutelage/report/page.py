@@ -13,7 +13,7 @@ from tutelage.report.evaluation import evaluations, key_figures, result_sentence
 from tutelage.report.lineage import recipe
 from tutelage.report.read import Finished, read_run
 from tutelage.report.row import trained_row
-from tutelage.report.samples import before_and_after
+from tutelage.report.samples import before_and_after, own_questions
 from tutelage.report.training import training
 from tutelage.runner import Run
 
@@ -42,6 +42,7 @@ def report_page(run: Run, stages: Mapping[str, Finished], more: Sequence[Html | 
         tag("section", key_figures(stages, run.summary().get("seconds"))) if stages else None,
         *more,
         evaluations(stages),
+        own_questions(listed),
         before_and_after(listed, bases),
         training(listed, bases),
         trained_row(run, stages),

@@ -62,13 +62,26 @@ class StageFile(msgspec.Struct, frozen=True):
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """A prompt of a set, how the base model continues it, what the model answers, and whether it keeps the format."""
+    """A prompt of a set, what the base model writes, what the model answers, and whether it keeps the format;
+    `reference` is the answer of the data, where there is one."""
 
     set: str
     prompt: str
     before: str
     after: str
     compliant: bool
+    reference: str = ""
+
+
+class QuestionSample(msgspec.Struct, frozen=True):
+    """A question of the user's own, its right answer, and what the models before and after training answer."""
+
+    id: str
+    prompt: str
+    gold: str
+    before: str
+    after: str
+    outcome: str
 
 
 class Forgetting(msgspec.Struct, frozen=True):
@@ -141,6 +154,7 @@ class Finished:
     samples:    prompts with the answers of the base model and of this one.
     forgetting: by dataset of the pre-training; `bits` holds the loss piece by piece.
     row_losses: by dataset of the stage's own rows; `nats` holds the loss row by row.
+    questions:  questions of the user's own, with the answers.
     preferences: means over held-out preferences: "margin", "chosen_shift" ...
     """
 
@@ -156,6 +170,7 @@ class Finished:
     row_losses: dict[str, RowLosses] = field(default_factory=dict)
     nats: dict[str, list[PieceBits]] = field(default_factory=dict)
     preferences: dict[str, MeanInterval] = field(default_factory=dict)
+    questions: list[QuestionSample] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -186,6 +201,7 @@ def read_stage(folder: Path) -> Finished:
     row_losses: dict[str, RowLosses] = {}
     nats: dict[str, list[PieceBits]] = {}
     preferences: dict[str, MeanInterval] = {}
+    questions: list[QuestionSample] = []
     for path in sorted((folder / EVALUATIONS).glob("*.json")):
         stored = _checked(read_json(path), dict[str, Any], path)
         results = _checked(stored.get("results"), StoredResults, path)
@@ -205,11 +221,15 @@ def read_stage(folder: Path) -> Finished:
         }
         if suite == "preferences":
             preferences = _checked(results.figures, dict[str, MeanInterval], path)
+        if suite == "questions":
+            questions = _checked(results.samples, list[QuestionSample], path)
         if suite == "format":
             samples = _checked(results.samples, list[Sample], path)
     info = _checked(read_json(folder / STAGE), StageFile, folder / STAGE)
     log, evals = _read_log(folder / LOG)
-    return Finished(folder, info, log, evals, rates, outcomes, samples, forgetting, bits, row_losses, nats, preferences)
+    return Finished(
+        folder, info, log, evals, rates, outcomes, samples, forgetting, bits, row_losses, nats, preferences, questions
+    )
 
 
 def _checked(value: Any, kind: type[T], path: Path) -> T:
