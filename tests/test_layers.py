@@ -10,7 +10,7 @@ from pathlib import Path
 ORDER = """
 __init__ records files ledger config progress process workers html client extras text io scoring sandbox world
 tokenizer chat corpus batching model train engine evaluate rl synth stages recipe runner find_model sft_recipe plan
-report doctor lab serve cli __main__
+settings_page report doctor lab serve cli __main__
 """.split()
 
 

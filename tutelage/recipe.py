@@ -23,17 +23,31 @@ from tutelage.tokenizer import TokenizerSettings
 
 
 class TokenizerRecipe(TokenizerSettings, frozen=True, kw_only=True):
-    """How the tokenizer is trained. `data` names the data it learns from; what pre-training reads where left out.
-    Naming the conversations too gives their words tokens of their own, but then other conversations make another
-    tokenizer."""
+    """How the tokenizer is trained.
+
+    data: the names of the data it learns from; what pre-training reads where left out. Naming the conversations too
+          gives their words tokens of their own, but then other conversations make another tokenizer.
+    """
 
     data: list[str] | None = None
 
 
 class Recipe(Settings, frozen=True, kw_only=True):
-    """Everything that a run is made of. `seed` sets the random weights. `evaluate`: suites by stage."""
+    """Everything that a run is made of.
+
+    name:      names the run's folder, runs/NAME.
+    note:      what to expect, shown after the run.
+    model:     sizes of a model trained from scratch.
+    tokenizer: how its tokenizer is trained.
+    data:      what stages read and evaluations ask, by name.
+    stages:    what is trained, in order, by name.
+    evaluate:  suites by stage (docs/evaluation.md); of a stage fine-tuned from an external checkpoint those it has data
+               for, where none are named.
+    seed:      sets random weights.
+    """
 
     name: str
+    note: str = ""
     model: ModelSettings = ModelSettings()
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     data: dict[str, DataSettings]

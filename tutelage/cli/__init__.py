@@ -23,6 +23,7 @@ from tutelage.cli.plan import plan
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
+from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
 
 COMMANDS = (
@@ -43,6 +44,7 @@ COMMANDS = (
     reward,
     run,
     scorer,
+    settings,
     sft,
 )
 

@@ -28,6 +28,7 @@ OPTIONS = {
     "batch_rows": "batch_rows",
     "lora": "lora.rank",
     "lora_alpha": "lora.alpha",
+    "lora_dropout": "lora.dropout",
     "epochs": "epochs",
     "max_forgetting": "max_forgetting",
     "system": "system",
@@ -116,6 +117,12 @@ SHARED = (
         type=FILE,
         metavar="FILE",
         help="Write what would be run as a recipe for `tutelage run`, and train nothing.",
+    ),
+    click.option(
+        "--lora-dropout",
+        type=click.FloatRange(0, 1, max_open=True),
+        metavar="SHARE",
+        help="LoRA's dropout (default 0).",
     ),
     click.option(
         "--lora-alpha", type=click.FloatRange(0, min_open=True), metavar="ALPHA", help="LoRA's alpha (default 32)."

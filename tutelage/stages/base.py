@@ -156,6 +156,8 @@ class TrainStage(Stage, frozen=True, kw_only=True):
                      newest so many. 0 keeps none.
     checkpoint_seconds: seconds between two checkpoints to resume from.
     seed:            sets the order of the data.
+    optimizer:       AdamW or Muon, and their settings.
+    schedule:        the learning rate over the steps.
     """
 
     epochs: int | None = None

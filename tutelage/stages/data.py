@@ -104,7 +104,10 @@ class ChatData(Settings, tag="chat", tag_field="kind", frozen=True, kw_only=True
 
 class PreferenceData(Settings, tag="preferences", tag_field="kind", frozen=True, kw_only=True):
     """Files of preferences, for a reward model, DPO or KTO: JSON lines, JSON, Parquet or CSV, in one of
-    chat.formats.preferences.PREFERENCE_FORMATS. Settings as of "chat"."""
+    chat.formats.preferences.PREFERENCE_FORMATS.
+
+    path, held_out, format, max_broken: as of "chat".
+    """
 
     path: str
     held_out: str | None = None
@@ -113,13 +116,19 @@ class PreferenceData(Settings, tag="preferences", tag_field="kind", frozen=True,
 
 
 class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=True):
-    """Prompts without answers in a JSON-lines file, in named sets, to evaluate a fine-tuned model on."""
+    """Prompts without answers in named sets, to evaluate a fine-tuned model on.
+
+    path: a JSON-lines file with `set` and `prompt`.
+    """
 
     path: str
 
 
 class QuestionData(Settings, tag="questions", tag_field="kind", frozen=True, kw_only=True):
-    """Questions with answers that a verifier checks, to evaluate a fine-tuned model on; see evaluate.questions."""
+    """Questions with answers that a verifier checks, to evaluate a fine-tuned model on; see docs/evaluation.md.
+
+    path: a file of rows with `question` and `answer`.
+    """
 
     path: str
 

@@ -20,7 +20,10 @@ from tutelage.train.losses import CROSS_ENTROPY
 
 
 class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_only=True):
-    """Learn to predict every token of documents."""
+    """Learn to predict every token of documents.
+
+    lr: peak learning rate.
+    """
 
     reads: ClassVar[Reads] = "documents"
     title: ClassVar[str] = "pre-training"
