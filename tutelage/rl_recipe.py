@@ -3,23 +3,24 @@ data. Whatever the overrides set stays."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from tutelage.chat.formats import read_tasks
 from tutelage.config import SettingsError, apply_overrides, convert, to_plain
-from tutelage.find_model import find_base, find_model, has_turns
+from tutelage.find_model import find_base, find_model
 from tutelage.io.data_files import held_out_path
 from tutelage.ledger import Ledger
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import parameter_count
 from tutelage.recipe import Recipe, check_recipe
-from tutelage.sft_recipe import HELD_OUT_FROM, LARGE, Kind, check_settings, data_name, dtype_name, text_data
-from tutelage.stages.data import DataSettings
+from tutelage.sft_recipe import LARGE, MANY_ROWS, Kind, check_settings, data_names, dtype_name, text_data
+from tutelage.stages.data import DataSettings, QuestionData
 from tutelage.stages.fine_tune import LORA_LR_FACTOR
 from tutelage.stages.preferences import PREFERENCE_LR_SHARE
+from tutelage.stages.pretrained_model import has_turns
 from tutelage.train.lr_range_test import default_lr
 from tutelage.train.optimizers import OptimizerSettings
 
@@ -33,10 +34,11 @@ COUNTED = 2000  # rows that are read to know how many there are
 
 def rl_recipe(
     model: str | Path,
-    data: Path,
+    data: Path | Mapping[Path, float],
     *,
     held_out: Path | None = None,
     replay_file: Path | None = None,
+    eval_file: Path | None = None,
     overrides: Sequence[str] = (),
     kind: Kind = "grpo",
 ) -> Recipe:
@@ -50,14 +52,20 @@ def rl_recipe(
     base = find_base(folder)
     if not has_turns(folder):
         raise SettingsError(f"{folder} does not answer in turns yet; fine-tune it first: tutelage sft --model {folder}")
-    own: dict[str, Any] = {"kind": "prompts", "path": str(data.resolve())}
-    own |= {} if held_out is None else {"held_out": str(held_out.resolve())}
-    replayed: dict[str, DataSettings] = {} if replay_file is None else {"documents": text_data(replay_file)}
-    name = data_name(kind)
+    files = data if isinstance(data, Mapping) else {data: 1.0}
+    names = data_names(kind, len(files))
+    own: dict[str, dict[str, Any]] = {
+        name: {"kind": "prompts", "path": str(path.resolve())} for name, path in zip(names, files, strict=True)
+    }
+    own[names[0]] |= {} if held_out is None else {"held_out": str(held_out.resolve())}
+    others: dict[str, DataSettings] = {} if replay_file is None else {"documents": text_data(replay_file)}
+    if eval_file is not None:
+        others["questions"] = QuestionData(path=str(eval_file.resolve()))
+    shares = dict(zip(names, files.values(), strict=True))
     table: dict[str, Any] = {
-        "name": data.stem,
-        "data": {**{n: to_plain(one) for n, one in {**base.data, **replayed}.items()}, name: own},
-        "stages": {"base": to_plain(base.stage), kind: {"kind": kind, "from": "base", "data": {name: 1.0}}},
+        "name": next(iter(files)).stem,
+        "data": {**{n: to_plain(one) for n, one in {**base.data, **others}.items()}, **own},
+        "stages": {"base": to_plain(base.stage), kind: {"kind": kind, "from": "base", "data": shares}},
         "evaluate": {},
     }
     table = apply_overrides(table, overrides)
@@ -67,9 +75,9 @@ def rl_recipe(
     check_settings(table, kind)
     if stage.get("replay") and not base.known and replay_file is None:
         raise SettingsError(f"--replay needs text that {folder} was trained on; name it: --replay FILE=SHARE")
-    rows = _count(Path(table["data"][name]["path"]), table["data"][name])
-    of_share = held_out_path(data, held_out) is None and rows >= HELD_OUT_FROM
-    stage.setdefault("held_out", HELD_OUT if of_share else 0.0)
+    rows = sum(_count(table["data"][name]) for name in names)
+    has_own = any(held_out_path(path, held_out) is not None for path in files)
+    stage.setdefault("held_out", HELD_OUT if not has_own and rows >= MANY_ROWS else 0.0)
     if replay_file is not None:
         stage.setdefault("replay_data", {"documents": 1.0})
     if stage.get("epochs") is None and stage.get("steps") is None:
@@ -85,8 +93,9 @@ def rl_recipe(
     large = parameter_count(load_config(folder)) >= LARGE
     if large and lora is not None and stage.get("precision") == "bfloat16" == dtype_name(folder):
         lora.setdefault("base_dtype", "bfloat16")
-    has_held_out = bool(stage["held_out"]) or held_out_path(data, held_out) is not None
-    suites = [*(["tasks"] if has_held_out else []), *(["forgetting"] if base.data or replay_file is not None else [])]
+    suites = ["tasks"] if stage["held_out"] or has_own else []
+    suites += ["questions"] if eval_file is not None else []
+    suites += ["forgetting"] if base.data or replay_file is not None else []
     table["evaluate"].setdefault(kind, suites)
     table.setdefault("seed", stage.get("seed", 0))
     recipe = convert(table, Recipe, f"tutelage {kind}")
@@ -94,6 +103,6 @@ def rl_recipe(
     return recipe
 
 
-def _count(path: Path, data: dict[str, Any]) -> int:
-    rows = read_tasks(path, Ledger("rows"), data.get("max_broken", 0.0), data.get("gold_after"))
+def _count(data: dict[str, Any]) -> int:
+    rows = read_tasks(Path(data["path"]), Ledger("rows"), data.get("max_broken", 0.0), data.get("gold_after"))
     return sum(1 for _ in islice(rows, COUNTED))

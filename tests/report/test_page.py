@@ -57,6 +57,9 @@ def test_the_page_shows_the_whole_run(make_run: MakeRun) -> None:
     assert "more than a tenth" in text
     assert "✓ in format" in text
     assert "✕ not in format" in text
+    assert "reference in the data She is &lt;Bea&gt;. chat answers Ann." in " ".join(
+        text.replace("✓ in format ", "").split()
+    )
     assert "replayed text 50%" in text
     assert "stages.chat.replay=0.5" in text
     nesting = Nesting()

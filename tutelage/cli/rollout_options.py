@@ -22,9 +22,13 @@ ROLLOUT_OPTIONS = {
 }
 DATA = (
     click.option(
-        "--data", required=True, type=FILE, metavar="FILE", help="Prompts with answers: JSON (lines), Parquet or CSV."
+        "--data",
+        required=True,
+        multiple=True,
+        metavar="FILE[=SHARE]",
+        help="Prompts with answers: JSON (lines), Parquet or CSV. Several files are mixed by their shares.",
     ),
-    click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Folder of the run."),
+    click.option("--out", type=FOLDER, metavar="DIR", help="Folder of the run."),
     click.option(
         "--held-out",
         type=FILE,

@@ -96,6 +96,7 @@ class HFModel(nn.Module):
         self.inner, self.config, self.token_count = inner, config, config.vocab
         self.heads = nn.ModuleDict()  # always empty: named heads need a built-in architecture
         self.embedding_rows: TrainedEmbeddingRows | None = None
+        self.lora_dropout = None  # needs a built-in architecture
         inner.get_input_embeddings().register_forward_hook(self._with_trained_rows)
         inner.get_output_embeddings().register_forward_hook(self._with_trained_logits)
 

@@ -20,6 +20,7 @@ from tutelage.model import attention
 from tutelage.model.embedding_rows import TrainedEmbeddingRows
 from tutelage.model.fused_ops import rms_norm, swiglu
 from tutelage.model.logprobs import label_logprobs
+from tutelage.model.lora_dropout import LoraDropout
 from tutelage.model.rotary import rotate, rotation_table, window_rotation_table
 from tutelage.model.sizes import ModelConfig, has_bias, is_gated
 from tutelage.records import Batch
@@ -152,6 +153,7 @@ class Transformer(nn.Module):
         self.final_norm = make_norm(config)
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
         self.embedding_rows: TrainedEmbeddingRows | None = None
+        self.lora_dropout: LoraDropout | None = None
         self.heads = nn.ModuleDict(
             {name: nn.Linear(config.width, outputs, bias=False) for name, outputs in config.output_heads.items()}
         )

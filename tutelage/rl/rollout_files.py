@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,7 +14,10 @@ from tutelage.records import Example, Schema
 
 def to_tensors(examples: Sequence[Example], schema: Schema) -> dict[str, torch.Tensor]:
     """Examples as flat tensors."""
-    columns = {"tokens": [example.tokens for example in examples], "weights": [example.weights for example in examples]}
+    columns: dict[str, list[Any]] = {
+        "tokens": [example.tokens for example in examples],
+        "weights": [example.weights for example in examples],
+    }
     columns |= {f"stream.{name}": [example.streams[name] for example in examples] for name in schema.streams}
     tensors = {name: torch.from_numpy(np.concatenate(parts)) for name, parts in columns.items()}
     tensors["lengths"] = torch.tensor([len(example.tokens) for example in examples])

@@ -193,7 +193,10 @@ class RolloutStream:
         Raises:
             ValueError: in several rollouts no sample had a reward.
         """
-        cursors, sampled, with_signal, others = read_cursors(at["cursors"], self.sets), [], [], []
+        cursors = read_cursors(at["cursors"], self.sets)
+        sampled: list[Group] = []
+        with_signal: list[Group] = []
+        others: list[Group] = []
         for _ in range(EMPTY_AFTER if not self.plan.refill else self.plan.refill + 1):
             wanted = self.plan.prompts - len(with_signal)
             drawn, cursors = draw_prompts(self.sets, self.shares, wanted, self.plan.seed, cursors)
@@ -233,8 +236,8 @@ class RolloutStream:
             for place, found in enumerate(self._pass(other, read, mine)):
                 columns[place] |= found
         parts = all_gather_object(columns) if world_size() > 1 else [columns]
-        found = [parts[place % world_size()][place // world_size()] for place in range(len(examples))]
-        return [{name: np.array(values) for name, values in one.items()} for one in found]
+        ordered = [parts[place % world_size()][place // world_size()] for place in range(len(examples))]
+        return [{name: np.array(values) for name, values in one.items()} for one in ordered]
 
     @torch.no_grad()
     def _pass(self, model: Transformer, read: Pass, examples: Sequence[Example]) -> list[dict[str, list[float]]]:

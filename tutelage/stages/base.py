@@ -26,8 +26,19 @@ from tutelage.model.hub import Checkpoint
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import ModelConfig, ModelSettings, lora_training_bytes, training_bytes
 from tutelage.model.transformer import Transformer
+from tutelage.progress import status
 from tutelage.records import Batch
-from tutelage.stages.data import DataTable, OfWorld, Stores, find_data, find_world, holds, known_utility, world_of
+from tutelage.stages.data import (
+    DataSettings,
+    DataTable,
+    OfWorld,
+    Stores,
+    find_data,
+    find_world,
+    holds,
+    known_utility,
+    world_of,
+)
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.distributed import rank, world_size
 from tutelage.train.loop import TRAINING, Precision
@@ -44,6 +55,10 @@ SUMMARY, RECIPE, TOKENIZER, EVALUATIONS = "summary.json", "recipe.json", "tokeni
 # Files beside a model that are not of the model.
 RUN_FILES = (STAGE, LR_RANGE_TEST, SUMMARY, RECIPE)
 
+# Tokens of an optimizer step, where no setting says how many.
+BATCH_TOKENS = 8192
+# Fewer steps than these train next to nothing.
+FEWEST_STEPS = 3
 # As fast as more at once, on a CPU, and a tenth less memory than 2,048.
 MICRO_TOKENS = 1536
 
@@ -78,7 +93,8 @@ class Stage(Settings, frozen=True, kw_only=True):
     lr:           peak learning rate.
     context:      the longest segment, in tokens; the model's where left out. A stage may lengthen it.
     held_out:     the share of the rows kept from training, to measure the loss on.
-    batch_tokens: tokens an optimizer step reads, at most; of an external model, tokens of a forward pass.
+    batch_tokens: tokens an optimizer step reads, at most, 8192 by default, and fewer in fine-tuning on little data; of
+                  an external model, tokens of a forward pass.
     """
 
     reads: ClassVar[Reads]
@@ -93,7 +109,7 @@ class Stage(Settings, frozen=True, kw_only=True):
     lr: float | None = None
     context: int | None = None
     held_out: float = 0.02
-    batch_tokens: int = 8192
+    batch_tokens: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_tokens", "context"):
@@ -116,6 +132,18 @@ class Stage(Settings, frozen=True, kw_only=True):
         total = sum(self.data.values())
         return {name: share / total for name, share in self.data.items()}
 
+    def has_template(self) -> bool:
+        """Whether its model answers in turns before anything is trained from it."""
+        return self.chats
+
+    def default_data(self) -> dict[str, DataSettings]:
+        """Data for a stage that names none and can do without, by name."""
+        return {}
+
+    def default_suites(self, recipe: RecipeTables) -> list[str]:
+        """The evaluations that suit it in this recipe."""
+        return []
+
     def content(self) -> list[object]:
         """Everything besides data and parent that decides what the stage becomes, ready to be fingerprinted."""
         raise NotImplementedError
@@ -128,7 +156,8 @@ class Stage(Settings, frozen=True, kw_only=True):
 class TrainStage(Stage, frozen=True, kw_only=True):
     """A stage that trains. A kind adds its own settings and `prepare`.
 
-    epochs, steps:   how long: epochs of the first dataset, or optimizer steps. Exactly one of the two.
+    epochs, steps:   how long: epochs of the first dataset, or optimizer steps. One of the two.
+    batch_rows:      rows of an optimizer step, in place of batch_tokens; replayed pieces of text count as rows.
     micro_tokens:    tokens of one forward pass, at most: less memory, same gradients. None: MICRO_TOKENS, or the
                      longest example group where that is longer.
     precision:       dtype of matrix products; weights, gradients and optimizer state are float32 anyway. None: bfloat16
@@ -141,10 +170,13 @@ class TrainStage(Stage, frozen=True, kw_only=True):
                      newest so many. 0 keeps none.
     checkpoint_seconds: seconds between two checkpoints to resume from.
     seed:            sets the order of the data.
+    optimizer:       AdamW or Muon, and their settings.
+    schedule:        the learning rate over the steps.
     """
 
     epochs: int | None = None
     steps: int | None = None
+    batch_rows: int | None = None
     micro_tokens: int | None = None
     precision: Precision | None = None
     activation_checkpointing: bool = False
@@ -165,7 +197,12 @@ class TrainStage(Stage, frozen=True, kw_only=True):
                 f"epochs = {self.epochs} and steps = {self.steps} both say when the stage is finished; take one of the "
                 "two out of the recipe"
             )
-        for name in ("epochs", "steps", "micro_tokens", "keep_checkpoints"):
+        if self.batch_rows is not None and self.batch_tokens is not None:
+            raise SettingsError(
+                f"batch_rows = {self.batch_rows} and batch_tokens = {self.batch_tokens} both say how large a step is; "
+                "give one of the two"
+            )
+        for name in ("epochs", "steps", "batch_rows", "micro_tokens", "keep_checkpoints"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} is {value}; it must be at least 1")
@@ -175,6 +212,12 @@ class TrainStage(Stage, frozen=True, kw_only=True):
             raise SettingsError("evaluate_every and checkpoint_seconds must not be negative")
         if self.save_every < 0:
             raise SettingsError(f"save_every is {self.save_every}; it is a number of steps, or 0 to keep none")
+
+    def step_tokens(self, tokens: float, longest: int) -> int:
+        """Tokens an optimizer step reads, at most; `tokens` are those of an epoch of the stage's own rows."""
+        if self.batch_rows is not None:
+            return self.batch_rows * longest  # room for any rows
+        return self.batch_tokens or BATCH_TOKENS
 
     def prepare(self, at: StageContext) -> TrainSetup:
         """Everything the loop needs; tokenises the data where that has not been done yet."""
@@ -235,9 +278,10 @@ class TrainStage(Stage, frozen=True, kw_only=True):
         return False
 
     def render_sample(
-        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int
+        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int, context: int
     ) -> list[Rendered]:
-        """The first rows of a dataset as the stage trains on them, for the planner."""
+        """The first rows of a dataset as the stage trains on them, for the planner; ValueError where it would refuse
+        them."""
         raise NotImplementedError
 
     def holds(self, at: RecipeTables | StageContext) -> frozenset[str]:
@@ -248,7 +292,7 @@ class TrainStage(Stage, frozen=True, kw_only=True):
     def session(self, at: StageContext) -> EvalSession:
         """Everything that evaluations of the stage may read."""
         world, known, has = world_of(at.data), known_utility(self.data, at.data), self.holds(at)
-        folders, tokens = {"model": at.folder}, self.batch_tokens
+        folders, tokens = {"model": at.folder}, self.batch_tokens or BATCH_TOKENS
         return EvalSession(at.name, folders, has, world=world, known_utility=known, batch_tokens=tokens)
 
     def dev_eval(self, session: EvalSession, at: StageContext) -> DevEval | None:
@@ -328,7 +372,7 @@ class DataStream:
 
     names:    the datasets, in the order of the scalar "dataset".
     longest:  tokens of the longest example group.
-    steps:    how many steps there are.
+    steps:    how many steps there are, and `step_tokens` the tokens of one, at most.
     batches:  (state, endless) -> the micro-batches of this process and the state after them, from a state or, with
               None, from the start; endless streams do not stop after the last epoch.
     epoch:    the epoch of the first dataset that a state is in.
@@ -343,6 +387,7 @@ class DataStream:
     names: tuple[str, ...]
     longest: int
     steps: int
+    step_tokens: int
     batches: Callable[[DataState, bool], StepBatches]
     epoch: Callable[[DataState], int]
     describe: Callable[[DataState], dict[str, Any]]
@@ -362,21 +407,25 @@ def store_stream(stage: TrainStage, label: str, datasets: Mapping[str, WeightedS
         if not len(dataset.store):
             raise ValueError(f"stage {label}: nothing is left to train on in '{name}'; see its ledger")
     longest = max(dataset.store.longest for dataset in datasets.values())
-    steps = stage.steps
+    own = sum(int(datasets[name].store.tokens_G.sum()) for name in stage.data)
+    step_tokens, steps = stage.step_tokens(own, longest), stage.steps
     if steps is None:
         assert stage.epochs is not None
-        steps = count_steps(datasets, stage.batch_tokens, stage.seed, stage.epochs)
+        steps = count_steps(datasets, step_tokens, stage.seed, stage.epochs, stage.batch_rows)
+        if warning := few_steps_warning(label, steps):
+            status(warning)
 
     def stream(state: DataState, endless: bool) -> StepBatches:
         return batches(
             datasets,
-            batch_tokens=stage.batch_tokens,
+            batch_tokens=step_tokens,
             micro_tokens=micro_tokens(stage, longest),
             seed=stage.seed,
             epochs=None if endless else stage.epochs,
             state=state,
             rank=rank(),
             ranks=world_size(),
+            batch_rows=stage.batch_rows,
         )
 
     main = next(iter(datasets))
@@ -384,9 +433,20 @@ def store_stream(stage: TrainStage, label: str, datasets: Mapping[str, WeightedS
         names=tuple(datasets),
         longest=longest,
         steps=steps,
+        step_tokens=step_tokens,
         batches=stream,
         epoch=lambda state: read_cursors(state)[main].epoch if state else 0,
         describe=partial(_describe, datasets),
+    )
+
+
+def few_steps_warning(label: str, steps: int) -> str:
+    """A sentence where a stage has so few optimizer steps that it can learn next to nothing; else ""."""
+    if steps >= FEWEST_STEPS:
+        return ""
+    count = "1 optimizer step" if steps == 1 else f"{steps} optimizer steps"
+    return (
+        f"stage {label}: {count} in all, too few to learn from; give it smaller steps (batch_rows = 8) or more epochs"
     )
 
 

@@ -27,6 +27,7 @@ from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.shards import corpus_files, read_documents
 from tutelage.corpus.text import TextSettings, text_documents, text_file
+from tutelage.evaluate.questions import Question, read_questions
 from tutelage.io.data_files import data_files, describe_splits, held_out_path, split_files
 from tutelage.io.row import BrokenRow
 from tutelage.io.rows import rows
@@ -108,7 +109,10 @@ class ChatData(Settings, tag="chat", tag_field="kind", frozen=True, kw_only=True
 
 class PreferenceData(Settings, tag="preferences", tag_field="kind", frozen=True, kw_only=True):
     """Files of preferences, for a reward model, DPO or KTO: JSON lines, JSON, Parquet or CSV, in one of
-    chat.formats.preferences.PREFERENCE_FORMATS. Settings as of "chat"."""
+    chat.formats.preferences.PREFERENCE_FORMATS.
+
+    path, held_out, format, max_broken: as of "chat".
+    """
 
     path: str
     held_out: str | None = None
@@ -151,6 +155,15 @@ class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=Tr
     held_out: str | None = None
     gold_after: str | None = None
     max_broken: float = 0.0
+
+
+class QuestionData(Settings, tag="questions", tag_field="kind", frozen=True, kw_only=True):
+    """Questions with answers that a verifier checks, to evaluate a fine-tuned model on; see docs/evaluation.md.
+
+    path: a file of rows with `question` and `answer`.
+    """
+
+    path: str
 
 
 class SumText(Settings, tag="sums", tag_field="kind", frozen=True, kw_only=True):
@@ -207,6 +220,7 @@ DataSettings = (
     | SumText
     | SumChat
     | SumTasks
+    | QuestionData
 )
 OfWorld = WorldChat | WorldAnswers | WorldPreferences
 # Enough to estimate a loss, and few enough to measure it often during training.
@@ -255,7 +269,13 @@ def known_utility(names: Iterable[str], table: DataTable) -> KnownUtility | None
     return None
 
 
-def holds(data: DataSettings) -> Literal["documents", "conversations", "preferences", "prompts"]:
+def questions_of(table: DataTable) -> list[Question]:
+    """The questions of every file of questions in a recipe, in order."""
+    files = [data for data in table.values() if isinstance(data, QuestionData)]
+    return [question for data in files for question in read_questions(Path(data.path))]
+
+
+def holds(data: DataSettings) -> Literal["documents", "conversations", "preferences", "prompts", "questions"]:
     """The kind of rows that some data holds."""
     if isinstance(data, PreferenceData | WorldPreferences):
         return "preferences"
@@ -263,7 +283,7 @@ def holds(data: DataSettings) -> Literal["documents", "conversations", "preferen
         return "prompts"
     if isinstance(data, WorldChat | ChatData | SumChat):
         return "conversations"
-    return "documents"
+    return "questions" if isinstance(data, QuestionData) else "documents"
 
 
 def documents(name: str, table: DataTable) -> Iterator[Document]:
@@ -400,6 +420,8 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, *([file_hash(file) for file in part] for part in (parts.train, parts.held_out)), data.column]
     if isinstance(data, CorpusData):
         return [READING, *map(file_hash, corpus_files(Path(data.path)))]
+    if isinstance(data, QuestionData):
+        return [READING, [file_hash(file) for file in data_files(Path(data.path))]]
     if isinstance(data, ChatData | PreferenceData | Prompts):
         others = held_out_files(data)
         files = [data_files(Path(data.path)), *([] if others is None else [data_files(*others)])]

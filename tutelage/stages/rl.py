@@ -140,7 +140,8 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
             ("replay_weight", self.replay_weight != 1 and not self.replay, "it weighs replayed text: set replay"),
             ("find_lr", self.find_lr, "the range test compares losses, and those of sampled answers do not fall"),
             ("keep", self.keep != "last", 'nothing selects weights here: use "last", and save_every to keep others'),
-            ("batch_tokens", self.batch_tokens != 8192, "a step is prompts times group_size; leave it out"),
+            ("batch_tokens", self.batch_tokens is not None, "a step is prompts times group_size; leave it out"),
+            ("batch_rows", self.batch_rows is not None, "a step is prompts times group_size; leave it out"),
         ]
 
     def loss(self) -> Loss:
@@ -158,6 +159,10 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
 
     def sampling(self) -> SamplingSettings:
         return SamplingSettings(temperature=self.temperature, max_tokens=self.max_tokens, seed=self.seed)
+
+    def step_tokens(self, tokens: float, longest: int) -> int:
+        """As of every stage: room for the samples of a step."""
+        return max(1, self.prompts * self.group_size // self.minibatches) * longest
 
     def steps_of(self, rows: int) -> int:
         """Optimizer steps; an epoch draws each prompt of `rows` once."""
@@ -236,6 +241,7 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
             names=(*sets, *rollouts.replay),
             longest=longest,
             steps=self.steps_of(len(sets[main].train)),
+            step_tokens=self.step_tokens(0, longest),
             batches=rollouts.batches,
             epoch=lambda state: read_cursors(state["cursors"], sets)[main].epoch if state else 0,
             describe=describe,
@@ -298,14 +304,15 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         ]  # fmt: skip
 
     def render_sample(
-        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int
+        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int, context: int
     ) -> list[Rendered]:
         """The first prompts, each with an answer of `max_tokens`: what a step reads at most."""
         renderer = make_renderer(tokenizer, self.chat_config(config))
         chats = [Conversation(task.prompt, task.id) for task in islice(tasks(name, table), rows)]
         tail = np.zeros(self.max_tokens, np.int32)
-        return [
-            Rendered(*(np.concatenate([own, fill.astype(own.dtype)]) for own, fill in
-                       ((one.ids, tail), (one.weights, tail + 1), (one.roles, tail))))
-            for one in renderer.render_prompts(chats)
-        ]  # fmt: skip
+
+        def longer(values: np.ndarray, fill: np.ndarray) -> np.ndarray:
+            return np.concatenate([values, fill.astype(values.dtype)])
+
+        prompts = renderer.render_prompts(chats)
+        return [Rendered(longer(p.ids, tail), longer(p.weights, tail + 1), longer(p.roles, tail)) for p in prompts]

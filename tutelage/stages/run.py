@@ -15,6 +15,7 @@ from tutelage.evaluate.dev_eval import run_dev_eval
 from tutelage.evaluate.session import EvalSession
 from tutelage.files import read_json, write_json, write_text
 from tutelage.model.hub import Checkpoint, load_tensors, save_model, save_tensors
+from tutelage.model.lora_dropout import count_steps
 from tutelage.model.sizes import parameter_count
 from tutelage.model.transformer import Transformer
 from tutelage.model.verify_adapter import publish_adapter
@@ -70,6 +71,8 @@ def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: Ev
     if is_main_process():
         _remove_kept(at.folder, tally.state.step)
     stream = setup.stream.batches(tally.state.data, False)
+    if (dropout := checkpoint.model.lora_dropout) is not None:
+        stream = count_steps(dropout, stream, tally.state.step)
     with stop_requests() as stop, track(at.name, steps, "steps", tally.state.step) as bar:
         log_hook = LogHook(at.folder / LOG, tally, setup.stream.names, optimizer.lr, bar)
 

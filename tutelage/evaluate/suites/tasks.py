@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import numpy as np
@@ -40,7 +41,7 @@ def run(session: EvalSession) -> Results:
     return Results(rates, {name: outcomes_of(ids, own) for name, own in passed.items()}, samples, figures)
 
 
-def _rewards(items: list[TaskItem] | tuple[TaskItem, ...]) -> np.ndarray:
+def _rewards(items: Sequence[TaskItem]) -> np.ndarray:
     return np.array([item.reward for item in items if item.reward is not None] or [np.nan])
 
 
