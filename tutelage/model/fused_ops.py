@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 def rms_norm(x_ND: torch.Tensor, gain_D: torch.Tensor, eps: float) -> torch.Tensor:
     """x / sqrt(mean(x^2) + eps) * gain over the last dimension; computed in float32 at least, returned in x's dtype."""
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or x_ND.dtype != gain_D.dtype:
         return _RMSNorm.apply(x_ND, gain_D, eps)
     return F.rms_norm(x_ND, gain_D.shape, gain_D, eps)
 
