@@ -38,6 +38,7 @@ class EngineSettings(Settings, frozen=True, kw_only=True):
     prefix_cache: whose keys and values are kept for later requests with the same beginning: of prompts, of prompts and
                   answers, or none.
     min_prefix:   a shorter common beginning is computed again: copying and resuming would take longer.
+    int8:         multiply with 8-bit weights (`model.quantization`): faster for one request, less exact.
     """
 
     max_rows: int = 256
@@ -46,6 +47,7 @@ class EngineSettings(Settings, frozen=True, kw_only=True):
     queue: int | None = None
     prefix_cache: Literal["none", "prompts", "all"] = "all"
     min_prefix: int = 64
+    int8: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_rows", "pages", "chunk_tokens", "queue"):
@@ -61,9 +63,13 @@ class Engine:
     def __init__(self, model: Transformer | HFModel, settings: EngineSettings | None = None) -> None:
         settings = settings or EngineSettings()
         foreign = model.config.hf_parameters is not None
+        if foreign and settings.int8:
+            raise ValueError("int8 needs one of the built-in model families; this model is held by transformers")
         self.model, self.settings = model, settings
         self.rows: Rows | StaticRows = (
-            StaticRows(cast(HFModel, model)) if foreign else Rows(cast(Transformer, model), settings.max_rows)
+            StaticRows(cast(HFModel, model))
+            if foreign
+            else Rows(cast(Transformer, model), settings.max_rows, settings.int8)
         )
         self.prefix_cache = "none" if foreign else settings.prefix_cache
         enough = settings.max_rows * pages_for(model.config.context + 1)
@@ -72,7 +78,7 @@ class Engine:
             self.pool, settings.max_rows, settings.chunk_tokens, settings.queue, foreign,
             self._match, self.rows.admit, self._preempt,
         )  # fmt: skip
-        self.weights = weights_digest(model)
+        self.weights = self._digest()
         self.arrivals = 0
 
     def add(
@@ -149,7 +155,8 @@ class Engine:
         """
         if self.scheduler.running:
             raise RuntimeError("the weights changed while requests run; finish or cancel them first")
-        self.weights = weights_digest(self.model)
+        self.weights = self._digest()
+        self.rows.weights_changed()
         for request in self.scheduler.waiting:
             request.generation.weights = self.weights
 
@@ -157,6 +164,9 @@ class Engine:
         """Check that every page is accounted for; see `PagePool.check`."""
         self.pool.check(request.pages for request in self.scheduler.running)
         assert all(not request.pages for request in self.scheduler.waiting)
+
+    def _digest(self) -> str:
+        return weights_digest(self.model) + (" int8" if self.settings.int8 else "")
 
     def _advance(self, plan: StepPlan) -> list[Request]:
         """Note what the step has computed; returns the requests that its logits belong to, in their order."""
