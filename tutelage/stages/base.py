@@ -22,12 +22,13 @@ from tutelage.chat import ChatConfig, Rendered
 from tutelage.config import Settings, SettingsError, to_plain
 from tutelage.evaluate.dev_eval import DevEval
 from tutelage.evaluate.session import EvalSession
+from tutelage.ledger import Ledger
 from tutelage.model.hub import Checkpoint
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import ModelConfig, ModelSettings, lora_training_bytes, training_bytes
 from tutelage.model.transformer import Transformer
 from tutelage.records import Batch
-from tutelage.stages.data import DataTable, Stores, WorldChat, find_data, find_world, holds, world_of
+from tutelage.stages.data import DataTable, MadeData, Stores, WorldChat, find_data, find_world, holds, world_of
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.distributed import rank, world_size
 from tutelage.train.loop import TRAINING, Precision
@@ -39,6 +40,7 @@ from tutelage.train.selection import Selection
 # The files of a finished stage's folder.
 STAGE, LOG, CHECKPOINT, SELECTED = "stage.json", "train.jsonl", "checkpoint", "selected.safetensors"
 LR_RANGE_TEST = "lr_range_test.json"
+MADE = "data.jsonl"  # of a stage that makes data
 # The files of a run's folder.
 SUMMARY, RECIPE, TOKENIZER, EVALUATIONS = "summary.json", "recipe.json", "tokenizer", "evaluate"
 # Files beside a model that are not of the model.
@@ -46,6 +48,7 @@ RUN_FILES = (STAGE, LR_RANGE_TEST, SUMMARY, RECIPE)
 
 # As fast as more at once, on a CPU, and a tenth less memory than 2,048.
 MICRO_TOKENS = 1536
+BATCH_TOKENS = 8192
 
 Reads = Literal["documents", "conversations", "preferences", "rankings", "prompts"]
 
@@ -71,6 +74,7 @@ class Stage(Settings, frozen=True, kw_only=True):
     trains: whether it runs; False for a model that exists already.
     fine_tunes: whether it starts from a model whose skills it must keep.
     chats:  whether its model answers in turns.
+    makes_data: whether it makes rows for later stages instead of a model.
 
     data:         name of the data -> its share of the trained tokens.
     parent:       the stage whose model this one starts from; written `from` in a recipe.
@@ -85,13 +89,14 @@ class Stage(Settings, frozen=True, kw_only=True):
     trains: ClassVar[bool] = True
     fine_tunes: ClassVar[bool] = False
     chats: ClassVar[bool] = False
+    makes_data: ClassVar[bool] = False
 
     data: dict[str, float]
     parent: str | None = msgspec.field(name="from", default=None)
     lr: float | None = None
     context: int | None = None
     held_out: float = 0.02
-    batch_tokens: int = 8192
+    batch_tokens: int = BATCH_TOKENS
 
     def __post_init__(self) -> None:
         for name in ("batch_tokens", "context"):
@@ -114,13 +119,59 @@ class Stage(Settings, frozen=True, kw_only=True):
         total = sum(self.data.values())
         return {name: share / total for name, share in self.data.items()}
 
+    def other_models(self) -> list[str]:
+        """Models besides the parent that decide what the stage becomes: names of stages, or folders."""
+        return []
+
     def content(self) -> list[object]:
         """Everything besides data and parent that decides what the stage becomes, ready to be fingerprinted."""
         raise NotImplementedError
 
     def check(self, name: str, recipe: RecipeTables, here: str) -> None:
         """SettingsError, opening with `here`, where the stage cannot run in this recipe."""
+        for data in self.data:
+            entry, above = recipe.data.get(data), list(recipe.stages)
+            if isinstance(entry, MadeData) and (
+                entry.stage not in above[: above.index(name)] or not recipe.stages[entry.stage].makes_data
+            ):
+                raise SettingsError(
+                    f"{here}.data: '{data}' is made by stage '{entry.stage}', and above '{name}' no stage of that name "
+                    "makes data"
+                )
+        if self.parent is not None and recipe.stages[self.parent].makes_data:
+            raise SettingsError(f"{here}.from: '{self.parent}' makes data and no model; name the stage it starts from")
         check_data(recipe.data, self.data, self.reads, f"a {self.title} stage trains on", f"{here}.data")
+
+
+class DataStage(Stage, frozen=True, kw_only=True):
+    """A stage that makes rows for later stages, which name them as data of kind "made"; it trains nothing. A kind adds
+    its own settings and `make`."""
+
+    makes_data: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parent is None:
+            raise SettingsError('making data needs a model that writes it: say from = "STAGE"')
+        if self.lr is not None or self.batch_tokens != BATCH_TOKENS:
+            raise SettingsError("lr and batch_tokens have no effect here: nothing is trained; leave them out")
+
+    def content(self) -> list[object]:
+        return [to_plain(self)]
+
+    def make(self, at: StageContext) -> DataSetup:
+        """The rows to write, with their account."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DataSetup:
+    """The rows that a stage makes, their account, and figures for stage.json; the last two are complete once all rows
+    were taken."""
+
+    rows: Iterator[Mapping[str, Any]]
+    ledger: Ledger
+    figures: Mapping[str, Any]
 
 
 class TrainStage(Stage, frozen=True, kw_only=True):

@@ -112,6 +112,12 @@ class PreferenceData(Settings, tag="preferences", tag_field="kind", frozen=True,
     max_broken: float = 0.0
 
 
+class MadeData(Settings, tag="made", tag_field="kind", frozen=True, kw_only=True):
+    """The rows that a stage above makes, such as best-of-n, for fine-tuning."""
+
+    stage: str
+
+
 class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=True):
     """Files of prompts: JSON lines, JSON, Parquet or CSV. A stage that samples (GRPO, PPO, best-of-n) reads rows with a
     prompt and, for verifiers, a gold answer (chat.formats.PROMPT_FORMATS). Where no stage names the data, its rows are
@@ -168,7 +174,7 @@ def check_sums(share: float, name: str) -> None:
 
 DataSettings = (
     WorldText | WorldChat | TextData | DocumentData | CorpusData | ProbeText | ChatData | PreferenceData | Prompts
-    | SumText | SumChat | SumTasks
+    | SumText | SumChat | SumTasks | MadeData
 )  # fmt: skip
 # Enough to estimate a loss, and few enough to measure it often during training.
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
@@ -212,7 +218,7 @@ def holds(data: DataSettings) -> Literal["documents", "conversations", "preferen
         return "preferences"
     if isinstance(data, Prompts | SumTasks):
         return "prompts"
-    if isinstance(data, WorldChat | ChatData | SumChat):
+    if isinstance(data, WorldChat | ChatData | SumChat | MadeData):
         return "conversations"
     return "documents"
 
@@ -270,6 +276,8 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
     if isinstance(data, WorldChat):
         yield from World(find_world(data, table)).conversations(data.split)
         return
+    if isinstance(data, MadeData):
+        raise ValueError(f"data '{name}' is made by stage '{data.stage}', which is not finished; run it first")
     if isinstance(data, SumChat):
         yield from sums.conversations(data.share, data.steps)
         return
@@ -354,6 +362,8 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, *([file_hash(file) for file in part] for part in files), form, *names]
     if isinstance(data, ProbeText):
         return [READING, "probe"]
+    if isinstance(data, MadeData):  # the runner adds the fingerprint of the stage
+        return [READING, "made"]
     if isinstance(data, SumText | SumTasks):
         return [READING, to_plain(data)]
     world = find_world(data, table) if isinstance(data, WorldChat) else data
