@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
-from tutelage.batching.preferences import AnyPreference, answers
+from tutelage.batching.preferences import answers
 from tutelage.chat import chat_tokenizer, make_renderer, read_conversations
 from tutelage.chat.formats import read_preferences
 from tutelage.chat.render.make import with_chat_settings
@@ -27,7 +27,7 @@ from tutelage.model.hub import CONFIG, load_chat_files, load_config
 from tutelage.model.sizes import parameter_count
 from tutelage.process import faster_precision
 from tutelage.recipe import Recipe, check_recipe
-from tutelage.records import Conversation, Split
+from tutelage.records import AnyPreference, Conversation, Split
 from tutelage.stages.data import DataSettings, DocumentData, TextData
 from tutelage.stages.fine_tune import LORA_LR_FACTOR
 from tutelage.stages.preferences import PREFERENCE_LR_SHARE
@@ -225,7 +225,8 @@ def measure(folder: Path, table: Mapping[str, Any], kind: Kind) -> DataSize:
     if refused and (not stage.get("max_refused") or len(refused) == len(made)):
         raise refused[0]
     lengths = [len(rendered.ids) for row in made if not isinstance(row, ValueError) for rendered in row]
-    longest = max(lengths) * (1 if kind == "sft" else 2)  # both sides of a pair are in one micro-batch
+    sides = max((len(_sides(row)) for row in rows), default=1)  # all answers to a prompt are in one micro-batch
+    longest = max(lengths) * sides
     return DataSize(len(rows) < FEW_ROWS, len(rows), sum(lengths), longest)
 
 

@@ -26,6 +26,7 @@ from tutelage.cli.ppo import ppo
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
+from tutelage.cli.serve import serve
 from tutelage.cli.sft import sft
 
 COMMANDS = (
@@ -49,6 +50,7 @@ COMMANDS = (
     reward,
     run,
     scorer,
+    serve,
     sft,
 )
 

@@ -83,9 +83,11 @@ class Engine:
         prompt_id: int = 0,
         sample: int = 0,
         text: TextStream | None = None,
+        process: Callable[[Request, torch.Tensor], torch.Tensor] | None = None,
     ) -> Request:
         """Queue a prompt. Its random draws are a function of (seed, prompt_id, sample, position). `text` gets every
-        token but the stop token, and is flushed at the end; its stop strings end the request.
+        token but the stop token, and is flushed at the end; its stop strings end the request. `process` gets the
+        request and the model's logits, [V], and returns those to draw from: biased, or masked by a grammar.
 
         Raises:
             QueueFullError: as many requests wait as may.
@@ -95,7 +97,7 @@ class Engine:
         check_prompt(ids, self.model.config.context, "the prompt")
         draws = DrawStream(settings.seed, prompt_id, sample)
         generation = Generation(weights=self.weights)
-        request = Request(self.arrivals, len(ids), ids, settings, stop_ids, draws, generation, text)
+        request = Request(self.arrivals, len(ids), ids, settings, stop_ids, draws, generation, text, process)
         self.scheduler.add(request)
         self.arrivals += 1
         return request
@@ -173,7 +175,7 @@ class Engine:
         """Draw the next token of each request, and end those that are done."""
         if not requests:
             return
-        tokens_B, sample_logprobs_B = self._choose(requests, logits_BV[:, : self.model.token_count])
+        tokens_B, sample_logprobs_B = self._choose(requests, self._processed(requests, logits_BV))
         logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
         logprobs_B = logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
         context = self.model.config.context
@@ -197,6 +199,16 @@ class Engine:
                 self._finish(request, "length")
             elif len(request.ids) > context:
                 self._finish(request, "context")
+
+    def _processed(self, requests: list[Request], logits_BV: torch.Tensor) -> torch.Tensor:
+        """The logits to draw from: those of tokens that exist, processed where a request asks for it."""
+        logits_BV = logits_BV[:, : self.model.token_count]
+        if any(request.process for request in requests):
+            logits_BV = logits_BV.clone()
+            for place, request in enumerate(requests):
+                if request.process:
+                    logits_BV[place] = request.process(request, logits_BV[place])
+        return logits_BV
 
     def _choose(self, requests: list[Request], logits_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens and their log-probabilities when drawn, sampled together where the settings agree."""

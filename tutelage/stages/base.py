@@ -28,7 +28,17 @@ from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import ModelConfig, ModelSettings, lora_training_bytes, training_bytes
 from tutelage.model.transformer import Transformer
 from tutelage.records import Batch
-from tutelage.stages.data import DataTable, MadeData, Stores, WorldChat, find_data, find_world, holds, world_of
+from tutelage.stages.data import (
+    DataTable,
+    MadeData,
+    OfWorld,
+    Stores,
+    find_data,
+    find_world,
+    holds,
+    known_utility,
+    world_of,
+)
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.distributed import rank, world_size
 from tutelage.train.loop import TRAINING, Precision
@@ -71,6 +81,7 @@ class Stage(Settings, frozen=True, kw_only=True):
 
     reads:  what the rows of its data are.
     title:  what people call this kind of stage.
+    loss_unit: of its training loss and held-out loss.
     trains: whether it runs; False for a model that exists already.
     fine_tunes: whether it starts from a model whose skills it must keep.
     chats:  whether its model answers in turns.
@@ -86,6 +97,7 @@ class Stage(Settings, frozen=True, kw_only=True):
 
     reads: ClassVar[Reads]
     title: ClassVar[str]
+    loss_unit: ClassVar[str] = "nats per token"
     trains: ClassVar[bool] = True
     fine_tunes: ClassVar[bool] = False
     chats: ClassVar[bool] = False
@@ -291,12 +303,14 @@ class TrainStage(Stage, frozen=True, kw_only=True):
 
     def holds(self, at: RecipeTables | StageContext) -> frozenset[str]:
         """What evaluations of the stage can use; see evaluate.session.NEEDS."""
-        return frozenset({"world"} if world_of(at.data) else ())
+        world = frozenset({"world"} if world_of(at.data) else ())
+        return world | ({"utility"} if known_utility(self.data, at.data) else frozenset())
 
     def session(self, at: StageContext) -> EvalSession:
         """Everything that evaluations of the stage may read."""
-        world, has = world_of(at.data), self.holds(at)
-        return EvalSession(at.name, {"model": at.folder}, has, world=world, batch_tokens=self.batch_tokens)
+        world, known, has = world_of(at.data), known_utility(self.data, at.data), self.holds(at)
+        folders, tokens = {"model": at.folder}, self.batch_tokens
+        return EvalSession(at.name, folders, has, world=world, known_utility=known, batch_tokens=tokens)
 
     def dev_eval(self, session: EvalSession, at: StageContext) -> DevEval | None:
         """What the stage is evaluated on during training besides its losses, if anything."""
@@ -307,7 +321,7 @@ def check_data(table: DataTable, names: Iterable[str], wanted: Reads, use: str, 
     """SettingsError where data is missing, or its rows are not what is wanted."""
     for name in names:
         data = find_data(name, table, here)
-        if isinstance(data, WorldChat):
+        if isinstance(data, OfWorld):
             find_world(data, table, f"{here}.{name}")
         if holds(data) != wanted:
             raise SettingsError(f"{here}: '{name}' holds {holds(data)}, but {use} {wanted}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -32,11 +32,15 @@ from tutelage.io.row import BrokenRow
 from tutelage.io.rows import rows
 from tutelage.ledger import Ledger
 from tutelage.progress import status
-from tutelage.records import Conversation, Document, Preference, Schema, Split, Task, UnpairedPreference
+from tutelage.records import AnyPreference, Conversation, Document, Schema, Split, Task
 from tutelage.text.hashing import file_hash
 from tutelage.tokenizer import Tokenizer
 from tutelage.world import sums
+from tutelage.world.answers import mixed_conversations
+from tutelage.world.preferences import KnownUtility, PreferenceSettings
+from tutelage.world.preferences import preferences as world_preferences
 from tutelage.world.society import World, WorldSettings
+from tutelage.world.utility import Rule
 
 
 class WorldText(WorldSettings, tag="world", tag_field="kind", frozen=True, kw_only=True):
@@ -118,6 +122,28 @@ class MadeData(Settings, tag="made", tag_field="kind", frozen=True, kw_only=True
     stage: str
 
 
+class WorldPreferences(PreferenceSettings, tag="world-preferences", tag_field="kind", frozen=True, kw_only=True):
+    """Preferences about the people of the built-in world, by a labeller whose utility is known.
+
+    world: as in "world-chat".
+    """
+
+    world: str | None = None
+
+
+class WorldAnswers(Settings, tag="world-answers", tag_field="kind", frozen=True, kw_only=True):
+    """Questions about the people of the built-in world, each with one answer of random quality: true or false, complete
+    or not, polite or not, padded or not. A model that is fine-tuned on them has much to learn from preferences.
+
+    rows: how many. split, rule, world: as in "world-preferences".
+    """
+
+    rows: int = 2000
+    split: Split = "train"
+    rule: Rule = "standard"
+    world: str | None = None
+
+
 class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=True):
     """Files of prompts: JSON lines, JSON, Parquet or CSV. A stage that samples (GRPO, PPO, best-of-n) reads rows with a
     prompt and, for verifiers, a gold answer (chat.formats.PROMPT_FORMATS). Where no stage names the data, its rows are
@@ -173,9 +199,23 @@ def check_sums(share: float, name: str) -> None:
 
 
 DataSettings = (
-    WorldText | WorldChat | TextData | DocumentData | CorpusData | ProbeText | ChatData | PreferenceData | Prompts
-    | SumText | SumChat | SumTasks | MadeData
-)  # fmt: skip
+    WorldText
+    | WorldChat
+    | WorldAnswers
+    | WorldPreferences
+    | TextData
+    | DocumentData
+    | CorpusData
+    | ProbeText
+    | ChatData
+    | PreferenceData
+    | Prompts
+    | SumText
+    | SumChat
+    | SumTasks
+    | MadeData
+)
+OfWorld = WorldChat | WorldAnswers | WorldPreferences
 # Enough to estimate a loss, and few enough to measure it often during training.
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
 DataTable = Mapping[str, DataSettings]
@@ -190,7 +230,7 @@ def find_data(name: str, table: DataTable, where: str) -> DataSettings:
     return table[name]
 
 
-def find_world(data: WorldChat, table: DataTable, where: str = "data") -> WorldSettings:
+def find_world(data: OfWorld, table: DataTable, where: str = "data") -> WorldSettings:
     """The settings of the world that conversations belong to; SettingsError, naming `where`, if there is none."""
     worlds = {name: entry for name, entry in table.items() if isinstance(entry, WorldText)}
     if data.world is not None:
@@ -199,9 +239,10 @@ def find_world(data: WorldChat, table: DataTable, where: str = "data") -> WorldS
             raise SettingsError(f"{where}: world = '{data.world}' names no data of kind 'world'{known}")
         return worlds[data.world]
     if len(worlds) != 1:
+        kind, count = data.__struct_config__.tag, len(worlds)
         raise SettingsError(
-            f"{where}: data of kind 'world-chat' needs to know its world, but [data] has {len(worlds)} of kind 'world'"
-            '; say which with world = "NAME"'
+            f"{where}: data of kind '{kind}' needs to know its world, but [data] has {count} of kind 'world'; say "
+            'which with world = "NAME"'
         )
     return next(iter(worlds.values()))
 
@@ -212,9 +253,18 @@ def world_of(table: DataTable) -> World | None:
     return World(worlds[0]) if worlds else None
 
 
+def known_utility(names: Iterable[str], table: DataTable) -> KnownUtility | None:
+    """The labeller of the first preferences of the built-in world among some data, else in the whole recipe; None
+    where there are none."""
+    for name in (*names, *table):
+        if isinstance(data := table.get(name), WorldPreferences):
+            return KnownUtility(World(find_world(data, table)), data)
+    return None
+
+
 def holds(data: DataSettings) -> Literal["documents", "conversations", "preferences", "prompts"]:
     """The kind of rows that some data holds."""
-    if isinstance(data, PreferenceData):
+    if isinstance(data, PreferenceData | WorldPreferences):
         return "preferences"
     if isinstance(data, Prompts | SumTasks):
         return "prompts"
@@ -270,7 +320,7 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
     """The conversations of some data, those with the chosen or desirable answers of preferences, prompts alone; broken
     rows of a file are counted in `ledger`."""
     data = table[name]
-    if isinstance(data, PreferenceData):
+    if isinstance(data, PreferenceData | WorldPreferences):
         yield from (chat for row in preferences(name, table, ledger) if (chat := good_side(row)) is not None)
         return
     if isinstance(data, WorldChat):
@@ -284,13 +334,19 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
     if isinstance(data, Prompts | SumTasks):
         yield from (Conversation(t.prompt, t.id, split=t.split, tools=t.tools) for t in tasks(name, table, ledger))
         return
+    if isinstance(data, WorldAnswers):
+        yield from mixed_conversations(World(find_world(data, table)), data.split, data.rule, data.rows)
+        return
     assert isinstance(data, ChatData)
     yield from _rows_of_files(data, read_conversations, ledger or Ledger(f"{name}: rows of the file"))
 
 
-def preferences(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[Preference | UnpairedPreference]:
+def preferences(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[AnyPreference]:
     """The preferences of some data; broken rows of a file are counted in `ledger`."""
     data = table[name]
+    if isinstance(data, WorldPreferences):
+        yield from world_preferences(World(find_world(data, table)), data)
+        return
     assert isinstance(data, PreferenceData)
     yield from _rows_of_files(data, read_preferences, ledger or Ledger(f"{name}: rows of the file"))
 
@@ -309,7 +365,7 @@ def tasks(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator
     yield from _rows_of_files(data, read, ledger or Ledger(f"{name}: rows of the file"))
 
 
-Row = TypeVar("Row", Conversation, Preference | UnpairedPreference, Task)
+Row = TypeVar("Row", Conversation, AnyPreference, Task)
 
 
 def _rows_of_files(
@@ -366,7 +422,7 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, "made"]
     if isinstance(data, SumText | SumTasks):
         return [READING, to_plain(data)]
-    world = find_world(data, table) if isinstance(data, WorldChat) else data
+    world = find_world(data, table) if isinstance(data, OfWorld) else data
     return [READING, to_plain(data), to_plain(world)]
 
 

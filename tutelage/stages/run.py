@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import shutil
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from tutelage.stages.base import (
     precision_of,
     set_up,
 )
+from tutelage.stages.kept import kept_folder, kept_steps
 from tutelage.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from tutelage.train.distributed import barrier, broadcast_object, is_main_process, main_process_first, shard
 from tutelage.train.hooks import CheckpointHook, EvalHook, FirstStepCheck, LogHook, Tally, hooks_in_order
@@ -189,17 +189,6 @@ def _write_model(folder: Path, stage: TrainStage, at: StageContext, checkpoint: 
         publish_adapter(folder, checkpoint, at.parent_folder(stage), lora)
 
 
-def kept_folder(folder: Path, step: int) -> Path:
-    """Where the weights of a step are kept: RUN/STAGE@STEP."""
-    return folder.with_name(f"{folder.name}@{step}")
-
-
-def kept_steps(folder: Path) -> list[int]:
-    """The steps of a stage whose weights are kept, in order."""
-    steps = (other.name.rpartition("@")[2] for other in folder.parent.glob(f"{glob.escape(folder.name)}@*"))
-    return sorted(int(step) for step in steps if step.isdecimal())
-
-
 def _remove_kept(folder: Path, after: int) -> None:
     """Remove kept weights of steps that are not done yet: they are of another stage, or are made again."""
     for step in kept_steps(folder):
@@ -238,6 +227,7 @@ def _finish(
             "layout": LAYOUT,
             "name": at.name,
             "title": stage.title,
+            "loss_unit": stage.loss_unit,
             "chats": stage.chats,
             "reads": stage.reads,
             "fingerprint": state.fingerprint,

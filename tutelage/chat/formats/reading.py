@@ -29,7 +29,7 @@ from tutelage.io.data_files import data_files
 from tutelage.io.row import BrokenRow, Row
 from tutelage.io.rows import rows
 from tutelage.ledger import Ledger
-from tutelage.records import Conversation, Preference, Split, Task, UnpairedPreference, message
+from tutelage.records import AnyPreference, Conversation, Split, Task, message
 
 EMPTY = "file without rows"  # a note in the ledger, for one of several files
 # Added to errors about a table or a spreadsheet.
@@ -106,6 +106,22 @@ def find_format(path: Path) -> str:
     raise ValueError(f"{path} has no row in a known format{fault}")
 
 
+def find_preference_format(path: Path) -> str | None:
+    """The name in PREFERENCE_FORMATS of the format of the first readable row of a file or folder; None where that row
+    is a conversation, or no row can be read."""
+    for file in data_files(path):
+        for number, (_, row) in enumerate(rows(file, _is_row)):
+            if number == MAX_BROKEN_START:
+                break
+            if row is None or isinstance(row, BrokenRow):
+                continue
+            conversation = any(format_.recognises(row) for format_ in FORMATS.values())
+            if conversation and binary_label(row) is None:
+                return None
+            return next((name for name, format_ in PREFERENCE_FORMATS.items() if format_.recognises(row)), None)
+    return None
+
+
 def _readable(fault: BrokenRow) -> str:
     """The supported files, if a row shows that its file is of another kind."""
     return f"; {READABLE}" if fault.reason in ("not JSON", "invalid UTF-8") else ""
@@ -135,7 +151,7 @@ def read_conversations(
 
 def read_preferences(
     path: Path, ledger: Ledger, max_broken: float = 0.01, format: str | None = None, split: Split = "train"
-) -> Iterator[Preference | UnpairedPreference]:
+) -> Iterator[AnyPreference]:
     """The preferences of a file in one of PREFERENCE_FORMATS; all else as `read_conversations`."""
     return _read_files(path, ledger, max_broken, format, PREFERENCE_FORMATS, _preferences, split)
 
@@ -273,7 +289,7 @@ def _learnable(dialogue: Dialogue) -> tuple[tuple, list[str]]:
     return tuple(turns), [*dialogue.notes, *dict.fromkeys(notes)]
 
 
-def _preferences(row: Row, format_name: str, place: str) -> tuple[list[Preference | UnpairedPreference], list[str]]:
+def _preferences(row: Row, format_name: str, place: str) -> tuple[list[AnyPreference], list[str]]:
     check_text_only(row)
     item, notes = preference(PREFERENCE_FORMATS[format_name].read(row), row, place)
     return [item], notes
