@@ -1,5 +1,5 @@
-"""`tutelage grpo` and `ppo`: a recipe template for one stage that samples, with defaults that follow from model and
-data. Whatever the overrides set stays."""
+"""`tutelage grpo`, `ppo` and `best-of-n`: a recipe template for one stage that samples, with defaults that follow from
+model and data. Whatever the overrides set stays."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from tutelage.stages.pretrained_model import has_turns
 from tutelage.train.lr_range_test import default_lr
 from tutelage.train.optimizers import OptimizerSettings
 
+NO_REWARD = "say what is rewarded: --reward numeric (a verifier), or --reward-model DIR"
 STEPS, EVALS = 100, 5
 HELD_OUT = 0.1
 # Prompts of one epoch, from which on they are read once; fewer are drawn again until STEPS are done.
@@ -71,7 +72,7 @@ def rl_recipe(
     table = apply_overrides(table, overrides)
     stage = table["stages"][kind]
     if "rewards" not in stage:
-        raise SettingsError("say what is rewarded: --reward numeric (a verifier), or --reward-model DIR")
+        raise SettingsError(NO_REWARD)
     check_settings(table, kind)
     if stage.get("replay") and not base.known and replay_file is None:
         raise SettingsError(f"--replay needs text that {folder} was trained on; name it: --replay FILE=SHARE")
@@ -100,6 +101,32 @@ def rl_recipe(
     table.setdefault("seed", stage.get("seed", 0))
     recipe = convert(table, Recipe, f"tutelage {kind}")
     check_recipe(recipe, f"tutelage {kind}")
+    return recipe
+
+
+def best_of_n_recipe(model: str | Path, data: Path, overrides: Sequence[str]) -> Recipe:
+    """The recipe of one stage that writes the best of several sampled answers.
+
+    Raises:
+        SettingsError: a setting is wrong.
+        ValueError: the model cannot be read.
+    """
+    folder = find_model(model)
+    context = load_config(folder).context
+    stage = {"kind": "best_of_n", "from": "base", "data": {"prompts": 1.0}, "held_out": 0.0}
+    table: dict[str, Any] = {
+        "name": data.stem,
+        "data": {"prompts": {"kind": "prompts", "path": str(data.resolve())}},
+        "stages": {
+            "base": {"kind": "model", "path": str(folder)},
+            "best_of_n": {**stage, "max_tokens": min(MAX_TOKENS, context // 2)},
+        },
+    }
+    table = apply_overrides(table, overrides)
+    if "rewards" not in table["stages"]["best_of_n"]:
+        raise SettingsError(NO_REWARD)
+    recipe = convert(table, Recipe, "tutelage best-of-n")
+    check_recipe(recipe, "tutelage best-of-n")
     return recipe
 
 

@@ -35,6 +35,45 @@ def test_a_command_trains_evaluates_and_reports(asked: Path, tales_run: Run, tmp
         assert code == 0, output
 
 
+def test_ppo_trains_against_a_reward_model(asked: Path, tales_run: Run, tmp_path: Path) -> None:
+    """The chain of InstructGPT by commands; the rewarded answers are rendered as in the training of the scorer."""
+    pairs = [
+        {"prompt": f"who {v} the {n}?", "chosen": f"the cat {v} the {n}.", "rejected": f"the {n} {v} the {n}."}
+        for v in ("sees", "likes")
+        for n in ("dog", "fox", "hen")
+    ]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    chat, scorer, out = tales_run.folder / "chat", tmp_path / "scorer", tmp_path / "better"
+    code, output = run(
+        "reward", "--model", chat, "--data", tmp_path / "pairs.jsonl", "--out", scorer, "--lr", 1e-3, "--epochs", 2
+    )
+    assert code == 0, output
+    code, output = run(
+        "ppo", "--model", chat, "--data", asked.parent / "questions.jsonl", "--out", out, "--reward-model", scorer /
+        "reward", "--steps", 4, "--prompts", 4, "--max-tokens", 24, "--lr", 1e-4, "--kl-target", 2, "--no-eval",
+    )  # fmt: skip
+    assert code == 0, output
+    log = [json.loads(line) for line in (out / "ppo" / "train.jsonl").read_text().splitlines()]
+    assert log[0]["reward.model"] == log[0]["reward"]
+    assert "value_loss" in log[0]
+
+
+def test_best_of_n_writes_rows_that_sft_reads(asked: Path, tales_run: Run, tmp_path: Path) -> None:
+    chat, out = tales_run.folder / "chat", tmp_path / "best"
+    code, output = run(
+        "best-of-n", "--model", chat, "--data", asked.parent / "questions.jsonl", "--out", out, "--reward",
+        "contains", "--samples", 3, "--keep", 2, "--max-tokens", 30,
+    )  # fmt: skip
+    assert code == 0, output
+    assert "rows of 12 prompts" in output
+    rows = out / "best_of_n" / "data.jsonl"
+    code, output = run("sft", "--model", chat, "--data", rows, "--out", tmp_path / "again", "--no-eval", "--epochs", 1)
+    assert code == 0, output
+    code, output = run("best-of-n", "--model", chat, "--data", rows, "--out", tmp_path / "none")
+    assert code == 1
+    assert "say what is rewarded" in output
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -140,7 +140,6 @@ def test_pain_21_every_option_changes_the_gradient(rl_run: MakeRun, name: str) -
         ({"minibatches": 1000}, "fewer samples"),
         ({"replay_weight": 2.0}, "it weighs replayed text: set replay"),
         ({"keep": "lowest_loss"}, "nothing selects weights here"),
-        ({"rewards": {}}, "at least one part with a weight"),
     ],
 )
 def test_an_impossible_combination_is_refused(settings: dict[str, Any], said: str) -> None:

@@ -42,7 +42,7 @@ def test_a_run_begins_on_policy_with_values_of_zero_and_learns(rl_run: MakeRun) 
 
 
 def row(tokens: int, total: float, finish_reason: str = "stop") -> SampleRow:
-    return SampleRow("q", [1], [2], list(range(tokens)), [-1.0] * tokens, finish_reason, "x", total)  # type: ignore[arg-type]
+    return SampleRow("q", [1], [2], list(range(tokens)), [-1.0] * tokens, finish_reason, "x", "x", total)  # type: ignore[arg-type]
 
 
 def columns(tokens: int, values: list[float] | None = None, gap: float = 0.0) -> dict[str, np.ndarray]:

@@ -111,7 +111,7 @@ def test_reasoning_that_the_prompt_opens_belongs_to_the_answer(prompt: str, open
 
 def row(total: float | None, outcome: str = "", finish_reason: str = "stop", reason: str = "") -> SampleRow:
     parts = {"exact": (total, outcome)}
-    return SampleRow("q", [1], [2], [2, 3], [-1.0, -1.0], finish_reason, "x", total, parts, reason)  # type: ignore[arg-type]
+    return SampleRow("q", [1], [2], [2, 3], [-1.0, -1.0], finish_reason, "x", "x", total, parts, reason)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

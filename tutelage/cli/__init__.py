@@ -6,6 +6,7 @@ import click
 
 from tutelage import __version__
 from tutelage.cli.audit import audit
+from tutelage.cli.best_of_n import best_of_n
 from tutelage.cli.chat import chat
 from tutelage.cli.command import CommandGroup
 from tutelage.cli.compare import compare
@@ -31,6 +32,7 @@ from tutelage.cli.sft import sft
 
 COMMANDS = (
     audit,
+    best_of_n,
     chat,
     compare,
     curate,

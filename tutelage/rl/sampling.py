@@ -36,6 +36,7 @@ class SampleRow:
     roles:    of the prompt's tokens, indices into records.ROLES.
     tokens:   every sampled token, the stop token included.
     logprobs: their log-probabilities under the distribution that they were drawn from.
+    text, raw: as those of `Sample`.
     parts:    value and outcome of each part of the reward.
     total:    the reward; None where a part abstained, with the reason.
     """
@@ -47,6 +48,7 @@ class SampleRow:
     logprobs: list[float]
     finish_reason: FinishReason
     text: str
+    raw: str
     total: float | None
     parts: dict[str, tuple[float | None, str]] = field(default_factory=dict)
     reason: str = ""
@@ -108,7 +110,7 @@ class Sampler:
         pairs = [(one, generation) for one, row in zip(drawn, written, strict=True) for generation in row]
         samples = [self.sample(one.prompt, generation) for one, generation in pairs]
         scored = self.rewards.score(samples)
-        rows = [_row(*pair, sample.text, s) for pair, sample, s in zip(pairs, samples, scored, strict=True)]
+        rows = [_row(*pair, sample, s) for pair, sample, s in zip(pairs, samples, scored, strict=True)]
         return [rows[start : start + self.group_size] for start in range(0, len(rows), self.group_size)]
 
     def sample(self, prompt: Prompt, generation: Generation) -> Sample:
@@ -141,7 +143,7 @@ def opened_reasoning(renderer: Renderer, prompt: np.ndarray) -> str:
     return mark + rest if mark and "</think>" not in rest and not rest.strip() else ""
 
 
-def _row(drawn: DrawnPrompt, generation: Generation, text: str, scored: Scored) -> SampleRow:
+def _row(drawn: DrawnPrompt, generation: Generation, sample: Sample, scored: Scored) -> SampleRow:
     parts = {name: (part.value, part.outcome) for name, part in scored.parts.items()}
     prompt = drawn.prompt
     return SampleRow(
@@ -151,7 +153,8 @@ def _row(drawn: DrawnPrompt, generation: Generation, text: str, scored: Scored) 
         tokens=generation.tokens,
         logprobs=generation.sample_logprobs,
         finish_reason=generation.finish_reason,
-        text=text,
+        text=sample.text,
+        raw=sample.raw,
         total=scored.total,
         parts=cast(Any, parts),
         reason=scored.reason,

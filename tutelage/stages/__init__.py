@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tutelage.stages.best_of_n import BestOfN
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.grpo import Grpo
 from tutelage.stages.kto import Kto
@@ -11,4 +12,4 @@ from tutelage.stages.pretrained_model import PretrainedModel
 from tutelage.stages.reward import RewardModel
 from tutelage.stages.sft import Sft
 
-AnyStage = Pretrain | Sft | RewardModel | Dpo | Kto | Grpo | Ppo | PretrainedModel
+AnyStage = Pretrain | Sft | RewardModel | Dpo | Kto | Grpo | Ppo | BestOfN | PretrainedModel

@@ -120,6 +120,12 @@ class PreferenceData(Settings, tag="preferences", tag_field="kind", frozen=True,
     max_broken: float = 0.0
 
 
+class MadeData(Settings, tag="made", tag_field="kind", frozen=True, kw_only=True):
+    """The rows that a stage above makes, such as best-of-n, for fine-tuning."""
+
+    stage: str
+
+
 class WorldPreferences(PreferenceSettings, tag="world-preferences", tag_field="kind", frozen=True, kw_only=True):
     """Preferences about the people of the built-in world, by a labeller whose utility is known.
 
@@ -221,6 +227,7 @@ DataSettings = (
     | SumChat
     | SumTasks
     | QuestionData
+    | MadeData
 )
 OfWorld = WorldChat | WorldAnswers | WorldPreferences
 # Enough to estimate a loss, and few enough to measure it often during training.
@@ -281,7 +288,7 @@ def holds(data: DataSettings) -> Literal["documents", "conversations", "preferen
         return "preferences"
     if isinstance(data, Prompts | SumTasks):
         return "prompts"
-    if isinstance(data, WorldChat | ChatData | SumChat):
+    if isinstance(data, WorldChat | ChatData | SumChat | MadeData):
         return "conversations"
     return "questions" if isinstance(data, QuestionData) else "documents"
 
@@ -339,6 +346,8 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
     if isinstance(data, WorldChat):
         yield from World(find_world(data, table)).conversations(data.split)
         return
+    if isinstance(data, MadeData):
+        raise ValueError(f"data '{name}' is made by stage '{data.stage}', which is not finished; run it first")
     if isinstance(data, SumChat):
         yield from sums.conversations(data.share, data.steps)
         return
@@ -431,6 +440,8 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, *([file_hash(file) for file in part] for part in files), form, *names]
     if isinstance(data, ProbeText):
         return [READING, "probe"]
+    if isinstance(data, MadeData):  # the runner adds the fingerprint of the stage
+        return [READING, "made"]
     if isinstance(data, SumText | SumTasks):
         return [READING, to_plain(data)]
     world = find_world(data, table) if isinstance(data, OfWorld) else data

@@ -5,23 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint
-from tutelage.model.transformer import Transformer
-from tutelage.records import Batch
-from tutelage.rl.advantages import gae, normalise
-from tutelage.rl.rollouts import Columns, at_positions
+from tutelage.rl.rollouts import Columns
 from tutelage.rl.sampling import Group
+from tutelage.rl.token_advantages import HEAD, GaeOptions, adapt_kl, before_step, token_advantages
 from tutelage.stages.base import StageContext, TrainSetup
 from tutelage.stages.rl import RolloutStage
 from tutelage.train.losses import Loss
-from tutelage.train.policy_losses import ADVANTAGE, OLD, OLD_VALUE, RETURN, ValueOptions, ppo_loss
-from tutelage.train.preference_losses import REFERENCE
-
-HEAD = "value"
+from tutelage.train.policy_losses import OLD, OLD_VALUE, RETURN, ValueOptions, ppo_loss
 
 
 class Ppo(RolloutStage, tag="ppo", tag_field="kind", frozen=True, kw_only=True):
@@ -84,38 +78,13 @@ class Ppo(RolloutStage, tag="ppo", tag_field="kind", frozen=True, kw_only=True):
         return self.set_up(at, self.start(at), before_step, self.assign, (OLD, OLD_VALUE, RETURN), adapt)
 
     def adapted(self, kl: float, measured: float) -> float:
-        """The next factor, a little higher where the divergence was above its target."""
+        """The next factor of the divergence."""
         assert self.kl_target is not None
-        error = min(0.2, max(-0.2, measured / self.kl_target - 1))
-        return kl * (1 + error * self.prompts * self.group_size / self.kl_horizon)
+        return adapt_kl(kl, measured, self.kl_target, self.prompts * self.group_size / self.kl_horizon)
 
     def assign(
         self, groups: Sequence[Group], columns: Sequence[Sequence[Columns]], kl: float
     ) -> list[list[dict[str, Any]]]:
-        """Advantage and return of each token. The reward is on the last sampled token, the divergence on every one."""
-        made = [
-            [self._estimated(*pair, kl) for pair in zip(*both, strict=True)]
-            for both in zip(groups, columns, strict=True)
-        ]
-        trained = [one for group, own in zip(groups, made, strict=True) for row, one in zip(group, own, strict=True)
-                   if not (self.mask_cut_off and row.cut_off)]  # fmt: skip
-        if self.whiten and trained:
-            white = normalise(torch.cat([one[ADVANTAGE] for one in trained]))
-            for one, part in zip(trained, white.split([len(one[ADVANTAGE]) for one in trained]), strict=True):
-                one[ADVANTAGE] = part
-        return [[{name: values.numpy() for name, values in one.items()} for one in own] for own in made]
-
-    def _estimated(self, row: Any, columns: Columns, kl: float) -> dict[str, torch.Tensor]:
-        rewards = np.zeros(len(row.tokens))
-        if self.in_reward():
-            rewards -= kl * (columns[OLD] - columns[REFERENCE])
-        rewards[-1] += row.total
-        values_T = torch.from_numpy(columns[OLD_VALUE])
-        advantages_T = gae(torch.from_numpy(rewards), values_T, self.gamma, self.lam)
-        return {ADVANTAGE: advantages_T, RETURN: advantages_T + values_T}
-
-
-def before_step(model: Transformer, batch: Batch) -> dict[str, torch.Tensor]:
-    """The log-probabilities and values of samples by the policy that wrote them."""
-    outputs = model.outputs(batch)
-    return {OLD: at_positions(outputs.logprobs, batch), OLD_VALUE: outputs.heads[HEAD]}
+        """Advantage and return of each token."""
+        options = GaeOptions(self.gamma, self.lam, kl if self.in_reward() else 0.0, self.whiten, self.mask_cut_off)
+        return token_advantages(groups, columns, options)

@@ -18,10 +18,9 @@ from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import Answer, ask
 from tutelage.evaluate.session import EvalSession, TaskItem
-from tutelage.ledger import Ledger
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation
-from tutelage.rl.prompts import Prompt, PromptSet, prompt_set, read_cursors
+from tutelage.rl.prompts import Prompt, PromptSet, read_cursors
 from tutelage.rl.rewards import AnyReward, Rewards, VerifierReward
 from tutelage.rl.rollouts import Assign, Pass, RolloutPlan, RolloutStream, logprob_pass, rollout_schema
 from tutelage.rl.sampling import Sampler
@@ -38,6 +37,7 @@ from tutelage.stages.data import DataTable, tasks
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.held_out import evaluate_stores
 from tutelage.stages.preferences import PREFERENCE_LR_SHARE
+from tutelage.stages.rewards import check_rewards, load_rewards, model_fingerprints, read_prompt_sets, reward_models
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.losses import Loss
 from tutelage.train.policy_losses import ADVANTAGE, OLD, SAMPLED, KlName, PolicyOptions
@@ -100,8 +100,6 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         for name, refused, why in self.refusals():
             if refused:
                 raise SettingsError(f"{name} is {msgspec.json.encode(getattr(self, name)).decode()}; {why}")
-        if not any(part.weight for part in self.rewards.values()):
-            raise SettingsError("rewards needs at least one part with a weight other than 0")
 
     def in_reward(self) -> bool:
         """Whether the divergence is taken from the reward."""
@@ -171,20 +169,23 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         assert self.epochs is not None
         return math.ceil(self.epochs * rows / self.prompts) * self.minibatches * self.inner_epochs
 
+    def other_models(self) -> list[str]:
+        return reward_models(self.rewards)
+
+    def content(self) -> list[object]:
+        return [*super().content(), *model_fingerprints(self.rewards)]
+
+    def check(self, name: str, recipe: RecipeTables, here: str) -> None:
+        super().check(name, recipe, here)
+        check_rewards(self.rewards, name, recipe, here)
+
     def prompt_sets(self, at: StageContext, checkpoint: Checkpoint) -> dict[str, PromptSet]:
         """The prompts of each dataset as the model reads them."""
-        renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
-        room = (self.context or checkpoint.model.config.context) - self.max_tokens
-        sets = {}
-        for name in self.data:
-            files = Ledger(f"{name}: rows of the file")
-            sets[name] = prompt_set(name, tasks(name, at.data, files), renderer, room, self.held_out, files)
-        return sets
+        return read_prompt_sets(self, at, checkpoint, self.max_tokens)
 
     def load_rewards(self, at: StageContext, sets: Mapping[str, PromptSet]) -> Rewards:
         """The rewards, tried on the gold answers of all prompts."""
-        golds = [p.task.gold for one in sets.values() for p in (*one.train, *one.held_out)]
-        return Rewards(self.rewards, golds, at.folders)
+        return load_rewards(self.rewards, at, sets)
 
     def set_up(self, at: StageContext, checkpoint: Checkpoint, own: Pass | None, assign: Assign, streams: Sequence[str],
                adapt: Callable[[float, float], float] | None = None) -> TrainSetup:  # fmt: skip
