@@ -47,7 +47,9 @@ def test_the_recipe_for_checkpoints_names_every_setting_of_its_stage() -> None:
     text = (recipes_folder() / "finetune.toml").read_text(encoding="utf-8")
     for kind in (Sft, LoraSettings, OptimizerSettings, ScheduleSettings, ChatData):
         for field in msgspec.structs.fields(kind):
-            assert re.search(rf"^(# )?{field.encode_name} = ", text, re.MULTILINE), field.encode_name
+            assert re.search(rf"^((# )?{field.encode_name} = |\[.*\b{field.encode_name}\])", text, re.MULTILINE), (
+                field.name
+            )
 
 
 def test_what_the_recipe_shows_in_comments_can_be_set(tales_run: Run, tmp_path: Path) -> None:

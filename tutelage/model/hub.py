@@ -403,6 +403,12 @@ def save_adapter(folder: Path, checkpoint: Checkpoint, base: Path, settings: Lor
     write_json(folder / CONFIG, _tables(checkpoint)[1])
 
 
+def base_name(folder: Path) -> str:
+    """The name of a model for others to read: "owner/name" of one from the hub, otherwise its folder's own name."""
+    name, revision = _hub_name(folder)
+    return name if revision is not None else folder.resolve().name
+
+
 def _hub_name(folder: Path) -> tuple[str, str | None]:
     """Name and revision of a base from the hub; the folder, and no revision, of any other."""
     parts = folder.resolve().parts
