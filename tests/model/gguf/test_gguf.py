@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -230,3 +231,19 @@ def test_llama_cpp_writes_the_same_tokens(family: str, tmp_path: Path) -> None:
         ids.append(token)
     assert encoded == [checkpoint.tokenizer.encode(text).tolist() for text in TEXTS[:3]]
     assert template == checkpoint.chat_config.template
+
+
+@pytest.mark.slow
+def test_llama_cpp_writes_the_same_tokens_from_a_real_model() -> None:
+    """20 chat prompts; where they differ, the two tokens are nearly equally likely. TUTELAGE_REAL_MODEL names the
+    folder of a published chat model."""
+    script = Path(__file__).parents[3] / "benchmarks" / "peers" / "llama_cpp_parity.py"
+    for variable in ("TUTELAGE_LLAMA_CPP", "TUTELAGE_REAL_MODEL"):
+        if variable not in os.environ:
+            pytest.skip(f"set {variable}: see benchmarks/peers/llama_cpp_parity.py")
+    command = [sys.executable, str(script), os.environ["TUTELAGE_REAL_MODEL"]]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["prompts"] == 20
+    assert result["equal"] >= 10
