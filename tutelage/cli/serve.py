@@ -20,6 +20,7 @@ from tutelage.cli.options import FILE, MODEL
 @click.option("--max-queue", type=click.IntRange(min=1), default=64, show_default=True, help="Most waiting answers.")
 @click.option("--max-rows", type=click.IntRange(min=1), default=16, show_default=True, help="Most answers at once.")
 @click.option("--pages", type=click.IntRange(min=2), help="Size of the key-value cache in pages of 16 tokens.")
+@click.option("--adapter", multiple=True, metavar="NAME=PATH", help="Also serve a LoRA adapter over one of the models.")
 @click.option("--speculate", metavar="ngram|MODEL", help="Guess tokens, from earlier text or by a smaller model.")
 @click.option("--drain", type=click.FloatRange(min=0), default=30.0, show_default=True,
               help="Seconds that running answers may take after SIGTERM.")  # fmt: skip
@@ -33,6 +34,7 @@ def serve(
     max_queue: int,
     max_rows: int,
     pages: int | None,
+    adapter: tuple[str, ...],
     speculate: str | None,
     drain: float,
     as_json: bool,
@@ -50,7 +52,7 @@ def serve(
     if not server.is_local(host) and not settings.api_key:
         raise ValueError(f"--host {host} can be reached from other machines; give --api-key-file or TUTELAGE_API_KEY")
     with server.listen(host, port) as listener:
-        served = load_models(models, settings)
+        served = load_models(models, settings, adapter)
         address = f"http://{host}:{listener.getsockname()[1]}"
         click.echo(f"serving {', '.join(served)} at {address} (chat page at /, API at /v1)", err=True)
         server.serve(served, settings, listener)

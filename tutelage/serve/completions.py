@@ -174,6 +174,8 @@ async def answer_completion(request: CompletionRequest, model: ServedModel, arri
         ApiError: it is wrong, or too many wait.
     """
     texts = _texts(request.prompt)
+    if model.adapter is not None and request.echo and request.logprobs is not None:
+        raise ApiError(400, f"{model.name} is an adapter, and its prompts are not scored; merge it first", "echo")
     count = len(texts) * (request.n or 1)
     model.worker.admit(count)
     try:

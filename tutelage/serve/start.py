@@ -25,11 +25,12 @@ def server_modules() -> ModuleType:
     return server
 
 
-def load_models(names: Sequence[str], settings: ServeSettings) -> dict[str, ServedModel]:
-    """Load models, `PATH` or `NAME=PATH`, and start their engines.
+def load_models(names: Sequence[str], settings: ServeSettings, adapters: Sequence[str] = ()) -> dict[str, ServedModel]:
+    """Load models, `PATH` or `NAME=PATH`, and start their engines; then LoRA adapters, `NAME=PATH`, over those models.
 
     Raises:
-        ValueError: a model cannot be loaded, or two have the same name.
+        ValueError: a model or adapter cannot be loaded, the base of an adapter is not among the models, or two have the
+            same name.
     """
     server = server_modules()
     folders = {}
@@ -40,4 +41,11 @@ def load_models(names: Sequence[str], settings: ServeSettings) -> dict[str, Serv
         if name in folders:
             raise ValueError(f"two models are named '{name}'; give one another name: NAME=PATH")
         folders[name] = folder
-    return {name: server.serve_model(name, load_model(folder), settings) for name, folder in folders.items()}
+    models = {name: server.serve_model(name, load_model(folder), settings) for name, folder in folders.items()}
+    served = dict(models)
+    for text in adapters:
+        name, given, path = text.partition("=")
+        if not given or name in served:
+            raise ValueError(f"--adapter {text}: give it as NAME=PATH, with a name that no other model has")
+        served[name] = server.serve_adapter(name, find_model(path), list(models.values()))
+    return served
