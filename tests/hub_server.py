@@ -1,7 +1,8 @@
-"""A stand-in for the Hugging Face hub: what `huggingface_hub` asks for to download a repository."""
+"""A stand-in for the Hugging Face hub: what `huggingface_hub` asks for to download and upload a repository."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import threading
@@ -16,13 +17,15 @@ PARTS = {"api/models": "model", "api/datasets": "dataset", "datasets": "dataset"
 
 class Hub:
     """Repositories by (kind, name, revision), each {path: content}; `status` of those that refuse; `broken` has the
-    number of bytes after which the first download of a file breaks off; `ranges` are the ranges asked for."""
+    number of bytes after which the first download of a file breaks off; `ranges` are the ranges asked for; `private`
+    says of models that were made whether they are. Uploads need the token "secret"."""
 
     def __init__(self) -> None:
         self.repositories: dict[tuple[str, str, str], dict[str, bytes]] = {}
         self.status: dict[str, tuple[int, str]] = {}
         self.broken: dict[str, int] = {}
         self.ranges: list[str] = []
+        self.private: dict[str, bool] = {}
         self.url = ""
 
     def add(self, kind: str, name: str, files: dict[str, bytes], revision: str = "main") -> None:
@@ -68,6 +71,33 @@ def serve() -> Iterator[Hub]:
                     return self.of_revision(api, action, name, *found_files, "/".join(rest[end:]))
             return self.answer(404, "RevisionNotFound")
 
+        def do_POST(self) -> None:
+            """What an upload asks for: a repository, how to send files, and a commit of files in base64."""
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            path = unquote(urlsplit(self.path).path).strip("/")
+            if self.headers.get("Authorization") != "Bearer secret":
+                return self.answer(401, "RepoNotFound")
+            if path == "api/repos/create":
+                request = json.loads(body)
+                name = "/".join(filter(None, (request.get("organization"), request["name"])))
+                hub.repositories.setdefault(("model", name, "main"), {})
+                hub.private[name] = "private" in (request.get("visibility"), request.get("private") and "private")
+                return self.answer(200, body={"url": f"{hub.url}/{name}", "name": name})
+            if path == "api/validate-yaml":
+                return self.answer(200, body={"warnings": [], "errors": []})
+            owner, name, action, revision = path.removeprefix("api/models/").split("/")
+            if action == "preupload":
+                files = [
+                    {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                    for file in json.loads(body)["files"]
+                ]
+                return self.answer(200, body={"files": files})
+            files = hub.repositories["model", f"{owner}/{name}", revision]
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            return self.answer(200, body={"commitUrl": f"{hub.url}/{owner}/{name}/commit/1", "commitOid": "1"})
+
         def of_revision(
             self, api: bool, action: str, name: str, commit: str, files: dict[str, bytes], path: str
         ) -> None:
@@ -101,7 +131,7 @@ def serve() -> Iterator[Hub]:
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            if self.command == "GET":
+            if self.command != "HEAD":
                 self.wfile.write(content if cut is None else content[:cut])
             self.close_connection = True
 

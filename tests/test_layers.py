@@ -10,7 +10,7 @@ from pathlib import Path
 ORDER = """
 __init__ records files ledger config progress process workers intervals html client extras text io scoring sandbox
 world tokenizer chat corpus batching model train engine rl evaluate synth stages recipe runner find_model sft_recipe
-plan report doctor lab serve cli __main__
+rl_recipe plan settings_page report doctor lab serve cli __main__
 """.split()
 
 

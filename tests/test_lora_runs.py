@@ -146,3 +146,16 @@ def test_pain_12_a_stopped_run_with_lora_resumes_bit_for_bit(tuned: Path, tmp_pa
     states = [load_tensors(tmp_path / run / "sft" / "checkpoint" / OPTIMIZER_FILE) for run in ("whole", "stopped")]
     assert states[0].keys() == states[1].keys()
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_an_adapter_of_a_local_base_is_pushed_whole_or_not_at_all(tuned: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["export", str(tuned), "--push", "me/mine", "--out", str(tmp_path / "out")])
+    assert result.exit_code == 1
+    assert "is a folder of this machine, which others do not have; add --merge" in result.output
+    assert not (tmp_path / "out").exists()
+    verb("export", tuned, "--out", tmp_path / "adapter")
+    card = (tmp_path / "adapter" / "README.md").read_text()
+    assert "AutoPeftModelForCausalLM" in card
+    assert "were trained (LoRA)" in card
+    assert "| LoRA rank, alpha | 4, 32 |" in card
+    assert "base_model" not in card  # it has no name on the hub

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from itertools import product
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from tiny_recipe import run_quietly
 
 from tutelage.batching.packing import collate
-from tutelage.config import recipes_folder
+from tutelage.config import SettingsError, recipes_folder
 from tutelage.files import read_json, write_json
 from tutelage.model.hub import load_model
 from tutelage.model.logprobs import CHUNK_LOGITS
@@ -135,3 +136,36 @@ def test_activations_are_what_autograd_keeps(norm, mlp, qk_norm, kv_heads, posit
     kept = activation_bytes(config, segments * 64, activation_checkpointing=True)
     again = activation_bytes(resolve(shape, config.vocab), segments * 64) // 3  # the block that is run again
     assert kept * 0.4 < saved_bytes(config, segments, activation_checkpointing=True) + again < kept * 1.2
+
+
+def test_a_plan_refuses_what_the_run_would_refuse(run: Run, tmp_path: Path) -> None:
+    """Field failure: the plan was content, and the run then stopped at a wrong LoRA target or a row too long."""
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        f"""name = "mine"
+[data]
+chat = {{ kind = "chat", path = "chats.jsonl" }}
+[stages.base]
+kind = "model"
+path = "{run.folder / "base"}"
+[stages.chat]
+kind = "sft"
+from = "base"
+data = {{ chat = 1 }}
+"""
+    )
+    rows = [
+        {"prompt": f"Number {number}?", "completion": "Yes. " * (100 * (number == 3)) + "Yes."} for number in range(6)
+    ]
+    (tmp_path / "chats.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    with pytest.raises(ValueError, match=r"conversation chats.jsonl:4 has \d+ tokens, but the context holds 128"):
+        plan(Run(load_recipe(path), tmp_path / "run"))
+    dropped = ["stages.chat.too_long=drop", "stages.chat.lora.rank=4"]
+    assert plan(Run(load_recipe(path, dropped), tmp_path / "run"))["stages"]["chat"]["seconds"] > 0
+    for target in ('stages.chat.lora.targets=["q_porj"]', "stages.chat.lora.rank=4000"):
+        errors = []
+        for attempt in (plan, Run.run):
+            with pytest.raises(SettingsError) as error:
+                attempt(Run(load_recipe(path, [*dropped, target]), tmp_path / "run"))
+            errors.append(str(error.value))
+        assert errors[0] == errors[1]

@@ -2,18 +2,21 @@ from __future__ import annotations
 
 import json
 import shutil
+from itertools import islice
 from pathlib import Path
 
 import msgspec
 import pytest
 from tiny_recipe import run_quietly
 
-from tutelage.config import SettingsError, recipes_folder
+from tutelage.config import SettingsError, recipes_folder, to_plain, to_toml
 from tutelage.model.hub import load_config
 from tutelage.model.sizes import parameter_count
+from tutelage.plan import plan
 from tutelage.recipe import load_recipe
 from tutelage.runner import Run
-from tutelage.sft_recipe import DataSize, evals_during_training, parse_replay, sft_recipe, text_data
+from tutelage.sft_recipe import DataSize, evals_during_training, parse_data, parse_replay, sft_recipe, text_data
+from tutelage.stages.base import set_up
 from tutelage.stages.data import ChatData, DocumentData, TextData
 from tutelage.stages.sft import Sft
 from tutelage.train.lr_range_test import default_lr
@@ -47,7 +50,7 @@ def test_the_defaults_follow_the_rows(base: Path, tmp_path: Path) -> None:
     some = tuned(base, rows(tmp_path, 150))
     assert (some.steps, some.held_out) == (100, 0.05)
     many = tuned(base, rows(tmp_path, 1000))
-    assert (many.steps, many.epochs, many.batch_tokens) == (None, 3, 2 * 8192)
+    assert (many.steps, many.epochs, many.batch_tokens) == (None, 3, None)
     assert (some.evaluate_every, some.keep) == (0, "last")
     assert (many.evaluate_every, many.keep) == ("epoch", "best_eval")
     said = tuned(base, rows(tmp_path, 10), "epochs=2", "replay=0.0", "lr=1e-3", "train_on=all_tokens", "seed=4")
@@ -101,13 +104,13 @@ def test_of_a_model_that_cannot_encode_the_texts_of_the_probe_forgetting_is_not_
     alone = Path(shutil.copytree(tales_run.folder / "base", tmp_path / "alone"))
     chats = tales.parent / "chat.jsonl"
     recipe = sft_recipe(alone, chats, overrides=["stages.sft.epochs=1"])
-    assert recipe.evaluate == {"sft": ["format"]}
+    assert recipe.evaluate == {"sft": ["format", "held_out_rows"]}
     assert Run(recipe, tmp_path / "run").run()["evaluate.sft.format.compliant.rate"] >= 0
     with pytest.raises(SettingsError, match="^--max-forgetting needs text that the tokenizer of .* can encode"):
         tuned(alone, chats, "max_forgetting=0.1")
     overrides = ["stages.sft.replay=0.1", "stages.sft.max_forgetting=0.1"]
     replayed = sft_recipe(alone, chats, replay_file=tales.parent / "tales.txt", overrides=overrides)
-    assert replayed.evaluate == {"sft": ["format", "forgetting"]}
+    assert replayed.evaluate == {"sft": ["format", "held_out_rows", "forgetting"]}
 
 
 def test_text_of_another_file_is_replayed_where_it_is_named(base: Path, tmp_path: Path) -> None:
@@ -214,3 +217,73 @@ def test_a_mistaken_setting_is_one_sentence(base: Path, tmp_path: Path, setting:
     with pytest.raises(SettingsError) as error:
         sft_recipe(base, rows(tmp_path, 10), overrides=[setting])
     assert str(error.value).endswith(sentence)
+
+
+def test_the_written_recipe_is_the_recipe_that_would_run(base: Path, tmp_path: Path) -> None:
+    """Field failure: nobody could see, change or keep what `tutelage sft` runs."""
+    recipe = sft_recipe(base, rows(tmp_path, 30), overrides=["stages.sft.lora.rank=4"])
+    (tmp_path / "mine.toml").write_text(to_toml(to_plain(recipe)))
+    assert load_recipe(tmp_path / "mine.toml") == recipe
+
+
+def test_several_files_are_mixed_by_their_shares(base: Path, tmp_path: Path) -> None:
+    first, second = rows(tmp_path, 12), tmp_path / "b=c.jsonl"
+    second.write_bytes(first.read_bytes())
+    assert parse_data(f"{first}=2") == (first, 2.0)
+    assert parse_data(str(second)) == (second, 1.0)
+    recipe = sft_recipe(base, dict([parse_data(f"{first}=2"), parse_data(str(second))]))
+    assert recipe.stages["sft"].data == {"chat": 2.0, "chat2": 1.0}
+    assert [recipe.data[name].path for name in ("chat", "chat2")] == [str(first), str(second)]  # type: ignore[union-attr]
+    with pytest.raises(SettingsError, match="^--data is 'a.jsonl=0'; give a file and a share above 0"):
+        parse_data("a.jsonl=0")
+
+
+def test_a_recipe_on_a_checkpoint_has_the_defaults_of_sft(base: Path, tmp_path: Path) -> None:
+    """Field failure: a recipe of few rows trained one step in silence, wanted a learning rate, and measured nothing."""
+    alone = Path(shutil.copytree(base, tmp_path / "alone"))
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        f"""name = "mine"
+[data]
+chat = {{ kind = "chat", path = "{rows(tmp_path, 120).name}" }}
+[stages.base]
+kind = "model"
+path = "{alone}"
+[stages.chat]
+kind = "sft"
+from = "base"
+data = {{ chat = 1 }}
+"""
+    )
+    recipe = load_recipe(path)
+    stage = recipe.stages["chat"]
+    assert isinstance(stage, Sft)
+    assert (stage.epochs, stage.lr, stage.batch_tokens) == (3, None, None)
+    assert recipe.evaluate == {"chat": ["format", "held_out_rows", "forgetting"]}
+    assert recipe.stages["base"].data == {"probe": 1.0}
+    run = Run(recipe, tmp_path / "run")
+    planned = plan(run)["stages"]["chat"]
+    setup = set_up(stage, run.context("chat"))
+    assert setup.lr == default_lr(parameter_count(load_config(alone)))
+    assert setup.stream.steps == pytest.approx(planned["steps"], abs=1)
+    assert setup.stream.steps >= 9
+    assert load_recipe(path, ["evaluate.chat=[]"]).evaluate == {"chat": []}
+
+
+def test_one_step_in_all_is_said(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recipe = sft_recipe(base, rows(tmp_path, 12), overrides=["stages.sft.epochs=1", "stages.sft.batch_tokens=99999"])
+    run = Run(recipe, tmp_path / "run")
+    said = "stage sft: 1 optimizer step in all, too few to learn from; give it smaller steps (batch_rows = 8)"
+    assert plan(run)["stages"]["sft"]["warning"].startswith(said)
+    set_up(run.trained_stage("sft"), run.context("sft"))
+    assert said in capsys.readouterr().err
+
+
+def test_a_step_may_be_so_many_rows(base: Path, tmp_path: Path) -> None:
+    recipe = sft_recipe(base, rows(tmp_path, 12), overrides=["stages.sft.batch_rows=5", "stages.sft.replay=0.0"])
+    run = Run(recipe, tmp_path / "run")
+    stream = set_up(run.trained_stage("sft"), run.context("sft")).stream
+    sizes = [sum(len(batch.lengths) for batch in micro) for micro, _ in islice(stream.batches(None, True), 3)]
+    assert sizes == [5, 5, 5]
+    with pytest.raises(SettingsError, match="batch_rows = 5 and batch_tokens = 64 both say how large a step is"):
+        tuned(base, rows(tmp_path, 12), "batch_rows=5", "batch_tokens=64")

@@ -10,12 +10,13 @@ import copy
 import datetime
 import difflib
 import hashlib
+import json
 import math
 import re
 import tomllib
 import types
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union
 
@@ -131,6 +132,46 @@ def convert(table: Any, kind: type[T], where: str = "") -> T:
 def to_plain(settings: Any) -> Any:
     """Settings as plain data (dicts, lists, numbers, text) with defaults filled in; the inverse of `convert`."""
     return msgspec.to_builtins(settings)
+
+
+def to_toml(table: Mapping[str, Any]) -> str:
+    """Plain data as TOML; what is None is left out, as TOML has no word for it."""
+    return "\n\n".join(_toml_tables(table, "")) + "\n"
+
+
+def _toml_tables(table: Mapping[str, Any], name: str) -> Iterator[str]:
+    """A table and the tables in it; one that is empty, or holds no table, is written on one line within its parent."""
+    lines = [f"[{name}]"] if name else []
+    inner = {key: value for key, value in table.items() if isinstance(value, Mapping) and (not name or _is_deep(value))}
+    lines += [
+        f"{_toml_key(key)} = {to_toml_value(value)}"
+        for key, value in table.items()
+        if key not in inner and value is not None
+    ]
+    if lines and not (len(lines) == 1 and inner):
+        yield "\n".join(lines)
+    for key, value in inner.items():
+        yield from _toml_tables(value, f"{name}.{_toml_key(key)}" if name else _toml_key(key))
+
+
+def _is_deep(table: Mapping[str, Any]) -> bool:
+    return len(table) > 6 or any(isinstance(value, Mapping) and value for value in table.values())
+
+
+def _toml_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+
+
+def to_toml_value(value: Any) -> str:
+    """A value as TOML, on one line."""
+    if isinstance(value, Mapping):
+        cells = ", ".join(f"{_toml_key(key)} = {to_toml_value(v)}" for key, v in value.items() if v is not None)
+        return f"{{ {cells} }}" if cells else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(to_toml_value, value))}]"
+    if isinstance(value, float):
+        return repr(value)  # inf and nan are TOML too
+    return json.dumps(value)
 
 
 def fingerprint(*objects: Any) -> str:

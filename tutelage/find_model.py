@@ -6,20 +6,16 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tutelage import tokenizer as tokenizers
 from tutelage.chat.render.config import OTHER_TEMPLATES
-from tutelage.chat.render.make import has_own_template
-from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.config import suggest
-from tutelage.corpus.probe import probe_documents
 from tutelage.model.carried import CARRIED
-from tutelage.model.hub import CONFIG, find_checkpoint, holds_model, load_chat_files
+from tutelage.model.hub import CONFIG, find_checkpoint, holds_model
 from tutelage.recipe import read_recipe
 from tutelage.runner import Run
 from tutelage.stages.base import RECIPE, RUN_FILES, trained_stages
 from tutelage.stages.data import DataSettings, ProbeText
 from tutelage.stages.kept import kept_steps
-from tutelage.stages.pretrained_model import MODEL_FILES, PretrainedModel
+from tutelage.stages.pretrained_model import MODEL_FILES, PretrainedModel, can_encode_probe
 from tutelage.train.optimizers import OptimizerSettings
 
 
@@ -79,7 +75,7 @@ def resume_command(run: Run) -> str:
 
 def find_base(folder: Path) -> Base:
     """What is known about a model: where it is a stage of a run, the text, rate and optimizer of its pre-training."""
-    texts: dict[str, DataSettings] = {"probe": ProbeText()} if _can_encode_probe(folder) else {}
+    texts: dict[str, DataSettings] = {"probe": ProbeText()} if can_encode_probe(folder) else {}
     external = PretrainedModel(path=str(folder), data=dict.fromkeys(texts, 1.0))
     path = folder.parent / RECIPE
     if not path.exists():
@@ -96,22 +92,6 @@ def find_base(folder: Path) -> Base:
         path=str(folder), data=stage.data, held_out=stage.held_out, lr=stage.lr, batch_tokens=stage.batch_tokens
     )
     return Base(True, base, {name: recipe.data[name] for name in stage.data}, stage.optimizer)
-
-
-def _can_encode_probe(folder: Path) -> bool:
-    """Whether a model's tokenizer has all characters of the texts that come with Tutelage; one of characters alone
-    has those of its own text."""
-    try:
-        load_chat_files(folder)[0].encode_batch([document.text for document in probe_documents()])
-    except tokenizers.EncodingError:
-        return False
-    return True
-
-
-def has_turns(model: Path) -> bool:
-    """Whether a model has a chat template already, so that how it answers can be measured before it is fine-tuned."""
-    tokenizer, config = load_chat_files(model)
-    return has_own_template(config) or all(name in tokenizer.special_tokens for name in TEMPLATE_TOKENS)
 
 
 def publish(run: Run) -> None:

@@ -14,32 +14,42 @@ import torch
 
 from tutelage import tokenizer as tokenizers
 from tutelage.chat import ChatConfig, chat_tokenizer
-from tutelage.model.hub import load_chat_files, load_config
+from tutelage.model.hub import load_chat_files, load_config, load_module_names
+from tutelage.model.lora import add_lora
 from tutelage.model.sizes import (
+    ModelConfig,
     activation_bytes,
     flops_per_token,
     parameter_count,
     resolve,
 )
+from tutelage.model.tensor_map import OWN, ModuleNames
+from tutelage.model.transformer import Transformer
+from tutelage.process import best_device
 from tutelage.records import Conversation, Document
 from tutelage.runner import Run
-from tutelage.stages.base import CHECKPOINT, MICRO_TOKENS, TOKENIZER, TrainStage, chats
+from tutelage.stages.base import CHECKPOINT, MICRO_TOKENS, TOKENIZER, TrainStage, chats, few_steps_warning
 from tutelage.stages.data import conversations, documents, plain_texts
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.checkpoint import find_train_state
+from tutelage.train.step_time import step_seconds
 
 # The share of the speed of a plain matrix product that training reaches; what small models on few cores came to.
+# Only for architectures that are not built in: of others real steps are measured.
 UTILISATION = 0.4
 SAMPLE_ROWS = 500
+PROBE_TOKENS = 1024  # of a measured step, at most; larger steps take longer in proportion
 
 
 @dataclass(frozen=True)
 class StagePlan:
     """One stage. Parameters, FLOPs a token and the bytes of weights, gradients and optimizer state are exact; tokens
-    are exact where the stage is done, else estimated from the first rows of the data; seconds from measured speed.
+    are exact where the stage is done, else estimated from the first rows of the data; seconds of training, from a few
+    measured steps.
 
     steps_done:               those of a stage that was stopped, by its last checkpoint.
     flops_left, seconds_left: of what is still to do.
+    warning:                  where the stage has too few steps to learn from; else "".
     """
 
     done: bool
@@ -53,6 +63,7 @@ class StagePlan:
     seconds_left: float
     state_bytes: int
     activation_bytes: int
+    warning: str
 
 
 @dataclass(frozen=True)
@@ -60,23 +71,24 @@ class DataSize:
     """The size of a dataset: rows, tokens and trained tokens.
 
     unfilled: the tokens that a step stays below `batch_tokens` by, because the next row would not fit.
+    lengths:  the tokens of the first rows.
     """
 
     rows: float
     tokens: float
     trained_tokens: float
     unfilled: float
+    lengths: list[int]
 
 
 def plan(run: Run) -> dict[str, Any]:
     """The plan of every stage and of all together, as plain data."""
-    speed = matrix_speed()
     base, source = _tokenizer(run)
     chat = chat_tokenizer(base, source)
     stages = {}
     for name, stage in run.trained_stages().items():
         tokenizer = chat if chats(run.recipe.stages, name) else base
-        stages[name] = asdict(_plan_stage(run, name, stage, tokenizer, source, speed))
+        stages[name] = asdict(_plan_stage(run, name, stage, tokenizer, source))
     left = [stage for stage in stages.values() if not stage["done"]]
     return {
         "name": run.recipe.name,
@@ -84,8 +96,6 @@ def plan(run: Run) -> dict[str, Any]:
         "seconds": sum(stage["seconds_left"] for stage in left),
         "flops": sum(stage["flops_left"] for stage in left),
         "peak_bytes": max((stage["state_bytes"] + stage["activation_bytes"] for stage in left), default=0),
-        "matrix_flops_per_second": speed,
-        "utilisation": UTILISATION,
     }
 
 
@@ -100,33 +110,37 @@ def matrix_speed() -> float:
     return best
 
 
-def _plan_stage(
-    run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, source: ChatConfig, speed: float
-) -> StagePlan:
+def _plan_stage(run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, source: ChatConfig) -> StagePlan:
     root = _root(run, name)
+    modules = OWN
     if not run.recipe.stages[root].trains:
-        config = load_config(run.context(root).folders[root])
+        folder = run.context(root).folders[root]
+        config = load_config(folder)
+        modules = OWN if config.hf_parameters is not None else load_module_names(folder)
         config = msgspec.structs.replace(config, vocab=max(config.vocab, tokenizer.vocab_size))
     else:
         config = resolve(run.recipe.model, tokenizer.vocab_size)
     context = stage.context or config.context
     sizes = {data: _measure(run, data, stage, tokenizer, source, context) for data in stage.data}
     info = run.stage_done(name)
+    longest = max(max(size.lengths) for size in sizes.values())
+    step_tokens = stage.step_tokens(sum(size.tokens for size in sizes.values()), longest)
     if info is not None:
         tokens, steps = info["tokens"], info["steps"]
     elif stage.steps is not None:
         steps = stage.steps
-        tokens = round(steps * _tokens_of_a_step(stage, sizes))
+        tokens = round(steps * _tokens_of_a_step(stage, sizes, step_tokens))
     else:
         assert stage.epochs is not None
         tokens = round(stage.epochs * _tokens_of_an_epoch(stage, sizes))
-        steps = math.ceil(tokens / _tokens_of_a_step(stage, sizes))
+        steps = math.ceil(tokens / _tokens_of_a_step(stage, sizes, step_tokens))
     segment = sum(size.tokens for size in sizes.values()) / sum(size.rows for size in sizes.values())
     flops = tokens * flops_per_token(config, min(segment, context))
     position = None if info else find_train_state(run.folder / name / CHECKPOINT, run.fingerprint(name))
     left = 0.0 if info else 1.0 if position is None else max(0.0, 1 - position.tokens / max(tokens, 1))
     spent = position.seconds if position else 0.0
-    micro = min(stage.micro_tokens or max(MICRO_TOKENS, round(segment)), stage.batch_tokens, max(tokens, 1))
+    micro = min(stage.micro_tokens or max(MICRO_TOKENS, round(segment)), step_tokens, max(tokens, 1))
+    seconds = 0.0 if info else tokens * _seconds_per_token(stage, config, modules, sizes, step_tokens, flops / tokens)
     return StagePlan(
         done=info is not None,
         parameters=parameter_count(config),
@@ -135,11 +149,46 @@ def _plan_stage(
         steps_done=position.step if position else steps if info else 0,
         flops=flops,
         flops_left=flops * left,
-        seconds=info["seconds"] if info else spent + flops * left / (speed * UTILISATION),
-        seconds_left=flops * left / (speed * UTILISATION),
+        seconds=info["seconds"] if info else spent + seconds * left,
+        seconds_left=seconds * left,
         state_bytes=stage.state_bytes(config),
         activation_bytes=activation_bytes(config, micro, activation_checkpointing=stage.activation_checkpointing),
+        warning="" if info or stage.steps is not None else few_steps_warning(name, steps),
     )
+
+
+def _seconds_per_token(
+    stage: TrainStage,
+    config: ModelConfig,
+    modules: ModuleNames,
+    sizes: dict[str, DataSize],
+    step_tokens: int,
+    flops: float,
+) -> float:
+    """Seconds of training for each token, from a few steps like the stage's on a shallow copy of its model.
+
+    Raises:
+        SettingsError: the LoRA does not fit the model.
+    """
+    if config.hf_parameters is not None:
+        return flops / (matrix_speed() * UTILISATION)
+    rows = [length for size in sizes.values() for length in size.lengths]
+    lengths: list[int] = []
+    while not lengths or sum(lengths) + rows[len(lengths) % len(rows)] <= min(step_tokens, PROBE_TOKENS):
+        lengths.append(rows[len(lengths) % len(rows)])
+    read = sum(size.tokens for size in sizes.values())
+    trained = sum(size.trained_tokens for size in sizes.values()) / read
+
+    def prepare(model: Transformer) -> None:
+        lora = stage.adapter()
+        if lora is not None:
+            if lora.base_dtype == "bfloat16":
+                model.to(torch.bfloat16)
+            add_lora(model, modules, lora, (), seed=0)
+
+    precision = stage.precision or ("bfloat16" if best_device() == "cuda" else "float32")
+    seconds = step_seconds(config, prepare, stage.optimizer, lengths, min(trained, 1.0), MICRO_TOKENS, precision)
+    return seconds / sum(lengths)
 
 
 def _tokens_of_an_epoch(stage: TrainStage, sizes: dict[str, DataSize]) -> float:
@@ -154,10 +203,13 @@ def _tokens_of_an_epoch(stage: TrainStage, sizes: dict[str, DataSize]) -> float:
     return tokens + trained * replay / (1 - replay)  # every token of replayed text is trained
 
 
-def _tokens_of_a_step(stage: TrainStage, sizes: dict[str, DataSize]) -> float:
+def _tokens_of_a_step(stage: TrainStage, sizes: dict[str, DataSize], step_tokens: int) -> float:
+    if stage.batch_rows is not None:
+        rows = sum(size.rows for size in sizes.values())
+        return stage.batch_rows * sum(size.tokens for size in sizes.values()) / rows
     tokens = sum(size.tokens for size in sizes.values())
     unfilled = sum(size.unfilled * size.tokens / tokens for size in sizes.values())
-    return max(stage.batch_tokens - unfilled, stage.batch_tokens / 2)
+    return max(step_tokens - unfilled, step_tokens / 2)
 
 
 def _measure(
@@ -165,7 +217,7 @@ def _measure(
 ) -> DataSize:
     """All rows are counted; their tokens are estimated from the first ones."""
     table = run.recipe.data
-    sample = stage.render_sample(name, table, tokenizer, config, SAMPLE_ROWS)
+    sample = stage.render_sample(name, table, tokenizer, config, SAMPLE_ROWS, context)
     every: Iterator[Document | Conversation] = (
         documents(name, table) if stage.reads == "documents" else conversations(name, table)
     )
@@ -178,7 +230,7 @@ def _measure(
     # such a row would have fitted.
     lengths = [min(len(rendered.ids), context) for rendered in sample]
     unfilled = sum(length * length for length in lengths) / (2 * sum(lengths))
-    return DataSize(rows, rows * tokens, rows * trained, unfilled)
+    return DataSize(rows, rows * tokens, rows * trained, unfilled, lengths)
 
 
 def _count(rows: Iterator[Document | Conversation], held_out: float) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,26 +13,41 @@ from tutelage.evaluate.session import NEEDS
 from tutelage.evaluate.suites import SUITES
 from tutelage.files import read_json
 from tutelage.io.hub import find_data_set
+from tutelage.model.hub import find_checkpoint, is_hub_name
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.stages import AnyStage
-from tutelage.stages.base import TOKENIZER, Stage, trained_stages
+from tutelage.stages.base import TOKENIZER, Stage, base_of, trained_stages
 from tutelage.stages.data import DataSettings, find_data
 from tutelage.stages.run import LAYOUT
 from tutelage.tokenizer import TokenizerSettings
 
 
 class TokenizerRecipe(TokenizerSettings, frozen=True, kw_only=True):
-    """How the tokenizer is trained. `data` names the data it learns from; what pre-training reads where left out.
-    Naming the conversations too gives their words tokens of their own, but then other conversations make another
-    tokenizer."""
+    """How the tokenizer is trained.
+
+    data: the names of the data it learns from; what pre-training reads where left out. Naming the conversations too
+          gives their words tokens of their own, but then other conversations make another tokenizer.
+    """
 
     data: list[str] | None = None
 
 
 class Recipe(Settings, frozen=True, kw_only=True):
-    """Everything that a run is made of. `seed` sets the random weights. `evaluate`: suites by stage."""
+    """Everything that a run is made of.
+
+    name:      names the run's folder, runs/NAME.
+    note:      what to expect, shown after the run.
+    model:     sizes of a model trained from scratch.
+    tokenizer: how its tokenizer is trained.
+    data:      what stages read and evaluations ask, by name.
+    stages:    what is trained, in order, by name.
+    evaluate:  suites by stage (docs/evaluation.md); of a stage fine-tuned from an external checkpoint those it has data
+               for, where none are named.
+    seed:      sets random weights.
+    """
 
     name: str
+    note: str = ""
     model: ModelSettings = ModelSettings()
     tokenizer: TokenizerRecipe = TokenizerRecipe()
     data: dict[str, DataSettings]
@@ -48,9 +63,30 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     _refuse_unknown_names(table, overrides, str(path))
     table = apply_overrides(table, overrides)
     _find_files(table, Path.cwd())
-    recipe = convert(table, Recipe, str(path))
+    recipe = with_defaults(convert(table, Recipe, str(path)))
     check_recipe(recipe, str(path))
     return recipe
+
+
+def with_defaults(recipe: Recipe) -> Recipe:
+    """The recipe with what suits a stage that is fine-tuned from an external checkpoint: texts to measure forgetting on
+    where the checkpoint's own are not named, and evaluations where the recipe names none. `evaluate.STAGE = []` asks
+    for none. A recipe that names something that is missing stays as it is, for `check_recipe`."""
+    stages, data = dict(recipe.stages), dict(recipe.data)
+    try:
+        for name, stage in recipe.stages.items():
+            if texts := stage.default_data():
+                stages[name] = msgspec.structs.replace(stage, data=dict.fromkeys(texts, 1.0))
+                data = {**texts, **data}
+        found = msgspec.structs.replace(recipe, stages=stages, data=data)
+        suites = {
+            name: stage.default_suites(found)
+            for name, stage in stages.items()
+            if stage.fine_tunes and name not in recipe.evaluate and not base_of(stage, stages)[1].trains
+        }
+    except (KeyError, ValueError):
+        return recipe
+    return msgspec.structs.replace(found, evaluate={**recipe.evaluate, **suites})
 
 
 def _refuse_unknown_names(table: dict[str, Any], overrides: Sequence[str], where: str) -> None:
@@ -71,15 +107,23 @@ def _refuse_unknown_names(table: dict[str, Any], overrides: Sequence[str], where
 
 def _find_files(table: dict[str, Any], folder: Path) -> None:
     """Full paths: files that a recipe names are relative to it, those on the command line to the working directory. A
-    data set of the hub is downloaded."""
+    model or data set of the hub is downloaded."""
     for part in ("data", "stages"):
         tables = table.get(part)
         for entry in tables.values() if isinstance(tables, dict) else ():
             for key in ("path", "held_out"):
                 if isinstance(entry, dict) and isinstance(entry.get(key), str):
-                    rows = part == "data" and entry.get("kind") in ("chat", "documents")
-                    path = find_data_set(Path(entry[key]), folder) if rows else Path(entry[key])
-                    entry[key] = str((folder / path).resolve())
+                    entry[key] = str((folder / _find_path(part, entry, key, folder)).resolve())
+
+
+def _find_path(part: str, entry: Mapping[str, Any], key: str, folder: Path) -> Path:
+    """A path of a recipe; what is on the hub and not in `folder` is downloaded."""
+    path = Path(entry[key])
+    if part == "data" and entry.get("kind") in ("chat", "documents"):
+        return find_data_set(path, folder)
+    if part == "stages" and entry.get("kind") == "model" and not (folder / path).exists() and is_hub_name(str(path)):
+        return find_checkpoint(path).resolve()
+    return path
 
 
 def check_recipe(recipe: Recipe, where: str) -> None:

@@ -34,7 +34,7 @@ class Document:
     id: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
     split: Split | None = None
-    facts: Mapping[str, str | float] = field(default_factory=dict)
+    facts: Mapping[str, str | bool | int | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +164,18 @@ class UnpairedPreference:
     prompt: tuple[Message, ...]
     completion: tuple[Message, ...]
     desirable: bool
+    id: str = ""
+    tools: tuple[str, ...] = ()
+    split: Split | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A prompt to answer, with its gold answer where it has one (several: each is right); `id`, `tools` and `split` as
+    in Conversation."""
+
+    prompt: tuple[Message, ...]
+    gold: str | float | tuple[str | float, ...] | None = None
     id: str = ""
     tools: tuple[str, ...] = ()
     split: Split | None = None

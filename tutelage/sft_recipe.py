@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from tutelage.chat.formats import read_preferences
 from tutelage.chat.render.make import with_chat_settings
 from tutelage.config import SettingsError, apply_overrides, convert, suggest, to_plain
 from tutelage.files import read_json
-from tutelage.find_model import Base, find_base, find_model, has_turns
+from tutelage.find_model import Base, find_base, find_model
 from tutelage.io.data_files import COMPRESSED, SUFFIXES, held_out_path
 from tutelage.ledger import Ledger
 from tutelage.model.carried import checkpoint_dtype
@@ -28,25 +28,30 @@ from tutelage.model.sizes import parameter_count
 from tutelage.process import faster_precision
 from tutelage.recipe import Recipe, check_recipe
 from tutelage.records import AnyPreference, Conversation, Split
-from tutelage.stages.data import DataSettings, DocumentData, TextData
-from tutelage.stages.fine_tune import LORA_LR_FACTOR
+from tutelage.stages.base import trained_stages
+from tutelage.stages.data import DataSettings, DocumentData, QuestionData, TextData
+from tutelage.stages.fine_tune import EPOCHS, LORA_LR_FACTOR, own_step_tokens
 from tutelage.stages.preferences import PREFERENCE_LR_SHARE
+from tutelage.stages.pretrained_model import has_turns
 from tutelage.train.lr_range_test import default_lr
 from tutelage.train.optimizers import OptimizerSettings
 
-Kind = Literal["sft", "dpo", "kto", "reward"]  # the kind of stage and its name: stages.sft.lr=1e-4
+# The kind of stage and its name: stages.sft.lr=1e-4.
+Kind = Literal["sft", "dpo", "kto", "reward", "grpo", "ppo"]
+SAMPLES: tuple[Kind, ...] = ("grpo", "ppo")  # their recipes are made by `rl_recipe`
+OF_HELD_OUT_ROWS = ("preferences", "held_out_rows")  # evaluations that need held-out rows
 # A file of fewer rows is read for more than three epochs, until this many steps are done; but not by a published model
 # that can chat already.
 FEW_ROWS, FEW_STEPS = 1000, 100
-HELD_OUT_FROM, HELD_OUT = 100, 0.05  # from how many rows on a share is held out
+# From how many rows on a share is held out. Of fewer than MANY_ROWS it is larger, so that a handful of rows tell
+# whether the stage learned anything; of fewer than SOME_ROWS every row is needed.
+SOME_ROWS, HELD_OUT_OF_SOME = 20, 0.2
+MANY_ROWS, HELD_OUT = 100, 0.05
 # Fewer held-out rows are too few to select a checkpoint by; and at most so many evaluations during training: one takes
 # as long as several steps.
 EVAL_FROM, EVALS = 10, 5
-# A smaller step has no room for replayed text beside the conversations.
-STEPS_PER_EPOCH, SMALLEST_STEP, LARGEST_STEP = 8, 512, 8192
 # Of the base's rate, for few rows, which are read often: there it learns most and forgets least (the lab's finding 2).
 FEW_ROWS_LR_SHARE = 0.1
-EPOCHS, REWARD_EPOCHS = 3, 1  # reward models overfit after one epoch (arXiv 2203.02155, appendix C.2)
 HELD_OUT_PAIRS = 0.1  # pairs are fewer than conversations, and an accuracy needs many
 LARGE = 20_000_000  # parameters from which on matrix products take most of a step, so that their dtype matters
 REPLAY = 0.5  # of the model's training text, where that is known
@@ -64,18 +69,21 @@ class DataSize:
 
 def sft_recipe(
     model: str | Path,
-    data: Path,
+    data: Path | Mapping[Path, float],
     *,
     held_out: Path | None = None,
     replay_file: Path | None = None,
+    eval_file: Path | None = None,
     overrides: Sequence[str] = (),
     kind: Kind = "sft",
 ) -> Recipe:
     """The recipe of one fine-tuning stage.
 
+    data:        a file of rows, or several with their shares of the trained tokens.
     held_out:    a file of other conversations to measure on; where it is None, the validation split of a folder, or a
                  share of the rows.
     replay_file: text to replay, in place of what the model was trained on.
+    eval_file:   questions with answers, to score the model on (see evaluate.questions).
     overrides:   dotted.key=value, such as stages.sft.epochs=2; "stages.sft.replay" is a share of the trained tokens,
                  and "stages.sft.batch_tokens" are those of a step with everything that is replayed in it.
     kind:        the kind of stage; all but "sft" learn from preferences.
@@ -86,45 +94,68 @@ def sft_recipe(
     """
     folder = find_model(model)
     base = find_base(folder)
-    table = apply_overrides(_template(kind, base, data, held_out, replay_file), overrides)
+    files = data if isinstance(data, Mapping) else {data: 1.0}
+    table = apply_overrides(_template(kind, base, files, held_out, replay_file, eval_file), overrides)
     stage = table["stages"][kind]
-    _check_settings(table, kind)
+    check_settings(table, kind)
     size = measure(folder, table, kind)
-    share = HELD_OUT if kind == "sft" else HELD_OUT_PAIRS
-    of_share = held_out_path(data, held_out) is None and size.count >= HELD_OUT_FROM
-    stage.setdefault("held_out", share if of_share else 0.0)
+    split = any(held_out_path(path, held_out) is not None for path in files)
+    stage.setdefault("held_out", 0.0 if split else _held_out_share(kind, size.count))
     held_out_rows = _held_out_rows(size, table, kind)
     for name, value in _defaults(stage, base, folder, size, held_out_rows, replay_file).items():
         given = stage.setdefault(name, value)
         if isinstance(value, dict) and isinstance(given, dict) and name != "replay_data":
             stage[name] = {**value, **given}
-    table["evaluate"].setdefault(kind, _suites(stage, base, folder, replay_file, held_out_rows))
     table.setdefault("seed", stage.get("seed", 0))
+    if kind not in table["evaluate"]:
+        table["evaluate"][kind] = _suites(convert(table, Recipe, f"tutelage {kind}"), kind, folder, held_out_rows)
     recipe = convert(table, Recipe, f"tutelage {kind}")
     check_recipe(recipe, f"tutelage {kind}")
     return recipe
 
 
-def data_name(kind: Kind) -> str:
-    """The name of the stage's data in the recipe."""
-    return "chat" if kind == "sft" else "pairs"
+def data_names(kind: Kind, count: int = 1) -> list[str]:
+    """The names of the stage's data in the recipe."""
+    first = "chat" if kind == "sft" else "prompts" if kind in SAMPLES else "pairs"
+    return [first, *(f"{first}{number}" for number in range(2, count + 1))]
 
 
-def _template(kind: Kind, base: Base, data: Path, held_out: Path | None, replay_file: Path | None) -> dict[str, Any]:
+def _held_out_share(kind: Kind, rows: int) -> float:
+    if kind != "sft":
+        return HELD_OUT_PAIRS if rows >= MANY_ROWS else 0.0
+    return HELD_OUT if rows >= MANY_ROWS else HELD_OUT_OF_SOME if rows >= SOME_ROWS else 0.0
+
+
+def _template(
+    kind: Kind,
+    base: Base,
+    files: Mapping[Path, float],
+    held_out: Path | None,
+    replay_file: Path | None,
+    eval_file: Path | None,
+) -> dict[str, Any]:
     """The recipe as a table, without what follows from the size of the data."""
-    own = {"kind": "chat" if kind == "sft" else "preferences", "path": str(data.resolve())}
-    own |= {} if held_out is None else {"held_out": str(held_out.resolve())}
-    replayed: dict[str, DataSettings] = {} if replay_file is None else {"documents": text_data(replay_file)}
-    texts = {name: to_plain(settings) for name, settings in {**base.data, **replayed}.items()}
+    names, first = data_names(kind, len(files)), next(iter(files))
+    row_kind = "chat" if kind == "sft" else "preferences"
+    own: dict[str, dict[str, Any]] = {
+        name: {"kind": row_kind, "path": str(path.resolve())} for name, path in zip(names, files, strict=True)
+    }
+    if held_out is not None:
+        own[names[0]]["held_out"] = str(held_out.resolve())
+    others: dict[str, DataSettings] = {} if replay_file is None else {"documents": text_data(replay_file)}
+    if eval_file is not None:
+        others["questions"] = QuestionData(path=str(eval_file.resolve()))
+    texts = {name: to_plain(settings) for name, settings in {**base.data, **others}.items()}
+    shares = dict(zip(names, files.values(), strict=True))
     return {
-        "name": data.stem,
-        "data": {**texts, data_name(kind): own},
-        "stages": {"base": to_plain(base.stage), kind: {"kind": kind, "from": "base", "data": {data_name(kind): 1.0}}},
+        "name": first.stem,
+        "data": {**texts, **own},
+        "stages": {"base": to_plain(base.stage), kind: {"kind": kind, "from": "base", "data": shares}},
         "evaluate": {},
     }
 
 
-def _check_settings(table: Mapping[str, Any], kind: Kind) -> None:
+def check_settings(table: Mapping[str, Any], kind: Kind) -> None:
     """SettingsError where an override is mistaken, before the defaults are worked out from it."""
     stages = table["stages"]
     unknown = [name for name in stages if name not in ("base", kind) and "kind" not in stages[name]]
@@ -146,11 +177,14 @@ def _defaults(
 ) -> dict[str, Any]:
     """Every setting of the stage that follows from the model and the data, given those that are set."""
     replay = _replay_share(stage, base, folder, replay_file)
-    # Replayed text comes on top, so that a step holds as many conversations with it as without.
-    own_tokens = _step_tokens(size)
-    if (batch_tokens := stage.get("batch_tokens")) is not None:
+    own_tokens = own_step_tokens(size.tokens, size.longest, replay > 0 or stage["kind"] != "sft")
+    found: dict[str, Any] = {"replay": replay}
+    if stage.get("batch_rows") is not None:
+        own_tokens = math.ceil(stage["batch_rows"] * size.tokens / size.count)
+    elif (batch_tokens := stage.get("batch_tokens")) is not None:
         own_tokens = math.ceil(batch_tokens * (1 - replay))
-    found: dict[str, Any] = {"replay": replay, "batch_tokens": math.ceil(own_tokens / (1 - replay))}
+    elif size.few:  # of more rows the tokens are not known yet, and the stage works it out
+        found["batch_tokens"] = math.ceil(own_tokens / (1 - replay))
     if replay_file is not None:
         found["replay_data"] = {"documents": 1.0}
     lora = stage.get("lora")
@@ -163,7 +197,7 @@ def _defaults(
     found["eval_minutes"] = "auto"
     if parameter_count(load_config(folder)) >= LARGE:
         found["precision"] = faster_precision()
-        if lora is not None and "bfloat16" == found["precision"] == _dtype_name(folder):
+        if lora is not None and "bfloat16" == found["precision"] == dtype_name(folder):
             found["lora"] = {"base_dtype": "bfloat16"}  # the frozen weights as they are on disk
     evaluated = stage["kind"] == "sft" and stage.get("evaluate_every", found["evaluate_every"])
     found["keep"] = "best_eval" if evaluated else "last"
@@ -171,7 +205,7 @@ def _defaults(
     return found
 
 
-def _dtype_name(folder: Path) -> str:
+def dtype_name(folder: Path) -> str:
     """The dtype that the checkpoint in a folder says it has."""
     return str(checkpoint_dtype(read_json(folder / CONFIG))).removeprefix("torch.")
 
@@ -184,26 +218,21 @@ def _length(kind: Kind, size: DataSize, own_tokens: int, learned: bool) -> dict[
     if kind == "sft":
         steps = max(FEW_STEPS, EPOCHS * math.ceil(size.tokens / own_tokens))
         return {"steps": steps} if size.few and not learned else {"epochs": EPOCHS}
-    return {"epochs": EPOCHS if size.few and kind != "reward" else REWARD_EPOCHS}
+    return {"epochs": EPOCHS if size.few and kind != "reward" else 1}
 
 
-def _suites(
-    stage: Mapping[str, Any], base: Base, folder: Path, replay_file: Path | None, held_out_rows: int
-) -> list[str]:
-    suites = ["preferences"] if stage["kind"] != "sft" and held_out_rows else []
-    if stage["kind"] == "reward":  # nobody asks it to write
-        return [*suites, "forgetting"] if stage.get("max_forgetting") is not None else suites
-    suites.append("format")
-    if stage["kind"] == "sft" and held_out_rows:
-        suites.append("held_out_rows")
-    if base.data or replay_file is not None:
-        suites.append("forgetting")
-    elif stage.get("max_forgetting") is not None:
-        raise SettingsError(
-            f"--max-forgetting needs text that the tokenizer of {folder} can encode; name some of what the model was "
-            "trained on: --replay FILE=SHARE"
-        )
-    return [*suites, "before"] if has_turns(folder) else suites
+def _suites(recipe: Recipe, kind: Kind, folder: Path, held_out_rows: int) -> list[str]:
+    """The stage's own evaluations, as far as there is something to evaluate on."""
+    stage = trained_stages(recipe.stages)[kind]
+    suites = [suite for suite in stage.default_suites(recipe) if held_out_rows or suite not in OF_HELD_OUT_ROWS]
+    if stage.forgetting_limit() is None or "forgetting" in suites:
+        return suites
+    if "text" in stage.holds(recipe):
+        return [*suites, "forgetting"]
+    raise SettingsError(
+        f"--max-forgetting needs text that the tokenizer of {folder} can encode; name some of what the model was "
+        "trained on: --replay FILE=SHARE"
+    )
 
 
 def measure(folder: Path, table: Mapping[str, Any], kind: Kind) -> DataSize:
@@ -212,11 +241,13 @@ def measure(folder: Path, table: Mapping[str, Any], kind: Kind) -> DataSize:
     Raises:
         ValueError: a row cannot be trained on, and the settings allow none of these.
     """
-    data, stage = table["data"][data_name(kind)], table["stages"][kind]
+    stage = table["stages"][kind]
     tokenizer, config = load_chat_files(folder)
     config = with_chat_settings(config, stage.get("template_settings", {}), stage.get("system") == "fold")
     renderer = make_renderer(chat_tokenizer(tokenizer, config), config)
-    rows = list(islice(_rows(Path(data["path"]), data, kind, "train"), FEW_ROWS))
+    files = [table["data"][name] for name in stage["data"]]
+    read = chain.from_iterable(_rows(Path(data["path"]), data, kind, "train") for data in files)
+    rows = list(islice(read, FEW_ROWS))
     conversations = [side for row in rows for side in _sides(row)]
     made = renderer.render_rows(conversations, stage.get("train_on", "assistant"))
     refused = [row for row in made if isinstance(row, ValueError)]
@@ -249,6 +280,20 @@ def evals_during_training(
     if count <= EVALS or not size.few:
         return "epoch"
     return math.ceil(count * steps_per_epoch / EVALS)
+
+
+def parse_data(option: str) -> tuple[Path, float]:
+    """The file and its share of `--data FILE` or `--data FILE=SHARE`; SettingsError for a share that is not above 0."""
+    file, equals, number = option.rpartition("=")
+    try:
+        share = float(number) if equals else 1.0
+    except ValueError:
+        return Path(option), 1.0  # a name with "=" in it
+    if not equals:
+        return Path(option), 1.0
+    if not (file and 0 < share < math.inf):
+        raise SettingsError(f"--data is '{option}'; give a file and a share above 0, such as chats.jsonl=2")
+    return Path(file), share
 
 
 def parse_replay(option: str) -> tuple[Path | None, float]:
@@ -299,18 +344,17 @@ def _lr(kind: Kind, base: Base, folder: Path, size: DataSize, lora: bool) -> flo
     return float(f"{base.stage.lr * FEW_ROWS_LR_SHARE * factor:.3g}") if size.few else None
 
 
-def _step_tokens(size: DataSize) -> int:
-    """The tokens of the conversations of a step."""
-    if not size.few:
-        return LARGEST_STEP
-    return min(LARGEST_STEP, max(SMALLEST_STEP, size.longest, math.ceil(size.tokens / STEPS_PER_EPOCH)))
-
-
 def _held_out_rows(size: DataSize, table: Mapping[str, Any], kind: Kind) -> int:
     """How many rows are held out; of a file, as far as it matters."""
-    data = table["data"][data_name(kind)]
-    others = held_out_path(Path(data["path"]), Path(data["held_out"]) if data.get("held_out") else None)
-    if others is None:
-        return int(size.count * table["stages"][kind]["held_out"])
-    path, split = others
-    return sum(1 for _ in islice(_rows(path, data, kind, split), EVAL_FROM))
+    stage, found = table["stages"][kind], 0
+    files = [table["data"][name] for name in stage["data"]]
+    parts = [
+        held_out_path(Path(data["path"]), Path(data["held_out"]) if data.get("held_out") else None) for data in files
+    ]
+    if not any(parts):
+        return int(size.count * stage["held_out"])
+    for data, others in zip(files, parts, strict=True):
+        if others is not None:
+            path, split = others
+            found += sum(1 for _ in islice(_rows(path, data, kind, split), EVAL_FROM))
+    return found

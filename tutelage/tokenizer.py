@@ -43,7 +43,11 @@ _WITHOUT_OPENING_SPACE = decoders.Sequence([decoders.ByteLevel(), decoders.Strip
 
 
 class TokenizerSettings(Settings, frozen=True, kw_only=True):
-    """Which tokenizer to train. `vocab` includes special tokens and is used by "bpe" only."""
+    """Which tokenizer to train.
+
+    kind:  byte-level BPE, or one token a character.
+    vocab: tokens, special ones included; used by "bpe" only.
+    """
 
     kind: Literal["bpe", "char"] = "bpe"
     vocab: int = 2048

@@ -150,7 +150,7 @@ def test_the_doctor_examines_a_run_or_a_stage(verb: Verb, tiny: Path) -> None:
     one = json.loads(verb("doctor", tiny / "chat", "--json").stdout)
     assert [found for found in whole if found["stage"] == "chat"] == one
     assert [found["name"] for found in one] == ["too-few-steps"]  # one epoch is too short
-    assert set(one[0]) == {"name", "stage", "symptom", "cause", "fix", "evidence"}
+    assert set(one[0]) == {"name", "stage", "symptom", "cause", "fix", "evidence", "settings", "verdict"}
     shown = verb("doctor", tiny).stdout
     for found in whole:
         assert f"{found['stage']}: {found['symptom']} ({found['name']})" in shown

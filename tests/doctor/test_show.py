@@ -34,6 +34,14 @@ def test_a_diagnosis_is_shown_complete_and_escaped() -> None:
         assert part in section
 
 
+def test_what_is_not_shown_to_work_has_a_mark_of_its_own_and_a_fix_to_try() -> None:
+    unshown = replace(ILL, verdict="not shown", settings=("stages.chat.epochs=9",))
+    assert "  try:   the same command into another folder, with stages.chat.epochs=9" in shown([unshown]).splitlines()
+    section = str(diagnoses_section([unshown]))
+    assert "badge warn" in section
+    assert "stages.chat.epochs=9" in section
+
+
 def test_wrapped_text_is_indented_to_its_first_word() -> None:
     wide = replace(ILL, fix="train for longer", evidence=("answers in the chat format, all sets: none",))
     assert [line.rstrip() for line in shown([wide], width=30).splitlines()][-3:] == [

@@ -19,6 +19,7 @@ from hub_server import Hub, serve
 
 from tutelage.config import recipes_folder
 from tutelage.io.hub import find_data_set, size_in_words
+from tutelage.runner import Run
 
 pytest.importorskip("huggingface_hub")
 
@@ -155,3 +156,33 @@ def test_without_the_package_a_sentence_says_how_to_get_the_file(monkeypatch: py
 def test_sizes_in_words() -> None:
     sizes: list[Any] = [0, 999, 269_100_000, 4 * 10**15]
     assert [size_in_words(size) for size in sizes] == ["0 bytes", "999 bytes", "269.1 MB", "4000.0 TB"]
+
+
+EXPORT = "import sys; from tutelage.cli import main; main(sys.argv[1:])"
+
+
+def test_a_model_is_uploaded_with_its_card_and_no_path_of_this_machine(
+    hub: Hub, tales_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Field failure: nothing went to the hub but by hand, and without a card."""
+    arguments = ["export", str(tales_run.folder / "chat"), "--push", "somebody/wren", "--private"]
+    monkeypatch.setenv("HF_TOKEN", "wrong")
+    refused = run(hub, tmp_path / "cache", "-c", EXPORT, *arguments, "--out", str(tmp_path / "refused"))
+    assert refused.returncode == 1
+    assert "could not be uploaded to somebody/wren" in refused.stderr
+    assert "log in with: hf auth login" in refused.stderr
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    result = run(hub, tmp_path / "cache", "-c", EXPORT, *arguments, "--out", str(tmp_path / "out"))
+    assert result.returncode == 0, result.stderr
+    assert "uploaded: " in result.stdout
+    files = hub.repositories["model", "somebody/wren", "main"]
+    assert hub.private == {"somebody/wren": True}
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "README.md"):
+        assert files[name] == (tmp_path / "out" / name).read_bytes(), name
+    card = files["README.md"].decode()
+    assert card.startswith('---\nlibrary_name: "transformers"\n')
+    assert "# somebody/wren" in card
+    assert "| chat | chat.jsonl |" in card
+    assert "| keeps the chat format (of " in card
+    assert str(tales_run.folder) not in card
+    assert str(Path.home()) not in card

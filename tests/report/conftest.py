@@ -110,6 +110,7 @@ def results(
         "before": "on the roof",
         "after": "Ann.",
         "compliant": True,
+        "reference": "She is <Bea>.",
     }
     increase = {"increase": after - 1, "low": after - 1.05, "high": after - 0.95}
     forgetting = {"before": 1.0, "after": after, **increase, "alarm": after > 1.1}

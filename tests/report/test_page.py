@@ -57,6 +57,9 @@ def test_the_page_shows_the_whole_run(make_run: MakeRun) -> None:
     assert "more than a tenth" in text
     assert "✓ in format" in text
     assert "✕ not in format" in text
+    assert "reference in the data She is &lt;Bea&gt;. chat answers Ann." in " ".join(
+        text.replace("✓ in format ", "").split()
+    )
     assert "replayed text 50%" in text
     assert "stages.chat.replay=0.5" in text
     nesting = Nesting()
@@ -85,7 +88,7 @@ def test_what_models_write_stays_text(make_run: MakeRun) -> None:
 def test_what_is_not_there_is_left_out(make_run: MakeRun) -> None:
     bare = write_report(make_run("bare", found={})).read_text()
     assert headings(bare) == ["Training", "Ledger", "Cost", "Recipe"]
-    assert "predicts held-out text at 0.750 nats per token" in words(bare)
+    assert "has a held-out loss of 0.750 nats per token" in words(bare)
     half = write_report(make_run("half", stages=("base",))).read_text()
     assert "not finished" in words(half)
     assert headings(half) == ["Training", "Ledger", "Cost", "Recipe"]

@@ -220,3 +220,12 @@ def test_memory_does_not_grow_with_the_held_out_rows(rows_alone: Path, monkeypat
     data = data_of(rows_alone)
     found = [*asked(data.sets["in_domain"]), *asked(data.dev_prompts)]
     assert len(found) == len(set(found)) == 10
+
+
+def test_every_prompt_from_rows_has_the_answer_of_its_row(rows_alone: Path) -> None:
+    data = data_of(rows_alone)
+    prompts = [prompt for of_set in data.sets.values() for prompt in of_set]
+    assert set(data.sets) == {"seen", "in_domain"}
+    for prompt in prompts:
+        number = prompt.messages[-1].text.split()[2]
+        assert data.references[prompt.messages] == f"the cat sees {number}."

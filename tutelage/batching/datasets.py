@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
@@ -30,7 +29,9 @@ from tutelage.records import (
     Message,
     Schema,
     Split,
+    Task,
 )
+from tutelage.text.hashing import falls_in
 from tutelage.tokenizer import Tokenizer
 
 TooLong = Literal["error", "drop", "split"]
@@ -67,12 +68,7 @@ class SplitLedgers:
         return self.held_out
 
 
-def falls_in(key: str, share: float) -> bool:
-    """Whether what has this name belongs to a share: decided by the name alone, so always alike."""
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) < share * 2**64
-
-
-def split_of(row: Document | Conversation | AnyPreference, share: float) -> Split:
+def split_of(row: Document | Conversation | AnyPreference | Task, share: float) -> Split:
     """The part of its data that a row belongs to: as the data says, else by the row's name."""
     if row.split is not None:
         return row.split
@@ -161,16 +157,20 @@ def conversation_groups(
         elif too_long == "drop":
             ledger.drop(f"longer than the context of {context} tokens", tokens=tokens, where=conversation.id)
         elif too_long == "error":
-            raise ValueError(
-                f"conversation {conversation.id} has {longest} tokens, but the context holds {context}; set "
-                'too_long (--too-long) to "split" to cut it between turns, or to "drop" to leave it out, or '
-                "lengthen the context"
-            )
+            raise too_long_error(conversation, longest, context)
         else:
             pieces = split_by_turns(conversation, renderer, context, train_on)
             ledger.split(len(pieces), tokens, sum(len(piece.ids) for piece in pieces))
             yield from ((split, (example(piece),)) for piece in pieces)
     refusals.check("conversations")
+
+
+def too_long_error(conversation: Conversation, tokens: int, context: int) -> ValueError:
+    """The error for a conversation that is longer than the context."""
+    return ValueError(
+        f"conversation {conversation.id} has {tokens} tokens, but the context holds {context}; set too_long "
+        '(--too-long) to "split" to cut it between turns, or to "drop" to leave it out, or lengthen the context'
+    )
 
 
 @dataclass

@@ -51,13 +51,15 @@ def draw_steps(
     seed: int,
     epochs: int | None,
     cursors: Cursors | None = None,
+    batch_rows: int | None = None,
 ) -> Iterator[tuple[Draw, Cursors]]:
     """Yield, a step at a time, the (dataset, group) pairs it trains on and the cursors after it.
 
-    Each next group comes from the dataset that lags most behind its share of trained tokens, until the next one would
-    take the step over `batch_tokens` tokens; so shares hold within every step to about one group, and the small debt is
-    carried over. Every epoch of a dataset is a new permutation by (seed, epoch). The stream ends after `epochs` epochs
-    of the first dataset, with a last step that may be short; never if `epochs` is None.
+    Each next group comes from the dataset that lags most behind its share of trained tokens, until the step has
+    `batch_rows` groups, or the next one would take it over `batch_tokens` tokens; so shares hold within every step to
+    about one group, and the small debt is carried over. Every epoch of a dataset is a new permutation by (seed, epoch).
+    The stream ends after `epochs` epochs of the first dataset, with a last step that may be short; never if `epochs` is
+    None.
     """
     assert all(len(dataset.store) and dataset.share > 0 for dataset in datasets.values())
     at = dict(cursors) if cursors else {name: Cursor() for name in datasets}
@@ -71,7 +73,7 @@ def draw_steps(
             store, cursor = datasets[name].store, at[name]
             group = int(orders[name][cursor.position])
             tokens = int(store.tokens_G[group])
-            if draw and tokens > room:
+            if draw and (tokens > room or len(draw) == batch_rows):
                 break
             draw.append((name, group))
             room -= tokens
@@ -88,9 +90,11 @@ def _order(groups: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(groups)
 
 
-def count_steps(datasets: Mapping[str, WeightedStore], batch_tokens: int, seed: int, epochs: int) -> int:
+def count_steps(
+    datasets: Mapping[str, WeightedStore], batch_tokens: int, seed: int, epochs: int, batch_rows: int | None = None
+) -> int:
     """How many steps `epochs` epochs of the first dataset take, found by drawing them without reading a token."""
-    return sum(1 for _ in draw_steps(datasets, batch_tokens, seed, epochs))
+    return sum(1 for _ in draw_steps(datasets, batch_tokens, seed, epochs, batch_rows=batch_rows))
 
 
 def micro_batches(
@@ -124,6 +128,7 @@ def batches(
     state: DataState = None,
     rank: int = 0,
     ranks: int = 1,
+    batch_rows: int | None = None,
 ) -> Iterator[tuple[list[Batch], DataState]]:
     """Yield the micro-batches of each step for this rank, and the state to resume after it.
 
@@ -131,7 +136,7 @@ def batches(
     `datasets`.
     """
     schema = step_schema(datasets)
-    for groups, after in step_groups(datasets, batch_tokens, seed, epochs, state):
+    for groups, after in step_groups(datasets, batch_tokens, seed, epochs, state, batch_rows):
         yield micro_batches(groups, micro_tokens, rank, ranks, schema), after
 
 
@@ -142,11 +147,16 @@ def step_schema(datasets: Mapping[str, WeightedStore]) -> Schema:
 
 
 def step_groups(
-    datasets: Mapping[str, WeightedStore], batch_tokens: int, seed: int, epochs: int | None, state: DataState
+    datasets: Mapping[str, WeightedStore],
+    batch_tokens: int,
+    seed: int,
+    epochs: int | None,
+    state: DataState,
+    batch_rows: int | None = None,
 ) -> Iterator[tuple[list[ExampleGroup], DataState]]:
     """Yield the example groups of each step, all of them on every rank, and the state to resume after it."""
     place = {name: float(number) for number, name in enumerate(datasets)}
-    for draw, after in draw_steps(datasets, batch_tokens, seed, epochs, read_cursors(state)):
+    for draw, after in draw_steps(datasets, batch_tokens, seed, epochs, read_cursors(state), batch_rows):
         groups = [datasets[name].store.group(index) for name, index in draw]
         if len(datasets) > 1:
             groups = [_of_dataset(group, place[name]) for group, (name, _) in zip(groups, draw, strict=True)]

@@ -28,6 +28,8 @@ def finish(opened: Run, only: str | None, as_json: bool) -> Any:
     if not as_json:
         print_summary(summary, new_console())
         print_diagnoses(diagnoses, new_console())
+        if opened.recipe.note:
+            click.echo(f"note: {opened.recipe.note}")
         click.echo(f"report: {report}")
         click.echo(f"all figures: {opened.folder / 'summary.json'}")
     return summary

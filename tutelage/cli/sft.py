@@ -7,21 +7,27 @@ from typing import Any
 import click
 
 from tutelage.cli.command import command
-from tutelage.cli.fine_tune import FIRST, SHARED, fine_tune, with_options
+from tutelage.cli.fine_tune import BATCH_ROWS, FIRST, SHARED, fine_tune, with_options
 from tutelage.cli.options import FILE, FOLDER, TOO_LONG, TRAIN_ON
 
 # What its own options set of the stage.
 OPTIONS = {"train_on": "train_on", "too_long": "too_long"}
 OWN = (
     click.option(
-        "--data", required=True, type=FILE, metavar="FILE", help="Conversations: JSON (lines), Parquet or CSV."
+        "--data",
+        required=True,
+        multiple=True,
+        metavar="FILE[=SHARE]",
+        help="Conversations: JSON (lines), Parquet or CSV. Several files are mixed by their shares of the trained "
+        "tokens: --data a.jsonl=2 --data b.jsonl=1.",
     ),
-    click.option("--out", required=True, type=FOLDER, metavar="DIR", help="Folder of the run."),
+    click.option("--out", type=FOLDER, metavar="DIR", help="Folder of the run."),
     click.option(
         "--held-out",
         type=FILE,
         metavar="FILE",
-        help="Held-out conversations for evaluation, never trained on; default: 5% of --data if it has 100 or more.",
+        help="Held-out conversations for evaluation, never trained on; default: 5% of --data if it has 100 or more, "
+        "20% from 20 on.",
     ),
     click.option(
         "--train-on",
@@ -47,6 +53,7 @@ OWN = (
         help="Maximum tokens per optimizer step, with replayed text; default: 8192 of conversations, fewer for few "
         "rows.",
     ),
+    BATCH_ROWS,
     click.option(
         "--epochs",
         type=click.IntRange(min=1),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from tutelage.doctor.case import Case, Diagnosis, rate_evidence
+from tutelage.doctor.fixes import length_times, lr_times, more_replay
 from tutelage.doctor.symptoms import forgot_base
 from tutelage.doctor.training import HIGH, MANY_EPOCHS, Check
 from tutelage.evaluate.statistics import rate
@@ -22,22 +23,32 @@ def base_forgotten(case: Case) -> Diagnosis | None:
     if not forgotten or case.lr_ratio() > HIGH:
         return None
     dataset, epochs = case.most_epochs()
-    cause, fix = "none of the base model's text was replayed", "replay = 0.5 (--replay)"
-    if case.replay_share() > 0:
+    cause, fix = "none of the base model's text was replayed", "replay half of the trained tokens (--replay 0.5)"
+    if not case.knows_training_text():
+        cause = "too much training on its own rows alone"
+        fix = "fewer epochs, or replay a text like the base model's (--replay FILE=SHARE)"
+    elif case.replay_share() > 0:
         cause, fix = "too little of the base model's text was replayed for so much training", "a larger replay"
-    if epochs > MANY_EPOCHS:
+    if epochs > MANY_EPOCHS and case.knows_training_text():
         cause, fix = f"{cause}, over many epochs", f"{fix}, or fewer epochs"
+    gentler = (
+        "a lower learning rate helps too" if case.settings.get("lora") else "LoRA and a lower learning rate help too"
+    )
+    settings = (
+        more_replay(case) or length_times(case, 1 / 3 if epochs > MANY_EPOCHS else 1 / 2) or lr_times(case, 1 / 3)
+    )
     return Diagnosis(
         "base-forgotten",
         case.stage.name,
         "it forgot the base model's text",
         cause,
-        f"{fix}; LoRA and a lower learning rate help too",
+        f"{fix}; {gentler}",
         (
             *forgotten,
             f"{case.replay_share():.0%} of the trained tokens are replayed text",
             f"{epochs:.3g} epochs of '{dataset}'",
         ),
+        settings,
     )
 
 

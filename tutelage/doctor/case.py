@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -19,7 +19,11 @@ PARTS = 10  # a curve is reduced to its mean over each tenth of the steps
 @dataclass(frozen=True)
 class Diagnosis:
     """What is wrong with a stage. `name` is one of the names in docs/doctor.md; `evidence` lists the figures it rests
-    on, with their 95% intervals where they have any."""
+    on, with their 95% intervals where they have any.
+
+    settings: the fix as overrides of the recipe, where it is one of settings: "stages.sft.lr=1e-4".
+    verdict:  a problem; or nothing is wrong, and nothing shows that the stage learned anything either.
+    """
 
     name: str
     stage: str
@@ -27,6 +31,8 @@ class Diagnosis:
     cause: str
     fix: str
     evidence: tuple[str, ...]
+    settings: tuple[str, ...] = ()
+    verdict: Literal["problem", "not shown"] = "problem"
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,10 @@ class Case:
         trained = self.stage.info.trained_by_dataset
         text = sum(weight for name, weight in trained.items() if name.startswith("replay."))
         return text / max(sum(trained.values()), 1.0)
+
+    def knows_training_text(self) -> bool:
+        """Whether text that the base model was trained on is known, so that it can be replayed."""
+        return self.replay_share() > 0 or any(name != "probe" for name in self.stage.forgetting)
 
     def trained_tokens_per_row(self) -> float:
         """Trained tokens of an average row, of the dataset with most of them."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tutelage.doctor.answers import ANSWERS, base_forgotten
 from tutelage.doctor.case import Case, Diagnosis
+from tutelage.doctor.not_shown import not_shown_to_work
 from tutelage.doctor.preferences import PREFERENCES
 from tutelage.doctor.training import TRAINING, rows_lost
 from tutelage.report.read import read_stage
@@ -39,6 +40,8 @@ def cases_of(run: Run, only: str | None = None) -> list[Case]:
 
 
 def diagnose(case: Case) -> list[Diagnosis]:
-    """What is wrong with a stage, the likeliest root cause first."""
+    """What is wrong with a stage, the likeliest root cause first; where nothing is, whether it is shown to work."""
     checks = OF_PREFERENCES if case.stage.info.reads == "preferences" else DIAGNOSES
-    return [diagnosis for check in checks if (diagnosis := check(case)) is not None]
+    found = [diagnosis for check in checks if (diagnosis := check(case)) is not None]
+    unshown = None if found else not_shown_to_work(case)
+    return found if unshown is None else [unshown]

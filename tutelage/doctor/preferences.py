@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tutelage.doctor.case import Case, Diagnosis, rate_evidence
+from tutelage.doctor.fixes import length_times, lr_times, override
 from tutelage.doctor.training import Check
 from tutelage.report.read import MeanInterval, column
 
@@ -29,6 +30,7 @@ def reference_mismatch(case: Case) -> Diagnosis | None:
         "they were computed in other precisions, or the reference is another model",
         'precision = "float32" for both (--precision float32)',
         (f"margin at step 1: {margin:.3g}, and it must be 0 (precision: {precision})",),
+        (override(case, "precision", "float32"),),
     )
 
 
@@ -48,6 +50,7 @@ def chosen_less_likely(case: Case) -> Diagnosis | None:
         "the loss only counts the gap, and pairs that share most of their tokens push both answers down",
         "an NLL term (--nll 0.2), a lower learning rate or fewer epochs, and pairs that differ more",
         tuple(evidence),
+        lr_times(case, 1 / 3),
     )
 
 
@@ -68,6 +71,7 @@ def margin_without_accuracy(case: Case) -> Diagnosis | None:
         f"{epochs:.3g} epochs on too few or too noisy pairs of '{dataset}'",
         "more pairs, fewer epochs or a lower learning rate; label_smoothing where labels may be wrong",
         tuple(evidence),
+        length_times(case, 1 / 2) or lr_times(case, 1 / 3),
     )
 
 

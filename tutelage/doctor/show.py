@@ -20,16 +20,22 @@ def print_diagnoses(diagnoses: Sequence[Diagnosis] | None, console: Console) -> 
     if diagnoses == []:
         console.print(HEALTHY)
     for diagnosis in diagnoses or ():
-        console.print(Text.assemble((f"{diagnosis.stage}: {diagnosis.symptom}", "bold red"), f" ({diagnosis.name})"))
+        colour = "bold red" if diagnosis.verdict == "problem" else "bold yellow"
+        console.print(Text.assemble((f"{diagnosis.stage}: {diagnosis.symptom}", colour), f" ({diagnosis.name})"))
         lines = [
             ("cause: ", diagnosis.cause, ""),
             ("fix:   ", diagnosis.fix, ""),
+            *([("try:   ", _command(diagnosis), "")] if diagnosis.settings else []),
             *(("- ", figure, "dim") for figure in diagnosis.evidence),
         ]
         for mark, text, style in lines:
             grid = Table.grid()  # wrapped text is indented to its first word
             grid.add_row(f"  {mark}", Text(text, style))
             console.print(grid)
+
+
+def _command(diagnosis: Diagnosis) -> str:
+    return f"the same command into another folder, with {' '.join(diagnosis.settings)}"
 
 
 def diagnoses_section(diagnoses: Sequence[Diagnosis] | None) -> Html | None:
@@ -44,7 +50,15 @@ def diagnoses_section(diagnoses: Sequence[Diagnosis] | None) -> Html | None:
 
 def _parts(diagnosis: Diagnosis) -> list[Html]:
     return [
-        heading(join([badge(diagnosis.name, "bad"), f" {diagnosis.stage}: {diagnosis.symptom}"])),
+        heading(
+            join(
+                [
+                    badge(diagnosis.name, "bad" if diagnosis.verdict == "problem" else "warn"),
+                    f" {diagnosis.stage}: {diagnosis.symptom}",
+                ]
+            )
+        ),
         paragraph(tag("strong", "Cause: "), f"{diagnosis.cause}. ", tag("strong", "Fix: "), f"{diagnosis.fix}."),
+        *([paragraph(tag("strong", "Try: "), f"{_command(diagnosis)}.")] if diagnosis.settings else []),
         bullets(diagnosis.evidence),
     ]

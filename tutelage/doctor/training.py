@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from tutelage.doctor.case import Case, Diagnosis, rate_evidence
+from tutelage.doctor.fixes import length_times, lr_times, override
 from tutelage.doctor.symptoms import diverged, forgot_base, format_not_learned, memorised, words_broken
 from tutelage.report.read import column, names_under
 
@@ -44,6 +45,7 @@ def lr_too_high(case: Case) -> Diagnosis | None:
         "the learning rate is too high: each step undoes more than it teaches",
         _lr_fix(case, "lower lr to a third or a tenth"),
         (lr, *rising, *words, *forgotten),
+        lr_times(case, 1 / 3),
     )
 
 
@@ -73,6 +75,7 @@ def lr_too_low(case: Case) -> Diagnosis | None:
         "the learning rate is too low for so many steps",
         _lr_fix(case, "raise lr to the usual one"),
         (case.lr_evidence(), *evidence),
+        lr_times(case, 1 / case.lr_ratio()),
     )
 
 
@@ -88,6 +91,7 @@ def replay_share_too_high(case: Case) -> Diagnosis | None:
         "nearly all trained tokens are replayed text",
         "lower replay to a half or less",
         (f"{case.replay_share():.0%} of the trained tokens are replayed text", *evidence),
+        (override(case, "replay", 0.5),),
     )
 
 
@@ -112,6 +116,7 @@ def too_few_steps(case: Case) -> Diagnosis | None:
         "it was trained too briefly",
         "train for more steps or epochs, until the loss on held-out rows no longer falls",
         tuple(evidence),
+        length_times(case, 3),
     )
 
 
@@ -135,6 +140,7 @@ def too_many_epochs(case: Case) -> Diagnosis | None:
         "overfit: too many epochs on too few rows",
         "train for fewer epochs, or on more rows",
         (*evidence, *words),
+        length_times(case, min(MANY_EPOCHS / 2 / epochs, 1 / 2)),
     )
 
 
@@ -151,6 +157,7 @@ def user_tokens_trained(case: Case) -> Diagnosis | None:
         "the loss is not masked (train_on = all_tokens)",
         "train_on = assistant: only the assistant's tokens are trained",
         (*evidence, *([rate_evidence("answers that never write another role's turn", leakage)] if leakage else [])),
+        (override(case, "train_on", "assistant"),),
     )
 
 
@@ -177,6 +184,7 @@ def overtrained(case: Case) -> Diagnosis | None:
         "training continued after the best dev eval, and the last weights were selected",
         'keep = "best_eval", with evaluate_every set, or fewer steps',
         tuple(evidence),
+        (override(case, "keep", "best_eval"),),
     )
 
 
@@ -201,6 +209,7 @@ def data_repetition_overfitting(case: Case) -> Diagnosis | None:
                 f"training loss at the end {case.stage.info.loss or float('nan'):.3f}",
                 f"{epochs:.1f} epochs",
             ),
+            length_times(case, 1 / 2),
         )
     return None
 
@@ -224,6 +233,7 @@ def rows_lost(case: Case) -> Diagnosis | None:
         "rows were left out: they are too long, broken, or fail verification",
         'too long: too_long = "split", or a longer context; otherwise fix the rows (`tutelage audit`)',
         tuple(evidence),
+        (override(case, "too_long", "split"),) if case.settings.get("too_long") == "drop" else (),
     )
 
 

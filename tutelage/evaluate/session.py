@@ -10,6 +10,7 @@ from typing import Literal
 
 from tutelage.batching.store import Store
 from tutelage.evaluate.item_figures import Items
+from tutelage.evaluate.questions import Question
 from tutelage.model.hub import Checkpoint, load_model
 from tutelage.records import Conversation, Message
 from tutelage.world.preferences import KnownUtility
@@ -24,8 +25,10 @@ NEEDS = {
     "world": "the built-in world, but [data] has none of kind 'world'; leave it out",
     "rows": "held-out rows; set held_out of the stage above 0, or name a file of them as held_out of its data",
     "preferences": "a stage that learns from preferences: of kind 'reward', 'dpo' or 'kto'",
+    "tasks": "a stage that samples answers to prompts: of kind 'grpo' or 'ppo'",
     "reward": "a reward model; ask it of a stage of kind 'reward'",
     "utility": "preferences of the built-in world, but [data] has none of kind 'world-preferences'; leave it out",
+    "questions": "questions with answers; name a file of them as data of kind 'questions' (--eval FILE)",
     "text": "the text that the model was trained on; name it as the data of its stage",
 }
 
@@ -39,6 +42,7 @@ class PromptData:
     known_words:     the words of the text that the model and its base were trained on; none where that is not known.
     trained_answers: the hash of every answer that the stage trains on.
     system:          the system message that all conversations share; "" where they share none.
+    references:      the answer that the data gives to a prompt, by the prompt's messages.
     """
 
     sets: Mapping[str, Sequence[Conversation]]
@@ -46,6 +50,21 @@ class PromptData:
     known_words: frozenset[str] = frozenset()
     trained_answers: frozenset[int] = frozenset()
     system: str = ""
+    references: Mapping[tuple[Message, ...], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TaskItem:
+    """A held-out prompt with the model's greedy answer: its reward, None where a part abstained; the verifier's
+    outcome, "" without one; whether the answer ended by itself."""
+
+    id: str
+    prompt: str
+    answer: str
+    gold: str
+    reward: float | None
+    outcome: str
+    ended: bool
 
 
 def _no_start() -> Checkpoint:
@@ -64,7 +83,9 @@ class EvalSession:
     load_start:        the model as training began: the parent, with the chat template's tokens.
     kept:              the models of steps that the stage keeps, in order.
     open_preferences:  the held-out preferences, by name of their data, as the model's tokenizer cuts them.
+    open_questions:    the questions of the recipe's own file, with their answers.
     items:             the figures of each preference; see `train.losses.Loss.items`.
+    answer_tasks:      the held-out prompts of a stage that samples, answered by a model and rewarded.
     world:             the built-in world of the recipe, if it has one.
     known_utility:     the labeller of the recipe's preferences of the built-in world, if it has some.
     chats_about_world: whether the stage's conversations are about that world.
@@ -82,7 +103,9 @@ class EvalSession:
     load_start: Callable[[], Checkpoint] = _no_start
     kept: Callable[[], Mapping[int, Path]] = lambda: {}
     open_preferences: Callable[[], Mapping[str, Store]] = lambda: {}
+    open_questions: Callable[[], Sequence[Question]] = lambda: ()
     items: Items | None = None
+    answer_tasks: Callable[[Checkpoint], Sequence[TaskItem]] = lambda checkpoint: ()
     world: World | None = None
     known_utility: KnownUtility | None = None
     chats_about_world: bool = False

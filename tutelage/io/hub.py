@@ -43,6 +43,27 @@ def download(name: str, kind: Kind, revision: str | None, patterns: Sequence[str
     return _tried(kind, lambda: Path(snapshot_download(name, **options)))
 
 
+def upload(folder: Path, name: str, private: bool) -> str:
+    """Upload a folder to a model of the hub, which is made if there is none, in one commit; returns its address.
+
+    Raises:
+        HubError: the package is missing, nobody is logged in, or the hub refuses.
+    """
+    hub = _hub()
+    api = hub.HfApi()
+    try:
+        address = api.create_repo(name, private=private, exist_ok=True)
+        status(f"uploading {folder.name} to {name}")
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload a model trained with Tutelage")
+    except Exception as error:  # any error of the network or the hub
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise HubError(
+            f"{folder} could not be uploaded to {name} ({reason}); log in with: hf auth login, and check that you may "
+            "write there"
+        ) from error
+    return str(address)
+
+
 def size_in_words(size: int) -> str:
     """A number of bytes, such as "269.1 MB"."""
     value = float(size)
@@ -123,7 +144,7 @@ def _hub() -> Any:
     try:
         import huggingface_hub
     except ImportError:
-        raise HubError("to download from the hub, one package is missing: pip install 'tutelage[hub]'") from None
+        raise HubError("for the hub, one package is missing: pip install 'tutelage[hub]'") from None
     return huggingface_hub
 
 

@@ -100,7 +100,7 @@ def write_adapter(
         "inference_mode": True,
         "r": settings.rank,
         "lora_alpha": alpha,
-        "lora_dropout": 0.0,
+        "lora_dropout": settings.dropout,
         "bias": "none",
         "use_rslora": settings.rank_stabilised,
         "fan_in_fan_out": modules is GPT2,  # GPT-2 stores its matrices transposed

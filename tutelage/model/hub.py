@@ -87,6 +87,9 @@ CONFIG = "config.json"
 DOWNLOADED = ["*.json", "*.safetensors", "*.jinja", "additional_chat_templates/*.jinja", *CARRIED]
 
 
+HUB_NAME = re.compile(r"([\w-][\w.-]*(?:/[\w.-]+)?)(?:@([\w./-]+))?")
+
+
 def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
     """The folder of a model: `name` itself; or the local copy of the model of that name on the Hugging Face hub,
     downloaded if needed, at `revision`, or at that of a name such as "owner/name@revision".
@@ -98,13 +101,18 @@ def find_checkpoint(name: str | Path, revision: str | None = None) -> Path:
         return Path(name)
     if Path(name).is_file():
         raise ValueError(f"{name} is a file, but a model is a folder; give the folder")
-    match = re.fullmatch(r"([\w-][\w.-]*(?:/[\w.-]+)?)(?:@([\w./-]+))?", str(name))
+    match = HUB_NAME.fullmatch(str(name))
     if match is None:
         raise ValueError(f"there is no model folder {name}; give a folder, or the name of a model on the hub")
     try:
         return download(match[1], "model", revision or match[2], DOWNLOADED)
     except HubError as error:
         raise ValueError(f"there is no folder {name}, and {error}") from error
+
+
+def is_hub_name(name: str) -> bool:
+    """Whether a text has the form of a model's name on the hub, with its owner: "owner/name"."""
+    return "/" in name and HUB_NAME.fullmatch(name) is not None
 
 
 def load_config(folder: Path) -> ModelConfig:
@@ -251,11 +259,24 @@ def folder_fingerprint(folder: Path) -> str:
     )
 
 
+def load_module_names(folder: Path) -> ModuleNames:
+    """The module names under which the model of a folder is saved: one of a built-in architecture, or an adapter of
+    one."""
+    if is_adapter(folder) and not (folder / CONFIG).exists():
+        return load_module_names(base_folder(read_adapter(folder)))
+    config, table = _read_config(folder)
+    return _module_names(config, table)
+
+
 def find_module_names(checkpoint: Checkpoint) -> ModuleNames:
     """The module names under which a model is saved."""
     if checkpoint.model.config.hf_parameters is not None:
         return hf_module_names(cast(HFModel, checkpoint.model))
-    table = write_config(checkpoint.model.config, checkpoint.hub_config)
+    return _module_names(checkpoint.model.config, checkpoint.hub_config)
+
+
+def _module_names(config: ModelConfig, hub_config: Mapping[str, Any] | None) -> ModuleNames:
+    table = write_config(config, hub_config)
     return OWN if table is None else FAMILIES[table["model_type"]].modules
 
 
@@ -380,6 +401,12 @@ def save_adapter(folder: Path, checkpoint: Checkpoint, base: Path, settings: Lor
     write_chat_config(folder, checkpoint.chat_config)
     write_adapter(folder, checkpoint.model, modules, settings, _hub_name(base), folder_fingerprint(base))
     write_json(folder / CONFIG, _tables(checkpoint)[1])
+
+
+def base_name(folder: Path) -> str:
+    """The name of a model for others to read: "owner/name" of one from the hub, otherwise its folder's own name."""
+    name, revision = _hub_name(folder)
+    return name if revision is not None else folder.resolve().name
 
 
 def _hub_name(folder: Path) -> tuple[str, str | None]:

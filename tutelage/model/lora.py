@@ -22,6 +22,7 @@ from torch import nn
 from tutelage.config import Settings, SettingsError, suggest
 from tutelage.model.embedding_rows import TrainedEmbeddingRows
 from tutelage.model.hf_model import HFModel
+from tutelage.model.lora_dropout import LoraDropout
 from tutelage.model.parts import parts
 from tutelage.model.tensor_map import ModuleNames, family_names
 from tutelage.model.transformer import Transformer
@@ -35,6 +36,7 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
 
     rank:            inner size of each pair.
     alpha:           the product B A is multiplied by alpha / rank.
+    dropout:         share of a pair's inputs that is dropped in training.
     targets:         matrices with a pair, by the names of the model's family ("q_proj", "c_attn"); default all matrices
                      of the blocks, as attention alone learns less (Schulman et al. 2025, "LoRA Without Regret").
     rank_stabilised: multiply by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv 2312.03732).
@@ -43,6 +45,7 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
 
     rank: int = 16
     alpha: float = 32.0
+    dropout: float = 0.0
     targets: list[str] | None = None
     rank_stabilised: bool = False
     base_dtype: Literal["float32", "bfloat16"] = "float32"
@@ -52,6 +55,8 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
             raise SettingsError(f"rank is {self.rank}; it must be at least 1")
         if not 0 < self.alpha < math.inf:
             raise SettingsError(f"alpha is {self.alpha}; it must be above 0")
+        if not 0 <= self.dropout < 1:
+            raise SettingsError(f"dropout is {self.dropout}; it is a share: at least 0, below 1")
         if self.targets is not None and not self.targets:
             raise SettingsError("targets is empty; leave it out to target all matrices")
 
@@ -75,6 +80,7 @@ class LoraLinear(nn.Module):
         self.weight, self.bias, self.sizes = base.weight, base.bias, sizes
         self.lora_A, self.lora_B = nn.ParameterDict(), nn.ParameterDict()
         self.scales: dict[str, float] = {}
+        self.dropout: tuple[LoraDropout, int] | None = None  # with the number of the layer
 
     def add_pair(self, part: str, a_RI: torch.Tensor, b_OR: torch.Tensor, scale: float) -> None:
         """Add a pair, to be trained, to a part."""
@@ -85,6 +91,9 @@ class LoraLinear(nn.Module):
         y_NO = F.linear(x_NI, self.weight, self.bias)
         if not torch.is_autocast_enabled(x_NI.device.type):
             x_NI = x_NI.to(torch.promote_types(x_NI.dtype, torch.float32))
+        if self.dropout is not None:
+            dropout, layer = self.dropout
+            x_NI = dropout(x_NI, layer)
         split = y_NO.split(list(self.sizes.values()), dim=-1)
         adapted = [self._add_lora(part, x_NI, y_part) for part, y_part in zip(self.sizes, split, strict=True)]
         return adapted[0] if len(adapted) == 1 else torch.cat(adapted, dim=-1)
@@ -191,8 +200,11 @@ def add_lora(
     A is uniform within 1 / sqrt(I), as in the original implementation; B is zero.
 
     Raises:
-        SettingsError: a target is not a matrix of the model, or the rank is larger than that of every matrix.
+        SettingsError: a target is not a matrix of the model, the rank is larger than that of every matrix, or there is
+            dropout in a transformers-backed model.
     """
+    if settings.dropout and model.config.hf_parameters is not None:
+        raise SettingsError("lora.dropout works with the built-in architectures only; leave it at 0")
     freeze(model)
     targets = lora_targets(model, modules)
     generator = torch.Generator().manual_seed(seed)
@@ -206,6 +218,11 @@ def add_lora(
         a_RI = (torch.rand((settings.rank, inputs), generator=generator) * 2 - 1) / math.sqrt(inputs)
         b_OR = torch.zeros(linear.sizes[part], settings.rank)
         linear.add_pair(part, a_RI.to(device), b_OR.to(device), scale)
+    if settings.dropout:
+        model.lora_dropout = dropout = LoraDropout(settings.dropout, seed)
+        model.register_forward_pre_hook(dropout.begin)
+        for number, linear in enumerate(dict.fromkeys(linear for linear, _ in adapted)):
+            linear.dropout = dropout, number
     if new_tokens:
         ids = torch.tensor(list(new_tokens), device=model.embedding.weight.device)
         embedding_RD = model.embedding.weight[ids].float()

@@ -17,6 +17,8 @@ class ModelSettings(Settings, frozen=True, kw_only=True):
     kv_heads:    key and value heads, shared by groups of query heads; default `heads`.
     mlp_width:   hidden size of the MLP; default 4 * width, or 8/3 * width rounded up to 32 for swiglu (3 matrices).
     position:    rotary embedding (Su et al. 2021, arXiv 2104.09864) or a learned vector per position.
+    rope_theta:  base of the frequencies of rotary positions.
+    norm_eps:    added to the variance in norms.
     norm:        RMSNorm (Zhang & Sennrich 2019) or LayerNorm.
     mlp:         swiglu (Shazeer 2020), gelu or squared ReLU.
     bias:        add biases to linear layers and LayerNorm.

@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from tutelage import tokenizer as tokenizers
-from tutelage.chat.render.config import GENERATION_CONFIG, TEMPLATE, TOKENIZER_CONFIG
+from tutelage.chat.render.config import CHAT_SETTINGS, GENERATION_CONFIG, TEMPLATE, TOKENIZER_CONFIG
 from tutelage.files import atomic_folder, write_json
 from tutelage.model.adapter import ADAPTER_BASE, ADAPTER_CONFIG, ADAPTER_WEIGHTS, is_adapter, read_adapter
 from tutelage.model.carried import checkpoint_dtype
@@ -25,7 +25,7 @@ PROBE_TOKENS = 64
 TOLERANCE = 1e-4
 EXPORTED = (
     ADAPTER_WEIGHTS, ADAPTER_BASE, ADAPTER_CONFIG, tokenizers.FILE_NAME, TEMPLATE, TOKENIZER_CONFIG, GENERATION_CONFIG,
-    CONFIG,
+    CHAT_SETTINGS, CONFIG,
 )  # fmt: skip
 
 
@@ -108,6 +108,20 @@ def export_merged(folder: Path, out: Path, dtype: torch.dtype | None = None) -> 
         _check_logits(saved_PV, probe_logits(checkpoint), TOLERANCE, "the saved merged model", out)
 
 
+def export_weights(folder: Path, out: Path, dtype: torch.dtype | None = None) -> None:
+    """Save a model whose weights are complete as it is, or in another dtype.
+
+    Raises:
+        ValueError: `out` exists.
+    """
+    _check_out(out)
+    checkpoint = load_model(folder)
+    if dtype is not None:
+        checkpoint = with_dtype(checkpoint, dtype)
+    with atomic_folder(out) as temporary:
+        save_model(temporary, checkpoint)
+
+
 def with_dtype(checkpoint: Checkpoint, dtype: torch.dtype) -> Checkpoint:
     """The same checkpoint, to be saved in this dtype. ValueError for a model that no config.json describes."""
     if checkpoint.hub_config is None:
@@ -148,6 +162,10 @@ def export_adapter(folder: Path, out: Path) -> None:
 def _check_export(folder: Path, out: Path) -> None:
     if not is_adapter(folder):
         raise ValueError(f"{folder} holds no adapter; its weights are complete already")
+    _check_out(out)
+
+
+def _check_out(out: Path) -> None:
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(f"{out} exists already; give a new or empty folder: --out DIR")
 

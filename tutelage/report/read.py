@@ -56,19 +56,33 @@ class StageFile(msgspec.Struct, frozen=True):
     trained_parameters: int | None = None
     loss_start: float | None = None
     reads: Reads = "conversations"
+    loss_unit: str = "nats per token"
     environment: dict[str, str | int | float | None] = {}
     selected: SelectedCheckpoint | None = None
     lr_range_test: LrRangeTest | None = None
 
 
 class Sample(msgspec.Struct, frozen=True):
-    """A prompt of a set, how the base model continues it, what the model answers, and whether it keeps the format."""
+    """A prompt of a set, what the base model writes, what the model answers, and whether it keeps the format;
+    `reference` is the answer of the data, where there is one."""
 
     set: str
     prompt: str
     before: str
     after: str
     compliant: bool
+    reference: str = ""
+
+
+class QuestionSample(msgspec.Struct, frozen=True):
+    """A question of the user's own, its right answer, and what the models before and after training answer."""
+
+    id: str
+    prompt: str
+    gold: str
+    before: str
+    after: str
+    outcome: str
 
 
 class Forgetting(msgspec.Struct, frozen=True):
@@ -144,6 +158,7 @@ class Finished:
     samples:    prompts with the answers of the base model and of this one.
     forgetting: by dataset of the pre-training; `bits` holds the loss piece by piece.
     row_losses: by dataset of the stage's own rows; `nats` holds the loss row by row.
+    questions:  questions of the user's own, with the answers.
     preferences: means over held-out preferences: "margin", "chosen_shift" ...
     rewards:    the results of REWARD_SUITES, which have a section of their own.
     """
@@ -161,6 +176,7 @@ class Finished:
     nats: dict[str, list[PieceBits]] = field(default_factory=dict)
     preferences: dict[str, MeanInterval] = field(default_factory=dict)
     rewards: dict[str, StoredResults] = field(default_factory=dict)
+    questions: list[QuestionSample] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -192,6 +208,7 @@ def read_stage(folder: Path) -> Finished:
     nats: dict[str, list[PieceBits]] = {}
     preferences: dict[str, MeanInterval] = {}
     rewards: dict[str, StoredResults] = {}
+    questions: list[QuestionSample] = []
     for path in sorted((folder / EVALUATIONS).glob("*.json")):
         stored = _checked(read_json(path), dict[str, Any], path)
         results = _checked(stored.get("results"), StoredResults, path)
@@ -214,11 +231,13 @@ def read_stage(folder: Path) -> Finished:
         if suite == "preferences":
             means = {name: of for name, of in results.figures.items() if name != "calibration"}
             preferences = _checked(means, dict[str, MeanInterval], path)
+        if suite == "questions":
+            questions = _checked(results.samples, list[QuestionSample], path)
         if suite == "format":
             samples = _checked(results.samples, list[Sample], path)
     info = _checked(read_json(folder / STAGE), StageFile, folder / STAGE)
     log, evals = _read_log(folder / LOG)
-    of_rows = row_losses, nats, preferences, rewards
+    of_rows = row_losses, nats, preferences, rewards, questions
     return Finished(folder, info, log, evals, rates, outcomes, samples, forgetting, bits, *of_rows)
 
 

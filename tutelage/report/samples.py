@@ -1,11 +1,12 @@
-"""Before and after: how a base model continues a prompt, beside the answers of the models fine-tuned from it."""
+"""Before and after: what a base model writes after a prompt, beside the answer of the data and those of the models that
+were fine-tuned from it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from tutelage.html import Html, badge, details, heading, join, paragraph, section, tag
+from tutelage.html import Html, badge, details, heading, join, paragraph, section, table, tag
 from tutelage.report.labels import prompt_set_label
 from tutelage.report.read import Finished, Sample
 
@@ -33,10 +34,11 @@ def before_and_after(stages: Sequence[Finished], bases: Mapping[str, str]) -> Ht
 
 @dataclass
 class _Exchange:
-    """A prompt, how the base model continues it, and what each stage's model answers."""
+    """A prompt, what the base model writes, the answer of the data, and what each stage's model answers."""
 
     prompt: str
     before: str
+    reference: str
     after: dict[str, Sample] = field(default_factory=dict)
 
 
@@ -46,7 +48,7 @@ def _family(base: str, stages: Sequence[Finished], named: bool) -> list[Html]:
     for stage in stages:
         for sample in stage.samples:
             prompts = sets.setdefault(sample.set, {})
-            exchange = prompts.setdefault(sample.prompt, _Exchange(sample.prompt, sample.before))
+            exchange = prompts.setdefault(sample.prompt, _Exchange(sample.prompt, sample.before, sample.reference))
             exchange.after[stage.name] = sample
     parts: list[Html] = []
     for name, prompts in sets.items():
@@ -59,7 +61,8 @@ def _family(base: str, stages: Sequence[Finished], named: bool) -> list[Html]:
 
 
 def _shown(base: str, exchange: _Exchange) -> Html:
-    voices = [_voice(base, "continues", exchange.before, None)]
+    voices = [_voice(base, "writes", exchange.before, None)]
+    voices += [_voice("reference", "in the data", exchange.reference, None)] if exchange.reference else []
     voices += [_voice(name, "answers", sample.after, sample.compliant) for name, sample in exchange.after.items()]
     prompt = tag("p", exchange.prompt, attributes={"class": "prompt"})
     return tag("div", prompt, tag("div", *voices, attributes={"class": "voices"}), attributes={"class": "exchange"})
@@ -67,8 +70,36 @@ def _shown(base: str, exchange: _Exchange) -> Html:
 
 def _voice(name: str, verb: str, text: str, compliant: bool | None) -> Html:
     shown = text.strip()
-    cut = f"{shown[:LONGEST].rstrip()} …" if len(shown) > LONGEST else shown
     verdict = None if compliant is None else badge("in format", "good") if compliant else badge("not in format", "bad")
-    body = tag("p", cut, attributes={"class": "text"}) if shown else paragraph("nothing", muted=True)
+    body = tag("p", _cut(shown), attributes={"class": "text"}) if shown else paragraph("nothing", muted=True)
     who = tag("p", join([tag("strong", name), f" {verb} ", verdict]), attributes={"class": "who"})
     return tag("div", who, body)
+
+
+def _cut(text: str) -> str:
+    return f"{text[:LONGEST].rstrip()} …" if len(text) > LONGEST else text
+
+
+def own_questions(stages: Sequence[Finished]) -> Html | None:
+    """The questions of the user's own with their answers, those that are not right first; None where there are none."""
+    parts: list[Html] = []
+    for stage in stages:
+        rows = [
+            [
+                _cut(question.prompt),
+                question.gold,
+                _cut(question.before),
+                join(
+                    [
+                        _cut(question.after),
+                        " ",
+                        badge(question.outcome, "good" if question.outcome == "right" else "bad"),
+                    ]
+                ),
+            ]
+            for question in stage.questions
+        ]
+        if rows:
+            parts += [heading(stage.name), table(["question", "right answer", "before", "after"], rows)]
+    note = "Those that are not right come first; STAGE/evaluate/questions.json has the answers in full."
+    return section("Questions of your own", *parts, note=note) if parts else None

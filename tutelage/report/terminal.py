@@ -214,11 +214,13 @@ def print_plan(plan: Mapping[str, Any], console: Console) -> None:
         for label, cell in cells.items():
             rows.setdefault(label, []).append(cell)
     _print_columns(f"plan of {plan['name']}", list(plan["stages"]), rows, console)
-    speed = plan["matrix_flops_per_second"] / 1e9
     console.print(
-        f"to do: about {duration(plan['seconds'])}, if training reaches {plan['utilisation']:.0%} of this machine's "
-        f"{speed:,.0f} GFLOP/s; about {plan['peak_bytes'] / 2**20:,.0f} MiB on top of Python and PyTorch"
+        f"to do: about {duration(plan['seconds'])} of training on this machine, without evaluations; about "
+        f"{plan['peak_bytes'] / 2**20:,.0f} MiB on top of Python and PyTorch"
     )
+    for stage in plan["stages"].values():
+        if stage["warning"]:
+            console.print(f"warning: {stage['warning']}", style="yellow", soft_wrap=True)
 
 
 _VERDICTS = {"better": "green", "worse": "red"}

@@ -7,6 +7,7 @@ kind it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,11 +22,25 @@ from tutelage.chat import ChatConfig, Rendered
 from tutelage.config import Settings, SettingsError, to_plain
 from tutelage.evaluate.dev_eval import DevEval
 from tutelage.evaluate.session import EvalSession
+from tutelage.ledger import Ledger
 from tutelage.model.hub import Checkpoint
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import ModelConfig, ModelSettings, lora_training_bytes, training_bytes
+from tutelage.model.transformer import Transformer
+from tutelage.progress import status
 from tutelage.records import Batch
-from tutelage.stages.data import DataTable, OfWorld, Stores, find_data, find_world, holds, known_utility, world_of
+from tutelage.stages.data import (
+    DataSettings,
+    DataTable,
+    MadeData,
+    OfWorld,
+    Stores,
+    find_data,
+    find_world,
+    holds,
+    known_utility,
+    world_of,
+)
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.distributed import rank, world_size
 from tutelage.train.loop import TRAINING, Precision
@@ -37,11 +52,16 @@ from tutelage.train.selection import Selection
 # The files of a finished stage's folder.
 STAGE, LOG, CHECKPOINT, SELECTED = "stage.json", "train.jsonl", "checkpoint", "selected.safetensors"
 LR_RANGE_TEST = "lr_range_test.json"
+MADE = "data.jsonl"  # of a stage that makes data
 # The files of a run's folder.
 SUMMARY, RECIPE, TOKENIZER, EVALUATIONS = "summary.json", "recipe.json", "tokenizer", "evaluate"
 # Files beside a model that are not of the model.
 RUN_FILES = (STAGE, LR_RANGE_TEST, SUMMARY, RECIPE)
 
+# Tokens of an optimizer step, where no setting says how many.
+BATCH_TOKENS = 8192
+# Fewer steps than these train next to nothing.
+FEWEST_STEPS = 3
 # As fast as more at once, on a CPU, and a tenth less memory than 2,048.
 MICRO_TOKENS = 1536
 
@@ -66,30 +86,35 @@ class Stage(Settings, frozen=True, kw_only=True):
 
     reads:  what the rows of its data are.
     title:  what people call this kind of stage.
+    loss_unit: of its training loss and held-out loss.
     trains: whether it runs; False for a model that exists already.
     fine_tunes: whether it starts from a model whose skills it must keep.
     chats:  whether its model answers in turns.
+    makes_data: whether it makes rows for later stages instead of a model.
 
     data:         name of the data -> its share of the trained tokens.
     parent:       the stage whose model this one starts from; written `from` in a recipe.
     lr:           peak learning rate.
     context:      the longest segment, in tokens; the model's where left out. A stage may lengthen it.
     held_out:     the share of the rows kept from training, to measure the loss on.
-    batch_tokens: tokens an optimizer step reads, at most; of an external model, tokens of a forward pass.
+    batch_tokens: tokens an optimizer step reads, at most, 8192 by default, and fewer in fine-tuning on little data; of
+                  an external model, tokens of a forward pass.
     """
 
     reads: ClassVar[Reads]
     title: ClassVar[str]
+    loss_unit: ClassVar[str] = "nats per token"
     trains: ClassVar[bool] = True
     fine_tunes: ClassVar[bool] = False
     chats: ClassVar[bool] = False
+    makes_data: ClassVar[bool] = False
 
     data: dict[str, float]
     parent: str | None = msgspec.field(name="from", default=None)
     lr: float | None = None
     context: int | None = None
     held_out: float = 0.02
-    batch_tokens: int = 8192
+    batch_tokens: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("batch_tokens", "context"):
@@ -112,19 +137,78 @@ class Stage(Settings, frozen=True, kw_only=True):
         total = sum(self.data.values())
         return {name: share / total for name, share in self.data.items()}
 
+    def other_models(self) -> list[str]:
+        """Models besides the parent that decide what the stage becomes: names of stages, or folders."""
+        return []
+
+    def has_template(self) -> bool:
+        """Whether its model answers in turns before anything is trained from it."""
+        return self.chats
+
+    def default_data(self) -> dict[str, DataSettings]:
+        """Data for a stage that names none and can do without, by name."""
+        return {}
+
+    def default_suites(self, recipe: RecipeTables) -> list[str]:
+        """The evaluations that suit it in this recipe."""
+        return []
+
     def content(self) -> list[object]:
         """Everything besides data and parent that decides what the stage becomes, ready to be fingerprinted."""
         raise NotImplementedError
 
     def check(self, name: str, recipe: RecipeTables, here: str) -> None:
         """SettingsError, opening with `here`, where the stage cannot run in this recipe."""
+        for data in self.data:
+            entry, above = recipe.data.get(data), list(recipe.stages)
+            if isinstance(entry, MadeData) and (
+                entry.stage not in above[: above.index(name)] or not recipe.stages[entry.stage].makes_data
+            ):
+                raise SettingsError(
+                    f"{here}.data: '{data}' is made by stage '{entry.stage}', and above '{name}' no stage of that name "
+                    "makes data"
+                )
+        if self.parent is not None and recipe.stages[self.parent].makes_data:
+            raise SettingsError(f"{here}.from: '{self.parent}' makes data and no model; name the stage it starts from")
         check_data(recipe.data, self.data, self.reads, f"a {self.title} stage trains on", f"{here}.data")
+
+
+class DataStage(Stage, frozen=True, kw_only=True):
+    """A stage that makes rows for later stages, which name them as data of kind "made"; it trains nothing. A kind adds
+    its own settings and `make`."""
+
+    makes_data: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parent is None:
+            raise SettingsError('making data needs a model that writes it: say from = "STAGE"')
+        if self.lr is not None or self.batch_tokens is not None:
+            raise SettingsError("lr and batch_tokens have no effect here: nothing is trained; leave them out")
+
+    def content(self) -> list[object]:
+        return [to_plain(self)]
+
+    def make(self, at: StageContext) -> DataSetup:
+        """The rows to write, with their account."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DataSetup:
+    """The rows that a stage makes, their account, and figures for stage.json; the last two are complete once all rows
+    were taken."""
+
+    rows: Iterator[Mapping[str, Any]]
+    ledger: Ledger
+    figures: Mapping[str, Any]
 
 
 class TrainStage(Stage, frozen=True, kw_only=True):
     """A stage that trains. A kind adds its own settings and `prepare`.
 
-    epochs, steps:   how long: epochs of the first dataset, or optimizer steps. Exactly one of the two.
+    epochs, steps:   how long: epochs of the first dataset, or optimizer steps. One of the two.
+    batch_rows:      rows of an optimizer step, in place of batch_tokens; replayed pieces of text count as rows.
     micro_tokens:    tokens of one forward pass, at most: less memory, same gradients. None: MICRO_TOKENS, or the
                      longest example group where that is longer.
     precision:       dtype of matrix products; weights, gradients and optimizer state are float32 anyway. None: bfloat16
@@ -137,10 +221,13 @@ class TrainStage(Stage, frozen=True, kw_only=True):
                      newest so many. 0 keeps none.
     checkpoint_seconds: seconds between two checkpoints to resume from.
     seed:            sets the order of the data.
+    optimizer:       AdamW or Muon, and their settings.
+    schedule:        the learning rate over the steps.
     """
 
     epochs: int | None = None
     steps: int | None = None
+    batch_rows: int | None = None
     micro_tokens: int | None = None
     precision: Precision | None = None
     activation_checkpointing: bool = False
@@ -161,7 +248,12 @@ class TrainStage(Stage, frozen=True, kw_only=True):
                 f"epochs = {self.epochs} and steps = {self.steps} both say when the stage is finished; take one of the "
                 "two out of the recipe"
             )
-        for name in ("epochs", "steps", "micro_tokens", "keep_checkpoints"):
+        if self.batch_rows is not None and self.batch_tokens is not None:
+            raise SettingsError(
+                f"batch_rows = {self.batch_rows} and batch_tokens = {self.batch_tokens} both say how large a step is; "
+                "give one of the two"
+            )
+        for name in ("epochs", "steps", "batch_rows", "micro_tokens", "keep_checkpoints"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise SettingsError(f"{name} is {value}; it must be at least 1")
@@ -171,6 +263,12 @@ class TrainStage(Stage, frozen=True, kw_only=True):
             raise SettingsError("evaluate_every and checkpoint_seconds must not be negative")
         if self.save_every < 0:
             raise SettingsError(f"save_every is {self.save_every}; it is a number of steps, or 0 to keep none")
+
+    def step_tokens(self, tokens: float, longest: int) -> int:
+        """Tokens an optimizer step reads, at most; `tokens` are those of an epoch of the stage's own rows."""
+        if self.batch_rows is not None:
+            return self.batch_rows * longest  # room for any rows
+        return self.batch_tokens or BATCH_TOKENS
 
     def prepare(self, at: StageContext) -> TrainSetup:
         """Everything the loop needs; tokenises the data where that has not been done yet."""
@@ -231,9 +329,10 @@ class TrainStage(Stage, frozen=True, kw_only=True):
         return False
 
     def render_sample(
-        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int
+        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int, context: int
     ) -> list[Rendered]:
-        """The first rows of a dataset as the stage trains on them, for the planner."""
+        """The first rows of a dataset as the stage trains on them, for the planner; ValueError where it would refuse
+        them."""
         raise NotImplementedError
 
     def holds(self, at: RecipeTables | StageContext) -> frozenset[str]:
@@ -244,7 +343,7 @@ class TrainStage(Stage, frozen=True, kw_only=True):
     def session(self, at: StageContext) -> EvalSession:
         """Everything that evaluations of the stage may read."""
         world, known, has = world_of(at.data), known_utility(self.data, at.data), self.holds(at)
-        folders, tokens = {"model": at.folder}, self.batch_tokens
+        folders, tokens = {"model": at.folder}, self.batch_tokens or BATCH_TOKENS
         return EvalSession(at.name, folders, has, world=world, known_utility=known, batch_tokens=tokens)
 
     def dev_eval(self, session: EvalSession, at: StageContext) -> DevEval | None:
@@ -315,6 +414,7 @@ class StageContext:
 
 
 StepBatches = Iterator[tuple[list[Batch], DataState]]
+Live = Callable[[], Transformer]
 
 
 @dataclass(frozen=True)
@@ -323,19 +423,28 @@ class DataStream:
 
     names:    the datasets, in the order of the scalar "dataset".
     longest:  tokens of the longest example group.
-    steps:    how many steps there are.
+    steps:    how many steps there are, and `step_tokens` the tokens of one, at most.
     batches:  (state, endless) -> the micro-batches of this process and the state after them, from a state or, with
               None, from the start; endless streams do not stop after the last epoch.
     epoch:    the epoch of the first dataset that a state is in.
     describe: what stage.json says of the data, given the state after the last step.
+    attach:   gets a function that gives the whole model as it is at a step, for streams that read live weights. What
+              depends on weights is never made before the step that needs it.
+    figures:  what the log says of the data of the last step.
+    saving:   around the writing of a checkpoint with this state: writes the state's large parts before, and removes
+              those of older checkpoints after.
     """
 
     names: tuple[str, ...]
     longest: int
     steps: int
+    step_tokens: int
     batches: Callable[[DataState, bool], StepBatches]
     epoch: Callable[[DataState], int]
     describe: Callable[[DataState], dict[str, Any]]
+    attach: Callable[[Live], None] = lambda live: None
+    figures: Callable[[], dict[str, Any]] = dict
+    saving: Callable[[DataState], AbstractContextManager[None]] = lambda state: nullcontext()
 
 
 def store_stream(stage: TrainStage, label: str, datasets: Mapping[str, WeightedStore]) -> DataStream:
@@ -349,21 +458,25 @@ def store_stream(stage: TrainStage, label: str, datasets: Mapping[str, WeightedS
         if not len(dataset.store):
             raise ValueError(f"stage {label}: nothing is left to train on in '{name}'; see its ledger")
     longest = max(dataset.store.longest for dataset in datasets.values())
-    steps = stage.steps
+    own = sum(int(one.store.tokens_G.sum()) for name, one in datasets.items() if not name.startswith("replay."))
+    step_tokens, steps = stage.step_tokens(own, longest), stage.steps
     if steps is None:
         assert stage.epochs is not None
-        steps = count_steps(datasets, stage.batch_tokens, stage.seed, stage.epochs)
+        steps = count_steps(datasets, step_tokens, stage.seed, stage.epochs, stage.batch_rows)
+        if warning := few_steps_warning(label, steps):
+            status(warning)
 
     def stream(state: DataState, endless: bool) -> StepBatches:
         return batches(
             datasets,
-            batch_tokens=stage.batch_tokens,
+            batch_tokens=step_tokens,
             micro_tokens=micro_tokens(stage, longest),
             seed=stage.seed,
             epochs=None if endless else stage.epochs,
             state=state,
             rank=rank(),
             ranks=world_size(),
+            batch_rows=stage.batch_rows,
         )
 
     main = next(iter(datasets))
@@ -371,9 +484,20 @@ def store_stream(stage: TrainStage, label: str, datasets: Mapping[str, WeightedS
         names=tuple(datasets),
         longest=longest,
         steps=steps,
+        step_tokens=step_tokens,
         batches=stream,
         epoch=lambda state: read_cursors(state)[main].epoch if state else 0,
         describe=partial(_describe, datasets),
+    )
+
+
+def few_steps_warning(label: str, steps: int) -> str:
+    """A sentence where a stage has so few optimizer steps that it can learn next to nothing; else ""."""
+    if steps >= FEWEST_STEPS:
+        return ""
+    count = "1 optimizer step" if steps == 1 else f"{steps} optimizer steps"
+    return (
+        f"stage {label}: {count} in all, too few to learn from; give it smaller steps (batch_rows = 8) or more epochs"
     )
 
 

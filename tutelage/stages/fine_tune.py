@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Any, ClassVar, Literal
 
+import msgspec
 import torch
 
 from tutelage.batching.datasets import SplitStore
@@ -24,6 +26,7 @@ from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, with_c
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import parameter_count
 from tutelage.stages.base import (
+    BATCH_TOKENS,
     MICRO_TOKENS,
     STAGE,
     RecipeTables,
@@ -32,7 +35,15 @@ from tutelage.stages.base import (
     base_of,
     check_data,
 )
-from tutelage.stages.data import ChatData, held_out_files, known_utility, world_of
+from tutelage.stages.data import (
+    ChatData,
+    ProbeText,
+    QuestionData,
+    held_out_files,
+    known_utility,
+    questions_of,
+    world_of,
+)
 from tutelage.stages.kept import kept_models
 from tutelage.stages.prompts import chat_world, read_prompt_data
 from tutelage.tokenizer import Tokenizer
@@ -47,6 +58,19 @@ FINE_TUNE_LR_SHARE = 1 / 3
 LORA_LR_FACTOR = 10
 # Of the training time, for the answers of the evaluation after it; and the least, in which a small model answers all.
 EVAL_SHARE, EVAL_SECONDS = 0.25, 30.0
+
+
+# Little data is cut into about so many steps an epoch, none smaller than this: a batch of a few rows.
+STEPS_PER_EPOCH, SMALLEST_STEP = 8, 256
+# Where replayed text or a second answer shares the step, there must be room for it.
+SMALLEST_SHARED_STEP = 512
+EPOCHS = 3  # usual in fine-tuning: Alpaca trains 3, Tulu 3 (arXiv 2411.15124) 2
+
+
+def own_step_tokens(tokens: float, longest: int, shared: bool) -> int:
+    """Tokens of its own rows in an optimizer step of fine-tuning, for `tokens` in an epoch."""
+    smallest = SMALLEST_SHARED_STEP if shared else SMALLEST_STEP
+    return min(BATCH_TOKENS, max(smallest, longest, math.ceil(tokens / STEPS_PER_EPOCH)))
 
 
 class FineTune(TrainStage, frozen=True, kw_only=True):
@@ -69,6 +93,7 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
     """
 
     fine_tunes: ClassVar[bool] = True
+    default_epochs: ClassVar[int] = EPOCHS
 
     lora: LoraSettings | None = None
     find_lr: bool = False
@@ -81,6 +106,8 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
     keep: Selection = "best_eval"
 
     def __post_init__(self) -> None:
+        if self.epochs is None and self.steps is None:
+            msgspec.structs.force_setattr(self, "epochs", self.default_epochs)
         super().__post_init__()
         if self.parent is None:
             raise SettingsError('fine-tuning needs a model to start from: say from = "STAGE"')
@@ -98,6 +125,14 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
             )
         if self.max_forgetting is not None and self.max_forgetting < 0:
             raise SettingsError(f"max_forgetting is {self.max_forgetting}; it is a share of the loss, such as 0.1")
+
+    def step_tokens(self, tokens: float, longest: int) -> int:
+        if self.batch_rows is not None or self.batch_tokens is not None:
+            return super().step_tokens(tokens, longest)
+        # Replayed text comes on top, so that a step holds as many conversations with it as without.
+        return math.ceil(
+            own_step_tokens(tokens, longest, bool(self.replay) or self.reads != "conversations") / (1 - self.replay)
+        )
 
     def all_data(self) -> dict[str, float]:
         return {**self.data, **self.replay_data}
@@ -130,11 +165,22 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
         check_data(recipe.data, self.replay_data, "documents", f"a {self.title} stage replays", f"{here}.replay_data")
         if self.max_forgetting is not None and "forgetting" not in recipe.evaluate.get(name, []):
             raise SettingsError(f'{here}.max_forgetting needs evaluate.{name} to hold "forgetting", which measures it')
-        if self.replay and not self.replay_data and not base_of(self, recipe.stages)[1].data:
+        if self.replay and not self.replay_data and not self._training_text(recipe):
             raise SettingsError(
                 f"{here}.replay is {self.replay}, but no stage above it has text; name the text that the model was "
                 "trained on as the data of its stage"
             )
+
+    def _training_text(self, recipe: RecipeTables) -> list[str]:
+        """The data that the base model was trained on, as far as it is known."""
+        return [name for name in base_of(self, recipe.stages)[1].data if not isinstance(recipe.data[name], ProbeText)]
+
+    def default_suites(self, recipe: RecipeTables) -> list[str]:
+        assert self.parent is not None
+        has = self.holds(recipe)
+        suites = [*(["questions"] if "questions" in has else []), "format"]
+        suites += [*(["held_out_rows"] if "rows" in has else []), *(["forgetting"] if "text" in has else [])]
+        return [*suites, "before"] if recipe.stages[self.parent].has_template() else suites
 
     def start(self, at: StageContext) -> Checkpoint:
         """The parent's model with the chat template's tokens, its context, and the adapter that is trained."""
@@ -157,19 +203,21 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
     def peak_lr(self, at: StageContext, checkpoint: Checkpoint) -> float:
         """The peak learning rate, or where the range test begins."""
         factor = 1 if self.lora is None else LORA_LR_FACTOR
-        base_name, base = at.base(self)
+        base = at.base(self)[1]
         if self.lr is not None:
             return self.lr
         if base.lr is not None:
             return base.lr * FINE_TUNE_LR_SHARE * factor
-        if self.find_lr:
-            return default_lr(parameter_count(checkpoint.model.config)) * factor
-        raise SettingsError(f"stages.{base_name} does not say the rate it was trained with; set stages.{at.name}.lr")
+        return default_lr(parameter_count(checkpoint.model.config)) * factor
 
     def text_context(self, name: str, context: int) -> int:
         """The longest piece of text `name` that is replayed or measured, in tokens. Documents given for an external
         checkpoint may be books, and its context may hold one: a single piece would then be more than a step."""
-        return min(context, MICRO_TOKENS, max(2, self.batch_tokens // 2)) if name in self.replay_data else context
+        return (
+            min(context, MICRO_TOKENS, max(2, (self.batch_tokens or BATCH_TOKENS) // 2))
+            if name in self.replay_data
+            else context
+        )
 
     def replayed(self, at: StageContext, tokenizer: Tokenizer, context: int) -> dict[str, WeightedStore]:
         """The text that is replayed, as datasets named "replay.DATA"."""
@@ -215,11 +263,12 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
             world=world_of(at.data),
             known_utility=known_utility(self.data, at.data),
             chats_about_world=self.chats_about_world(at),
-            batch_tokens=base.batch_tokens,
+            batch_tokens=base.batch_tokens or BATCH_TOKENS,
             budget=partial(self.eval_seconds, at),
             open_rows=partial(self._held_out_rows, at),
             load_start=partial(self.start, at),
             kept=partial(kept_models, at.folder),
+            open_questions=partial(questions_of, at.data),
         )
 
     def eval_settings(self) -> list[object]:
@@ -233,6 +282,8 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
 
     def holds(self, at: StageContext | RecipeTables) -> frozenset[str]:
         found = super().holds(at) | ({"chat"} if self.chats else set())
+        if any(isinstance(data, QuestionData) for data in at.data.values()):
+            found |= {"questions"}
         own = [data for name in self.data if isinstance(data := at.data[name], ChatData)]
         if self.held_out or any(map(held_out_files, own)):
             found |= {"rows"}

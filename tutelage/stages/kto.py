@@ -37,6 +37,7 @@ class Kto(PreferenceStage, tag="kto", tag_field="kind", frozen=True, kw_only=Tru
     """
 
     title: ClassVar[str] = "preference training (KTO)"
+    loss_unit: ClassVar[str] = "per answer"
     schema: ClassVar[Schema] = LABEL_SCHEMA
     groups: ClassVar[Callable[..., SplitGroups]] = staticmethod(labelled_groups)
 
@@ -65,7 +66,7 @@ class Kto(PreferenceStage, tag="kto", tag_field="kind", frozen=True, kw_only=Tru
 
         def stream(state: DataState, endless: bool) -> StepBatches:
             epochs = None if endless else self.epochs
-            for groups, after in step_groups(datasets, self.batch_tokens, self.seed, epochs, state):
+            for groups, after in step_groups(datasets, plain.step_tokens, self.seed, epochs, state, self.batch_rows):
                 others = [(group[1],) for group in groups if len(group) > 1]
                 batches = micro_batches(others, micro, rank(), world_size(), step_schema(datasets)) if others else []
                 z0 = estimate_z0(model, batches, bfloat16)

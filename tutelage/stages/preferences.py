@@ -60,6 +60,7 @@ class PreferenceStage(FineTune, frozen=True, kw_only=True):
 
     reads: ClassVar[Reads] = "preferences"
     chats: ClassVar[bool] = True
+    loss_unit: ClassVar[str] = "per pair"
     schema: ClassVar[Schema] = PAIR_SCHEMA
     groups: ClassVar[Callable[..., SplitGroups]] = staticmethod(pair_groups)
 
@@ -170,6 +171,9 @@ class PreferenceStage(FineTune, frozen=True, kw_only=True):
             figures["samples"] = figures["samples"] + held_out_samples(checkpoint, store, SAMPLES, SAMPLING)
         return figures
 
+    def default_suites(self, recipe: RecipeTables) -> list[str]:
+        return ["preferences", *(suite for suite in super().default_suites(recipe) if suite != "held_out_rows")]
+
     def holds(self, at: StageContext | RecipeTables) -> frozenset[str]:
         return super().holds(at) | {"preferences"}
 
@@ -185,7 +189,7 @@ class PreferenceStage(FineTune, frozen=True, kw_only=True):
         return None
 
     def render_sample(
-        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int
+        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int, context: int
     ) -> list[Rendered]:
         """Both sides of each pair end to end, or a labelled answer."""
         found = islice((row for row in preferences(name, table) if row.split != "held_out"), rows)

@@ -20,7 +20,10 @@ from tutelage.train.losses import CROSS_ENTROPY
 
 
 class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_only=True):
-    """Learn to predict every token of documents."""
+    """Learn to predict every token of documents.
+
+    lr: peak learning rate.
+    """
 
     reads: ClassVar[Reads] = "documents"
     title: ClassVar[str] = "pre-training"
@@ -45,7 +48,7 @@ class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_onl
         return TrainSetup(checkpoint, stream, CROSS_ENTROPY, self.lr, evaluate_stores(self, stream, held_out, {}))
 
     def render_sample(
-        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int
+        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int, context: int
     ) -> list[Rendered]:
         texts = (document.text for document in documents(name, table) if document.split != "held_out")
         return render_documents(list(islice(texts, rows)), tokenizer)

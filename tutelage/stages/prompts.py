@@ -11,7 +11,7 @@ from tutelage.batching.datasets import split_of
 from tutelage.chat.formats import read_prompts
 from tutelage.evaluate.session import PromptData
 from tutelage.evaluate.suites.format import words
-from tutelage.records import Conversation
+from tutelage.records import Conversation, Message
 from tutelage.stages.base import StageContext, TrainStage
 from tutelage.stages.data import DataTable, ProbeText, Prompts, WorldChat, conversations, find_world, plain_texts
 from tutelage.world.prompts import prompt_sets as world_prompts
@@ -32,6 +32,12 @@ def opening(conversation: Conversation) -> Conversation:
     return Conversation(conversation.messages[: first + 1], conversation.id)
 
 
+def first_answer(conversation: Conversation) -> str:
+    """The assistant's answer to the first user turn; "" where there is none."""
+    turns = conversation.messages[len(opening(conversation).messages) :]
+    return next((message.text.strip() for message in turns if message.role == "assistant"), "")
+
+
 def chat_world(names: Iterable[str], table: DataTable) -> World | None:
     """The built-in world, where some of the data are conversations about it."""
     chats = (data for name in names if isinstance(data := table[name], WorldChat))
@@ -48,17 +54,20 @@ def read_prompt_data(stage: TrainStage, at: StageContext) -> PromptData:
     known = _words_of_base(stage, at)
     wants_words = bool(known)
     systems: set[str] = set()
+    references: dict[tuple[Message, ...], str] = {}
     for row in rows(stage, at):
         prompt = opening(row)
         if split_of(row, stage.held_out) == "held_out":
             if len(candidates) < CANDIDATES:
                 candidates.setdefault(prompt.messages, prompt)
+                references.setdefault(prompt.messages, first_answer(row))
             continue
         if len(systems) < 2:
             systems.add(prompt.messages[0].text if prompt.messages[0].role == "system" else "")
         trained.add(hash(prompt.messages))
         if len(seen) < SEEN:
             seen.setdefault(prompt.messages, prompt)
+            references.setdefault(prompt.messages, first_answer(row))
         for message in row.messages:
             text = message.text
             if message.role == "assistant" and text.strip():
@@ -71,7 +80,7 @@ def read_prompt_data(stage: TrainStage, at: StageContext) -> PromptData:
     reported = {prompt.messages for prompts in sets.values() for prompt in prompts}
     dev_prompts = [prompt for prompt in unseen if prompt.messages not in reported][:DEV_PROMPTS]
     system = systems.pop() if len(systems) == 1 else ""
-    return PromptData(sets, dev_prompts, frozenset(known), frozenset(answers), system)
+    return PromptData(sets, dev_prompts, frozenset(known), frozenset(answers), system, references)
 
 
 def rows(stage: TrainStage, at: StageContext) -> Iterator[Conversation]:
@@ -82,7 +91,8 @@ def rows(stage: TrainStage, at: StageContext) -> Iterator[Conversation]:
 
 def _other_sets(stage: TrainStage, at: StageContext, unseen: list[Conversation]) -> Mapping[str, list[Conversation]]:
     sets: dict[str, list[Conversation]] = {}
-    files = [data for data in at.data.values() if isinstance(data, Prompts)]
+    sampled = {name for other in at.stages.values() for name in other.data}
+    files = [data for name, data in at.data.items() if isinstance(data, Prompts) and name not in sampled]
     for data in files:
         for name, prompts in read_prompts(Path(data.path)).items():
             sets.setdefault(name, []).extend(prompts)

@@ -32,6 +32,7 @@ class RewardModel(PreferenceStage, tag="reward", tag_field="kind", frozen=True, 
 
     title: ClassVar[str] = "reward model"
     groups: ClassVar[Callable[..., SplitGroups]] = staticmethod(ranked_groups)
+    default_epochs: ClassVar[int] = 1  # it overfits after one epoch (arXiv 2203.02155, appendix C.2)
 
     loss_type: RankingLossName = "pairs"
     margin: float | Literal["rows"] = 0.0
@@ -61,6 +62,9 @@ class RewardModel(PreferenceStage, tag="reward", tag_field="kind", frozen=True, 
         if HEAD not in model.heads:
             model.set_head(HEAD, torch.zeros(1, model.config.width, device=model.embedding.weight.device))
         return checkpoint
+
+    def default_suites(self, recipe: RecipeTables) -> list[str]:
+        return ["preferences"]  # nobody asks it to write
 
     def prepare(self, at: StageContext) -> TrainSetup:
         """Answers of comparisons; there is no reference."""

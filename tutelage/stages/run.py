@@ -15,6 +15,7 @@ from tutelage.evaluate.dev_eval import run_dev_eval
 from tutelage.evaluate.session import EvalSession
 from tutelage.files import read_json, write_json, write_text
 from tutelage.model.hub import Checkpoint, load_tensors, save_model, save_tensors
+from tutelage.model.lora_dropout import count_steps
 from tutelage.model.sizes import parameter_count
 from tutelage.model.transformer import Transformer
 from tutelage.model.verify_adapter import publish_adapter
@@ -60,6 +61,7 @@ def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: Ev
     if stage.chats and is_main_process():  # the process that writes the model
         checkpoint = replace(checkpoint, chat_config=with_system(checkpoint.chat_config, session.prompts.system))
     gathered = shard(checkpoint.model)
+    setup.stream.attach(lambda: _everywhere(gathered))
     test = range_test(stage, at, setup, fingerprint) if stage.searches_lr() else None
     setup = setup if test is None else setup.with_lr(test.chosen)
     optimizer = Optimizer(checkpoint.model, stage.optimizer, setup.lr)
@@ -69,17 +71,21 @@ def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: Ev
     if is_main_process():
         _remove_kept(at.folder, tally.state.step)
     stream = setup.stream.batches(tally.state.data, False)
+    if (dropout := checkpoint.model.lora_dropout) is not None:
+        stream = count_steps(dropout, stream, tally.state.step)
     with stop_requests() as stop, track(at.name, steps, "steps", tally.state.step) as bar:
         log_hook = LogHook(at.folder / LOG, tally, setup.stream.names, optimizer.lr, bar)
 
         def save() -> None:
             log_hook.flush()
-            save_checkpoint(at.folder / CHECKPOINT, checkpoint.model, optimizer, tally.state)
+            with setup.stream.saving(tally.state.data):
+                save_checkpoint(at.folder / CHECKPOINT, checkpoint.model, optimizer, tally.state)
 
         precision = precision_of(stage, checkpoint.model)
         hooks = hooks_in_order(
             FirstStepCheck(setup.loss.first_step, precision, stage.start_settings(at)),
             tally,
+            lambda report: report.figures.update(setup.stream.figures()),
             _evaluation(stage, at, setup, gathered, tally, session, best_so_far(log, stage.selection())),
             log_hook,
             CheckpointHook(
@@ -102,6 +108,12 @@ def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: Ev
     barrier()
 
 
+def _everywhere(gathered: Callable[..., Transformer | None]) -> Transformer:
+    model = gathered(everywhere=True)
+    assert model is not None
+    return model
+
+
 def _resume(at: StageContext, model: Transformer, optimizer: Optimizer, fingerprint: str, steps: int) -> TrainState:
     state = load_checkpoint(at.folder / CHECKPOINT, model, optimizer, fingerprint)
     if state is not None:
@@ -120,7 +132,7 @@ def _evaluation(
     stage: TrainStage,
     at: StageContext,
     setup: TrainSetup,
-    gathered: Callable[[], Transformer | None],
+    gathered: Callable[..., Transformer | None],
     tally: Tally,
     session: EvalSession,
     best: Metric,
@@ -218,6 +230,7 @@ def _finish(
             "layout": LAYOUT,
             "name": at.name,
             "title": stage.title,
+            "loss_unit": stage.loss_unit,
             "chats": stage.chats,
             "reads": stage.reads,
             "fingerprint": state.fingerprint,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import islice
 from typing import ClassVar
 
-from tutelage.batching.datasets import SplitStore, TooLong
+from tutelage.batching.datasets import SplitStore, TooLong, too_long_error
 from tutelage.batching.loader import WeightedStore
 from tutelage.chat import ChatConfig, Rendered, TrainOn, make_renderer
 from tutelage.config import SettingsError
@@ -69,8 +69,15 @@ class Sft(FineTune, tag="sft", tag_field="kind", frozen=True, kw_only=True):
         return {name: at.stores(self.held_out).chat(name, renderer, *options) for name in self.data}
 
     def render_sample(
-        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int
+        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int, context: int
     ) -> list[Rendered]:
-        chats = (row for row in conversations(name, table) if row.split != "held_out")
-        made = make_renderer(tokenizer, self.chat_config(config)).render_rows(list(islice(chats, rows)), self.train_on)
+        chats = list(islice((row for row in conversations(name, table) if row.split != "held_out"), rows))
+        made = make_renderer(tokenizer, self.chat_config(config)).render_rows(chats, self.train_on)
+        refused = [row for row in made if isinstance(row, ValueError)]
+        if len(refused) > self.max_refused * len(made):
+            raise refused[0]
+        for chat, parts in zip(chats, made, strict=True):
+            tokens = 0 if isinstance(parts, ValueError) else max(len(rendered.ids) for rendered in parts)
+            if tokens > context and self.too_long == "error":
+                raise too_long_error(chat, tokens, context)
         return [rendered for row in made if not isinstance(row, ValueError) for rendered in row]

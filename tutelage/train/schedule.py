@@ -12,7 +12,11 @@ from tutelage.config import Settings
 class ScheduleSettings(Settings, frozen=True, kw_only=True):
     """Warm up over the share `warmup` of all steps, then follow `kind`, ending at `final` of the peak.
 
-    wsd: warm-up, stable, decay (Hu et al. 2024, MiniCPM, arXiv 2404.06395): constant, then linear over `decay`.
+    kind:   wsd is warm-up, stable, decay (Hu et al. 2024, MiniCPM, arXiv 2404.06395): constant, then linear over
+            `decay`.
+    warmup: share of the steps over which the learning rate rises to its peak.
+    decay:  share of the steps over which "wsd" lowers it at the end.
+    final:  the learning rate at the end, as a share of the peak.
     """
 
     kind: Literal["constant", "cosine", "wsd"] = "wsd"

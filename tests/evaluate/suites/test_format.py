@@ -17,6 +17,7 @@ from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate import answers
 from tutelage.evaluate.answers import ANSWER, ask, continue_text
 from tutelage.evaluate.results import Results
+from tutelage.evaluate.session import EvalSession, PromptData
 from tutelage.evaluate.statistics import rate
 from tutelage.evaluate.suites import SUITES, format
 from tutelage.evaluate.suites.format import (
@@ -275,3 +276,13 @@ def test_f26_a_prompt_that_the_template_refuses_is_not_asked() -> None:
     refused = Conversation((message("system", "What?"), *asked.messages))
     assert _prompt_lengths(Refusing(tokenizer), [asked, refused, asked]) == [14, None, 14]
     assert _prompt_lengths(Refusing(tokenizer), [asked]) == [14]
+
+
+def test_a_base_that_chats_answers_through_its_own_template_beside_the_reference(tales_run: Run) -> None:
+    """Field failure: an instruct model was given bare text, and wrote turns of a conversation that nobody had asked."""
+    folder = tales_run.folder / "chat"
+    data = PromptData({"seen": PROMPTS[:2]}, references={PROMPTS[0].messages: "the owl"})
+    session = EvalSession("chat", dict.fromkeys(("model", "parent", "base"), folder), frozenset({"chat"}), lambda: data)
+    samples = SUITES["format"].run(session).samples
+    assert [sample["before"] for sample in samples] == [sample["after"] for sample in samples]
+    assert [sample["reference"] for sample in samples] == ["the owl", ""]

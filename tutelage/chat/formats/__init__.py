@@ -8,3 +8,4 @@ from tutelage.chat.formats.reading import find_preference_format as find_prefere
 from tutelage.chat.formats.reading import read_conversations as read_conversations
 from tutelage.chat.formats.reading import read_preferences as read_preferences
 from tutelage.chat.formats.reading import read_prompts as read_prompts
+from tutelage.chat.formats.reading import read_tasks as read_tasks

@@ -14,8 +14,22 @@ from tutelage.evaluate.suites import (
     held_out_rows,
     knowledge,
     preferences,
+    questions,
+    tasks,
     utility,
 )
 
-_ORDERED = (preferences, utility, best_of_n, hacking, format, knowledge, held_out_rows, forgetting, before)
+_ORDERED = (
+    tasks,
+    preferences,
+    questions,
+    utility,
+    best_of_n,
+    hacking,
+    format,
+    knowledge,
+    held_out_rows,
+    forgetting,
+    before,
+)
 SUITES: Mapping[str, Suite] = {module.SUITE.name: module.SUITE for module in _ORDERED}

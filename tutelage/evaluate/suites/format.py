@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from tutelage.chat import Renderer, make_renderer
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.evaluate.answers import ANSWER, Answer, ask, continue_text
+from tutelage.evaluate.answers import ANSWER, Answer, ask, can_chat, continue_text
 from tutelage.evaluate.budget import within_budget
 from tutelage.evaluate.results import RateGroup, Results, Suite, outcomes_of
 from tutelage.evaluate.session import EvalSession, ModelRole
@@ -173,16 +174,36 @@ def _failures(result: FormatResult, tokenizer: Tokenizer) -> list[dict[str, str]
 
 def _samples(session: EvalSession, results: Mapping[str, FormatResult]) -> list[dict[str, Any]]:
     """The first prompts of each set, how the base model continues them, and what the model answers."""
-    rows: list[dict[str, Any]] = [
-        {"set": name, "prompt": prompt, "after": answer.text, "compliant": compliant}
+    references = session.prompts.references
+    asked = [
+        (name, *item)
         for name, result in results.items()
-        for prompt, answer, compliant in list(zip(result.ids(), result.answers, result.compliant, strict=True))[
-            :SAMPLES_OF_A_SET
-        ]
+        for item in islice(zip(result.prompts, result.answers, result.compliant, strict=True), SAMPLES_OF_A_SET)
     ]
+    rows: list[dict[str, Any]] = [
+        {
+            "set": name,
+            "prompt": prompt.messages[-1].text,
+            "reference": references.get(prompt.messages, ""),
+            "after": answer.text,
+            "compliant": compliant,
+        }
+        for name, prompt, answer, compliant in asked
+    ]
+    before = _before(session, [prompt for _, prompt, _, _ in asked])
+    return [row | {"before": text} for row, text in zip(rows, before, strict=True)]
+
+
+def _before(session: EvalSession, prompts: Sequence[Conversation]) -> list[str]:
+    """What the base model writes: its answers, or where it has no chat template how it continues the last message."""
     base = with_context(session.checkpoint("base"), session.checkpoint("model").model.config.context)
-    continued = continue_text(base, [row["prompt"] for row in rows], ANSWER, "the base model, on the same prompts")
-    return [row | {"before": answer.text} for row, answer in zip(rows, continued, strict=True)]
+    label = "the base model, on the same prompts"
+    if not can_chat(base):
+        texts = [prompt.messages[-1].text for prompt in prompts]
+        return [answer.text for answer in continue_text(base, texts, ANSWER, label)]
+    readable = askable(base, prompts)
+    answers = dict(zip(map(id, readable), ask(base, readable, ANSWER, label), strict=True))
+    return [answers[id(prompt)].text if id(prompt) in answers else "" for prompt in prompts]
 
 
 def askable(checkpoint: Checkpoint, prompts: Sequence[Conversation]) -> list[Conversation]:

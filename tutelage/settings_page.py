@@ -1,0 +1,199 @@
+"""docs/settings.md: every setting of a recipe with its default, its name in TRL and PEFT, and its meaning, read from
+the classes themselves."""
+
+from __future__ import annotations
+
+import re
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Union
+
+import msgspec
+
+from tutelage.config import Settings, to_toml_value
+from tutelage.model.lora import LoraSettings
+from tutelage.model.sizes import ModelSettings
+from tutelage.recipe import Recipe, TokenizerRecipe
+from tutelage.stages.base import Stage, TrainStage
+from tutelage.stages.data import (
+    ChatData,
+    CorpusData,
+    DocumentData,
+    PreferenceData,
+    ProbeText,
+    Prompts,
+    QuestionData,
+    TextData,
+    WorldChat,
+    WorldText,
+)
+from tutelage.stages.dpo import Dpo
+from tutelage.stages.fine_tune import FineTune
+from tutelage.stages.kto import Kto
+from tutelage.stages.preferences import PreferenceStage
+from tutelage.stages.pretrain import Pretrain
+from tutelage.stages.pretrained_model import PretrainedModel
+from tutelage.stages.reward import RewardModel
+from tutelage.stages.sft import Sft
+from tutelage.train.optimizers import OptimizerSettings
+from tutelage.train.schedule import ScheduleSettings
+
+TITLE = """# Settings
+
+Every setting of a recipe, made by `tutelage settings` from the classes that read them;
+[a test](../tests/test_settings_page.py) checks that this page is current. `stages.chat.lr=1e-5` after
+`tutelage run RECIPE`, `sft`, `dpo`, `kto` or `reward` sets one by its dotted name. The third column is the name in
+TRL's configs, transformers' `TrainingArguments` or PEFT's `LoraConfig`; `–` where they have none.
+"""
+
+# What users of TRL, transformers and PEFT call a setting.
+OTHER_NAMES: Mapping[str, str] = {
+    "TrainStage.epochs": "num_train_epochs",
+    "TrainStage.steps": "max_steps",
+    "TrainStage.batch_rows": "per_device_train_batch_size × gradient_accumulation_steps × processes",
+    "TrainStage.micro_tokens": "per_device_train_batch_size, in tokens",
+    "TrainStage.precision": "bf16",
+    "TrainStage.activation_checkpointing": "gradient_checkpointing",
+    "TrainStage.evaluate_every": "eval_strategy, eval_steps",
+    "TrainStage.save_every": "save_steps",
+    "TrainStage.keep_checkpoints": "save_total_limit",
+    "TrainStage.seed": "data_seed",
+    "TrainStage.optimizer": "optim",
+    "TrainStage.schedule": "lr_scheduler_type",
+    "Stage.lr": "learning_rate",
+    "Stage.context": "max_length",
+    "Stage.held_out": "eval_dataset (a split)",
+    "FineTune.lora": "peft_config",
+    "FineTune.template_settings": "chat_template_kwargs",
+    "FineTune.keep": "load_best_model_at_end, metric_for_best_model",
+    "Sft.train_on": "assistant_only_loss, completion_only_loss",
+    "Sft.too_long": "max_length (truncates)",
+    "Dpo.loss_type": "loss_type",
+    "Dpo.beta": "beta",
+    "Dpo.label_smoothing": "label_smoothing",
+    "Dpo.gamma": "simpo_gamma",
+    "Dpo.nll": "rpo_alpha",
+    "Kto.beta": "beta",
+    "Kto.desirable_weight": "desirable_weight",
+    "Kto.undesirable_weight": "undesirable_weight",
+    "RewardModel.centring": "center_rewards_coefficient",
+    "LoraSettings.rank": "r",
+    "LoraSettings.alpha": "lora_alpha",
+    "LoraSettings.dropout": "lora_dropout",
+    "LoraSettings.targets": "target_modules",
+    "LoraSettings.rank_stabilised": "use_rslora",
+    "OptimizerSettings.kind": "optim",
+    "OptimizerSettings.betas": "adam_beta1, adam_beta2",
+    "OptimizerSettings.eps": "adam_epsilon",
+    "OptimizerSettings.weight_decay": "weight_decay",
+    "OptimizerSettings.clip": "max_grad_norm",
+    "ScheduleSettings.kind": "lr_scheduler_type",
+    "ScheduleSettings.warmup": "warmup_ratio",
+    "ScheduleSettings.decay": "lr_scheduler_kwargs: num_decay_steps, as a share",
+    "ScheduleSettings.final": "lr_scheduler_kwargs: min_lr_ratio",
+    "ChatData.path": "--dataset_name",
+    "PretrainedModel.path": "--model_name_or_path",
+    "Recipe.seed": "seed",
+}
+
+# Title, class, and the class whose fields a section before it has shown.
+SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
+    ("The recipe", Recipe, None),
+    ("`[model]`: a model trained from scratch", ModelSettings, None),
+    ("`[tokenizer]`", TokenizerRecipe, None),
+    ("`[stages.NAME]`: all kinds", Stage, None),
+    ("Stages that train", TrainStage, Stage),
+    ("Stages that fine-tune", FineTune, TrainStage),
+    ('`kind = "model"`: an existing checkpoint', PretrainedModel, Stage),
+    ('`kind = "pretrain"`', Pretrain, TrainStage),
+    ('`kind = "sft"`', Sft, FineTune),
+    ("Stages that learn from preferences", PreferenceStage, FineTune),
+    ('`kind = "dpo"`', Dpo, PreferenceStage),
+    ('`kind = "kto"`', Kto, PreferenceStage),
+    ('`kind = "reward"`', RewardModel, PreferenceStage),
+    ("`lora`", LoraSettings, None),
+    ("`optimizer`", OptimizerSettings, None),
+    ("`schedule`", ScheduleSettings, None),
+    ('`[data.NAME]`: `kind = "chat"`', ChatData, None),
+    ('`kind = "preferences"`', PreferenceData, None),
+    ('`kind = "questions"`', QuestionData, None),
+    ('`kind = "prompts"`', Prompts, None),
+    ('`kind = "text"`', TextData, None),
+    ('`kind = "documents"`', DocumentData, None),
+    ('`kind = "corpus"`', CorpusData, None),
+    ('`kind = "probe"`', ProbeText, None),
+    ('`kind = "world"`', WorldText, None),
+    ('`kind = "world-chat"`', WorldChat, None),
+)
+
+
+def settings_page() -> str:
+    """The page, in Markdown."""
+    return "\n".join([TITLE, *(part for section in SECTIONS for part in _section(*section))])
+
+
+def _section(title: str, kind: type[Settings], shown: type[Settings] | None) -> Iterator[str]:
+    yield f"## {title}\n"
+    yield f"{_summary(kind)}\n"
+    rows = list(setting_rows(kind, shown))
+    if rows:
+        yield "| setting | default | TRL, PEFT | meaning |\n|---|---|---|---|"
+        yield "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |" for row in rows) + "\n"
+
+
+def setting_rows(kind: type[Settings], shown: type[Settings] | None) -> Iterator[tuple[str, str, str, str]]:
+    """Name, default, the name elsewhere and the meaning of each setting that a class adds, or has another meaning or
+    default for."""
+    before = {} if shown is None else {field.name: field.default for field in msgspec.structs.fields(shown)}
+    own = _meanings(kind)
+    for field in msgspec.structs.fields(kind):
+        if field.name in before and field.name not in own and field.default == before[field.name]:
+            continue
+        owner = next(c for c in kind.__mro__ if field.name in getattr(c, "__annotations__", {}))
+        meaning = next((m[field.name] for c in kind.__mro__ if field.name in (m := _meanings(c))), "")
+        meaning = meaning or ("random seed." if field.name == "seed" else "")
+        other = next((OTHER_NAMES[n] for c in (kind, owner) if (n := f"{c.__name__}.{field.name}") in OTHER_NAMES), "–")
+        choices = _choices(field.type)
+        yield f"`{field.encode_name}`", _default(field), other, f"{meaning}{choices}"
+
+
+def _summary(kind: type[Settings]) -> str:
+    """The first paragraph of a class's docstring."""
+    text = (kind.__doc__ or "").strip().split("\n\n")[0]
+    return " ".join(text.split())
+
+
+def _meanings(kind: type) -> dict[str, str]:
+    """What the docstring of a class says of each setting: lines "name: text" or "name, other: text"."""
+    found: dict[str, str] = {}
+    names: list[str] = []
+    for line in (kind.__dict__.get("__doc__") or "").splitlines()[1:]:
+        match = re.match(r"    (\w+(?:, \w+)*): +(\S.*)", line)
+        if match:
+            names = match[1].split(", ")
+            found |= dict.fromkeys(names, match[2])
+        elif names and line.startswith("     ") and line.strip():
+            found |= {name: f"{found[name]} {line.strip()}" for name in names}
+        else:
+            names = []
+    return found
+
+
+def _default(field: msgspec.structs.FieldInfo) -> str:
+    if field.default_factory is not msgspec.NODEFAULT:
+        default = field.default_factory()
+    elif field.default is msgspec.NODEFAULT:
+        return "required"
+    else:
+        default = field.default
+    if isinstance(default, Settings):
+        return "see below"
+    return "–" if default is None else f"`{to_toml_value(msgspec.to_builtins(default))}`"
+
+
+def _choices(kind: Any) -> str:
+    """The words that a setting can be, where they are a fixed set."""
+    options = typing.get_args(kind) if typing.get_origin(kind) in (Union, types.UnionType) else (kind,)
+    words = [word for option in options if typing.get_origin(option) is Literal for word in typing.get_args(option)]
+    return f" One of {', '.join(f'`{word}`' for word in words)}." if len(words) > 1 else ""
