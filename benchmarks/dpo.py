@@ -76,10 +76,11 @@ def measure_ours(quick: bool, inputs: Path) -> Measurement:
     """A DPO stage as `tutelage dpo` runs it."""
     from tutelage.model.hub import load_model
     from tutelage.model.sizes import ModelSettings
-    from tutelage.stages.base import StageContext, set_up
-    from tutelage.stages.data import PreferenceData
+    from tutelage.stages.base import StageContext
+    from tutelage.stages.data_files import PreferenceData
     from tutelage.stages.dpo import Dpo
     from tutelage.stages.pretrained_model import PretrainedModel
+    from tutelage.stages.train_stage import set_up
     from tutelage.train.loop import StepReport, train
     from tutelage.train.optimizers import Optimizer, OptimizerSettings
     from tutelage.train.schedule import ScheduleSettings, make_schedule

@@ -11,7 +11,9 @@ from tutelage.chat.render.native import NativeRenderer
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
 from tutelage.records import Document
-from tutelage.stages.data import ChatData, DataTable, DocumentData, Stores, conversations, documents, holds, identity
+from tutelage.stages.data import DataTable, conversations, documents, holds, identity
+from tutelage.stages.data_files import ChatData, DocumentData
+from tutelage.stages.stores import Stores
 from tutelage.tokenizer import TokenizerSettings, train
 
 GOOD = {"prompt": "one", "completion": "two"}
