@@ -99,7 +99,7 @@ def holds(data: DataSettings) -> Literal["documents", "conversations", "preferen
         return "preferences"
     if isinstance(data, Prompts | SumTasks):
         return "prompts"
-    if isinstance(data, WorldChat | ChatData | SumChat | MadeData):
+    if isinstance(data, WorldChat | WorldAnswers | ChatData | SumChat | MadeData):
         return "conversations"
     return "questions" if isinstance(data, QuestionData) else "documents"
 
