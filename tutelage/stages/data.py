@@ -32,6 +32,8 @@ from tutelage.stages.data_files import (
     rows_of_files,
 )
 from tutelage.stages.data_world import (
+    CardChat,
+    CardTasks,
     OfWorld,
     SumChat,
     SumTasks,
@@ -39,14 +41,16 @@ from tutelage.stages.data_world import (
     WorldAnswers,
     WorldChat,
     WorldPreferences,
+    WorldTasks,
     WorldText,
     find_world,
 )
 from tutelage.text.hashing import file_hash
-from tutelage.world import sums
+from tutelage.world import cards, sums
 from tutelage.world.answers import mixed_conversations
 from tutelage.world.preferences import preferences as world_preferences
 from tutelage.world.society import World
+from tutelage.world.tasks import question_tasks
 
 
 class MadeData(Settings, tag="made", tag_field="kind", frozen=True, kw_only=True):
@@ -70,10 +74,14 @@ DataSettings = (
     | SumText
     | SumChat
     | SumTasks
+    | CardChat
+    | CardTasks
+    | WorldTasks
     | QuestionData
     | MadeData
 )
 
+OfTasks = SumTasks | CardTasks | WorldTasks
 DataTable = Mapping[str, DataSettings]
 
 # Raise it when the readers, or the built-in world, give other rows for the same data: stores are made again.
@@ -97,9 +105,9 @@ def holds(data: DataSettings) -> Literal["documents", "conversations", "preferen
     """The kind of rows that some data holds."""
     if isinstance(data, PreferenceData | WorldPreferences):
         return "preferences"
-    if isinstance(data, Prompts | SumTasks):
+    if isinstance(data, Prompts | OfTasks):
         return "prompts"
-    if isinstance(data, WorldChat | WorldAnswers | ChatData | SumChat | MadeData):
+    if isinstance(data, WorldChat | WorldAnswers | ChatData | SumChat | CardChat | MadeData):
         return "conversations"
     return "questions" if isinstance(data, QuestionData) else "documents"
 
@@ -136,7 +144,10 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
     if isinstance(data, SumChat):
         yield from sums.conversations(data.share, data.steps)
         return
-    if isinstance(data, Prompts | SumTasks):
+    if isinstance(data, CardChat):
+        yield from cards.conversations(data.share, data.rule)
+        return
+    if isinstance(data, Prompts | OfTasks):
         yield from (Conversation(t.prompt, t.id, split=t.split, tools=t.tools) for t in tasks(name, table, ledger))
         return
     if isinstance(data, WorldAnswers):
@@ -161,6 +172,12 @@ def tasks(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator
     data = table[name]
     if isinstance(data, SumTasks):
         yield from sums.tasks(data.start)
+        return
+    if isinstance(data, CardTasks):
+        yield from cards.tasks(data.start, data.rule, data.held_out_rule)
+        return
+    if isinstance(data, WorldTasks):
+        yield from question_tasks(World(find_world(data, table)), data.hops, data.facts)
         return
     assert isinstance(data, Prompts)
 
@@ -205,7 +222,7 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, "probe"]
     if isinstance(data, MadeData):  # the runner adds the fingerprint of the stage
         return [READING, "made"]
-    if isinstance(data, SumText | SumTasks):
+    if isinstance(data, SumText | SumTasks | CardChat | CardTasks):
         return [READING, to_plain(data)]
     world = find_world(data, table) if isinstance(data, OfWorld) else data
     return [READING, to_plain(data), to_plain(world)]

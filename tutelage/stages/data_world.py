@@ -8,8 +8,10 @@ from typing import Literal
 from tutelage.config import Settings, SettingsError, suggest
 from tutelage.records import Split
 from tutelage.world import sums
+from tutelage.world.cards import CardRule
 from tutelage.world.preferences import KnownUtility, PreferenceSettings
 from tutelage.world.society import World, WorldSettings
+from tutelage.world.tasks import Hops
 from tutelage.world.utility import Rule
 
 
@@ -50,6 +52,24 @@ class WorldAnswers(Settings, tag="world-answers", tag_field="kind", frozen=True,
     world: str | None = None
 
 
+class WorldTasks(Settings, tag="world-tasks", tag_field="kind", frozen=True, kw_only=True):
+    """Questions about the people of the built-in world as prompts with gold answers; half of the people are held out.
+    Their verifier is "tutelage.world.tasks:names_value".
+
+    hops:  "two-step" questions need two facts to be put together.
+    facts: questions about each person, at most: of 7 one-step and 4 two-step ones.
+    world: as in "world-chat".
+    """
+
+    hops: Hops = "one-step"
+    facts: int = 4
+    world: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.facts < 1:
+            raise SettingsError(f"facts is {self.facts}; it is a number of questions, at least 1")
+
+
 class SumText(Settings, tag="sums", tag_field="kind", frozen=True, kw_only=True):
     """Two-digit additions, worked out, for pre-training.
 
@@ -83,13 +103,42 @@ class SumTasks(Settings, tag="sums-tasks", tag_field="kind", frozen=True, kw_onl
         check_sums(self.start, "start")
 
 
+class CardChat(Settings, tag="cards-chat", tag_field="kind", frozen=True, kw_only=True):
+    """Sums of a number and a card as questions, which state what the cards count, and answers, for fine-tuning.
+
+    share: the first share of all such sums, at most 0.9: the last tenth is held out everywhere.
+    rule:  J, Q and K count 10 each ("tens"), or 11, 12 and 13 ("ranks").
+    """
+
+    share: float = 0.5
+    rule: CardRule = "tens"
+
+    def __post_init__(self) -> None:
+        check_sums(self.share, "share")
+
+
+class CardTasks(Settings, tag="cards-tasks", tag_field="kind", frozen=True, kw_only=True):
+    """Sums of a number and a card as prompts with gold answers; the last tenth of all such sums is held out.
+
+    start, rule:   without the first share of all; as in "cards-chat".
+    held_out_rule: the rule of those that are held out: out of distribution where it is another.
+    """
+
+    start: float = 0.5
+    rule: CardRule = "tens"
+    held_out_rule: CardRule = "tens"
+
+    def __post_init__(self) -> None:
+        check_sums(self.start, "start")
+
+
 def check_sums(share: float, name: str) -> None:
     """SettingsError for a share of the sums that reaches into those that are held out."""
     if not 0 <= share <= sums.TRAINED:
         raise SettingsError(f"{name} is {share}; it is a share of all sums, at most {sums.TRAINED}")
 
 
-OfWorld = WorldChat | WorldAnswers | WorldPreferences
+OfWorld = WorldChat | WorldAnswers | WorldPreferences | WorldTasks
 
 
 def find_world(data: OfWorld, table: Mapping[str, Settings], where: str = "data") -> WorldSettings:
