@@ -29,6 +29,7 @@ from tutelage.cli.scorer import scorer
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
+from tutelage.cli.watch import watch
 
 COMMANDS = (
     audit,
@@ -54,6 +55,7 @@ COMMANDS = (
     serve,
     settings,
     sft,
+    watch,
 )
 
 
