@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -155,21 +154,23 @@ def test_a_folder_that_is_no_run_is_one_sentence(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed")
 def test_the_page_follows_the_run_in_a_browser(half: Path, tales_run: Run, tmp_path: Path) -> None:
-    with browser(tmp_path / "profile") as page, watching([half]) as url, watching([half, tales_run.folder]) as both:
-        for address in (url, both):
-            for width in (1280, 400):
-                page.open(address, width, dark=width == 400)
-                page.wait("document.getElementById('watching')")
-                assert page.overflow() == []
-        page.open(url)
-        page.wait("shownVersion")
-        page.run("document.querySelector('details').open = true")
-        log = half / "chat" / "train.jsonl"
-        lines = log.read_text()
-        log.write_text(lines[: lines.rfind("\n") + 1] + (tmp_path / "rest").read_text())
-        page.wait("document.querySelector('.facts dd').textContent.startsWith('24')")
-        assert page.run("document.querySelector('details').open")
-        assert page.run("document.querySelector('.plot svg').getAttribute('tabindex')") == "0"  # the kit's script ran
-        assert page.errors == []
-        assert all(request.startswith("http://127.0.0.1:") for request in page.requests)
-        time.sleep(0.1)
+    with browser(tmp_path / "profile") as page:
+        with watching([half]) as url, watching([half, tales_run.folder]) as both:
+            for address in (url, both):
+                for width in (1280, 400):
+                    page.open(address, width, dark=width == 400)
+                    page.wait("document.getElementById('watching')")
+                    assert page.overflow() == []
+            page.open(url)
+            page.wait("shownVersion")
+            page.run("document.querySelector('details').open = true")
+            log = half / "chat" / "train.jsonl"
+            lines = log.read_text()
+            log.write_text(lines[: lines.rfind("\n") + 1] + (tmp_path / "rest").read_text())
+            page.wait("document.querySelector('.facts dd').textContent.startsWith('24')")
+            assert page.run("document.querySelector('details').open")
+            # The kit's script ran over the new plots.
+            assert page.run("document.querySelector('.plot svg').getAttribute('tabindex')") == "0"
+            assert page.errors == []
+            assert all(request.startswith("http://127.0.0.1:") for request in page.requests)
+        page.wait("document.querySelector('#watching.lost')")  # and says so when the server has ended

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tutelage.html import Html, Series, Tone, badge, line_plot, link, page, paragraph, section, table
+from tutelage.html import Html, Series, badge, line_plot, link, page, paragraph, section, table
 from tutelage.recipe import read_recipe
 from tutelage.report.curves import smooth
 from tutelage.report.page import lead, report_parts, style
@@ -20,7 +20,6 @@ from tutelage.stages.base import EVALUATIONS, LOG, RECIPE, STAGE, SUMMARY
 
 WATCHED = (RECIPE, SUMMARY, f"*/{STAGE}", f"*/{LOG}", f"*/{EVALUATIONS}/*.json")
 State = Literal["waiting", "training", "finished"]
-TONES: dict[State, Tone] = {"waiting": "plain", "training": "warn", "finished": "good"}
 HEADINGS = ("stage", "", "step", "loss", "held out", "last step")
 
 
@@ -139,7 +138,8 @@ def run_page(run: Run, diagnoses: Html | None, script: str) -> str:
 
 
 def _row(stage: StageNow) -> list[str | Html]:
-    return [stage.name, badge(stage.state, TONES[stage.state]), *stage.cells()]
+    state = stage.state if stage.state == "waiting" else badge(stage.state, "good" if stage.finished else "plain")
+    return [stage.name, state, *stage.cells()]
 
 
 def overview_page(runs: Sequence[Run], script: str) -> str:
@@ -176,7 +176,7 @@ def _curves(stages: dict[str, StageNow]) -> list[Html]:
         for label, stage in stages.items()
         for name in names_under(stage.log, "held_out.")
     ]
-    if held_out:
+    if any(len(curve.x) > 1 for curve in held_out):  # a single point is not a curve; it is in the table
         plots.append(line_plot(held_out, x_label="step", y_label=unit, title="Held-out loss"))
     rewards = [smooth(*column(stage.log, "reward"), label) for label, stage in stages.items()]
     if any(len(curve.x) for curve in rewards):
@@ -185,6 +185,6 @@ def _curves(stages: dict[str, StageNow]) -> list[Html]:
     for label, stage in stages.items():
         rows = [(eval_step.step, eval_step.score) for eval_step in stage.evals if eval_step.score is not None]
         scores.append(Series(label, [step for step, _ in rows], [score for _, score in rows]))
-    if any(len(curve.x) for curve in scores):
+    if any(len(curve.x) > 1 for curve in scores):
         plots.append(line_plot(scores, x_label="step", y_label="score", percent=True, title="Dev eval"))
     return plots

@@ -10,13 +10,15 @@ async function current() {
   return (await response.json()).version;
 }
 
-function say(text) {
+function say(text, lost) {
   let note = document.getElementById("watching");
   if (!note) {
-    note = document.body.appendChild(Object.assign(document.createElement("p"), { id: "watching" }));
+    note = document.querySelector("main > header").appendChild(document.createElement("p"));
+    note.id = "watching";
     note.setAttribute("role", "status");
   }
   note.textContent = text;
+  note.classList.toggle("lost", lost);
 }
 
 async function replaceContent() {
@@ -45,9 +47,9 @@ async function look() {
       wait = Math.max(EVERY, SHARE * (performance.now() - began));
     }
     shownVersion = version;
-    say(`up to date at ${new Date().toLocaleTimeString()}`);
+    say(`Up to date at ${new Date().toLocaleTimeString()}`, false);
   } catch (error) {
-    say(`not up to date: ${error.message}`);
+    say(`Not up to date: ${error instanceof TypeError ? "the server does not answer" : error.message}`, true);
   } finally {
     setTimeout(look, wait);
   }
