@@ -20,11 +20,11 @@ from tutelage.model.hub import load_model
 from tutelage.recipe import load_recipe
 from tutelage.runner import Run
 from tutelage.stages import run as stage_run
-from tutelage.stages.base import set_up
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.kto import Kto
 from tutelage.stages.preferences import PreferenceStage
 from tutelage.stages.reward import RewardModel
+from tutelage.stages.train_stage import set_up
 from tutelage.train.hooks import FirstStepError
 from tutelage.train.preference_losses import REFERENCE, estimate_z0
 

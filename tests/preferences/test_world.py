@@ -22,7 +22,8 @@ from tutelage.report.read import read_run
 from tutelage.rl.hacking import kl_best_of_n
 from tutelage.rl.reward_model import combined, reward_scores, token_scores
 from tutelage.runner import Run
-from tutelage.stages.data import known_utility, preferences
+from tutelage.stages.data import preferences
+from tutelage.stages.data_world import known_utility
 from tutelage.world.preferences import noise_ceiling
 
 RECIPE = """

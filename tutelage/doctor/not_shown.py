@@ -5,7 +5,7 @@ from __future__ import annotations
 from tutelage.doctor.case import Case, Diagnosis, rate_evidence
 from tutelage.doctor.fixes import length_times, override
 from tutelage.report.labels import format_change
-from tutelage.stages.base import FEWEST_STEPS
+from tutelage.stages.store_stream import FEWEST_STEPS
 
 NAME = "not-shown-to-work"
 

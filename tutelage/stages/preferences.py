@@ -25,19 +25,13 @@ from tutelage.evaluate.samples import held_out_samples
 from tutelage.evaluate.session import EvalSession
 from tutelage.model.hub import Checkpoint, folder_fingerprint
 from tutelage.records import Batch, Schema
-from tutelage.stages.base import (
-    DataStream,
-    Reads,
-    RecipeTables,
-    StageContext,
-    TrainSetup,
-    micro_tokens,
-    precision_of,
-    store_stream,
-)
+from tutelage.stages.base import Reads, RecipeTables, StageContext
 from tutelage.stages.data import DataTable, preferences
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.held_out import SAMPLES, SAMPLING, evaluate_stores
+from tutelage.stages.store_stream import store_stream
+from tutelage.stages.stream import DataStream
+from tutelage.stages.train_stage import TrainSetup, micro_tokens, precision_of
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.loop import Precision
 from tutelage.train.losses import Loss
