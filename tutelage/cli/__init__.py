@@ -31,6 +31,7 @@ from tutelage.cli.scorer import scorer
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
+from tutelage.cli.watch import watch
 
 COMMANDS = (
     arena,
@@ -58,6 +59,7 @@ COMMANDS = (
     serve,
     settings,
     sft,
+    watch,
 )
 
 
