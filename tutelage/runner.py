@@ -23,6 +23,7 @@ from tutelage.stages.base import EVALUATIONS, RECIPE, SUMMARY, TOKENIZER, StageC
 from tutelage.stages.data import identity, plain_texts
 from tutelage.stages.run import LAYOUT, finished, run_stage
 from tutelage.tokenizer import END_OF_TEXT
+from tutelage.tracking import TrackerName, import_tracker
 from tutelage.train.distributed import barrier, broadcast_object, init_distributed, is_main_process
 
 MADE_OF = "made_of.json"
@@ -32,11 +33,13 @@ TOKENIZING = 1
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe in a folder. `out` is how the command line names that folder, for messages that ask for another."""
+    """A recipe in a folder. `out` is how the command line names that folder, for messages that ask for another;
+    `track_with` an experiment tracker."""
 
     recipe: Recipe
     folder: Path
     out: str = "out=DIR"
+    track_with: TrackerName | None = None
     _sessions: dict[str, EvalSession] = field(default_factory=dict, repr=False, compare=False)
 
     def tokenizer_fingerprint(self) -> str:
@@ -144,6 +147,8 @@ class Run:
             Stopped: by Ctrl-C or SIGTERM; the same command resumes.
         """
         self._check_folder(only)
+        if self.track_with is not None:
+            import_tracker(self.track_with)
         with (
             init_distributed(),
             locked(self.folder, f"name another folder: {self.out}") if is_main_process() else nullcontext(),
@@ -183,7 +188,7 @@ class Run:
                 status(f"{name}: finished before, skipped")
             else:
                 mark = broadcast_object(self.fingerprint(name) if is_main_process() else None)
-                run_stage(stage, self.context(name), mark, self.session(name))
+                run_stage(stage, self.context(name), mark, self.session(name), self.track_with)
                 trained = True
         return self.summarise(began if trained else None) if is_main_process() else None
 

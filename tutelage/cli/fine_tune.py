@@ -9,7 +9,7 @@ import click
 
 from tutelage.cli.audit import audit_before_training
 from tutelage.cli.finish import exit_if_forgetting, finish
-from tutelage.cli.options import FILE, FOLDER, MODEL, SHARE
+from tutelage.cli.options import FILE, FOLDER, MODEL, SHARE, TRACK
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -105,6 +105,7 @@ SHARED = (
         help="How long the answers of the evaluation after training may take; default: a quarter of the training time.",
     ),
     click.option("--no-eval", is_flag=True, help="Train only; no evaluation during or after training."),
+    TRACK,
     click.option("--seed", type=int, help="Random seed (default 0)."),
     click.option(
         "--eval",
@@ -233,7 +234,7 @@ def fine_tune(kind: Kind, own: Mapping[str, str], given: Mapping[str, Any], as_j
     if kind == "sft":
         for path in files:
             audit_before_training(path, held_out, given["max_broken"] or 0.0, as_json)
-    run = Run(recipe, out, "--out DIR")
+    run = Run(recipe, out, "--out DIR", given["track"])
     summary = finish(run, None, as_json)
     publish(run)
     if not as_json and kind != "reward":

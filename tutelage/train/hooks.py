@@ -13,6 +13,7 @@ from typing import Any
 from tutelage.batching.loader import DataState
 from tutelage.process import Stopped
 from tutelage.progress import Bar
+from tutelage.tracking import Track
 from tutelage.train.checkpoint import TrainState
 from tutelage.train.distributed import all_gather_object, is_main_process
 from tutelage.train.loop import Hook, Precision, StepReport
@@ -93,13 +94,14 @@ class EvalHook:
 
 @dataclass
 class LogHook:
-    """A JSON line a step, kept until `flush`; and the progress bar."""
+    """A JSON line a step, kept until `flush`; and the progress bar. What is written also goes to `track`."""
 
     path: Path
     tally: Tally
     names: Sequence[str]
     lr: float
     bar: Bar
+    track: Track = lambda rows: None
     lines: list[str] = field(default_factory=list)
 
     def __call__(self, report: StepReport) -> None:
@@ -123,6 +125,7 @@ class LogHook:
         if is_main_process():
             with self.path.open("a") as log:
                 log.writelines(line + "\n" for line in self.lines)
+            self.track(map(json.loads, self.lines))
         self.lines.clear()
 
 
