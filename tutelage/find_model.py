@@ -14,8 +14,8 @@ from tutelage.recipe import read_recipe
 from tutelage.runner import Run
 from tutelage.stages.base import RECIPE, RUN_FILES, trained_stages
 from tutelage.stages.data import DataSettings, ProbeText
+from tutelage.stages.kept import kept_steps
 from tutelage.stages.pretrained_model import MODEL_FILES, PretrainedModel, can_encode_probe
-from tutelage.stages.run import kept_steps
 from tutelage.train.optimizers import OptimizerSettings
 
 

@@ -101,6 +101,12 @@ class Ledger:
         if where and len(entry.examples) < EXAMPLES_PER_REASON:
             entry.examples.append(_writable(where))
 
+    def drop_kept(self, reason: str) -> None:
+        """Counts a row of no tokens as dropped that was counted as kept."""
+        self.rows_kept -= 1
+        self.rows_out -= 1
+        self.drop(reason)
+
     def note(self, what: str, rows: int = 1, where: str = "") -> None:
         """Counts rows in which something was changed, outside the invariant. `where` as in `drop`."""
         entry = self.noted.setdefault(what, Noted())

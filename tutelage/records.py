@@ -34,7 +34,7 @@ class Document:
     id: str = ""
     meta: Mapping[str, str] = field(default_factory=dict)
     split: Split | None = None
-    facts: Mapping[str, str | float] = field(default_factory=dict)
+    facts: Mapping[str, str | bool | int | float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +117,21 @@ def trained_turns(conversation: Conversation) -> list[int]:
     return [place for place, message in turns if message.role == "assistant" and message.trained]
 
 
+class Utility(NamedTuple):
+    """What an answer of the built-in world is truly worth, and what its labeller thinks that it is worth; the latter in
+    units of the label noise, so that the logistic function of a difference is the probability of a label."""
+
+    true: float
+    labeller: float
+
+
 @dataclass(frozen=True, slots=True)
 class Preference:
-    """A prompt with a chosen and a rejected completion; `id`, `tools` and `split` as in Conversation."""
+    """A prompt with a chosen and a rejected completion; `id`, `tools` and `split` as in Conversation.
+
+    margin: by how much the chosen one is better, where the data says it.
+    known:  the utility of chosen and rejected, where it is known.
+    """
 
     prompt: tuple[Message, ...]
     chosen: tuple[Message, ...]
@@ -127,6 +139,22 @@ class Preference:
     id: str = ""
     tools: tuple[str, ...] = ()
     split: Split | None = None
+    margin: float = 0.0
+    known: tuple[Utility, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """A prompt with several completions and their ranks: 1 is the best, and equal ranks are ties. `id`, `tools` and
+    `split` as in Conversation; `known` as in Preference, one for each answer."""
+
+    prompt: tuple[Message, ...]
+    answers: tuple[tuple[Message, ...], ...]
+    ranks: tuple[int, ...]
+    id: str = ""
+    tools: tuple[str, ...] = ()
+    split: Split | None = None
+    known: tuple[Utility, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +167,21 @@ class UnpairedPreference:
     id: str = ""
     tools: tuple[str, ...] = ()
     split: Split | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A prompt to answer, with its gold answer where it has one (several: each is right); `id`, `tools` and `split` as
+    in Conversation."""
+
+    prompt: tuple[Message, ...]
+    gold: str | float | tuple[str | float, ...] | None = None
+    id: str = ""
+    tools: tuple[str, ...] = ()
+    split: Split | None = None
+
+
+AnyPreference = Preference | UnpairedPreference | Ranking
 
 
 @dataclass(frozen=True, eq=False, slots=True)

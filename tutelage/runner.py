@@ -19,8 +19,18 @@ from tutelage.files import LOCK, locked, read_json, write_json
 from tutelage.process import peak_rss_bytes, untested_device
 from tutelage.progress import status
 from tutelage.recipe import Recipe, read_recipe
-from tutelage.stages.base import EVALUATIONS, RECIPE, SUMMARY, TOKENIZER, StageContext, TrainStage, trained_stages
-from tutelage.stages.data import identity, plain_texts
+from tutelage.stages.base import (
+    EVALUATIONS,
+    MADE,
+    RECIPE,
+    SUMMARY,
+    TOKENIZER,
+    StageContext,
+    TrainStage,
+    trained_stages,
+)
+from tutelage.stages.data import ChatData, DataSettings, DataTable, MadeData, identity, plain_texts
+from tutelage.stages.make_data import make_data
 from tutelage.stages.run import LAYOUT, finished, run_stage
 from tutelage.tokenizer import END_OF_TEXT
 from tutelage.tracking import TrackerName, import_tracker
@@ -45,7 +55,7 @@ class Run:
     def tokenizer_fingerprint(self) -> str:
         """The identity of the tokenizer: its settings and the text it learns from."""
         recipe = self.recipe
-        texts = [identity(name, recipe.data) for name in self.tokenizer_data()]
+        texts = [self.data_identity(name) for name in self.tokenizer_data()]
         return fingerprint(TOKENIZING, to_plain(recipe.tokenizer), texts)
 
     def tokenizer_data(self) -> list[str]:
@@ -58,14 +68,29 @@ class Run:
     def fingerprint(self, name: str) -> str:
         """hash(settings and versions of the code + the parent's fingerprint + the data's fingerprint)."""
         recipe, stage = self.recipe, self.recipe.stages[name]
-        data = [identity(data_name, recipe.data) for data_name in stage.all_data()]
+        data = [self.data_identity(data_name) for data_name in stage.all_data()]
+        models = [self.fingerprint(other) for other in stage.other_models() if other in recipe.stages]
         # The order of the data counts: an epoch is one of the first.
-        own = [stage.content(), list(stage.data), data]
+        own = [stage.content(), list(stage.data), data, *models]
         if not stage.trains:
             return fingerprint(*own)
         start = [self.tokenizer_fingerprint(), to_plain(recipe.model)]
         parent = self.fingerprint(stage.parent) if stage.parent else start
         return fingerprint(recipe.seed, parent, *own)
+
+    def data_identity(self, name: str) -> list[object]:
+        """Everything that decides what data holds; of data that a stage makes, that stage's fingerprint."""
+        data = self.recipe.data[name]
+        made = [self.fingerprint(data.stage)] if isinstance(data, MadeData) else []
+        return [*identity(name, self.recipe.data), *made]
+
+    def data_table(self) -> DataTable:
+        """The recipe's data, with what finished stages have made as files."""
+        table: dict[str, DataSettings] = dict(self.recipe.data)
+        for name, data in self.recipe.data.items():
+            if isinstance(data, MadeData) and (path := self.folder / data.stage / MADE).exists():
+                table[name] = ChatData(path=str(path))
+        return table
 
     def context(self, name: str) -> StageContext:
         recipe = self.recipe
@@ -75,7 +100,7 @@ class Run:
             cache=self.folder / "data",
             seed=recipe.seed,
             model=recipe.model,
-            data=recipe.data,
+            data=self.data_table(),
             stages=recipe.stages,
             folders={name: stage.folder(name, self.folder) for name, stage in recipe.stages.items()},
             tokenizer=self.folder / TOKENIZER,
@@ -121,7 +146,7 @@ class Run:
     def evaluate(self, name: str, again: bool = False) -> dict[str, Any]:
         """The results of every suite asked of a stage; what was measured before is read, and not measured `again`."""
         results: dict[str, Any] = {}
-        data = [identity(data_name, self.recipe.data) for data_name in self.recipe.data]
+        data = [self.data_identity(data_name) for data_name in self.recipe.data]
         for suite in self.recipe.evaluate.get(name, []):
             path = self.folder / name / EVALUATIONS / f"{suite}.json"
             settings = self.trained_stage(name).eval_settings()
@@ -178,8 +203,8 @@ class Run:
             self._set_up()
         barrier()
         trained = False
-        for name, stage in self.trained_stages().items():
-            if only not in (None, name):
+        for name, stage in recipe.stages.items():
+            if only not in (None, name) or not stage.trains:
                 continue
             done = broadcast_object(is_main_process() and self.stage_done(name) is not None)
             if only and stage.parent and not self.stage_done(stage.parent):
@@ -188,9 +213,16 @@ class Run:
                 status(f"{name}: finished before, skipped")
             else:
                 mark = broadcast_object(self.fingerprint(name) if is_main_process() else None)
-                run_stage(stage, self.context(name), mark, self.session(name), self.track_with)
+                self._run_stage(name, mark)
                 trained = True
         return self.summarise(began if trained else None) if is_main_process() else None
+
+    def _run_stage(self, name: str, mark: str) -> None:
+        at = self.context(name)
+        if self.recipe.stages[name].makes_data:
+            make_data(self.recipe.stages[name], at, mark)
+        else:
+            run_stage(self.trained_stage(name), at, mark, self.session(name), self.track_with)
 
     def _set_up(self) -> None:
         """Check and write what must exist before the first stage."""
@@ -249,10 +281,10 @@ class Run:
         `began` is when a run that trained something began; without it the time and memory of the last one stay.
         `again` is a stage to evaluate anew.
         """
-        last = self.summary()
+        last, recipe_stages = self.summary(), self.recipe.stages
         summary: dict[str, Any] = {"name": self.recipe.name, "version": __version__, "stages": {}, "evaluate": {}}
-        for name in self.trained_stages():
-            if info := self.stage_done(name):
+        for name, stage in recipe_stages.items():
+            if stage.trains and (info := self.stage_done(name)):
                 summary["stages"][name] = {k: v for k, v in info.items() if k not in ("settings", "stores")}
                 results = self.evaluate(name, again=name == again).items()
                 summary["evaluate"][name] = {suite: found["rates"] | found["figures"] for suite, found in results}

@@ -13,7 +13,7 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Literal
 
-from tutelage.batching.preferences import AnyPreference, answers
+from tutelage.batching.preferences import answers
 from tutelage.chat import chat_tokenizer, make_renderer, read_conversations
 from tutelage.chat.formats import read_preferences
 from tutelage.chat.render.make import with_chat_settings
@@ -27,7 +27,7 @@ from tutelage.model.hub import CONFIG, load_chat_files, load_config
 from tutelage.model.sizes import parameter_count
 from tutelage.process import faster_precision
 from tutelage.recipe import Recipe, check_recipe
-from tutelage.records import Conversation, Split
+from tutelage.records import AnyPreference, Conversation, Split
 from tutelage.stages.base import trained_stages
 from tutelage.stages.data import DataSettings, DocumentData, QuestionData, TextData
 from tutelage.stages.fine_tune import EPOCHS, LORA_LR_FACTOR, own_step_tokens
@@ -36,8 +36,10 @@ from tutelage.stages.pretrained_model import has_turns
 from tutelage.train.lr_range_test import default_lr
 from tutelage.train.optimizers import OptimizerSettings
 
+# The kind of stage and its name: stages.sft.lr=1e-4.
+Kind = Literal["sft", "dpo", "kto", "reward", "grpo", "ppo"]
+SAMPLES: tuple[Kind, ...] = ("grpo", "ppo")  # their recipes are made by `rl_recipe`
 OF_HELD_OUT_ROWS = ("preferences", "held_out_rows")  # evaluations that need held-out rows
-Kind = Literal["sft", "dpo", "kto", "reward"]  # the kind of stage and its name: stages.sft.lr=1e-4
 # A file of fewer rows is read for more than three epochs, until this many steps are done; but not by a published model
 # that can chat already.
 FEW_ROWS, FEW_STEPS = 1000, 100
@@ -95,7 +97,7 @@ def sft_recipe(
     files = data if isinstance(data, Mapping) else {data: 1.0}
     table = apply_overrides(_template(kind, base, files, held_out, replay_file, eval_file), overrides)
     stage = table["stages"][kind]
-    _check_settings(table, kind)
+    check_settings(table, kind)
     size = measure(folder, table, kind)
     split = any(held_out_path(path, held_out) is not None for path in files)
     stage.setdefault("held_out", 0.0 if split else _held_out_share(kind, size.count))
@@ -114,7 +116,7 @@ def sft_recipe(
 
 def data_names(kind: Kind, count: int = 1) -> list[str]:
     """The names of the stage's data in the recipe."""
-    first = "chat" if kind == "sft" else "pairs"
+    first = "chat" if kind == "sft" else "prompts" if kind in SAMPLES else "pairs"
     return [first, *(f"{first}{number}" for number in range(2, count + 1))]
 
 
@@ -153,7 +155,7 @@ def _template(
     }
 
 
-def _check_settings(table: Mapping[str, Any], kind: Kind) -> None:
+def check_settings(table: Mapping[str, Any], kind: Kind) -> None:
     """SettingsError where an override is mistaken, before the defaults are worked out from it."""
     stages = table["stages"]
     unknown = [name for name in stages if name not in ("base", kind) and "kind" not in stages[name]]
@@ -195,7 +197,7 @@ def _defaults(
     found["eval_minutes"] = "auto"
     if parameter_count(load_config(folder)) >= LARGE:
         found["precision"] = faster_precision()
-        if lora is not None and "bfloat16" == found["precision"] == _dtype_name(folder):
+        if lora is not None and "bfloat16" == found["precision"] == dtype_name(folder):
             found["lora"] = {"base_dtype": "bfloat16"}  # the frozen weights as they are on disk
     evaluated = stage["kind"] == "sft" and stage.get("evaluate_every", found["evaluate_every"])
     found["keep"] = "best_eval" if evaluated else "last"
@@ -203,7 +205,7 @@ def _defaults(
     return found
 
 
-def _dtype_name(folder: Path) -> str:
+def dtype_name(folder: Path) -> str:
     """The dtype that the checkpoint in a folder says it has."""
     return str(checkpoint_dtype(read_json(folder / CONFIG))).removeprefix("torch.")
 
@@ -252,7 +254,8 @@ def measure(folder: Path, table: Mapping[str, Any], kind: Kind) -> DataSize:
     if refused and (not stage.get("max_refused") or len(refused) == len(made)):
         raise refused[0]
     lengths = [len(rendered.ids) for row in made if not isinstance(row, ValueError) for rendered in row]
-    longest = max(lengths) * (1 if kind == "sft" else 2)  # both sides of a pair are in one micro-batch
+    sides = max((len(_sides(row)) for row in rows), default=1)  # all answers to a prompt are in one micro-batch
+    longest = max(lengths) * sides
     return DataSize(len(rows) < FEW_ROWS, len(rows), sum(lengths), longest)
 
 

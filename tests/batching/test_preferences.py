@@ -6,11 +6,20 @@ import numpy as np
 import pytest
 
 from tutelage.batching.datasets import SplitLedgers
-from tutelage.batching.preferences import LABEL, SIDE, AnyPreference, labelled_groups, pair_groups
+from tutelage.batching.preferences import LABEL, LABELLER_UTILITY, SIDE, labelled_groups, pair_groups, ranked_groups
 from tutelage.chat import Rendered, make_renderer
 from tutelage.chat.render.config import ChatConfig
 from tutelage.chat.render.template import TEMPLATE_TOKENS
-from tutelage.records import ExampleGroup, Preference, Split, UnpairedPreference, message
+from tutelage.records import (
+    AnyPreference,
+    ExampleGroup,
+    Preference,
+    Ranking,
+    Split,
+    UnpairedPreference,
+    Utility,
+    message,
+)
 from tutelage.tokenizer import Tokenizer, TokenizerSettings, train
 
 
@@ -59,7 +68,7 @@ def make(tokenizer: Tokenizer) -> Make:
 def test_only_the_completions_are_trained_and_both_sides_share_their_prompt(make: Make, tokenizer: Tokenizer) -> None:
     ((split, (chosen, rejected)),), ledgers = make([row(0, "the cat.", "a dog")])
     assert split == "train"
-    assert (chosen.scalars, rejected.scalars) == ({SIDE: 1.0}, {SIDE: -1.0})
+    assert (chosen.scalars[SIDE], rejected.scalars[SIDE]) == (1.0, -1.0)
     prompts = []
     for side, text in ((chosen, "the cat."), (rejected, "a dog")):
         assert side.weights is not None
@@ -107,6 +116,24 @@ def test_a_pair_of_which_one_side_does_not_fit_is_one_dropped_row(make: Make) ->
     assert [split for split, _ in groups] == ["train", "held_out"]
     assert ledgers.train.dropped["longer than the context of 120 tokens"].rows == 1
     assert (ledgers.train.rows_read, ledgers.train.rows_kept, ledgers.train.rows_held_out) == (3, 1, 1)
+
+
+def test_a_ranking_is_one_group_of_its_answers_in_their_order(make: Make, tokenizer: Tokenizer) -> None:
+    pair, texts = row(0, "the cat.", "a dog"), ("the dog.", "the cat", "a dog sees the cat")
+    answers = tuple((message("assistant", text),) for text in texts)
+    known = (Utility(1.0, 2.0), Utility(3.0, 6.0), Utility(-1.0, -2.0))
+    ranked = Ranking(pair.prompt, answers, (2, 1, 2), "rows:1", split="train", known=known)
+    (first, second), ledgers = make([pair, ranked], groups=ranked_groups)
+    assert [example.scalars[SIDE] for example in first[1]] == [1.0, -1.0]
+    assert [example.scalars[SIDE] for example in second[1]] == [2.0, 3.0, 2.0]
+    assert [example.scalars[LABELLER_UTILITY] for example in second[1]] == [2.0, 6.0, -2.0]
+    for example, text in zip(second[1], texts, strict=True):
+        assert example.weights is not None
+        assert tokenizer.decode(example.tokens[example.weights > 0][:-1]) == text
+    assert (ledgers.train.rows_read, ledgers.train.rows_kept) == (2, 2)
+    for groups in (pair_groups, labelled_groups):
+        with pytest.raises(ValueError, match="rows:1 ranks 3 answers; train a reward model on it"):
+            make([pair, ranked], groups=groups)
 
 
 def test_a_labelled_answer_is_no_pair(make: Make) -> None:

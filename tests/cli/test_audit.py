@@ -113,3 +113,24 @@ def test_a_model_verifies_and_measures(tales: Path, tales_run: Run) -> None:
     assert {finding["name"] for finding in json.loads(short.stdout)["findings"] if finding["level"] == "error"} == {
         "too long"
     }
+
+
+def test_preferences_are_audited_too(tmp_path: Path) -> None:
+    rows = [{"prompt": f"q {n}", "chosen": f"a longer answer {n}", "rejected": f"b {n}"} for n in range(30)]
+    path, page = written(tmp_path, [*rows, rows[0]], "pairs.jsonl"), tmp_path / "page.html"
+    result = audit(path, "--html", page)
+    assert result.exit_code == 0, result.output
+    assert "31 preferences, format chosen-rejected" in result.output
+    assert "31 pairs; 30 distinct prompts, 1 of them in several rows" in result.output
+    assert "the longer answer is preferred in 100.0% of 31 comparisons (95%: 89.0% to 100.0%)" in result.output
+    assert "31 preferences" in page.read_text()
+    found = json.loads(audit(path, "--json").stdout)
+    assert {finding["name"] for finding in found["findings"]} == {"duplicate", "length bias"}
+    assert audit(written(tmp_path, [*rows, "{"], "broken.jsonl")).exit_code == 1
+
+
+def test_options_for_conversations_are_refused_for_preferences(tmp_path: Path) -> None:
+    path = written(tmp_path, [{"prompt": "q", "chosen": "a", "rejected": "b"}], "pairs.jsonl")
+    result = audit(path, "--fix", tmp_path / "fixed.jsonl")
+    assert result.exit_code == 1
+    assert "holds preferences, and --fix works on conversations only" in result.output

@@ -146,3 +146,24 @@ def test_real_files_mean_what_the_standard_library_reads_where_both_know_how(dat
     assert compared > 3000
     assert differ < 0.01 * compared
     assert refused > 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "path", "allowed"),
+    [
+        ("/caf%c3%a9", "/caf%C3%A9/menu", False),
+        ("/café", "/caf%c3%a9/menu", False),
+        ("/caf%C3%A9", "/café/menu", False),
+        ("/%7Esam/", "/~sam/x", False),
+        ("/~sam/", "/%7Esam/x", False),
+        ("/%61b", "/ab", False),
+        ("/a%2fb", "/a%2Fb", False),
+        ("/a%2Fb", "/a/b", True),
+        ("/x%2a", "/xy", True),
+        ("/*%7e$", "/a~", False),
+        ("/p?q=%e4", "/p?q=%E4&r", False),
+        ("/~sam/", "/sam/", True),
+    ],
+)
+def test_robots_percent(rule: str, path: str, allowed: bool) -> None:
+    assert parse_robots(f"User-agent: *\nDisallow: {rule}").allows(f"https://a.org{path}", "GPTBot") == allowed

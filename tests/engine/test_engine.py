@@ -216,3 +216,15 @@ def test_a_stream_yields_what_generate_returns_and_ends_its_request() -> None:
     stream.close()
     assert not engine.scheduler.running
     engine.check()
+
+
+def test_8_bit_weights_write_nearly_the_same_and_are_named_in_the_digest() -> None:
+    model = make(ModelSettings(depth=2, width=256, context=CONTEXT))
+    plain, reduced = Engine(model), Engine(model, EngineSettings(int8=True))
+    requests = [engine.add(prompts([9])[0], NEVER, SamplingSettings(max_tokens=1)) for engine in (plain, reduced)]
+    for engine in (plain, reduced):
+        engine.run()
+    [exact], [rounded] = (request.generation.logprobs for request in requests)
+    assert exact != rounded
+    assert rounded == pytest.approx(exact, abs=0.05)
+    assert requests[1].generation.weights == f"{requests[0].generation.weights} int8"

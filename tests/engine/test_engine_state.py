@@ -191,9 +191,10 @@ def test_s3_a_wholly_cached_prompt_still_computes_its_last_token(length: int) ->
     sampling = SamplingSettings(max_tokens=3)
     [first] = run_all(engine, [prompt(0, length)], sampling)
     read: list[int] = []
-    hidden: Callable[..., torch.Tensor] = MODEL.hidden
+    computing = engine.rows.fast  # type: ignore[union-attr]
+    hidden: Callable[..., torch.Tensor] = computing.hidden
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(MODEL, "hidden", lambda tokens, *rest: read.append(len(tokens)) or hidden(tokens, *rest))
+        patch.setattr(computing, "hidden", lambda tokens, *rest: read.append(len(tokens)) or hidden(tokens, *rest))
         [again] = run_all(engine, [prompt(0, length)], sampling)
     assert again.generation.cached_tokens == (length - 1) // PAGE * PAGE
     assert sum(read) == length - again.generation.cached_tokens + 2

@@ -62,9 +62,9 @@ def test_four_suites_load_each_model_once_and_read_the_conversations_once(
     monkeypatch.setattr(session, "load_model", load)
     monkeypatch.setattr(prompts, "conversations", lambda name, table: read.update([name]) or conversations(name, table))
     summary = run.run(only="again")
-    # The stage has no preferences and no questions. Held-out rows are measured on the model as training began too.
-    # That is one more.
-    assert set(run.recipe.evaluate["again"]) == set(SUITES) - {"preferences", "questions", "held_out_rows"}
+    # The stage has no preferences, questions, tasks or rows of its own.
+    absent = {"preferences", "questions", "held_out_rows", "hacking", "best_of_n", "tasks", "utility"}
+    assert set(run.recipe.evaluate["again"]) == set(SUITES) - absent
     for rate in ("format.compliant", "knowledge.held_out", "before.format.compliant", "before.knowledge.held_out"):
         assert summary[f"evaluate.again.{rate}.count"] > 0
     assert "evaluate.again.forgetting.increase" in summary

@@ -77,3 +77,31 @@ def test_random_bytes_are_binary_and_text_is_not() -> None:
     assert not is_binary(RUSSIAN.encode("koi8-r"))
     assert not is_binary(b"a form feed \f is no sign of anything\r\n")
     assert not is_binary(b"")
+
+
+CHINESE = "这是一篇关于灯塔看守人的长文章。他每天早起，一边看海一边工作。"
+KOREAN = "이것은 등대지기에 대한 긴 글입니다. 그는 매일 아침 일찍 일어났다."
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "name"),
+    [(JAPANESE, "iso2022_jp", "iso-2022-jp"), (CHINESE, "hz", "hz-gb-2312"), (KOREAN, "iso2022_kr", "iso-2022-kr")],
+)
+def test_seven_bit(text: str, encoding: str, name: str) -> None:
+    for page in (text, f'<meta charset="{name}"><p>{text}\n{text}</p>', f"plain words\n{text}\nplain"):
+        content = page.encode(encoding)
+        assert not is_binary(content)
+        assert decode(content, name) == (page, "")
+        assert decode(content) == (page, "")
+        assert decode(content, "utf-8") == (page, "")
+
+
+def test_seven_bit_japanese_with_katakana_of_half_width() -> None:
+    assert decode(b"\x1b$B$3$l\x1b(I1\x1b(B.")[0] == "これｱ."
+
+
+@pytest.mark.parametrize(
+    "text", ["ls \x1b[31mred\x1b[0m", "if ~{a} then {b~}", "\\cite~{ab} and ~{\\bf xyzw}~}", "~{}~}", "~~{~}", "a ~{ b"]
+)
+def test_seven_bit_text_without_such_marks_stays(text: str) -> None:
+    assert decode(text.encode()) == (text, "")

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.batching.packing import collate
-from tutelage.model.rotary import rotate, rotation_table
+from tutelage.model.rotary import rotate, rotation_at, rotation_table
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Batch, Example, ExampleGroup
@@ -190,7 +190,7 @@ def test_rotations_keep_length_and_depend_on_the_distance_alone() -> None:
     q, k = torch.randn((2, 1, 1, 16), generator=generator)
 
     def at(x: torch.Tensor, position: int) -> torch.Tensor:
-        return rotate(x, table[:, position : position + 1, None])
+        return rotate(x, rotation_at(table, torch.tensor([position]), x.dtype))
 
     torch.testing.assert_close(at(q, 0), q)
     torch.testing.assert_close(at(q, 40).norm(), q.norm())

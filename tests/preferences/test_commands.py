@@ -42,7 +42,9 @@ def test_a_command_trains_evaluates_and_reports(
     assert summary[f"{rate}.low"] <= summary[f"{rate}.rate"] <= summary[f"{rate}.high"]
     assert "held-out preferences ranked right" in output
     assert "margin" in output
-    assert "Preferences" in (out / "report.html").read_text()
+    page = (out / "report.html").read_text()
+    assert "Preferences" in page
+    assert ("loss (per answer)" if kind == "kto" else "loss (per pair)") in page
     if kind != "reward":
         assert f"evaluate.{kind}.format.compliant.rate" in summary
     again, _ = run(kind, "--model", out, "--data", folder / "nothing.jsonl", "--out", tmp_path / "no")

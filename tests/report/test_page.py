@@ -88,7 +88,7 @@ def test_what_models_write_stays_text(make_run: MakeRun) -> None:
 def test_what_is_not_there_is_left_out(make_run: MakeRun) -> None:
     bare = write_report(make_run("bare", found={})).read_text()
     assert headings(bare) == ["Training", "Ledger", "Cost", "Recipe"]
-    assert "predicts held-out text at 0.750 nats per token" in words(bare)
+    assert "has a held-out loss of 0.750 nats per token" in words(bare)
     half = write_report(make_run("half", stages=("base",))).read_text()
     assert "not finished" in words(half)
     assert headings(half) == ["Training", "Ledger", "Cost", "Recipe"]

@@ -162,3 +162,11 @@ def test_a_suggested_question_opens_a_new_conversation() -> None:
     after, _, notes = talk("Good day", "2", "/nonsense", world=WORLD)
     assert after[1] == alone[0]
     assert notes[-1] == f"there is no /nonsense. {HELP_IN_WORLD}"  # and is no message
+
+
+def test_with_8_bit_weights_their_loss_is_shown_first() -> None:
+    notes: list[str] = []
+    lines = iter(["hello", "/quit"])
+    said = chat(CHECKPOINT, None, {}, SHORT, lambda: next(lines), lambda text: None, notes.append, int8=True)
+    assert len(said) == 1
+    assert notes[0].startswith("8-bit weights: perplexity ")

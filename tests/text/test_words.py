@@ -27,7 +27,12 @@ from tutelage.text.words import (
 texts = st.lists(st.text(st.sampled_from("aB1.,!? \t\n\r-'…'é中😀\u2028{#"), max_size=60), max_size=6)
 
 
-@given(texts)
+def without_unspaced(written: list[str]) -> list[str]:
+    classes = character_classes()
+    return ["".join(c for c in text if not classes[min(ord(c), len(classes) - 1)] & UNSPACED) for text in written]
+
+
+@given(texts.map(without_unspaced))
 @settings(max_examples=80, deadline=None)
 def test_spaced_words_are_those_of_str_split(written: list[str]) -> None:
     words = split_words(encode(written), "spaces")
@@ -40,7 +45,7 @@ def test_spaced_words_are_those_of_str_split(written: list[str]) -> None:
         assert [hashes.index(one) for one in hashes] == [expected.index(one) for one in expected]
 
 
-@given(texts)
+@given(texts.map(without_unspaced))
 @settings(max_examples=80, deadline=None)
 def test_lines_are_those_of_splitlines_that_are_not_blank(written: list[str]) -> None:
     lines = split_lines(encode(written))
@@ -98,7 +103,7 @@ def test_tokens_of_english(text: str, expected: str) -> None:
         ("Well... perhaps. So it goes...", 2),
         ("No end", 1),
         ("? ! .", 0),
-        ("一。二！", 1),
+        ("一。二！", 2),
     ],
 )
 def test_sentences_of_a_line(line: str, sentences: int) -> None:
@@ -183,3 +188,57 @@ def test_folded_words_of_many_texts_are_those_of_each(texts: list[str]) -> None:
     apart = [hash_words([text], FOLDED).values.tolist() for text in texts]
     cut = [together.values[a:b].tolist() for a, b in zip(together.bounds[:-1], together.bounds[1:], strict=True)]
     assert cut == apart
+
+
+CHINESE = "灯塔的看守人，每天早上3点起床。他看着sea！「好的。」他说？Yes.天气好"
+
+
+def test_unspaced_scripts_have_a_word_for_each_letter() -> None:
+    for kind, symbols in (("tokens", 8), ("spaces", 0)):
+        characters = encode([CHINESE])
+        words = split_words(characters, kind)
+        texts = [CHINESE[start : start + length] for start, length in zip(words.starts, words.lengths, strict=True)]
+        assert "".join(texts) == CHINESE
+        letters = [text for text, letter in zip(texts, words.letters, strict=True) if letter]
+        assert [text.strip("，。！「」？.") for text in letters] == [
+            *"灯塔的看守人每天早上点起床他看着",
+            "sea",
+            *"好的他说",
+            "Yes",
+            *"天气好",
+        ]
+        assert sum(words.symbols.tolist()) == (symbols if kind == "tokens" else 0)
+        assert words.unspaced.sum() == len(letters) - 2
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("ที่นี่", 2),  # a mark belongs to the letter below it
+        ("これはペンです", 7),
+        ("한국어 단어", 2),
+        ("two words", 2),
+        ("東京2020大会", 5),
+    ],
+)
+def test_unspaced_scripts_are_those_without_spaces_only(text: str, words: int) -> None:
+    assert split_words(encode([text]), "spaces").counts.tolist() == [words]
+    assert split_lines(encode([text])).words.tolist() == [words]
+
+
+@pytest.mark.parametrize(
+    ("text", "sentences"),
+    [
+        ("天气好。他来了！真的？", 3),
+        ("他说：「天气好。」她笑了。", 2),
+        ("天气好。", 1),
+        ("天气好！！！他来了", 2),
+        ("好的!他来了.对", 3),
+        ("版本3.5很好。", 1),
+        ("これは本です。それも本です", 2),
+        ("Visit a.b! Now", 2),
+        ("No space here.Nor here!Nor", 1),
+    ],
+)
+def test_unspaced_scripts_end_sentences_without_white_space(text: str, sentences: int) -> None:
+    assert split_lines(encode([text])).sentences.tolist() == [sentences]

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from tutelage.batching.loader import micro_batches
 from tutelage.batching.packing import collate
-from tutelage.batching.preferences import LABEL, SIDE
+from tutelage.batching.preferences import LABEL, MARGIN, SIDE
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Example, ExampleGroup, Schema, Stream
@@ -31,18 +31,17 @@ from tutelage.train.preference_losses import (
     Z0,
     LossOptions,
     PairLogprobs,
-    bradley_terry,
     kto,
     kto_loss,
     log1mexp,
     log_odds_ratio,
     pair_logprobs,
     pair_loss,
-    reward_loss,
 )
+from tutelage.train.reward_losses import bradley_terry, reward_loss
 
 VOCAB = 31
-PAIRS = Schema({REFERENCE: Stream("float32")}, {SIDE: 0.0})
+PAIRS = Schema({REFERENCE: Stream("float32")}, {SIDE: 0.0, MARGIN: 0.0})
 LABELS = Schema({REFERENCE: Stream("float32")}, {LABEL: 0.0, Z0: 0.0})
 
 
@@ -122,12 +121,54 @@ class Scorer(torch.nn.Module):
 
 
 def test_the_published_value_of_centring() -> None:
-    batch = collate([pair(0, 3, 4)], PAIRS)
-    head_N = torch.zeros(7, dtype=torch.float64)
-    head_N[2], head_N[6] = 1.2, 0.4
-    components, _ = reward_loss(0.0, 0.01).function(Scorer(numbers(0, 0, 0), head_N), batch)
+    components, _ = reward_loss(0.0, 0.01).function(*scored([pair(0, 3, 4)], 1.2, 0.4))
     assert float(components["loss"]) == pytest.approx(0.371101, abs=1e-6)
     assert float(components["centring"]) == pytest.approx(0.0256, abs=1e-9)
+
+
+def scored(groups: list[ExampleGroup], *values: float) -> tuple[Scorer, Any]:
+    """A model that gives these scores to the answers, and their batch."""
+    batch = collate(groups, PAIRS)
+    head_N = torch.zeros(sum(batch.lengths), dtype=torch.float64)
+    head_N[torch.tensor(batch.lengths).cumsum(0) - 1] = numbers(*values)
+    return Scorer(torch.zeros(int((batch.weights_N != 0).sum()), dtype=torch.float64), head_N), batch
+
+
+@pytest.mark.parametrize(("kind", "value"), [("pairs", 0.207038), ("plackett_luce", 1.161057)])
+def test_the_published_values_of_rankings(kind: Any, value: float) -> None:
+    """Scores 2, 1, 0, -1 in the order of their ranks: K-wise (2203.02155, Eq. 1) and Plackett-Luce."""
+    components, figures = reward_loss(0.0, 0.0, kind=kind).items(*scored([ranking(1, 4, 3, 2, 1)], 2, 1, 0, -1))
+    assert float(components["loss"]) == pytest.approx(value, abs=1e-6)
+    assert {name: values.tolist() for name, values in figures.items() if name in ("accuracy", "margin")} == {
+        "accuracy": [1.0],
+        "margin": pytest.approx([10 / 6]),
+    }
+
+
+def test_answers_that_tie_make_no_pair_and_a_prompt_of_ties_counts_for_nothing() -> None:
+    model, batch = scored([ranking(1, 4, 4, 1), ranking(2, 3, 3), text(50, 4)], 2, 0, 1, 5, 7, 9)
+    loss = reward_loss(0.0, 0.0)
+    components, figures = loss.items(model, batch)
+    both = (math.log1p(math.exp(-1)) + math.log1p(math.exp(1))) / 2
+    assert float(components["loss"]) == pytest.approx(both)
+    assert figures["accuracy"].tolist() == [0.5]
+    assert loss.denominators["loss"](batch) == 1
+    # Of three answers the two best tie: only they have one below them, and the whole set is the rest of either.
+    everything = math.log(math.exp(2) + math.exp(0) + math.exp(1))
+    value = float(reward_loss(0.0, 0.0, kind="plackett_luce").items(model, batch)[0]["loss"])
+    assert value == pytest.approx(2 * everything - 2 - 0)
+
+
+def test_a_pair_is_a_ranking_of_two() -> None:
+    as_pair, as_ranking = (
+        [(example(n, 5, 2, {SIDE: side, MARGIN: 0.0}),) for n, side in enumerate(sides)] for sides in ((1, -1), (2, 1))
+    )
+    for kind in ("pairs", "plackett_luce"):
+        values = [
+            float(reward_loss(0.0, 0.0, kind=kind).items(*scored([(*a, *b)], 1.2, 0.4))[0]["loss"])
+            for a, b in (as_pair, as_ranking)
+        ]
+        assert values == pytest.approx([0.371101, 0.371101], abs=1e-6)
 
 
 def example(seed: int, length: int, prompt: int, scalars: dict[str, float]) -> Example:
@@ -140,7 +181,15 @@ def example(seed: int, length: int, prompt: int, scalars: dict[str, float]) -> E
 
 def pair(seed: int, chosen: int, rejected: int, prompt: int = 2) -> ExampleGroup:
     sides = (chosen, 1.0), (rejected, -1.0)
-    return tuple(example(2 * seed + (s < 0), length, prompt, {SIDE: s}) for length, s in sides)
+    margin = 0.2 * (seed + 1)
+    return tuple(example(2 * seed + (s < 0), length, prompt, {SIDE: s, MARGIN: margin}) for length, s in sides)
+
+
+def ranking(seed: int, *orders: float) -> ExampleGroup:
+    """A prompt with answers of these orders: more is better."""
+    return tuple(
+        example(100 * seed + place, 4 + place, 2, {SIDE: order, MARGIN: 0.0}) for place, order in enumerate(orders)
+    )
 
 
 def text(seed: int, length: int) -> ExampleGroup:
@@ -152,6 +201,11 @@ def text(seed: int, length: int) -> ExampleGroup:
 def pairs_and_text() -> list[ExampleGroup]:
     lengths = [(30, 9), (5, 40), (12, 12), (3, 8), (25, 4)]
     return [*(pair(n, *both) for n, both in enumerate(lengths)), text(50, 33), text(51, 7)]
+
+
+def rankings_and_text() -> list[ExampleGroup]:
+    """Rankings with ties, a pair, and text."""
+    return [ranking(1, 4, 3, 2, 1), ranking(2, 2, 4, 4, 1, 1), ranking(3, 3, 3), pair(4, 9, 7), text(50, 33)]
 
 
 def labelled_and_text() -> list[ExampleGroup]:
@@ -188,6 +242,9 @@ LOSSES: dict[str, tuple[Loss, list[ExampleGroup], Schema]] = {
     **{name: (pair_loss(name, LossOptions(0.5), 0.2, 0.7), pairs_and_text(), PAIRS) for name in PAIR_LOSSES},
     "robust": (pair_loss("robust", LossOptions(0.5, 0.2)), pairs_and_text(), PAIRS),
     "reward": (reward_loss(0.3, 0.01, 0.7), pairs_and_text(), PAIRS),
+    "k-wise": (reward_loss(0.3, 0.01, 0.7), rankings_and_text(), PAIRS),
+    "row margins": (reward_loss("rows", 0.0), pairs_and_text(), PAIRS),
+    "plackett_luce": (reward_loss(0.0, 0.01, 0.7, "plackett_luce"), rankings_and_text(), PAIRS),
     "kto": (kto_loss(0.5, 1.0, 1.5, 0.7), labelled_and_text(), LABELS),
 }
 
@@ -225,7 +282,8 @@ OTHERS: dict[type[PreferenceStage], dict[str, list[dict[str, Any]]]] = {
         "replay_weight": [{"replay_weight": 0.5}],
     },
     RewardModel: {
-        "margin": [{"margin": 0.5}],
+        "loss_type": [{"loss_type": "plackett_luce"}],
+        "margin": [{"margin": 0.5}, {"margin": "rows"}],
         "centring": [{"centring": 0.1}],
         "replay_weight": [{"replay_weight": 0.5}],
     },
@@ -245,6 +303,8 @@ def test_pain_21_every_option_changes_the_gradient(kind: type[PreferenceStage]) 
     own = set(kind.__struct_fields__) - set(FineTune.__struct_fields__)
     assert OTHERS[kind].keys() == own - NOT_OF_THE_LOSS
     groups, schema = (labelled_and_text(), LABELS) if kind is Kto else (pairs_and_text(), PAIRS)
+    if kind is RewardModel:
+        groups = [*groups, *rankings_and_text()[:2]]
     batches = [micro_batches(groups, 10_000, schema=schema)]
 
     def gradient_of(options: dict[str, Any]) -> Gradients:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
@@ -22,16 +21,17 @@ from tutelage.io.batches import batches
 from tutelage.ledger import Ledger
 from tutelage.records import (
     ROLE_STREAM,
+    AnyPreference,
     Conversation,
     Document,
     Example,
     ExampleGroup,
     Message,
-    Preference,
     Schema,
     Split,
-    UnpairedPreference,
+    Task,
 )
+from tutelage.text.hashing import falls_in
 from tutelage.tokenizer import Tokenizer
 
 TooLong = Literal["error", "drop", "split"]
@@ -68,12 +68,7 @@ class SplitLedgers:
         return self.held_out
 
 
-def falls_in(key: str, share: float) -> bool:
-    """Whether what has this name belongs to a share: decided by the name alone, so always alike."""
-    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest()) < share * 2**64
-
-
-def split_of(row: Document | Conversation | Preference | UnpairedPreference, share: float) -> Split:
+def split_of(row: Document | Conversation | AnyPreference | Task, share: float) -> Split:
     """The part of its data that a row belongs to: as the data says, else by the row's name."""
     if row.split is not None:
         return row.split

@@ -1,4 +1,4 @@
-"""Preferences to example groups: pairs that share their prompt tokens, and single answers with a label.
+"""Preferences to example groups: pairs and rankings that share their prompt tokens, and single answers with a label.
 
 Only the tokens of the completions are trained. An example ends with its last trained token, so that a reward model
 reads its score there.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -18,25 +19,29 @@ from tutelage.chat import Rendered, Renderer
 from tutelage.chat.render.renderer import example
 from tutelage.records import (
     ROLE_STREAM,
+    AnyPreference,
     Conversation,
     Example,
     ExampleGroup,
     Message,
     Preference,
+    Ranking,
     Schema,
     Split,
     UnpairedPreference,
+    Utility,
 )
 
 # Raise it when the code here makes other groups of the same preferences: stores are made again.
-PREFERENCES = 1
-# SIDE is 1 for the chosen answer of a pair and -1 for the rejected one; LABEL is 1 for a desirable answer and -1 for an
-# undesirable one. Both are 0 for padding, for replayed text and, LABEL, for a mismatched answer (see labelled_groups).
+PREFERENCES = 2
+# SIDE is 1 for the chosen answer of a pair and -1 for the rejected one; of a ranking of K answers it is K for the best
+# and falls by 1 with each rank. LABEL is 1 for a desirable answer and -1 for an undesirable one. Both are 0 for
+# padding, for replayed text and, LABEL, for a mismatched answer (see labelled_groups).
 SIDE, LABEL = "side", "label"
-PAIR_SCHEMA = ROLE_STREAM | Schema(scalars={SIDE: 0.0})
+# The margin of the row of a pair; and the utility of an answer, 0 where it is not known.
+MARGIN, TRUE_UTILITY, LABELLER_UTILITY = "margin", "true_utility", "labeller_utility"
+PAIR_SCHEMA = ROLE_STREAM | Schema(scalars=dict.fromkeys((SIDE, MARGIN, TRUE_UTILITY, LABELLER_UTILITY), 0.0))
 LABEL_SCHEMA = ROLE_STREAM | Schema(scalars={LABEL: 0.0})
-
-AnyPreference = Preference | UnpairedPreference
 
 
 class PairRefused(ValueError):
@@ -54,13 +59,17 @@ def both_sides(row: Preference) -> tuple[Conversation, Conversation]:
 
 def answers(row: AnyPreference) -> Sequence[Conversation]:
     """The conversation with each answer of a row."""
+    if isinstance(row, Ranking):
+        return [_conversation(row, row.prompt, answer) for answer in row.answers]
     return both_sides(row) if isinstance(row, Preference) else [_conversation(row, row.prompt, row.completion)]
 
 
 def good_side(row: AnyPreference) -> Conversation | None:
-    """The conversation with the chosen or the desirable answer; None for an undesirable one."""
+    """The conversation with the chosen, the best ranked or the desirable answer; None for an undesirable one."""
     if isinstance(row, Preference):
         return both_sides(row)[0]
+    if isinstance(row, Ranking):
+        return answers(row)[row.ranks.index(min(row.ranks))]
     return _conversation(row, row.prompt, row.completion) if row.desirable else None
 
 
@@ -81,47 +90,93 @@ def pair_groups(
     side is longer than the context is dropped and counted, as one row.
 
     Raises:
-        ValueError: a row has one answer only; or a larger share than `max_refused` cannot be trained on: a side cannot
-            be verified, the two do not share their prompt tokens, or their tokens are the same.
+        ValueError: a row is no pair; or a larger share than `max_refused` cannot be trained on: a side cannot be
+            verified, the two do not share their prompt tokens, or their tokens are the same.
+    """
+    return ranked_groups(map(_check_pair, rows), renderer, context, held_out, max_refused, ledgers)
+
+
+def _check_pair(row: AnyPreference) -> AnyPreference:
+    if isinstance(row, Ranking):
+        raise ValueError(f"{row.id} ranks {len(row.answers)} answers; train a reward model on it (`tutelage reward`)")
+    return row
+
+
+def ranked_groups(
+    rows: Iterable[AnyPreference],
+    renderer: Renderer,
+    context: int,
+    held_out: float,
+    max_refused: float,
+    ledgers: SplitLedgers,
+) -> SplitGroups:
+    """Each pair or ranking as a group of its answers in their order, the chosen one first; all else as `pair_groups`.
+
+    Raises:
+        ValueError: as `pair_groups`, but rankings are welcome.
     """
     refusals = Refusals(max_refused)
-    rendered = render_all(_sides(rows), renderer, "assistant")
-    for (row, chosen), (_, rejected) in zip(rendered, rendered, strict=True):
+    waiting: deque[Preference | Ranking] = deque()
+    rendered = render_all(_sides(rows, waiting), renderer, "assistant")
+    for _, first in rendered:
+        row = waiting.popleft()
+        sides = _shared_prompt([first, *(made for _, made in islice(rendered, len(_orders(row)) - 1))], row.id)
         split = split_of(row, held_out)
-        pair = _pair(chosen, rejected, row.id)
-        if refusals.count(pair, split, ledgers):
+        if refusals.count(sides, split, ledgers):
             continue
-        assert not isinstance(pair, ValueError)
-        lengths = [len(side.ids) for side in pair]
+        assert not isinstance(sides, ValueError)
+        lengths = [len(side.ids) for side in sides]
         ledger = ledgers.read(split, sum(lengths))
         if max(lengths) > context:
             ledger.drop(f"longer than the context of {context} tokens", tokens=sum(lengths), where=row.id)
             continue
         ledger.keep(tokens=sum(lengths))
-        yield split, tuple(_with_scalar(side, SIDE, sign) for side, sign in zip(pair, (1.0, -1.0), strict=True))
+        yield split, _ranked_group(row, sides)
     refusals.check("pairs")
 
 
-def _sides(rows: Iterable[AnyPreference]) -> Iterator[Conversation]:
+def _ranked_group(row: Preference | Ranking, sides: Sequence[Rendered]) -> ExampleGroup:
+    margin = row.margin if isinstance(row, Preference) else 0.0
+    known = row.known or [Utility(0.0, 0.0)] * len(sides)
+    return tuple(
+        replace(
+            example(side),
+            scalars={SIDE: order, MARGIN: margin, TRUE_UTILITY: of.true, LABELLER_UTILITY: of.labeller},
+        )
+        for side, order, of in zip(sides, _orders(row), known, strict=True)
+    )
+
+
+def _orders(row: Preference | Ranking) -> Sequence[float]:
+    """The scalar SIDE of each answer: more is better."""
+    if isinstance(row, Preference):
+        return (1.0, -1.0)
+    return [float(len(row.ranks) + 1 - rank) for rank in row.ranks]
+
+
+def _sides(rows: Iterable[AnyPreference], waiting: deque[Preference | Ranking]) -> Iterator[Conversation]:
+    """The conversations with each answer of each row; appends the rows to `waiting`."""
     for row in rows:
         if isinstance(row, UnpairedPreference):
             raise ValueError(f"{row.id} has one answer with a label, and not a pair; train on it with `tutelage kto`")
-        yield from both_sides(row)
+        waiting.append(row)
+        yield from answers(row)
 
 
-def _pair(chosen: Made, rejected: Made, where: str) -> tuple[Rendered, Rendered] | ValueError:
-    """Both sides up to their last trained token, or why the pair cannot be trained on."""
-    sides = _completion(chosen, where), _completion(rejected, where)
-    for side in sides:
+def _shared_prompt(made: Sequence[Made], where: str) -> list[Rendered] | ValueError:
+    """All answers up to their last trained token, or why the row cannot be trained on."""
+    sides: list[Rendered] = []
+    for one in made:
+        side = _completion(one, where)
         if isinstance(side, ValueError):
             return side
-    first, second = sides
-    assert not isinstance(first, ValueError) and not isinstance(second, ValueError)
-    if not np.array_equal(prompt_ids(first), prompt_ids(second)):
-        return PairRefused("chosen and rejected do not share their prompt tokens", where)
-    if np.array_equal(first.ids, second.ids):
-        return PairRefused("chosen and rejected have the same tokens", where)
-    return first, second
+        sides.append(side)
+    names = "chosen and rejected" if len(sides) == 2 else "the answers"
+    if any(not np.array_equal(prompt_ids(sides[0]), prompt_ids(side)) for side in sides[1:]):
+        return PairRefused(f"{names} do not share their prompt tokens", where)
+    if len({side.ids.tobytes() for side in sides}) < len(sides):
+        return PairRefused(f"{names} have the same tokens", where)
+    return sides
 
 
 def _completion(made: Made, where: str) -> Rendered | ValueError:
@@ -212,8 +267,9 @@ def _with_other(row: UnpairedPreference, other: UnpairedPreference, labels: dequ
 def _labelled(rows: Iterable[AnyPreference]) -> Iterator[UnpairedPreference]:
     """Labelled answers as they are; of a pair the chosen one as desirable, the rejected one as not."""
     for row in rows:
+        row = _check_pair(row)
         if isinstance(row, UnpairedPreference):
             yield row
-        else:
+        elif isinstance(row, Preference):
             for answer, desirable in ((row.chosen, True), (row.rejected, False)):
                 yield UnpairedPreference(row.prompt, answer, desirable, row.id, row.tools, row.split)

@@ -53,6 +53,15 @@ class Store:
     def group(self, index: int) -> ExampleGroup:
         return tuple(self._example(i) for i in range(self._groups[index], self._groups[index + 1]))
 
+    def scalar(self, name: str) -> np.ndarray:
+        """A scalar of every segment, float32 [segments], in the order of the groups."""
+        return self._scalars[name]
+
+    @property
+    def segments_G(self) -> np.ndarray:
+        """The segments of each group."""
+        return np.diff(self._groups)
+
     def _example(self, index: int) -> Example:
         part = slice(self._segments[index], self._segments[index + 1])
         columns = {name: column[part] for name, column in self._columns.items()}

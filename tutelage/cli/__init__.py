@@ -6,6 +6,7 @@ import click
 
 from tutelage import __version__
 from tutelage.cli.audit import audit
+from tutelage.cli.best_of_n import best_of_n
 from tutelage.cli.chat import chat
 from tutelage.cli.command import CommandGroup
 from tutelage.cli.compare import compare
@@ -15,19 +16,23 @@ from tutelage.cli.doctor import doctor
 from tutelage.cli.dpo import dpo
 from tutelage.cli.evaluate import evaluate
 from tutelage.cli.export import export
+from tutelage.cli.grpo import grpo
 from tutelage.cli.judge import judge
 from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
 from tutelage.cli.plan import plan
+from tutelage.cli.ppo import ppo
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
+from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
 
 COMMANDS = (
     audit,
+    best_of_n,
     chat,
     compare,
     curate,
@@ -36,14 +41,17 @@ COMMANDS = (
     dpo,
     evaluate,
     export,
+    grpo,
     judge,
     kto,
     lab,
     look,
     plan,
+    ppo,
     reward,
     run,
     scorer,
+    serve,
     settings,
     sft,
 )

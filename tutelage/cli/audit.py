@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from tutelage.chat.audit.check import TooLong
 
 
-@click.command(short_help="Check a file of conversations before training.")
+@click.command(short_help="Check a file of conversations or preferences before training.")
 @click.argument("data", type=FILE, metavar="FILE")
 @click.option("--model", metavar=MODEL, help="The model to be trained: also verifies and measures every row.")
 @click.option("--train-on", type=TRAIN_ON, default="assistant", show_default=True, help="As in tutelage sft.")
@@ -42,8 +43,8 @@ if TYPE_CHECKING:
 @click.option("--html", type=FILE, metavar="FILE", help="Also save the findings as a page, with examples.")
 @command
 def audit(data: Path, as_json: bool, **options: Any) -> Any:
-    """Check a file of conversations before training. Exit status 1 if there is an error; with --fix, if there is one in
-    the fixed file.
+    """Check a file of conversations or preferences before training. Exit status 1 if there is an error; with --fix, if
+    there is one in the fixed file.
     """
     from tutelage.files import to_json
     from tutelage.io.hub import find_data_set
@@ -73,8 +74,9 @@ def audit_and_show(
     """Audit a file, show or save the findings, and write the fixed file if asked for. Returns the report as plain data,
     and whether the file, or the fixed one, is ready for training."""
 
-    from tutelage.chat.audit import audit_file, fix_file
+    from tutelage.chat.audit import audit_file, audit_preferences, fix_file
     from tutelage.chat.audit.page import report_page
+    from tutelage.chat.formats import find_preference_format
     from tutelage.files import write_text
     from tutelage.io.data_files import describe_splits
 
@@ -92,7 +94,16 @@ def audit_and_show(
         max_broken=max_broken,
         max_refused=max_refused,
     )
-    report = audit_path(data)
+    if preferences := find_preference_format(data):
+        options = {"--model": model, "--fix": fix, "--against": against, "--context": context}
+        if given := [name for name, value in options.items() if value]:
+            raise ValueError(
+                f"{data} holds preferences, and {given[0]} works on conversations only; the training verifies the "
+                "tokens of every pair itself (tutelage dpo --max-refused)"
+            )
+        report = audit_preferences(data, preferences, held_out, max_broken)
+    else:
+        report = audit_path(data)
     fixed = fix_file(report, fix) if fix and report.findings else None
     fixed_report = audit_path(fixed.path) if fixed else report
     if html:
@@ -160,7 +171,7 @@ def print_report(report: Report, console: Console) -> None:
 
     from tutelage.chat.audit.page import described
 
-    console.print(f"{report.path}: {report.conversations:,} conversations, format {report.format}", soft_wrap=True)
+    console.print(f"{report.path}: {report.conversations:,} {report.noun}, format {report.format}", soft_wrap=True)
     if report.findings:
         table = Table(box=None, pad_edge=False)
         for heading, side in (
@@ -194,6 +205,8 @@ def _figures(report: Report) -> str:
     profile = report.profile
     if not report.conversations:
         return ""
+    if report.noun == "preferences":
+        return _preference_figures(profile)
     lines = [
         f"{profile['answers']:,} answers, {profile['characters.answers_share']:.0%} of the characters; answers per "
         f"conversation: median {profile['answers.characters.median']:,} characters, longest "
@@ -209,6 +222,28 @@ def _figures(report: Report) -> str:
             f"conversation: median {profile['tokens.median']:,}, 99th percentile {profile['tokens.p99']:,}, longest "
             f"{profile['tokens.longest']:,}"
         )
+    return "\n".join(lines)
+
+
+def _preference_figures(profile: Mapping[str, Any]) -> str:
+    """The profile of preferences in a few lines."""
+    kinds = ("pairs", "rankings", "labelled answers")
+    counts = ", ".join(f"{profile[kind]:,} {kind}" for kind in kinds if profile[kind])
+    lines = [
+        f"{counts}; {profile['prompts.distinct']:,} distinct prompts, {profile['prompts.shared']:,} of them in several "
+        "rows"
+    ]
+    if "longer_preferred.rate" in profile:
+        rate, low, high = (profile[f"longer_preferred.{end}"] for end in ("rate", "low", "high"))
+        better, worse = (profile[f"{side}.characters.median"] for side in ("better", "worse"))
+        lines.append(
+            f"the longer answer is preferred in {rate:.1%} of {profile['longer_preferred.count']:,} comparisons (95%: "
+            f"{low:.1%} to {high:.1%}); median characters: better {better:,}, worse {worse:,}"
+        )
+    if profile["rankings"]:
+        lines.append(f"{profile['ties.share']:.1%} of the pairs of answers in rankings tie")
+    if profile["labelled answers"]:
+        lines.append(f"{profile['desirable.share']:.1%} of the labelled answers are desirable")
     return "\n".join(lines)
 
 

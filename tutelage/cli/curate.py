@@ -14,14 +14,22 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from tutelage.corpus.curation import Curation
+
 CORPORA = Path("corpora")
 
 
 @click.command(short_help="Curate a pre-training corpus from raw files.")
 @RECIPE
 @SETTINGS
+@click.option(
+    "--estimate",
+    type=click.FloatRange(0, min_open=True),
+    metavar="MIB",
+    help="Run on about so many MiB of the input only, and say what all of it would give and take.",
+)
 @command
-def curate(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
+def curate(recipe: Path, settings: tuple[str, ...], estimate: float | None, as_json: bool) -> Any:
     """Curate a training corpus from raw files by the steps of a recipe; or mix corpora, if the recipe has [sources]. An
     interrupted curation resumes per shard.
 
@@ -36,8 +44,12 @@ def curate(recipe: Path, settings: tuple[str, ...], as_json: bool) -> Any:
 
     overrides, folder = split_out(settings)
     if "sources" in read_toml(recipe):
+        if estimate is not None:
+            raise ValueError(f"{recipe} is a mix, and --estimate is for recipes with steps; omit it")
         return _mix(recipe, overrides, folder, as_json)
     curation = load_curation(recipe, overrides)
+    if estimate is not None:
+        return _estimate(curation, estimate, as_json)
     out = folder or CORPORA / curation.name
     result = curate(curation, out)
     write_pages(out)
@@ -58,6 +70,34 @@ def _mix(path: Path, overrides: list[str], folder: Path | None, as_json: bool) -
         for result in results.values():
             print_mix(result, new_console())
     return results
+
+
+def _estimate(curation: Curation, mib: float, as_json: bool) -> Any:
+    from tutelage.corpus.estimate import estimate
+    from tutelage.progress import duration
+
+    found = estimate(curation, mib)
+    if not as_json:
+        table = _table(curation.name, "", ("sample", "all, estimated"))
+        sample, all_of_it = found["sample"], found["estimate"]
+        table.add_row("files", f"{found['files_drawn']:,}", f"{found['files']:,}")
+        table.add_row("input, MiB", _mib(found["bytes_drawn"]), _mib(found["bytes"]))
+        table.add_row("documents read", f"{sample['documents']:,}", f"{all_of_it['documents']:,}")
+        for measure, count in sample["kept"].items():
+            if measure == "bytes":
+                table.add_row("text kept, MiB", _mib(count), _mib(all_of_it["kept"][measure]))
+            elif count or measure == "documents":  # without a tokenizer no tokens are counted
+                table.add_row(f"{measure} kept", f"{count:,}", f"{all_of_it['kept'][measure]:,}")
+        times = [duration(3600 * hours) for hours in (sample["core_hours"], all_of_it["core_hours"], found["hours"])]
+        table.add_row("time on one core", *times[:2])
+        table.add_row(f"time with {found['workers']} workers", "", times[2])
+        new_console().print(table)
+        click.echo("Duplicates of documents outside the sample were not found; the whole corpus keeps a smaller share.")
+    return found
+
+
+def _mib(size: int) -> str:
+    return f"{size / 2**20:,.1f}"
 
 
 def _table(title: str, first: str, others: tuple[str, ...]) -> Table:

@@ -43,13 +43,15 @@ FIRST = (
         "--model", required=True, metavar=MODEL, help="The model to start from: a folder, or a name on the hub."
     ),
 )
-SHARED = (
+REFUSALS = (
     click.option(
         "--max-refused",
         type=SHARE,
         metavar="SHARE",
         help="Maximum share of rows to skip when verification fails (default 0).",
     ),
+)
+TRAINING = (
     click.option(
         "--max-broken",
         type=SHARE,
@@ -136,6 +138,7 @@ BATCH_ROWS = click.option(
     metavar="ROWS",
     help="Rows per optimizer step, in place of --batch-tokens.",
 )
+SHARED = (*REFUSALS, *TRAINING)
 # Options of `sft` whose help differs for preferences.
 PREFERENCES = (
     click.option(
@@ -186,26 +189,33 @@ def with_options(*groups: Sequence[Callable[[F], F]]) -> Callable[[F], F]:
 ARGUMENTS = ("model", "out", "held_out", "replay", "template_setting", "no_eval", "settings")
 
 
-def fine_tune(kind: Kind, own: Mapping[str, str], given: Mapping[str, Any], as_json: bool) -> Any:
+def fine_tune(
+    kind: Kind, own: Mapping[str, str], given: Mapping[str, Any], as_json: bool, more: Sequence[str] = ()
+) -> Any:
     """Train one stage of `kind` and write its report; returns the summary.
 
-    own:   what the command's own options set of the stage.
+    own:   what the command's own options set: of the stage, or by a dotted name of the recipe.
     given: all options of the command.
+    more:  further settings, as dotted.key=value.
 
     Raises:
         ValueError: an option is wrong, or the model or the data cannot be read.
     """
     from tutelage.find_model import publish
     from tutelage.io.hub import find_data_set
+    from tutelage.rl_recipe import rl_recipe
     from tutelage.runner import Run
-    from tutelage.sft_recipe import data_names, parse_data, parse_replay, sft_recipe
+    from tutelage.sft_recipe import SAMPLES, data_names, parse_data, parse_replay, sft_recipe
 
     model, out, held_out, replay, template_setting, no_eval, settings = (given[name] for name in ARGUMENTS)
     files = {find_data_set(path): share for path, share in map(parse_data, given["data"])}
     held_out = held_out and find_data_set(held_out)
     if out is None and given["write_recipe"] is None:
         raise ValueError("name the folder of the run: --out DIR (or --write-recipe FILE, to train nothing)")
-    sets = {name: f"stages.{kind}.{setting}" for name, setting in {**OPTIONS, **own}.items()}
+    sets = {
+        name: setting if setting.startswith("data.") else f"stages.{kind}.{setting}"
+        for name, setting in {**OPTIONS, **own}.items()
+    }
     found = {name: value for name, value in given.items() if value is not None and value is not False}
     values = {setting: found[name] for name, setting in sets.items() if name in found}
     if "max_broken" in found:
@@ -219,8 +229,9 @@ def fine_tune(kind: Kind, own: Mapping[str, str], given: Mapping[str, Any], as_j
     skipped = (f"evaluate.{kind}=[]", f"stages.{kind}.evaluate_every=0") if no_eval else ()
     templates = (f"stages.{kind}.template_settings.{setting}" for setting in template_setting)
     overrides = [f"{name}={str(value).lower() if value is True else value}" for name, value in values.items()]
-    overrides += [*skipped, *templates, *settings]
-    recipe = sft_recipe(
+    overrides += [*skipped, *templates, *more, *settings]
+    make = rl_recipe if kind in SAMPLES else sft_recipe
+    recipe = make(
         model,
         files,
         held_out=held_out,

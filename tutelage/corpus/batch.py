@@ -11,12 +11,14 @@ A step is a function that takes a batch and changes it in place:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
+from tutelage.ledger import EXAMPLES_PER_REASON
 from tutelage.records import Document
 
 
@@ -48,10 +50,12 @@ class Dropped(NamedTuple):
 
 @dataclass(slots=True)
 class Modified:
-    """A change to kept documents: how many documents, and by how many characters they grew (negative: shrank)."""
+    """A change to kept documents: how many documents, by how many characters they grew (negative: shrank), and samples
+    of what was cut."""
 
     documents: int = 0
     characters: int = 0
+    examples: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -123,13 +127,15 @@ class DocumentBatch:
         if len(gone):
             self._take(rows)
 
-    def rewrite(self, texts: Sequence[str | None], what: str = "rewritten") -> None:
-        """Replace texts; None keeps a text. `what` names the change in the funnel, in a few words."""
+    def rewrite(self, texts: Sequence[str | None], what: str = "rewritten", examples: Iterable[str] = ()) -> None:
+        """Replace texts; None keeps a text. `what` names the change in the funnel, in a few words; `examples` are
+        samples of what was cut."""
         assert len(texts) == len(self.documents), f"{self.step}: {len(texts)} texts for {len(self.documents)} documents"
         changed = [i for i, text in enumerate(texts) if text is not None and text != self.documents[i].text]
         if not changed:
             return
         change = self.modified.setdefault(what, Modified())
+        change.examples.extend(islice(examples, EXAMPLES_PER_REASON - len(change.examples)))
         for place in changed:
             text, document = texts[place], self.documents[place]
             assert text is not None

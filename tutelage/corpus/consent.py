@@ -91,7 +91,7 @@ class NoAiSettings(Settings, tag="no_ai", tag_field="kind", frozen=True, kw_only
     """Drops pages that opt out of training themselves. Place it before the extraction of HTML.
 
     signals: "noai" in `<meta name="robots">` or in the header X-Robots-Tag; "tdm" is `<meta name="tdm-reservation"
-             content="1">` of the W3C group on text and data mining.
+             content="1">`, or the header of this name, of the W3C group on text and data mining.
     """
 
     signals: tuple[Literal["noai", "tdm"], ...] = ("noai", "tdm")
@@ -112,6 +112,8 @@ def no_ai_signal(document: Document) -> Literal["", "noai", "tdm"]:
     """The opt-out signal of a page or of its HTTP header; "" if there is none."""
     if _refused(document.meta.get("x_robots_tag", "")):
         return "noai"
+    if document.meta.get("tdm_reservation", "").strip() == "1":
+        return "tdm"
     if document.meta.get("content_type") not in HTML_TYPES:
         return ""
     for tag in _META_TAG.finditer(document.text):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +9,9 @@ from typing import Any, Literal
 
 from tutelage import __version__
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, to_plain
-from tutelage.corpus.read import READERS, READING, kind_of
-from tutelage.corpus.shards import FORMAT, corpus_files, finished
+from tutelage.corpus.input_files import LIST, InputFile, input_files, short_pattern, split_known
+from tutelage.corpus.read import READERS, READING, ReadOptions, kind_of
+from tutelage.corpus.shards import FORMAT
 from tutelage.corpus.steps import GLOBAL_STEPS, StepSettings
 from tutelage.extras import load
 from tutelage.files import explain
@@ -25,10 +25,17 @@ FILE_SETTINGS = (
 class Curation(Settings, frozen=True, kw_only=True):
     """A curation recipe.
 
-    input:        files, folders and glob patterns (`warcs/**/*.warc.gz`), local or URLs that fsspec opens ("s3://...").
-                  The folder of a finished corpus means its documents, with their metadata.
+    input:        files, folders and glob patterns (`warcs/**/*.warc.gz`), local or URLs that fsspec opens ("s3://...");
+                  `@list.txt` names a file of them, one per line. The folder of a finished corpus means its documents,
+                  with their metadata.
     output:       JSON lines compressed with zstandard, or Parquet.
     reader:       a key of corpus.read.READERS; default: by the name of each file.
+    unknown_files: what happens to files that no reader is known for: an error, or they are skipped and counted.
+    text, id:     the fields of rows (JSON, Parquet, CSV) that hold the text and the id; default: the first of `text`,
+                  `content`, `raw_content`, `body`, `html` that a row has, and `id`.
+    limit:        documents that are read of each file at most; default: all.
+    sample:       the share of the documents that enter the first step, chosen by their ids; the others are counted.
+    pdf_blank:    the share of pages without text above which a PDF is dropped; they are counted in any case.
     steps:        name -> settings of a step, in order.
     engine:       processes on this machine, or a Ray cluster.
     workers:      number of processes; 0: one per core of this machine or of the cluster.
@@ -42,6 +49,12 @@ class Curation(Settings, frozen=True, kw_only=True):
     input: str | tuple[str, ...]
     steps: dict[str, StepSettings]
     reader: str | None = None
+    unknown_files: Literal["error", "skip"] = "error"
+    text: str | None = None
+    id: str | None = None
+    limit: int | None = None
+    sample: float = 1.0
+    pdf_blank: float = 1.0
     output: Literal["jsonl", "parquet"] = "jsonl"
     engine: Literal["local", "ray"] = "local"
     workers: int = 0
@@ -58,6 +71,12 @@ class Curation(Settings, frozen=True, kw_only=True):
                 )
         if self.reader is not None and self.reader not in READERS:
             raise SettingsError(f"there is no reader '{self.reader}'; choose one of {', '.join(READERS)}")
+        if not 0 <= self.pdf_blank <= 1:
+            raise SettingsError(f"pdf_blank is {self.pdf_blank:g}; it is a share of pages, from 0 to 1")
+        if self.limit is not None and self.limit < 1:
+            raise SettingsError(f"limit is {self.limit}; it is a number of documents of each file: at least 1")
+        if not 0 < self.sample <= 1:
+            raise SettingsError(f"sample is {self.sample:g}; it is a share of the documents: above 0, at most 1")
         if min(self.workers, self.keep_dropped or 0) < 0 or self.memory_gib <= 0 or self.shard_mib <= 0:
             raise SettingsError("workers and keep_dropped must be at least 0; memory_gib and shard_mib must be above 0")
 
@@ -90,7 +109,14 @@ def _find_files(table: dict[str, Any], folder: Path) -> None:
 
 
 def _full(pattern: str, folder: Path) -> str:
+    if pattern.startswith(LIST):
+        return LIST + _full(pattern.removeprefix(LIST), folder)
     return pattern if "://" in pattern else str(folder.absolute() / pattern)
+
+
+def read_options(curation: Curation) -> ReadOptions:
+    """How the input is read."""
+    return ReadOptions(curation.text, curation.id, curation.pdf_blank)
 
 
 @dataclass(frozen=True)
@@ -126,30 +152,36 @@ def passes(steps: Mapping[str, Any]) -> list[Pass]:
 
 @dataclass(frozen=True)
 class InputShard:
-    """Files that one process reads, in order, and a fingerprint of their names, sizes and times."""
+    """Files that one process reads, in order; their names in the corpus; and a fingerprint of the names, sizes and
+    times."""
 
     paths: tuple[str, ...]
     key: str
+    names: tuple[str, ...]
+
+
+def skipped_files(curation: Curation) -> list[InputFile]:
+    """The files that are skipped because no reader is known for them."""
+    return split_known(input_files(_patterns(curation), curation.reader), curation.reader)[1]
 
 
 def input_shards(curation: Curation) -> list[InputShard]:
     """The input files of a recipe, grouped into shards. The same files always give the same shards.
 
     Raises:
-        ValueError: a pattern matches nothing; or no reader is known for a file and the recipe names none.
+        ValueError: a pattern matches nothing; or no reader is known for a file and the recipe neither names one nor
+                    skips such files.
         DiskError: a file does not exist.
     """
-    given = (curation.input,) if isinstance(curation.input, str) else curation.input
-    files = dict.fromkeys(file for pattern in given for file in _files(pattern, curation.reader))
-    for file in files:
-        if curation.reader is None:
-            kind_of(file)  # fail now, not in a worker
+    files, others = split_known(input_files(_patterns(curation), curation.reader), curation.reader)
+    if others and (curation.unknown_files == "error" or not files):
+        kind_of(others[0].path)  # fail now, not in a worker
     shards: list[InputShard] = []
-    together: list[tuple[str, list[object]]] = []
+    together: list[tuple[InputFile, list[object]]] = []
     size = 0
     for file in files:
-        about = _about(file)
-        bytes_here = about[0] if isinstance(about[0], int) else 0
+        about = _about(file.path)
+        bytes_here = _size(about)
         if together and size + bytes_here > curation.shard_mib * 2**20:
             shards.append(_shard(together))
             together, size = [], 0
@@ -158,30 +190,36 @@ def input_shards(curation: Curation) -> list[InputShard]:
     return [*shards, _shard(together)] if together else shards
 
 
-def _shard(files: list[tuple[str, list[object]]]) -> InputShard:
-    return InputShard(tuple(file for file, _ in files), fingerprint(files))
+def input_sizes(curation: Curation) -> dict[str, int]:
+    """The files that would be read, with their sizes in bytes. Raises as `input_shards`."""
+    return {path: _size(_about(path)) for shard in input_shards(curation) for path in shard.paths}
 
 
-def _files(pattern: str, reader: str | None) -> list[str]:
-    if "://" in pattern:
-        system, bare = load("fsspec").core.url_to_fs(pattern)
-        found = system.glob(bare) if glob.has_magic(bare) else system.find(bare)
-        found = sorted(system.unstrip_protocol(name) for name in found)
-    elif Path(pattern).is_dir() and reader == "code":
-        found = [pattern]  # one source tree
-    elif finished(Path(pattern)) is not None:
-        found = [str(file) for file in corpus_files(Path(pattern))]  # without the dropped ones
-    elif Path(pattern).is_dir():
-        found = sorted(str(file) for file in Path(pattern).rglob("*") if file.is_file() and not _hidden(file, pattern))
-    else:
-        found = sorted(name for name in glob.glob(pattern, recursive=True) if Path(name).is_file())
-    if not found:
-        raise ValueError(f"no file matches the input {pattern}; correct it with input=FILES")
-    return found
+def _size(about: list[object]) -> int:
+    return about[0] if isinstance(about[0], int) else 0
 
 
-def _hidden(file: Path, folder: str) -> bool:
-    return any(part.startswith(".") for part in file.relative_to(folder).parts)
+def _patterns(curation: Curation) -> tuple[str, ...]:
+    return (curation.input,) if isinstance(curation.input, str) else curation.input
+
+
+def _shard(files: list[tuple[InputFile, list[object]]]) -> InputShard:
+    paths, names = tuple(file.path for file, _ in files), tuple(file.name for file, _ in files)
+    return InputShard(paths, fingerprint([[*file, about] for file, about in files]), names)
+
+
+def shown_recipe(curation: Curation) -> dict[str, Any]:
+    """The recipe as it is published with the corpus: file names without the folders of this machine."""
+    plain = to_plain(curation)
+    named = [(plain, "input"), (plain, "tokenizer")]
+    named += [(settings, name) for settings in plain["steps"].values() for name in FILE_SETTINGS]
+    for settings, name in named:
+        given = settings.get(name)
+        if isinstance(given, str):
+            settings[name] = short_pattern(given)
+        elif isinstance(given, list | tuple):
+            settings[name] = [short_pattern(file) for file in given]
+    return plain
 
 
 def _about(path: str) -> list[object]:
@@ -207,7 +245,19 @@ def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
     named += _named(curation.tokenizer)
     about = [[file, _about(file)] for file in named if Path(file).exists()]  # missing: the step says so
     return fingerprint(
-        __version__, FORMAT, READING, plain, about, curation.reader, curation.tokenizer, curation.keep_dropped
+        __version__,
+        FORMAT,
+        READING,
+        plain,
+        about,
+        curation.reader,
+        curation.tokenizer,
+        curation.keep_dropped,
+        curation.text,
+        curation.id,
+        curation.limit,
+        curation.sample,
+        curation.pdf_blank,
     )
 
 

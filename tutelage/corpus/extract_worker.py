@@ -20,11 +20,14 @@ _GAVE_UP = "parser failed"
 
 
 class Extracted(NamedTuple):
-    """The text of a page, or why there is none; for a PDF also the number of unreadable pages."""
+    """The text of a page, or why there is none; for a PDF also its number of pages, of unreadable ones and of those
+    without text."""
 
     text: str
     problem: str = ""
+    pages: int = 0
     unread: int = 0
+    blank: int = 0
 
 
 class ExtractWorker:
@@ -113,8 +116,7 @@ class _Extract:
 
     def _text(self, page: str | bytes) -> Extracted:
         if isinstance(page, bytes):
-            text, unread = pdf_text(page)
-            return Extracted("", "unreadable PDF") if text is None else Extracted(text, "", unread)
+            return Extracted(*pdf_text(page))
         assert self.kind != "pdf"
         try:
             return Extracted(page_text(page, self.kind))

@@ -21,6 +21,7 @@ from tutelage.records import Document
 
 MEASURES = ("documents", "bytes", "words", "tokens")
 LENGTH_BINS = 32  # bin b counts documents of 2^(b-1) to 2^b - 1 words; bin 0 counts empty ones
+MUCH_CUT = 0.5  # of the words of the documents that a step keeps: more is worth a warning
 FAILED = "step failed"
 FAILURES_ALLOWED = 0.1  # a step that fails on a larger fraction of a batch is itself at fault
 
@@ -209,9 +210,13 @@ def count_metadata(documents: Iterable[Document], into: MetadataCounts) -> None:
     for document in documents:
         for name, value in document.facts.items():
             counts = into.setdefault(name, {})
-            short = value if isinstance(value, str) else float(f"{value:.2g}")
+            short = value if isinstance(value, str) else _label(value)
             if short in counts or len(counts) < MAX_VALUES:
                 counts[short] = counts.get(short, 0) + 1
+
+
+def _label(value: bool | int | float) -> str | float:
+    return str(value).lower() if isinstance(value, bool) else float(f"{value:.2g}")
 
 
 def metadata_rows(counted: MetadataCounts) -> list[dict[str, Any]]:
@@ -231,8 +236,8 @@ def metadata_rows(counted: MetadataCounts) -> list[dict[str, Any]]:
 
 
 def step_warnings(steps: Iterable[StepStats]) -> list[str]:
-    """One sentence per no-op step (it changed nothing), and per step that failed or dropped everything. Such a step is
-    usually a mistake in the recipe."""
+    """One sentence per no-op step (it changed nothing), and per step that failed, dropped everything or cut most of the
+    words of the documents that it kept. Such a step is usually a mistake in the recipe."""
     sentences = []
     for stats in steps:
         entered = stats.input.documents
@@ -246,4 +251,7 @@ def step_warnings(steps: Iterable[StepStats]) -> list[str]:
             sentences.append(f"step {stats.step} dropped all {entered:,} documents")
         elif not (stats.dropped or stats.modified or stats.dropped_parts):
             sentences.append(f"step {stats.step} matched nothing: 0 of {entered:,} documents dropped or changed")
+        kept = stats.kept.words
+        if stats.kind != "extract" and kept and (cut := 1 - stats.output.words / kept) > MUCH_CUT:
+            sentences.append(f"step {stats.step} cut {cut:.0%} of the words of the documents that it kept")
     return sentences

@@ -118,6 +118,9 @@ def _funnel_row(name: str, kind: str, sizes: Any, first: int, seconds: str) -> l
     ]
 
 
+_EXAMPLE = 60  # characters of a sample of what was cut
+
+
 def _changes(steps: Sequence[StepStats]) -> tuple[list[str], list[list[str]]]:
     rows: list[list[str]] = []
     for stats in steps:
@@ -126,6 +129,8 @@ def _changes(steps: Sequence[StepStats]) -> tuple[list[str], list[list[str]]]:
             rows.append([stats.step, f"dropped: {reason}", f"{sizes.documents:,}", f"{sizes.words:,} words"])
         for what, modified in sorted(stats.modified.items(), key=lambda item: (-item[1].documents, item[0])):
             change = f"{modified.characters:+,} characters" if modified.characters else ""
+            if modified.examples:
+                change += f", such as: {' / '.join(example[:_EXAMPLE] for example in modified.examples)}"
             rows.append([stats.step, what, f"{modified.documents:,}", change])
     return ["step", "change", "documents", "amount"], rows
 

@@ -1,4 +1,4 @@
-"""Tables and formulas of a page as plain text: rows with bars, TeX between dollar signs.
+"""Tables, formulas and superscripts of a page as plain text: rows with bars, TeX between dollar signs, 10^6.
 
 Node lists are iterated as `.values()`: iterating the list itself queries the tree at every step.
 """
@@ -8,28 +8,81 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from tutelage.corpus.raised import lowered, raised
+
 # Formulas come in wrappers that hold a visual and a machine-readable form. The whole wrapper is replaced.
 _WRAPPED = ".mwe-math-element, .katex-display, .katex, .MathJax_Display, .MathJax_Preview, .MathJax, mjx-container"
 _FORMULAS = f"{_WRAPPED}, math, script[type^='math/tex'], img.latex, img.tex"
-_MARKED = "table, math, script[type^='math/tex'], img.tex, img.latex"
+_MARKED = "table, sup, sub, math, script[type^='math/tex'], img.tex, img.latex"
 _STYLE = re.compile(r"^\{\\(?:display|text)style\s*(.*)\}$", re.DOTALL)
 _MAX_CELL = 300  # characters; a table with longer cells is page layout
 _MAX_CELLS = 5000
+_LEANING = frozenset("a abbr b em font i mark s small span strong sub sup u var".split())  # part of the text around
+_BASE = 12  # characters before a superscript that are looked at
 
 
 def mark(tree: Any) -> bool:
-    """Change the tree of a page in place: formulas become TeX, data tables become lines of cells. Returns False if
-    there is neither."""
+    """Change the tree of a page in place: formulas become TeX, powers "^2", data tables become lines of cells. Returns
+    False if there is none of them."""
     kinds = {element.tag for element in tree.body.query_selector_all(_MARKED).values()}
-    if kinds - {"table"}:
+    if kinds - {"table", "sup", "sub"}:
         _mark_formulas(tree)
+    raised_any = bool(kinds & {"sup", "sub"}) and _mark_raised(tree)
     if "table" in kinds:
         for table in reversed(tree.body.query_selector_all("table").values()):  # inner tables come after outer ones
             if lines := table_lines(table):
                 block = tree.create_element("pre")
                 block.text = "\n".join(lines)
                 table.parent.replace_child(block, table)
-    return bool(kinds)
+    return raised_any or bool(kinds - {"sup", "sub"})
+
+
+def _mark_raised(tree: Any) -> bool:
+    changed = False
+    for element in tree.body.query_selector_all("sup, sub").values():
+        text = element.text or ""
+        if element.parent is None or element.query_selector("img, sup, sub") is not None:
+            continue
+        before, after = _beside(element)
+        if element.query_selector("a") is not None:  # a footnote: its number must not lengthen another
+            new = f"[{text.strip()}]" if text.strip().isdigit() and before[-1:].isdigit() else text
+        else:
+            new = raised(before, text, after) if element.tag == "sup" else lowered(before, text)
+        if new.split() != text.split() or new[:1] == " ":
+            element.parent.replace_child(tree.create_text_node(new), element)
+            changed = True
+    return changed
+
+
+def _beside(element: Any) -> tuple[str, str]:
+    """The last characters right before an element, and the text node after it."""
+    node, before = element, ""
+    while len(before) < _BASE:
+        while node is not None and node.prev is None and node.tag in _LEANING:
+            node = node.parent
+        node = node.prev if node is not None else None
+        if node is None or (node.tag != "#text" and node.tag not in _LEANING):
+            break
+        text = (node.value if node.tag == "#text" else node.text) or ""
+        before = text[-_BASE:] + before
+        if text != text.rstrip():
+            break
+    following = element.next
+    return before, (following.value or "") if following is not None and following.tag == "#text" else ""
+
+
+def unwrap_layout(tree: Any) -> bool:
+    """Replace layout tables, after `mark`, by a block per cell. Returns whether there was one."""
+    tables = tree.body.query_selector_all("table").values()
+    for table in reversed(tables):
+        box = tree.create_element("div")
+        for cell in table.query_selector_all("td, th, caption").values():
+            block = tree.create_element("div")
+            for child in list(cell.child_nodes.values()):
+                block.append_child(child)
+            box.append_child(block)
+        table.parent.replace_child(box, table)
+    return bool(tables)
 
 
 def _mark_formulas(tree: Any) -> None:

@@ -3,25 +3,37 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from collections.abc import Iterator
+from typing import Any, Literal
 
-from tutelage.corpus.markup import mark
+from tutelage.corpus.furniture import (
+    keep_lists,
+    keep_named_text,
+    prose,
+    remove_furniture,
+    remove_menus,
+    remove_scripts,
+)
+from tutelage.corpus.markup import mark, unwrap_layout
 from tutelage.extras import load
 
 Mode = Literal["fast", "careful"]
 HTML_TYPES = ("text/html", "application/xhtml+xml")
 
-# Elements in or around the main content that are not content. Comments are the content of a forum, so `html_text` takes
-# them after all if little else is left.
-_ASIDE = [
-    *("footer", "[class*=caption]", "[class*=comment]", "[id*=comment]", "[class*=gallery]", "[class*=byline]"),
-    *("[class*=cookie]", "[class*=related]", "[class*=tooltip]"),
-]
 _FEW_CHARACTERS = 250
+_FIRST_TAG = re.compile(
+    r"[\s\ufeff]*(?:<\?xml[^<>]{0,200}\?>\s*)?(?:<!--.{0,2000}?-->\s*)*<(?:!doctype\s+html|html)\b", re.I | re.S
+)
+_NEXT_TO_NOTHING, _FAR_MORE = 100, 4
 _SENTENCE_END = re.compile(r"[.!?…\"”»。！？।۔|$][^\w\s]*$")
 _SHORT_WORDS, _SHORT_CHARACTERS = 12, 120
 _SPACES_BEFORE = re.compile(r"[ \t]+\n")
 _MANY_LINES = re.compile(r"\n{3,}")
+
+
+def begins_as_html(text: str) -> bool:
+    """Whether a text is an HTML page by its first tag, whatever is said of its type."""
+    return bool(_FIRST_TAG.match(text))
 
 
 def page_text(page: str, mode: Mode) -> str:
@@ -36,28 +48,56 @@ def html_text(page: str, main: bool = True) -> str:
     if tree.body is None:
         return ""
     mark(tree)
-    text = _plain(tree, main, _ASIDE if main else [])
     if not main:
-        return _tidy(text)
+        return _tidy(_plain(tree, main))
+    remove_scripts(tree)
+    total = prose(tree.body)
+    keep_named_text(tree, total)
+    remove_furniture(tree, total)
+    keep_lists(tree)
+    text = _plain(tree, main)
     if len(text) < _FEW_CHARACTERS:
-        text = max(text, _plain(tree, main, []), key=len)
+        text = max([text, *_other_readings(page)], key=len)
     return _tidy(without_edges(text))
 
 
-def _plain(tree: object, main: bool, skip: list[str]) -> str:
+def _other_readings(page: str) -> Iterator[str]:
+    """The main text of a page with what is called comments, captions ..., which are the content of a forum or a
+    gallery; and, where that is next to nothing of a page, all of it but menus, forms, headers and footers."""
+    parse = load("resiliparse.parse.html").HTMLTree.parse
+    tree = parse(page)
+    mark(tree)
+    remove_scripts(tree)
+    keep_named_text(tree, prose(tree.body))
+    text = _plain(tree, True)
+    yield text
+    if len(text) >= _NEXT_TO_NOTHING:
+        return
+    tree = parse(page)
+    mark(tree)
+    remove_menus(tree)
+    rest = _plain(tree, False)
+    if len(rest) > _FAR_MORE * len(text):
+        yield rest
+
+
+def _plain(tree: Any, main: bool) -> str:
     extract_plain_text = load("resiliparse.extract.html2text").extract_plain_text
-    return extract_plain_text(
-        tree, preserve_formatting=True, main_content=main, alt_texts=False, list_bullets=not main, skip_elements=skip
-    )
+    return extract_plain_text(tree, preserve_formatting=True, main_content=main, alt_texts=False, list_bullets=not main)
 
 
 def careful_text(page: str) -> str:
     """The main text of a page with trafilatura."""
     tree = load("resiliparse.parse.html").HTMLTree.parse(page)
-    if tree.body is not None and mark(tree):
-        page = str(tree)
-    text = load("trafilatura").extract(page, include_comments=False, include_tables=True, fast=True)
-    return _tidy(text or "")
+    if tree.body is not None:
+        marked = mark(tree)
+        unwrapped = unwrap_layout(tree)
+        if marked or unwrapped:
+            page = str(tree)
+    text = load("trafilatura").extract(page, include_comments=False, include_tables=True, fast=True) or ""
+    if len(text) < _FEW_CHARACTERS and len(other := html_text(page)) > _FAR_MORE * max(len(text), 1):
+        return other
+    return _tidy(text)
 
 
 def without_edges(text: str) -> str:
@@ -79,4 +119,4 @@ def _is_label(line: str) -> bool:
 
 
 def _tidy(text: str) -> str:
-    return _MANY_LINES.sub("\n\n", _SPACES_BEFORE.sub("\n", text.replace("\xa0", " "))).strip()
+    return _MANY_LINES.sub("\n\n", _SPACES_BEFORE.sub("\n", text.replace("\xa0", " ").replace("\xad", ""))).strip()

@@ -2,22 +2,44 @@
 
 from __future__ import annotations
 
+import re
+from typing import NamedTuple
+
+from tutelage.corpus.hard_lines import SOFT_HYPHEN, join_pages, without_running_lines
 from tutelage.extras import load
 
 _MAX_PAGES = 5000
 
 
-def pdf_text(content: bytes) -> tuple[str | None, int]:
-    """The text of a PDF (None if it is unreadable), and the number of unreadable pages."""
+class PdfText(NamedTuple):
+    """What is in a PDF.
+
+    text:    its paragraphs, with an empty line between pages unless a paragraph goes on; "" if there is none.
+    problem: why nothing could be read.
+    pages:   how many it has.
+    unread:  pages that cannot be read.
+    blank:   pages without text, such as pictures.
+    """
+
+    text: str
+    problem: str = ""
+    pages: int = 0
+    unread: int = 0
+    blank: int = 0
+
+
+def pdf_text(content: bytes) -> PdfText:
+    """The text of a PDF: lines joined to paragraphs, without running titles and page numbers."""
     pdfium = load("pypdfium2")
     try:
         paper = pdfium.PdfDocument(content)
-    except (pdfium.PdfiumError, ValueError):
-        return None, 0
+    except (pdfium.PdfiumError, ValueError) as error:
+        return PdfText("", "PDF with a password" if "password" in str(error).lower() else "unreadable PDF")
     pages: list[str] = []
-    unread = max(len(paper) - _MAX_PAGES, 0)
+    count = len(paper)
+    unread = max(count - _MAX_PAGES, 0)
     try:
-        for number in range(min(len(paper), _MAX_PAGES)):
+        for number in range(min(count, _MAX_PAGES)):
             try:
                 page = paper[number]
                 words = page.get_textpage()
@@ -28,13 +50,17 @@ def pdf_text(content: bytes) -> tuple[str | None, int]:
                 unread += 1
     finally:
         paper.close()
-    return "\n\n".join(page for page in pages if page), unread
+    blank = sum(not page for page in pages)
+    return PdfText(_paragraphs([page for page in pages if page]), "", count, unread, blank)
+
+
+def _paragraphs(pages: list[str]) -> str:
+    return join_pages([page for page in without_running_lines(pages) if page])
 
 
 def _tidy(text: str) -> str:
-    """Normalise line ends, and join words that were hyphenated at a line end."""
-    # pdfium writes U+FFFE, or U+0002 in older files, for a soft hyphen at a line end.
-    for mark in ("\ufffe\r\n", "\ufffe\n", "\x02\r\n", "\x02\n", "\ufffe", "\x02"):
-        text = text.replace(mark, "")
+    """Normalise line ends, and hyphens at them."""
+    # pdfium writes U+FFFE, or U+0002 in older files, for a soft hyphen at a line end, with or without the line end.
+    text = re.sub("[\ufffe\x02](?:\r?\n)?", f"{SOFT_HYPHEN}\n", text)
     lines = (line.rstrip() for line in text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").split("\n"))
     return "\n".join(lines).strip()

@@ -16,12 +16,22 @@ from typing import Any
 
 from tutelage.config import fingerprint, to_plain
 from tutelage.corpus.corpus_step import Corpus, GlobalStep, read_columns
-from tutelage.corpus.curation import Curation, InputShard, input_shards, passes, steps_fingerprint
+from tutelage.corpus.curation import (
+    Curation,
+    InputShard,
+    input_shards,
+    passes,
+    shown_recipe,
+    skipped_files,
+    steps_fingerprint,
+)
 from tutelage.corpus.engine import Run, engine
 from tutelage.corpus.funnel import MetadataCounts, StepStats, metadata_rows, step_warnings
+from tutelage.corpus.input_files import skipped_sentence
+from tutelage.corpus.read.pages import PAGES_WITHOUT_TEXT
 from tutelage.corpus.shards import FORMAT, PARQUET, RESULT, SUFFIX, is_current, read_documents, read_result
 from tutelage.corpus.steps import make
-from tutelage.corpus.working import DOCUMENTS, DROPPED, STATS, Job, suffix_of
+from tutelage.corpus.working import DOCUMENTS, DROPPED, LIMITED, NOT_SAMPLED, STATS, Job, suffix_of
 from tutelage.files import atomic_file, atomic_folder, locked, read_json, resolve_folder, write_json
 from tutelage.ledger import Ledger
 from tutelage.process import Stopped, peak_rss_bytes, stop_requests
@@ -118,6 +128,7 @@ def _run_passes(
                 str(decisions) if decisions else None,
                 i,
                 str(outs[i]),
+                shard.names if not number else (),
             )
             for i, shard in enumerate(shards)
         ]
@@ -215,15 +226,24 @@ def _result(
                 f"documents were lost between {before.step} and {after.step}: {before.output}, {after.input}"
             )
     unread = []
-    if ledger.rows_dropped:
-        reasons = sorted(ledger.dropped.items(), key=lambda entry: -entry[1].rows)[:_REASONS_SHOWN]
-        why = ", ".join(f"{reason} ({entry.rows:,})" for reason, entry in reasons)
-        unread = [f"{ledger.rows_dropped:,} records not read: {why}"]
+    lost = {reason: entry.rows for reason, entry in ledger.dropped.items() if reason != NOT_SAMPLED}
+    if lost:
+        reasons = sorted(lost.items(), key=lambda item: -item[1])[:_REASONS_SHOWN]
+        why = ", ".join(f"{reason} ({rows:,})" for reason, rows in reasons)
+        unread = [f"{sum(lost.values()):,} records not read: {why}"]
+    if left := ledger.dropped.get(NOT_SAMPLED):
+        unread.append(f"{left.rows:,} documents are not in the sample (sample = {curation.sample:g})")
+    if cut := ledger.noted.get(LIMITED):
+        unread.append(f"{cut.rows:,} files were read up to {curation.limit:,} documents (limit), the rest was not")
+    if blank := ledger.noted.get(PAGES_WITHOUT_TEXT):
+        unread.append(f"{blank.rows:,} {PAGES_WITHOUT_TEXT}, first in {blank.examples[0]}")
+    if curation.unknown_files == "skip" and (skipped := skipped_files(curation)):
+        unread.append(skipped_sentence(skipped))
     empty = [] if ledger.rows_read else ["the input contains no documents"]
     return {
         "format": FORMAT,
         "name": curation.name,
-        "recipe": to_plain(curation),
+        "recipe": shown_recipe(curation),
         "input_files": sum(len(shard.paths) for shard in shards),
         "files": [f"{number:05d}{suffix_of(curation)}" for number in range(len(shards))],
         "read": ledger.to_dict(),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutelage.extras import load
+from tutelage.text.urls import percent_spelled
 
 MAX_BYTES = 500 << 10  # RFC 9309: a crawler must parse at least this much, and may ignore the rest
 
@@ -32,7 +33,7 @@ class Robots:
 
     def allows(self, url: str, crawler: str) -> bool:
         """Whether a crawler may fetch a URL. The longest matching rule decides; on a tie, allow wins."""
-        return self.rules.can_fetch(url, self._group(crawler))
+        return self.rules.can_fetch(percent_spelled(url), self._group(crawler))
 
     def refuses_training(self, crawler: str) -> bool:
         """Whether the site opts out of training (Content-Signal: ai-train=no, Content-Usage: train-ai=n), for this
@@ -57,6 +58,7 @@ def parse_robots(text: str) -> Robots:
             rules.append(f"user-agent: {name}")
             signals.append(f"user-agent: {name}")
         elif match[2]:
+            value = percent_spelled(value)
             rules.append(f"{match[2]}: {value if not value or value[0] in '/*' else '/' + value}")
             signals.append("allow:")  # forbids nothing, and ends the list of user agents
         else:

@@ -62,6 +62,7 @@ def _parquet_writer(path: Path) -> Iterator[Callable[[Document], None]]:
     kinds = {"id": pa.string(), "text": pa.string(), "split": pa.string()}
     kinds |= {"meta": pa.map_(pa.string(), pa.string())}
     kinds |= {"facts": pa.map_(pa.string(), pa.string()), "scores": pa.map_(pa.string(), pa.float64())}
+    kinds |= {"flags": pa.map_(pa.string(), pa.bool_())}
     schema = pa.schema(list(kinds.items()))
     group: list[dict[str, Any]] = []
     characters = 0
@@ -75,11 +76,12 @@ def _parquet_writer(path: Path) -> Iterator[Callable[[Document], None]]:
 
         def write(document: Document) -> None:
             nonlocal characters
-            facts: dict[bool, list[tuple[str, str | float]]] = {True: [], False: []}
+            facts: dict[str, list[tuple[str, Any]]] = {"facts": [], "scores": [], "flags": []}
             for name, value in document.facts.items():
-                facts[isinstance(value, str)].append((name, value))
+                column = "facts" if isinstance(value, str) else "flags" if isinstance(value, bool) else "scores"
+                facts[column].append((name, value))
             row: dict[str, Any] = {"id": document.id, "text": document.text, "split": document.split}
-            row |= {"meta": list(document.meta.items()), "facts": facts[True], "scores": facts[False]}
+            row |= {"meta": list(document.meta.items()), **facts}
             group.append(row)
             characters += len(document.text)
             if len(group) == GROUP_DOCUMENTS or characters >= GROUP_CHARACTERS:
@@ -142,7 +144,7 @@ def _parquet_rows(path: Path) -> Iterator[Document]:
         with parquet.ParquetFile(path, pre_buffer=False) as file:
             for batch in file.iter_batches(BATCH_DOCUMENTS):
                 for row in batch.to_pylist():
-                    facts = {**dict(row["facts"]), **dict(row["scores"])}
+                    facts = {**dict(row["facts"]), **dict(row["scores"]), **dict(row.get("flags") or ())}
                     yield Document(row["text"], row["id"], dict(row["meta"]), row["split"], facts)
     except FileNotFoundError:
         raise ValueError(f"there is no file {path}; was it moved or deleted?") from None

@@ -31,6 +31,7 @@ from tutelage.corpus.dedup.ngrams import NgramSettings, dedup_ngrams
 from tutelage.corpus.dedup.substring import SubstringSettings, dedup_substring
 from tutelage.corpus.dedup.whole import ExactSettings, UrlSettings, dedup_exact, dedup_url
 from tutelage.corpus.extract import ExtractSettings, extract
+from tutelage.corpus.join_lines import JoinLinesSettings, join_wrapped_lines
 from tutelage.corpus.language import LanguageSettings, language
 from tutelage.corpus.pii import PiiDomainSettings, PiiSettings, pii, pii_domains
 from tutelage.corpus.quality.distil import DistilledScoreSettings, distilled_score
@@ -63,6 +64,7 @@ MAKERS: dict[type, Callable[[Any], Step | GlobalStep]] = {
     BlockSettings: block,
     LicenceSettings: licences,
     ExtractSettings: extract,
+    JoinLinesSettings: join_wrapped_lines,
     BoilerplateSettings: boilerplate,
     PiiSettings: pii,
     PiiDomainSettings: pii_domains,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,7 +17,7 @@ import numpy as np
 from tutelage.config import to_plain
 from tutelage.corpus.batch import DocumentBatch, Dropped, Step
 from tutelage.corpus.corpus_step import ColumnWriter, GlobalStep
-from tutelage.corpus.curation import Curation, passes
+from tutelage.corpus.curation import Curation, passes, read_options
 from tutelage.corpus.funnel import MetadataCounts, StepStats, TokenCount, count_metadata, run_step
 from tutelage.corpus.read import documents as read_input
 from tutelage.corpus.shards import (
@@ -33,12 +33,14 @@ from tutelage.corpus.steps import make
 from tutelage.files import DiskError, atomic_folder, to_json, write_json
 from tutelage.ledger import Ledger
 from tutelage.records import Document
+from tutelage.text.hashing import falls_in
 
 # Limits of a batch: large enough that arrays pay off, small enough to hold several copies in memory.
 BATCH_DOCUMENTS, BATCH_CHARACTERS = 1024, 4 << 20
 
 DOCUMENTS, STATS, DROPPED = "documents", "stats.json", "dropped"
 READ = "read"
+NOT_SAMPLED, LIMITED = "not in the sample", "files read up to the limit"
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Job:
     decisions: folder of the decisions of a global step that the pass begins with, if any.
     shard:     index of the shard, which names its decisions.
     out:       folder to write.
+    names:     the names of `sources` in ids and statistics; default: their paths.
     """
 
     curation: Curation
@@ -57,6 +60,7 @@ class Job:
     decisions: str | None
     shard: int
     out: str
+    names: tuple[str, ...] = ()
 
 
 def work(job: Job) -> None:
@@ -108,25 +112,51 @@ def suffix_of(curation: Curation) -> str:
 
 
 def _documents(job: Job, ledger: Ledger) -> Iterator[Document]:
-    for source in job.sources:
+    for source, name in zip(job.sources, job.names or job.sources, strict=True):
         if job.number:
             yield from read_documents(Path(source))
             continue
-        for document in _read(source, ledger, job.curation.reader):
-            yield _writable(document, ledger)
+        of_file = Ledger(READ)
+        with closing(_read(source, of_file, job.curation)) as found:
+            for document in _limited(found, job.curation.limit, of_file, name):
+                document = _writable(document, of_file)
+                if document.id.startswith(source):
+                    document = replace(document, id=name + document.id[len(source) :])
+                if job.curation.sample < 1 and not falls_in(f"sample {document.id}", job.curation.sample):
+                    of_file.drop_kept(NOT_SAMPLED)
+                else:
+                    yield document
+        _shorten(of_file, source, name)
+        ledger.merge(of_file)
     if not job.number:
         ledger.check()
 
 
-def _read(source: str, ledger: Ledger, reader: str | None) -> Iterator[Document]:
+def _limited(found: Iterator[Document], limit: int | None, ledger: Ledger, name: str) -> Iterator[Document]:
+    """At most so many documents of a file."""
+    for number, document in enumerate(found, 1):
+        yield document
+        if number == limit:
+            ledger.note(LIMITED, where=name)
+            return
+
+
+def _shorten(ledger: Ledger, source: str, name: str) -> None:
+    """Replace the path of a file by its name in the examples of its ledger."""
+    lists = [entry.examples for entry in ledger.dropped.values()] + [entry.examples for entry in ledger.noted.values()]
+    for examples in lists:
+        examples[:] = [example.replace(source, name) for example in examples]
+
+
+def _read(source: str, ledger: Ledger, curation: Curation) -> Generator[Document]:
     """The documents of a file. If the reader fails in the middle, earlier documents are kept and the rest is
     counted."""
     before = ledger.rows_read
     try:
         yield from (
             _corpus_documents(source, ledger)
-            if reader is None and of_corpus(Path(source))
-            else read_input(source, ledger, reader)
+            if curation.reader is None and of_corpus(Path(source))
+            else read_input(source, ledger, curation.reader, read_options(curation))
         )
     except (DiskError, MemoryError):
         raise

@@ -38,6 +38,7 @@ class EngineSettings(Settings, frozen=True, kw_only=True):
     prefix_cache: whose keys and values are kept for later requests with the same beginning: of prompts, of prompts and
                   answers, or none.
     min_prefix:   a shorter common beginning is computed again: copying and resuming would take longer.
+    int8:         multiply with 8-bit weights (`model.quantization`): faster for one request, less exact.
     """
 
     max_rows: int = 256
@@ -46,6 +47,7 @@ class EngineSettings(Settings, frozen=True, kw_only=True):
     queue: int | None = None
     prefix_cache: Literal["none", "prompts", "all"] = "all"
     min_prefix: int = 64
+    int8: bool = False
 
     def __post_init__(self) -> None:
         for name in ("max_rows", "pages", "chunk_tokens", "queue"):
@@ -61,9 +63,13 @@ class Engine:
     def __init__(self, model: Transformer | HFModel, settings: EngineSettings | None = None) -> None:
         settings = settings or EngineSettings()
         foreign = model.config.hf_parameters is not None
+        if foreign and settings.int8:
+            raise ValueError("int8 needs one of the built-in model families; this model is held by transformers")
         self.model, self.settings = model, settings
         self.rows: Rows | StaticRows = (
-            StaticRows(cast(HFModel, model)) if foreign else Rows(cast(Transformer, model), settings.max_rows)
+            StaticRows(cast(HFModel, model))
+            if foreign
+            else Rows(cast(Transformer, model), settings.max_rows, settings.int8)
         )
         self.prefix_cache = "none" if foreign else settings.prefix_cache
         enough = settings.max_rows * pages_for(model.config.context + 1)
@@ -72,7 +78,7 @@ class Engine:
             self.pool, settings.max_rows, settings.chunk_tokens, settings.queue, foreign,
             self._match, self.rows.admit, self._preempt,
         )  # fmt: skip
-        self.weights = weights_digest(model)
+        self.weights = self._digest()
         self.arrivals = 0
 
     def add(
@@ -83,9 +89,11 @@ class Engine:
         prompt_id: int = 0,
         sample: int = 0,
         text: TextStream | None = None,
+        process: Callable[[Request, torch.Tensor], torch.Tensor] | None = None,
     ) -> Request:
         """Queue a prompt. Its random draws are a function of (seed, prompt_id, sample, position). `text` gets every
-        token but the stop token, and is flushed at the end; its stop strings end the request.
+        token but the stop token, and is flushed at the end; its stop strings end the request. `process` gets the
+        request and the model's logits, [V], and returns those to draw from: biased, or masked by a grammar.
 
         Raises:
             QueueFullError: as many requests wait as may.
@@ -95,7 +103,7 @@ class Engine:
         check_prompt(ids, self.model.config.context, "the prompt")
         draws = DrawStream(settings.seed, prompt_id, sample)
         generation = Generation(weights=self.weights)
-        request = Request(self.arrivals, len(ids), ids, settings, stop_ids, draws, generation, text)
+        request = Request(self.arrivals, len(ids), ids, settings, stop_ids, draws, generation, text, process)
         self.scheduler.add(request)
         self.arrivals += 1
         return request
@@ -147,7 +155,8 @@ class Engine:
         """
         if self.scheduler.running:
             raise RuntimeError("the weights changed while requests run; finish or cancel them first")
-        self.weights = weights_digest(self.model)
+        self.weights = self._digest()
+        self.rows.weights_changed()
         for request in self.scheduler.waiting:
             request.generation.weights = self.weights
 
@@ -155,6 +164,9 @@ class Engine:
         """Check that every page is accounted for; see `PagePool.check`."""
         self.pool.check(request.pages for request in self.scheduler.running)
         assert all(not request.pages for request in self.scheduler.waiting)
+
+    def _digest(self) -> str:
+        return weights_digest(self.model) + (" int8" if self.settings.int8 else "")
 
     def _advance(self, plan: StepPlan) -> list[Request]:
         """Note what the step has computed; returns the requests that its logits belong to, in their order."""
@@ -173,7 +185,7 @@ class Engine:
         """Draw the next token of each request, and end those that are done."""
         if not requests:
             return
-        tokens_B, sample_logprobs_B = self._choose(requests, logits_BV[:, : self.model.token_count])
+        tokens_B, sample_logprobs_B = self._choose(requests, self._processed(requests, logits_BV))
         logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
         logprobs_B = logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
         context = self.model.config.context
@@ -197,6 +209,16 @@ class Engine:
                 self._finish(request, "length")
             elif len(request.ids) > context:
                 self._finish(request, "context")
+
+    def _processed(self, requests: list[Request], logits_BV: torch.Tensor) -> torch.Tensor:
+        """The logits to draw from: those of tokens that exist, processed where a request asks for it."""
+        logits_BV = logits_BV[:, : self.model.token_count]
+        if any(request.process for request in requests):
+            logits_BV = logits_BV.clone()
+            for place, request in enumerate(requests):
+                if request.process:
+                    logits_BV[place] = request.process(request, logits_BV[place])
+        return logits_BV
 
     def _choose(self, requests: list[Request], logits_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens and their log-probabilities when drawn, sampled together where the settings agree."""

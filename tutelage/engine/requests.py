@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
+
+import torch
 
 from tutelage.engine.sampling import DrawStream, SamplingSettings
 from tutelage.engine.text_stream import TextStream
@@ -51,6 +54,7 @@ class Request:
     pages:      pages of the pool that it holds, in order; they cover at least the computed ids.
     published:  leading pages that are in the prefix index.
     row:        its row of the key-value cache; -1 while it waits.
+    process:    from the request and the model's logits, [V], before each token, to the logits that it is drawn from.
     """
 
     number: int
@@ -61,6 +65,7 @@ class Request:
     draws: DrawStream
     generation: Generation
     text: TextStream | None = None
+    process: Callable[[Request, torch.Tensor], torch.Tensor] | None = None
     state: Literal["waiting", "running", "finished"] = "waiting"
     computed: int = 0
     pages: list[int] = field(default_factory=list)

@@ -15,10 +15,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from tutelage.engine.decode_kernel import DecodeKernel, supports
 from tutelage.engine.pages import PAGE
 from tutelage.engine.requests import Chunk, Request, StepPlan
 from tutelage.model import attention
 from tutelage.model.attention import ScoreOptions
+from tutelage.model.inference_copy import int8_copy, packed_copy
 from tutelage.model.transformer import Transformer
 
 
@@ -28,9 +30,10 @@ class Rows:
 
     static = False
 
-    def __init__(self, model: Transformer, max_rows: int) -> None:
+    def __init__(self, model: Transformer, max_rows: int, int8: bool = False) -> None:
         c = model.config
-        self.model, self.max_rows, self.context = model, max_rows, c.context
+        self.model, self.max_rows, self.context, self.int8 = model, max_rows, c.context, int8
+        self.fast: Transformer | None = None  # what computes; made of the model when first needed
         self.requests: list[Request] = []  # by row
         self.kv = self._zeros(2, c.depth, 0, c.kv_heads, 0, c.head_size)  # keys, values: [2, L, rows, G, T, K]
         self.store = self._zeros(0, 2, c.depth, c.kv_heads, PAGE, c.head_size)  # [P, 2, L, G, PAGE, K]
@@ -77,7 +80,9 @@ class Rows:
         tokens, positions, rows = flat_tokens(decodes, chunks)
         device = self.kv.device
         attend = _StepAttention(self, decodes, fresh, resumed, positions, rows)
-        hidden_ND = self.model.hidden(
+        if self.fast is None:
+            self.fast = int8_copy(self.model) if self.int8 else packed_copy(self.model)
+        hidden_ND = self.fast.hidden(
             torch.from_numpy(tokens).to(device), torch.from_numpy(positions).to(device), attend
         )
         ends = np.cumsum([chunk.count for chunk in chunks]) + len(decodes) - 1
@@ -86,7 +91,11 @@ class Rows:
         sampled += [end_of[id(chunk)] for chunk in plan.chunks if chunk.ends_prefill]
         if sampled != list(range(len(tokens))):
             hidden_ND = hidden_ND.index_select(0, torch.tensor(sampled, dtype=torch.int64, device=device))
-        return self.model.logits(hidden_ND)
+        return self.fast.logits(hidden_ND)
+
+    def weights_changed(self) -> None:
+        """Copy the model's weights again."""
+        self.fast = None
 
     def _arranged(self, decodes: Sequence[Request]) -> list[Request]:
         """The decoding requests by row, after moving them to the first rows, so that attention reads one slice."""
@@ -151,8 +160,10 @@ class _StepAttention:
         # The lowest column and the one after the highest that a decoding row writes.
         self.first = int(self.decode_positions.min()) if decodes else 0
         self.end = int(self.decode_positions.max()) + 1 if decodes else 0
-        self.one_column = len(positions) == self.decoding and self.first + 1 == self.end
-        slots_NG = (rows[:, None] * heads + np.arange(heads)) * columns + positions[:, None]
+        # The kernel writes the keys and values of decoding rows itself.
+        self.kernel = DecodeKernel(cache.kv, self.decode_positions) if decodes and supports(cache.kv) else None
+        self.written = self.decoding if self.kernel else 0
+        slots_NG = (rows[self.written :, None] * heads + np.arange(heads)) * columns + positions[self.written :, None]
         self.slots = torch.from_numpy(slots_NG.ravel()).to(cache.kv.device)
         fresh_lengths = [chunk.count for chunk in fresh]
         self.fresh = self.decoding + sum(fresh_lengths)
@@ -162,13 +173,14 @@ class _StepAttention:
     def __call__(self, layer: int, q_NHK: torch.Tensor, k_NGK: torch.Tensor, v_NGK: torch.Tensor) -> torch.Tensor:
         """Attention of each token to the earlier ones of its request; returns [N, H K]."""
         keys, values = self.cache.kv[0, layer], self.cache.kv[1, layer]
-        if self.one_column:
-            keys[: self.decoding, :, self.first], values[: self.decoding, :, self.first] = k_NGK, v_NGK
-        else:
-            for cached, new in ((keys, k_NGK), (values, v_NGK)):
-                cached.view(-1, cached.shape[-1]).index_copy_(0, self.slots, new.flatten(0, 1).to(cached.dtype))
         options, outputs = self.options[layer], []
-        if self.decoding:
+        if len(self.slots):
+            for cached, new in ((keys, k_NGK[self.written :]), (values, v_NGK[self.written :])):
+                cached.view(-1, cached.shape[-1]).index_copy_(0, self.slots, new.flatten(0, 1).to(cached.dtype))
+        if self.kernel:
+            decoding = slice(self.decoding)
+            outputs.append(self.kernel(layer, q_NHK[decoding], k_NGK[decoding], v_NGK[decoding], options))
+        elif self.decoding:
             outputs.append(self._decode(q_NHK[: self.decoding], keys, values, options))
         if self.plan is not None:
             fresh = slice(self.decoding, self.fresh)

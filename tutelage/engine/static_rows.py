@@ -40,6 +40,9 @@ class StaticRows:
         """Not called: such models have no prefix cache."""
         raise AssertionError("a model held by transformers has no pages")
 
+    def weights_changed(self) -> None:
+        """transformers computes with the model's weights themselves."""
+
     def forward(self, plan: StepPlan) -> torch.Tensor:
         """Run a step; returns logits as `Rows.forward` does."""
         if plan.chunks:

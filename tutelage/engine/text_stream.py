@@ -7,7 +7,7 @@ none. Every piece is a part of what the model wrote, and is never taken back.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -63,11 +63,16 @@ class TextStream:
     """Tokens in, pieces out. `stopped` is set once a stop string was found; it, and what follows, is not released.
 
     opens_with: the kind of the first piece; "reasoning" where the prompt ends inside an opened marker.
+    markers:    opening and closing markers by kind.
+    marker_ids: where markers are special tokens, as in Tutelage's own template: what each token opens; "text" where it
+                closes. A text that spells such a token is no marker.
     """
 
     tokenizer: Tokenizer
     stop_strings: tuple[str, ...] = ()
     opens_with: Kind = "text"
+    markers: Mapping[Kind, tuple[str, str]] = field(default_factory=lambda: MARKERS)
+    marker_ids: Mapping[int, Kind] = field(default_factory=dict)
     stopped: bool = False
     pieces: list[Piece] = field(default_factory=list)
 
@@ -80,6 +85,10 @@ class TextStream:
 
     def push(self, token: int) -> list[Piece]:
         """What this token releases."""
+        if token in self.marker_ids and not self.stopped:
+            released = self.flush()
+            self._kind, self._number = self.marker_ids[token], self._number + 1
+            return released
         return self._write(self._decoder.push(token))
 
     def flush(self) -> list[Piece]:
@@ -105,8 +114,9 @@ class TextStream:
     def _classify(self, text: str) -> list[Piece]:
         released = []
         while text:
-            opening = {pair[0]: kind for kind, pair in MARKERS.items()}
-            needles = list(opening) if self._kind == "text" else [MARKERS[self._kind][1]]
+            opening = {pair[0]: kind for kind, pair in self.markers.items()}
+            closing = [self.markers[self._kind][1]] if self._kind in self.markers else []
+            needles = list(opening) if self._kind == "text" else closing
             before, marker, text = self._markers.feed(text, needles)
             released += self._release(before)
             if marker is not None:

@@ -13,6 +13,7 @@ from tutelage.evaluate.item_figures import Items
 from tutelage.evaluate.questions import Question
 from tutelage.model.hub import Checkpoint, load_model
 from tutelage.records import Conversation, Message
+from tutelage.world.preferences import KnownUtility
 from tutelage.world.society import World
 
 # model: the one that is evaluated; parent: the one it was trained from; base: the pre-trained model below both.
@@ -24,6 +25,9 @@ NEEDS = {
     "world": "the built-in world, but [data] has none of kind 'world'; leave it out",
     "rows": "held-out rows; set held_out of the stage above 0, or name a file of them as held_out of its data",
     "preferences": "a stage that learns from preferences: of kind 'reward', 'dpo' or 'kto'",
+    "tasks": "a stage that samples answers to prompts: of kind 'grpo' or 'ppo'",
+    "reward": "a reward model; ask it of a stage of kind 'reward'",
+    "utility": "preferences of the built-in world, but [data] has none of kind 'world-preferences'; leave it out",
     "questions": "questions with answers; name a file of them as data of kind 'questions' (--eval FILE)",
     "text": "the text that the model was trained on; name it as the data of its stage",
 }
@@ -49,6 +53,20 @@ class PromptData:
     references: Mapping[tuple[Message, ...], str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class TaskItem:
+    """A held-out prompt with the model's greedy answer: its reward, None where a part abstained; the verifier's
+    outcome, "" without one; whether the answer ended by itself."""
+
+    id: str
+    prompt: str
+    answer: str
+    gold: str
+    reward: float | None
+    outcome: str
+    ended: bool
+
+
 def _no_start() -> Checkpoint:
     raise AssertionError("only stages with held-out rows have one")
 
@@ -63,10 +81,13 @@ class EvalSession:
     open_texts:        the held-out pre-training text, by name, as the base model's tokenizer cuts it.
     open_rows:         the held-out rows of the stage's own data, by name.
     load_start:        the model as training began: the parent, with the chat template's tokens.
+    kept:              the models of steps that the stage keeps, in order.
     open_preferences:  the held-out preferences, by name of their data, as the model's tokenizer cuts them.
     open_questions:    the questions of the recipe's own file, with their answers.
     items:             the figures of each preference; see `train.losses.Loss.items`.
+    answer_tasks:      the held-out prompts of a stage that samples, answered by a model and rewarded.
     world:             the built-in world of the recipe, if it has one.
+    known_utility:     the labeller of the recipe's preferences of the built-in world, if it has some.
     chats_about_world: whether the stage's conversations are about that world.
     batch_tokens:      tokens of a forward pass where a loss is measured.
     budget:            seconds that answers to prompts may take in all; None: as long as it takes.
@@ -80,10 +101,13 @@ class EvalSession:
     open_texts: Callable[[Checkpoint], Mapping[str, Store]] = lambda base: {}
     open_rows: Callable[[], Mapping[str, Store]] = lambda: {}
     load_start: Callable[[], Checkpoint] = _no_start
+    kept: Callable[[], Mapping[int, Path]] = lambda: {}
     open_preferences: Callable[[], Mapping[str, Store]] = lambda: {}
     open_questions: Callable[[], Sequence[Question]] = lambda: ()
     items: Items | None = None
+    answer_tasks: Callable[[Checkpoint], Sequence[TaskItem]] = lambda checkpoint: ()
     world: World | None = None
+    known_utility: KnownUtility | None = None
     chats_about_world: bool = False
     batch_tokens: int = 8192
     budget: Callable[[], float | None] = lambda: None

@@ -32,11 +32,19 @@ def section(title: str, *body: Html | str, note: Html | str = "") -> Html:
     return tag("section", tag("h2", title, mark), small, *body, attributes={"id": anchor})
 
 
-def page(title: str, body: Sequence[Html], lead: Html | str = "", style: str = "", script: str = "") -> str:
+def page(
+    title: str,
+    body: Sequence[Html],
+    lead: Html | str = "",
+    style: str = "",
+    script: str = "",
+    asks_server: bool = False,
+) -> str:
     """A self-contained HTML document with a table of contents of its sections.
 
     It follows the reader's choice of light or dark mode, fits narrow screens, and its content security policy forbids
-    every request; only the kit's own script and `script` run. `style` is added to the kit's style sheet.
+    every request, but those to its own server with `asks_server`; only the kit's own script and `script` run. `style`
+    is added to the kit's style sheet.
     """
     assert "</" not in style and "</script" not in script.lower(), "a style or script cannot contain its own end tag"
     contents, main = _contents("".join(map(escape, body)))
@@ -45,6 +53,8 @@ def page(title: str, body: Sequence[Html], lead: Html | str = "", style: str = "
         "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'; "
         f"script-src {' '.join(map(_hash, scripts))}"
     )
+    if asks_server:
+        policy += "; connect-src 'self'"
     styles = "\n".join([both_modes(), resource("style.css"), resource("plot.css"), style])
     head = (
         tag("meta", attributes={"charset": "utf-8"}),

@@ -14,6 +14,14 @@ _BINARY_SHARE = 0.02
 _SAMPLE_BYTES = 1 << 16  # for detecting binary data
 _FEW = 0.1  # of lines in another encoding, this fraction may be valid UTF-8 by accident
 _SLIP = 4  # valid characters per invalid one, for a line to count as UTF-8 with slips
+_KOREAN = b"\x1b$)C"  # announces ISO-2022-KR, which then shifts with two control characters
+_JAPANESE = re.compile(rb"\x1b\$(?:[@B]|\([DOPQ])")
+_JAPANESE_CODECS = ("iso2022_jp_ext", "iso2022_jp_3", "iso2022_jp_2004")
+_META_BYTES = 4096  # where a page declares its encoding
+_HZ_DECLARED = re.compile(rb"charset\s*=\s*[\"']?\s*hz(?:-gb-?2312)?\b", re.IGNORECASE)
+_HZ_RUN = re.compile(rb"~\{((?:[\x21-\x77][\x21-\x7e])+)(?:~\}|\n|$)")
+_HZ_COMMON = frozenset([0x21, 0x23, *range(0x30, 0x58)])  # rows of punctuation and of common characters
+_HZ_PAIRS, _HZ_SHARE = 8, 0.8
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
 
@@ -26,6 +34,8 @@ def is_binary(content: bytes) -> bool:
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return False
     start = content[:_SAMPLE_BYTES]
+    if _KOREAN in start:
+        start = start.translate(None, b"\x0e\x0f")
     return len(start) - len(start.translate(None, _CONTROLS)) > _BINARY_SHARE * len(start)
 
 
@@ -34,11 +44,13 @@ def decode(content: bytes, named: str | None = None) -> tuple[str, str]:
     UTF-8; else "".
 
     UTF-8 is tried before the declared encoding `named`: other encodings are hardly ever valid UTF-8 by accident, while
-    wrong declarations are common.
+    wrong declarations are common. Encodings of seven bits are always valid UTF-8, so their marks are asked for first.
     """
     for mark, marked in _BOMS:
         if content.startswith(mark):
             return _replaced(content[len(mark) :], marked)
+    if encoding := _seven_bit(content, named):
+        return _replaced(content, encoding)
     try:
         return content.decode(), ""
     except UnicodeDecodeError as error:
@@ -57,6 +69,35 @@ def decode(content: bytes, named: str | None = None) -> tuple[str, str]:
     for place, text in zip(foreign, found, strict=True):
         texts[place] = text
     return "\n".join(texts), MIXED
+
+
+def _seven_bit(content: bytes, named: str | None) -> str:
+    """The encoding of seven bits that the shift marks in the bytes belong to: ISO-2022-JP, ISO-2022-KR, or HZ where it
+    is declared or plain from its marks; "" if there is none."""
+    if b"\x1b$" not in content and b"~{" not in content:
+        return ""
+    if not content.isascii():
+        return ""
+    if _KOREAN in content:
+        return "iso2022_kr"
+    if _JAPANESE.search(content):
+        return next((name for name in _JAPANESE_CODECS if _decodes(content, name)), _JAPANESE_CODECS[0])
+    runs = _HZ_RUN.findall(content)
+    if not runs:
+        return ""
+    declared = re.search(rb"hz(?:-gb-?2312)?$", (named or "").strip().lower().encode("ascii", "ignore"))
+    pairs = sum(map(len, runs)) // 2
+    common = sum(byte in _HZ_COMMON for run in runs for byte in run[::2])
+    sure = pairs >= _HZ_PAIRS and common >= _HZ_SHARE * pairs and _decodes(content, "hz")
+    return "hz" if declared or _HZ_DECLARED.search(content[:_META_BYTES]) or sure else ""
+
+
+def _decodes(content: bytes, encoding: str) -> bool:
+    try:
+        content.decode(encoding)
+        return True
+    except UnicodeDecodeError:
+        return False
 
 
 def _is_slip(text: str) -> bool:

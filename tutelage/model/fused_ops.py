@@ -12,7 +12,9 @@ import torch.nn.functional as F
 
 def rms_norm(x_ND: torch.Tensor, gain_D: torch.Tensor, eps: float) -> torch.Tensor:
     """x / sqrt(mean(x^2) + eps) * gain over the last dimension; computed in float32 at least, returned in x's dtype."""
-    return _RMSNorm.apply(x_ND, gain_D, eps)
+    if torch.is_grad_enabled() or x_ND.dtype != gain_D.dtype:
+        return _RMSNorm.apply(x_ND, gain_D, eps)
+    return F.rms_norm(x_ND, gain_D.shape, gain_D, eps)
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -39,7 +41,10 @@ class _RMSNorm(torch.autograd.Function):
 
 def swiglu(gate_and_up_N2M: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up, where the last dimension holds gate, then up; [N, 2M] -> [N, M]."""
-    return _SwiGLU.apply(gate_and_up_N2M)
+    if torch.is_grad_enabled():
+        return _SwiGLU.apply(gate_and_up_N2M)
+    gate, up = gate_and_up_N2M.chunk(2, dim=-1)
+    return F.silu(gate).mul_(up)
 
 
 class _SwiGLU(torch.autograd.Function):

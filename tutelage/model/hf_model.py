@@ -25,6 +25,7 @@ from tutelage.model.carried import whole_checkpoint
 from tutelage.model.embedding_rows import TrainedEmbeddingRows
 from tutelage.model.families import FAMILIES
 from tutelage.model.sizes import ModelConfig
+from tutelage.model.transformer import TEMPERATURE, temperatures
 from tutelage.model.weights import as_dtype, check_finite, read_tensor, tensor_files, write_weights
 from tutelage.progress import status
 from tutelage.records import Batch
@@ -130,6 +131,8 @@ class HFModel(nn.Module):
         """The log-probabilities of the labels at the trained positions, float32 [trained], in order."""
         trained = batch.weights_N.nonzero()[:, 0]
         logits_NV = self.hidden(batch.tokens_N, batch.positions_N, batch.lengths).index_select(0, trained)
+        if TEMPERATURE in batch.scalars:
+            logits_NV = logits_NV / temperatures(batch).index_select(0, trained)
         dtype = torch.promote_types(logits_NV.dtype, torch.float32)
         labels = batch.labels_N.index_select(0, trained)
         return logits_NV.log_softmax(dim=-1, dtype=dtype).gather(1, labels[:, None])[:, 0]

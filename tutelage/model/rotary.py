@@ -11,10 +11,20 @@ import torch
 
 from tutelage.model.sizes import LinearScaling, Llama3Scaling, LongScaling, ModelConfig, YarnScaling
 
+# Up to this many numbers, a rotation of whole heads takes fewer, larger operations; above, it reads memory more often.
+SMALL = 2**15
+
+
+def rotation_at(table: torch.Tensor, positions_N: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """The rotation at these positions, [2, N, 1, 2 pairs], from a table [2, context, pairs]: cosines twice, then sines,
+    negative and positive."""
+    cosines, sines = table[:, positions_N, None].to(dtype)
+    return torch.stack([torch.cat([cosines, cosines], dim=-1), torch.cat([-sines, sines], dim=-1)])
+
 
 def rotate(x_NHK: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
-    """Rotate each pair of a head by its position's angle, in Llama's half-split layout. `rotation` is [2, N, 1, pairs]:
-    cosines, then sines. Dimensions of a head beyond 2 * pairs are unchanged."""
+    """Rotate each pair of a head by its position's angle, in Llama's half-split layout. `rotation` is that of
+    `rotation_at`. Dimensions of a head beyond 2 * pairs are unchanged."""
     return _Rotate.apply(x_NHK, rotation) if x_NHK.requires_grad else _rotate_pairs(x_NHK, rotation[0], rotation[1])
 
 
@@ -33,11 +43,13 @@ class _Rotate(torch.autograd.Function):
 
 
 def _rotate_pairs(x_NHK: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
-    half, size = cosines.shape[-1], x_NHK.shape[-1]
+    half, size = cosines.shape[-1] // 2, x_NHK.shape[-1]
+    if 2 * half == size and x_NHK.numel() <= SMALL:
+        return (x_NHK * cosines).addcmul_(x_NHK.roll(half, -1), sines)
     first, second = x_NHK[..., :half], x_NHK[..., half : 2 * half]
     out_NHK = torch.empty(x_NHK.shape, dtype=x_NHK.dtype, device=x_NHK.device)
-    torch.mul(first, cosines, out=out_NHK[..., :half]).addcmul_(second, sines, value=-1)
-    torch.mul(second, cosines, out=out_NHK[..., half : 2 * half]).addcmul_(first, sines)
+    torch.mul(first, cosines[..., :half], out=out_NHK[..., :half]).addcmul_(second, sines[..., :half])
+    torch.mul(second, cosines[..., half:], out=out_NHK[..., half : 2 * half]).addcmul_(first, sines[..., half:])
     if 2 * half < size:
         out_NHK[..., 2 * half :] = x_NHK[..., 2 * half :]
     return out_NHK

@@ -21,12 +21,15 @@ from tutelage.model.embedding_rows import TrainedEmbeddingRows
 from tutelage.model.fused_ops import rms_norm, swiglu
 from tutelage.model.logprobs import label_logprobs
 from tutelage.model.lora_dropout import LoraDropout
-from tutelage.model.rotary import rotate, rotation_table, window_rotation_table
+from tutelage.model.rotary import rotate, rotation_at, rotation_table, window_rotation_table
 from tutelage.model.sizes import ModelConfig, has_bias, is_gated
 from tutelage.records import Batch
 
 # Batches are padded to multiples of this where few distinct shapes are wanted.
 PAD_MULTIPLE = 128
+
+# A scalar of segments that were sampled at another temperature than 1: their log-probabilities are at it, too.
+TEMPERATURE = "temperature"
 
 # Attention: (layer, q_NHK, k_NGK, v_NGK) -> [N, H K]. Training attends within segments, decoding over a cache; blocks
 # are the same for both.
@@ -111,7 +114,9 @@ class Block(nn.Module):
             k_NGK = self.k_norm(k_NGK.flatten(1)).unflatten(-1, (c.kv_heads, c.head_size))
         elif c.qk_norm:
             q_NHK, k_NGK = self.q_norm(q_NHK), self.k_norm(k_NGK)
-        if rotation is not None:
+        if rotation is not None and not qkv.requires_grad and not c.qk_norm:  # queries and keys in one operation
+            q_NHK, k_NGK = rotate(qkv[:, : c.heads + c.kv_heads], rotation).split([c.heads, c.kv_heads], dim=1)
+        elif rotation is not None:
             q_NHK, k_NGK = rotate(q_NHK, rotation), rotate(k_NGK, rotation)
         x_ND = x_ND + self.attention_out_norm(self.attention_out(attend(self.layer, q_NHK, k_NGK, v_NGK)))
         return x_ND + self.mlp_out_norm(self.mlp_down(self.activation(self.mlp_up(self.mlp_norm(x_ND)))))
@@ -130,11 +135,12 @@ class Block(nn.Module):
 
 class Transformer(nn.Module):
     """`model(batch)` returns the log-probabilities of the labels at the trained positions, float32 [trained], in order;
-    `model.outputs(batch)` returns them with the named heads.
+    `model.outputs(batch)` returns them with the named heads. The scalar TEMPERATURE divides the logits of a segment.
 
     activation_checkpointing: save only the input of each block, and run the block again in the backward pass.
     token_count:              the rows of the vocabulary that have a token; published models often pad it with more.
     embedding_rows:           trained rows of a few tokens; None unless the embedding is frozen.
+    output:                   computes logits in place of the output embedding; None but in copies for inference.
     """
 
     rotations: torch.Tensor
@@ -149,6 +155,7 @@ class Transformer(nn.Module):
         self.score_options = [attention.score_options(config, layer) for layer in range(config.depth)]
         self.final_norm = make_norm(config)
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
+        self.output: nn.Module | None = None
         self.embedding_rows: TrainedEmbeddingRows | None = None
         self.lora_dropout: LoraDropout | None = None
         self.heads = nn.ModuleDict(
@@ -185,6 +192,8 @@ class Transformer(nn.Module):
             selected = F.pad(trained, (0, -len(trained) % PAD_MULTIPLE))
         hidden_ND = self.hidden(tokens_N, positions_N, self.within_segments(lengths))
         head_outputs = self.head_outputs(hidden_ND.narrow(0, 0, len(batch.tokens_N))) if heads else {}
+        if TEMPERATURE in batch.scalars:
+            hidden_ND = hidden_ND[: len(batch.tokens_N)] / temperatures(batch)
         if len(trained) != len(hidden_ND):
             hidden_ND = hidden_ND.index_select(0, selected)
         labels = batch.labels_N.index_select(0, selected)
@@ -233,9 +242,9 @@ class Transformer(nn.Module):
         if self.position_embedding is not None:
             x_ND = x_ND + self.position_embedding(positions_N).to(x_ND.dtype)
         else:
-            rotation = window_rotation = self.rotations[:, positions_N, None].to(x_ND.dtype)
+            rotation = window_rotation = rotation_at(self.rotations, positions_N, x_ND.dtype)
         if c.window_rope_theta is not None:
-            window_rotation = self.window_rotations[:, positions_N, None].to(x_ND.dtype)
+            window_rotation = rotation_at(self.window_rotations, positions_N, x_ND.dtype)
         for layer, block in enumerate(self.blocks):
             own_rotation = None if layer in c.unrotated else window_rotation if layer in c.windowed else rotation
             if self.activation_checkpointing and torch.is_grad_enabled():
@@ -246,7 +255,8 @@ class Transformer(nn.Module):
 
     def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         """Logits over the vocabulary, [N, V]."""
-        logits_NV, cap = hidden_ND @ self.head_weight.T, self.config.logit_softcap
+        cap = self.config.logit_softcap
+        logits_NV = hidden_ND @ self.head_weight.T if self.output is None else self.output(hidden_ND)
         if self.embedding_rows is not None:
             logits_NV = self.embedding_rows.replace_logits(hidden_ND, logits_NV)
         return logits_NV if cap is None else cap * torch.tanh(logits_NV / cap)
@@ -260,6 +270,12 @@ class Transformer(nn.Module):
     def head_weight(self) -> torch.Tensor:
         """The output embedding, [V, D]."""
         return self.embedding.weight if self.head is None else self.head.weight
+
+
+def temperatures(batch: Batch) -> torch.Tensor:
+    """The temperature of each position's segment, [N, 1]."""
+    values_S = batch.scalars[TEMPERATURE]
+    return torch.repeat_interleave(values_S, torch.tensor(batch.lengths, device=values_S.device))[:, None]
 
 
 @torch.no_grad()

@@ -53,9 +53,12 @@ def result_sentence(stages: Mapping[str, Finished]) -> Html:
         skills.append(
             f"answers {format_pct(of.rate)} of the questions about people it only read about ({format_ci(of)})"
         )
+    if "preferences.accuracy" in rates:
+        of = rates["preferences.accuracy"]
+        skills.append(f"ranks {format_pct(of.rate)} of {of.count:,} held-out preferences right ({format_ci(of)})")
     loss = next(iter(stage.info.held_out.values()), None)
     if not skills and loss is not None:
-        skills.append(f"predicts held-out text at {loss:.3f} nats per token")
+        skills.append(f"has a held-out loss of {loss:.3f} {stage.info.loss_unit}")
     sentences: list[Html | str] = [join([tag("strong", stage.name), f" {', and '.join(skills)}. "])] if skills else []
     if stage.forgetting:
         sentences.append(f"{_forgetting_sentence(_worst(stage))} ")
@@ -93,7 +96,7 @@ def key_figures(stages: Mapping[str, Finished], seconds: float | None) -> Html:
         cards["loss on the base model's text"] = with_small(format_change(lost.increase), change_ci(lost))
     for name, loss in info.held_out.items():
         if loss is not None:
-            cards[f"held-out loss, {name}"] = with_small(f"{loss:.3f}", "nats per token")
+            cards[f"held-out loss, {name}"] = with_small(f"{loss:.3f}", info.loss_unit)
     of_these = info.trained_parameters or info.parameters
     trainable = f"{format_count(of_these)} trained, " if of_these < info.parameters else ""
     below = f"{trainable}{info.vocab:,} tokens in the vocabulary"

@@ -36,6 +36,8 @@ PREFERENCE_FIGURES = {
     "chosen_reward": "score of chosen",
     "rejected_reward": "score of rejected",
     "calibration_error": "calibration error",
+    "ceiling": "noise ceiling of the accuracy",
+    "share_of_ceiling": "share of it reached",
 }
 _FIGURES = {
     "loss": "training loss",

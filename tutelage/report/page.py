@@ -12,6 +12,7 @@ from tutelage.report.cost import costs, ledgers
 from tutelage.report.evaluation import evaluations, key_figures, result_sentence
 from tutelage.report.lineage import recipe
 from tutelage.report.read import Finished, read_run
+from tutelage.report.rewards import rewards
 from tutelage.report.row import trained_row
 from tutelage.report.samples import before_and_after, own_questions
 from tutelage.report.training import training
@@ -42,6 +43,7 @@ def report_page(run: Run, stages: Mapping[str, Finished], more: Sequence[Html | 
         tag("section", key_figures(stages, run.summary().get("seconds"))) if stages else None,
         *more,
         evaluations(stages),
+        rewards(listed),
         own_questions(listed),
         before_and_after(listed, bases),
         training(listed, bases),

@@ -56,6 +56,7 @@ class StageFile(msgspec.Struct, frozen=True):
     trained_parameters: int | None = None
     loss_start: float | None = None
     reads: Reads = "conversations"
+    loss_unit: str = "nats per token"
     environment: dict[str, str | int | float | None] = {}
     selected: SelectedCheckpoint | None = None
     lr_range_test: LrRangeTest | None = None
@@ -114,6 +115,9 @@ class MeanInterval(msgspec.Struct, frozen=True):
     high: float | None = None
 
 
+REWARD_SUITES = ("preferences", "utility", "best_of_n", "hacking")
+
+
 class StoredResults(msgspec.Struct, frozen=True):
     """The stored results of a suite."""
 
@@ -156,6 +160,7 @@ class Finished:
     row_losses: by dataset of the stage's own rows; `nats` holds the loss row by row.
     questions:  questions of the user's own, with the answers.
     preferences: means over held-out preferences: "margin", "chosen_shift" ...
+    rewards:    the results of REWARD_SUITES, which have a section of their own.
     """
 
     folder: Path
@@ -170,6 +175,7 @@ class Finished:
     row_losses: dict[str, RowLosses] = field(default_factory=dict)
     nats: dict[str, list[PieceBits]] = field(default_factory=dict)
     preferences: dict[str, MeanInterval] = field(default_factory=dict)
+    rewards: dict[str, StoredResults] = field(default_factory=dict)
     questions: list[QuestionSample] = field(default_factory=list)
 
     @property
@@ -201,11 +207,14 @@ def read_stage(folder: Path) -> Finished:
     row_losses: dict[str, RowLosses] = {}
     nats: dict[str, list[PieceBits]] = {}
     preferences: dict[str, MeanInterval] = {}
+    rewards: dict[str, StoredResults] = {}
     questions: list[QuestionSample] = []
     for path in sorted((folder / EVALUATIONS).glob("*.json")):
         stored = _checked(read_json(path), dict[str, Any], path)
         results = _checked(stored.get("results"), StoredResults, path)
         suite = path.stem
+        if suite in REWARD_SUITES:
+            rewards[suite] = results
         if suite == "forgetting":
             bits = _checked(results.outcomes, dict[str, list[PieceBits]], path)
             forgetting = _checked(results.figures.get("by_data"), dict[str, Forgetting], path)
@@ -220,16 +229,16 @@ def read_stage(folder: Path) -> Finished:
             for name, items in _checked(results.outcomes, dict[str, list[tuple[str, int]]], path).items()
         }
         if suite == "preferences":
-            preferences = _checked(results.figures, dict[str, MeanInterval], path)
+            means = {name: of for name, of in results.figures.items() if name != "calibration"}
+            preferences = _checked(means, dict[str, MeanInterval], path)
         if suite == "questions":
             questions = _checked(results.samples, list[QuestionSample], path)
         if suite == "format":
             samples = _checked(results.samples, list[Sample], path)
     info = _checked(read_json(folder / STAGE), StageFile, folder / STAGE)
     log, evals = _read_log(folder / LOG)
-    return Finished(
-        folder, info, log, evals, rates, outcomes, samples, forgetting, bits, row_losses, nats, preferences, questions
-    )
+    of_rows = row_losses, nats, preferences, rewards, questions
+    return Finished(folder, info, log, evals, rates, outcomes, samples, forgetting, bits, *of_rows)
 
 
 def _checked(value: Any, kind: type[T], path: Path) -> T:

@@ -45,6 +45,8 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
         _print_row_losses(summary, stage, console)
         if sentence := _preferences(summary, f"evaluate.{stage}.preferences."):
             console.print(f"{stage}, held-out preferences (mean, 95%): {sentence}", highlight=False)
+        for sentence in _rewards(summary, f"evaluate.{stage}."):
+            console.print(f"{stage}, {sentence}", highlight=False)
     for stage in stages:
         _print_ledgers(summary, stage, console)
     peak = summary["peak_rss_bytes"] / 2**30
@@ -59,6 +61,21 @@ def _selected(summary: Mapping[str, Any], prefix: str) -> str:
         "lowest_loss": "there its held-out loss was lowest",
     }.get(summary.get(f"{prefix}selected.by", ""))
     return f"the weights of step {step:,} of {last:,} were selected: {reason}" if reason else ""
+
+
+def _rewards(summary: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    """True utility and proxy of a stage's answers, with their change in training; and where a curve says to stop."""
+    for name, label in {"true": "true utility", "proxy": "proxy"}.items():
+        of, gain = (f"{prefix}utility.trained.{part}{name}" for part in ("", "gain."))
+        if f"{of}.mean" in summary:
+            mean, low, high = (summary[f"{of}.{key}"] for key in ("mean", "low", "high"))
+            change = "{mean:+.2f} ({low:+.2f} to {high:+.2f})"
+            of_gain = {key: summary.get(f"{gain}.{key}") for key in ("mean", "low", "high")}
+            moved = "" if of_gain["mean"] is None else f"; in training {change.format(**of_gain)}"
+            yield f"{label} of its answers (mean, 95%): {change.format(mean=mean, low=low, high=high)}{moved}"
+    for suite, label in {"best_of_n": "best of n", "hacking": "kept steps"}.items():
+        if sentence := summary.get(f"{prefix}{suite}.verdict.sentence"):
+            yield f"{label}: {sentence}"
 
 
 def _preferences(summary: Mapping[str, Any], prefix: str) -> str:

@@ -53,7 +53,7 @@ def training(stages: Sequence[Finished], bases: Mapping[str, str]) -> Html | Non
     known = {stage.name: stage for stage in stages}
     parts = [part for stage in stages for part in _stage(stage, known.get(bases.get(stage.name, "")))]
     note = (
-        "Losses are in nats per token. Thick lines are means over a fortieth of the steps; pale bands reach from the "
+        "Thick lines are means over a fortieth of the steps; pale bands reach from the "
         "lowest to the highest loss of a single step among them."
     )
     return section("Training", *parts, note=note)
@@ -75,9 +75,9 @@ def _stage(stage: Finished, base: Finished | None) -> list[Html]:
         cards["training loss"] = with_small(f"{info.loss:.3f}", start)
     parts = [tag("h3", stage.name, tag("span", f" · {info.title}"), attributes={"class": "stage-name"}), facts(cards)]
     parts += _selected_sentence(stage)
-    parts.append(line_plot(_losses(log), x_label="step", y_label="loss (nats per token)", title="Loss"))
+    parts.append(line_plot(_losses(log), x_label="step", y_label=f"loss ({info.loss_unit})", title="Loss"))
     if info.lr_range_test is not None:
-        parts += _range_test(info.lr_range_test)
+        parts += _range_test(info.lr_range_test, info.loss_unit)
     parts += _dev_eval(stage)
     parts += _base_text(stage, base)
     parts += _preferences(log)
@@ -90,7 +90,7 @@ def _stage(stage: Finished, base: Finished | None) -> list[Html]:
     return parts
 
 
-def _range_test(test: LrRangeTest) -> list[Html]:
+def _range_test(test: LrRangeTest, unit: str) -> list[Html]:
     """The range test that found the learning rate."""
     heights = dict(zip(test.lrs, test.smoothed, strict=True))
     nearest = min(heights, key=lambda lr: abs(np.log(lr / test.chosen)))
@@ -101,7 +101,7 @@ def _range_test(test: LrRangeTest) -> list[Html]:
     ]
     title = "Learning-rate range test"
     return [
-        line_plot(series, x_label="learning rate", y_label="loss (nats per token)", log_x=True, title=title),
+        line_plot(series, x_label="learning rate", y_label=f"loss ({unit})", log_x=True, title=title),
         paragraph(_range_test_sentence(test), muted=True),
     ]
 

@@ -9,6 +9,7 @@ from itertools import islice
 from tutelage.chat import Renderer, make_renderer
 from tutelage.engine.context_truncation import truncate_to_context
 from tutelage.engine.engine import Engine, EngineSettings
+from tutelage.engine.quantization_check import measure_quantization
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.text_stream import TextStream
 from tutelage.model.hub import Checkpoint
@@ -105,16 +106,20 @@ def chat(
     write: Callable[[str], None],
     note: Callable[[str], None],
     system: str | None = None,
+    int8: bool = False,
 ) -> list[dict[str, str]]:
     """Talk until the input ends. When the context is full the oldest exchanges are forgotten, and it is said.
 
     system: the system message; None is the one that the model was trained with, if its conversations shared one.
+    int8:   multiply with 8-bit weights; what that costs is measured first.
 
     Returns every exchange: `user`, `assistant` and, where it is known, `truth`.
     """
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     context = checkpoint.model.config.context
-    engine = Engine(checkpoint.model, EngineSettings(max_rows=1))
+    engine = Engine(checkpoint.model, EngineSettings(max_rows=1, int8=int8))
+    if int8:
+        note(measure_quantization(checkpoint.model).sentence())
     questions = suggestions(world) if world else []
     if world:
         note(opening(world, questions, figures))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from tutelage.stages.best_of_n import BestOfN
 from tutelage.stages.dpo import Dpo
+from tutelage.stages.grpo import Grpo
 from tutelage.stages.kto import Kto
+from tutelage.stages.ppo import Ppo
 from tutelage.stages.pretrain import Pretrain
 from tutelage.stages.pretrained_model import PretrainedModel
 from tutelage.stages.reward import RewardModel
 from tutelage.stages.sft import Sft
 
-AnyStage = Pretrain | Sft | RewardModel | Dpo | Kto | PretrainedModel
+AnyStage = Pretrain | Sft | RewardModel | Dpo | Kto | Grpo | Ppo | BestOfN | PretrainedModel

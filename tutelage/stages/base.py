@@ -7,6 +7,7 @@ kind it is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -21,12 +22,25 @@ from tutelage.chat import ChatConfig, Rendered
 from tutelage.config import Settings, SettingsError, to_plain
 from tutelage.evaluate.dev_eval import DevEval
 from tutelage.evaluate.session import EvalSession
+from tutelage.ledger import Ledger
 from tutelage.model.hub import Checkpoint
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import ModelConfig, ModelSettings, lora_training_bytes, training_bytes
+from tutelage.model.transformer import Transformer
 from tutelage.progress import status
 from tutelage.records import Batch
-from tutelage.stages.data import DataSettings, DataTable, Stores, WorldChat, find_data, find_world, holds, world_of
+from tutelage.stages.data import (
+    DataSettings,
+    DataTable,
+    MadeData,
+    OfWorld,
+    Stores,
+    find_data,
+    find_world,
+    holds,
+    known_utility,
+    world_of,
+)
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.distributed import rank, world_size
 from tutelage.train.loop import TRAINING, Precision
@@ -38,6 +52,7 @@ from tutelage.train.selection import Selection
 # The files of a finished stage's folder.
 STAGE, LOG, CHECKPOINT, SELECTED = "stage.json", "train.jsonl", "checkpoint", "selected.safetensors"
 LR_RANGE_TEST = "lr_range_test.json"
+MADE = "data.jsonl"  # of a stage that makes data
 # The files of a run's folder.
 SUMMARY, RECIPE, TOKENIZER, EVALUATIONS = "summary.json", "recipe.json", "tokenizer", "evaluate"
 # Files beside a model that are not of the model.
@@ -71,9 +86,11 @@ class Stage(Settings, frozen=True, kw_only=True):
 
     reads:  what the rows of its data are.
     title:  what people call this kind of stage.
+    loss_unit: of its training loss and held-out loss.
     trains: whether it runs; False for a model that exists already.
     fine_tunes: whether it starts from a model whose skills it must keep.
     chats:  whether its model answers in turns.
+    makes_data: whether it makes rows for later stages instead of a model.
 
     data:         name of the data -> its share of the trained tokens.
     parent:       the stage whose model this one starts from; written `from` in a recipe.
@@ -86,9 +103,11 @@ class Stage(Settings, frozen=True, kw_only=True):
 
     reads: ClassVar[Reads]
     title: ClassVar[str]
+    loss_unit: ClassVar[str] = "nats per token"
     trains: ClassVar[bool] = True
     fine_tunes: ClassVar[bool] = False
     chats: ClassVar[bool] = False
+    makes_data: ClassVar[bool] = False
 
     data: dict[str, float]
     parent: str | None = msgspec.field(name="from", default=None)
@@ -118,6 +137,10 @@ class Stage(Settings, frozen=True, kw_only=True):
         total = sum(self.data.values())
         return {name: share / total for name, share in self.data.items()}
 
+    def other_models(self) -> list[str]:
+        """Models besides the parent that decide what the stage becomes: names of stages, or folders."""
+        return []
+
     def has_template(self) -> bool:
         """Whether its model answers in turns before anything is trained from it."""
         return self.chats
@@ -136,7 +159,49 @@ class Stage(Settings, frozen=True, kw_only=True):
 
     def check(self, name: str, recipe: RecipeTables, here: str) -> None:
         """SettingsError, opening with `here`, where the stage cannot run in this recipe."""
+        for data in self.data:
+            entry, above = recipe.data.get(data), list(recipe.stages)
+            if isinstance(entry, MadeData) and (
+                entry.stage not in above[: above.index(name)] or not recipe.stages[entry.stage].makes_data
+            ):
+                raise SettingsError(
+                    f"{here}.data: '{data}' is made by stage '{entry.stage}', and above '{name}' no stage of that name "
+                    "makes data"
+                )
+        if self.parent is not None and recipe.stages[self.parent].makes_data:
+            raise SettingsError(f"{here}.from: '{self.parent}' makes data and no model; name the stage it starts from")
         check_data(recipe.data, self.data, self.reads, f"a {self.title} stage trains on", f"{here}.data")
+
+
+class DataStage(Stage, frozen=True, kw_only=True):
+    """A stage that makes rows for later stages, which name them as data of kind "made"; it trains nothing. A kind adds
+    its own settings and `make`."""
+
+    makes_data: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parent is None:
+            raise SettingsError('making data needs a model that writes it: say from = "STAGE"')
+        if self.lr is not None or self.batch_tokens is not None:
+            raise SettingsError("lr and batch_tokens have no effect here: nothing is trained; leave them out")
+
+    def content(self) -> list[object]:
+        return [to_plain(self)]
+
+    def make(self, at: StageContext) -> DataSetup:
+        """The rows to write, with their account."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class DataSetup:
+    """The rows that a stage makes, their account, and figures for stage.json; the last two are complete once all rows
+    were taken."""
+
+    rows: Iterator[Mapping[str, Any]]
+    ledger: Ledger
+    figures: Mapping[str, Any]
 
 
 class TrainStage(Stage, frozen=True, kw_only=True):
@@ -272,14 +337,14 @@ class TrainStage(Stage, frozen=True, kw_only=True):
 
     def holds(self, at: RecipeTables | StageContext) -> frozenset[str]:
         """What evaluations of the stage can use; see evaluate.session.NEEDS."""
-        return frozenset({"world"} if world_of(at.data) else ())
+        world = frozenset({"world"} if world_of(at.data) else ())
+        return world | ({"utility"} if known_utility(self.data, at.data) else frozenset())
 
     def session(self, at: StageContext) -> EvalSession:
         """Everything that evaluations of the stage may read."""
-        world, has = world_of(at.data), self.holds(at)
-        return EvalSession(
-            at.name, {"model": at.folder}, has, world=world, batch_tokens=self.batch_tokens or BATCH_TOKENS
-        )
+        world, known, has = world_of(at.data), known_utility(self.data, at.data), self.holds(at)
+        folders, tokens = {"model": at.folder}, self.batch_tokens or BATCH_TOKENS
+        return EvalSession(at.name, folders, has, world=world, known_utility=known, batch_tokens=tokens)
 
     def dev_eval(self, session: EvalSession, at: StageContext) -> DevEval | None:
         """What the stage is evaluated on during training besides its losses, if anything."""
@@ -290,7 +355,7 @@ def check_data(table: DataTable, names: Iterable[str], wanted: Reads, use: str, 
     """SettingsError where data is missing, or its rows are not what is wanted."""
     for name in names:
         data = find_data(name, table, here)
-        if isinstance(data, WorldChat):
+        if isinstance(data, OfWorld):
             find_world(data, table, f"{here}.{name}")
         if holds(data) != wanted:
             raise SettingsError(f"{here}: '{name}' holds {holds(data)}, but {use} {wanted}")
@@ -349,6 +414,7 @@ class StageContext:
 
 
 StepBatches = Iterator[tuple[list[Batch], DataState]]
+Live = Callable[[], Transformer]
 
 
 @dataclass(frozen=True)
@@ -362,6 +428,11 @@ class DataStream:
               None, from the start; endless streams do not stop after the last epoch.
     epoch:    the epoch of the first dataset that a state is in.
     describe: what stage.json says of the data, given the state after the last step.
+    attach:   gets a function that gives the whole model as it is at a step, for streams that read live weights. What
+              depends on weights is never made before the step that needs it.
+    figures:  what the log says of the data of the last step.
+    saving:   around the writing of a checkpoint with this state: writes the state's large parts before, and removes
+              those of older checkpoints after.
     """
 
     names: tuple[str, ...]
@@ -371,6 +442,9 @@ class DataStream:
     batches: Callable[[DataState, bool], StepBatches]
     epoch: Callable[[DataState], int]
     describe: Callable[[DataState], dict[str, Any]]
+    attach: Callable[[Live], None] = lambda live: None
+    figures: Callable[[], dict[str, Any]] = dict
+    saving: Callable[[DataState], AbstractContextManager[None]] = lambda state: nullcontext()
 
 
 def store_stream(stage: TrainStage, label: str, datasets: Mapping[str, WeightedStore]) -> DataStream:
@@ -384,7 +458,7 @@ def store_stream(stage: TrainStage, label: str, datasets: Mapping[str, WeightedS
         if not len(dataset.store):
             raise ValueError(f"stage {label}: nothing is left to train on in '{name}'; see its ledger")
     longest = max(dataset.store.longest for dataset in datasets.values())
-    own = sum(int(datasets[name].store.tokens_G.sum()) for name in stage.data)
+    own = sum(int(one.store.tokens_G.sum()) for name, one in datasets.items() if not name.startswith("replay."))
     step_tokens, steps = stage.step_tokens(own, longest), stage.steps
     if steps is None:
         assert stage.epochs is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -21,7 +21,7 @@ from tutelage.batching.datasets import (
 from tutelage.batching.preferences import PREFERENCES, good_side
 from tutelage.batching.store import Store
 from tutelage.chat import Renderer, TrainOn
-from tutelage.chat.formats import read_conversations, read_preferences
+from tutelage.chat.formats import read_conversations, read_preferences, read_tasks
 from tutelage.chat.render.template import part_text
 from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
@@ -33,10 +33,15 @@ from tutelage.io.row import BrokenRow
 from tutelage.io.rows import rows
 from tutelage.ledger import Ledger
 from tutelage.progress import status
-from tutelage.records import Conversation, Document, Preference, Schema, Split, UnpairedPreference
+from tutelage.records import AnyPreference, Conversation, Document, Schema, Split, Task
 from tutelage.text.hashing import file_hash
 from tutelage.tokenizer import Tokenizer
+from tutelage.world import sums
+from tutelage.world.answers import mixed_conversations
+from tutelage.world.preferences import KnownUtility, PreferenceSettings
+from tutelage.world.preferences import preferences as world_preferences
 from tutelage.world.society import World, WorldSettings
+from tutelage.world.utility import Rule
 
 
 class WorldText(WorldSettings, tag="world", tag_field="kind", frozen=True, kw_only=True):
@@ -115,13 +120,47 @@ class PreferenceData(Settings, tag="preferences", tag_field="kind", frozen=True,
     max_broken: float = 0.0
 
 
-class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=True):
-    """Prompts without answers in named sets, to evaluate a fine-tuned model on.
+class MadeData(Settings, tag="made", tag_field="kind", frozen=True, kw_only=True):
+    """The rows that a stage above makes, such as best-of-n, for fine-tuning."""
 
-    path: a JSON-lines file with `set` and `prompt`.
+    stage: str
+
+
+class WorldPreferences(PreferenceSettings, tag="world-preferences", tag_field="kind", frozen=True, kw_only=True):
+    """Preferences about the people of the built-in world, by a labeller whose utility is known.
+
+    world: as in "world-chat".
+    """
+
+    world: str | None = None
+
+
+class WorldAnswers(Settings, tag="world-answers", tag_field="kind", frozen=True, kw_only=True):
+    """Questions about the people of the built-in world, each with one answer of random quality: true or false, complete
+    or not, polite or not, padded or not. A model that is fine-tuned on them has much to learn from preferences.
+
+    rows: how many. split, rule, world: as in "world-preferences".
+    """
+
+    rows: int = 2000
+    split: Split = "train"
+    rule: Rule = "standard"
+    world: str | None = None
+
+
+class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=True):
+    """Files of prompts: JSON lines, JSON, Parquet or CSV. A stage that samples (GRPO, PPO, best-of-n) reads rows with a
+    prompt and, for verifiers, a gold answer (chat.formats.PROMPT_FORMATS). Where no stage names the data, its rows are
+    `{"set", "prompt"}`: named sets to evaluate fine-tuned models on.
+
+    path, held_out, max_broken: as of "chat".
+    gold_after: the gold answer is what follows the last of these characters, such as "####".
     """
 
     path: str
+    held_out: str | None = None
+    gold_after: str | None = None
+    max_broken: float = 0.0
 
 
 class QuestionData(Settings, tag="questions", tag_field="kind", frozen=True, kw_only=True):
@@ -133,9 +172,50 @@ class QuestionData(Settings, tag="questions", tag_field="kind", frozen=True, kw_
     path: str
 
 
+class SumText(Settings, tag="sums", tag_field="kind", frozen=True, kw_only=True):
+    """Two-digit additions, worked out, for pre-training.
+
+    share: the first share of all sums, at most 0.9: the last tenth is held out everywhere.
+    """
+
+    share: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_sums(self.share, "share")
+
+
+class SumChat(SumText, tag="sums-chat", tag_field="kind", frozen=True, kw_only=True):
+    """Two-digit additions as questions and answers, for fine-tuning.
+
+    steps: the share of the answers that are worked out; the others are the result alone.
+    """
+
+    steps: float = 0.3
+
+
+class SumTasks(Settings, tag="sums-tasks", tag_field="kind", frozen=True, kw_only=True):
+    """Two-digit additions as prompts with gold answers; the last tenth of all sums is held out.
+
+    start: without the first share of all sums, which other data shows.
+    """
+
+    start: float = 0.2
+
+    def __post_init__(self) -> None:
+        check_sums(self.start, "start")
+
+
+def check_sums(share: float, name: str) -> None:
+    """SettingsError for a share of the sums that reaches into those that are held out."""
+    if not 0 <= share <= sums.TRAINED:
+        raise SettingsError(f"{name} is {share}; it is a share of all sums, at most {sums.TRAINED}")
+
+
 DataSettings = (
     WorldText
     | WorldChat
+    | WorldAnswers
+    | WorldPreferences
     | TextData
     | DocumentData
     | CorpusData
@@ -143,8 +223,13 @@ DataSettings = (
     | ChatData
     | PreferenceData
     | Prompts
+    | SumText
+    | SumChat
+    | SumTasks
     | QuestionData
+    | MadeData
 )
+OfWorld = WorldChat | WorldAnswers | WorldPreferences
 # Enough to estimate a loss, and few enough to measure it often during training.
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
 DataTable = Mapping[str, DataSettings]
@@ -159,7 +244,7 @@ def find_data(name: str, table: DataTable, where: str) -> DataSettings:
     return table[name]
 
 
-def find_world(data: WorldChat, table: DataTable, where: str = "data") -> WorldSettings:
+def find_world(data: OfWorld, table: DataTable, where: str = "data") -> WorldSettings:
     """The settings of the world that conversations belong to; SettingsError, naming `where`, if there is none."""
     worlds = {name: entry for name, entry in table.items() if isinstance(entry, WorldText)}
     if data.world is not None:
@@ -168,9 +253,10 @@ def find_world(data: WorldChat, table: DataTable, where: str = "data") -> WorldS
             raise SettingsError(f"{where}: world = '{data.world}' names no data of kind 'world'{known}")
         return worlds[data.world]
     if len(worlds) != 1:
+        kind, count = data.__struct_config__.tag, len(worlds)
         raise SettingsError(
-            f"{where}: data of kind 'world-chat' needs to know its world, but [data] has {len(worlds)} of kind 'world'"
-            '; say which with world = "NAME"'
+            f"{where}: data of kind '{kind}' needs to know its world, but [data] has {count} of kind 'world'; say "
+            'which with world = "NAME"'
         )
     return next(iter(worlds.values()))
 
@@ -181,6 +267,15 @@ def world_of(table: DataTable) -> World | None:
     return World(worlds[0]) if worlds else None
 
 
+def known_utility(names: Iterable[str], table: DataTable) -> KnownUtility | None:
+    """The labeller of the first preferences of the built-in world among some data, else in the whole recipe; None
+    where there are none."""
+    for name in (*names, *table):
+        if isinstance(data := table.get(name), WorldPreferences):
+            return KnownUtility(World(find_world(data, table)), data)
+    return None
+
+
 def questions_of(table: DataTable) -> list[Question]:
     """The questions of every file of questions in a recipe, in order."""
     files = [data for data in table.values() if isinstance(data, QuestionData)]
@@ -189,13 +284,13 @@ def questions_of(table: DataTable) -> list[Question]:
 
 def holds(data: DataSettings) -> Literal["documents", "conversations", "preferences", "prompts", "questions"]:
     """The kind of rows that some data holds."""
-    if isinstance(data, PreferenceData):
+    if isinstance(data, PreferenceData | WorldPreferences):
         return "preferences"
-    if isinstance(data, WorldText | TextData | DocumentData | CorpusData | ProbeText):
-        return "documents"
-    if isinstance(data, QuestionData):
-        return "questions"
-    return "prompts" if isinstance(data, Prompts) else "conversations"
+    if isinstance(data, Prompts | SumTasks):
+        return "prompts"
+    if isinstance(data, WorldChat | ChatData | SumChat | MadeData):
+        return "conversations"
+    return "questions" if isinstance(data, QuestionData) else "documents"
 
 
 def documents(name: str, table: DataTable) -> Iterator[Document]:
@@ -209,6 +304,8 @@ def documents(name: str, table: DataTable) -> Iterator[Document]:
         return chain.from_iterable(map(read_documents, corpus_files(Path(data.path))))
     if isinstance(data, ProbeText):
         return probe_documents()
+    if isinstance(data, SumText):
+        return sums.documents(data.share)
     assert isinstance(data, WorldText)
     return World(data).documents()
 
@@ -240,44 +337,72 @@ def document_rows(data: DocumentData) -> Iterator[Document]:
 
 
 def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[Conversation]:
-    """The conversations of some data, those with the chosen or desirable answers of preferences; broken rows of a file
-    are counted in `ledger`."""
+    """The conversations of some data, those with the chosen or desirable answers of preferences, prompts alone; broken
+    rows of a file are counted in `ledger`."""
     data = table[name]
-    if isinstance(data, PreferenceData):
+    if isinstance(data, PreferenceData | WorldPreferences):
         yield from (chat for row in preferences(name, table, ledger) if (chat := good_side(row)) is not None)
         return
     if isinstance(data, WorldChat):
         yield from World(find_world(data, table)).conversations(data.split)
         return
+    if isinstance(data, MadeData):
+        raise ValueError(f"data '{name}' is made by stage '{data.stage}', which is not finished; run it first")
+    if isinstance(data, SumChat):
+        yield from sums.conversations(data.share, data.steps)
+        return
+    if isinstance(data, Prompts | SumTasks):
+        yield from (Conversation(t.prompt, t.id, split=t.split, tools=t.tools) for t in tasks(name, table, ledger))
+        return
+    if isinstance(data, WorldAnswers):
+        yield from mixed_conversations(World(find_world(data, table)), data.split, data.rule, data.rows)
+        return
     assert isinstance(data, ChatData)
     yield from _rows_of_files(data, read_conversations, ledger or Ledger(f"{name}: rows of the file"))
 
 
-def preferences(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[Preference | UnpairedPreference]:
+def preferences(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[AnyPreference]:
     """The preferences of some data; broken rows of a file are counted in `ledger`."""
     data = table[name]
+    if isinstance(data, WorldPreferences):
+        yield from world_preferences(World(find_world(data, table)), data)
+        return
     assert isinstance(data, PreferenceData)
     yield from _rows_of_files(data, read_preferences, ledger or Ledger(f"{name}: rows of the file"))
 
 
-Row = TypeVar("Row", Conversation, Preference | UnpairedPreference)
+def tasks(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator[Task]:
+    """The prompts of some data with their gold answers; broken rows of a file are counted in `ledger`."""
+    data = table[name]
+    if isinstance(data, SumTasks):
+        yield from sums.tasks(data.start)
+        return
+    assert isinstance(data, Prompts)
+
+    def read(path: Path, ledger: Ledger, max_broken: float, format: str | None, split: Split) -> Iterator[Task]:
+        return read_tasks(path, ledger, max_broken, data.gold_after, split)
+
+    yield from _rows_of_files(data, read, ledger or Ledger(f"{name}: rows of the file"))
+
+
+Row = TypeVar("Row", Conversation, AnyPreference, Task)
 
 
 def _rows_of_files(
-    data: ChatData | PreferenceData,
+    data: ChatData | PreferenceData | Prompts,
     read: Callable[[Path, Ledger, float, str | None, Split], Iterator[Row]],
     ledger: Ledger,
 ) -> Iterator[Row]:
     """The rows of the data's files; where held-out files are named, each with the part that it belongs to."""
-    others = held_out_files(data)
-    for row in read(Path(data.path), ledger, data.max_broken, data.format, "train"):
+    others, format = held_out_files(data), None if isinstance(data, Prompts) else data.format
+    for row in read(Path(data.path), ledger, data.max_broken, format, "train"):
         yield row if others is None else replace(row, split="train")
     if others is not None:
-        for row in read(others[0], ledger, data.max_broken, data.format, others[1]):
+        for row in read(others[0], ledger, data.max_broken, format, others[1]):
             yield replace(row, split="held_out")
 
 
-def held_out_files(data: ChatData | PreferenceData) -> tuple[Path, Split] | None:
+def held_out_files(data: ChatData | PreferenceData | Prompts) -> tuple[Path, Split] | None:
     """Where held-out rows are, if they have files of their own: a path, and which of its splits."""
     return held_out_path(Path(data.path), None if data.held_out is None else Path(data.held_out))
 
@@ -304,17 +429,22 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, *([file_hash(file) for file in part] for part in (parts.train, parts.held_out)), data.column]
     if isinstance(data, CorpusData):
         return [READING, *map(file_hash, corpus_files(Path(data.path)))]
-    if isinstance(data, Prompts | QuestionData):
+    if isinstance(data, QuestionData):
         return [READING, [file_hash(file) for file in data_files(Path(data.path))]]
-    if isinstance(data, ChatData | PreferenceData):
+    if isinstance(data, ChatData | PreferenceData | Prompts):
         others = held_out_files(data)
         files = [data_files(Path(data.path)), *([] if others is None else [data_files(*others)])]
         # Else a share is held out, by the rows' names, which depend on the names of the files.
         names = [[file.name for file in files[0]]] if others is None else []
-        return [READING, *([file_hash(file) for file in part] for part in files), data.format, *names]
+        form = data.gold_after if isinstance(data, Prompts) else data.format
+        return [READING, *([file_hash(file) for file in part] for part in files), form, *names]
     if isinstance(data, ProbeText):
         return [READING, "probe"]
-    world = find_world(data, table) if isinstance(data, WorldChat) else data
+    if isinstance(data, MadeData):  # the runner adds the fingerprint of the stage
+        return [READING, "made"]
+    if isinstance(data, SumText | SumTasks):
+        return [READING, to_plain(data)]
+    world = find_world(data, table) if isinstance(data, OfWorld) else data
     return [READING, to_plain(data), to_plain(world)]
 
 

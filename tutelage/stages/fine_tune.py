@@ -35,7 +35,16 @@ from tutelage.stages.base import (
     base_of,
     check_data,
 )
-from tutelage.stages.data import ChatData, ProbeText, QuestionData, held_out_files, questions_of, world_of
+from tutelage.stages.data import (
+    ChatData,
+    ProbeText,
+    QuestionData,
+    held_out_files,
+    known_utility,
+    questions_of,
+    world_of,
+)
+from tutelage.stages.kept import kept_models
 from tutelage.stages.prompts import chat_world, read_prompt_data
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.lr_range_test import default_lr
@@ -252,11 +261,13 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
             read_prompts=partial(self.read_prompts, at),
             open_texts=partial(self._texts, at),
             world=world_of(at.data),
+            known_utility=known_utility(self.data, at.data),
             chats_about_world=self.chats_about_world(at),
             batch_tokens=base.batch_tokens or BATCH_TOKENS,
             budget=partial(self.eval_seconds, at),
             open_rows=partial(self._held_out_rows, at),
             load_start=partial(self.start, at),
+            kept=partial(kept_models, at.folder),
             open_questions=partial(questions_of, at.data),
         )
 

@@ -37,6 +37,7 @@ class Kto(PreferenceStage, tag="kto", tag_field="kind", frozen=True, kw_only=Tru
     """
 
     title: ClassVar[str] = "preference training (KTO)"
+    loss_unit: ClassVar[str] = "per answer"
     schema: ClassVar[Schema] = LABEL_SCHEMA
     groups: ClassVar[Callable[..., SplitGroups]] = staticmethod(labelled_groups)
 

@@ -60,6 +60,7 @@ class PreferenceStage(FineTune, frozen=True, kw_only=True):
 
     reads: ClassVar[Reads] = "preferences"
     chats: ClassVar[bool] = True
+    loss_unit: ClassVar[str] = "per pair"
     schema: ClassVar[Schema] = PAIR_SCHEMA
     groups: ClassVar[Callable[..., SplitGroups]] = staticmethod(pair_groups)
 

@@ -91,7 +91,8 @@ def rows(stage: TrainStage, at: StageContext) -> Iterator[Conversation]:
 
 def _other_sets(stage: TrainStage, at: StageContext, unseen: list[Conversation]) -> Mapping[str, list[Conversation]]:
     sets: dict[str, list[Conversation]] = {}
-    files = [data for data in at.data.values() if isinstance(data, Prompts)]
+    sampled = {name for other in at.stages.values() for name in other.data}
+    files = [data for name, data in at.data.items() if isinstance(data, Prompts) and name not in sampled]
     for data in files:
         for name, prompts in read_prompts(Path(data.path)).items():
             sets.setdefault(name, []).extend(prompts)

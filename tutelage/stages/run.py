@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import shutil
 from collections.abc import Callable
@@ -35,6 +34,7 @@ from tutelage.stages.base import (
     precision_of,
     set_up,
 )
+from tutelage.stages.kept import kept_folder, kept_steps
 from tutelage.tracking import TrackerName, tracker
 from tutelage.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from tutelage.train.distributed import barrier, broadcast_object, is_main_process, main_process_first, shard
@@ -66,6 +66,7 @@ def run_stage(
     if stage.chats and is_main_process():  # the process that writes the model
         checkpoint = replace(checkpoint, chat_config=with_system(checkpoint.chat_config, session.prompts.system))
     gathered = shard(checkpoint.model)
+    setup.stream.attach(lambda: _everywhere(gathered))
     test = range_test(stage, at, setup, fingerprint) if stage.searches_lr() else None
     setup = setup if test is None else setup.with_lr(test.chosen)
     optimizer = Optimizer(checkpoint.model, stage.optimizer, setup.lr)
@@ -84,12 +85,14 @@ def run_stage(
 
         def save() -> None:
             log_hook.flush()
-            save_checkpoint(at.folder / CHECKPOINT, checkpoint.model, optimizer, tally.state)
+            with setup.stream.saving(tally.state.data):
+                save_checkpoint(at.folder / CHECKPOINT, checkpoint.model, optimizer, tally.state)
 
         precision = precision_of(stage, checkpoint.model)
         hooks = hooks_in_order(
             FirstStepCheck(setup.loss.first_step, precision, stage.start_settings(at)),
             tally,
+            lambda report: report.figures.update(setup.stream.figures()),
             _evaluation(stage, at, setup, gathered, tally, session, best_so_far(log, stage.selection())),
             log_hook,
             CheckpointHook(
@@ -112,6 +115,12 @@ def run_stage(
     barrier()
 
 
+def _everywhere(gathered: Callable[..., Transformer | None]) -> Transformer:
+    model = gathered(everywhere=True)
+    assert model is not None
+    return model
+
+
 def _resume(at: StageContext, model: Transformer, optimizer: Optimizer, fingerprint: str, steps: int) -> TrainState:
     state = load_checkpoint(at.folder / CHECKPOINT, model, optimizer, fingerprint)
     if state is not None:
@@ -130,7 +139,7 @@ def _evaluation(
     stage: TrainStage,
     at: StageContext,
     setup: TrainSetup,
-    gathered: Callable[[], Transformer | None],
+    gathered: Callable[..., Transformer | None],
     tally: Tally,
     session: EvalSession,
     best: Metric,
@@ -190,17 +199,6 @@ def _write_model(folder: Path, stage: TrainStage, at: StageContext, checkpoint: 
         publish_adapter(folder, checkpoint, at.parent_folder(stage), lora)
 
 
-def kept_folder(folder: Path, step: int) -> Path:
-    """Where the weights of a step are kept: RUN/STAGE@STEP."""
-    return folder.with_name(f"{folder.name}@{step}")
-
-
-def kept_steps(folder: Path) -> list[int]:
-    """The steps of a stage whose weights are kept, in order."""
-    steps = (other.name.rpartition("@")[2] for other in folder.parent.glob(f"{glob.escape(folder.name)}@*"))
-    return sorted(int(step) for step in steps if step.isdecimal())
-
-
 def _remove_kept(folder: Path, after: int) -> None:
     """Remove kept weights of steps that are not done yet: they are of another stage, or are made again."""
     for step in kept_steps(folder):
@@ -239,6 +237,7 @@ def _finish(
             "layout": LAYOUT,
             "name": at.name,
             "title": stage.title,
+            "loss_unit": stage.loss_unit,
             "chats": stage.chats,
             "reads": stage.reads,
             "fingerprint": state.fingerprint,

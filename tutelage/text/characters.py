@@ -129,3 +129,9 @@ def _folded(character: str) -> tuple[int, int, int]:
             value = ord("0") if unicodedata.category(part) == "Nd" else ord(part)
             scale, add = scale * _FOLDED_BASE % (1 << 64), (add * _FOLDED_BASE + value) % (1 << 64)
     return IN_WORD, scale, add
+
+
+def is_unspaced(character: str) -> bool:
+    """Whether a character is of a script that is written without spaces, or of its punctuation."""
+    code = ord(character)
+    return any(first <= code <= last for first, last in _UNSPACED) or 0xFF00 <= code <= 0xFF65

@@ -30,6 +30,11 @@ def hash_texts(texts: Iterable[str]) -> np.ndarray:
     return np.frombuffer(b"".join(digests), np.uint64)
 
 
+def falls_in(key: str, share: float) -> bool:
+    """Whether what has this name belongs to a share: decided by the name alone, so always alike."""
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) < share * 2**64
+
+
 def file_hash(path: Path) -> str:
     """The SHA-256 of a file, cached until the file changes. Raises DiskError if it is missing."""
     try:

@@ -28,11 +28,13 @@ from tutelage.text.characters import (
     SILENT,
     SPACE,
     SYMBOL,
+    UNSPACED,
     UPPER,
 )  # fmt: skip
 from tutelage.text.hashing import GOLDEN, splitmix64
 
 _SHIFT = np.uint64(29)
+_NOT_UNSPACED = np.uint16(0xFFFF ^ UNSPACED)  # only letters make a word one of a script without spaces
 _DOT, _QUOTE, _CURLY, _SLASH, _COLON, _COMMA = 0x2E, 0x27, 0x2019, 0x2F, 0x3A, 0x2C
 _HYPHENS = (0x2D, 0x2013, 0x2014, 0x7E)
 _JOINTS = (_COLON, _SLASH, 0x3C, 0x3D, 0x3E)  # : / < = >
@@ -66,7 +68,8 @@ def split_words(
     cut: bool,
     abbreviations: np.ndarray,
 ) -> tuple[np.ndarray, ...]:
-    """Split at white space; with `cut`, punctuation marks and the second halves of contractions are separate words.
+    """Split at white space; with `cut`, punctuation marks and the second halves of contractions are separate words. In
+    scripts without spaces each letter is a word, with the marks on it and, unless `cut`, the punctuation after it.
 
     Returns:
         starts, stops int32[W]; hashes uint64[W]; the union of the character classes, uint16[W]; and the range of each
@@ -74,8 +77,7 @@ def split_words(
     """
     room = 0
     for text in range(len(text_starts)):
-        characters = text_stops[text] - text_starts[text]
-        room += characters if cut else (characters + 1) // 2
+        room += text_stops[text] - text_starts[text]
     starts, stops = np.empty(room, np.int32), np.empty(room, np.int32)
     hashes, unions = np.empty(room, np.uint64), np.empty(room, np.uint16)
     firsts, lasts = np.empty(len(text_starts), np.int64), np.empty(len(text_starts), np.int64)
@@ -92,8 +94,14 @@ def split_words(
                 kind = class_of(classes, codes[at])
                 if kind & SPACE:
                     break
-                union |= kind if kind & SYMBOL else (kind | np.uint16(1 << 15))
+                union |= kind & _NOT_UNSPACED if kind & SYMBOL else (kind | np.uint16(1 << 15))
                 at += 1
+            if union & UNSPACED:
+                before, count = count, _cut_unspaced(codes, classes, begin, at, starts, stops, count, cut)
+                for word in range(before, count):
+                    unions[word] = _union(codes, classes, starts[word], stops[word])
+                    hashes[word] = hash_run(codes, starts[word], stops[word])
+                continue
             if not cut or not union & SYMBOL:  # most words
                 starts[count], stops[count], unions[count] = begin, at, union
                 hashes[count] = hash_run(codes, begin, at)
@@ -112,7 +120,7 @@ def _union(codes: np.ndarray, classes: np.ndarray, start: int, stop: int) -> Any
     union = np.uint16(0)
     for at in range(start, stop):
         kind = class_of(classes, codes[at])
-        union |= kind if kind & SYMBOL else (kind | np.uint16(1 << 15))
+        union |= kind & _NOT_UNSPACED if kind & SYMBOL else (kind | np.uint16(1 << 15))
     return union
 
 
@@ -179,6 +187,38 @@ def _finished(value: Any, form: int) -> Any:
     if form == PLAIN:
         return value
     return mixed(value + GOLDEN) if form == MARKS else mixed(value)
+
+
+@njit(cache=True)
+def _cut_unspaced(
+    codes: np.ndarray,
+    classes: np.ndarray,
+    begin: int,
+    end: int,
+    starts: np.ndarray,
+    stops: np.ndarray,
+    count: int,
+    cut: bool,
+) -> int:
+    """Append the words of a space-delimited span with characters of a script without spaces. Returns the new count."""
+    within = 0  # what the open word is: nothing, a letter of such a script, a run of other letters, a mark
+    for at in range(begin, end):
+        kind = class_of(classes, codes[at])
+        if kind & LETTER and kind & UNSPACED:
+            here = 1
+        elif kind & (LETTER | NUMBER):
+            here = 2
+        else:
+            here = 3 if kind & SYMBOL else 0
+        new = here == 1 or (here == 2 and within != 2) or (here == 3 and cut) or within == 0
+        if within == 3 and here and cut:
+            new = True
+        if new:
+            starts[count] = at
+            count += 1
+            within = here if here else 1
+        stops[count - 1] = at + 1
+    return count
 
 
 @njit(cache=True)

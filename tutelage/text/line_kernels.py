@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-from tutelage.text.characters import BREAK, EDGE, SPACE, TERMINAL, UPPER
+from tutelage.text.characters import BREAK, EDGE, LETTER, NUMBER, SPACE, TERMINAL, UNSPACED, UPPER
 from tutelage.text.kernels import class_of, count_dots, hash_run, is_among
 
 _FEED, _RETURN = 0x0A, 0x0D
+_WIDE = 0xFE50  # marks of full width from here on
 
 
 @njit(cache=True)
@@ -68,11 +69,16 @@ def split_lines(
 
 @njit(cache=True)
 def _words_of_line(codes: np.ndarray, classes: np.ndarray, start: int, stop: int) -> tuple[int, int]:
-    words, longest, length = 0, 0, 0
+    words, longest, length, single = 0, 0, 0, False
     for at in range(start, stop):
-        if class_of(classes, codes[at]) & SPACE:
-            length = 0
+        kind = class_of(classes, codes[at])
+        if kind & SPACE:
+            length, single = 0, False
+        elif kind & UNSPACED and kind & LETTER:  # a word by itself, with the marks after it
+            words, longest, length, single = words + 1, max(longest, 1), 1, True
         else:
+            if single and kind & (LETTER | NUMBER):
+                length, single = 0, False
             words += length == 0
             length += 1
             longest = max(longest, length)
@@ -82,7 +88,8 @@ def _words_of_line(codes: np.ndarray, classes: np.ndarray, start: int, stop: int
 @njit(cache=True)
 def _sentences(codes: np.ndarray, classes: np.ndarray, start: int, stop: int, abbreviations: np.ndarray) -> int:
     """The number of sentences of a line. A terminal mark, with optional closing quotes, ends one before white space,
-    except full stops of abbreviations and initials, and rows of dots. A remainder counts as one more."""
+    except full stops of abbreviations and initials, and rows of dots; in scripts without spaces it needs no white
+    space. A remainder counts as one more."""
     count, at, word, open_one = 0, start, start, False
     while at < stop:
         kind = class_of(classes, codes[at])
@@ -92,10 +99,19 @@ def _sentences(codes: np.ndarray, classes: np.ndarray, start: int, stop: int, ab
             open_one = True
         else:
             mark, dots = at, count_dots(codes, at, stop)
+            wide = kind & UNSPACED or codes[at] >= _WIDE
+            beside = at > start and class_of(classes, codes[at - 1]) & UNSPACED
             while at + 1 < stop and class_of(classes, codes[at + 1]) & (TERMINAL | EDGE):
                 at += 1
             last = at + 1 == stop
-            if open_one and (last or class_of(classes, codes[at + 1]) & SPACE):
+            if (
+                open_one
+                and not last
+                and dots < 2
+                and (wide or (beside and class_of(classes, codes[at + 1]) & UNSPACED))
+            ):
+                count, open_one = count + 1, False
+            elif open_one and (last or class_of(classes, codes[at + 1]) & SPACE):
                 # Checked only at the last mark before white space, so that long runs of marks stay linear in time.
                 alone = dots == 1 and at == mark
                 if last or (dots < 2 and not (alone and not _closes(codes, classes, word, mark, abbreviations))):

@@ -1,6 +1,6 @@
 """Words and lines of texts. Three notions of a word:
 
-"spaces":   separated by white space, as in the papers.
+"spaces":   separated by white space, as in the papers; each letter of a script without spaces is a word.
 "tokens":   punctuation marks and the second halves of contractions ("do", "n't") are separate words, as in tools that
             count with an English tokenizer; close to spaCy's rules, but not equal (docs/curation-parity.md).
 normalized: for comparing texts: without case. In the form PLAIN punctuation is left out, with MARKS every mark is a
@@ -18,7 +18,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tutelage.text import kernels, line_kernels
-from tutelage.text.characters import LETTER, MARKS, PLAIN, character_classes, normal_form
+from tutelage.text.characters import LETTER, MARKS, PLAIN, UNSPACED, character_classes, normal_form
 
 WordKind = Literal["spaces", "tokens"]
 
@@ -83,16 +83,20 @@ class _Ranges:
 class Words(_Ranges):
     """The words of N texts.
 
+    starts:  int32[W], in the concatenated characters.
     lengths: int32[W], in characters.
     hashes:  uint64[W], case-sensitive.
     letters: bool[W], has a letter.
     symbols: bool[W], consists of punctuation and symbols only.
+    unspaced: bool[W], of a script without spaces, where each letter is a word.
     """
 
+    starts: np.ndarray
     lengths: np.ndarray
     hashes: np.ndarray
     letters: np.ndarray
     symbols: np.ndarray
+    unspaced: np.ndarray
 
     def take(self, rows: np.ndarray) -> Words:
         """The words of the texts at these indices."""
@@ -183,7 +187,8 @@ def split_words(characters: Characters, kind: WordKind) -> Words:
         characters.codes, character_classes(), characters.starts, characters.stops, kind == "tokens", _abbreviations()
     )
     letters, symbols = (unions & LETTER) != 0, (unions & _NOT_SYMBOL) == 0
-    return Words(stops - starts, hashes, letters, symbols, firsts=firsts, lasts=lasts)
+    unspaced = letters & ((unions & UNSPACED) != 0)
+    return Words(starts, stops - starts, hashes, letters, symbols, unspaced, firsts=firsts, lasts=lasts)
 
 
 def split_lines(characters: Characters, kind: LineMode = "trimmed") -> Lines:
@@ -213,9 +218,9 @@ def hash_words(texts: Sequence[str], form: int = PLAIN) -> Hashes:
     return Hashes(np.concatenate(values), np.cumsum(np.concatenate(counts)))
 
 
-def normalized_line(line: str) -> str:
-    """A line without case and punctuation, every digit as 0 (CCNet, arXiv 1911.00359, section 3.1)."""
-    return _PUNCTUATION.sub("", _DIGIT.sub("0", line.lower())).strip()
+def normalized_line(line: str, digits: bool = False) -> str:
+    """A line without case and punctuation, every digit as 0 unless `digits` (CCNet, arXiv 1911.00359, section 3.1)."""
+    return _PUNCTUATION.sub("", line.lower() if digits else _DIGIT.sub("0", line.lower())).strip()
 
 
 def normalized_text(text: str) -> str:

@@ -165,18 +165,19 @@ def shared_folder(path: Path) -> Iterator[Path]:
     barrier()
 
 
-def shard(model: Model) -> Callable[[], Model | None]:
+def shard(model: Model) -> Callable[..., Model | None]:
     """Shard a model's parameters over all processes, in place (FSDP2: a block's are gathered while it runs), on this
     process's GPU where there is one.
 
     Returns a function that all processes must call together: it returns the whole model on the main process, as an
-    ordinary module, and None on the others. With one process the model stays as it is.
+    ordinary module, and None on the others; with `everywhere=True` on all of them. With one process the model stays as
+    it is.
 
     Raises:
         ValueError: the model is not made of our blocks.
     """
     if world_size() == 1:
-        return lambda: model
+        return lambda everywhere=False: model
     blocks = getattr(model, "blocks", None)
     if blocks is None:
         raise ValueError(
@@ -198,17 +199,17 @@ def shard(model: Model) -> Callable[[], Model | None]:
         # By default gradients are averaged. A loss is already divided by the whole step's count: the sum is right.
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)
-    return lambda: _gathered(model, outline)
+    return lambda everywhere=False: _gathered(model, outline, everywhere)
 
 
 @torch.no_grad()
-def _gathered(model: Model, outline: Model) -> Model | None:
+def _gathered(model: Model, outline: Model, everywhere: bool) -> Model | None:
     tensors = {}
     for name, tensor in model.state_dict().items():
         whole = full_tensor(tensor)
-        if is_main_process():
+        if is_main_process() or everywhere:
             tensors[name] = whole
-    if not is_main_process():
+    if not (is_main_process() or everywhere):
         return None
     plain = copy.deepcopy(outline)
     plain.load_state_dict(tensors, assign=True)

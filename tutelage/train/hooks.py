@@ -164,10 +164,11 @@ class CheckpointHook:
 
 
 def hooks_in_order(
-    check: FirstStepCheck, tally: Tally, evaluation: EvalHook, log: LogHook, checkpoint: CheckpointHook
+    check: FirstStepCheck, tally: Tally, data: Hook, evaluation: EvalHook, log: LogHook, checkpoint: CheckpointHook
 ) -> tuple[Hook, ...]:
-    """The hooks of a stage in the order in which each needs what the one before has done."""
-    return check, tally, evaluation, log, checkpoint, tally.resume_clock
+    """The hooks of a stage in the order in which each needs what the one before has done. `data` adds the figures of
+    the step's data."""
+    return check, tally, data, evaluation, log, checkpoint, tally.resume_clock
 
 
 def named_by_dataset(means: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Losses of preferences: DPO and its relatives, KTO, and the Bradley-Terry loss of reward models.
+"""Losses of preferences: DPO and its relatives, and KTO. Those of reward models are in `reward_losses`.
 
 Each gives component sums over a micro-batch and, for every pair (or labelled answer), a row of figures to log and to
 evaluate. Shape suffixes: N tokens of a batch, S segments, P positions with a loss weight, G pairs or labelled answers.
@@ -173,40 +173,6 @@ def pair_figures(pairs: PairLogprobs, margin_G: torch.Tensor, with_reference: bo
         figures["chosen_shift"] = (pairs.chosen - pairs.chosen_reference) / pairs.chosen_tokens
         figures["rejected_shift"] = (pairs.rejected - pairs.rejected_reference) / pairs.rejected_tokens
     return figures
-
-
-def reward_loss(margin: float, centring: float, replay: float = 1.0) -> Loss:
-    """Bradley-Terry on the scores of the head "reward" at the last token of each segment: -log s(r_w - r_l - m)
-    (InstructGPT, arXiv 2203.02155, Eq. 1 with K = 2; margin: Llama 2, arXiv 2307.09288, Eq. 2), plus c (r_w + r_l)^2,
-    which keeps scores around 0 (arXiv 2312.09244)."""
-
-    def items(model: nn.Module, batch: Batch) -> tuple[Components, Mapping[str, torch.Tensor]]:
-        outputs = model.outputs(batch)  # type: ignore[operator]
-        chosen_G, rejected_G = scores(outputs.heads["reward"], batch)
-        losses_G = bradley_terry(chosen_G, rejected_G, margin)
-        components = {"loss": losses_G.sum(), "replay": replay * text_loss(outputs.logprobs, batch, SIDE)}
-        if centring:
-            components["centring"] = centring * (chosen_G + rejected_G).square().sum()
-        gap_G = chosen_G - rejected_G
-        figures = {"accuracy": gap_G > 0, "margin": gap_G, "chosen_reward": chosen_G, "rejected_reward": rejected_G}
-        return components, {"loss": losses_G, **figures}
-
-    denominators = {"loss": pairs_of, "replay": text_tokens(SIDE), **({"centring": pairs_of} if centring else {})}
-    start = bradley_terry(torch.zeros(1, dtype=torch.float64), torch.zeros(1, dtype=torch.float64), margin)
-    return as_loss(items, denominators, {"loss": float(start), "margin": 0.0})
-
-
-def bradley_terry(chosen_G: torch.Tensor, rejected_G: torch.Tensor, margin: float) -> torch.Tensor:
-    """-log s(r_w - r_l - m), [G]."""
-    return -F.logsigmoid(chosen_G - rejected_G - margin)
-
-
-def scores(head_N: torch.Tensor, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
-    """A head's outputs at the last token of the chosen and of the rejected segments, each [G]: found by the segments'
-    lengths, never by a token's value."""
-    last_S = torch.tensor(batch.lengths, device=head_N.device).cumsum(0) - 1
-    head_S, side_S = head_N[last_S], batch.scalars[SIDE]
-    return head_S[side_S > 0], head_S[side_S < 0]
 
 
 def kto_loss(beta: float, desirable: float, undesirable: float, replay: float = 1.0) -> Loss:

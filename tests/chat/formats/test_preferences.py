@@ -7,7 +7,7 @@ import pytest
 from tutelage.chat.formats.preferences import PREFERENCE_FORMATS, binary_label, preference
 from tutelage.chat.formats.turns import THINK_TAGS
 from tutelage.io.row import BrokenRow
-from tutelage.records import Message, Preference, Reasoning, Text, UnpairedPreference, message
+from tutelage.records import Message, Preference, Ranking, Reasoning, Text, UnpairedPreference, message
 
 USER = {"role": "user", "content": "Who is Ada?"}
 GOOD, BAD = ({"role": "assistant", "content": text} for text in ("A poet.", "Nobody."))
@@ -33,6 +33,8 @@ ALIKE: list[tuple[str, dict[str, Any]]] = [
     ("chosen-messages", {"chosen_messages": [USER, GOOD], "rejected_messages": [USER, BAD]}),
     ("alpaca-eval", {"instruction": "Who is Ada?", "output_1": "Nobody.", "output_2": "A poet.", "preference": 2.0}),
     ("alpaca-eval", {"instruction": "Who is Ada?", "output_1": "A poet.", "output_2": "Nobody.", "preference": 1}),
+    ("ranking", {"prompt": "Who is Ada?", "answers": ["Nobody.", "A poet."], "ranks": [4, 1]}),
+    ("ranking", {"prompt": [USER], "answers": [GOOD, BAD], "scores": [0.5, -2.5]}),
 ]
 
 
@@ -48,6 +50,17 @@ def test_each_format_is_recognised_and_read(name: str, row: dict[str, Any]) -> N
 
 def test_each_format_is_tried_here() -> None:
     assert {name for name, _ in ALIKE} | {"kto"} == set(PREFERENCE_FORMATS)
+
+
+def test_a_ranking_keeps_its_ties_and_counts_its_ranks_from_one() -> None:
+    answers = ["A poet.", "Nobody.", "A writer.", "I do not know."]
+    wanted = ("ranking", Ranking(PAIR.prompt, tuple((message("assistant", a),) for a in answers), (1, 3, 1, 2), "f:1"))
+    assert read({"prompt": "Who is Ada?", "answers": answers, "ranks": [1, 7, 1, 4]}) == wanted
+    assert read({"prompt": "Who is Ada?", "answers": answers, "scores": [9, -1, 9, 0.5]}) == wanted
+
+
+def test_the_margin_of_a_pair_is_read() -> None:
+    assert read({"prompt": "Who is Ada?", "chosen": "A poet.", "rejected": "Nobody.", "margin": 2})[1].margin == 2.0
 
 
 def test_talks_part_at_the_first_difference() -> None:
@@ -101,6 +114,12 @@ def transcripts(chosen: str, rejected: str) -> dict[str, str]:
         ({**transcripts(" a", " b"), "rejected": "Hm"}, "malformed transcript .*'rejected' does not begin with"),
         ({"instruction": "x", "output_1": "y", "output_2": "z", "preference": 0}, r"no preference \(0 must be 1 or 2"),
         ({"messages": [USER, GOOD, USER], "label": True}, "no answer"),
+        ({"prompt": "x", "answers": ["a", "b"], "ranks": [1]}, "malformed ranking .*lists of the same length"),
+        ({"prompt": "x", "answers": ["a"], "ranks": [1]}, "malformed ranking .*1 answers; 2 to 9"),
+        ({"prompt": "x", "answers": ["a", "b", "c"], "ranks": [1, None, 2]}, "malformed ranking .*not a number"),
+        ({"prompt": "x", "answers": ["a", "b", "c"], "ranks": [1, 1, 1]}, "ranking of ties alone"),
+        ({"prompt": "x", "answers": ["a", "b", "a"], "ranks": [1, 2, 3]}, "two answers of a ranking are the same"),
+        ({"prompt": "x", "chosen": "a", "rejected": "b", "margin": -1}, "malformed margin"),
     ],
 )
 def test_a_broken_row_is_named(row: dict[str, Any], problem: str) -> None:

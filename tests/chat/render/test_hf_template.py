@@ -283,6 +283,13 @@ def test_tools_that_a_template_leaves_out_are_missed(make: Make) -> None:
     assert trained(make(template(assistant=TOLD), more=NAMES), CALLED) == "the template leaves out the tools"
 
 
+def test_a_refusal_shows_the_texts_of_the_row(make: Make) -> None:
+    (refusal,) = make(template(assistant=TOLD), more=NAMES).render_rows([CALLED])
+    assert isinstance(refusal, VerificationError)
+    assert "<|user|>Who<|end|>" in refusal.text
+    assert "<|tool|>a person<|end|><|assistant|>Ada<|end|>" in refusal.text
+
+
 @pytest.mark.parametrize(
     "hidden",
     [

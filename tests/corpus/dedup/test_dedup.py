@@ -66,7 +66,7 @@ LINED = texts("Menu 1\nfirst\n\nmenu 2!/second\nMENU 3", "Menu 4/third\n")
 
 @pytest.mark.parametrize("method", ["exact", "bloom"])
 def test_repeated_lines_are_cut_and_empty_documents_dropped(method: str, tmp_path: Path) -> None:
-    batches, figures = run(dedup_lines(LinesSettings(method=method)), LINED, tmp_path)
+    batches, figures = run(dedup_lines(LinesSettings(method=method, compare="normalized")), LINED, tmp_path)
     assert [batch.texts for batch in batches] == [["Menu 1\nfirst\n", "second"], ["third\n"]]
     assert [(drop.document.text, drop.reason) for drop in batches[1].dropped] == [
         ("Menu 4", "nothing but repeated lines")
@@ -78,7 +78,7 @@ def test_repeated_lines_are_cut_and_empty_documents_dropped(method: str, tmp_pat
 
 
 def test_lines_that_stand_twice_are_cut_everywhere_where_none_is_to_stay(tmp_path: Path) -> None:
-    batches, _ = run(dedup_lines(LinesSettings(keep="none")), LINED, tmp_path)
+    batches, _ = run(dedup_lines(LinesSettings(keep="none", compare="normalized")), LINED, tmp_path)
     assert [batch.texts for batch in batches] == [["first\n", "second"], ["third\n"]]
 
 
@@ -134,3 +134,24 @@ def test_what_mostly_stood_before_goes(of: str, left: list[list[str]], method: s
         [] if of == "paragraphs" else ["92% of its n-grams occurred before"]
     )
     assert figures["ngrams"] == 6 + 7 + 6 + 8 + 1 + 7 + 6
+
+
+TABLES = texts(
+    "1999\n2000\n2001\nThe years of the storms./Year Ships\n2003 12,500\n2004 13,400\n2003 12,500\nEnd of it.",
+    "1. e4 e5\n2. e3 e6\nThe game was lost.",
+    "| fox | 3 |\n| 2 | 2 |\n| 2 | 2 |\n| dog | 4 |\nMenu 1/Menu 1\nOf 3 ships.\nof 4 ships!",
+)
+
+
+@pytest.mark.parametrize("method", ["exact", "bloom"])
+def test_line_digits_tell_lines_apart_unless_asked_for(method: str, tmp_path: Path) -> None:
+    batches, _ = run(dedup_lines(LinesSettings(method=method)), TABLES, tmp_path)
+    kept = [text for batch in batches for text in batch.texts]
+    given = [document.text for shard in TABLES for document in shard]
+    assert kept == [*given[:4], "Of 3 ships.\nof 4 ships!"]
+    assert batches[2].modified["repeated lines cut"].examples == ["Menu 1"]
+
+
+def test_line_digits_as_ccnet_reads_them(tmp_path: Path) -> None:
+    batches, _ = run(dedup_lines(LinesSettings(compare="normalized")), TABLES, tmp_path)
+    assert batches[0].texts[0] == "1999\nThe years of the storms."

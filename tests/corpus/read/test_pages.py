@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from tutelage.corpus.read.pages import html_documents, pdf_documents
+from tutelage.corpus.read.pages import PAGES_WITHOUT_TEXT, html_documents, pdf_documents
 from tutelage.ledger import Ledger
 
 
@@ -70,3 +70,22 @@ def test_samples_of_real_pdfs(data: Callable[[str], Path]) -> None:
     assert "libreoffice-writer-password.pdf" not in found  # encrypted
     assert "imagemagick-lzw.pdf" not in found  # a picture
     assert all("\ufffe" not in text and "\0" not in text for text in found.values())
+
+
+def test_pdf_pictures(tmp_path: Path) -> None:
+    path = tmp_path / "a.pdf"
+    path.write_bytes(pdf(["Title page only.", "", "", ""]))
+    for most, kept in ((1.0, 1), (0.75, 1), (0.7, 0)):
+        ledger = Ledger("read")
+        assert len(list(pdf_documents(str(path), ledger, most))) == kept
+        ledger.check()
+        noted = ledger.noted[PAGES_WITHOUT_TEXT]
+        assert (noted.rows, noted.examples) == (3, [f"{path} (3 of 4)"])
+        assert list(ledger.dropped) == ([] if kept else ["PDF with too many pages without text"])
+
+
+def test_a_pdf_with_a_password_is_told_from_a_broken_one(data: Callable[[str], Path]) -> None:
+    (path,) = data("pdf_samples").rglob("libreoffice-writer-password.pdf")
+    ledger = Ledger("read")
+    assert list(pdf_documents(str(path), ledger)) == []
+    assert list(ledger.dropped) == ["PDF with a password"]

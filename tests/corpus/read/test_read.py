@@ -27,7 +27,8 @@ from tutelage.records import Document
     ("name", "kind"),
     [
         ("a.warc.gz", "warc"), ("CC-MAIN.warc.wet.gz", "warc"), ("s3://bucket/a.arc.gz", "arc"), ("a.HTML", "html"),
-        ("a.jsonl.zst", "json"), ("a.parquet", "parquet"), ("a.tsv.zst", "csv"), ("a.pdf", "pdf"),
+        ("a.jsonl.zst", "json"), ("a.jsonl.zstd", "json"),
+        ("a.parquet", "parquet"), ("a.tsv.zst", "csv"), ("a.pdf", "pdf"),
         ("pages-articles.xml.bz2", "xml"), ("a.txt", "text"), ("github://owner:repo@main/src/", "code"),
     ],
 )  # fmt: skip
@@ -40,7 +41,7 @@ def test_a_folder_is_a_tree_of_source_code(tmp_path: Path) -> None:
 
 
 def test_what_no_reader_fits_is_a_sentence(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="unknown file type; set reader to one of warc, arc"):
+    with pytest.raises(ValueError, match="unknown file type; set reader=NAME to read all files as one of warc, arc"):
         kind_of("file.bin")
     with pytest.raises(ValueError, match="there is no reader 'wrac'.*did you mean 'warc'"):
         documents("a.txt", Ledger("read"), "wrac")

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import datetime
 import gzip
+import io
 import json
 import os
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +19,7 @@ from pyarrow import parquet
 
 from tutelage.corpus.read import rows
 from tutelage.corpus.read.rows import row_documents, text_documents
+from tutelage.corpus.shards import read_documents, write_documents
 from tutelage.io import decompress
 from tutelage.ledger import Ledger
 from tutelage.records import Document
@@ -42,7 +46,9 @@ def test_a_row_keeps_its_words_and_its_numbers() -> None:
         "flag": True,
     }
     documents, _, _ = read(row_documents, json.dumps(row).encode())
-    assert documents == [Document("words", "7", {"url": "http://a.org", "source": "web"}, facts={"score": 2.5, "n": 3})]
+    assert documents == [
+        Document("words", "7", {"url": "http://a.org", "source": "web"}, facts={"score": 2.5, "n": 3, "flag": True})
+    ]
 
 
 def test_a_row_without_an_id_is_named_by_its_place() -> None:
@@ -57,7 +63,7 @@ def test_a_row_without_an_id_is_named_by_its_place() -> None:
         (b'{"text": "cut', "not JSON"),
         (b'{"a": ' + b"[" * 100_000, "not JSON"),
         (b'{"text": 3}', "text is not a string"),
-        (b'{"other": "x"}', "no field text or content or raw_content or body or html"),
+        (b'{"other": "x"}', "no field text or content or raw_content or body or html; the row has other"),
         (b'["text"]', "not a JSON object"),
         (b'{"text": " \\n"}', "empty"),
         (bytes(range(9)) * 20, "not text"),
@@ -169,7 +175,7 @@ def test_parquet_rows_are_read_like_json_rows(tmp_path: Path) -> None:
         ("one", {"url": "u"}, {"n": 1}),
         ("four", {"url": "x"}, {"n": 4}),
     ]
-    assert dropped == {"empty": 1, "no field text or content or raw_content or body or html": 1}
+    assert dropped == {"empty": 1, "no field text or content or raw_content or body or html; the row has url, n": 1}
 
 
 def test_a_row_group_that_cannot_be_read_costs_its_rows(tmp_path: Path) -> None:
@@ -197,3 +203,71 @@ def test_random_bytes_are_counted_and_never_fatal(noise: bytes) -> None:
     for reader in (row_documents, text_documents):
         read(reader, noise)
         read(reader, b"PAR1" + noise + b"PAR1")
+
+
+PAGE = "<html><head></head><body><p>Words.</p></body></html>"
+
+
+@pytest.mark.parametrize(
+    "begin", ["", "<!DOCTYPE html>\n", " \n<!doctype HTML>", '<?xml version="1.0"?>', "<!-- x -->\n"]
+)
+@pytest.mark.parametrize("field", ["text", "content", "body"])
+def test_html_in_rows(field: str, begin: str) -> None:
+    (document,), _, _ = read(row_documents, json.dumps({field: begin + PAGE}).encode())
+    assert document.meta == {"content_type": "text/html"}
+
+
+@pytest.mark.parametrize("text", ["<p>A part.</p>", "How to write <html> in a page", "<htmlx>", "<!DOCTYPE svg>"])
+def test_html_in_rows_is_known_by_its_first_tag_only(text: str) -> None:
+    (document,), _, _ = read(row_documents, json.dumps({"text": text}).encode())
+    assert document.meta == {}
+
+
+def test_html_in_rows_of_source_code_is_code() -> None:
+    row = {"content": PAGE, "path": "a/index.html", "language": "HTML"}
+    (document,), _, _ = read(row_documents, json.dumps(row).encode())
+    assert "content_type" not in document.meta
+
+
+def test_row_metadata_comes_out_as_it_was() -> None:
+    row = {"id": 1, "text": "words", "labels": ["law", 2], "good": True, "bad": False, "quality": {"z": 0.9, "a": None}}
+    row |= {"long": "x" * 5000, "n": 3, "big": 1 << 70, "none": None, "metadata": {"tags": ["a"], "inner": {"k": "v"}}}
+    (document,), _, _ = read(row_documents, json.dumps(row).encode())
+    assert document.facts == {"good": True, "bad": False, "n": 3}
+    assert [type(value) for value in document.facts.values()] == [bool, bool, int]
+    texts = {"labels": '["law",2]', "quality": '{"z":0.9,"a":null}', "long": "x" * 5000, "big": str(1 << 70)}
+    assert document.meta == texts | {"tags": '["a"]', "inner": '{"k":"v"}'}
+    for suffix in (".jsonl.zst", ".parquet"):
+        with TemporaryDirectory() as folder:
+            write_documents(Path(folder) / f"a{suffix}", [document])
+            (again,) = read_documents(Path(folder) / f"a{suffix}")
+        assert again == document
+        assert type(again.facts["good"]) is bool
+
+
+def test_row_metadata_of_parquet() -> None:
+    table = pyarrow.table(
+        {"text": ["words"], "tags": [["a", "b"]], "good": [True], "when": [datetime.date(2024, 1, 2)], "raw": [b"x"]}
+    )
+    sink = io.BytesIO()
+    parquet.write_table(table, sink)
+    (document,), _, ledger = read(row_documents, sink.getvalue(), "a.parquet")
+    assert (document.meta, document.facts) == ({"tags": '["a","b"]', "when": "2024-01-02"}, {"good": True})
+    assert list(ledger.noted) == ["binary field left out: raw"]
+
+
+def test_text_field_and_id_are_named() -> None:
+    content = b'{"key": 7, "article": "words", "body": "x"}\n{"key": 8, "wikitext": "words"}'
+    documents, reasons, _ = read(partial(row_documents, text="article", id="key"), content)
+    assert documents == [Document("words", "7", {"body": "x"})]
+    assert reasons == {"no field article; the row has key, wikitext": 1}
+    single = json.dumps({"article": "words", "links": [{"a": 1}]}).encode()
+    assert read(partial(row_documents, text="article"), single)[0][0].text == "words"
+
+
+def test_text_field_that_is_missing_is_told_with_those_that_are_there() -> None:
+    rows = [{f"field{n}": "words"} for n in range(1000)]
+    _, reasons, _ = read(row_documents, b"\n".join(json.dumps(row).encode() for row in rows))
+    assert "no field text or content or raw_content or body or html; the row has field0" in reasons
+    assert len(reasons) < 30
+    assert sum(reasons.values()) == 1000

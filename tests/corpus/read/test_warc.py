@@ -3,6 +3,7 @@ from __future__ import annotations
 import gzip
 import os
 import tempfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tutelage.corpus.consent import no_ai_signal
 from tutelage.corpus.read import warc
 from tutelage.corpus.read.warc import arc_documents, warc_documents
 from tutelage.ledger import Ledger
@@ -245,3 +247,55 @@ def test_a_real_archive_cut_off_is_read_as_far_as_it_goes(share: float, data: Ca
     assert [d.text for d in documents] == [d.text for d in whole[: len(documents)]]
     assert len(documents) >= share * len(whole) - 6
     assert sum(rows for reason, rows in dropped.items() if "unexpected end" in reason or "truncated" in reason) == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"http/1.1 200 OK", b"HTTP/1.1  200 OK", b"HTTP/2 200", b"HTTP 200 OK", b"HTTP/1.0\t200\tOK", b"ICY 200 OK"),
+        *(b"\r\nHTTP/1.1 200 OK", b"Http/1.1 200"),
+    ],
+)
+def test_status_line(line: bytes) -> None:
+    content = record(line + answer().removeprefix(b"HTTP/1.1 200 OK"))
+    documents, ledger, dropped = read(content)
+    assert [document.text for document in documents] == [HTML.decode()]
+    assert (dropped, list(ledger.noted)) == ({}, [])
+    gone = record(line.replace(b"200", b"404") + answer().removeprefix(b"HTTP/1.1 200 OK"))
+    assert read(gone)[2] == {"HTTP status 4xx": 1}
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("bits", [zlib.MAX_WBITS, -zlib.MAX_WBITS])
+def test_raw_deflate(bits: int, chunked: bool) -> None:
+    squeeze = zlib.compressobj(wbits=bits)
+    page = HTML * 200
+    body, more = squeeze.compress(page) + squeeze.flush(), b"Content-Encoding: deflate\r\n"
+    if chunked:
+        body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
+        more += b"Transfer-Encoding: chunked\r\n"
+    documents, ledger, dropped = read(record(answer(body, more=more)))
+    assert [document.text for document in documents] == [page.decode()]
+    assert (dropped, list(ledger.noted)) == ({}, [])
+
+
+def test_raw_deflate_is_no_way_around_the_limit_of_bombs() -> None:
+    squeeze = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+    body = squeeze.compress(b"<p>" + bytes([32]) * (64 << 20)) + squeeze.flush()
+    documents, _, dropped = read(record(answer(body, more=b"Content-Encoding: deflate\r\n")))
+    assert documents == []
+    assert sum(dropped.values()) == 1
+
+
+@pytest.mark.parametrize("name", [b"tdm-reservation", b"TDM-Reservation"])
+def test_tdm_header(name: bytes) -> None:
+    (document,), _, _ = read(record(answer(more=name + b": 1\r\nTDM-Policy: http://a.org/p.json\r\n")))
+    assert (document.meta["tdm_reservation"], document.meta["tdm_policy"]) == ("1", "http://a.org/p.json")
+    assert no_ai_signal(document) == "tdm"
+    (free,), _, _ = read(record(answer(more=name + b": 0\r\n")))
+    assert no_ai_signal(free) == ""
+
+
+def test_a_page_that_is_called_plain_text_is_html_by_its_first_tag() -> None:
+    (document,), _, _ = read(record(answer(b"<!DOCTYPE html>\n" + HTML, "text/plain")))
+    assert document.meta["content_type"] == "text/html"

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tutelage.config import SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
+from tutelage.corpus.rules.c4 import C4PaperSettings, c4
 from tutelage.corpus.rules.counting import repeats, repetition
 from tutelage.corpus.rules.gopher import (
     GopherQualitySettings,
@@ -21,7 +22,7 @@ from tutelage.corpus.rules.gopher import (
     paragraphs,
 )
 from tutelage.records import Document
-from tutelage.text.words import encode, split_lines, split_words
+from tutelage.text.words import WordKind, encode, split_lines, split_words
 
 PROSE = "the house that stood by the river was sold to a man of means and nobody knew why "
 
@@ -171,3 +172,27 @@ def test_every_document_is_kept_or_dropped(texts: list[str], words: Any) -> None
     reasons(gopher_quality(GopherQualitySettings(words=words, min_words=3)), *texts)
     for counting in ("all_copies", "exclude_first_copy"):
         reasons(gopher_repetition(GopherRepetitionSettings(words=words, counting=counting, line_kind="raw")), *texts)
+
+
+THAI = "ผู้ดูแลประภาคารตื่นแต่เช้าทุกวัน"
+GOOD = (
+    "灯塔的看守人每天早上很早就起床，一边看着大海一边工作。村里的人都认识他，因为他每个星期都会到集市上买面包和油。"
+    "孩子们常常跑到塔上听他讲故事，听他说起远方的岛屿和风暴。"
+)
+
+
+@pytest.mark.parametrize("words", ["spaces", "tokens"])
+def test_unspaced_scripts_are_judged_by_their_letters(words: WordKind) -> None:
+    quality = gopher_quality(GopherQualitySettings(words=words, min_stop_words=0))
+    assert reasons(quality, GOOD, GOOD[:40], THAI * 4) == [None, "too few words", None]
+    repetition_step = gopher_repetition(GopherRepetitionSettings(words=words))
+    again = "天气不好的日子，他也一直为过往的船只点亮灯光。"
+    found = reasons(repetition_step, GOOD, again * 40, "これは本です。" * 30, THAI * 30)
+    assert found[0] is None
+    assert all(found[1:])
+
+
+def test_unspaced_scripts_have_sentences_for_c4() -> None:
+    step = c4(C4PaperSettings(terminals="。！？", line_words=1))
+    long = "".join(f"第{n}天他起得很早。" for n in range(300))  # more characters in a line than a word may have
+    assert reasons(step, GOOD, long, "天气好。") == [None, None, "too few sentences"]

@@ -23,7 +23,7 @@ def report_page(report: Report) -> str:
     body = [section("Findings", table(["", "finding", "count", "share"], rows, numeric=(2, 3)))] if rows else []
     body += [_finding_section(finding) for finding in report.findings]
     body.append(_profile_section(report))
-    lead = f"{report.path}: {report.conversations:,} conversations, format {report.format}. {report.verdict}"
+    lead = f"{report.path}: {report.conversations:,} {report.noun}, format {report.format}. {report.verdict}"
     return page(f"Audit of {Path(report.path).name}", body, lead)
 
 

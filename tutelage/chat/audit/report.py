@@ -51,6 +51,7 @@ class Report:
     conversations: how many were read.
     findings:      errors first, then the most frequent.
     profile:       figures about the whole file, under plain dotted names.
+    noun:          what its rows are.
     rows:          for each check that found any, the numbers of the conversations, from 0 and ascending; broken rows
                    and faults of the whole file have none.
     """
@@ -61,6 +62,7 @@ class Report:
     findings: tuple[Finding, ...]
     profile: Mapping[str, Any]
     rows: Mapping[str, np.ndarray] = field(repr=False)
+    noun: str = "conversations"
 
     @property
     def errors(self) -> tuple[Finding, ...]:

@@ -1,4 +1,4 @@
-"""Rows to preferences: two answers to one prompt, or one answer with a binary label."""
+"""Rows to preferences: two or more answers to one prompt, or one answer with a binary label."""
 
 from __future__ import annotations
 
@@ -10,21 +10,32 @@ from tutelage.chat.formats.conversations import has, one_text, read_answer, read
 from tutelage.chat.formats.tools import read_tools
 from tutelage.chat.formats.turns import ROLES, check_learnable, clean, read_messages
 from tutelage.io.row import BrokenRow, Row
-from tutelage.records import Message, Preference, UnpairedPreference, message
+from tutelage.records import AnyPreference, Message, Preference, Ranking, UnpairedPreference, message
 
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
 BINARY_LABELS = ("label", "kto_tag")
 
 # A row before it is checked: the conversation with the chosen answer, and that with the rejected one.
 Pair = tuple[Sequence[Message], Sequence[Message]]
+MOST_ANSWERS = 9  # of a ranking
+
+
+class Ranked(NamedTuple):
+    """A ranking before it is checked: the conversation with each answer, and a number of each; less is better."""
+
+    sides: list[list[Message]]
+    ranks: list[float]
+
+
+Parsed = Pair | Ranked | tuple[Sequence[Message], bool]
 
 
 class PreferenceFormat(NamedTuple):
-    """A function that recognises the rows of a format, and one that reads them, as a pair of conversations or as one
-    conversation with its label, or raises BrokenRow."""
+    """A function that recognises the rows of a format, and one that reads them, as a pair of conversations, a ranking,
+    or one conversation with its label, or raises BrokenRow."""
 
     recognises: Callable[[Row], bool]
-    read: Callable[[Row], Pair | tuple[Sequence[Message], bool]]
+    read: Callable[[Row], Parsed]
 
 
 def binary_label(row: Row) -> bool | None:
@@ -73,6 +84,19 @@ def _read_judged_outputs(row: Row) -> Pair:
     return (outputs[0], outputs[1]) if row["preference"] == 1 else (outputs[1], outputs[0])
 
 
+def _read_ranking(row: Row) -> Ranked:
+    """Answers with their ranks, where 1 is the best, or with scores, where more is better."""
+    prompt, answers = read_prompt(row), row["answers"]
+    numbers, sign = (row["ranks"], 1) if has(row, "ranks") else (row["scores"], -1)
+    if not isinstance(answers, list) or not isinstance(numbers, list) or len(answers) != len(numbers):
+        raise BrokenRow("malformed ranking", "'answers' and 'ranks' (or 'scores') must be lists of the same length")
+    if not 2 <= len(answers) <= MOST_ANSWERS:
+        raise BrokenRow("malformed ranking", f"it has {len(answers)} answers; 2 to {MOST_ANSWERS} are possible")
+    if not all(type(number) in (int, float) for number in numbers):
+        raise BrokenRow("malformed ranking", "a rank or score is not a number")
+    return Ranked([[*prompt, *read_answer(answer, "answers")] for answer in answers], [sign * n for n in numbers])
+
+
 def _read_labelled(row: Row) -> tuple[Sequence[Message], bool]:
     """One answer, and whether it is good."""
     good = binary_label(row)
@@ -102,6 +126,10 @@ PREFERENCE_FORMATS: dict[str, PreferenceFormat] = {
         lambda row: has(row, "output_1", "output_2", "preference"),
         _read_judged_outputs,
     ),
+    "ranking": PreferenceFormat(
+        lambda row: has(row, "answers", "ranks") or has(row, "answers", "scores"),
+        _read_ranking,
+    ),
     "kto": PreferenceFormat(
         lambda row: (
             binary_label(row) is not None and any(has(row, n) for n in ("messages", "conversations", "completion"))
@@ -111,9 +139,10 @@ PREFERENCE_FORMATS: dict[str, PreferenceFormat] = {
 }
 
 
-def preference(parsed: Pair | tuple[Sequence[Message], bool], row: Row, place: str) -> tuple[Any, list[str]]:
-    """A parsed row as a Preference or an UnpairedPreference, with notes of what was corrected; BrokenRow where it
-    cannot be trained on."""
+def preference(parsed: Parsed, row: Row, place: str) -> tuple[AnyPreference, list[str]]:
+    """A parsed row as a preference, with notes of what was corrected; BrokenRow where it cannot be trained on."""
+    if isinstance(parsed, Ranked):
+        return _ranking(parsed, row, place)
     first, second = parsed
     if isinstance(second, bool):
         turns, notes = clean(first)
@@ -123,18 +152,52 @@ def preference(parsed: Pair | tuple[Sequence[Message], bool], row: Row, place: s
         prompt, answer = tuple(turns[:prompt_end]), tuple(turns[prompt_end:])
         return UnpairedPreference(prompt, answer, second, place, read_tools(row)), notes
     (chosen, notes), (rejected, rejected_notes) = clean(first), clean(second)
-    for turns in (chosen, rejected):
+    shared = _shared_prompt([chosen, rejected])
+    prompt, answers = tuple(chosen[:shared]), (tuple(chosen[shared:]), tuple(rejected[shared:]))
+    pair = Preference(prompt, *answers, place, read_tools(row), margin=_margin(row))
+    return pair, list(dict.fromkeys([*notes, *rejected_notes]))
+
+
+def _ranking(parsed: Ranked, row: Row, place: str) -> tuple[Preference | Ranking, list[str]]:
+    """A ranking; of two answers the pair."""
+    cleaned = [clean(side) for side in parsed.sides]
+    sides = [turns for turns, _ in cleaned]
+    notes = list(dict.fromkeys(note for _, noted in cleaned for note in noted))
+    shared, order = _shared_prompt(sides), sorted(set(parsed.ranks))
+    if len(order) == 1:
+        raise BrokenRow("ranking of ties alone", "it says nothing of any two answers")
+    ranks = tuple(order.index(rank) + 1 for rank in parsed.ranks)
+    prompt, answers = tuple(sides[0][:shared]), [tuple(side[shared:]) for side in sides]
+    if len(answers) == 2:
+        best = ranks.index(1)
+        return Preference(prompt, answers[best], answers[1 - best], place, read_tools(row)), notes
+    return Ranking(prompt, tuple(answers), ranks, place, read_tools(row)), notes
+
+
+def _shared_prompt(sides: Sequence[Sequence[Message]]) -> int:
+    """How many messages all answers share; BrokenRow where what follows are no answers to one prompt."""
+    names = "chosen and rejected" if len(sides) == 2 else "the answers"
+    for turns in sides:
         check_learnable(turns)
         _check_answered(turns)
-    if chosen == rejected:
-        raise BrokenRow("chosen and rejected are the same")
+    if any(sides[i] == sides[k] for i in range(len(sides)) for k in range(i)):
+        raise BrokenRow(f"{names} are the same" if len(sides) == 2 else "two answers of a ranking are the same")
     shared = 0
-    while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
+    while shared < min(map(len, sides)) and all(turns[shared] == sides[0][shared] for turns in sides):
         shared += 1
-    if any(turns[shared : shared + 1] == [] or turns[shared].role != "assistant" for turns in (chosen, rejected)):
-        raise BrokenRow("chosen and rejected answer different prompts", f"they differ from message {shared} on")
-    pair = Preference(tuple(chosen[:shared]), tuple(chosen[shared:]), tuple(rejected[shared:]), place, read_tools(row))
-    return pair, list(dict.fromkeys([*notes, *rejected_notes]))
+    if any(turns[shared : shared + 1] == [] or turns[shared].role != "assistant" for turns in sides):
+        raise BrokenRow(f"{names} answer different prompts", f"they differ from message {shared} on")
+    return shared
+
+
+def _margin(row: Row) -> float:
+    """The field "margin" of a pair; 0 without one."""
+    margin = row.get("margin")
+    if margin is None:
+        return 0.0
+    if type(margin) not in (int, float) or margin < 0:
+        raise BrokenRow("malformed margin", f"{margin!r} must be a number, 0 or more")
+    return float(margin)
 
 
 def _check_answered(turns: Sequence[Message]) -> None:

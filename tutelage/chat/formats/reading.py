@@ -10,6 +10,7 @@ import msgspec
 
 from tutelage.chat.formats.conversations import FORMATS, read_template_settings
 from tutelage.chat.formats.preferences import BINARY_LABELS, PREFERENCE_FORMATS, binary_label, preference
+from tutelage.chat.formats.prompts import PROMPT_FORMATS, task
 from tutelage.chat.formats.tools import NOT_OFFERED, calls_not_offered
 from tutelage.chat.formats.turns import (
     LOSS_MARKS,
@@ -28,7 +29,7 @@ from tutelage.io.data_files import data_files
 from tutelage.io.row import BrokenRow, Row
 from tutelage.io.rows import rows
 from tutelage.ledger import Ledger
-from tutelage.records import Conversation, Preference, Split, UnpairedPreference, message
+from tutelage.records import AnyPreference, Conversation, Split, Task, message
 
 EMPTY = "file without rows"  # a note in the ledger, for one of several files
 # Added to errors about a table or a spreadsheet.
@@ -64,6 +65,8 @@ def _detect(row: Row, formats: _Formats) -> str:
         if format_.recognises(row):
             return name
     others = PREFERENCE_FORMATS if formats is FORMATS else FORMATS
+    if formats is PROMPT_FORMATS:
+        raise BrokenRow("no known format", f"{_fields(row)}; a row needs a prompt, such as 'prompt' or 'messages'")
     if any(format_.recognises(row) for format_ in others.values()):
         kind = "preferences, not conversations" if formats is FORMATS else "conversations, not preferences"
         raise BrokenRow("no known format", f"these are {kind}")
@@ -103,6 +106,22 @@ def find_format(path: Path) -> str:
     raise ValueError(f"{path} has no row in a known format{fault}")
 
 
+def find_preference_format(path: Path) -> str | None:
+    """The name in PREFERENCE_FORMATS of the format of the first readable row of a file or folder; None where that row
+    is a conversation, or no row can be read."""
+    for file in data_files(path):
+        for number, (_, row) in enumerate(rows(file, _is_row)):
+            if number == MAX_BROKEN_START:
+                break
+            if row is None or isinstance(row, BrokenRow):
+                continue
+            conversation = any(format_.recognises(row) for format_ in FORMATS.values())
+            if conversation and binary_label(row) is None:
+                return None
+            return next((name for name, format_ in PREFERENCE_FORMATS.items() if format_.recognises(row)), None)
+    return None
+
+
 def _readable(fault: BrokenRow) -> str:
     """The supported files, if a row shows that its file is of another kind."""
     return f"; {READABLE}" if fault.reason in ("not JSON", "invalid UTF-8") else ""
@@ -132,9 +151,22 @@ def read_conversations(
 
 def read_preferences(
     path: Path, ledger: Ledger, max_broken: float = 0.01, format: str | None = None, split: Split = "train"
-) -> Iterator[Preference | UnpairedPreference]:
+) -> Iterator[AnyPreference]:
     """The preferences of a file in one of PREFERENCE_FORMATS; all else as `read_conversations`."""
     return _read_files(path, ledger, max_broken, format, PREFERENCE_FORMATS, _preferences, split)
+
+
+def read_tasks(
+    path: Path, ledger: Ledger, max_broken: float = 0.01, gold_after: str | None = None, split: Split = "train"
+) -> Iterator[Task]:
+    """The prompts of a file with their gold answers: what follows the last `gold_after` of the answer, or all of it;
+    all else as `read_conversations`."""
+
+    def make(row: Row, format_name: str, place: str) -> tuple[list[Task], list[str]]:
+        check_text_only(row)
+        return task(row, format_name, place, gold_after)
+
+    return _read_files(path, ledger, max_broken, None, PROMPT_FORMATS, make, split)
 
 
 def _read_files(
@@ -257,7 +289,7 @@ def _learnable(dialogue: Dialogue) -> tuple[tuple, list[str]]:
     return tuple(turns), [*dialogue.notes, *dict.fromkeys(notes)]
 
 
-def _preferences(row: Row, format_name: str, place: str) -> tuple[list[Preference | UnpairedPreference], list[str]]:
+def _preferences(row: Row, format_name: str, place: str) -> tuple[list[AnyPreference], list[str]]:
     check_text_only(row)
     item, notes = preference(PREFERENCE_FORMATS[format_name].read(row), row, place)
     return [item], notes

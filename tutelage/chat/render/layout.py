@@ -26,7 +26,7 @@ from itertools import accumulate
 import numpy as np
 
 from tutelage.chat.render.jinja import TemplateError
-from tutelage.chat.render.outline import Outline
+from tutelage.chat.render.outline import Outline, fill_sentinels, part_texts
 from tutelage.chat.render.template import conversation_name
 from tutelage.records import ROLES, Conversation
 
@@ -42,12 +42,13 @@ class VerificationError(ValueError):
 
 
 def with_name(error: ValueError, conversation: Conversation) -> ValueError:
-    """The same error, saying which conversation it is about."""
+    """The same error, saying which conversation it is about, and with the conversation's own texts."""
     name = conversation_name(conversation)
     if name in str(error):
         return error
     if isinstance(error, VerificationError):
-        return VerificationError(f"{name}: {error}", reason=error.reason, text=error.text)
+        text = fill_sentinels(error.text, part_texts(conversation))
+        return VerificationError(f"{name}: {error}", reason=error.reason, text=text)
     return ValueError(f"{name}: {error}")
 
 

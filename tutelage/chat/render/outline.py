@@ -137,7 +137,7 @@ def holds_sentinel(text: str) -> bool:
 
 def fill_sentinels(text: str, texts: Mapping[Slot, str]) -> str:
     """A text with these texts in place of the sentinels."""
-    return _SENTINEL.sub(lambda sentinel: texts[int(sentinel[1]), int(sentinel[2])], text)
+    return _SENTINEL.sub(lambda found: texts.get((int(found[1]), int(found[2])), found[0]), text)
 
 
 def sentinel_end(text: str, message: int) -> int:

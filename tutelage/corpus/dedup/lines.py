@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ from tutelage.corpus.dedup.units import cut_units, dedup_units
 from tutelage.text.hashing import hash_texts
 from tutelage.text.words import normalized_line
 
+_WORD = re.compile(r"\w\S*")
 _BREAKS = {"line": "\n", "paragraph": "\n\n"}
 
 
@@ -21,8 +23,9 @@ class LinesSettings(Settings, tag="dedup_lines", tag_field="kind", frozen=True, 
     """Repeated lines or paragraphs are cut; a document of which nothing is left is dropped.
 
     unit:       "line", or "paragraph": separated by blank lines.
-    compare:    "normalized" ignores case and punctuation and maps every digit to 0, as CCNet does (Wenzek et al. 2019,
-                section 3.1); "raw" only strips white space.
+    compare:    "words" ignores case and punctuation; lines of numbers alone, such as rows of tables, are not compared.
+                "normalized" maps every digit to 0 too, as CCNet does (Wenzek et al. 2019, section 3.1), so that of
+                rows which differ in numbers alone one is left. "raw" only strips white space.
     characters: shorter lines are kept.
     keep:       "first" keeps the first copy, "none" cuts all copies.
     method:     "exact", or "bloom": a Bloom filter (as Dolma), which also cuts a fraction `false_positives` of the
@@ -30,7 +33,7 @@ class LinesSettings(Settings, tag="dedup_lines", tag_field="kind", frozen=True, 
     """
 
     unit: Literal["line", "paragraph"] = "line"
-    compare: Literal["normalized", "raw"] = "normalized"
+    compare: Literal["words", "normalized", "raw"] = "words"
     characters: int = 1
     keep: Keep = "first"
     method: Literal["exact", "bloom"] = "exact"
@@ -59,7 +62,7 @@ def dedup_lines(settings: LinesSettings) -> GlobalStep:
         return end.join(line for line, cut in zip(text.split(end), repeated.tolist(), strict=True) if not cut)
 
     def apply(batch: DocumentBatch, repeated: np.ndarray) -> None:
-        cut_units(batch, repeated, counts(batch), f"{settings.unit}s", without)
+        cut_units(batch, repeated, counts(batch), f"{settings.unit}s", without, lambda text: text.split(end))
 
     bloom = settings.false_positives if settings.method == "bloom" else None
     return dedup_units("lines", keys, counts, apply, settings.keep, bloom)
@@ -70,4 +73,12 @@ def _compared(line: str, settings: LinesSettings) -> str:
     line = line.strip()
     if len(line) < settings.characters:
         return ""
-    return line if settings.compare == "raw" else normalized_line(line)
+    if settings.compare == "raw":
+        return line
+    if settings.compare == "normalized":
+        return normalized_line(line)
+    return "" if all(map(_has_digit, _WORD.findall(line))) else normalized_line(line, digits=True)
+
+
+def _has_digit(word: str) -> bool:
+    return any(map(str.isdigit, word))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 
@@ -11,12 +11,18 @@ from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep, rows_of_documents
 from tutelage.corpus.dedup.clusters import Keep, drop_copies, write_decisions
-from tutelage.corpus.repeats import group_equal
-from tutelage.text.characters import FOLDED
+from tutelage.corpus.dedup.known import known_keys
+from tutelage.corpus.repeats import group_equal, scatter
+from tutelage.corpus.shards import corpus_files
+from tutelage.text.characters import FOLDED, MARKS, PLAIN
 from tutelage.text.hashing import GOLDEN, hash_texts
 from tutelage.text.minhash import bucket_keys
 from tutelage.text.union_find import flatten, union
 from tutelage.text.words import hash_words
+
+KNOWN = "near duplicate of a known corpus"
+_SIGNATURES = 1  # increase it whenever the keys of a document change
+_FORMS = {"normalized": FOLDED, "words": PLAIN, "marks": MARKS}
 
 
 class MinhashSettings(Settings, tag="dedup_minhash", tag_field="kind", frozen=True, kw_only=True):
@@ -25,18 +31,25 @@ class MinhashSettings(Settings, tag="dedup_minhash", tag_field="kind", frozen=Tr
     Two documents whose sets of n-grams have Jaccard similarity s share a bucket with probability
     1 - (1 - s^rows)^buckets: at 14 x 8 .56 for s = .7, .77 for .75, .92 for .8, .988 for .85.
 
+    compare: "normalized" as FineWeb: without case, accents and punctuation, every digit as 0, so that texts which
+             differ in numbers alone are near duplicates. "words": digits as they are, for exercises and tables.
+             "marks": digits as they are, and every punctuation mark a word, for code.
     width:   words per n-gram.
     buckets: number of buckets.
     rows:    hashes per bucket.
     within:  name of a `meta` entry ("dump"); only documents with the same value are compared.
     keep:    "first" keeps the first document of a cluster, "none" drops the whole cluster.
+    against: folders of finished corpora. A document that is nearly the same as one of theirs is dropped; their
+             signatures are computed once and cached.
     """
 
+    compare: Literal["normalized", "words", "marks"] = "normalized"
     width: int = 5
     buckets: int = 14
     rows: int = 8
     within: str | None = None
     keep: Keep = "first"
+    against: tuple[str, ...] | str = ()
 
     def __post_init__(self) -> None:
         if min(self.width, self.buckets, self.rows) < 1:
@@ -44,22 +57,50 @@ class MinhashSettings(Settings, tag="dedup_minhash", tag_field="kind", frozen=Tr
 
 
 def dedup_minhash(settings: MinhashSettings) -> GlobalStep:
-    """Drop near duplicates by MinHash LSH (FineWeb, arXiv 2406.17557, section 3.4; Broder 1997)."""
+    """Drop near duplicates by MinHash LSH (FineWeb, arXiv 2406.17557, section 3.4; Broder 1997). Raises ValueError if
+    `against` names no finished corpus."""
     names = [f"bucket{number:03d}" for number in range(settings.buckets)]
+    against = (settings.against,) if isinstance(settings.against, str) else settings.against
+    for corpus in against:
+        corpus_files(Path(corpus))  # fail now, not after the first pass
 
-    def collect(batch: DocumentBatch) -> Columns:
-        keys = bucket_keys(hash_words(batch.texts, FOLDED), settings.width, settings.buckets, settings.rows)
+    def keys_of(batch: DocumentBatch) -> np.ndarray:
+        words = hash_words(batch.texts, _FORMS[settings.compare])
+        keys = bucket_keys(words, settings.width, settings.buckets, settings.rows)
         if settings.within is not None:
             own = hash_texts(document.meta.get(settings.within, "") for document in batch.documents)
             keys = np.where(keys != 0, (keys ^ own[:, None]) * GOLDEN | np.uint64(1), keys)
+        return keys
+
+    def collect(batch: DocumentBatch) -> Columns:
+        keys = keys_of(batch)
         return {name: np.ascontiguousarray(keys[:, number]) for number, name in enumerate(names)}
 
     def decide(corpus: Corpus) -> dict[str, Any]:
-        labels = near_clusters([corpus.columns[name] for name in names], corpus.memory)
-        return write_decisions(corpus, labels, names[0])
+        what = [_SIGNATURES, settings.compare, settings.width, settings.buckets, settings.rows, settings.within]
+        known = known_keys(against, settings.buckets, what, keys_of)
+        buckets = [[*(old[:, n] for old in known), *corpus.columns[name]] for n, name in enumerate(names)]
+        labels = near_clusters(buckets, corpus.memory)
+        return _write(corpus, labels, sum(map(len, known)), names[0])
 
-    apply = partial(drop_copies, keep=settings.keep, reason="near duplicate")
-    return GlobalStep(collect, decide, rows_of_documents("cluster", "copies"), apply)
+    def apply(batch: DocumentBatch, decisions: Columns) -> None:
+        old = decisions["known"]
+        batch.drop(old > 0, KNOWN, [f"document {number} of the other corpora" for number in old[old > 0].tolist()])
+        left = {name: values[old == 0] for name, values in decisions.items()}
+        drop_copies(batch, left, settings.keep, "near duplicate")
+
+    return GlobalStep(collect, decide, rows_of_documents("cluster", "copies", "known"), apply)
+
+
+def _write(corpus: Corpus, labels: np.ndarray, known: int, like: str) -> dict[str, Any]:
+    """Write the decisions: those of `write_decisions`, and "known", which is 1 + the index of a document of the known
+    corpora that is nearly the same, else 0. The first `known` labels are theirs."""
+    own = labels[known:]
+    hit = own < known
+    decisions = np.where(hit, own + 1, 0)
+    scatter(decisions, corpus.decisions("known", like, np.int64))
+    details = write_decisions(corpus, np.where(hit, np.arange(len(own)), own - known), like)
+    return {**details, "documents_known": int(hit.sum())} if known else details
 
 
 def near_clusters(buckets: list[Any], memory: int) -> np.ndarray:

@@ -16,10 +16,10 @@ from tutelage.corpus.dedup.clusters import Keep
 from tutelage.corpus.dedup.units import cut_units, dedup_units
 from tutelage.text.hashing import hash_texts
 from tutelage.text.ngrams import ngrams
-from tutelage.text.words import Hashes
+from tutelage.text.words import Hashes, encode, split_words
 
-# A sentence ends at a mark that white space follows, or at the end of its line.
-_UNITS = {"word": re.compile(r"\S+"), "sentence": re.compile(r"\S[^\n]*?(?:[.!?]+(?=\s|\Z)|(?=\n)|\Z)")}
+# A sentence ends at a mark that white space follows, at a mark of a script without spaces, or at the end of its line.
+_SENTENCE = re.compile(r"\S[^\n]*?(?:[.!?]+(?=\s|\Z)|[。！？]+[」』”’）]*|(?=\n)|\Z)")
 
 
 class SubstringSettings(Settings, tag="dedup_substring", tag_field="kind", frozen=True, kw_only=True):
@@ -41,7 +41,7 @@ class SubstringSettings(Settings, tag="dedup_substring", tag_field="kind", froze
 
 def dedup_substring(settings: SubstringSettings) -> GlobalStep:
     """Cut passages that occurred before (Lee et al. 2022, arXiv 2107.06499; C4, arXiv 1910.10683, section 2.2)."""
-    width, unit = settings.length, _UNITS[settings.unit]
+    width, unit = settings.length, None if settings.unit == "word" else _SENTENCE
     read = _words if settings.unit == "word" else _sentences
 
     def counts(batch: DocumentBatch) -> np.ndarray:
@@ -54,7 +54,10 @@ def dedup_substring(settings: SubstringSettings) -> GlobalStep:
         return np.maximum(passages, np.uint64(1))
 
     def without(text: str, repeated: np.ndarray) -> str:
-        starts = [match.start() for match in unit.finditer(text)] + [len(text)]
+        starts = [
+            *(_word_starts(text) if unit is None else (match.start() for match in unit.finditer(text))),
+            len(text),
+        ]
         return _without(text, starts, np.flatnonzero(repeated), width)
 
     def apply(batch: DocumentBatch, repeated: np.ndarray) -> None:
@@ -71,8 +74,12 @@ def _words(batch: DocumentBatch) -> Hashes:
     return Hashes(words.hashes[places], bounds)
 
 
+def _word_starts(text: str) -> list[int]:
+    return split_words(encode([text]), "spaces").starts.tolist()
+
+
 def _sentences(batch: DocumentBatch) -> Hashes:
-    found = batch.shared("sentences", lambda texts: [_UNITS["sentence"].findall(text) for text in texts])
+    found = batch.shared("sentences", lambda texts: [_SENTENCE.findall(text) for text in texts])
     bounds = np.cumsum([0, *map(len, found)], dtype=np.int64)
     return Hashes(hash_texts(sentence.strip().lower() for own in found for sentence in own), bounds)
 

@@ -12,6 +12,9 @@ from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import EXAMPLE_CLUSTERS, EXAMPLE_MEMBERS, Corpus, GlobalStep
 from tutelage.corpus.dedup.clusters import Keep
 from tutelage.corpus.repeats import bloom_seen, group_equal
+from tutelage.ledger import EXAMPLES_PER_REASON
+
+_SHOWN = 200  # characters of a sample
 
 
 def dedup_units(
@@ -93,17 +96,22 @@ def cut_units(
     counts: np.ndarray,
     name: str,
     without: Callable[[str, np.ndarray], str],
+    units_of: Callable[[str], Sequence[str]] | None = None,
 ) -> None:
     """Cut repeated units out of documents, and drop documents of which nothing is left.
 
     name:    of the units, in the funnel.
     without: function from a text and the flags of its units to the text without the flagged ones.
+    units_of: the units of a text, for samples of what was cut.
     """
     texts: list[str | None] = []
+    examples: list[str] = []
     for document, flags in zip(batch.documents, np.split(repeated, np.cumsum(counts)[:-1]), strict=False):
         texts.append(without(document.text, flags) if flags.any() else None)
+        if units_of is not None and flags.any() and len(examples) < EXAMPLES_PER_REASON:
+            examples.append(units_of(document.text)[int(flags.argmax())].strip()[:_SHOWN])
     empty = [place for place, text in enumerate(texts) if text is not None and not text.strip()]
     for place in empty:
         texts[place] = None
-    batch.rewrite(texts, f"repeated {name} cut")
+    batch.rewrite(texts, f"repeated {name} cut", examples)
     batch.drop(empty, f"nothing but repeated {name}")

@@ -16,7 +16,9 @@ from tutelage.text.words import normalized_text
 
 
 class UrlSettings(Settings, tag="dedup_url", tag_field="kind", frozen=True, kw_only=True):
-    """Documents with the same URL (`meta.url`), ignoring the scheme, "www.", the fragment and a trailing slash.
+    """Documents with the same URL (`meta.url`), ignoring the scheme, its usual port, "www.", the fragment, trailing
+    slashes, parameters that only follow the visitor (`utm_*`, `fbclid`, `gclid`, sessions ...) and the spelling of
+    international names and percent signs.
 
     keep: "first" keeps the first copy, "none" drops all copies.
     """

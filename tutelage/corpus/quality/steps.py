@@ -16,7 +16,7 @@ from tutelage.corpus.quality.sources import learned, read_texts
 from tutelage.corpus.rules.checks import above, below, drop_broken
 
 _RECIPE = 1  # increase it whenever `train_classifier` would train a different model on the same texts
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+|\n+|(?<=[。！？])(?![」』”’）。！？]|\s|$)")
 
 
 class ModelSettings(Settings, frozen=True, kw_only=True):

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 from tutelage.config import suggest
 from tutelage.corpus.read.code import code_documents
@@ -18,7 +19,7 @@ from tutelage.ledger import Ledger
 from tutelage.records import Document
 
 # Raise it when a reader gives other documents for the same file: shards are read again.
-READING = 2
+READING = 3
 
 Reader = Callable[[str, Ledger], Iterator[Document]]
 
@@ -40,22 +41,53 @@ _SUFFIXES = {
     "txt": "text", "text": "text", "md": "text", "tokens": "text", "jsonl": "json", "json": "json", "ndjson": "json",
     "parquet": "parquet", "csv": "csv", "tsv": "csv", "pdf": "pdf", "xml": "xml",
 }  # fmt: skip
-_PACKED = ("gz", "zst", "bz2", "xz")
+_PACKED = ("gz", "zst", "zstd", "bz2", "xz")
+# Kinds of files that no reader reads, whatever their name is given as.
+_NOT_READ = frozenset(
+    "docx doc odt rtf pptx ppt odp xlsx xls ods epub mobi azw3 djvu ps 7z zip tar tgz tbz2 txz rar jar lz4 br lzma z ar"
+    " png jpg jpeg gif webp tif tiff bmp svg mp3 mp4 wav ogg flac avi mov mkv webm exe dll so pkl npy npz"
+    " pt safetensors sqlite db arrow avro orc feather h5".split()
+)
+
+
+class UnknownFile(ValueError):
+    """No reader is known for a file, by its name."""
 
 
 def kind_of(path: str) -> str:
-    """The key of READERS for a file, by its name; a folder is a source tree. Raises ValueError if none matches."""
-    parts = path.rstrip("/").rpartition("/")[2].lower().split(".")
+    """The key of READERS for a file, by its name; a folder is a source tree. Raises UnknownFile if none matches."""
+    name = path.rstrip("/").rpartition("/")[2]
+    parts = name.lower().split(".")
     while len(parts) > 1 and parts[-1] in _PACKED:
         parts.pop()
     if len(parts) > 1 and parts[-1] in _SUFFIXES:
         return _SUFFIXES[parts[-1]]
     if os.path.isdir(path) or path.endswith("/"):
         return "code"
-    raise ValueError(f"{path}: unknown file type; set reader to one of {', '.join(READERS)}")
+    leave = "leave it out by a narrower input, such as input='FOLDER/*.jsonl', or set unknown_files=skip"
+    if len(parts) > 1 and parts[-1] in _NOT_READ:
+        raise UnknownFile(f"{path}: files of type .{parts[-1]} are not read; convert it, {leave}")
+    raise UnknownFile(
+        f"{path}: unknown file type; set reader=NAME to read all files as one of {', '.join(READERS)}; or {leave}"
+    )
 
 
-def documents(path: str, ledger: Ledger, kind: str | None = None) -> Iterator[Document]:
+@dataclass(frozen=True)
+class ReadOptions:
+    """How files are read.
+
+    text, id:  the fields of a row with its text and its id; default: as `row_documents`.
+    pdf_blank: the share of pages without text above which a PDF is dropped.
+    """
+
+    text: str | None = None
+    id: str | None = None
+    pdf_blank: float = 1.0
+
+
+def documents(
+    path: str, ledger: Ledger, kind: str | None = None, options: ReadOptions = ReadOptions()
+) -> Iterator[Document]:
     """The documents of one file or source tree, local or a URL that fsspec opens.
 
     kind: a key of READERS; None: by the name of the file.
@@ -65,7 +97,12 @@ def documents(path: str, ledger: Ledger, kind: str | None = None) -> Iterator[Do
     kind = kind or kind_of(path)
     if kind not in READERS:
         raise ValueError(f"there is no reader '{kind}' for {path}{suggest(kind, READERS)}")
-    return map(_writable, READERS[kind](path, ledger))
+    reader = READERS[kind]
+    if reader is row_documents:
+        reader = partial(row_documents, text=options.text, id=options.id)
+    elif reader is pdf_documents:
+        reader = partial(pdf_documents, max_blank=options.pdf_blank)
+    return map(_writable, reader(path, ledger))
 
 
 def _writable(document: Document) -> Document:

@@ -12,6 +12,7 @@ from tutelage.ledger import Ledger
 from tutelage.records import Document
 
 # A paper of a thousand pages takes a few seconds.
+PAGES_WITHOUT_TEXT = "pages without text in a PDF"
 _PDF_SECONDS, _PDF_MEBIBYTES = 60.0, 4096
 
 
@@ -43,8 +44,9 @@ def html_documents(path: str, ledger: Ledger) -> Iterator[Document]:
     yield Document(text, path, {"content_type": "text/html"})
 
 
-def pdf_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """The text of a PDF, with an empty line between pages. Encrypted, broken and image-only files are counted."""
+def pdf_documents(path: str, ledger: Ledger, max_blank: float = 1.0) -> Iterator[Document]:
+    """The text of a PDF: paragraphs, with an empty line between pages. Encrypted, broken and image-only files are
+    counted, and so are pages without text; a file of which more than the share `max_blank` has none is dropped."""
     ledger.read()
     content = _content(path, ledger)
     if isinstance(content, str):
@@ -55,6 +57,11 @@ def pdf_documents(path: str, ledger: Ledger) -> Iterator[Document]:
         ledger.note("PDF with unreadable pages", where=path)
     if not found.text:
         ledger.drop(found.problem or "PDF without text", where=path)
+        return
+    if found.blank:
+        ledger.note(PAGES_WITHOUT_TEXT, found.blank, where=f"{path} ({found.blank} of {found.pages})")
+    if found.blank > max_blank * found.pages:
+        ledger.drop("PDF with too many pages without text", where=path)
         return
     ledger.keep()
     yield Document(found.text, path, {"content_type": "application/pdf"})

@@ -83,7 +83,7 @@ def post_document(post: Post) -> Document:
     """A post as a document of its own."""
     answered = "" if post.kind == "question" else str(post.question)
     meta = _meta(post) | {"type": post.kind, "post": str(post.number), "answers": answered, "accepted": post.accepted}
-    facts: dict[str, str | float] = {} if post.score is None else {"score": post.score}
+    facts: dict[str, str | bool | int | float] = {} if post.score is None else {"score": post.score}
     return Document(_whole(post), post.where, {name: value for name, value in meta.items() if value}, facts=facts)
 
 
@@ -170,7 +170,7 @@ def _thread(posts: Iterator[Post], ledger: Ledger) -> Document | None:
         parts.append(f"{head}\n\n{answer.text}")
     licences = sorted({post.license for post in (question, *answers) if post.license})
     meta = _meta(question) | {"type": "thread", "post": str(question.number), "license": " AND ".join(licences)}
-    facts: dict[str, str | float] = {"answers": len(answers)}
+    facts: dict[str, str | bool | int | float] = {"answers": len(answers)}
     if question.score is not None:
         facts["score"] = question.score
     text = "\n\n".join(parts)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tutelage.corpus.page_text import begins_as_html
+from tutelage.files import to_json
 from tutelage.io.byte_reader import MAX_RECORD_BYTES, go_on, note_lost, read_bytes
 from tutelage.io.decode import decode, is_binary, valid_utf8
 from tutelage.io.decompress import Damage
-from tutelage.io.row import BrokenRow, PlacedRow, Row
+from tutelage.io.row import BrokenRow, PlacedRow
 from tutelage.io.rows import scan_rows
 from tutelage.ledger import Ledger
 from tutelage.records import Document
@@ -16,14 +18,22 @@ from tutelage.records import Document
 TEXT_FIELDS = ("text", "content", "raw_content", "body", "html")  # the first of these that a row has is its text
 TEXT_BYTES = 1 << 20  # a long plain text is split into documents of about this size
 _TABLES = ("meta", "metadata")  # nested objects whose fields are merged into the row
-_MAX_META = 4096  # characters
+_MAX_REASONS = 20  # different sets of fields that reasons name, per file
+_SHOWN_FIELDS, _SHOWN_NAME = 8, 40
+_THERE = "; the row has "
 _MAX_FACT = 1 << 63  # larger numbers do not fit into a column; JSON has no infinity
 
 
-def row_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """The rows of a file that `scan_rows` reads. The text is in one of TEXT_FIELDS; other strings go to `meta`, numbers
-    to `facts`. Memory does not grow with the file."""
-    for row in scan_rows(path, _has_text, lenient=True, max_row=MAX_RECORD_BYTES):
+def row_documents(path: str, ledger: Ledger, text: str | None = None, id: str | None = None) -> Iterator[Document]:
+    """The rows of a file that `scan_rows` reads. Numbers and truth values go to `facts`; other strings, and lists and
+    objects as JSON, to `meta`. Memory does not grow with the file.
+
+    text: the field of the text; default: the first of TEXT_FIELDS that a row has.
+    id:   the field of the id; default: "id", else the place of the row.
+    """
+    names = TEXT_FIELDS if text is None else (text,)
+    reasons: set[str] = set()
+    for row in scan_rows(path, lambda row: any(name in row for name in names), lenient=True, max_row=MAX_RECORD_BYTES):
         if row.value is None:
             continue
         if isinstance(row.value, Damage):
@@ -31,18 +41,32 @@ def row_documents(path: str, ledger: Ledger) -> Iterator[Document]:
             continue
         ledger.read()
         where = _place(row, path)
-        found = _document(row.value, where)
+        found = _document(row.value, where, names, id or "id")
         if row.remark:
             ledger.note(row.remark, where=where)
         if isinstance(found, Document):
             ledger.keep()
             yield found
+            if type(row.value) is dict and any(isinstance(value, bytes) for value in row.value.values()):
+                for name in _binary_fields(row.value):
+                    ledger.note(f"binary field left out: {name}", where=where)
         else:
-            ledger.drop(found, where=where)
+            ledger.drop(_bounded(found, reasons), where=where)
 
 
-def _has_text(row: Row) -> bool:
-    return any(name in row for name in TEXT_FIELDS)
+def _bounded(reason: str, reasons: set[str]) -> str:
+    """The reason, without the fields of the row once many different rows have none of the text fields."""
+    short, there, _ = reason.partition(_THERE)
+    if not there or reason in reasons:
+        return reason
+    if len(reasons) >= _MAX_REASONS:
+        return short
+    reasons.add(reason)
+    return reason
+
+
+def _binary_fields(row: Mapping[str, Any]) -> list[str]:
+    return [name for name, value in row.items() if isinstance(value, bytes)]
 
 
 def _place(row: PlacedRow, path: str) -> str:
@@ -62,20 +86,24 @@ def _count_damage(row: PlacedRow, damage: Damage, path: str, ledger: Ledger) -> 
         ledger.drop(damage.reason, where=note_lost(damage, path, ledger))
 
 
-def _document(value: Any, where: str) -> Document | str:
+def _document(value: Any, where: str, names: Sequence[str], id_name: str) -> Document | str:
     if isinstance(value, BrokenRow):
         return value.reason
-    found = row_document(value, where) if isinstance(value, dict) else "not a JSON object"
+    found = row_document(value, where, names, id_name) if isinstance(value, dict) else "not a JSON object"
     if isinstance(found, Document) and len(found.text) > MAX_RECORD_BYTES:
         return f"larger than {MAX_RECORD_BYTES >> 20} MiB"
     return found
 
 
-def row_document(row: Mapping[str, Any], where: str) -> Document | str:
-    """A row as a document, or the reason why it is not one."""
-    name = next((name for name in TEXT_FIELDS if name in row), None)
+def row_document(
+    row: Mapping[str, Any], where: str, names: Sequence[str] = TEXT_FIELDS, id_name: str = "id"
+) -> Document | str:
+    """A row as a document, or the reason why it is not one. The text is in the first of the fields `names` that it has,
+    the id in `id_name`."""
+    name = next((name for name in names if name in row), None)
     if name is None:
-        return f"no field {' or '.join(TEXT_FIELDS)}"
+        there = ", ".join(str(field)[:_SHOWN_NAME] for field in list(row)[:_SHOWN_FIELDS])
+        return f"no field {' or '.join(names)}{_THERE}{there or 'none'}"
     text = row[name]
     if not isinstance(text, str):
         return f"{name} is not a string"
@@ -83,19 +111,29 @@ def row_document(row: Mapping[str, Any], where: str) -> Document | str:
         return "empty"
     inner = [row[key] for key in _TABLES if isinstance(row.get(key), dict)]
     meta: dict[str, str] = {"content_type": "text/html"} if name == "html" else {}
-    facts: dict[str, str | float] = {}
+    facts: dict[str, str | bool | int | float] = {}
     for table in (*inner, row):
         for key, value in table.items():
-            if isinstance(value, str) and key not in ("id", name) and 0 < len(value) <= _MAX_META:
+            if key in (id_name, name) or value is None or value == "" or isinstance(value, bytes):
+                continue
+            if table is row and key in _TABLES and isinstance(value, dict):
+                continue
+            if isinstance(value, str):
                 meta[key] = value
-            elif _is_number(value) and key != "id" and abs(value) < _MAX_FACT:  # and not NaN
+            elif isinstance(value, int | float) and abs(value) < _MAX_FACT:  # and not NaN
                 facts[key] = value
-    own = row.get("id")
+            else:
+                meta[key] = _as_json(value)
+    if "content_type" not in meta and not ("path" in meta and "language" in meta) and begins_as_html(text):
+        meta["content_type"] = "text/html"  # but not a file of source code
+    own = row.get(id_name)
     return Document(valid_utf8(text), str(own) if own not in (None, "") else where, meta, facts=facts)
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _as_json(value: Any) -> str:
+    if isinstance(value, list | dict):
+        return to_json(value, indent=None, sort=False).decode()
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)  # a date; a number that JSON has not
 
 
 def text_documents(path: str, ledger: Ledger) -> Iterator[Document]:

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from tutelage.extras import load
+from tutelage.corpus.page_text import HTML_TYPES, begins_as_html
+from tutelage.corpus.read.http_answer import MAX_HEADER_BYTES, SMALL_PAGE, http_answer, is_http
 from tutelage.io.byte_reader import MAX_RECORD_BYTES, ByteReader, go_on, note_lost, read_bytes
 from tutelage.io.decode import decode, is_binary
 from tutelage.io.decompress import BOMB, BOMB_RATIO, CHUNK
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
-_MAX_HEADER_BYTES = 64 << 10
 # If many lengths in a row are wrong, searching all claimed bytes for the next record would take quadratic time.
 _MAX_PUT_BACK = 1 << 30
-_SMALL_PAGE = 1 << 20  # bytes: a decompressed page up to this size is never treated as a bomb
 _LONGEST_MARK = 4096  # bytes of the first line of an ARC record
 _NEXT_WARC = re.compile(rb"(?:\r?\n)+(?=WARC/[01]\.\d)")
 # URL, IP address, time, type, in version 2 five more fields, length. URLs of careless crawlers contain spaces.
@@ -26,14 +25,9 @@ _ARC_HEADER = re.compile(
 _NEXT_ARC = re.compile(
     rb"\r?\n(?=[a-z][a-z+.-]{1,10}:\S.* \S+ \d{12,20} \S+(?: \d{3} \S+ \S+ \d+ \S+)? \d+\r?\n)", re.IGNORECASE
 )
-_CHUNKED = re.compile(rb"\r\ntransfer-encoding:[^\r\n]*chunked[^\r\n]*", re.IGNORECASE)
-_CHUNK_SIZE = re.compile(rb"([0-9a-f]{1,7})[ \t]*(?:;[^\r\n]{0,200})?\r\n", re.IGNORECASE)
 _WITH_PAGES = ("response", "resource", "conversion")
 _OTHERS = ("warcinfo", "request", "metadata", "revisit", "continuation")
 _PAGES = ("text/html", "application/xhtml+xml", "text/plain", "application/xml", "text/xml")
-# Encodings to undo, from all declared ones to fewer, as declarations may be false; each with the step size of decoding,
-# since the step in which the encoded data breaks off is lost.
-_CODINGS = (("all", CHUNK), ("all", 64), ("content", CHUNK), ("transfer", CHUNK), ("none", CHUNK))
 
 
 class Record(NamedTuple):
@@ -125,7 +119,7 @@ def _bad(ledger: Ledger, reason: str, path: str, offset: int) -> None:
 def _next_line(reader: ByteReader, path: str, ledger: Ledger) -> bytes | None:
     """The next non-empty line, across corrupt places, which are counted; None at the end."""
     while True:
-        line = reader.until(b"\n", _MAX_HEADER_BYTES)
+        line = reader.until(b"\n", MAX_HEADER_BYTES)
         if line.strip():
             return line
         if line:
@@ -137,7 +131,7 @@ def _next_line(reader: ByteReader, path: str, ledger: Ledger) -> bytes | None:
 def _fields(reader: ByteReader) -> dict[str, str]:
     fields: dict[str, str] = {}
     size, name = 0, ""
-    while (line := reader.until(b"\n", _MAX_HEADER_BYTES)).strip() and size < _MAX_HEADER_BYTES:
+    while (line := reader.until(b"\n", MAX_HEADER_BYTES)).strip() and size < MAX_HEADER_BYTES:
         size += len(line)
         text = line.decode("utf-8", "replace").rstrip()
         if text[:1].isspace() and name:  # a continuation line
@@ -158,7 +152,7 @@ def _content(
         return None
     content = reader.read(length)
     if len(content) == length:
-        after = reader.until(b"\n", _MAX_HEADER_BYTES)
+        after = reader.until(b"\n", MAX_HEADER_BYTES)
         reader.unread(after)
         if not after.strip() or following.match(b"\n" + after):
             return content
@@ -200,19 +194,19 @@ def _cut(reader: ByteReader, path: str, ledger: Ledger) -> str:
 def _page(record: Record, where: str, ledger: Ledger) -> Document | str:
     """The page of a record, or the reason why there is none."""
     kind = record.fields.get("warc-type", "")
-    content, sent = record.content, ""
-    media, charset, robots = record.fields.get("content-type", ""), None, None
-    if kind == "response" and content[:5] == b"HTTP/":
-        answer = _http(content, where, ledger)
+    content = record.content
+    media, charset = record.fields.get("content-type", ""), None
+    signals: dict[str, str] = {}
+    if kind == "response" and is_http(content):
+        answer = http_answer(content, where, ledger)
         if answer is None:
             return "unreadable HTTP header"
-        status, sent, charset, robots, content = answer
-        if not 200 <= status < 300:
-            return f"HTTP status {status // 100}xx"
-        media = sent
+        if not 200 <= answer.status < 300:
+            return f"HTTP status {answer.status // 100}xx"
+        charset, content, media, signals = answer.charset, answer.body, answer.media, answer.signals
     if len(content) > MAX_RECORD_BYTES:
         return f"larger than {MAX_RECORD_BYTES >> 20} MiB"
-    if len(content) > max(_SMALL_PAGE, BOMB_RATIO * len(record.content)):
+    if len(content) > max(SMALL_PAGE, BOMB_RATIO * len(record.content)):
         return BOMB
     if not content.strip():
         return "empty"
@@ -228,74 +222,12 @@ def _page(record: Record, where: str, ledger: Ledger) -> Document | str:
     text, remark = decode(content, charset)
     if remark:
         ledger.note(remark, where=where)
+    if media not in HTML_TYPES and begins_as_html(text):
+        media = "text/html"
     meta = {
         "url": record.fields.get("warc-target-uri", "").strip("<>"),
         "date": record.fields.get("warc-date", ""),
         "content_type": media,
-        "x_robots_tag": robots or "",
+        **signals,
     }
     return Document(text, where, {name: value for name, value in meta.items() if value})
-
-
-def _http(content: bytes, where: str, ledger: Ledger) -> tuple[int, str, str | None, str | None, bytes] | None:
-    """Status, media type, charset, X-Robots-Tag and body of a response; None if its header is unreadable."""
-    warc = load("fastwarc.warc")
-    whole_chunks = _without_chunks(content)
-    if whole_chunks is not None:
-        ledger.note("truncated transfer or content encoding", where=where)
-        content = whole_chunks
-    most = min(MAX_RECORD_BYTES, max(_SMALL_PAGE, BOMB_RATIO * len(content)))
-    for coding, step in _CODINGS:
-        record = warc.WarcRecord()
-        record.init_headers(warc.response)
-        record.set_bytes_content(content)
-        record.is_http = True
-        try:
-            record.parse_http(auto_decode=coding, max_header_len=_MAX_HEADER_BYTES, quirks_mode=True)
-        except OSError:
-            continue
-        body, whole = _body(record.reader, step, most)
-        if not whole and (step == CHUNK or not body):
-            continue
-        if not whole:
-            ledger.note("truncated transfer or content encoding", where=where)
-        elif coding != "all":
-            ledger.note("wrong transfer or content encoding header", where=where)
-        headers = record.http_headers
-        if headers.status_code is None:
-            return None
-        robots = ", ".join(headers.get_multiple("X-Robots-Tag")) or None
-        return headers.status_code, headers.get("Content-Type") or "", record.http_charset, robots, body
-    return None
-
-
-def _body(reader: Any, step: int, most: int) -> tuple[bytes, bool]:
-    """The decoded body, and whether it is complete. Reads at most one byte more than `most`."""
-    parts: list[bytes] = []
-    size = 0
-    try:
-        while size <= most and (piece := reader.read(min(step, most + 1 - size))):
-            parts.append(piece)
-            size += len(piece)
-    except OSError:
-        return b"".join(parts), False
-    return b"".join(parts), True
-
-
-def _without_chunks(answer: bytes) -> bytes | None:
-    """A response with chunked transfer encoding whose last chunks are missing or invalid, without the chunk framing.
-    None for any other response, and if not even the first chunk is valid."""
-    head, gap, body = answer.partition(b"\r\n\r\n")
-    if not _CHUNKED.search(head):
-        return None
-    parts: list[bytes] = []
-    at = 0
-    while size := _CHUNK_SIZE.match(body, at):
-        length = int(size[1], 16)
-        if not length:
-            return None  # complete: left to the general decoder
-        parts.append(body[size.end() : size.end() + length])
-        at = size.end() + length + 2
-        if body[at - 2 : at] != b"\r\n":
-            break
-    return _CHUNKED.sub(b"", head) + gap + b"".join(parts) if parts else None

@@ -10,7 +10,7 @@ import numpy as np
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
 from tutelage.corpus.columns import characters_of, lines_of, words_of
-from tutelage.corpus.rules.checks import above, below, drop_broken, shares
+from tutelage.corpus.rules.checks import Check, above, below, drop_broken, shares
 from tutelage.corpus.rules.counting import repeats, repetition
 from tutelage.text.hashing import GOLDEN
 from tutelage.text.words import LineMode, Lines, WordKind, Words, range_sums, word_hashes
@@ -25,7 +25,8 @@ class GopherQualitySettings(Settings, tag="gopher_quality", tag_field="kind", fr
 
     words:          "spaces" splits at white space as in the paper; "tokens" as datatrove counts.
     min_words, max_words: number of words, without those of punctuation and symbols only.
-    min_length, max_length: mean length of those words, in characters.
+    min_length, max_length: mean length of those words, in characters; not in scripts without spaces, where each letter
+                    counts as a word.
     hashes:         maximum number of "#" per word.
     ellipses:       maximum number of "..." and "…" per word.
     bullet_lines:   maximum fraction of non-blank lines that start with one of `bullets`.
@@ -57,8 +58,10 @@ def gopher_quality(settings: GopherQualitySettings) -> Step:
     def step(batch: DocumentBatch) -> None:
         words, lines, texts = words_of(batch, settings.words), lines_of(batch), batch.texts
         content = ~words.symbols
-        count, characters = words.sum(content), words.sum(np.where(content, words.lengths, 0))
-        length = shares(characters, count)
+        spaced = content & ~words.unspaced
+        count, spaced_count = words.sum(content), words.sum(spaced)
+        length = shares(words.sum(np.where(spaced, words.lengths, 0)), spaced_count)
+        measured = (2 * spaced_count > count) | (count == 0)
         hashes = np.array([text.count("#") for text in texts], np.int64)
         ellipses = np.array([text.count("...") + text.count("…") for text in texts], np.int64)
         bulleted = np.isin(lines.characters.codes[lines.starts], bullets)
@@ -68,8 +71,8 @@ def gopher_quality(settings: GopherQualitySettings) -> Step:
             [
                 below("too few words", count, settings.min_words),
                 above("too many words", count, settings.max_words),
-                below("words too short", length, settings.min_length),
-                above("words too long", length, settings.max_length),
+                _only(measured, below("words too short", length, settings.min_length)),
+                _only(measured, above("words too long", length, settings.max_length)),
                 above("too many hashes", shares(hashes, words.counts), settings.hashes),
                 above("too many ellipses", shares(ellipses, words.counts), settings.ellipses),
                 above("mostly bullet points", shares(lines.sum(bulleted), lines.counts), settings.bullet_lines),
@@ -84,6 +87,11 @@ def gopher_quality(settings: GopherQualitySettings) -> Step:
         )
 
     return step
+
+
+def _only(where: np.ndarray, check: Check) -> Check:
+    """The check for the documents in the mask; others pass it."""
+    return check._replace(broken=check.broken & where)
 
 
 def _distinct(words: Words, wanted: np.ndarray) -> np.ndarray:

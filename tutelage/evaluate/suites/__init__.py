@@ -5,7 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tutelage.evaluate.results import Suite
-from tutelage.evaluate.suites import before, forgetting, format, held_out_rows, knowledge, preferences, questions
+from tutelage.evaluate.suites import (
+    before,
+    best_of_n,
+    forgetting,
+    format,
+    hacking,
+    held_out_rows,
+    knowledge,
+    preferences,
+    questions,
+    tasks,
+    utility,
+)
 
-_ORDERED = (preferences, questions, format, knowledge, held_out_rows, forgetting, before)
+_ORDERED = (
+    tasks,
+    preferences,
+    questions,
+    utility,
+    best_of_n,
+    hacking,
+    format,
+    knowledge,
+    held_out_rows,
+    forgetting,
+    before,
+)
 SUITES: Mapping[str, Suite] = {module.SUITE.name: module.SUITE for module in _ORDERED}

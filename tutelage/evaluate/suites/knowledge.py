@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import islice
 
-from tutelage.batching.datasets import falls_in
 from tutelage.evaluate.answers import ANSWER, Answer, ask_text, can_chat, continue_text
 from tutelage.evaluate.results import RateGroup, Results, Suite, outcomes_of
 from tutelage.evaluate.session import EvalSession, ModelRole
 from tutelage.evaluate.statistics import Rate, rate
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Split
+from tutelage.text.hashing import falls_in
 from tutelage.world.grading import Question, admits_ignorance, is_correct
 from tutelage.world.society import World
 from tutelage.world.values import ATTRIBUTES

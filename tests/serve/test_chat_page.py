@@ -1,0 +1,182 @@
+"""The chat page in a real browser, where one is installed; its models are tiny and write nonsense."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import CHROMIUM, Browser, browser
+from served import Served, serving, tiny_checkpoint
+
+from tutelage.engine.engine import EngineSettings
+from tutelage.serve.chat_page import chat_page
+from tutelage.serve.server import ServeSettings
+
+pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no Chromium is installed")
+USAGES = "document.querySelectorAll('.usage').length"
+HOSTILE = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>[a](javascript:hit=1)'
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Served]:
+    settings = ServeSettings(engine=EngineSettings(max_rows=4, chunk_tokens=64, min_prefix=16))
+    models = {"tuned": tiny_checkpoint(context=4096), "base": tiny_checkpoint(seed=1, chats=False)}
+    with serving(models, settings) as one:
+        yield one
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("profile")) as one:
+        yield one
+
+
+@pytest.fixture
+def page(chromium: Browser, served: Served) -> Iterator[Browser]:
+    """The page with nothing stored, with short answers."""
+    chromium.errors.clear()
+    chromium.requests.clear()
+    chromium.open(served.url)
+    chromium.run("localStorage.clear()")
+    chromium.open(served.url)
+    chromium.wait("document.getElementById('model').options.length === 2")
+    chromium.run("settings.max_tokens = 8; settings.seed = 3; settings.temperature = 1")
+    yield chromium
+    chromium.run("stopAll()")
+    served.settle()
+    assert chromium.errors == []
+    assert all(url.startswith(served.url) for url in chromium.requests)
+
+
+def say(page: Browser, text: str, answers: int) -> None:
+    """Send a message, and wait until so many answers are on the page and done."""
+    page.run("document.getElementById('message').focus()")
+    page.type(text, "Enter")
+    page.wait(f"{USAGES} === {answers} && !busy()")
+
+
+def answers(page: Browser) -> list[str]:
+    texts: list[str] = page.run("[...document.querySelectorAll('.answer > .text')].map((e) => e.textContent)")
+    return texts
+
+
+def test_a_conversation_is_streamed_kept_and_says_what_the_cache_saved(page: Browser, served: Served) -> None:
+    say(page, "Good day, you are well. " * 3, 1)
+    say(page, "Where was Nora born?", 2)
+    first = answers(page)
+    assert all(first)
+    lines = page.run("[...document.querySelectorAll('.usage')].map((e) => e.textContent)")
+    assert "none cached" in lines[0]
+    assert re.match(r"\d+ of \d+ prompt tokens from the prefix cache \(\d+% not computed again\)", lines[1])
+    page.open(served.url)
+    page.wait("models.length")
+    page.run("settings.max_tokens = 8; document.querySelector('#conversations button').click()")
+    assert answers(page) == first
+    page.run("document.getElementById('new').click()")
+    assert answers(page) == []
+    say(page, "Another", 1)
+    assert page.run("document.querySelectorAll('#conversations li').length") == 2
+
+
+def test_a_token_shows_its_probability_and_the_alternatives(page: Browser) -> None:
+    say(page, "Good day", 1)
+    page.run("document.querySelector('.answer .token').scrollIntoView({block: 'center'})")
+    time.sleep(0.2)  # scrolling hides what is shown
+    page.hover(".answer .token")
+    page.wait("document.querySelector('.tip') && !document.querySelector('.tip').hidden")
+    tip = page.run("document.querySelector('.tip').textContent")
+    assert re.match(r"probability \d+\.\d%\n(\d+\.\d%  \".*\"\n?){5}", tip)
+    spelled = page.run("[...document.querySelectorAll('.answer .token')].map((e) => e.textContent).join('')")
+    assert spelled == answers(page)[0]
+
+
+def test_an_answer_is_stopped_and_regenerated(page: Browser, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(served.model.__dict__, "stop_ids", frozenset())  # else it may end by itself at once
+    page.run("settings.max_tokens = 3000; settings.seed = ''")
+    page.run("document.getElementById('message').focus()")
+    page.type("Good day", "Enter")
+    page.wait("document.querySelector('.answer .text').textContent.length > 5 && busy()")
+    page.press("Escape")
+    page.wait("!busy()")
+    assert page.run("shownTurns()[0].answers[0][0].finish") == "stopped"
+    page.run("settings.max_tokens = 8; [...document.querySelectorAll('.answer button')][0].click()")
+    page.wait(f"{USAGES} === 1 && !busy()")
+    assert page.run("document.querySelector('.answer .versions').textContent.includes('2/2')")
+    second = answers(page)
+    page.run("document.querySelector('.answer .versions button').click()")
+    assert answers(page) != second
+
+
+def test_an_edited_message_branches(page: Browser) -> None:
+    say(page, "Good day", 1)
+    first = answers(page)
+    page.run("document.querySelector('.question button').click()")
+    page.run("document.querySelector('.question textarea').value = 'Where was'")
+    page.press("Enter")
+    page.wait(f"{USAGES} === 1 && !busy() && document.querySelector('.question .text').textContent === 'Where was'")
+    assert page.run("document.querySelector('.question .versions').textContent.includes('2/2')")
+    page.run("document.querySelector('.question .versions button').click()")
+    assert page.run("document.querySelector('.question .text').textContent") == "Good day"
+    assert answers(page) == first
+
+
+def test_two_models_answer_side_by_side(page: Browser) -> None:
+    page.run("settings.beside = 'base'; fillModels(); draw()")
+    say(page, "Good day", 2)
+    assert page.run("[...document.querySelectorAll('.who')].map((e) => e.textContent)") == ["tuned", "base"]
+    left, right = page.run("[...document.querySelectorAll('.answer')].map((e) => e.getBoundingClientRect().left)")
+    assert right > left + 200
+    assert len(set(answers(page))) == 2
+
+
+def test_s29_answers_are_text_never_markup(page: Browser) -> None:
+    page.run(f"""(() => {{
+        const hostile = {json.dumps(HOSTILE)}, turn = newTurn(hostile);
+        const calls = [{{id: "1", name: hostile, arguments: hostile}}];
+        const written = {{model: hostile, content: hostile, reasoning: hostile, error: hostile}};
+        turn.answers[0].push({{...written, finish: "stop", calls}});
+        current.title = hostile; current.turns.push(turn); save(); draw();
+    }})()""")
+    time.sleep(0.1)
+    assert page.run("window.hit === undefined")
+    assert page.run("document.querySelectorAll('#transcript img, #transcript script, #transcript a').length") == 0
+    assert answers(page) == [HOSTILE]
+    assert page.run("document.querySelectorAll('details.reasoning, details.call').length") == 2
+    assert page.run("document.querySelectorAll('details.call[open]').length") == 0
+
+
+def test_an_error_is_shown_where_the_answer_would_be(page: Browser) -> None:
+    page.run("settings.max_tokens = 100000; document.getElementById('message').focus()")
+    page.type("Good day", "Enter")
+    page.wait("document.querySelector('.answer .error')")
+    assert "the context of tuned holds 4096" in page.run("document.querySelector('.answer .error').textContent")
+    assert len(page.errors) == 1  # the browser's own line about the status 400
+    page.errors.clear()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 400])
+def test_nothing_runs_over_the_edge(page: Browser, served: Served, width: int, dark: bool, tmp_path: Path) -> None:
+    page.run("settings.beside = 'base'; writeStored(SETTINGS, settings)")
+    page.open(served.url, width, dark=dark)
+    page.wait("document.getElementById('model').options.length === 2")
+    say(page, "Good day " + "long" * 60, 2)
+    for opened in ("", "document.querySelector('.controls details').open = true"):
+        page.run(opened or "0")
+        assert page.overflow() == []
+        assert page.run("document.documentElement.scrollWidth") == width
+    page.screenshot(tmp_path / "page.png")
+    assert page.run("getComputedStyle(document.body).backgroundColor") == (
+        "rgb(20, 22, 26)" if dark else "rgb(253, 253, 251)"
+    )
+
+
+def test_the_page_needs_nothing_from_outside() -> None:
+    text = chat_page()
+    assert re.findall(r"""(?:src|href|url\()\s*=?\s*["']?(?:https?:)?//[^"')\s]+""", text) == []
+    assert "connect-src &#x27;self&#x27;" in text
+    assert "innerHTML" not in text

@@ -1,0 +1,54 @@
+"""The `serve` command: models behind an OpenAI-compatible API, with a chat page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tutelage.cli.command import command
+from tutelage.cli.options import FILE, MODEL
+
+
+@click.command(short_help="Serve models: an OpenAI-compatible API and a chat page.")
+@click.argument("models", metavar=f"{MODEL} ...", nargs=-1, required=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 = any free one.")
+@click.option("--allow-host", multiple=True, metavar="NAME", help="Also answer to this Host header; * = to any.")
+@click.option("--api-key-file", type=FILE, help="File with the key that clients must send; or set TUTELAGE_API_KEY.")
+@click.option("--max-queue", type=click.IntRange(min=1), default=64, show_default=True, help="Most waiting answers.")
+@click.option("--max-rows", type=click.IntRange(min=1), default=16, show_default=True, help="Most answers at once.")
+@click.option("--pages", type=click.IntRange(min=2), help="Size of the key-value cache in pages of 16 tokens.")
+@click.option("--drain", type=click.FloatRange(min=0), default=30.0, show_default=True,
+              help="Seconds that running answers may take after SIGTERM.")  # fmt: skip
+@command
+def serve(
+    models: tuple[str, ...],
+    host: str,
+    port: int,
+    allow_host: tuple[str, ...],
+    api_key_file: Path | None,
+    max_queue: int,
+    max_rows: int,
+    pages: int | None,
+    drain: float,
+    as_json: bool,
+) -> Any:
+    """Serve one or several models at http://127.0.0.1:8000: a chat page at /, the API of OpenAI at /v1. A model's name
+    is the end of its path: `runs/a/chat` is "chat"; NAME=PATH gives another."""
+    from tutelage.serve.start import load_models, server_modules
+
+    server = server_modules()
+    settings = server.ServeSettings(
+        host=host, port=port, allow_hosts=allow_host, api_key=server.read_api_key(api_key_file), max_queue=max_queue,
+        drain_seconds=drain, engine=server.EngineSettings(max_rows=max_rows, pages=pages, chunk_tokens=256),
+    )  # fmt: skip
+    if not server.is_local(host) and not settings.api_key:
+        raise ValueError(f"--host {host} can be reached from other machines; give --api-key-file or TUTELAGE_API_KEY")
+    with server.listen(host, port) as listener:
+        served = load_models(models, settings)
+        address = f"http://{host}:{listener.getsockname()[1]}"
+        click.echo(f"serving {', '.join(served)} at {address} (chat page at /, API at /v1)", err=True)
+        server.serve(served, settings, listener)
+    return {"address": address, "models": list(served)}

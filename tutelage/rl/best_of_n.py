@@ -1,0 +1,55 @@
+"""Best of n: the samples of a group with the highest reward."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tutelage.records import Message
+from tutelage.rl.prompts import DrawnPrompt
+from tutelage.rl.sampling import Group, SampleRow
+
+
+def kl_bound(samples: int) -> float:
+    """The divergence of the best of n samples from the model, in nats: log n - (n - 1) / n, where no two rewards are
+    equal, and an upper bound otherwise (arXiv 2210.10760, section 2; arXiv 2401.01879)."""
+    return math.log(samples) - (samples - 1) / samples
+
+
+def best(group: Group, keep: int, min_reward: float | None, headers: frozenset[int] = frozenset()) -> tuple[Group, str]:
+    """The best samples of a group, those of the highest reward first and equal answers once; or none, and why. An
+    answer that was cut off, or holds one of `headers` and so writes another role's turn, is no example of one."""
+    rewarded = [row for row in group if row.total is not None]
+    ended = [row for row in rewarded if not row.cut_off and headers.isdisjoint(row.tokens)]
+    above = [row for row in ended if min_reward is None or reward(row) >= min_reward]
+    if not above:
+        return (
+            [],
+            "below min_reward"
+            if ended
+            else "all samples cut off, or with another turn"
+            if rewarded
+            else "no sample has a reward",
+        )
+    first: dict[str, SampleRow] = {}
+    for row in sorted(above, key=reward, reverse=True):  # stable: of equal rewards the earlier sample
+        first.setdefault(row.raw, row)
+    return list(first.values())[:keep], ""
+
+
+def reward(row: SampleRow) -> float:
+    """The reward of a sample that has one."""
+    assert row.total is not None
+    return row.total
+
+
+def as_row(drawn: DrawnPrompt, sample: SampleRow) -> Mapping[str, Any]:
+    """A prompt with a sample as a row of a file of conversations."""
+    turns = [_turn(message) for message in drawn.prompt.task.prompt]
+    answer = {"role": "assistant", "content": sample.raw}
+    return {"id": drawn.prompt.task.id, "messages": [*turns, answer], "reward": sample.total}
+
+
+def _turn(message: Message) -> dict[str, str]:
+    return {"role": message.role, "content": message.text}

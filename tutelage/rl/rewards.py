@@ -1,0 +1,263 @@
+"""Rewards: what a sample is worth, as a weighted sum of named parts, each of which is logged.
+
+A part gives a number, or none: it abstains (a grader that timed out, an answer that cannot be scored). A sample with a
+part that abstains has no reward; it leaves its group and is counted by the reason.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from tutelage.config import Settings, SettingsError
+from tutelage.engine.requests import FinishReason
+from tutelage.records import Message
+from tutelage.rl.model_scores import RewardModel
+from tutelage.scoring import Gold, Outcome, Verifier, make_verifier
+from tutelage.scoring.score import gold_texts
+from tutelage.workers import TimedWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One answer, as rewards see it: exactly what is trained.
+
+    text:       the answer without reasoning and without the template's tokens.
+    raw:        all of it, with reasoning that the prompt opens.
+    tokens:     sampled tokens, the stop token included; `max_tokens` is their limit.
+    finish_reason: "stop" where it ended itself; else it was cut off.
+    """
+
+    prompt: tuple[Message, ...]
+    gold: Gold | None
+    text: str
+    raw: str
+    tokens: int
+    max_tokens: int
+    finish_reason: FinishReason
+
+
+class Part(NamedTuple):
+    """The value of a part of the reward, None where it abstains; and its outcome, for counts."""
+
+    value: float | None
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """The reward of a sample: the weighted sum of its parts; None, with the reason, where one of them abstains."""
+
+    total: float | None
+    parts: Mapping[str, Part]
+    reason: str = ""
+
+
+Score = Callable[[Sequence[Sample]], list[Part]]
+
+
+class RewardSettings(Settings, frozen=True, kw_only=True):
+    """What every part has. weight: its factor; with 0 it is only logged, as a gold reward beside its proxy."""
+
+    weight: float = 1.0
+
+
+class VerifierReward(RewardSettings, tag="verifier", tag_field="kind", frozen=True, kw_only=True):
+    """1 for a right answer by a verifier of `tutelage.scoring`.
+
+    verifier: its name, "package.module:function", or a table with its kind and options.
+    wrong, unparsable, abstained: the values of other answers.
+    seconds:  limit for one answer of a verifier that may hang; the sample then has no reward.
+    """
+
+    verifier: str | dict[str, Any]
+    wrong: float = 0.0
+    unparsable: float = 0.0
+    abstained: float = 0.0
+    seconds: float = 5.0
+
+
+class ModelReward(RewardSettings, tag="model", tag_field="kind", frozen=True, kw_only=True):
+    """The score of a reward model: a stage of the recipe, or the folder of a model with a head "reward"."""
+
+    model: str
+
+
+class FormatReward(RewardSettings, tag="format", tag_field="kind", frozen=True, kw_only=True):
+    """1 where a pattern matches all of an answer, its reasoning included; else 0."""
+
+    pattern: str
+    seconds: float = 5.0
+
+
+class LengthReward(RewardSettings, tag="length", tag_field="kind", frozen=True, kw_only=True):
+    """Minus the share of the allowed tokens that an answer takes: with a weight above 0, short answers are better."""
+
+
+class OverlongReward(RewardSettings, tag="overlong", tag_field="kind", frozen=True, kw_only=True):
+    """0 up to `cache` tokens below the limit, then linear to -1 at it (DAPO, arXiv 2503.14476, Eq. 13)."""
+
+    cache: int
+
+
+class FunctionReward(RewardSettings, tag="function", tag_field="kind", frozen=True, kw_only=True):
+    """A function of yours, "package.module:function": called with a `Sample`, it returns a number, or None to
+    abstain."""
+
+    name: str
+
+
+AnyReward = VerifierReward | ModelReward | FormatReward | LengthReward | OverlongReward | FunctionReward
+
+
+class Rewards:
+    """The parts of a reward, loaded and checked. `golds` are those of all prompts.
+
+    Raises:
+        SettingsError: a part cannot be loaded, or fails on its own gold answers.
+    """
+
+    def __init__(self, settings: Mapping[str, AnyReward], golds: Sequence[Gold | None], folders: Mapping[str, Any]):
+        self.weights = {name: part.weight for name, part in settings.items()}
+        self._parts: dict[str, Score] = {}
+        for name, part in settings.items():
+            try:
+                self._parts[name] = load_part(part, golds, folders)
+            except (ValueError, re.error) as error:
+                raise SettingsError(f"reward '{name}': {error}") from error
+
+    def score(self, samples: Sequence[Sample]) -> list[Scored]:
+        """The reward of each sample."""
+        columns = {name: part(samples) for name, part in self._parts.items()}
+        return [self._sum({name: column[place] for name, column in columns.items()}) for place in range(len(samples))]
+
+    def _sum(self, parts: Mapping[str, Part]) -> Scored:
+        total = 0.0
+        for name, part in parts.items():
+            if self.weights[name] and part.value is None:
+                return Scored(None, parts, f"{name}: {part.outcome}")
+            total += self.weights[name] * (part.value or 0.0)
+        return Scored(total, parts)
+
+
+def load_part(settings: AnyReward, golds: Sequence[Gold | None], folders: Mapping[str, Any]) -> Score:
+    """A part as a function of samples. `folders`: the models of a recipe by stage.
+
+    Raises:
+        ValueError: it cannot be loaded, or fails on its own gold answers.
+    """
+    match settings:
+        case VerifierReward():
+            verify = make_verifier(settings.verifier, settings.seconds)
+            check_verifier(verify, golds)
+            return partial(_verified, verify, settings)
+        case ModelReward():
+            return partial(_scored_by_model, RewardModel(folders.get(settings.model, settings.model)))
+        case FormatReward():
+            re.compile(settings.pattern)
+            return partial(_formatted, TimedWorker(partial(_matches, settings.pattern), settings.seconds))
+        case LengthReward():
+            return lambda samples: [Part(-sample.tokens / sample.max_tokens) for sample in samples]
+        case OverlongReward():
+            if settings.cache < 1:
+                raise ValueError(f"cache is {settings.cache}; it is a number of tokens, at least 1")
+            return lambda samples: [Part(overlong(s.tokens, s.max_tokens, settings.cache)) for s in samples]
+        case FunctionReward():
+            return partial(_called, load_function(settings.name))
+
+
+# Short answers made from a gold answer; verifiers that read a marked result need one of them.
+FORMS = ("{}", "The answer is {}.", "#### {}", "\\boxed{{{}}}", "({})")
+OTHERS = 8  # gold answers of other prompts that are tried as wrong answers, before a verifier is refused
+
+
+def check_verifier(verify: Verifier, golds: Sequence[Gold | None]) -> None:
+    """Try a verifier on its own gold answers before a run depends on them (open-r1 #293: gold that could not be parsed
+    paid for every answer): for each prompt its gold, or a short answer made from it, must be right, and the gold of
+    another prompt wrong. A run whose gold answers are all the same has no wrong one to try.
+
+    Raises:
+        ValueError: one is not; the sentence names it.
+    """
+    texts: list[list[str]] = []
+    for number, gold in enumerate(golds):
+        if gold is None:
+            raise ValueError(f"prompt {number + 1} has no gold answer, and a verifier needs one")
+        texts.append(gold_texts(gold))
+    form = next((form for form in FORMS if verify(form.format(texts[0][0]), golds[0] or "").outcome == "right"), None)
+    if form is None:
+        outcome = verify(texts[0][0], golds[0] or "").outcome
+        raise ValueError(f"the gold answer of prompt 1, {golds[0]!r}, is {outcome} by its own verifier")
+    distinct = list(dict.fromkeys(own[0] for own in texts))
+    for number, (gold, own) in enumerate(zip(golds, texts, strict=True)):
+        assert gold is not None
+        for text in own:
+            if (outcome := verify(form.format(text), gold).outcome) != "right":
+                raise ValueError(f"the gold answer of prompt {number + 1}, {gold!r}, is {outcome} by its own verifier")
+        start = number % len(distinct)
+        others = [text for text in (distinct[start:] + distinct[:start])[: OTHERS + 1] if text not in own]
+        if others and all(verify(form.format(text), gold).outcome == "right" for text in others):
+            raise ValueError(
+                f"the verifier accepts {others[0]!r} where the gold answer of prompt {number + 1} is {gold!r}: it "
+                "tells nothing apart"
+            )
+
+
+def overlong(tokens: int, limit: int, cache: int) -> float:
+    """0 up to limit - cache, -1 beyond the limit, linear between (DAPO, arXiv 2503.14476, Eq. 13)."""
+    return -min(1.0, max(0.0, (tokens - (limit - cache)) / cache))
+
+
+def load_function(name: str) -> Callable[[Sample], float | None]:
+    """The function "package.module:function".
+
+    Raises:
+        ValueError: the name leads to none.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        found: Callable[[Sample], float | None] = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"{name!r} cannot be imported ({error}); it must be package.module:function") from error
+    return found
+
+
+def _verified(verify: Verifier, settings: VerifierReward, samples: Sequence[Sample]) -> list[Part]:
+    values: dict[Outcome, float | None] = {
+        "right": 1.0,
+        "wrong": settings.wrong,
+        "unparsable": settings.unparsable,
+        "abstained": settings.abstained,
+        "timed out": None,
+    }
+    outcomes = [verify(sample.text, sample.gold if sample.gold is not None else "").outcome for sample in samples]
+    return [Part(values[outcome], outcome) for outcome in outcomes]
+
+
+def _scored_by_model(model: RewardModel, samples: Sequence[Sample]) -> list[Part]:
+    scores = model.score([(sample.prompt, sample.text) for sample in samples])
+    return [Part(score, "" if score is not None else "cannot be rendered") for score in scores]
+
+
+def _matches(pattern: str, text: str) -> bool:
+    return re.fullmatch(pattern, text, re.DOTALL) is not None
+
+
+def _formatted(matches: Callable[[str], bool], samples: Sequence[Sample]) -> list[Part]:
+    return [_match(matches, sample.raw) for sample in samples]
+
+
+def _match(matches: Callable[[str], bool], text: str) -> Part:
+    try:
+        return Part(float(matches(text)))
+    except TimeoutError:
+        return Part(None, "timed out")
+
+
+def _called(function: Callable[[Sample], float | None], samples: Sequence[Sample]) -> list[Part]:
+    values = [function(sample) for sample in samples]
+    return [Part(None, "abstained") if value is None else Part(float(value)) for value in values]

@@ -1,0 +1,124 @@
+// Sending, stopping, settings, keys.
+
+const FIELDS = ["system", "tools", "temperature", "top_p", "top_k", "min_p", "max_tokens", "seed", "stop_string", "key"];
+
+function addTurn(parent, turn) {
+  parent.turns.push(turn);
+  parent.at = parent.turns.length - 1;
+  if (!current.title) current.title = (turn.text ?? "").slice(0, 60);
+  generateAll();
+}
+
+function generateAll() {
+  lanes().forEach((_, lane) => generate(shownTurns(), lane));
+}
+
+function generate(path, lane) {
+  const model = findModel(lanes()[lane]);
+  const turn = path[path.length - 1];
+  if (!model) return;
+  const answer = { model: model.id, content: "", reasoning: "", calls: [], tokens: [], finish: null, error: "" };
+  turn.answers[lane].push(answer);
+  turn.shown[lane] = turn.answers[lane].length - 1;
+  let asked = false;
+  const changed = () => {
+    if (!answer.abort) { save(); draw(); return; }
+    if (asked) return;
+    asked = true;
+    requestAnimationFrame(() => { asked = false; const end = atEnd(); drawTranscript(); if (end) scrollTo(0, document.body.scrollHeight); });
+  };
+  const running = ask(model, path, lane, answer, changed);
+  save();
+  draw();
+  scrollTo(0, document.body.scrollHeight);
+  return running;
+}
+
+const atEnd = () => innerHeight + scrollY >= document.body.scrollHeight - 80;
+
+function stopAll() {
+  for (const turn of shownTurns()) for (const answer of turn.answers.flat()) answer.abort?.abort();
+}
+
+function send() {
+  const text = $("message").value;
+  if (!text.trim() || busy() || !models.length) return;
+  $("message").value = "";
+  const turns = shownTurns();
+  addTurn(turns[turns.length - 1] ?? current, newTurn(text));
+}
+
+function begin() {
+  newConversation();
+  closeDrawer();
+  draw();
+  $("message").focus();
+}
+
+function closeDrawer() { document.body.classList.remove("drawer"); }
+
+function fillModels() {
+  const option = (model) => element("option", { value: model.id }, model.chats ? model.id : `${model.id} (base)`);
+  $("model").replaceChildren(...models.map(option));
+  $("beside").replaceChildren(element("option", { value: "" }, "nothing"), ...models.map(option));
+  if (!findModel(settings.model)) settings.model = (models.find((model) => model.chats) ?? models[0])?.id ?? "";
+  if (!findModel(settings.beside)) settings.beside = "";
+  $("model").value = settings.model;
+  $("beside").value = settings.beside;
+  if (settings.system === null) settings.system = $("system").value = findModel(settings.model)?.system ?? "";
+}
+
+async function connect() {
+  try {
+    models = await fetchModels();
+    $("problem").hidden = true;
+  } catch (error) {
+    $("problem").textContent = `${error.message}. Is the server running, and the key right?`;
+    $("problem").hidden = false;
+  }
+  fillModels();
+  draw();
+}
+
+function setUp() {
+  for (const name of FIELDS) {
+    $(name).value = settings[name] ?? "";
+    $(name).addEventListener("change", () => {
+      settings[name] = $(name).value;
+      writeStored(SETTINGS, settings);
+      if (name === "key") connect();
+    });
+  }
+  for (const name of ["model", "beside"]) {
+    $(name).addEventListener("change", () => { settings[name] = $(name).value; writeStored(SETTINGS, settings); draw(); });
+  }
+  $("shade").checked = settings.shade;
+  $("shade").addEventListener("change", () => { settings.shade = $("shade").checked; writeStored(SETTINGS, settings); draw(); });
+  $("send").addEventListener("click", send);
+  $("stop").addEventListener("click", stopAll);
+  $("new").addEventListener("click", begin);
+  $("menu").addEventListener("click", () => document.body.classList.toggle("drawer"));
+  $("message").addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(); }
+  });
+  document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") { stopAll(); closeDrawer(); }
+    if (/^(INPUT|TEXTAREA|SELECT)$/.test(event.target.tagName) || event.ctrlKey || event.metaKey || event.altKey) return;
+    const turns = shownTurns();
+    if (event.key === "/") { event.preventDefault(); $("message").focus(); }
+    if (event.key === "n") { event.preventDefault(); begin(); }
+    if (event.key === "r" && turns.length && !busy()) generateAll();
+    if (event.key === "?") $("keys").open = !$("keys").open;
+  });
+  $("transcript").addEventListener("mouseover", (event) => {
+    const token = event.target.closest(".token");
+    if (token) showTip(token.dataset.tip, token.getBoundingClientRect(), false);
+    else hideTip();
+  });
+  $("transcript").addEventListener("mouseleave", hideTip);
+  newConversation();
+  draw();
+  connect();
+}
+
+addEventListener("DOMContentLoaded", setUp);

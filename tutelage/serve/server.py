@@ -1,0 +1,178 @@
+"""Runs the web application until it is told to stop: Ctrl-C or SIGTERM let running answers end."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from tutelage.chat import make_renderer
+from tutelage.config import Settings
+from tutelage.engine.engine import Engine, EngineSettings
+from tutelage.evaluate.answers import can_chat
+from tutelage.model.hub import Checkpoint
+from tutelage.process import keep_freed_memory
+from tutelage.serve.app import build_app
+from tutelage.serve.errors import ApiError
+from tutelage.serve.http import LOCAL_HOSTS
+from tutelage.serve.metrics import Metrics
+from tutelage.serve.served_model import ServedModel
+from tutelage.serve.worker import EngineWorker
+
+API_KEY = "TUTELAGE_API_KEY"
+CONNECTIONS = 1000
+CLOSE_SECONDS = 5  # after the last answers were ended, for their last bytes to be sent
+
+
+class ServeSettings(Settings, frozen=True, kw_only=True):
+    """How a server is run.
+
+    host, port:    where it listens; port 0 takes a free one.
+    allow_hosts:   further names under which it may be asked; "*" allows all.
+    api_key:       what clients must send; "" asks for none.
+    max_queue:     most answers that wait for the engine; more get 429.
+    max_queue_tokens: most prompt tokens that wait for the engine.
+    max_body:      most bytes of a request.
+    drain_seconds: how long running answers may go on after SIGTERM.
+    engine:        rows, pages and chunks of the engine.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    allow_hosts: tuple[str, ...] = ()
+    api_key: str = ""
+    max_queue: int = 64
+    max_queue_tokens: int = 1 << 20
+    max_body: int = 4 << 20
+    drain_seconds: float = 30.0
+    engine: EngineSettings = EngineSettings(max_rows=16, chunk_tokens=256)
+
+
+def serve_model(name: str, checkpoint: Checkpoint, settings: ServeSettings) -> ServedModel:
+    """A model with its engine's thread running."""
+    keep_freed_memory()
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config) if can_chat(checkpoint) else None
+    metrics = Metrics()
+    engine = Engine(checkpoint.model, settings.engine)
+    worker = EngineWorker(engine, settings.max_queue, settings.max_queue_tokens, metrics)
+    return ServedModel(name, checkpoint, renderer, worker, metrics)
+
+
+def read_api_key(path: Path | None) -> str:
+    """The API key: the content of a file, or of the environment variable; "" where neither is given.
+
+    Raises:
+        ValueError: it is empty, or no key that a header can carry.
+    """
+    if path is None and API_KEY not in os.environ:
+        return ""
+    where = str(path) if path else API_KEY
+    key = (path.read_text(encoding="utf-8") if path else os.environ[API_KEY]).strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise ValueError(f"{where} holds no API key; a key is letters, digits and signs without blanks")
+    return key
+
+
+def allowed_hosts(settings: ServeSettings) -> frozenset[str] | None:
+    """The Host headers that are answered; None for all. A server that listens on all addresses is asked by names that
+    it cannot know, so these must be allowed by name."""
+    if "*" in settings.allow_hosts:
+        return None
+    own = [] if settings.host in ("0.0.0.0", "::") else [settings.host]
+    return frozenset(name.lower() for name in (*LOCAL_HOSTS, *own, *settings.allow_hosts))
+
+
+def is_local(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class _Server(uvicorn.Server):
+    """A server that calls `drain` at the first signal."""
+
+    drain: Callable[[], None]
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if not self.should_exit:
+            self.drain()
+        super().handle_exit(sig, frame)
+
+
+def run_app(app: ASGIApp, listener: socket.socket, drain: Callable[[], None], drain_seconds: float) -> None:
+    """Answer requests until a signal comes, then until the last answer has ended, or `drain_seconds` have passed."""
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        http="h11",
+        ws="none",
+        lifespan="off",
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=int(drain_seconds) + CLOSE_SECONDS,
+    )
+    server = _Server(config)
+    server.drain = drain
+    # uvicorn raises its signals again once it has stopped; by then everything is done.
+    before = {number: signal.signal(number, lambda *_: None) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        asyncio.run(server.serve(sockets=[listener]))
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+        ValueError: the address cannot be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(CONNECTIONS)  # from here on clients wait instead of being refused
+    except OSError as error:
+        listener.close()
+        raise ValueError(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port") from None
+    return listener
+
+
+def serve(models: Mapping[str, ServedModel], settings: ServeSettings, listener: socket.socket) -> None:
+    """Serve models until a signal comes; at the end their threads have ended."""
+    app = build_app(models, allowed_hosts(settings), settings.api_key, settings.max_body)
+    timers: list[threading.Timer] = []
+
+    def drain() -> None:
+        for model in models.values():
+            model.worker.drain()
+        timer = threading.Timer(settings.drain_seconds, end_all)
+        timer.daemon = True
+        timer.start()
+        timers.append(timer)
+
+    def end_all() -> None:
+        for model in models.values():
+            model.worker.fail_all(ApiError(503, "the server is shutting down"))
+
+    try:
+        run_app(app, listener, drain, settings.drain_seconds)
+    finally:
+        for timer in timers:
+            timer.cancel()
+        for model in models.values():
+            model.close()

@@ -1,0 +1,54 @@
+"""Prompts and rewards of a stage, and what its reward models have to do with its fingerprint."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tutelage.chat import make_renderer
+from tutelage.config import SettingsError
+from tutelage.ledger import Ledger
+from tutelage.model.hub import Checkpoint, folder_fingerprint, holds_model
+from tutelage.rl.prompts import PromptSet, prompt_set
+from tutelage.rl.rewards import AnyReward, ModelReward, Rewards
+from tutelage.stages.base import RecipeTables, Stage, StageContext
+from tutelage.stages.data import tasks
+
+
+def read_prompt_sets(stage: Stage, at: StageContext, checkpoint: Checkpoint, max_tokens: int) -> dict[str, PromptSet]:
+    """The prompts of each dataset of a stage as the model reads them, with room for answers of `max_tokens`."""
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
+    room = (stage.context or checkpoint.model.config.context) - max_tokens
+    sets = {}
+    for name in stage.data:
+        files = Ledger(f"{name}: rows of the file")
+        sets[name] = prompt_set(name, tasks(name, at.data, files), renderer, room, stage.held_out, files)
+    return sets
+
+
+def load_rewards(rewards: Mapping[str, AnyReward], at: StageContext, sets: Mapping[str, PromptSet]) -> Rewards:
+    """The rewards, tried on the gold answers of all prompts."""
+    golds = [prompt.task.gold for one in sets.values() for prompt in (*one.train, *one.held_out)]
+    return Rewards(rewards, golds, at.folders)
+
+
+def reward_models(rewards: Mapping[str, AnyReward]) -> list[str]:
+    """The reward models: stages of the recipe, or folders."""
+    return [part.model for part in rewards.values() if isinstance(part, ModelReward)]
+
+
+def model_fingerprints(rewards: Mapping[str, AnyReward]) -> list[str]:
+    """The fingerprints of the weights of reward models that are folders; the runner adds those of stages."""
+    return [folder_fingerprint(Path(name)) for name in reward_models(rewards) if holds_model(Path(name))]
+
+
+def check_rewards(rewards: Mapping[str, AnyReward], name: str, recipe: RecipeTables, here: str) -> None:
+    """SettingsError where no part has a weight, or a reward model is neither a stage above nor a folder."""
+    if not any(part.weight for part in rewards.values()):
+        raise SettingsError(f"{here}.rewards needs at least one part with a weight other than 0")
+    above = list(recipe.stages)[: list(recipe.stages).index(name)]
+    for model in reward_models(rewards):
+        if model not in above and not holds_model(Path(model)):
+            raise SettingsError(
+                f"{here}.rewards names the model '{model}', which is no stage above and no model folder"
+            )

@@ -1,0 +1,319 @@
+"""What the stages that sample share: prompts, rewards, the reference, rollouts as a stream, evaluation on held-out
+prompts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import islice
+from typing import Any, ClassVar, Literal
+
+import msgspec
+import numpy as np
+
+from tutelage.chat import ChatConfig, Rendered, make_renderer
+from tutelage.config import SettingsError
+from tutelage.engine.sampling import SamplingSettings
+from tutelage.evaluate.answers import Answer, ask
+from tutelage.evaluate.session import EvalSession, TaskItem
+from tutelage.model.hub import Checkpoint
+from tutelage.records import Conversation
+from tutelage.rl.prompts import Prompt, PromptSet, read_cursors
+from tutelage.rl.rewards import AnyReward, Rewards, VerifierReward
+from tutelage.rl.rollouts import Assign, Pass, RolloutPlan, RolloutStream, logprob_pass, rollout_schema
+from tutelage.rl.sampling import Sampler
+from tutelage.stages.base import (
+    DataStream,
+    Reads,
+    RecipeTables,
+    StageContext,
+    TrainSetup,
+    micro_tokens,
+    precision_of,
+)
+from tutelage.stages.data import DataTable, tasks
+from tutelage.stages.fine_tune import FineTune
+from tutelage.stages.held_out import evaluate_stores
+from tutelage.stages.preferences import PREFERENCE_LR_SHARE
+from tutelage.stages.rewards import check_rewards, load_rewards, model_fingerprints, read_prompt_sets, reward_models
+from tutelage.tokenizer import Tokenizer
+from tutelage.train.losses import Loss
+from tutelage.train.policy_losses import ADVANTAGE, OLD, SAMPLED, KlName, PolicyOptions
+from tutelage.train.preference_losses import REFERENCE
+from tutelage.train.selection import Selection
+
+EVAL_PROMPTS, SHOWN = 64, 3  # of an evaluation during training
+
+
+class RolloutStage(FineTune, frozen=True, kw_only=True):
+    """A stage that samples answers and learns from their rewards.
+
+    rewards:       the parts of the reward by name, each with a weight; weight 0 only logs it.
+    prompts, group_size: a rollout has so many prompts, with so many samples each.
+    max_tokens:    tokens of an answer, at most; a longer one is cut off.
+    temperature:   of sampling. There is no top_k, top_p or min_p: samples are drawn from the policy that is trained.
+    minibatches, inner_epochs: a rollout is cut into so many optimizer steps, and used so many times.
+    refill:        how often prompts are drawn again in place of those whose samples all have the same reward.
+    mask_cut_off:  answers that were cut off are not trained; their rewards still count for their group.
+    clip_low, clip_high: how far the ratio of new to old policy counts below and above 1.
+    importance_cap: the largest weight of a token whose sampler and trainer differ; None: no correction.
+    kl:            factor of the divergence from the model that training starts from.
+    kl_in:         where it counts: as a part of the loss, or taken from the reward. None: in the loss of GRPO, in the
+                   reward of PPO.
+    kl_estimator:  of the loss: "k2" has the gradient of the reverse divergence, "k3" that of the forward one.
+    track_kl:      measure the divergence where kl is 0; it needs the starting model in memory, and a forward pass.
+    replay_weight: factor of the loss on replayed text.
+    held_out:      the share of the prompts that are kept to evaluate on.
+    keep:          "last": nothing else selects weights here.
+    """
+
+    reads: ClassVar[Reads] = "prompts"
+    chats: ClassVar[bool] = True
+    kl_default: ClassVar[str] = "loss"
+
+    rewards: dict[str, AnyReward]
+    prompts: int = 16
+    group_size: int = 8
+    max_tokens: int = 256
+    temperature: float = 1.0
+    minibatches: int = 1
+    inner_epochs: int = 1
+    refill: int = 0
+    mask_cut_off: bool = False
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+    importance_cap: float | None = 2.0
+    kl: float = 0.0
+    kl_in: Literal["loss", "reward"] | None = None
+    kl_estimator: KlName = "k2"
+    track_kl: bool = True
+    replay_weight: float = 1.0
+    keep: Selection = "last"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("prompts", "group_size", "max_tokens", "minibatches", "inner_epochs"):
+            if getattr(self, name) < 1:
+                raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name, refused, why in self.refusals():
+            if refused:
+                raise SettingsError(f"{name} is {msgspec.json.encode(getattr(self, name)).decode()}; {why}")
+
+    def in_reward(self) -> bool:
+        """Whether the divergence is taken from the reward."""
+        return self.kl > 0 and (self.kl_in or self.kl_default) == "reward"
+
+    def policy_options(self) -> PolicyOptions:
+        """The settings of the policy loss that all kinds share."""
+        kl = 0.0 if self.in_reward() else self.kl
+        return PolicyOptions(
+            clip_low=self.clip_low, clip_high=self.clip_high, importance_cap=self.importance_cap, kl=kl,
+            kl_estimator=self.kl_estimator, max_tokens=self.max_tokens, replay=self.replay_weight,
+        )  # fmt: skip
+
+    def refusals(self) -> list[tuple[str, bool, str]]:
+        """Settings that cannot work, or would have no effect: name, whether it is so here, and why."""
+        return [
+            ("temperature", self.temperature <= 0, "samples of a greedy policy are all the same: set it above 0"),
+            ("minibatches", self.minibatches > self.prompts * self.group_size, "there are fewer samples in a rollout"),
+            ("refill", self.refill < 0, "it is a number of draws: at least 0"),
+            ("clip_low", not 0 < self.clip_low <= 1, "it must be above 0 and at most 1"),
+            ("clip_high", self.clip_high <= 0, "it must be above 0"),
+            ("importance_cap", (self.importance_cap or 1) <= 0, "it must be above 0"),
+            ("kl", self.kl < 0, "it is a factor: at least 0"),
+            ("kl_in", self.kl_in is not None and not self.kl, "kl is 0, so it counts nowhere"),
+            (
+                "kl_estimator",
+                self.kl_estimator == "k1" and not self.in_reward(),
+                'in the loss its expected gradient is 0: take "k2", or kl_in = "reward"',
+            ),
+            (
+                "kl_estimator",
+                self.kl_estimator != "k2" and (self.in_reward() or not self.kl),
+                'it has no effect: the reward takes the unbiased "k1" anyway, and without kl there is none in the loss',
+            ),
+            ("track_kl", not self.track_kl and self.kl > 0, "kl above 0 measures the divergence anyway"),
+            ("replay_weight", self.replay_weight != 1 and not self.replay, "it weighs replayed text: set replay"),
+            ("find_lr", self.find_lr, "the range test compares losses, and those of sampled answers do not fall"),
+            ("keep", self.keep != "last", 'nothing selects weights here: use "last", and save_every to keep others'),
+            ("batch_tokens", self.batch_tokens is not None, "a step is prompts times group_size; leave it out"),
+            ("batch_rows", self.batch_rows is not None, "a step is prompts times group_size; leave it out"),
+        ]
+
+    def loss(self) -> Loss:
+        """The loss, with its settings."""
+        raise NotImplementedError
+
+    def peak_lr(self, at: StageContext, checkpoint: Checkpoint) -> float:
+        return super().peak_lr(at, checkpoint) * (1.0 if self.lr is not None else PREFERENCE_LR_SHARE)
+
+    def start_settings(self, at: StageContext) -> str:
+        folder, precision = at.parent_folder(self), self.precision or "the default precision"
+        return (
+            f"policy: {folder}, {precision}; samples: the same weights, {precision}; reference: {folder}, {precision}"
+        )
+
+    def sampling(self) -> SamplingSettings:
+        return SamplingSettings(temperature=self.temperature, max_tokens=self.max_tokens, seed=self.seed)
+
+    def step_tokens(self, tokens: float, longest: int) -> int:
+        """As of every stage: room for the samples of a step."""
+        return max(1, self.prompts * self.group_size // self.minibatches) * longest
+
+    def steps_of(self, rows: int) -> int:
+        """Optimizer steps; an epoch draws each prompt of `rows` once."""
+        if self.steps is not None:
+            return self.steps
+        assert self.epochs is not None
+        return math.ceil(self.epochs * rows / self.prompts) * self.minibatches * self.inner_epochs
+
+    def other_models(self) -> list[str]:
+        return reward_models(self.rewards)
+
+    def content(self) -> list[object]:
+        return [*super().content(), *model_fingerprints(self.rewards)]
+
+    def check(self, name: str, recipe: RecipeTables, here: str) -> None:
+        super().check(name, recipe, here)
+        check_rewards(self.rewards, name, recipe, here)
+
+    def prompt_sets(self, at: StageContext, checkpoint: Checkpoint) -> dict[str, PromptSet]:
+        """The prompts of each dataset as the model reads them."""
+        return read_prompt_sets(self, at, checkpoint, self.max_tokens)
+
+    def load_rewards(self, at: StageContext, sets: Mapping[str, PromptSet]) -> Rewards:
+        """The rewards, tried on the gold answers of all prompts."""
+        return load_rewards(self.rewards, at, sets)
+
+    def set_up(self, at: StageContext, checkpoint: Checkpoint, own: Pass | None, assign: Assign, streams: Sequence[str],
+               adapt: Callable[[float, float], float] | None = None) -> TrainSetup:  # fmt: skip
+        """The setup of a stage over rollouts; `own` is what is computed of the samples by the policy before their first
+        step, `streams` what examples carry besides log-probabilities and advantages."""
+        if self.temperature != 1 and checkpoint.model.config.logit_softcap is not None:
+            raise SettingsError(f"stage {at.name}: a model with a logit softcap is sampled at temperature 1 only")
+        sets = self.prompt_sets(at, checkpoint)
+        renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
+        precision = precision_of(self, checkpoint.model)
+        longest = max(len(p.ids) for one in sets.values() for p in one.train) + self.max_tokens
+        rewards = self.load_rewards(at, sets)
+        sampler = Sampler(renderer, rewards, self.sampling(), self.group_size, precision)
+        # Samples of an earlier policy than the present one carry the log-probabilities of that policy.
+        if own is None and (self.minibatches * self.inner_epochs > 1 or self.in_reward()):
+            own, streams = logprob_pass(OLD), (*streams, OLD)
+        measured = self.kl > 0 or self.track_kl
+        names = [SAMPLED, ADVANTAGE, *streams, *([REFERENCE] if measured else [])]
+        plan = RolloutPlan(
+            self.prompts, self.minibatches, self.inner_epochs, self.refill, self.mask_cut_off, self.seed,
+            micro_tokens(self, longest), precision, self.kl, rollout_schema(names, self.temperature), adapt,
+        )  # fmt: skip
+        reference = None
+        if measured:
+            reference = msgspec.structs.replace(self, lora=None).start(at).model, logprob_pass(REFERENCE)
+        context = self.context or checkpoint.model.config.context
+        rollouts = RolloutStream(
+            plan, {name: one.train for name, one in sets.items()}, self.data, sampler, lambda: checkpoint.model, own,
+            reference, assign, self.replayed(at, checkpoint.tokenizer, context), self.replay, at.folder / "rollouts",
+        )  # fmt: skip
+        stream = self._data_stream(rollouts, sets, longest)
+        texts = evaluate_stores(self, stream, {}, self.base_held_out(at, checkpoint.tokenizer, context))
+        evaluate = partial(self._evaluate, sets, sampler, texts)
+        return TrainSetup(checkpoint, stream, self.loss(), self.peak_lr(at, checkpoint), evaluate)
+
+    def _data_stream(self, rollouts: RolloutStream, sets: Mapping[str, PromptSet], longest: int) -> DataStream:
+        main = next(iter(sets))
+
+        def attach(live: Callable[[], Any]) -> None:
+            rollouts.live = live
+
+        def describe(state: Any) -> dict[str, Any]:
+            cursors = read_cursors(state["cursors"], sets)
+            ledgers = {name: one.ledger for name, one in sets.items()}
+            ledgers |= {name: dataset.store.ledger for name, dataset in rollouts.replay.items()}
+            epochs = {name: round(c.epoch + c.position / len(sets[name].train), 4) for name, c in cursors.items()}
+            return {
+                "epochs": {**dict.fromkeys(ledgers, 0.0), **epochs},
+                "trained_by_dataset": {**dict.fromkeys(ledgers, 0.0), **state["trained"]},
+                "ledgers": {name: ledger.to_dict() for name, ledger in ledgers.items()},
+            }
+
+        return DataStream(
+            names=(*sets, *rollouts.replay),
+            longest=longest,
+            steps=self.steps_of(len(sets[main].train)),
+            step_tokens=self.step_tokens(0, longest),
+            batches=rollouts.batches,
+            epoch=lambda state: read_cursors(state["cursors"], sets)[main].epoch if state else 0,
+            describe=describe,
+            attach=attach,
+            figures=rollouts.figures,
+            saving=rollouts.saving,
+        )
+
+    def _evaluate(
+        self,
+        sets: Mapping[str, PromptSet],
+        sampler: Sampler,
+        texts: Callable[[Checkpoint], dict[str, Any]],
+        checkpoint: Checkpoint,
+    ) -> dict[str, Any]:
+        """`eval.reward`, `eval.PART` and `eval.cut_off` of greedy answers to held-out prompts; and samples."""
+        figures = texts(checkpoint)
+        prompts = [prompt for one in sets.values() for prompt in one.held_out][:EVAL_PROMPTS]
+        if not prompts:
+            return figures
+        answers = self._answers(checkpoint, prompts)
+        scored = sampler.rewards.score([sampler.sample(p, a.generation) for p, a in zip(prompts, answers, strict=True)])
+        totals = [one.total for one in scored if one.total is not None]
+        figures |= {"eval.reward": float(np.mean(totals))} if totals else {}
+        for name in self.rewards:
+            values = [value for one in scored if (value := one.parts[name].value) is not None]
+            figures |= {f"eval.{name}": float(np.mean(values))} if values else {}
+        figures["eval.cut_off"] = float(np.mean([a.generation.finish_reason != "stop" for a in answers]))
+        figures["samples"] = figures["samples"] + [
+            {"prompt": p.task.prompt[-1].text, "written": a.text, "truth": str(p.task.gold or "")}
+            for p, a in zip(prompts[:SHOWN], answers, strict=False)
+        ]
+        return figures
+
+    def _answers(self, checkpoint: Checkpoint, prompts: Sequence[Prompt]) -> list[Answer]:
+        chats = [Conversation(prompt.task.prompt, prompt.task.id, tools=prompt.task.tools) for prompt in prompts]
+        return ask(checkpoint, chats, SamplingSettings(max_tokens=self.max_tokens), "held-out prompts")
+
+    def holds(self, at: StageContext | RecipeTables) -> frozenset[str]:
+        return (super().holds(at) - {"rows"}) | {"tasks"}
+
+    def session(self, at: StageContext) -> EvalSession:
+        return replace(super().session(at), answer_tasks=partial(self._task_items, at))
+
+    def _task_items(self, at: StageContext, checkpoint: Checkpoint) -> list[TaskItem]:
+        """Greedy answers to all held-out prompts, with their rewards and the outcome of the first verifier."""
+        sets = self.prompt_sets(at, checkpoint)
+        prompts = [prompt for one in sets.values() for prompt in one.held_out]
+        renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
+        sampler = Sampler(renderer, self.load_rewards(at, sets), self.sampling(), 1)
+        answers = self._answers(checkpoint, prompts)
+        scored = sampler.rewards.score([sampler.sample(p, a.generation) for p, a in zip(prompts, answers, strict=True)])
+        verifier = next((name for name, part in self.rewards.items() if isinstance(part, VerifierReward)), None)
+        return [
+            TaskItem(
+                prompt.task.id, prompt.task.prompt[-1].text, answer.text, str(prompt.task.gold or ""), one.total,
+                one.parts[verifier].outcome if verifier else "", answer.generation.finish_reason == "stop",
+            )
+            for prompt, answer, one in zip(prompts, answers, scored, strict=True)
+        ]  # fmt: skip
+
+    def render_sample(
+        self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int, context: int
+    ) -> list[Rendered]:
+        """The first prompts, each with an answer of `max_tokens`: what a step reads at most."""
+        renderer = make_renderer(tokenizer, self.chat_config(config))
+        chats = [Conversation(task.prompt, task.id) for task in islice(tasks(name, table), rows)]
+        tail = np.zeros(self.max_tokens, np.int32)
+
+        def longer(values: np.ndarray, fill: np.ndarray) -> np.ndarray:
+            return np.concatenate([values, fill.astype(values.dtype)])
+
+        prompts = renderer.render_prompts(chats)
+        return [Rendered(longer(p.ids, tail), longer(p.weights, tail + 1), longer(p.roles, tail)) for p in prompts]
