@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from tutelage.chat.audit.check import AuditedFile, Check, Hit
-from tutelage.chat.audit.contains import contains_any
+from tutelage.text.contains import contains_any
 
 # The patterns are tried only on answers that contain a word of each.
 _SELF = ("i am", "i'm", "i’m", "my name", "call me", "called", "by ", "我是", "我叫", "由")
