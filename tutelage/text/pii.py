@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, get_args
 
-from tutelage.text.secrets import find_cards, find_secrets
+from tutelage.text.secrets import find_cards, find_secrets, has_long_number
 
 Kind = Literal["email", "ip", "phone", "card", "secret"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -127,7 +127,7 @@ def _addresses(text: str) -> Iterator[Found]:
 
 
 def _phones(text: str) -> Iterator[Found]:
-    for match in _PHONE_US.finditer(text):
+    for match in _PHONE_US.finditer(text) if has_long_number(text) else ():
         area, exchange = match[1] or match[2], match[4]
         apart = match[3] is None or match[3] == match[5]
         if apart and area not in _NO_AREAS and area[1:] != "11" and exchange[1:] != "11":

@@ -32,6 +32,7 @@ _PREFIXES = (
 _EXAMPLE = re.compile(
     r"example|placeholder|x{4}|0{6}|(?:your|my)[_-]?(?:\w+[_-])?(?:api|key|token|secret)", re.IGNORECASE
 )
+_FOUR_DIGITS = re.compile(r"[0-9]{4}")
 _MIN_DIGITS = 2  # of a key; words joined by hyphens have none
 
 # Issuers and lengths (ISO/IEC 7812): Visa, Mastercard, American Express, Discover, JCB, Diners Club.
@@ -57,8 +58,15 @@ def find_secrets(text: str) -> Iterator[Span]:
             yield match.span()
 
 
+def has_long_number(text: str) -> bool:
+    """Whether four digits stand together: every card number and most telephone numbers have that, and few texts."""
+    return contains_any(text, "0123456789") and _FOUR_DIGITS.search(text) is not None
+
+
 def find_cards(text: str) -> Iterator[Span]:
     """The spans of card numbers: an issuer's first digits, its length, and the check digit."""
+    if not has_long_number(text):
+        return
     for match in _CARD.finditer(text):
         digits = [int(character) for character in match[0] if character.isdigit()]
         if luhn(digits):
