@@ -32,6 +32,7 @@ _PREFIXES = (
 _EXAMPLE = re.compile(
     r"example|placeholder|x{4}|0{6}|(?:your|my)[_-]?(?:\w+[_-])?(?:api|key|token|secret)", re.IGNORECASE
 )
+DIGITS = "0123456789"
 _FOUR_DIGITS = re.compile(r"[0-9]{4}")
 _MIN_DIGITS = 2  # of a key; words joined by hyphens have none
 
@@ -49,7 +50,7 @@ _CARD = re.compile(
 
 def find_secrets(text: str) -> Iterator[Span]:
     """The spans of API keys and private keys, in order for each kind. Obvious placeholders are none."""
-    if contains_any(text, _PREFIXES):
+    if contains_any(text, DIGITS) and contains_any(text, _PREFIXES):
         for match in _KEY.finditer(text):
             if sum(map(str.isdigit, match[0])) >= _MIN_DIGITS and not _EXAMPLE.search(match[0]):
                 yield match.span()
@@ -60,7 +61,7 @@ def find_secrets(text: str) -> Iterator[Span]:
 
 def has_long_number(text: str) -> bool:
     """Whether four digits stand together: every card number and most telephone numbers have that, and few texts."""
-    return contains_any(text, "0123456789") and _FOUR_DIGITS.search(text) is not None
+    return contains_any(text, DIGITS) and _FOUR_DIGITS.search(text) is not None
 
 
 def find_cards(text: str) -> Iterator[Span]:
