@@ -93,13 +93,14 @@ def disagreeing(identities: Mapping[tuple[str, str], list[int]]) -> tuple[list[i
     """The conversations that name another assistant, or another maker, than most do, and how often each is named; none
     where all agree. `identities` holds the conversations of each claim.
 
-    Own names count where one of them, in several conversations, is most of all names: not in role play."""
+    Own names count where one name is at least half of all, in several conversations or beside the name of a known
+    assistant: not in role play."""
     details: list[str] = []
     rows: set[int] = set()
     names = _claims(identities, "name")
-    every_name = _merged(names, _claims(identities, "own name"))
+    every_name = _merged(_claims(identities, "own name"), names)
     counts = sorted(map(len, every_name.values()))
-    if counts and counts[-1] >= MIN_MAIN and 2 * counts[-1] >= sum(counts):
+    if counts and (names or counts[-1] >= MIN_MAIN) and 2 * counts[-1] >= sum(counts):
         names = every_name
     for kind, claims in (("name", names), ("maker", _claims(identities, "maker"))):
         if not claims:
