@@ -95,8 +95,8 @@ class EvalHook:
 
 @dataclass
 class LogHook:
-    """A JSON line a step; and the progress bar. Lines are written, also to `track`, with a checkpoint and, for those who
-    watch, every LOG_SECONDS; a run that is resumed from an earlier checkpoint cuts later lines off the file."""
+    """A JSON line a step; and the progress bar. Lines are written, also to `track`, with a checkpoint and, for those
+    who watch, every LOG_SECONDS; a run that is resumed from an earlier checkpoint cuts later lines off the file."""
 
     path: Path
     tally: Tally
