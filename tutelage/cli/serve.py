@@ -28,6 +28,7 @@ from tutelage.cli.options import FILE, MODEL
 @click.option("--max-queue", type=click.IntRange(min=1), default=64, show_default=True, help="Most waiting answers.")
 @click.option("--max-rows", type=click.IntRange(min=1), default=16, show_default=True, help="Most answers at once.")
 @click.option("--pages", type=click.IntRange(min=2), help="Size of the key-value cache in pages of 16 tokens.")
+@click.option("--speculate", metavar="ngram|MODEL", help="Guess tokens, from earlier text or by a smaller model.")
 @click.option("--drain", type=click.FloatRange(min=0), default=30.0, show_default=True,
               help="Seconds that running answers may take after SIGTERM.")  # fmt: skip
 @command
@@ -42,6 +43,7 @@ def serve(
     max_queue: int,
     max_rows: int,
     pages: int | None,
+    speculate: str | None,
     drain: float,
     as_json: bool,
 ) -> Any:
@@ -53,6 +55,7 @@ def serve(
     settings = server.ServeSettings(
         host=host, port=port, allow_hosts=allow_host, api_key=server.read_api_key(api_key_file), max_queue=max_queue,
         drain_seconds=drain, engine=server.EngineSettings(max_rows=max_rows, pages=pages, chunk_tokens=256, int8=int8),
+        speculate=speculate,
     )  # fmt: skip
     if not server.is_local(host) and not settings.api_key:
         raise ValueError(f"--host {host} can be reached from other machines; give --api-key-file or TUTELAGE_API_KEY")

@@ -66,12 +66,14 @@ class ServedModel:
     def gauges(self) -> dict[str, float]:
         """Figures of the moment, read without waiting for the engine."""
         engine = self.worker.engine
+        guesses = engine.speculation
         return {
             "requests_running": len(engine.scheduler.running),
             "requests_waiting": len(engine.scheduler.waiting),
             "pages_free": engine.pool.available - len(engine.pool.cached),
             "pages_cached": len(engine.pool.cached),
             "pages_total": engine.pool.total,
+            **({} if guesses is None else {"drafted_tokens": guesses.drafted, "accepted_tokens": guesses.accepted}),
         }
 
     def chat_prompt(self, request: ChatRequest) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any
 from tutelage.batching.loader import DataState
 from tutelage.process import Stopped
 from tutelage.progress import Bar
+from tutelage.tracking import Track
 from tutelage.train.checkpoint import TrainState
 from tutelage.train.distributed import all_gather_object, is_main_process
 from tutelage.train.loop import Hook, Precision, StepReport
@@ -94,14 +95,15 @@ class EvalHook:
 
 @dataclass
 class LogHook:
-    """A JSON line a step; and the progress bar. Lines are written with a checkpoint and, for those who watch, every
-    LOG_SECONDS; a run that is resumed from an earlier checkpoint cuts later lines off."""
+    """A JSON line a step; and the progress bar. Lines are written, also to `track`, with a checkpoint and, for those
+    who watch, every LOG_SECONDS; a run that is resumed from an earlier checkpoint cuts later lines off the file."""
 
     path: Path
     tally: Tally
     names: Sequence[str]
     lr: float
     bar: Bar
+    track: Track = lambda rows: None
     lines: list[str] = field(default_factory=list)
     written: float = field(default_factory=time.monotonic)
 
@@ -129,6 +131,7 @@ class LogHook:
         if is_main_process():
             with self.path.open("a") as log:
                 log.writelines(line + "\n" for line in self.lines)
+            self.track(map(json.loads, self.lines))
         self.lines.clear()
 
 

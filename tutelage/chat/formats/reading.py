@@ -48,6 +48,10 @@ class ExcludedRow(BrokenRow):
     """A row that says of itself that it is not to be learned from: dropped, and not counted as broken."""
 
 
+class TooManyBrokenRows(ValueError):
+    """A larger share of a file's rows is broken than the settings allow."""
+
+
 class _RowFormat(Protocol):
     @property
     def recognises(self) -> Callable[[Row], bool]: ...
@@ -256,7 +260,9 @@ def _read_file(
     if count and broken / count > max_broken:
         problem = f"{path}: {broken:,} of {count:,} rows are broken, more than max_broken = {max_broken:g} allows"
         fix = "; correct the rows, or raise max_broken (--max-broken) to leave them out"
-        raise ValueError(f"{problem}: {'; '.join(first)}{another_kind if broken == count and another_kind else fix}")
+        raise TooManyBrokenRows(
+            f"{problem}: {'; '.join(first)}{another_kind if broken == count and another_kind else fix}"
+        )
     return count
 
 

@@ -290,7 +290,8 @@ def check_learnable(turns: Sequence[Message]) -> None:
         if turn.role == "user" and (mark := _media_mark(turn.text)):
             raise BrokenRow("multimodal row", f"message {place}: {mark}; only text is supported")
     if not any(turn.role == "assistant" and turn.trained for turn in turns):
-        raise BrokenRow("no answer to be learned", "all are marked as not to be learned, or answer nobody")
+        detail = "all are marked as not to be learned, or answer nobody; are user and assistant exchanged?"
+        raise BrokenRow("no answer to be learned", detail)
     conversation = Conversation(tuple(turns))
     try:
         check(conversation)
