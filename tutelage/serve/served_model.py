@@ -73,7 +73,8 @@ class ServedModel:
             "pages_free": engine.pool.available - len(engine.pool.cached),
             "pages_cached": len(engine.pool.cached),
             "pages_total": engine.pool.total,
-            **({} if guesses is None else {"drafted_tokens": guesses.drafted, "accepted_tokens": guesses.accepted}),
+            "drafted_tokens": 0 if guesses is None else guesses.drafted,
+            "accepted_tokens": 0 if guesses is None else guesses.accepted,
         }
 
     def chat_prompt(self, request: ChatRequest) -> list[int]:
