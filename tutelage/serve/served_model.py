@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -73,7 +73,8 @@ class ServedModel:
             "pages_free": engine.pool.available - len(engine.pool.cached),
             "pages_cached": len(engine.pool.cached),
             "pages_total": engine.pool.total,
-            **({} if guesses is None else {"drafted_tokens": guesses.drafted, "accepted_tokens": guesses.accepted}),
+            "drafted_tokens": 0 if guesses is None else guesses.drafted,
+            "accepted_tokens": 0 if guesses is None else guesses.accepted,
         }
 
     def chat_prompt(self, request: ChatRequest) -> list[int]:
@@ -87,9 +88,15 @@ class ServedModel:
             raise ApiError(400, message, "model", "not_a_chat_model")
         conversation = read_conversation(request)
         try:
-            return _plain(self.renderer.render_prompts([conversation])[0].ids)
+            ids = _plain(self.renderer.render_prompts([conversation])[0].ids)
+            if conversation.tools:
+                without = self.renderer.render_prompts([replace(conversation, tools=())])[0].ids
         except (ValueError, RecursionError) as error:
             raise ApiError(400, _without_name(str(error)), "messages") from None
+        if conversation.tools and ids == _plain(without):
+            message = f"the chat template of {self.name} does not show functions to the model; leave out tools"
+            raise ApiError(400, message, "tools", "unsupported_parameter")
+        return ids
 
     def text_prompt(self, text: str) -> list[int]:
         """The ids of a text to continue, opened as documents are in training.

@@ -17,7 +17,9 @@ from starlette.types import ASGIApp
 
 from tutelage.chat import make_renderer
 from tutelage.config import Settings
+from tutelage.engine.engine import Engine
 from tutelage.engine.engine import EngineSettings as EngineSettings
+from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import can_chat
 from tutelage.model.hub import Checkpoint
 from tutelage.process import keep_freed_memory
@@ -66,8 +68,15 @@ def serve_model(name: str, checkpoint: Checkpoint, settings: ServeSettings) -> S
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config) if can_chat(checkpoint) else None
     metrics = Metrics()
     engine = make_engine(checkpoint, settings.engine, settings.speculate)
+    warm_up(engine)
     worker = EngineWorker(engine, settings.max_queue, settings.max_queue_tokens, metrics)
     return ServedModel(name, checkpoint, renderer, worker, metrics)
+
+
+def warm_up(engine: Engine) -> None:
+    """Write two tokens: kernels are compiled and memory is there before the first request comes."""
+    engine.add([0, 0], frozenset(), SamplingSettings(max_tokens=2))
+    engine.run()
 
 
 def read_api_key(path: Path | None) -> str:
