@@ -13,13 +13,25 @@ from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
-from tutelage.config import Settings, SettingsError
+from tutelage.config import SettingsError
 from tutelage.engine.requests import FinishReason
 from tutelage.records import Message
 from tutelage.rl.model_scores import RewardModel
+from tutelage.rl.reward_settings import (
+    AnyReward,
+    FormatReward,
+    FunctionReward,
+    LengthReward,
+    ModelReward,
+    OverlongReward,
+    UtilityReward,
+    VerifierReward,
+)
 from tutelage.scoring import Gold, Outcome, Verifier, make_verifier
 from tutelage.scoring.score import gold_texts
 from tutelage.workers import TimedWorker
+from tutelage.world.preferences import KnownUtility
+from tutelage.world.utility import AnswerTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +42,7 @@ class Sample:
     raw:        all of it, with reasoning that the prompt opens.
     tokens:     sampled tokens, the stop token included; `max_tokens` is their limit.
     finish_reason: "stop" where it ended itself; else it was cut off.
+    id:         of the prompt.
     """
 
     prompt: tuple[Message, ...]
@@ -39,6 +52,7 @@ class Sample:
     tokens: int
     max_tokens: int
     finish_reason: FinishReason
+    id: str = ""
 
 
 class Part(NamedTuple):
@@ -60,73 +74,29 @@ class Scored:
 Score = Callable[[Sequence[Sample]], list[Part]]
 
 
-class RewardSettings(Settings, frozen=True, kw_only=True):
-    """What every part has. weight: its factor; with 0 it is only logged, as a gold reward beside its proxy."""
+class Sources(NamedTuple):
+    """What parts are loaded from: the gold answers of all prompts; the models of a recipe by stage; and the labeller of
+    the built-in world with its questions by id, where there is one."""
 
-    weight: float = 1.0
-
-
-class VerifierReward(RewardSettings, tag="verifier", tag_field="kind", frozen=True, kw_only=True):
-    """1 for a right answer by a verifier of `tutelage.scoring`.
-
-    verifier: its name, "package.module:function", or a table with its kind and options.
-    wrong, unparsable, abstained: the values of other answers.
-    seconds:  limit for one answer of a verifier that may hang; the sample then has no reward.
-    """
-
-    verifier: str | dict[str, Any]
-    wrong: float = 0.0
-    unparsable: float = 0.0
-    abstained: float = 0.0
-    seconds: float = 5.0
-
-
-class ModelReward(RewardSettings, tag="model", tag_field="kind", frozen=True, kw_only=True):
-    """The score of a reward model: a stage of the recipe, or the folder of a model with a head "reward"."""
-
-    model: str
-
-
-class FormatReward(RewardSettings, tag="format", tag_field="kind", frozen=True, kw_only=True):
-    """1 where a pattern matches all of an answer, its reasoning included; else 0."""
-
-    pattern: str
-    seconds: float = 5.0
-
-
-class LengthReward(RewardSettings, tag="length", tag_field="kind", frozen=True, kw_only=True):
-    """Minus the share of the allowed tokens that an answer takes: with a weight above 0, short answers are better."""
-
-
-class OverlongReward(RewardSettings, tag="overlong", tag_field="kind", frozen=True, kw_only=True):
-    """0 up to `cache` tokens below the limit, then linear to -1 at it (DAPO, arXiv 2503.14476, Eq. 13)."""
-
-    cache: int
-
-
-class FunctionReward(RewardSettings, tag="function", tag_field="kind", frozen=True, kw_only=True):
-    """A function of yours, "package.module:function": called with a `Sample`, it returns a number, or None to
-    abstain."""
-
-    name: str
-
-
-AnyReward = VerifierReward | ModelReward | FormatReward | LengthReward | OverlongReward | FunctionReward
+    golds: Sequence[Gold | None] = ()
+    folders: Mapping[str, Any] = {}
+    labeller: KnownUtility | None = None
+    questions: Mapping[str, AnswerTask] = {}
 
 
 class Rewards:
-    """The parts of a reward, loaded and checked. `golds` are those of all prompts.
+    """The parts of a reward, loaded and checked.
 
     Raises:
         SettingsError: a part cannot be loaded, or fails on its own gold answers.
     """
 
-    def __init__(self, settings: Mapping[str, AnyReward], golds: Sequence[Gold | None], folders: Mapping[str, Any]):
+    def __init__(self, settings: Mapping[str, AnyReward], sources: Sources) -> None:
         self.weights = {name: part.weight for name, part in settings.items()}
         self._parts: dict[str, Score] = {}
         for name, part in settings.items():
             try:
-                self._parts[name] = load_part(part, golds, folders)
+                self._parts[name] = load_part(part, sources)
             except (ValueError, re.error) as error:
                 raise SettingsError(f"reward '{name}': {error}") from error
 
@@ -144,8 +114,8 @@ class Rewards:
         return Scored(total, parts)
 
 
-def load_part(settings: AnyReward, golds: Sequence[Gold | None], folders: Mapping[str, Any]) -> Score:
-    """A part as a function of samples. `folders`: the models of a recipe by stage.
+def load_part(settings: AnyReward, sources: Sources) -> Score:
+    """A part as a function of samples.
 
     Raises:
         ValueError: it cannot be loaded, or fails on its own gold answers.
@@ -153,10 +123,15 @@ def load_part(settings: AnyReward, golds: Sequence[Gold | None], folders: Mappin
     match settings:
         case VerifierReward():
             verify = make_verifier(settings.verifier, settings.seconds)
-            check_verifier(verify, golds)
+            check_verifier(verify, sources.golds)
             return partial(_verified, verify, settings)
         case ModelReward():
-            return partial(_scored_by_model, RewardModel(folders.get(settings.model, settings.model)))
+            return partial(_scored_by_model, RewardModel(sources.folders.get(settings.model, settings.model)))
+        case UtilityReward():
+            labeller = sources.labeller
+            if labeller is None:
+                raise ValueError('it needs [data] of kind "world-preferences", whose labeller it asks')
+            return partial(_utility, labeller.proxy if settings.proxy else labeller.true, sources.questions)
         case FormatReward():
             re.compile(settings.pattern)
             return partial(_formatted, TimedWorker(partial(_matches, settings.pattern), settings.seconds))
@@ -241,6 +216,12 @@ def _verified(verify: Verifier, settings: VerifierReward, samples: Sequence[Samp
 def _scored_by_model(model: RewardModel, samples: Sequence[Sample]) -> list[Part]:
     scores = model.score([(sample.prompt, sample.text) for sample in samples])
     return [Part(score, "" if score is not None else "cannot be rendered") for score in scores]
+
+
+def _utility(
+    value: Callable[[AnswerTask, str], float], questions: Mapping[str, AnswerTask], samples: Sequence[Sample]
+) -> list[Part]:
+    return [Part(value(questions[sample.id], sample.text)) for sample in samples]
 
 
 def _matches(pattern: str, text: str) -> bool:

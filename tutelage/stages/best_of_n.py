@@ -15,7 +15,7 @@ from tutelage.model.hub import load_model
 from tutelage.progress import track
 from tutelage.rl.best_of_n import as_row, best, kl_bound, reward
 from tutelage.rl.prompts import DrawnPrompt
-from tutelage.rl.rewards import AnyReward
+from tutelage.rl.reward_settings import AnyReward
 from tutelage.rl.sampling import Sampler
 from tutelage.stages.base import DataSetup, DataStage, Reads, RecipeTables, StageContext
 from tutelage.stages.rewards import check_rewards, load_rewards, model_fingerprints, read_prompt_sets, reward_models

@@ -33,15 +33,16 @@ from tutelage.io.row import BrokenRow
 from tutelage.io.rows import rows
 from tutelage.ledger import Ledger
 from tutelage.progress import status
-from tutelage.records import AnyPreference, Conversation, Document, Schema, Split, Task
+from tutelage.records import AnyPreference, Conversation, Document, Schema, Split, Task, message
 from tutelage.text.hashing import file_hash
 from tutelage.tokenizer import Tokenizer
 from tutelage.world import sums
 from tutelage.world.answers import mixed_conversations
+from tutelage.world.answers import tasks as world_tasks
 from tutelage.world.preferences import KnownUtility, PreferenceSettings
 from tutelage.world.preferences import preferences as world_preferences
 from tutelage.world.society import World, WorldSettings
-from tutelage.world.utility import Rule
+from tutelage.world.utility import AnswerTask, Rule
 
 
 class WorldText(WorldSettings, tag="world", tag_field="kind", frozen=True, kw_only=True):
@@ -148,6 +149,19 @@ class WorldAnswers(Settings, tag="world-answers", tag_field="kind", frozen=True,
     world: str | None = None
 
 
+class WorldPrompts(Settings, tag="world-prompts", tag_field="kind", frozen=True, kw_only=True):
+    """Questions about the people of the built-in world, for a stage that samples: other questions than those of
+    "world-preferences". Their gold answers are the values that are asked for.
+
+    rows: how many. split, rule, world: as in "world-preferences".
+    """
+
+    rows: int = 500
+    split: Split = "train"
+    rule: Rule = "standard"
+    world: str | None = None
+
+
 class Prompts(Settings, tag="prompts", tag_field="kind", frozen=True, kw_only=True):
     """Files of prompts: JSON lines, JSON, Parquet or CSV. A stage that samples (GRPO, PPO, best-of-n) reads rows with a
     prompt and, for verifiers, a gold answer (chat.formats.PROMPT_FORMATS). Where no stage names the data, its rows are
@@ -216,6 +230,7 @@ DataSettings = (
     | WorldChat
     | WorldAnswers
     | WorldPreferences
+    | WorldPrompts
     | TextData
     | DocumentData
     | CorpusData
@@ -229,7 +244,7 @@ DataSettings = (
     | QuestionData
     | MadeData
 )
-OfWorld = WorldChat | WorldAnswers | WorldPreferences
+OfWorld = WorldChat | WorldAnswers | WorldPreferences | WorldPrompts
 # Enough to estimate a loss, and few enough to measure it often during training.
 HELD_OUT_EVERY, HELD_OUT_OF = 10, 400
 DataTable = Mapping[str, DataSettings]
@@ -286,9 +301,9 @@ def holds(data: DataSettings) -> Literal["documents", "conversations", "preferen
     """The kind of rows that some data holds."""
     if isinstance(data, PreferenceData | WorldPreferences):
         return "preferences"
-    if isinstance(data, Prompts | SumTasks):
+    if isinstance(data, Prompts | SumTasks | WorldPrompts):
         return "prompts"
-    if isinstance(data, WorldChat | ChatData | SumChat | MadeData):
+    if isinstance(data, WorldChat | WorldAnswers | ChatData | SumChat | MadeData):
         return "conversations"
     return "questions" if isinstance(data, QuestionData) else "documents"
 
@@ -351,7 +366,7 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
     if isinstance(data, SumChat):
         yield from sums.conversations(data.share, data.steps)
         return
-    if isinstance(data, Prompts | SumTasks):
+    if isinstance(data, Prompts | SumTasks | WorldPrompts):
         yield from (Conversation(t.prompt, t.id, split=t.split, tools=t.tools) for t in tasks(name, table, ledger))
         return
     if isinstance(data, WorldAnswers):
@@ -377,12 +392,24 @@ def tasks(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator
     if isinstance(data, SumTasks):
         yield from sums.tasks(data.start)
         return
+    if isinstance(data, WorldPrompts):
+        for question in world_questions(name, table):
+            golds = tuple(question.person.facts[attribute] for attribute in question.attributes)
+            yield Task((message("user", question.prompt),), golds, question.id)
+        return
     assert isinstance(data, Prompts)
 
     def read(path: Path, ledger: Ledger, max_broken: float, format: str | None, split: Split) -> Iterator[Task]:
         return read_tasks(path, ledger, max_broken, data.gold_after, split)
 
     yield from _rows_of_files(data, read, ledger or Ledger(f"{name}: rows of the file"))
+
+
+def world_questions(name: str, table: DataTable) -> Iterator[AnswerTask]:
+    """The questions of prompts of the built-in world, as its utility knows them."""
+    data = table[name]
+    assert isinstance(data, WorldPrompts)
+    return world_tasks(World(find_world(data, table)), data.split, data.rule, data.rows, "prompts")
 
 
 Row = TypeVar("Row", Conversation, AnyPreference, Task)
