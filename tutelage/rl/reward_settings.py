@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tutelage.client import EndpointSettings
 from tutelage.config import Settings
 
 
@@ -18,13 +19,15 @@ class VerifierReward(RewardSettings, tag="verifier", tag_field="kind", frozen=Tr
 
     verifier: its name, "package.module:function", or a table with its kind and options.
     wrong, unparsable, abstained: the values of other answers.
-    seconds:  limit for one answer of a verifier that may hang; the sample then has no reward.
+    timed_out: the value where the verifier timed out; None: the sample has no reward.
+    seconds:  limit for one answer of a verifier that may hang. Programs have the limit of the verifier "unit_tests".
     """
 
     verifier: str | dict[str, Any]
     wrong: float = 0.0
     unparsable: float = 0.0
     abstained: float = 0.0
+    timed_out: float | None = None
     seconds: float = 5.0
 
 
@@ -51,6 +54,20 @@ class OverlongReward(RewardSettings, tag="overlong", tag_field="kind", frozen=Tr
     cache: int
 
 
+class JudgeReward(RewardSettings, tag="judge", tag_field="kind", frozen=True, kw_only=True):
+    """The score of a judge, any OpenAI-compatible endpoint, as a share of the highest one. An answer to which the judge
+    gives no score has no reward.
+
+    endpoint: url, model and budget; see `tutelage.client.EndpointSettings`.
+    criteria: what is good, in words.
+    highest:  the best score that the judge may give; the worst is 0.
+    """
+
+    endpoint: EndpointSettings
+    criteria: str
+    highest: float = 10.0
+
+
 class UtilityReward(RewardSettings, tag="utility", tag_field="kind", frozen=True, kw_only=True):
     """The utility of an answer in the built-in world, which knows it: for prompts of kind "world-prompts".
 
@@ -67,4 +84,13 @@ class FunctionReward(RewardSettings, tag="function", tag_field="kind", frozen=Tr
     name: str
 
 
-AnyReward = VerifierReward | ModelReward | UtilityReward | FormatReward | LengthReward | OverlongReward | FunctionReward
+AnyReward = (
+    VerifierReward
+    | ModelReward
+    | JudgeReward
+    | UtilityReward
+    | FormatReward
+    | LengthReward
+    | OverlongReward
+    | FunctionReward
+)

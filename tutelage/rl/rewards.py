@@ -11,16 +11,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from tutelage.config import SettingsError
 from tutelage.engine.requests import FinishReason
 from tutelage.records import Message
+from tutelage.rl.judge import Judge
 from tutelage.rl.model_scores import RewardModel
 from tutelage.rl.reward_settings import (
     AnyReward,
     FormatReward,
     FunctionReward,
+    JudgeReward,
     LengthReward,
     ModelReward,
     OverlongReward,
@@ -28,7 +31,7 @@ from tutelage.rl.reward_settings import (
     VerifierReward,
 )
 from tutelage.scoring import Gold, Outcome, Verifier, make_verifier
-from tutelage.scoring.score import gold_texts
+from tutelage.scoring.trial import check_verifier
 from tutelage.workers import TimedWorker
 from tutelage.world.preferences import KnownUtility
 from tutelage.world.utility import AnswerTask
@@ -75,13 +78,14 @@ Score = Callable[[Sequence[Sample]], list[Part]]
 
 
 class Sources(NamedTuple):
-    """What parts are loaded from: the gold answers of all prompts; the models of a recipe by stage; and the labeller of
-    the built-in world with its questions by id, where there is one."""
+    """What parts are loaded from: the gold answers of all prompts; the models of a recipe by stage; the labeller of
+    the built-in world with its questions by id, where there is one; and a file for the replies of judges."""
 
     golds: Sequence[Gold | None] = ()
     folders: Mapping[str, Any] = {}
     labeller: KnownUtility | None = None
     questions: Mapping[str, AnswerTask] = {}
+    responses: Path | None = None
 
 
 class Rewards:
@@ -123,10 +127,14 @@ def load_part(settings: AnyReward, sources: Sources) -> Score:
     match settings:
         case VerifierReward():
             verify = make_verifier(settings.verifier, settings.seconds)
-            check_verifier(verify, sources.golds)
+            check_verifier(settings.verifier, verify, sources.golds)
             return partial(_verified, verify, settings)
         case ModelReward():
             return partial(_scored_by_model, RewardModel(sources.folders.get(settings.model, settings.model)))
+        case JudgeReward():
+            if settings.highest <= 0:
+                raise ValueError(f"highest is {settings.highest}; it must be above 0")
+            return partial(_judged, Judge(settings.endpoint, settings.criteria, settings.highest, sources.responses))
         case UtilityReward():
             labeller = sources.labeller
             if labeller is None:
@@ -143,43 +151,6 @@ def load_part(settings: AnyReward, sources: Sources) -> Score:
             return lambda samples: [Part(overlong(s.tokens, s.max_tokens, settings.cache)) for s in samples]
         case FunctionReward():
             return partial(_called, load_function(settings.name))
-
-
-# Short answers made from a gold answer; verifiers that read a marked result need one of them.
-FORMS = ("{}", "The answer is {}.", "#### {}", "\\boxed{{{}}}", "({})")
-OTHERS = 8  # gold answers of other prompts that are tried as wrong answers, before a verifier is refused
-
-
-def check_verifier(verify: Verifier, golds: Sequence[Gold | None]) -> None:
-    """Try a verifier on its own gold answers before a run depends on them (open-r1 #293: gold that could not be parsed
-    paid for every answer): for each prompt its gold, or a short answer made from it, must be right, and the gold of
-    another prompt wrong. A run whose gold answers are all the same has no wrong one to try.
-
-    Raises:
-        ValueError: one is not; the sentence names it.
-    """
-    texts: list[list[str]] = []
-    for number, gold in enumerate(golds):
-        if gold is None:
-            raise ValueError(f"prompt {number + 1} has no gold answer, and a verifier needs one")
-        texts.append(gold_texts(gold))
-    form = next((form for form in FORMS if verify(form.format(texts[0][0]), golds[0] or "").outcome == "right"), None)
-    if form is None:
-        outcome = verify(texts[0][0], golds[0] or "").outcome
-        raise ValueError(f"the gold answer of prompt 1, {golds[0]!r}, is {outcome} by its own verifier")
-    distinct = list(dict.fromkeys(own[0] for own in texts))
-    for number, (gold, own) in enumerate(zip(golds, texts, strict=True)):
-        assert gold is not None
-        for text in own:
-            if (outcome := verify(form.format(text), gold).outcome) != "right":
-                raise ValueError(f"the gold answer of prompt {number + 1}, {gold!r}, is {outcome} by its own verifier")
-        start = number % len(distinct)
-        others = [text for text in (distinct[start:] + distinct[:start])[: OTHERS + 1] if text not in own]
-        if others and all(verify(form.format(text), gold).outcome == "right" for text in others):
-            raise ValueError(
-                f"the verifier accepts {others[0]!r} where the gold answer of prompt {number + 1} is {gold!r}: it "
-                "tells nothing apart"
-            )
 
 
 def overlong(tokens: int, limit: int, cache: int) -> float:
@@ -207,7 +178,7 @@ def _verified(verify: Verifier, settings: VerifierReward, samples: Sequence[Samp
         "wrong": settings.wrong,
         "unparsable": settings.unparsable,
         "abstained": settings.abstained,
-        "timed out": None,
+        "timed out": settings.timed_out,
     }
     outcomes = [verify(sample.text, sample.gold if sample.gold is not None else "").outcome for sample in samples]
     return [Part(values[outcome], outcome) for outcome in outcomes]
@@ -216,6 +187,10 @@ def _verified(verify: Verifier, settings: VerifierReward, samples: Sequence[Samp
 def _scored_by_model(model: RewardModel, samples: Sequence[Sample]) -> list[Part]:
     scores = model.score([(sample.prompt, sample.text) for sample in samples])
     return [Part(score, "" if score is not None else "cannot be rendered") for score in scores]
+
+
+def _judged(judge: Judge, samples: Sequence[Sample]) -> list[Part]:
+    return [Part(*judgement) for judgement in judge.score([(sample.prompt, sample.text) for sample in samples])]
 
 
 def _utility(

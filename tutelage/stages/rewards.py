@@ -14,6 +14,7 @@ from tutelage.rl.reward_settings import AnyReward, ModelReward, UtilityReward
 from tutelage.rl.rewards import Rewards, Sources
 from tutelage.stages.base import RecipeTables, Stage, StageContext
 from tutelage.stages.data import WorldPrompts, known_utility, tasks, world_questions
+from tutelage.train.distributed import rank
 
 
 def read_prompt_sets(stage: Stage, at: StageContext, checkpoint: Checkpoint, max_tokens: int) -> dict[str, PromptSet]:
@@ -30,10 +31,11 @@ def read_prompt_sets(stage: Stage, at: StageContext, checkpoint: Checkpoint, max
 def load_rewards(rewards: Mapping[str, AnyReward], at: StageContext, sets: Mapping[str, PromptSet]) -> Rewards:
     """The rewards, tried on the gold answers of all prompts."""
     golds = [prompt.task.gold for one in sets.values() for prompt in (*one.train, *one.held_out)]
-    if not any(isinstance(part, UtilityReward) for part in rewards.values()):
-        return Rewards(rewards, Sources(golds, at.folders))
-    questions = {task.id: task for name in sets for task in world_questions(name, at.data)}
-    return Rewards(rewards, Sources(golds, at.folders, known_utility(sets, at.data), questions))
+    sources = Sources(golds, at.folders, responses=at.folder / f"responses.{rank()}.jsonl")
+    if any(isinstance(part, UtilityReward) for part in rewards.values()):
+        questions = {task.id: task for name in sets for task in world_questions(name, at.data)}
+        sources = sources._replace(labeller=known_utility(sets, at.data), questions=questions)
+    return Rewards(rewards, sources)
 
 
 def reward_models(rewards: Mapping[str, AnyReward]) -> list[str]:
