@@ -14,10 +14,12 @@ from tutelage.model.gguf.read import read_gguf
 from tutelage.model.hub import CONFIG, find_checkpoint, holds_model, save_model
 from tutelage.recipe import read_recipe
 from tutelage.runner import Run
-from tutelage.stages.base import RECIPE, RUN_FILES, trained_stages
-from tutelage.stages.data import DataSettings, ProbeText
+from tutelage.stages.base import RECIPE, RUN_FILES
+from tutelage.stages.data import DataSettings
+from tutelage.stages.data_files import ProbeText
 from tutelage.stages.kept import kept_steps
 from tutelage.stages.pretrained_model import MODEL_FILES, PretrainedModel, can_encode_probe
+from tutelage.stages.train_stage import trained_stages
 from tutelage.train.optimizers import OptimizerSettings
 
 # In the folder of an unpacked GGUF file: which file it was.

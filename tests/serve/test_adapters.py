@@ -57,7 +57,7 @@ def test_adapters_without_their_base_or_a_name_are_refused(tmp_path: Path) -> No
     make_adapter(tmp_path / "a", tmp_path / "base", 1)
     with pytest.raises(ValueError, match="was trained on .*base, which is not served; add it to the models"):
         load_models([str(tmp_path / "other")], ServeSettings(), [f"a={tmp_path / 'a'}"])
-    with pytest.raises(ValueError, match="give it as NAME=PATH"):
-        load_models([str(tmp_path / "base")], ServeSettings(), [str(tmp_path / "a")])
+    with pytest.raises(ValueError, match="two models are named 'base'; give one another name: NAME=PATH"):
+        load_models([str(tmp_path / "base")], ServeSettings(), [f"base={tmp_path / 'a'}"])
     with pytest.raises(ValueError, match="holds no LoRA adapter; serve it as a model"):
         load_models([str(tmp_path / "base")], ServeSettings(), [f"a={tmp_path / 'other'}"])
