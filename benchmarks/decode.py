@@ -3,13 +3,14 @@
 32 prompts of 5 to 60 tokens, 100 new tokens each, no stop token, float32. transformers gets the
 prompts in the form it requires: padded on the left, with a mask. The run fails if the generated tokens differ.
 
-With `--model DIR`, a published checkpoint in the dtype `--dtype`, these workloads: one request; 8; 16 prompts of ragged
-length; 256 requests with long-tailed answer lengths, at most 16 at once, where transformers runs batches of 16 to their
-longest answer; prompts whose texts the model copies, with n-gram speculation and without. Only tokens that were asked
-for count. Beside ours: 8-bit weights, with what they cost; llama.cpp, f16 and q8_0, where TUTELAGE_LLAMA_CPP names a
-Python with llama-cpp-python; an older checkout of Tutelage (`--older`, such as a git worktree), on 256 sampled answers. The
-floor is the time that a step takes to read the weights at the measured bandwidth of memory. The number of requests with
-equal tokens is printed: float32 weights against f16 differ at near ties.
+With `--model DIR`, a published checkpoint in the dtype `--dtype`, these workloads: one request; 8; 16 prompts of
+ragged length; 256 requests with long-tailed answer lengths, at most 16 at once, where transformers runs batches of 16
+to their longest answer; prompts whose texts the model copies, with n-gram speculation and without. Only tokens that
+were asked for count. Beside ours: 8-bit weights, with what they cost; llama.cpp, f16 and q8_0, where
+TUTELAGE_LLAMA_CPP names a Python with llama-cpp-python; an older checkout of Tutelage (`--older`, such as a git
+worktree), on 256 sampled answers. The floor is the time that a step takes to read the weights at the measured
+bandwidth of memory. The number of requests with equal tokens is printed: float32 weights against f16 differ at near
+ties.
 """
 
 from __future__ import annotations
