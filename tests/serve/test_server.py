@@ -18,7 +18,7 @@ from served import CHAT, HELLO, TEXT, Served, serving, tiny_checkpoint
 
 from tutelage.engine.engine import Engine, EngineSettings
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.serve import http
+from tutelage.serve import http, protocol
 from tutelage.serve.answers import LOWEST_LOGPROB
 from tutelage.serve.errors import ApiError
 from tutelage.serve.prompt_logprobs import prompt_logprobs
@@ -304,6 +304,24 @@ def test_a_reader_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch)
     stream = http.EventStream(events(), lambda: cancelled.append(True))
     asyncio.run(stream({"type": "http"}, receive, send))
     assert cancelled == [True]
+
+
+def test_half_open_connections_are_closed(monkeypatch: pytest.MonkeyPatch, served: Served) -> None:
+    """A new one that is silent or sends half a head, and one after an answer; a stream may take longer than a head."""
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+    half = b"POST /v1/completions HTTP/1.1\r\nHost: local"
+    for sent in (b"", half):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+            connection.sendall(sent)
+            assert connection.recv(100) == b""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        connection.sendall(half)
+        while connection.recv(1000):
+            pass
+    events = served.stream(CHAT, LONG)
+    assert events[-1] == "[DONE]"
 
 
 def test_metrics_and_slots_show_what_runs(served: Served) -> None:
