@@ -155,9 +155,8 @@ def test_the_data_ledger_is_shown() -> None:
     account = flatten({"stages": {"chat": {"ledgers": {"chat": ledger.to_dict(), "replay.world": ledger.to_dict()}}}})
     text = " ".join(shown(print_summary, SUMMARY | account).split())
     for source in ("chat", "replay.world"):
-        assert (
-            f"chat < {source}: 1,250 rows = 1,200 kept + 30 held out + 20 longer than the context of 128 tokens" in text
-        )
+        parts = "1,200 kept + 30 held out + 20 longer than the context of 128 tokens"
+        assert f"{source} -> chat: 1,250 rows = {parts}" in text
 
 
 def test_the_reason_why_weights_were_selected_is_shown() -> None:

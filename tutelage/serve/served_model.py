@@ -99,17 +99,16 @@ class ServedModel:
         return ids
 
     def text_prompt(self, text: str) -> list[int]:
-        """The ids of a text to continue, after the end of another one, as in training.
+        """The ids of a text to continue, opened as documents are in training.
 
         Raises:
             ApiError: 400, where the tokenizer cannot encode the text.
         """
-        boundary = self.checkpoint.tokenizer.special_tokens.get(END_OF_TEXT)
         try:
             ids = _plain(self.checkpoint.tokenizer.encode(text))
         except ValueError as error:
             raise ApiError(400, f"the prompt cannot be encoded: {error}", "prompt") from None
-        return ids if boundary is None else [boundary, *ids]
+        return [*_plain(self.checkpoint.tokenizer.document_edges[0]), *ids]
 
     def check_room(self, prompt: Sequence[int], max_tokens: int | None, param: str, least: int = 1) -> int:
         """How many tokens the answer may have.

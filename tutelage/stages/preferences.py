@@ -70,6 +70,11 @@ class PreferenceStage(FineTune, frozen=True, kw_only=True):
             raise SettingsError(
                 "replay_weight weighs replayed text, and replay is 0; set replay above 0 or leave it out"
             )
+        if self.lora is not None and self.lora.dropout:
+            raise SettingsError(
+                f"lora.dropout is {self.lora.dropout}; both answers, and policy and reference, must be computed alike: "
+                "leave it at 0"
+            )
         if self.keep == "best_eval":
             raise SettingsError(
                 'keep = "best_eval" selects by the dev eval of conversations; use "last" or "lowest_loss"'
