@@ -205,6 +205,15 @@ def test_settings_are_sent_and_kept(page: Browser, served: Served) -> None:
     assert "the tools are no JSON" in page.run("document.querySelector('.answer .error').textContent")
 
 
+def test_answers_fit_the_context_without_a_limit(page: Browser) -> None:
+    record_requests(page)
+    page.run("settings.max_tokens = ''; settings.model = 'base'")
+    say(page, "Good day", 1)
+    assert page.run("sent[0].max_tokens") == 256  # half of its context: a base model ends nowhere by itself
+    page.run("window.asked = requestBody(findModel('tuned'), shownTurns(), 0)[1]")
+    assert page.run("asked.max_tokens === undefined")  # up to the end of the context
+
+
 def test_the_results_of_called_tools_go_back_to_the_model(page: Browser) -> None:
     record_requests(page)
     page.run("""(() => { const turn = newTurn("How warm is it?");
