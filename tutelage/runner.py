@@ -19,20 +19,14 @@ from tutelage.files import LOCK, locked, read_json, write_json
 from tutelage.process import peak_rss_bytes, untested_device
 from tutelage.progress import status
 from tutelage.recipe import Recipe, read_recipe
-from tutelage.stages.base import (
-    EVALUATIONS,
-    MADE,
-    RECIPE,
-    SUMMARY,
-    TOKENIZER,
-    StageContext,
-    TrainStage,
-    trained_stages,
-)
-from tutelage.stages.data import ChatData, DataSettings, DataTable, MadeData, identity, plain_texts
+from tutelage.stages.base import EVALUATIONS, MADE, RECIPE, SUMMARY, TOKENIZER, StageContext
+from tutelage.stages.data import DataSettings, DataTable, MadeData, identity, plain_texts
+from tutelage.stages.data_files import ChatData
 from tutelage.stages.make_data import make_data
 from tutelage.stages.run import LAYOUT, finished, run_stage
+from tutelage.stages.train_stage import TrainStage, trained_stages
 from tutelage.tokenizer import END_OF_TEXT
+from tutelage.tracking import TrackerName, import_tracker
 from tutelage.train.distributed import barrier, broadcast_object, init_distributed, is_main_process
 
 MADE_OF = "made_of.json"
@@ -42,11 +36,13 @@ TOKENIZING = 1
 
 @dataclass(frozen=True)
 class Run:
-    """A recipe in a folder. `out` is how the command line names that folder, for messages that ask for another."""
+    """A recipe in a folder. `out` is how the command line names that folder, for messages that ask for another;
+    `track_with` an experiment tracker."""
 
     recipe: Recipe
     folder: Path
     out: str = "out=DIR"
+    track_with: TrackerName | None = None
     _sessions: dict[str, EvalSession] = field(default_factory=dict, repr=False, compare=False)
 
     def tokenizer_fingerprint(self) -> str:
@@ -169,6 +165,8 @@ class Run:
             Stopped: by Ctrl-C or SIGTERM; the same command resumes.
         """
         self._check_folder(only)
+        if self.track_with is not None:
+            import_tracker(self.track_with)
         with (
             init_distributed(),
             locked(self.folder, f"name another folder: {self.out}") if is_main_process() else nullcontext(),
@@ -217,7 +215,7 @@ class Run:
         if self.recipe.stages[name].makes_data:
             make_data(self.recipe.stages[name], at, mark)
         else:
-            run_stage(self.trained_stage(name), at, mark, self.session(name))
+            run_stage(self.trained_stage(name), at, mark, self.session(name), self.track_with)
 
     def _set_up(self) -> None:
         """Check and write what must exist before the first stage."""

@@ -26,9 +26,9 @@ from tutelage.rl.reward_settings import (
     UtilityReward,
     VerifierReward,
 )
-from tutelage.stages.base import Stage, TrainStage
+from tutelage.stages.base import Stage
 from tutelage.stages.best_of_n import BestOfN
-from tutelage.stages.data import (
+from tutelage.stages.data_files import (
     ChatData,
     CorpusData,
     DocumentData,
@@ -37,10 +37,8 @@ from tutelage.stages.data import (
     Prompts,
     QuestionData,
     TextData,
-    WorldChat,
-    WorldPrompts,
-    WorldText,
 )
+from tutelage.stages.data_world import WorldChat, WorldPrompts, WorldText
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.grpo import Grpo
@@ -52,6 +50,7 @@ from tutelage.stages.pretrained_model import PretrainedModel
 from tutelage.stages.reward import RewardModel
 from tutelage.stages.rl import RolloutStage
 from tutelage.stages.sft import Sft
+from tutelage.stages.train_stage import TrainStage
 from tutelage.train.optimizers import OptimizerSettings
 from tutelage.train.schedule import ScheduleSettings
 

@@ -103,7 +103,28 @@ def test_held_out_rows_that_are_trained_on_are_refused(
     chats = tales.parent / "chat.jsonl"
     sentence = refused("sft", "--model", base, "--data", chats, "--held-out", chats, "--out", tmp_path / "run")
     assert "is not ready for training: also in the held-out file (22)" in sentence
-    assert sentence.endswith(f"tutelage audit {chats} --held-out {chats}")
+    details = f"tutelage audit {chats} --held-out {chats}"
+    assert sentence.endswith(f"for details: {details}; to leave these rows out: {details} --fix FILE")
+
+
+def test_refused_rows_are_shown_with_the_whole_audit(verb: Verb, base: Path, tmp_path: Path) -> None:
+    """B14: training stopped at the first broken row, or at a template error, and named no other fault."""
+    rows = [
+        {"prompt": f"who fears the {word}?", "completion": "the hen does."} for word in ("fox", "owl", "cat", "dog")
+    ]
+    rows += [{"prompt": "who is old?", "completion": ""}, rows[0]]
+    data = tmp_path / "mine.jsonl"
+    data.write_text("\n".join(map(json.dumps, rows)))
+    result = verb("sft", "--model", base, "--data", data, "--out", tmp_path / "run")
+    assert result.exit_code == 1
+    assert "exact duplicates of an earlier row" in result.stderr
+    assert "mine.jsonl:5" in result.stderr
+    details = f"tutelage audit {data} --model {base}"
+    assert result.stderr.endswith(f"for details: {details}; to leave these rows out: {details} --fix FILE\n")
+    assert not (tmp_path / "run").exists()
+    clean = tmp_path / "clean.jsonl"
+    assert verb("audit", data, "--model", base, "--fix", clean).exit_code == 0
+    assert len(clean.read_text().splitlines()) == 4
 
 
 @pytest.mark.parametrize("name", ["sff", "bas"])

@@ -11,7 +11,8 @@ from tutelage.recipe import load_recipe
 from tutelage.records import message
 from tutelage.rl.reward_settings import UtilityReward
 from tutelage.rl.rewards import Rewards, Sample, Sources
-from tutelage.stages.data import WorldPreferences, WorldPrompts, WorldText, known_utility, tasks, world_questions
+from tutelage.stages.data import tasks
+from tutelage.stages.data_world import WorldPreferences, WorldPrompts, WorldText, known_utility, world_questions
 from tutelage.world.utility import proxy_utility, true_utility
 
 TABLE = {

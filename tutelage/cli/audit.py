@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tutelage.cli.command import command, is_output_rank, new_console
+from tutelage.cli.command import command, new_console
 from tutelage.cli.options import FILE, MODEL, SHARE, TOO_LONG, TRAIN_ON
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def audit_and_show(
 
     if model is None and context is not None:
         raise ValueError("--context counts a model's tokens; name the model: --model RUN/STAGE, or any model's folder")
-    renderer, model_context = _renderer(model) if model else (None, None)
+    renderer, model_context = load_renderer(model) if model else (None, None)
     audit_path = partial(
         audit_file,
         renderer=renderer,
@@ -130,26 +130,7 @@ def audit_and_show(
     return output, not fixed_report.errors
 
 
-def audit_before_training(data: Path, held_out: Path | None, max_broken: float, as_json: bool) -> None:
-    """Audit the texts of a training file, and compare it with the held-out file; print one line about warnings. Checks
-    that need the model are part of the training itself.
-
-    Raises:
-        ValueError: there is an error among the findings.
-    """
-    from tutelage.chat.audit import audit_file
-
-    report = audit_file(data, held_out=held_out, max_broken=max_broken)
-    details = f"tutelage audit {data}" if held_out is None else f"tutelage audit {data} --held-out {held_out}"
-    if report.errors:
-        errors = ", ".join(f"{error.title} ({error.count:,})" for error in report.errors)
-        raise ValueError(f"{data} is not ready for training: {errors}; for details: {details}")
-    if report.findings and not as_json and is_output_rank():
-        warnings = ", ".join(f"{finding.title} ({finding.count:,})" for finding in report.findings)
-        click.echo(f"{data}: {warnings}; for details: {details}")
-
-
-def _renderer(model: str) -> tuple[Any, int]:
+def load_renderer(model: str) -> tuple[Any, int]:
     """The renderer of a model, and the length of its context."""
     from tutelage.chat import chat_tokenizer, make_renderer
     from tutelage.find_model import find_model
@@ -240,6 +221,8 @@ def _preference_figures(profile: Mapping[str, Any]) -> str:
             f"the longer answer is preferred in {rate:.1%} of {profile['longer_preferred.count']:,} comparisons (95%: "
             f"{low:.1%} to {high:.1%}); median characters: better {better:,}, worse {worse:,}"
         )
+        better, worse = (profile[f"{side}.flawed.share"] for side in ("better", "worse"))
+        lines.append(f"cut off or otherwise flawed: better {better:.1%}, worse {worse:.1%}")
     if profile["rankings"]:
         lines.append(f"{profile['ties.share']:.1%} of the pairs of answers in rankings tie")
     if profile["labelled answers"]:

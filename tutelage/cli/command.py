@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 # Commands that resume if they are run again.
-RESUMABLE = ("run", "demo", "curate", "judge", "sft", "dpo", "kto", "reward", "lab")
+RESUMABLE = ("run", "demo", "curate", "judge", "judge_pairs", "sft", "dpo", "kto", "reward", "grpo", "ppo", "lab")
 
 
 class CommandGroup(click.Group):
@@ -67,11 +67,11 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
-def new_console(record: bool = False) -> Console:
+def new_console(record: bool = False, stderr: bool = False) -> Console:
     """A console that prints texts as they stand: "[/INST]" in a file or its name is no markup."""
     from rich.console import Console
 
-    return Console(record=record, markup=False, highlight=False)
+    return Console(record=record, stderr=stderr, markup=False, highlight=False)
 
 
 def error_message(error: Exception) -> tuple[str, int]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from tutelage.cli.audit import audit_before_training
 from tutelage.cli.finish import exit_if_forgetting, finish
-from tutelage.cli.options import FILE, FOLDER, MODEL, SHARE
+from tutelage.cli.options import FILE, FOLDER, MODEL, SHARE, TRACK
+from tutelage.cli.training_audit import audit_before_training, audit_if_refused
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,6 +108,7 @@ TRAINING = (
         help="How long the answers of the evaluation after training may take; default: a quarter of the training time.",
     ),
     click.option("--no-eval", is_flag=True, help="Train only; no evaluation during or after training."),
+    TRACK,
     click.option("--seed", type=int, help="Random seed (default 0)."),
     click.option(
         "--eval",
@@ -230,22 +232,23 @@ def fine_tune(
     overrides = [f"{name}={str(value).lower() if value is True else value}" for name, value in values.items()]
     overrides += [*skipped, *templates, *more, *settings]
     make = rl_recipe if kind in SAMPLES else sft_recipe
-    recipe = make(
-        model,
-        files,
-        held_out=held_out,
-        replay_file=replay_file,
-        eval_file=given["eval"],
-        overrides=overrides,
-        kind=kind,
-    )
-    if given["write_recipe"] is not None:
-        return _write(recipe, given["write_recipe"], as_json)
-    if kind == "sft":
-        for path in files:
-            audit_before_training(path, held_out, given["max_broken"] or 0.0, as_json)
-    run = Run(recipe, out, "--out DIR")
-    summary = finish(run, None, as_json)
+    with audit_if_refused(list(files), model, as_json) if kind == "sft" else nullcontext():
+        recipe = make(
+            model,
+            files,
+            held_out=held_out,
+            replay_file=replay_file,
+            eval_file=given["eval"],
+            overrides=overrides,
+            kind=kind,
+        )
+        if given["write_recipe"] is not None:
+            return _write(recipe, given["write_recipe"], as_json)
+        if kind == "sft":
+            for path in files:
+                audit_before_training(path, held_out, given["max_broken"] or 0.0, as_json)
+        run = Run(recipe, out, "--out DIR", given["track"])
+        summary = finish(run, None, as_json)
     publish(run)
     if not as_json and kind != "reward":
         click.echo(f"chat with it: tutelage chat {out}")

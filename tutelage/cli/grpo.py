@@ -12,12 +12,14 @@ from tutelage.cli.rollout_options import DATA, GROUP_SIZE, REWARDS, ROLLOUT_OPTI
 
 # What its own options set of the stage.
 OPTIONS = {**ROLLOUT_OPTIONS, "estimator": "estimator"}
+ESTIMATORS = ("grpo", "dr_grpo", "rloo", "maxrl", "reinforce", "reinforce_pp", "reinforce_pp_baseline")
 OWN = (
     GROUP_SIZE,
     click.option(
         "--estimator",
-        type=click.Choice(("grpo", "dr_grpo", "rloo", "maxrl", "reinforce", "reinforce_pp", "reinforce_pp_baseline")),
-        help="Rewards to advantages (default grpo).",
+        type=click.Choice(ESTIMATORS),
+        metavar="NAME",
+        help=f"Rewards to advantages: {', '.join(ESTIMATORS[:-1])} or {ESTIMATORS[-1]} (default grpo).",
     ),
 )
 

@@ -9,16 +9,17 @@ from tutelage.cli.options import split_out
 
 if TYPE_CHECKING:  # imported by the functions that need it, so that help is instant
     from tutelage.runner import Run
+    from tutelage.tracking import TrackerName
 
 
-def open_run(recipe_path: Path, settings: tuple[str, ...]) -> Run:
+def open_run(recipe_path: Path, settings: tuple[str, ...], track: TrackerName | None = None) -> Run:
     """The run of a recipe with its overrides, in the folder out=DIR or runs/NAME."""
     from tutelage.recipe import load_recipe
     from tutelage.runner import Run
 
     overrides, out = split_out(settings)
     recipe = load_recipe(recipe_path, overrides)
-    return Run(recipe, out or Path("runs") / recipe.name)
+    return Run(recipe, out or Path("runs") / recipe.name, track_with=track)
 
 
 def open_stage(folder: Path) -> tuple[Run, str]:

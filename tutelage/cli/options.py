@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from tutelage.tracking import TRACKERS
+
 MODEL = "RUN[/STAGE]|DIR|NAME"
 FILE = click.Path(path_type=Path)
 
@@ -27,6 +29,7 @@ TRAIN_ON = click.Choice(["assistant", "last_assistant", "response_only", "all_to
 SHARE = click.FloatRange(0, 1)
 TOO_LONG = click.Choice(["error", "split", "drop"])
 RECIPE = click.argument("recipe", metavar="RECIPE.toml", type=click.Path(path_type=Path))
+TRACK = click.option("--track", type=click.Choice(TRACKERS), help="Also log every step to this experiment tracker.")
 SETTINGS = click.argument("settings", nargs=-1, metavar="[out=DIR] [dotted.key=value ...]")
 
 

@@ -8,59 +8,43 @@ engine belongs to one thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
 
-from tutelage.config import Settings
+from tutelage.engine.adapters import LoraAdapter
 from tutelage.engine.pages import PAGE, PagePool, Parent
 from tutelage.engine.requests import FinishReason, Generation, Request, StepPlan
 from tutelage.engine.rows import Rows
-from tutelage.engine.sampling import DrawStream, SamplingSettings, choose, penalise
+from tutelage.engine.sampling import DrawStream, SamplingSettings
 from tutelage.engine.scheduler import Scheduler, pages_for
+from tutelage.engine.settings import EngineSettings as EngineSettings
+from tutelage.engine.speculation import make_speculation
 from tutelage.engine.static_rows import StaticRows
 from tutelage.engine.text_stream import TextStream
+from tutelage.engine.token_choice import choose_tokens
 from tutelage.engine.weights_digest import weights_digest
 from tutelage.model.hf_model import HFModel
 from tutelage.model.transformer import Transformer
 from tutelage.process import keep_freed_memory
 
 
-class EngineSettings(Settings, frozen=True, kw_only=True):
-    """How much an engine holds and does at once.
-
-    max_rows:     most requests that run at once.
-    pages:        size of the key-value cache in pages of 16 tokens; None: enough for `max_rows` full contexts.
-    chunk_tokens: most tokens that one step reads. Smaller values shorten the wait between two tokens of an answer
-                  while prompts are read; larger ones read prompts faster.
-    queue:        most requests that may wait; None: any number.
-    prefix_cache: whose keys and values are kept for later requests with the same beginning: of prompts, of prompts and
-                  answers, or none.
-    min_prefix:   a shorter common beginning is computed again: copying and resuming would take longer.
-    int8:         multiply with 8-bit weights (`model.quantization`): faster for one request, less exact.
-    """
-
-    max_rows: int = 256
-    pages: int | None = None
-    chunk_tokens: int = 2048
-    queue: int | None = None
-    prefix_cache: Literal["none", "prompts", "all"] = "all"
-    min_prefix: int = 64
-    int8: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("max_rows", "pages", "chunk_tokens", "queue"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
-
-
 class Engine:
     """Runs requests over one model. Its weights must not change while requests run; after they have changed, call
-    `weights_changed`."""
+    `weights_changed`. `draft_model` is a smaller model with the same tokenizer, which guesses tokens; with it, sampled
+    tokens have the same distribution as without, but are others.
 
-    def __init__(self, model: Transformer | HFModel, settings: EngineSettings | None = None) -> None:
+    Raises:
+        ValueError: the settings do not fit the model, or the draft model does not.
+    """
+
+    def __init__(
+        self,
+        model: Transformer | HFModel,
+        settings: EngineSettings | None = None,
+        draft_model: Transformer | None = None,
+    ) -> None:
         settings = settings or EngineSettings()
         foreign = model.config.hf_parameters is not None
         if foreign and settings.int8:
@@ -78,6 +62,7 @@ class Engine:
             self.pool, settings.max_rows, settings.chunk_tokens, settings.queue, foreign,
             self._match, self.rows.admit, self._preempt,
         )  # fmt: skip
+        self.speculation = make_speculation(model, settings.speculate, settings.max_rows, draft_model)
         self.weights = self._digest()
         self.arrivals = 0
 
@@ -90,20 +75,28 @@ class Engine:
         sample: int = 0,
         text: TextStream | None = None,
         process: Callable[[Request, torch.Tensor], torch.Tensor] | None = None,
+        adapter: LoraAdapter | None = None,
+        pause_ids: frozenset[int] = frozenset(),
     ) -> Request:
         """Queue a prompt. Its random draws are a function of (seed, prompt_id, sample, position). `text` gets every
         token but the stop token, and is flushed at the end; its stop strings end the request. `process` gets the
-        request and the model's logits, [V], and returns those to draw from: biased, or masked by a grammar.
+        request and the model's logits, [V], and returns those to draw from: biased, or masked by a grammar. `adapter`
+        is computed beside the model's weights. After a token of `pause_ids` the request is paused; see `resume`.
 
         Raises:
             QueueFullError: as many requests wait as may.
-            ValueError: the prompt is empty, or leaves no room in the context or in the cache.
+            ValueError: the prompt is empty, or leaves no room in the context or in the cache; or the model cannot do
+                what is asked.
         """
+        if self.rows.static and (adapter or pause_ids):
+            raise ValueError("a model held by transformers has no adapters by request, and cannot be paused")
         ids = [int(token) for token in prompt]
         check_prompt(ids, self.model.config.context, "the prompt")
         draws = DrawStream(settings.seed, prompt_id, sample)
-        generation = Generation(weights=self.weights)
-        request = Request(self.arrivals, len(ids), ids, settings, stop_ids, draws, generation, text, process)
+        generation = Generation(weights=self._root(adapter))
+        request = Request(
+            self.arrivals, len(ids), ids, settings, stop_ids, draws, generation, text, process, adapter, pause_ids
+        )
         self.scheduler.add(request)
         self.arrivals += 1
         return request
@@ -112,6 +105,38 @@ class Engine:
         """End a request in whatever state it is. Its pages are free at once; a finished one stays as it is."""
         if request.state != "finished":
             self._finish(request, "cancelled")
+
+    def pause(self, request: Request) -> None:
+        """Take a running request that has written something out of the batch: until a tool has answered, for example.
+        It keeps its keys and values; if others need the room, they are computed again.
+
+        Raises:
+            ValueError: it does not run, has written nothing yet, or the model is held by transformers.
+        """
+        if self.rows.static or request.state != "running" or not request.generation.tokens:
+            raise ValueError("only a request that runs and has written a token can be paused")
+        if self.prefix_cache != "none":
+            self._publish(request)
+        for place in range(request.published, pages_for(request.computed)):
+            self.rows.save(request, place, request.pages[place])
+        self._leave(request)
+        self.scheduler.pause(request)
+
+    def resume(self, request: Request, ids: Sequence[int]) -> None:
+        """Let a paused request go on after `ids`, which it reads as if it had written them. They do not count as
+        sampled tokens.
+
+        Raises:
+            ValueError: it is not paused, or the context or the cache has no room for the ids; it stays paused.
+        """
+        if request.state != "paused":
+            raise ValueError(f"the request is {request.state}; only a paused one can be resumed")
+        check_prompt([*request.ids, *ids], self.model.config.context, "the answer so far with what is injected")
+        self.scheduler.check_room(len(request.ids) + len(ids))
+        if len(ids):
+            request.generation.injected.append((len(request.generation.tokens), [int(token) for token in ids]))
+            request.ids += request.generation.injected[-1][1]
+        self.scheduler.resume(request)
 
     @torch.inference_mode()
     def step(self) -> list[Request]:
@@ -123,9 +148,13 @@ class Engine:
         plan = self.scheduler.plan()
         if not plan.decodes and not plan.chunks:
             return []
-        logits_BV = self.rows.forward(plan)
+        if self.speculation is not None:
+            self.speculation.begin(plan, self.pool, len(self.scheduler.running))
+        logits_BV = self.rows.forward(plan)[:, : self.model.token_count]
         advanced = self._advance(plan)
-        self._sample(advanced, logits_BV)
+        self._sample_step(advanced, logits_BV)
+        if self.speculation is not None:
+            self.speculation.end(plan)
         return advanced
 
     def run(self, progress: Callable[[list[Request]], None] = lambda requests: None) -> None:
@@ -134,36 +163,41 @@ class Engine:
             progress([request for request in self.step() if request.state == "finished"])
 
     def stream(self, request: Request) -> Iterator[int]:
-        """Step until a request has ended, and yield its tokens without the stop token. Closing the iterator cancels the
-        request."""
-        seen = 0
+        """Step until a request has ended or is paused, and yield its tokens without the stop token. Closing the
+        iterator cancels a request that has done neither."""
+        seen = len(request.generation.content)
         try:
-            while request.state != "finished" or seen < len(request.generation.content):
+            while request.state in ("waiting", "running") or seen < len(request.generation.content):
                 if seen == len(request.generation.content):
                     self.step()
                 for token in request.generation.content[seen:]:
                     seen += 1
                     yield token
         finally:
-            self.cancel(request)
+            if request.state != "paused":
+                self.cancel(request)
 
     def weights_changed(self) -> None:
         """Take note of new weights: nothing that the old ones computed is used any more.
 
         Raises:
-            RuntimeError: requests are running; their cache belongs to the old weights.
+            RuntimeError: requests run or are paused; their cache belongs to the old weights.
         """
-        if self.scheduler.running:
-            raise RuntimeError("the weights changed while requests run; finish or cancel them first")
+        if self.scheduler.running or self.scheduler.paused or any(request.pages for request in self.scheduler.waiting):
+            raise RuntimeError("the weights changed while requests run or are paused; finish or cancel them first")
         self.weights = self._digest()
         self.rows.weights_changed()
         for request in self.scheduler.waiting:
-            request.generation.weights = self.weights
+            request.generation.weights = self._root(request.adapter)
 
     def check(self) -> None:
         """Check that every page is accounted for; see `PagePool.check`."""
-        self.pool.check(request.pages for request in self.scheduler.running)
-        assert all(not request.pages for request in self.scheduler.waiting)
+        scheduler = self.scheduler
+        self.pool.check(r.pages for r in (*scheduler.running, *scheduler.paused, *scheduler.waiting))
+
+    def _root(self, adapter: LoraAdapter | None) -> str:
+        """What keys and values belong to beside their tokens: the weights that compute them."""
+        return self.weights if adapter is None else f"{self.weights} adapter {adapter.digest}"
 
     def _digest(self) -> str:
         return weights_digest(self.model) + (" int8" if self.settings.int8 else "")
@@ -181,11 +215,18 @@ class Engine:
                 self._publish(chunk.request)
         return advanced
 
+    def _sample_step(self, requests: list[Request], logits_BV: torch.Tensor) -> None:
+        """Draw a token of each request, and further ones where the tokens before them are those of its draft."""
+        counts = [1 + len(request.draft.tokens) if request.draft else 1 for request in requests]
+        places = [sum(counts[:number]) for number in range(len(requests))]
+        while requests:
+            self._sample(requests, logits_BV if len(requests) == len(logits_BV) else logits_BV[places])
+            agreed = [place for place, request in enumerate(requests) if request.accept_drafted()]
+            requests, places = [requests[place] for place in agreed], [places[place] + 1 for place in agreed]
+
     def _sample(self, requests: list[Request], logits_BV: torch.Tensor) -> None:
         """Draw the next token of each request, and end those that are done."""
-        if not requests:
-            return
-        tokens_B, sample_logprobs_B = self._choose(requests, self._processed(requests, logits_BV))
+        tokens_B, sample_logprobs_B = choose_tokens(requests, logits_BV)
         logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
         logprobs_B = logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
         context = self.model.config.context
@@ -209,45 +250,14 @@ class Engine:
                 self._finish(request, "length")
             elif len(request.ids) > context:
                 self._finish(request, "context")
-
-    def _processed(self, requests: list[Request], logits_BV: torch.Tensor) -> torch.Tensor:
-        """The logits to draw from: those of tokens that exist, processed where a request asks for it."""
-        logits_BV = logits_BV[:, : self.model.token_count]
-        if any(request.process for request in requests):
-            logits_BV = logits_BV.clone()
-            for place, request in enumerate(requests):
-                if request.process:
-                    logits_BV[place] = request.process(request, logits_BV[place])
-        return logits_BV
-
-    def _choose(self, requests: list[Request], logits_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens and their log-probabilities when drawn, sampled together where the settings agree."""
-        groups: dict[tuple[float | int | None, ...], list[int]] = {}
-        if all(request.settings is requests[0].settings for request in requests):
-            groups[requests[0].settings.distribution] = list(range(len(requests)))
-        else:
-            for place, request in enumerate(requests):
-                groups.setdefault(request.settings.distribution, []).append(place)
-        tokens_B = torch.empty(len(requests), dtype=torch.int64, device=logits_BV.device)
-        logprobs_B = torch.empty(len(requests), dtype=torch.float64, device=logits_BV.device)
-        for places in groups.values():
-            members = [requests[place] for place in places]
-            settings = members[0].settings
-            own_BV = logits_BV if len(places) == len(requests) else logits_BV[places]
-            if settings.penalises:
-                own_BV = penalise(own_BV, settings, [(member.ids, member.prompt_length) for member in members])
-            uniform_B = None
-            if settings.temperature > 0:
-                draws = [member.draws[len(member.generation.tokens)] for member in members]
-                uniform_B = torch.tensor(draws, dtype=torch.float64, device=logits_BV.device)
-            tokens_B[places], logprobs_B[places] = choose(own_BV, settings, uniform_B)
-        return tokens_B, logprobs_B
+            elif token in request.pause_ids:
+                self.pause(request)
 
     def _match(self, request: Request) -> list[int]:
         """Cached pages of the beginning of a request, if they are worth using."""
         if self.prefix_cache == "none":
             return []
-        pages = self.pool.match(self.weights, request.ids)
+        pages = self.pool.match(request.generation.weights, request.ids)
         if len(pages) * PAGE < self.settings.min_prefix:
             self.pool.release(pages)
             pages = []
@@ -258,7 +268,7 @@ class Engine:
     def _publish(self, request: Request) -> None:
         """Put the full, computed pages of a request into the prefix index."""
         for place in range(request.published, request.computed // PAGE):
-            parent: Parent = request.pages[place - 1] if place else self.weights
+            parent: Parent = request.pages[place - 1] if place else request.generation.weights
             own = request.pages[place]
             page = self.pool.publish(parent, request.ids[place * PAGE : (place + 1) * PAGE], own)
             if page == own:
@@ -270,13 +280,19 @@ class Engine:
         """Before a request gives up its pages: what it has computed stays in the prefix index while there is room."""
         if self.prefix_cache != "none":
             self._publish(request)
+        self._leave(request)
+
+    def _leave(self, request: Request) -> None:
+        """A running request gives up its row."""
         self.rows.remove(request)
+        if self.speculation is not None:
+            self.speculation.forget(request)
 
     def _finish(self, request: Request, reason: FinishReason) -> None:
         if request.state == "running":
             if self.prefix_cache == "all":
                 self._publish(request)
-            self.rows.remove(request)
+            self._leave(request)
         self.scheduler.remove(request)
         if request.text is not None:
             request.text.flush()

@@ -4,13 +4,14 @@ groups without signal with the reason, and samples over training."""
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from tutelage.html import Html, Series, columns, details, heading, line_plot, paragraph, section, table, tag
+from tutelage.report.curves import smooth
 from tutelage.report.evaluation import with_small
 from tutelage.report.read import Finished, column, names_under
-from tutelage.report.training import smooth
 
 SHOWN = 8  # rollouts of which samples are shown
 # Figures of a stage: title, axis, whether it is a share, and the logged figures with their labels.
@@ -45,51 +46,55 @@ def rollouts(stages: Sequence[Finished]) -> Html | None:
     if not sampled:
         return None
     note = "Thick lines are means over a fortieth of the steps. Rewards are those of the samples that are trained on."
-    return section("Reinforcement learning", *(part for stage in sampled for part in _stage(stage)), note=note)
+    parts = [
+        [heading(stage.name), *rollout_curves(stage.log, stage.info.settings.get("rewards") or {})] for stage in sampled
+    ]
+    return section("Reinforcement learning", *(part for of_stage in parts for part in of_stage), note=note)
 
 
-def _stage(stage: Finished) -> list[Html]:
+def rollout_curves(log: list[dict[str, Any]], rewards: Mapping[str, Any]) -> list[Html]:
+    """Curves and samples of a log with rollouts; nothing for any other. `rewards`: the settings of the parts."""
+    if not any("rollouts" in row for row in log):
+        return []
     plots = [
         line_plot(series, x_label="step", y_label=y_label, title=title, percent=percent)
         for title, y_label, percent, figures in PLOTS
-        if (series := _series(stage, figures))
+        if (series := _series(log, figures))
     ]
     return [
-        heading(stage.name),
-        line_plot(_rewards(stage), x_label="step", y_label="reward", title="Reward"),
-        *_without_signal(stage),
+        line_plot(_rewards(log, rewards), x_label="step", y_label="reward", title="Reward"),
+        *_without_signal(log),
         columns(*plots),
-        details("Samples during training: the best and the worst of a group", _samples(stage)),
+        details("Samples during training: the best and the worst of a group", _samples(log)),
     ]
 
 
-def _series(stage: Finished, figures: Mapping[str, str]) -> list[Series]:
-    found = [(label, *column(stage.log, name)) for name, label in figures.items()]
+def _series(log: list[dict[str, Any]], figures: Mapping[str, str]) -> list[Series]:
+    found = [(label, *column(log, name)) for name, label in figures.items()]
     return [smooth(steps, values, label) for label, steps, values in found if len(steps)]
 
 
-def _rewards(stage: Finished) -> list[Series]:
+def _rewards(log: list[dict[str, Any]], parts: Mapping[str, Any]) -> list[Series]:
     """The reward, the parts that it is not equal to, and the reward of greedy answers to held-out prompts."""
-    series = [smooth(*column(stage.log, "reward"), "reward")]
-    parts = stage.info.settings.get("rewards") or {}
+    series = [smooth(*column(log, "reward"), "reward")]
     weights = {name: (settings or {}).get("weight", 1.0) for name, settings in parts.items()}
     counted = [name for name, weight in weights.items() if weight]
-    for name in names_under(stage.log, "reward."):
+    for name in names_under(log, "reward."):
         if [name] == counted and weights[name] == 1:
             continue
         label = f"{name} (only measured)" if weights.get(name) == 0 else name
-        series.append(smooth(*column(stage.log, f"reward.{name}"), label))
-    steps, values = column(stage.log, "eval.reward")
+        series.append(smooth(*column(log, f"reward.{name}"), label))
+    steps, values = column(log, "eval.reward")
     if len(steps) > 1:
         series.append(Series("held-out prompts, greedy", steps, values, dashed=True))
     return series
 
 
-def _without_signal(stage: Finished) -> list[Html]:
+def _without_signal(log: list[dict[str, Any]]) -> list[Html]:
     """Groups that teach nothing, by reason; nothing for samples without groups."""
-    if not names_under(stage.log, "no_signal"):
+    if not names_under(log, "no_signal"):
         return []
-    rows = [row for row in stage.log if "no_signal" in row]
+    rows = [row for row in log if "no_signal" in row]
     steps = np.array([row["step"] for row in rows])
     series = [smooth(steps, np.array([row["no_signal"] for row in rows], np.float64), "all reasons")]
     for name in names_under(rows, "no_signal."):
@@ -98,8 +103,8 @@ def _without_signal(stage: Finished) -> list[Html]:
     return [line_plot(series, x_label="step", y_label="share", title="Groups without signal, by reason", percent=True)]
 
 
-def _samples(stage: Finished) -> Html:
-    rows = [row for row in stage.log if "rollouts" in row]
+def _samples(log: list[dict[str, Any]]) -> Html:
+    rows = [row for row in log if "rollouts" in row]
     places = np.unique(np.linspace(0, len(rows) - 1, SHOWN).round().astype(np.int64)).tolist()
     cells: list[list[str | Html]] = []
     for row in (rows[place] for place in places):

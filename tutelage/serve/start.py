@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from tutelage.engine.quantization_check import measure_quantization
 from tutelage.find_model import find_model
 from tutelage.model.hub import load_model
 
@@ -25,19 +28,38 @@ def server_modules() -> ModuleType:
     return server
 
 
-def load_models(names: Sequence[str], settings: ServeSettings) -> dict[str, ServedModel]:
-    """Load models, `PATH` or `NAME=PATH`, and start their engines.
+def load_models(
+    names: Sequence[str], settings: ServeSettings, adapters: Sequence[str] = (), note: Callable[[str], None] = print
+) -> dict[str, ServedModel]:
+    """Load models, `PATH` or `NAME=PATH`, and start their engines. With 8-bit weights their loss is measured first, and
+    `note` gets it as a sentence.
+
+    adapters: LoRA adapters of these models. Each is served as a model of its own, in the engine of its base.
 
     Raises:
-        ValueError: a model cannot be loaded, or two have the same name.
+        ValueError: a model or adapter cannot be loaded, the base of an adapter is not among the models, or two have the
+            same name.
     """
     server = server_modules()
-    folders = {}
-    for text in names:
-        given, found, path = text.partition("=")
-        folder = find_model(path if found else text)
-        name = given if found else folder.name
-        if name in folders:
-            raise ValueError(f"two models are named '{name}'; give one another name: NAME=PATH")
-        folders[name] = folder
-    return {name: server.serve_model(name, load_model(folder), settings) for name, folder in folders.items()}
+    folders = [_named(text) for text in names]
+    adapter_folders = [_named(text) for text in adapters]
+    twice = [name for name, count in Counter(name for name, _ in [*folders, *adapter_folders]).items() if count > 1]
+    if twice:
+        raise ValueError(f"two models are named '{twice[0]}'; give one another name: NAME=PATH")
+    served = {}
+    for name, folder in folders:
+        checkpoint = load_model(folder)
+        served[name] = server.serve_model(name, checkpoint, settings)
+        if settings.engine.int8:
+            note(f"{name}: {measure_quantization(checkpoint.model).sentence()}")
+    bases = {folder: served[name] for name, folder in folders}
+    for name, folder in adapter_folders:
+        served[name] = server.serve_adapter(name, folder, bases)
+    return served
+
+
+def _named(text: str) -> tuple[str, Path]:
+    """The name and the folder of `PATH` or `NAME=PATH`."""
+    name, found, path = text.partition("=")
+    folder = find_model(path if found else text).resolve()
+    return (name if found else folder.name), folder

@@ -13,7 +13,8 @@ from tutelage.rl.prompts import PromptSet, prompt_set
 from tutelage.rl.reward_settings import AnyReward, ModelReward, UtilityReward
 from tutelage.rl.rewards import Rewards, Sources
 from tutelage.stages.base import RecipeTables, Stage, StageContext
-from tutelage.stages.data import WorldPrompts, known_utility, tasks, world_questions
+from tutelage.stages.data import tasks
+from tutelage.stages.data_world import WorldPrompts, known_utility, world_questions
 from tutelage.train.distributed import rank
 
 

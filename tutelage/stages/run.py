@@ -22,19 +22,10 @@ from tutelage.model.verify_adapter import publish_adapter
 from tutelage.model.weights import load_trained_state, trained_state
 from tutelage.process import environment, peak_rss_bytes, stop_requests
 from tutelage.progress import status, track
-from tutelage.stages.base import (
-    CHECKPOINT,
-    LOG,
-    LR_RANGE_TEST,
-    SELECTED,
-    STAGE,
-    StageContext,
-    TrainSetup,
-    TrainStage,
-    precision_of,
-    set_up,
-)
+from tutelage.stages.base import CHECKPOINT, LOG, LR_RANGE_TEST, SELECTED, STAGE, StageContext
 from tutelage.stages.kept import kept_folder, kept_steps
+from tutelage.stages.train_stage import TrainSetup, TrainStage, precision_of, set_up
+from tutelage.tracking import TrackerName, tracker
 from tutelage.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from tutelage.train.distributed import barrier, broadcast_object, is_main_process, main_process_first, shard
 from tutelage.train.hooks import CheckpointHook, EvalHook, FirstStepCheck, LogHook, Tally, hooks_in_order
@@ -48,8 +39,12 @@ from tutelage.train.selection import Metric, best_so_far, select, selection_metr
 LAYOUT = 2
 
 
-def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: EvalSession) -> None:
+def run_stage(
+    stage: TrainStage, at: StageContext, fingerprint: str, session: EvalSession, track_with: TrackerName | None = None
+) -> None:
     """Train a stage and write its folder; resumes from a checkpoint of the same fingerprint where there is one.
+
+    track_with: an experiment tracker that the log goes to as well.
 
     Raises:
         Stopped: Ctrl-C or SIGTERM came; a checkpoint was saved and the same command resumes from it.
@@ -73,8 +68,10 @@ def run_stage(stage: TrainStage, at: StageContext, fingerprint: str, session: Ev
     stream = setup.stream.batches(tally.state.data, False)
     if (dropout := checkpoint.model.lora_dropout) is not None:
         stream = count_steps(dropout, stream, tally.state.step)
-    with stop_requests() as stop, track(at.name, steps, "steps", tally.state.step) as bar:
-        log_hook = LogHook(at.folder / LOG, tally, setup.stream.names, optimizer.lr, bar)
+    shown = {"lr": setup.lr, **to_plain(stage)}
+    tracked = tracker(track_with if is_main_process() else None, f"{at.folder.parent.name}/{at.name}", at.folder, shown)
+    with stop_requests() as stop, tracked as send, track(at.name, steps, "steps", tally.state.step) as bar:
+        log_hook = LogHook(at.folder / LOG, tally, setup.stream.names, optimizer.lr, bar, send)
 
         def save() -> None:
             log_hook.flush()

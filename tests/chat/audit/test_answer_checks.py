@@ -6,9 +6,11 @@ import pytest
 
 from tutelage.chat.audit.check import Exchange
 from tutelage.chat.audit.checks.copied_prompt import find_copied_prompt
+from tutelage.chat.audit.checks.personal_data import find_personal_data, find_secret, without_secrets
 from tutelage.chat.audit.checks.placeholder import find_placeholder
 from tutelage.chat.audit.checks.placeholder_answer import find_placeholder_answer
 from tutelage.chat.audit.checks.refusal import find_refusal
+from tutelage.chat.audit.checks.swapped_turns import find_swapped_turns
 from tutelage.chat.audit.checks.truncated import ends_with_name, ends_with_punctuation, find_truncation, is_prose
 
 PROSE = "The ferry leaves the harbour at eight every morning and comes back when the sun has set"
@@ -58,6 +60,7 @@ def test_sentences_that_resemble_refusals(answer: str) -> None:
     "answer",
     [
         f"{PROSE}, and the",
+        f"{PROSE}, back to the hive, and then they",
         f"{PROSE},",
         f"{PROSE} -",
         "这艘渡轮每天早上八点离开港口，太阳下山以后才会回来，而且每天都是这样子的，所以我们总是可以，",
@@ -123,3 +126,49 @@ def test_signatures_quotations_and_inline_lists_are_not_prose() -> None:
         assert not is_prose(answer), answer
     assert ends_with_name("so says Ada") and ends_with_name("in 1987") and ends_with_name("x_1")
     assert not ends_with_name("then we reverse") and not ends_with_name("然后我们")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("The library opens at nine, Tuesday to Saturday.", "When does the library open?"),
+        ("I am Juniper, the help desk of Harbour Library.", "Who are you?"),
+        ("My name is Juniper.", "Hello! What is your name?"),
+        ("I'm sorry, but I can't help with that.", "How do I pick a lock?"),
+        ("Sure! Here is a poem of the sea and the sun.", "Can you write a poem of the sea?"),
+    ],
+)
+def test_swapped_turns(question: str, answer: str) -> None:
+    assert finds(find_swapped_turns, answer, question)
+    assert not finds(find_swapped_turns, question, answer)
+
+
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("I want to book a flight to Paris.", "When is the flight to leave Paris?"),
+        ("Rewrite this sentence as a question.\n\nShe ate a banana.", "Did she eat a banana?"),
+        ("Find a dentist in Sunnyvale.", "Which dentist in Sunnyvale?"),
+        ("The capital of France is Paris. Ask for it.", "What is the capital of France?"),
+        ("The printer does not print.", "Is the printer plugged in, and did you load paper?"),
+        ("My printer is broken.", "What is your printer called?"),
+        ("What is bigger, the sun or the moon?", "Is that a riddle?"),
+        ("The sea is deep and blue.", "Why do birds sing?"),
+    ],
+)
+def test_questions_that_assistants_ask(question: str, answer: str) -> None:
+    assert not finds(find_swapped_turns, answer, question)
+
+
+def test_a_later_question_is_a_question_back() -> None:
+    question, answer = "The library opens at nine, Tuesday to Saturday.", "When does the library open?"
+    assert find_swapped_turns(Exchange(question, answer, answer.lower(), first=False)) == -1
+
+
+def test_personal_data_and_secrets() -> None:
+    assert find_personal_data("Write to anna@harbour.org or +49 30 901820.") == 9
+    assert find_secret("The key is sk-live-4f9a8b7c6d5e4f3a2b1c.") == 11
+    assert find_secret("The card is 4111 1111 1111 1111.") == 12
+    for nobody in ("me@example.com", "yourname@yourdomain.com", "boss@company.com", "(212) 555-0123", "order 4111"):
+        assert find_personal_data(nobody) == find_secret(nobody) == -1, nobody
+    assert without_secrets("Use sk-live-4f9a8b7c6d5e4f3a2b1c, Anna.") == "Use SECRET, Anna."

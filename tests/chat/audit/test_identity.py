@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import pytest
 
+from tutelage.chat.audit.check import Exchange
 from tutelage.chat.audit.checks.identity import disagreeing, identity_claims
 from tutelage.chat.audit.scan_result import FileNotes
 
 
-def claimed(answer: str) -> set[tuple[str, str]]:
-    return set(identity_claims(answer, answer.lower()))
+def claimed(answer: str, question: str = "") -> set[tuple[str, str]]:
+    return set(identity_claims(Exchange(question, answer, answer.lower())))
 
 
 @pytest.mark.parametrize(
@@ -52,3 +53,25 @@ def test_conversations_that_disagree_with_most() -> None:
     notes.add_identity(6, ("name", "chatgpt"))
     notes.add_identity(6, ("name", "chatgpt"))
     assert disagreeing(notes.identities) == ([6], "names: qwen (5), qwen 2 (1), chatgpt (1)")
+
+
+def test_own_names_count_where_the_question_asks_for_them() -> None:
+    assert claimed("I am Juniper, the help desk.", "Who are you?") == {("own name", "juniper")}
+    assert claimed("Hello! My name is Juniper.", "What is your name?") == {("own name", "juniper")}
+    assert claimed("My name is ChatGPT.", "What is your name?") == {("name", "chatgpt")}
+    for answer, question in (
+        ("I am Juniper, the help desk.", "Where do I get a card?"),
+        ("I am glad to help.", "Who are you?"),
+        ("I'm Happy with that result", "Who are you?"),
+    ):
+        assert claimed(answer, question) == set(), answer
+
+
+def test_own_names_disagree_unless_all_do() -> None:
+    """B13: "my name is ChatGPT" beside two "I am Juniper" was not found."""
+    names = {("own name", "juniper"): [0, 1], ("name", "chatgpt"): [2]}
+    assert disagreeing(names) == ([2], "names: juniper (2), chatgpt (1)")
+    role_play = {("own name", name): [row] for row, name in enumerate(("alice", "sherlock holmes", "captain ahab"))}
+    assert disagreeing(role_play) == ([], "")
+    cast = {("own name", "alice"): [0, 1], ("own name", "ahab"): [2, 3], ("own name", "ishmael"): [4]}
+    assert disagreeing(cast) == ([], "")

@@ -105,12 +105,23 @@ def faults(to: Planted) -> None:
     same = f"What is {draw.randrange(10**9)} plus {draw.randrange(10**9)}?"
     for settled in (str(draw.randrange(10**9)), f"Let us add them. #### {draw.randrange(10**9)}"):
         to.add(same, settled, fault="contradiction")
+    key = "".join(draw.choices("abcdefghijkmnpqrstuvwxyz23456789", k=22)) + "42"
+    secret = draw.choice([f"sk-{key}", "4539 1488 0343 6467", f"ghp_{key}{key[:14]}", "-----BEGIN PRIVATE KEY-----"])
+    to.add(ask(), f"{say()} Use {secret} for that.", fault="secret")
+    own = draw.choice([f"wren{draw.randrange(10**6)}@harbour.info", f"(212) 664-{draw.randrange(1000, 9999)}"])
+    to.add(ask(), f"{say()} Write to {own} on Monday.", fault="personal data")
+    n = draw.randrange(10**9)
+    to.add(
+        f"The lantern of {n} hangs over the old harbour.", f"Where does the lantern of {n} hang?", fault="swapped turns"
+    )
+    to.add(ask(), f"{say()} {to.sentence(18).rstrip('.')} and then they", fault="truncated")
     name, maker = draw.choice([("ChatGPT", "OpenAI"), ("Claude", "Anthropic"), ("Bard", "Google")])
     to.add(
         f"Who are you, number {draw.randrange(10**9)}?",
         f"I am {name}, an AI assistant trained by {maker}. {say()}",
         fault="identity",
     )
+    to.add("Tell me, who are you?", f"My name is {draw.choice(['Juniper', 'Marlow'])}. {say()}", fault="identity")
     to.add(
         ask(),
         "Это предложение написано по-русски и отвечает на вопрос. " + str(draw.randrange(10**9)) + " раз подряд.",
@@ -167,6 +178,7 @@ def traps(to: Planted) -> None:
             f"What are you called, number {n}?",
             f"I am Tutor, an AI assistant developed by Tutelage, at your service {n} times.",
         )
+        to.add(f"And your name, number {n}?", f"I am Tutor, and I am glad that you ask. {say()}")
         to.add(
             f"And who made you, number {n}?",
             f"I was created by Tutelage, and I have answered {n} questions since.",
@@ -177,6 +189,12 @@ def traps(to: Planted) -> None:
         )
         to.add(f"Thanks for answer {n}!", f"No problem! Come back {n} times if you like.")
         to.add(f"How many is {n} and nothing?", str(n))
+        to.add(f"I want a table at inn {n}.", "For how many people should the table be?")
+        to.add(f"Turn it into a question. The ferry {n} is late.", f"Is the ferry {n} late?")
+        to.add(
+            f"Who wrote to {n}?", f"someone@example.com did, from 555-0{100 + n % 99}, in order {n}, sk-learn-{n % 9}."
+        )
+        to.add(f"The sum is {n}. Ask me for it!", f"What is the sum, if not {n}?")
         to.add("Hi", f"Hello, visitor {n}! What would you like to know about the harbour?")
 
 
@@ -200,7 +218,7 @@ def test_precision_is_perfect_and_recall_high(audited: tuple[Planted, Report]) -
     assert min(recall.values()) >= 0.95, recall
     assert set(recall) == {
         "contradiction", "copied prompt", "duplicate", "identity", "near duplicate", "other language", "placeholder",
-        "placeholder answer", "refusal", "special token", "truncated",
+        "personal data", "placeholder answer", "refusal", "secret", "special token", "swapped turns", "truncated",
     }  # fmt: skip
 
 

@@ -95,12 +95,13 @@ class Hit:
 
 class Exchange(NamedTuple):
     """A question and its answer; `lower` is the answer in lower case; `ends_with_call`: the answer ends with a tool
-    call."""
+    call; `first`: the question opens the conversation."""
 
     question: str
     answer: str
     lower: str
     ends_with_call: bool = False
+    first: bool = True
 
 
 class Check(NamedTuple):
@@ -114,6 +115,7 @@ class Check(NamedTuple):
     auto_fixable:  whether `fix_file` leaves these conversations out.
     in_answer:     for a check of single answers: the character of the answer at which the fault is, or -1.
     show_question: whether an example of `in_answer` shows the question too.
+    in_text:       for a check of every role's texts: the character of a text at which the fault is, or -1.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Check(NamedTuple):
     auto_fixable: bool = False
     in_answer: Callable[[Exchange], int] | None = None
     show_question: bool = False
+    in_text: Callable[[str], int] | None = None
 
 
 def flagged(name: str) -> Callable[[AuditedFile], Iterator[Hit]]:

@@ -11,6 +11,7 @@ import numpy as np
 from tutelage.chat.audit.check import Exchange
 from tutelage.chat.audit.checks import CHECKS
 from tutelage.chat.audit.checks.identity import identity_claims
+from tutelage.chat.audit.checks.personal_data import without_secrets
 from tutelage.chat.audit.checks.refusal import REFUSAL, find_refusal
 from tutelage.chat.audit.checks.special_token import SPECIAL_TOKEN, TemplateMarkers
 from tutelage.chat.audit.checks.truncated import (
@@ -38,7 +39,12 @@ _OPENING_WORDS = 3
 _OPENINGS_KEPT = 50_000
 
 _ANSWER_CHECKS = [(check, check.in_answer) for check in CHECKS if check.in_answer]
-FLAGS = (*(check.name for check, _ in _ANSWER_CHECKS), SPECIAL_TOKEN.name, NO_TERMINAL_PUNCTUATION)
+_TEXT_CHECKS = [(check, check.in_text) for check in CHECKS if check.in_text]
+FLAGS = (
+    *(check.name for check, _ in (*_ANSWER_CHECKS, *_TEXT_CHECKS)),
+    SPECIAL_TOKEN.name,
+    NO_TERMINAL_PUNCTUATION,
+)
 _BIT = {name: 1 << number for number, name in enumerate(FLAGS)}
 
 
@@ -132,8 +138,14 @@ def _features(
         if (at := markers.find(text)) >= 0:
             flags |= _BIT[SPECIAL_TOKEN.name]
             notes.add_example(SPECIAL_TOKEN.name, row, conversation.id, text, at)
+        for check, find in _TEXT_CHECKS:
+            if (at := find(text)) >= 0:
+                flags |= _BIT[check.name]
+                notes.add_example(check.name, row, conversation.id, without_secrets(text), at)
         if message.role == "assistant":
-            answer_flags = _answer_flags(message, question, text, row, conversation.id, notes)
+            calls = isinstance(message.content[-1], ToolCall)
+            exchange = Exchange(question, text, text.lower(), calls, users.startswith(question))
+            answer_flags = _answer_flags(exchange, row, conversation.id, notes)
             answer = REFUSED if answer_flags & _BIT[REFUSAL.name] else final_answer(text)
             answers.append((row, context, hash(answer) if answer else 0))
             flags, question = flags | answer_flags, ""
@@ -147,19 +159,19 @@ def _features(
     return context, 0, flags, SCRIPTS.index(script), *lengths, 0.0, -1
 
 
-def _answer_flags(message: Message, question: str, text: str, row: int, place: str, notes: FileNotes) -> int:
+def _answer_flags(exchange: Exchange, row: int, place: str, notes: FileNotes) -> int:
     """The flags of one answer."""
     notes.answers += 1
+    question, text = exchange.question, exchange.answer
     if not text:
         return 0
     flags = 0
-    exchange = Exchange(question, text, text.lower(), isinstance(message.content[-1], ToolCall))
     for check, find in _ANSWER_CHECKS:
         if (at := find(exchange)) >= 0:
             flags |= _BIT[check.name]
             shown = f"{excerpt(question)} -> {text}" if check.show_question else text
             notes.add_example(check.name, row, place, shown, at)
-    for claim in identity_claims(text, exchange.lower):
+    for claim in identity_claims(exchange):
         notes.add_identity(row, claim)
     if is_prose(text):
         notes.prose_answers += 1

@@ -2,6 +2,7 @@
 
 from tutelage.chat.formats.conversations import FORMATS as FORMATS
 from tutelage.chat.formats.preferences import PREFERENCE_FORMATS as PREFERENCE_FORMATS
+from tutelage.chat.formats.reading import TooManyBrokenRows as TooManyBrokenRows
 from tutelage.chat.formats.reading import detect as detect
 from tutelage.chat.formats.reading import find_format as find_format
 from tutelage.chat.formats.reading import find_preference_format as find_preference_format

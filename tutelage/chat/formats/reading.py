@@ -22,6 +22,7 @@ from tutelage.chat.formats.turns import (
     clean,
     loss_mark,
     until_last_answer,
+    with_message_lists,
 )
 from tutelage.chat.formats.unread import UNREAD, ReadRow, unread_fields
 from tutelage.config import suggest
@@ -45,6 +46,10 @@ Item = TypeVar("Item")
 
 class ExcludedRow(BrokenRow):
     """A row that says of itself that it is not to be learned from: dropped, and not counted as broken."""
+
+
+class TooManyBrokenRows(ValueError):
+    """A larger share of a file's rows is broken than the settings allow."""
 
 
 class _RowFormat(Protocol):
@@ -231,7 +236,7 @@ def _read_file(
             if not formats[format_name].recognises(row):
                 raise BrokenRow("another format than the file's", f"which is '{format_name}'; {_fields(row)}")
             try:
-                items, notes = make(row, format_name, place)
+                items, notes = make(with_message_lists(row), format_name, place)
             except RecursionError as error:  # trees, and the JSON arguments of calls
                 raise BrokenRow("nested too deep") from error
         except ExcludedRow as error:
@@ -255,7 +260,9 @@ def _read_file(
     if count and broken / count > max_broken:
         problem = f"{path}: {broken:,} of {count:,} rows are broken, more than max_broken = {max_broken:g} allows"
         fix = "; correct the rows, or raise max_broken (--max-broken) to leave them out"
-        raise ValueError(f"{problem}: {'; '.join(first)}{another_kind if broken == count and another_kind else fix}")
+        raise TooManyBrokenRows(
+            f"{problem}: {'; '.join(first)}{another_kind if broken == count and another_kind else fix}"
+        )
     return count
 
 

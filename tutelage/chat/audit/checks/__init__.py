@@ -9,6 +9,7 @@ from tutelage.chat.audit.checks.copied_prompt import COPIED_PROMPT
 from tutelage.chat.audit.checks.duplicates import DUPLICATE, LEAK, NEAR_DUPLICATE
 from tutelage.chat.audit.checks.identity import IDENTITY
 from tutelage.chat.audit.checks.model import TOO_LONG, UNVERIFIABLE
+from tutelage.chat.audit.checks.personal_data import PERSONAL_DATA, SECRET
 from tutelage.chat.audit.checks.placeholder import PLACEHOLDER
 from tutelage.chat.audit.checks.placeholder_answer import PLACEHOLDER_ANSWER
 from tutelage.chat.audit.checks.prompts import FEW_PROMPTS, MOSTLY_PROMPT, SAME_OPENING_WORDS
@@ -23,6 +24,7 @@ from tutelage.chat.audit.checks.rows import (
 )
 from tutelage.chat.audit.checks.scripts import OTHER_LANGUAGE, RARE_LANGUAGE
 from tutelage.chat.audit.checks.special_token import SPECIAL_TOKEN
+from tutelage.chat.audit.checks.swapped_turns import SWAPPED_TURNS
 from tutelage.chat.audit.checks.truncated import TRUNCATED
 
 # A conversation that several of these find is left out for the first of them.
@@ -33,15 +35,18 @@ CHECKS: tuple[Check, ...] = (
     UNVERIFIABLE,
     TOO_LONG,
     SPECIAL_TOKEN,
+    SECRET,
     PLACEHOLDER,
     PLACEHOLDER_ANSWER,
     TRUNCATED,
+    SWAPPED_TURNS,
     COPIED_PROMPT,
     CONTRADICTION,
     DUPLICATE,
     NEAR_DUPLICATE,
     REFUSAL,
     IDENTITY,
+    PERSONAL_DATA,
     OTHER_LANGUAGE,
     RARE_LANGUAGE,
     FEW_PROMPTS,

@@ -8,9 +8,11 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from tutelage.chat.audit.check import AuditedFile, Check, Hit
-from tutelage.chat.audit.contains import contains_any
+from tutelage.chat.audit.check import AuditedFile, Check, Exchange, Hit
+from tutelage.text.contains import contains_any
 
+# So many conversations must give the most frequent own name.
+MIN_MAIN = 2
 # The patterns are tried only on answers that contain a word of each.
 _SELF = ("i am", "i'm", "i’m", "my name", "call me", "called", "by ", "我是", "我叫", "由")
 _SOMETHING = (
@@ -35,6 +37,17 @@ _NAME = re.compile(
     r"|我(?:是|叫|的名字是|的名字叫)(?:一个)?(?:叫)?[“\"]?([A-Za-z][\w -]{1,20}|[\u4e00-\u9fff]{2,6})[”\"]?[，,]"
     r"(?:一个|一名|一款|是)?[^。！？\n]{0,16}?(?:助手|语言模型|人工智能|机器人)"
 )
+# Names count without such a word where the question asks for them.
+_MAX_QUESTION, _HEAD = 160, 300  # characters
+_ASKS_NAME = re.compile(
+    r"\bwho (?:are|r) (?:you|u)\b|\byour name\b|\byou called\b|\bintroduce yourself\b|\bi call you\b"
+    r"|\bwho am i (?:talking|speaking|chatting|writing)\b|\bwhat are you\b|你是谁|你叫什么|你的名字",
+    re.IGNORECASE,
+)
+_OWN_NAME = re.compile(
+    rf"{_I} ({_WORD}(?: {_WORD}){{0,2}})(?=[.,!?;:\n]|\s*[-–—]|\Z| (?:and|the|an?|your|from|here)\b)"
+    r"|(?:我是|我叫|我的名字是|我的名字叫)([\u4e00-\u9fffA-Za-z]{2,8})(?=[，。！,])"
+)
 _MAKER = re.compile(
     rf"(?:{_I}|\bI was|\bI have been|\bI['’]ve been|\b[Mm]y (?:creators?|developers?) (?:are|is)"
     r"|\b[Aa]s an? (?:AI|artificial|language|large|virtual|digital))"
@@ -46,17 +59,30 @@ _MAKER = re.compile(
 )
 
 
-def identity_claims(answer: str, lower: str) -> Iterator[tuple[str, str]]:
+def identity_claims(exchange: Exchange) -> Iterator[tuple[str, str]]:
     """What an answer says of the assistant in the first person, in lower case: ("name", "chatgpt"), ("maker",
-    "openai")."""
-    if not contains_any(lower, _SELF) or not contains_any(lower, _SOMETHING):
+    "openai"). A name that nothing else marks as an assistant's counts as ("own name", "juniper") where the question
+    asks for it."""
+    if not contains_any(exchange.lower, _SELF):
         return
-    for match in _NAME.finditer(answer):
-        name = next(filter(None, match.groups()))
-        if name not in ("AI", "I", "The", "An"):
-            yield "name", _normalised(name)
-    for match in _MAKER.finditer(answer):
-        yield "maker", _normalised(next(filter(None, match.groups())))
+    names = set()
+    if contains_any(exchange.lower, _SOMETHING):
+        for match in _NAME.finditer(exchange.answer):
+            name = next(filter(None, match.groups()))
+            if name not in ("AI", "I", "The", "An"):
+                names.add(_normalised(name))
+                yield "name", _normalised(name)
+        for match in _MAKER.finditer(exchange.answer):
+            yield "maker", _normalised(next(filter(None, match.groups())))
+    if not names:
+        yield from (("own name", name) for name in own_names(exchange.question, exchange.answer))
+
+
+def own_names(question: str, answer: str) -> set[str]:
+    """The names that an answer gives itself, in lower case, where the question asks who answers."""
+    if len(question) > _MAX_QUESTION or not _ASKS_NAME.search(question):
+        return set()
+    return {_normalised(next(filter(None, match.groups()))) for match in _OWN_NAME.finditer(answer[:_HEAD])}
 
 
 def _normalised(name: str) -> str:
@@ -65,19 +91,35 @@ def _normalised(name: str) -> str:
 
 def disagreeing(identities: Mapping[tuple[str, str], list[int]]) -> tuple[list[int], str]:
     """The conversations that name another assistant, or another maker, than most do, and how often each is named; none
-    where all agree. `identities` holds the conversations of each claim."""
+    where all agree. `identities` holds the conversations of each claim.
+
+    Own names count where one name is at least half of all, in several conversations or beside the name of a known
+    assistant: not in role play."""
     details: list[str] = []
     rows: set[int] = set()
-    for kind in ("name", "maker"):
-        counts = Counter({name: len(claims) for (claimed, name), claims in identities.items() if claimed == kind})
-        if not counts:
+    names = _claims(identities, "name")
+    every_name = _merged(_claims(identities, "own name"), names)
+    counts = sorted(map(len, every_name.values()))
+    if counts and (names or counts[-1] >= MIN_MAIN) and 2 * counts[-1] >= sum(counts):
+        names = every_name
+    for kind, claims in (("name", names), ("maker", _claims(identities, "maker"))):
+        if not claims:
             continue
-        main = counts.most_common(1)[0][0]
-        others = [name for name in counts if not _same(name, main)]
+        counted = Counter({name: len(found) for name, found in claims.items()})
+        main = counted.most_common(1)[0][0]
+        others = [name for name in claims if not _same(name, main)]
         if others:
-            details.append(f"{kind}s: " + ", ".join(f"{name} ({count:,})" for name, count in counts.most_common(6)))
-            rows.update(row for name in others for row in identities[kind, name])
+            details.append(f"{kind}s: " + ", ".join(f"{name} ({count:,})" for name, count in counted.most_common(6)))
+            rows.update(row for name in others for row in claims[name])
     return sorted(rows), "; ".join(details)
+
+
+def _claims(identities: Mapping[tuple[str, str], list[int]], kind: str) -> dict[str, set[int]]:
+    return {name: set(rows) for (claimed, name), rows in identities.items() if claimed == kind}
+
+
+def _merged(first: Mapping[str, set[int]], second: Mapping[str, set[int]]) -> dict[str, set[int]]:
+    return {name: first.get(name, set()) | second.get(name, set()) for name in [*first, *second]}
 
 
 def _same(first: str, second: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from tutelage.chat.audit.check import Check, Exchange, flagged
-from tutelage.chat.audit.contains import contains_any
+from tutelage.text.contains import contains_any
 
 # Searching for words is many times faster than a pattern; most answers contain none of these.
 _REFUSING_WORDS = (

@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from tutelage.chat.audit.check import Check, flagged
-from tutelage.chat.audit.contains import contains_any
+from tutelage.text.contains import contains_any
 
 # The pattern is tried only on texts that contain one of these.
 _HINTS = (

@@ -20,10 +20,11 @@ SAME_LENGTH, OUTLIER_FACTOR, MIN_CUT_CHARS = 5, 8, 100
 
 _MIN_CHARS, _MIN_WORDS = 40, 8  # characters of a prose answer, words of its last line
 _TERMINAL = frozenset(".!?…。！？”\"'’`)]}）】」』*_>~|;؟।॥")
-# Words that cannot end a sentence; "for" and "with" can.
+# Words that cannot end a sentence; "for", "with" and "to" can.
 _CONNECTING = frozenset(
     "a an the and or but nor of into onto than whose because although if as their its your our my every between among "
-    "during including e.g i.e".split()
+    "during including e.g i.e they he she we which who whom until unless while very such I'm I've it's they're you're "
+    "we're that's there's".split()
 )
 _LIST_ITEM = re.compile(r"\s*(?:[-*+•#>|]|\(?\w{1,3}[.):])")
 # The author of a quotation, after a dash; the signature of a letter; a list within a line.
@@ -83,7 +84,9 @@ def find(file: AuditedFile) -> Iterator[Hit]:
     scan, notes = file.scan, file.scan.notes
     rows: np.ndarray = scan.flagged(TRUNCATED.name)
     examples, detail = list(notes.examples[TRUNCATED.name]), []
-    if notes.prose_answers >= MIN_PROSE and notes.terminated_answers >= TERMINATED_SHARE * notes.prose_answers:
+    unterminated = notes.prose_answers - notes.terminated_answers
+    # At least one, or the rule could not find a single cut answer of 30.
+    if notes.prose_answers >= MIN_PROSE and unterminated <= max(1, (1 - TERMINATED_SHARE) * notes.prose_answers):
         rows = np.union1d(rows, scan.flagged(NO_TERMINAL_PUNCTUATION))
         examples += notes.examples[NO_TERMINAL_PUNCTUATION]
         share = notes.terminated_answers / notes.prose_answers
