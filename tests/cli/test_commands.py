@@ -25,7 +25,11 @@ VERBS = ["run", "demo", "plan", "sft", "look", "doctor", "evaluate", "chat"]
 def test_run_does_everything_and_shows_it(made: tuple[Path, Result]) -> None:
     folder, result = made
     assert result.exit_code == 0, result.output
-    for words in ("held-out people, one-step questions", "keeps the chat format", "chat forgets: "):
+    for words in (
+        "held-out people, one-step questions",
+        "keeps the chat format",
+        "chat on text that it was not fine-tuned on: ",
+    ):
         assert words in result.stdout
     assert result.stdout.endswith(f"all figures: {folder / 'summary.json'}\n")
     assert "chat: 15/15 steps" in result.stderr
@@ -78,7 +82,7 @@ def test_evaluate_measures_what_is_missing_and_keeps_the_runs_time(verb: Verb, c
     (copy / "chat" / "evaluate" / "forgetting.json").unlink()
     result = verb("evaluate", copy / "chat")
     assert result.exit_code == 0
-    assert "chat forgets: " in result.stdout
+    assert "chat on text that it was not fine-tuned on: " in result.stdout
     after = json.loads((copy / "summary.json").read_text())
     assert after["seconds"] >= before["seconds"]
     same = [name for name in before if name.startswith("evaluate.")]

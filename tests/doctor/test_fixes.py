@@ -106,3 +106,22 @@ def test_what_is_not_shown_to_work_is_no_health(
     for diagnosis in found:
         assert any(evidence in line for line in diagnosis.evidence)  # type: ignore[operator]
         assert apply(case, diagnosis) != case.settings
+
+
+def test_pain_rows_that_got_worse_are_overfit_and_not_undertrained(healthy: Case) -> None:
+    """Field failure: 10 epochs of 30 rows raised the held-out loss by a third, and the doctor asked for 30 epochs."""
+    rose = RowLosses(before=3.68, after=4.978, change=0.353, low=0.149, high=0.538, rows=6)
+    case = shown(healthy, rose, compliant=4)
+    info = case.stage.info
+    info = msgspec.structs.replace(
+        info,
+        epochs=dict.fromkeys(info.epochs, 10.0),
+        held_out=dict.fromkeys(info.held_out, 100.0),  # far above the loss on its own rows
+        settings={**info.settings, "epochs": 10, "steps": None},
+    )
+    case = replace(case, stage=replace(case.stage, info=info))
+    (diagnosis,) = diagnose(case)
+    assert (diagnosis.name, diagnosis.symptom) == ("too-many-epochs", "its loss on rows like yours rose")
+    assert apply(case, diagnosis)["epochs"] == 3
+    once = replace(case.stage, info=msgspec.structs.replace(info, epochs=dict.fromkeys(info.epochs, 1.0)))
+    assert [found.name for found in diagnose(replace(case, stage=once))] == ["not-shown-to-work"]

@@ -11,8 +11,10 @@ from transformers import LlamaConfig, LlamaForCausalLM, Qwen3_5Config, Qwen3_5Fo
 
 from tutelage.chat.render.config import ChatConfig, ChatSettings, read_chat_config, write_chat_config
 from tutelage.model.carried import checkpoint_dtype, whole_checkpoint
-from tutelage.model.hub import load_model, save_model, save_tensors
-from tutelage.model.weights import read_tensor, tensor_files
+from tutelage.model.hub import load_model, save_model, save_tensors, with_lora
+from tutelage.model.lora import LoraSettings
+from tutelage.model.verify_adapter import export_merged, probe_logits, publish_adapter
+from tutelage.model.weights import read_tensor, tensor_files, trained_state
 from tutelage.tokenizer import TokenizerSettings, train
 
 TOKENIZER = train(["abcdefgh "], TokenizerSettings(kind="char"))
@@ -44,6 +46,23 @@ def test_a_model_is_saved_in_the_dtype_it_came_in(half: Path, tmp_path: Path) ->
     assert checkpoint_dtype(table) == torch.bfloat16
     save_model(tmp_path / "again", load_model(tmp_path / "saved"))
     assert checkpoint_dtype(json.loads((tmp_path / "again/config.json").read_text())) == torch.bfloat16
+
+
+def test_an_adapter_merged_into_a_bfloat16_base_is_saved_in_bfloat16(half: Path, tmp_path: Path) -> None:
+    """Its rotary tables were rounded with the weights in memory, so that the saved model "gave other logits"."""
+    settings = LoraSettings(rank=2)
+    trained = with_lora(load_model(half), settings, (), seed=1)
+    with torch.no_grad():
+        for tensor in trained_state(trained.model).values():
+            tensor += 0.1 * torch.randn(tensor.shape, generator=torch.Generator().manual_seed(2))
+    publish_adapter(tmp_path / "tuned", trained, half, settings)
+    export_merged(tmp_path / "tuned", tmp_path / "merged")
+    assert {read_tensor(path, name).dtype for name, path in tensor_files(tmp_path / "merged").items()} == {
+        torch.bfloat16
+    }
+    scale = float(probe_logits(trained).abs().max())
+    merged_PV = probe_logits(load_model(tmp_path / "merged"))
+    torch.testing.assert_close(merged_PV, probe_logits(trained), rtol=0, atol=0.02 * scale)
 
 
 def test_small_files_go_with_the_model_and_those_of_a_run_do_not(half: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ SUMMARY = {
 }
 PLAN = {
     "name": "x",
+    "unplanned": {"again": "best"},
     "stages": {
         name: {
             "done": name == "base",
@@ -115,6 +116,7 @@ def test_a_plan_is_whole_in_eighty_columns() -> None:
     assert "weights, gradients, optimizer state 18,432.0 MiB 18,432.0 MiB" in text
     assert "activations 0.5 MiB 0.5 MiB" in text
     assert "to do: about 5.0 s of training on this machine, without evaluations" in text
+    assert "not planned: again, whose rows 'best' makes" in text
     assert text.count("warning: stage chat: 1 optimizer step in all") == 1
 
 
@@ -155,9 +157,8 @@ def test_the_data_ledger_is_shown() -> None:
     account = flatten({"stages": {"chat": {"ledgers": {"chat": ledger.to_dict(), "replay.world": ledger.to_dict()}}}})
     text = " ".join(shown(print_summary, SUMMARY | account).split())
     for source in ("chat", "replay.world"):
-        assert (
-            f"chat < {source}: 1,250 rows = 1,200 kept + 30 held out + 20 longer than the context of 128 tokens" in text
-        )
+        parts = "1,200 kept + 30 held out + 20 longer than the context of 128 tokens"
+        assert f"{source} -> chat: 1,250 rows = {parts}" in text
 
 
 def test_the_reason_why_weights_were_selected_is_shown() -> None:

@@ -64,6 +64,14 @@ def answers(page: Browser) -> list[str]:
     return texts
 
 
+def record_requests(page: Browser) -> None:
+    """Keep the bodies of requests in `sent`."""
+    page.run("""(() => { const real = fetch; window.sent = []; window.fetch = (url, options) => {
+        if (options?.body) sent.push(JSON.parse(options.body));
+        return real(url, options);
+    }; })()""")
+
+
 def test_a_conversation_is_streamed_kept_and_says_what_the_cache_saved(page: Browser, served: Served) -> None:
     say(page, "Good day, you are well. " * 3, 1)
     say(page, "Where was Nora born?", 2)
@@ -130,7 +138,12 @@ def test_two_models_answer_side_by_side(page: Browser) -> None:
     assert page.run("[...document.querySelectorAll('.who')].map((e) => e.textContent)") == ["tuned", "base"]
     left, right = page.run("[...document.querySelectorAll('.answer')].map((e) => e.getBoundingClientRect().left)")
     assert right > left + 200
-    assert len(set(answers(page))) == 2
+    first = answers(page)
+    assert len(set(first)) == 2
+    record_requests(page)
+    say(page, "And then?", 4)
+    prompts = {body["model"]: body.get("prompt") for body in page.run("sent")}
+    assert prompts == {"tuned": None, "base": f"Good day\n{first[1]}\nAnd then?"}
 
 
 def test_s29_answers_are_text_never_markup(page: Browser) -> None:
@@ -156,14 +169,6 @@ def test_an_error_is_shown_where_the_answer_would_be(page: Browser) -> None:
     assert "the context of tuned holds 4096" in page.run("document.querySelector('.answer .error').textContent")
     assert len(page.errors) == 1  # the browser's own line about the status 400
     page.errors.clear()
-
-
-def record_requests(page: Browser) -> None:
-    """Keep the bodies of requests in `sent`."""
-    page.run("""(() => { const real = fetch; window.sent = []; window.fetch = (url, options) => {
-        if (options?.body) sent.push(JSON.parse(options.body));
-        return real(url, options);
-    }; })()""")
 
 
 def fill(page: Browser, name: str, value: str) -> None:
@@ -258,6 +263,14 @@ def test_nothing_runs_over_the_edge(page: Browser, served: Served, width: int, d
     assert page.run("getComputedStyle(document.body).backgroundColor") == (
         "rgb(20, 22, 26)" if dark else "rgb(253, 253, 251)"
     )
+
+
+def test_a_server_that_is_gone_is_named(page: Browser, served: Served) -> None:
+    page.run("window.fetch = async () => { throw new TypeError('Failed to fetch'); }")
+    page.run("document.getElementById('message').focus()")
+    page.type("Good day", "Enter")
+    page.wait("document.querySelector('.answer .error')")
+    assert "the server does not answer" in page.run("document.querySelector('.answer .error').textContent")
 
 
 def test_the_page_needs_nothing_from_outside() -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 import httpx2
 import pytest
-from served import CHAT, Served, serving
+from served import CHAT, HELLO, Served, serving
 
 from tutelage.engine.engine import EngineSettings
+from tutelage.engine.speculation import Payoff
 from tutelage.serve.metrics import Metrics
 from tutelage.serve.server import ServeSettings
 from tutelage.serve.worker import EngineWorker, Ticket, _Choice
@@ -78,6 +79,36 @@ def test_1_4_s11_every_answer_of_a_crowd_is_the_answer_alone(served: Served) -> 
             else:
                 written = json.loads(response)["choices"][0]["message"]["content"]
             assert written == text
+
+
+def test_5_s13_guessed_tokens_change_no_answer(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeded and greedy, with log-probabilities, stop strings and a grammar."""
+    schema = {"type": "array", "items": {"const": "ab"}}
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    asked = [
+        {"temperature": 0},
+        {"temperature": 1, "logprobs": True, "top_logprobs": 2},
+        {"temperature": 0, "stop": ["a"]},
+        {"temperature": 0, "response_format": form, "ignore_eos": False},
+    ]
+    bodies = [{**HELLO, "max_tokens": 60, "ignore_eos": True, "seed": 3, **more} for more in asked]
+    plain = [served.post(CHAT, body).json()["choices"] for body in bodies]
+    monkeypatch.setattr(Payoff, "allows", lambda self: True)  # else only where it is faster
+    settings = ServeSettings(engine=EngineSettings(max_rows=5, min_prefix=16), speculate="ngram")
+    with serving(settings=settings) as guessing:
+        guessed = [guessing.post(CHAT, body).json()["choices"] for body in bodies]
+        lines = guessing.get("/metrics").text.splitlines()
+        guessing.settle()
+    values = {line.partition("{")[0]: float(line.split()[-1]) for line in lines if not line.startswith("#")}
+    assert 0 < values["tutelage_accepted_tokens"] <= values["tutelage_drafted_tokens"]
+    assert without_logprobs(guessed) == without_logprobs(plain)
+    for one, other in zip(*(found[1][0]["logprobs"]["content"] for found in (guessed, plain)), strict=True):
+        assert one["logprob"] == pytest.approx(other["logprob"], abs=1e-4)
+        assert [top["token"] for top in one["top_logprobs"]] == [top["token"] for top in other["top_logprobs"]]
+
+
+def without_logprobs(answers: list[Any]) -> list[Any]:
+    return [[{**choice, "logprobs": None} for choice in choices] for choices in answers]
 
 
 def test_8_every_accepted_request_gets_exactly_one_end(served: Served) -> None:

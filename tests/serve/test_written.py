@@ -6,6 +6,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -210,6 +211,20 @@ def test_s21_no_text_of_a_message_becomes_a_special_token(served: Served) -> Non
     marks = [[token for token in prompt(text) if token in special] for text in ("x", spelled)]
     assert marks[0] == marks[1] != []
     assert len(prompt(spelled)) > len(prompt("x")) + 4 * len(spelled) / 2
+
+
+def test_functions_that_the_template_leaves_out_are_refused(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    renderer: Any = served.model.renderer
+    real = type(renderer).render_prompts
+
+    def without_tools(self: Any, conversations: Sequence[Conversation]) -> Any:
+        return real(self, [replace(conversation, tools=()) for conversation in conversations])
+
+    assert served.post(CHAT, {**HELLO, "tools": TOOLS, "max_tokens": 2}).status_code == 200
+    monkeypatch.setattr(type(renderer), "render_prompts", without_tools)
+    refused = served.post(CHAT, {**HELLO, "tools": TOOLS, "max_tokens": 2})
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "tools")
+    assert served.post(CHAT, {**HELLO, "tools": TOOLS, "tool_choice": "none", "max_tokens": 2}).status_code == 200
 
 
 def test_s17_ids_are_counted_where_a_stop_string_cuts(served: Served, write: Write) -> None:

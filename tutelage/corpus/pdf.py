@@ -9,6 +9,9 @@ from tutelage.corpus.hard_lines import SOFT_HYPHEN, join_pages, without_running_
 from tutelage.extras import load
 
 _MAX_PAGES = 5000
+# What browsers print above and below a page: "11/30/26, 2:07 AM Title", and the address with the number of the page.
+_PRINTED_AT = re.compile(r"\d{1,4}[/.-]\d{1,2}[/.-]\d{2,4}, \d{1,2}:\d{2}(?:\s?[AP]M)?(?:\s.*)?")
+_PRINTED_FROM = re.compile(r"(?:https?|file)://\S+ \d+/\d+")
 
 
 class PdfText(NamedTuple):
@@ -43,7 +46,7 @@ def pdf_text(content: bytes) -> PdfText:
             try:
                 page = paper[number]
                 words = page.get_textpage()
-                pages.append(_tidy(words.get_text_range()))
+                pages.append(without_print_lines(_tidy(words.get_text_range())))
                 words.close()
                 page.close()
             except pdfium.PdfiumError:
@@ -64,3 +67,11 @@ def _tidy(text: str) -> str:
     text = re.sub("[\ufffe\x02](?:\r?\n)?", f"{SOFT_HYPHEN}\n", text)
     lines = (line.rstrip() for line in text.replace("\r\n", "\n").replace("\r", "\n").replace("\0", "").split("\n"))
     return "\n".join(lines).strip()
+
+
+def without_print_lines(page: str) -> str:
+    """A page without the date and the address that a browser prints on it."""
+    lines = page.split("\n")
+    if not any(_PRINTED_FROM.fullmatch(line) for line in lines):
+        return page
+    return "\n".join(line for line in lines if not (_PRINTED_FROM.fullmatch(line) or _PRINTED_AT.fullmatch(line)))

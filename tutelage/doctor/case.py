@@ -9,7 +9,7 @@ import numpy as np
 
 from tutelage.evaluate.statistics import Rate
 from tutelage.report.labels import format_change, format_ci, format_pct
-from tutelage.report.read import Finished, Forgetting, column
+from tutelage.report.read import Finished, Forgetting, RowLosses, column
 from tutelage.stages.fine_tune import FINE_TUNE_LR_SHARE, LORA_LR_FACTOR
 from tutelage.train.lr_range_test import default_lr
 
@@ -134,6 +134,15 @@ class Case:
 def rate_evidence(label: str, rate: Rate) -> str:
     """A rate with its interval as evidence."""
     return f"{label}: {format_pct(rate.rate)} of {rate.count:,} (95%: {format_ci(rate)})"
+
+
+def row_loss_evidence(data: str, losses: RowLosses) -> str:
+    """The loss on held-out rows before and after, as evidence."""
+    interval = f"{format_change(losses.low)} to {format_change(losses.high)}"
+    return (
+        f"loss on {losses.rows} held-out rows of '{data}': {losses.before:.3f} to {losses.after:.3f} nats per token, "
+        f"{format_change(losses.change)} (95%: {interval})"
+    )
 
 
 def forgetting_evidence(text: str, forgetting: Forgetting) -> str:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from tutelage.doctor.case import Case, Diagnosis, rate_evidence
+from tutelage.doctor.case import Case, Diagnosis, rate_evidence, row_loss_evidence
 from tutelage.doctor.fixes import length_times, override
-from tutelage.report.labels import format_change
 from tutelage.stages.store_stream import FEWEST_STEPS
 
 NAME = "not-shown-to-work"
@@ -26,11 +25,7 @@ def not_shown_to_work(case: Case) -> Diagnosis | None:
         evidence.append(rate_evidence("answers in the chat format", compliant))
     for name, losses in case.stage.row_losses.items():
         if losses.high >= 0:
-            interval = f"{format_change(losses.low)} to {format_change(losses.high)}"
-            evidence.append(
-                f"loss on {losses.rows} held-out rows of '{name}': {losses.before:.3f} to {losses.after:.3f} nats per "
-                f"token, {format_change(losses.change)} (95%: {interval})"
-            )
+            evidence.append(row_loss_evidence(name, losses))
     if not evidence:
         return None
     return Diagnosis(

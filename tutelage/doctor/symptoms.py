@@ -5,7 +5,7 @@ A rate counts as bad only where its whole 95% interval does, so chance alone sel
 
 from __future__ import annotations
 
-from tutelage.doctor.case import Case, forgetting_evidence, rate_evidence
+from tutelage.doctor.case import Case, forgetting_evidence, rate_evidence, row_loss_evidence
 from tutelage.evaluate.suites.forgetting import FORGETTING_ALARM
 
 FORMAT_LEARNED = 0.8  # of the answers; a model that has learned the format keeps it nearly always
@@ -66,3 +66,8 @@ def memorised(case: Case) -> list[str]:
     if own is None or held_out is None or own > held_out / 2:
         return []
     return [f"loss on the rows it was trained on {own:.3f}, on held-out rows {held_out:.3f} nats per token"]
+
+
+def held_out_rows_worse(case: Case) -> list[str]:
+    """Evidence that the loss on held-out rows is higher than before training."""
+    return [row_loss_evidence(name, losses) for name, losses in case.stage.row_losses.items() if losses.low > 0]

@@ -6,7 +6,14 @@ from collections.abc import Callable
 
 from tutelage.doctor.case import Case, Diagnosis, rate_evidence
 from tutelage.doctor.fixes import length_times, lr_times, override
-from tutelage.doctor.symptoms import diverged, forgot_base, format_not_learned, memorised, words_broken
+from tutelage.doctor.symptoms import (
+    diverged,
+    forgot_base,
+    format_not_learned,
+    held_out_rows_worse,
+    memorised,
+    words_broken,
+)
 from tutelage.report.read import column, names_under
 
 # Of the usual learning rate: above HIGH it comes near the base model's own, and below LOW a run of the usual length
@@ -15,7 +22,7 @@ HIGH, LOW = 2.0, 0.1
 HARDLY_FELL = 0.95  # of the first loss
 FEW_EPOCHS, FEW_STEPS = 3, 100
 STILL_FALLING = 0.95  # of the mean loss two tenths of the steps before
-MANY_EPOCHS = 10
+MANY_EPOCHS, FEWER_EPOCHS = 10, 1 / 3
 COPIED = 0.1  # of the answers to unseen prompts, verbatim
 MAX_REPLAY = 0.8
 LOST_ROWS = 0.2
@@ -121,26 +128,30 @@ def too_few_steps(case: Case) -> Diagnosis | None:
 
 
 def too_many_epochs(case: Case) -> Diagnosis | None:
-    """Memorised answers or broken words after many epochs on few rows."""
+    """Memorised rows, and a higher loss on held-out rows than before training; or, after many epochs, copied answers or
+    broken words."""
     if not case.is_fine_tuned or case.lr_ratio() > HIGH:
         return None
     (dataset, epochs), overfit, words = case.most_epochs(), memorised(case), words_broken(case)
     verbatim = case.rates.get("format.verbatim")
     copies = verbatim is not None and verbatim.low > COPIED
-    if epochs <= MANY_EPOCHS or not overfit or not (copies or words):
+    rows = held_out_rows_worse(case) if epochs > 1 else []
+    if not overfit or not (rows or (epochs > MANY_EPOCHS and (copies or words))):
         return None
     evidence = [f"{epochs:,.0f} epochs of '{dataset}' with {case.stage.info.ledgers[dataset].rows_out:,} rows"]
-    evidence += overfit
+    evidence += [*overfit, *rows]
+    symptom = "its loss on rows like yours rose" if rows else "its words are broken"
     if verbatim is not None and copies:
+        symptom = "it answers unseen prompts with answers it was trained on"
         evidence.append(rate_evidence("answers to unseen prompts copied verbatim from training", verbatim))
     return Diagnosis(
         "too-many-epochs",
         case.stage.name,
-        "it answers unseen prompts with answers it was trained on" if copies else "its words are broken",
+        symptom,
         "overfit: too many epochs on too few rows",
         "train for fewer epochs, or on more rows",
         (*evidence, *words),
-        length_times(case, min(MANY_EPOCHS / 2 / epochs, 1 / 2)),
+        length_times(case, min(MANY_EPOCHS / 2 / epochs, FEWER_EPOCHS)),
     )
 
 

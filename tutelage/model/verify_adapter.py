@@ -100,12 +100,20 @@ def export_merged(folder: Path, out: Path, dtype: torch.dtype | None = None) -> 
     _check_logits(probe_logits(checkpoint), unmerged_PV, TOLERANCE, "the merged model", out)
     if dtype is not None:
         checkpoint = with_dtype(checkpoint, dtype)
-    # Rounded in memory as it will be on disk, so that the two can be compared.
-    checkpoint.model.to(checkpoint_dtype(checkpoint.hub_config)).to(torch.float32)
+    _round_weights(checkpoint)
     with atomic_folder(out) as temporary:
         save_model(temporary, checkpoint)
         saved_PV = probe_logits(load_model(temporary))
         _check_logits(saved_PV, probe_logits(checkpoint), TOLERANCE, "the saved merged model", out)
+
+
+@torch.no_grad()
+def _round_weights(checkpoint: Checkpoint) -> None:
+    """Round the weights in memory as they will be on disk, so that the two can be compared. Rotary tables are no
+    weights: they are computed in float32 wherever the model is loaded."""
+    dtype = checkpoint_dtype(checkpoint.hub_config)
+    for parameter in checkpoint.model.parameters():
+        parameter.copy_(parameter.to(dtype))
 
 
 def export_weights(folder: Path, out: Path, dtype: torch.dtype | None = None) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from tutelage.html import Html, Series, badge, line_plot, link, page, paragraph, section, table
+from tutelage.html import Html, Series, badge, columns, line_plot, link, page, paragraph, section, table
 from tutelage.recipe import read_recipe
 from tutelage.report.curves import smooth
 from tutelage.report.page import lead, report_parts, style
@@ -152,7 +152,7 @@ def overview_page(runs: Sequence[Run], script: str) -> str:
     for name in dict.fromkeys(stage.name for stages in now.values() for stage in stages):
         logs = {label: stage for label, stages in now.items() for stage in stages if stage.name == name and stage.log}
         if logs:
-            parts.append(section(name, *_curves(logs)))
+            parts.append(section(name, columns(*_curves(logs))))
     note = paragraph(f"{len(runs)} runs side by side; open one for its samples, evaluations and diagnoses.")
     return page("Watching", parts, note, script=script, asks_server=True)
 

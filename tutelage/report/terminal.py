@@ -35,7 +35,7 @@ def print_summary(summary: Mapping[str, Any], console: Console) -> None:
             increase, low, high = (summary[f"{name}{key}"] for key in ("increase", "low", "high"))
             alarm = summary[f"{name}alarm"]
             console.print(
-                f"{stage} forgets: loss on held-out text {summary[f'{name}before']:.3f} -> "
+                f"{stage} on text that it was not fine-tuned on: loss {summary[f'{name}before']:.3f} -> "
                 f"{summary[f'{name}after']:.3f} bits per byte, {increase:+.1%} (95%: {low:+.1%} to {high:+.1%})"
                 + "  alarm: more than a tenth"
                 * alarm,
@@ -185,7 +185,7 @@ def _print_ledgers(summary: Mapping[str, Any], stage: str, console: Console) -> 
         dropped = {key.split(".")[1]: rows for key, rows in of.items() if key.startswith("dropped.") and "rows" in key}
         held_out = [f"{of['rows_held_out']:,} held out"] if of["rows_held_out"] else []
         parts = [f"{of['rows_kept']:,} kept", *held_out, *(f"{rows:,} {reason}" for reason, rows in dropped.items())]
-        console.print(f"{stage} < {name}: {of['rows_read']:,} rows = {' + '.join(parts)}", highlight=False)
+        console.print(f"{name} -> {stage}: {of['rows_read']:,} rows = {' + '.join(parts)}", highlight=False)
 
 
 def _names_a_ledger(key: str, prefix: str) -> bool:
@@ -218,6 +218,8 @@ def print_plan(plan: Mapping[str, Any], console: Console) -> None:
         f"to do: about {duration(plan['seconds'])} of training on this machine, without evaluations; about "
         f"{plan['peak_bytes'] / 2**20:,.0f} MiB on top of Python and PyTorch"
     )
+    for name, maker in plan["unplanned"].items():
+        console.print(f"not planned: {name}, whose rows '{maker}' makes", soft_wrap=True)
     for stage in plan["stages"].values():
         if stage["warning"]:
             console.print(f"warning: {stage['warning']}", style="yellow", soft_wrap=True)

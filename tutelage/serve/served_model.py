@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from tutelage.chat import Renderer
 from tutelage.chat.formats.tools import read_tools
 from tutelage.chat.formats.turns import clean, read_messages
 from tutelage.chat.render.config import template_settings
+from tutelage.engine.adapters import LoraAdapter
 from tutelage.engine.engine import Engine
 from tutelage.engine.scheduler import pages_for
 from tutelage.io.row import BrokenRow
@@ -31,6 +32,7 @@ class ServedModel:
     """One model behind the API.
 
     renderer: None for a base model, which completes texts and cannot chat.
+    adapter:  LoRA pairs over the model of another `ServedModel`, whose worker it shares.
     tokenise: a thread for rendering and tokenising: a long prompt must not hold up the others' streams.
     """
 
@@ -39,6 +41,7 @@ class ServedModel:
     renderer: Renderer | None
     worker: EngineWorker
     metrics: Metrics
+    adapter: LoraAdapter | None = None
     created: int = field(default_factory=lambda: int(time.time()))
     tokenise: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "tokenise"))
 
@@ -73,7 +76,8 @@ class ServedModel:
             "pages_free": engine.pool.available - len(engine.pool.cached),
             "pages_cached": len(engine.pool.cached),
             "pages_total": engine.pool.total,
-            **({} if guesses is None else {"drafted_tokens": guesses.drafted, "accepted_tokens": guesses.accepted}),
+            "drafted_tokens": 0 if guesses is None else guesses.drafted,
+            "accepted_tokens": 0 if guesses is None else guesses.accepted,
         }
 
     def chat_prompt(self, request: ChatRequest) -> list[int]:
@@ -87,22 +91,27 @@ class ServedModel:
             raise ApiError(400, message, "model", "not_a_chat_model")
         conversation = read_conversation(request)
         try:
-            return _plain(self.renderer.render_prompts([conversation])[0].ids)
+            ids = _plain(self.renderer.render_prompts([conversation])[0].ids)
+            if conversation.tools:
+                without = self.renderer.render_prompts([replace(conversation, tools=())])[0].ids
         except (ValueError, RecursionError) as error:
             raise ApiError(400, _without_name(str(error)), "messages") from None
+        if conversation.tools and ids == _plain(without):
+            message = f"the chat template of {self.name} does not show functions to the model; leave out tools"
+            raise ApiError(400, message, "tools", "unsupported_parameter")
+        return ids
 
     def text_prompt(self, text: str) -> list[int]:
-        """The ids of a text to continue, after the end of another one, as in training.
+        """The ids of a text to continue, opened as documents are in training.
 
         Raises:
             ApiError: 400, where the tokenizer cannot encode the text.
         """
-        boundary = self.checkpoint.tokenizer.special_tokens.get(END_OF_TEXT)
         try:
             ids = _plain(self.checkpoint.tokenizer.encode(text))
         except ValueError as error:
             raise ApiError(400, f"the prompt cannot be encoded: {error}", "prompt") from None
-        return ids if boundary is None else [boundary, *ids]
+        return [*_plain(self.checkpoint.tokenizer.document_edges[0]), *ids]
 
     def check_room(self, prompt: Sequence[int], max_tokens: int | None, param: str, least: int = 1) -> int:
         """How many tokens the answer may have.
@@ -127,7 +136,7 @@ class ServedModel:
         return room if max_tokens is None else max_tokens
 
     def slots(self, engine: Engine) -> list[dict[str, Any]]:
-        """Every request that the engine has, running ones first; to be called in the engine's thread."""
+        """Every request of this model that the engine has, running ones first; to be called in the engine's thread."""
         return [
             {
                 "model": self.name,
@@ -139,6 +148,7 @@ class ServedModel:
                 "pages": len(request.pages),
             }
             for request in (*engine.scheduler.running, *engine.scheduler.waiting)
+            if request.adapter is self.adapter
         ]
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from tutelage.batching.datasets import (
 )
 from tutelage.batching.preferences import PREFERENCES
 from tutelage.batching.store import Store
-from tutelage.chat import Renderer, TrainOn
+from tutelage.chat import RENDERING, Renderer, TrainOn
 from tutelage.io.data_files import describe_splits
 from tutelage.ledger import Ledger
 from tutelage.progress import status
@@ -46,7 +46,7 @@ class Stores:
 
     def _text(self, name: str, tokenizer: Tokenizer, context: int, splits: tuple[Split, ...]) -> SplitStore:
         ledgers = SplitLedgers.of(f"{name}: documents to tokens")
-        key = [identity(name, self.table), tokenizer.fingerprint(), context, self.held_out]
+        key = [RENDERING, identity(name, self.table), tokenizer.fingerprint(), context, self.held_out]
         if "train" not in splits and not is_written(self.folder, key):
             key.append("held out only")
         groups = document_groups(documents(name, self.table), tokenizer, context, self.held_out, ledgers, splits)
