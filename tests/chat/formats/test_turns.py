@@ -83,8 +83,8 @@ def test_a_turn_marked_as_axolotl_does_is_not_learned() -> None:
 
 def test_a_refusal_is_the_answer() -> None:
     for content in (None, ""):
-        _, answer = read({"role": "user", "content": "Who?"}, {"role": "assistant", "content": content, "refusal": "No."})
-        assert answer == said("No.")
+        declined = {"role": "assistant", "content": content, "refusal": "No."}
+        assert read({"role": "user", "content": "Who?"}, declined)[1] == said("No.")
 
 
 @pytest.mark.parametrize("field", ["image", "images", "image_path", "picture_url", "Videos", "audio_file", "image_id"])
