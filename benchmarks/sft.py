@@ -162,10 +162,11 @@ def measure_ours(quick: bool, inputs: Path, precision: str, lora: bool) -> Measu
     """An SFT stage as `tutelage sft` runs it: data preparation, loading, packing and the training loop."""
     from tutelage.model.lora import LoraSettings
     from tutelage.model.sizes import ModelSettings
-    from tutelage.stages.base import StageContext, precision_of, set_up
-    from tutelage.stages.data import ChatData
+    from tutelage.stages.base import StageContext
+    from tutelage.stages.data_files import ChatData
     from tutelage.stages.pretrained_model import PretrainedModel
     from tutelage.stages.sft import Sft
+    from tutelage.stages.train_stage import precision_of, set_up
     from tutelage.train.loop import StepReport, train
     from tutelage.train.optimizers import Optimizer, OptimizerSettings
     from tutelage.train.schedule import ScheduleSettings, make_schedule

@@ -104,7 +104,7 @@ class Browser:
 
     def press(self, key: str) -> None:
         """Press a key."""
-        code = {"Enter": 13, "Escape": 27}.get(key, ord(key[0].upper()))
+        code = {"Enter": 13, "Escape": 27, "ArrowRight": 39}.get(key, ord(key[0].upper()))
         text = "\r" if key == "Enter" else key if len(key) == 1 else ""
         self.send("Input.dispatchKeyEvent", type="keyDown", key=key, text=text, windowsVirtualKeyCode=code)
         self.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # what follows must be set before torch is imported
     from tutelage.batching.loader import WeightedStore
     from tutelage.batching.store import Store
     from tutelage.runner import Run
-    from tutelage.stages.base import TrainSetup
+    from tutelage.stages.train_stage import TrainSetup
 
 # Set before any test imports a library that would look for models or data on the network.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -137,7 +137,7 @@ class Parts:
 def parts_of(monkeypatch: pytest.MonkeyPatch) -> Callable[[Run, str], Parts]:
     """Sets up a stage of a run, by its name."""
     from tutelage.stages import pretrain, sft
-    from tutelage.stages.base import set_up
+    from tutelage.stages.train_stage import set_up
 
     given: dict[str, Any] = {}
     for module in (pretrain, sft):

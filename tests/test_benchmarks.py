@@ -7,6 +7,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,31 @@ def test_a_missing_package_is_one_sentence_with_its_extra(common: object, packag
         common.exit_if_package_missing(),
     ):
         raise ModuleNotFoundError(name=package)
+
+
+@pytest.fixture
+def serve(common: object, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.delitem(sys.modules, "serve", raising=False)
+    return __import__("serve")
+
+
+def test_s27_goodput_needs_both_limits_and_tokens_are_those_of_the_server(serve: Any) -> None:
+    record = serve.Record(200, first=2.0, end=5.0, tokens=4)  # however many chunks they came in
+    assert record.per_token == 1.0
+    records = [record, serve.Record(200, 1.0, 9.0, 2), serve.Record(200, 3.0, 3.0, 1), serve.Record(429)]
+    found = serve.figures(records, seconds=10.0, ttft=2.0, tpot=1.0)
+    assert (found["requests"], found["answered"], found["goodput"]) == (4, 3, 0.1)
+    assert (found["ttft_p50"], found["tokens_per_second"]) == (2.0, 0.7)
+    assert found["ttft_p50_low"] <= 2.0 <= found["ttft_p50_high"]
+
+
+def test_the_load_is_the_built_in_world_where_the_chats_are_absent(
+    serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUTELAGE_DATA", str(tmp_path))
+    bodies = serve.workload(len)
+    assert len(bodies) > 100
+    assert all(body["messages"][-1]["role"] == "user" and body["messages"][-1]["content"] for body in bodies)
 
 
 @pytest.mark.slow

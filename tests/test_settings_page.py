@@ -10,9 +10,9 @@ from tutelage.model.lora import LoraSettings
 from tutelage.recipe import load_recipe
 from tutelage.runner import Run
 from tutelage.settings_page import OTHER_NAMES, SECTIONS, setting_rows, settings_page
-from tutelage.stages.base import TrainStage
-from tutelage.stages.data import ChatData
+from tutelage.stages.data_files import ChatData
 from tutelage.stages.sft import Sft
+from tutelage.stages.train_stage import TrainStage
 from tutelage.train.optimizers import OptimizerSettings
 from tutelage.train.schedule import ScheduleSettings
 

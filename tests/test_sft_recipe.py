@@ -16,9 +16,9 @@ from tutelage.plan import plan
 from tutelage.recipe import load_recipe
 from tutelage.runner import Run
 from tutelage.sft_recipe import DataSize, evals_during_training, parse_data, parse_replay, sft_recipe, text_data
-from tutelage.stages.base import set_up
-from tutelage.stages.data import ChatData, DocumentData, TextData
+from tutelage.stages.data_files import ChatData, DocumentData, TextData
 from tutelage.stages.sft import Sft
+from tutelage.stages.train_stage import set_up
 from tutelage.train.lr_range_test import default_lr
 
 

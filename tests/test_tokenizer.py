@@ -11,8 +11,9 @@ import pytest
 import tokenizers
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tokenizers import decoders, models, normalizers, pre_tokenizers
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
+from tutelage.chat.render.documents import render_document
 from tutelage.tokenizer import END_OF_TEXT, EncodingError, StreamDecoder, Tokenizer, TokenizerSettings, load, train
 
 WORDS = "the Cat sat on 12 mats, and it's 3.5 metres wide!\r\n\tWhy? Ça va très bien; 你好 🙂 \n\n"
@@ -319,6 +320,30 @@ def test_a_foreign_tokenizer_loads_and_streams(tmp_path: Path) -> None:
     assert tokenizer.token_text(int(ids[1])) == " hi"
     assert b"".join(map(tokenizer.token_bytes, ids.tolist())) == (" " + text).encode()
     assert tokenizer.extend(["<|user|>"]).special("<|user|>") == tokenizer.vocab_size
+
+
+def test_pain_e6_documents_open_with_the_tokens_that_the_tokenizers_template_adds() -> None:
+    """Without BOS a model that was trained with it predicts next to nothing: Gemma's perplexity is 5.9e9, not 3.46."""
+    backend = foreign_sentencepiece()
+    bos = backend.token_to_id("<s>")
+    assert [edge.tolist() for edge in Tokenizer(backend).document_edges] == [[], []]
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", bos)])
+    tokenizer = Tokenizer(backend)
+    assert [edge.tolist() for edge in tokenizer.document_edges] == [[bos], []]
+    rendered = render_document("hi hi", tokenizer, spans=True)
+    assert rendered.ids.tolist() == [bos, *tokenizer.encode("hi hi").tolist()]
+    assert rendered.weights.tolist() == [0, *[1] * (len(rendered.ids) - 1)]
+    assert rendered.spans is not None and rendered.spans[0].tolist() == [-1] * 4 and rendered.spans[1, 0] == 0
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A <s>", special_tokens=[("<s>", bos)])
+    assert [edge.tolist() for edge in Tokenizer(backend).document_edges] == [[bos], [bos]]
+
+
+def test_documents_of_a_tokenizer_without_a_template_stand_between_ends_of_text() -> None:
+    trained = train(["one two three"] * 9, TokenizerSettings(vocab=300))
+    end = trained.special(END_OF_TEXT)
+    assert [edge.tolist() for edge in trained.document_edges] == [[end], [end]]
+    characters = train(["abc"], TokenizerSettings(kind="char"), ())
+    assert [edge.tolist() for edge in characters.document_edges] == [[], []]
 
 
 def test_a_vocabulary_that_spells_its_special_tokens_refuses_such_text() -> None:

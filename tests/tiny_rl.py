@@ -14,7 +14,7 @@ from tutelage.records import Batch
 from tutelage.rl.rewards import Sample
 from tutelage.runner import Run
 from tutelage.stages import run as stage_run
-from tutelage.stages.base import set_up
+from tutelage.stages.train_stage import set_up
 from tutelage.train.loop import count, mean
 
 

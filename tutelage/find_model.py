@@ -8,15 +8,22 @@ from pathlib import Path
 
 from tutelage.chat.render.config import OTHER_TEMPLATES
 from tutelage.config import suggest
+from tutelage.files import atomic_folder, read_json, write_json
 from tutelage.model.carried import CARRIED
-from tutelage.model.hub import CONFIG, find_checkpoint, holds_model
+from tutelage.model.gguf.read import read_gguf
+from tutelage.model.hub import CONFIG, find_checkpoint, holds_model, save_model
 from tutelage.recipe import read_recipe
 from tutelage.runner import Run
-from tutelage.stages.base import RECIPE, RUN_FILES, trained_stages
-from tutelage.stages.data import DataSettings, ProbeText
+from tutelage.stages.base import RECIPE, RUN_FILES
+from tutelage.stages.data import DataSettings
+from tutelage.stages.data_files import ProbeText
 from tutelage.stages.kept import kept_steps
 from tutelage.stages.pretrained_model import MODEL_FILES, PretrainedModel, can_encode_probe
+from tutelage.stages.train_stage import trained_stages
 from tutelage.train.optimizers import OptimizerSettings
+
+# In the folder of an unpacked GGUF file: which file it was.
+UNPACKED = "gguf_source.json"
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,11 @@ class Base:
 
 def find_model(name: str | Path) -> Path:
     """The folder of a model: the last finished stage of a run's folder, any other model's folder itself (RUN/STAGE, or
-    RUN/STAGE@STEP for weights that were kept), or what was fetched from the hub. ValueError where there is none."""
+    RUN/STAGE@STEP for weights that were kept), what was fetched from the hub, or a GGUF file unpacked. ValueError where
+    there is none."""
     folder = Path(name)
+    if folder.suffix == ".gguf" and folder.is_file():
+        return unpack_gguf(folder)
     if not (folder / RECIPE).exists():
         check_stage_name(folder)
         return find_checkpoint(name).resolve()
@@ -43,6 +53,22 @@ def find_model(name: str | Path) -> Path:
     if not made:
         raise ValueError(f"no stage of {folder} is finished; to resume it: {resume_command(Run(recipe, folder))}")
     return made[-1]
+
+
+def unpack_gguf(path: Path) -> Path:
+    """The folder of a GGUF file's model, NAME-unpacked beside it: made once, and again if the file has changed."""
+    folder = path.resolve().with_name(f"{path.stem}-unpacked")
+    status = path.stat()
+    source = {"file": path.name, "bytes": status.st_size, "modified": status.st_mtime_ns}
+    record = folder / UNPACKED
+    if record.exists() and read_json(record) == source:
+        return folder
+    if folder.exists() and not record.exists():
+        raise ValueError(f"{folder} is in the way of unpacking {path.name}; move or rename it")
+    with atomic_folder(folder) as temporary:
+        save_model(temporary, read_gguf(path))
+        write_json(temporary / UNPACKED, source)
+    return folder
 
 
 def check_stage_name(folder: Path) -> None:

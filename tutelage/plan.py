@@ -28,8 +28,10 @@ from tutelage.model.transformer import Transformer
 from tutelage.process import best_device
 from tutelage.records import Conversation, Document
 from tutelage.runner import Run
-from tutelage.stages.base import CHECKPOINT, MICRO_TOKENS, TOKENIZER, TrainStage, chats, few_steps_warning
+from tutelage.stages.base import CHECKPOINT, TOKENIZER, chats
 from tutelage.stages.data import conversations, documents, plain_texts
+from tutelage.stages.store_stream import few_steps_warning
+from tutelage.stages.train_stage import MICRO_TOKENS, TrainStage
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.checkpoint import find_train_state
 from tutelage.train.step_time import step_seconds

@@ -16,9 +16,10 @@ from tutelage.io.hub import find_data_set
 from tutelage.model.hub import find_checkpoint, is_hub_name
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.stages import AnyStage
-from tutelage.stages.base import TOKENIZER, Stage, base_of, trained_stages
+from tutelage.stages.base import TOKENIZER, Stage, base_of
 from tutelage.stages.data import DataSettings, find_data
 from tutelage.stages.run import LAYOUT
+from tutelage.stages.train_stage import trained_stages
 from tutelage.tokenizer import TokenizerSettings
 
 

@@ -17,7 +17,8 @@ from tutelage.model.hub import load_config
 from tutelage.model.sizes import parameter_count
 from tutelage.recipe import Recipe, check_recipe
 from tutelage.sft_recipe import LARGE, MANY_ROWS, Kind, check_settings, data_names, dtype_name, text_data
-from tutelage.stages.data import DataSettings, QuestionData
+from tutelage.stages.data import DataSettings
+from tutelage.stages.data_files import QuestionData
 from tutelage.stages.fine_tune import LORA_LR_FACTOR
 from tutelage.stages.preferences import PREFERENCE_LR_SHARE
 from tutelage.stages.pretrained_model import has_turns

@@ -19,19 +19,12 @@ from tutelage.files import LOCK, locked, read_json, write_json
 from tutelage.process import peak_rss_bytes, untested_device
 from tutelage.progress import status
 from tutelage.recipe import Recipe, read_recipe
-from tutelage.stages.base import (
-    EVALUATIONS,
-    MADE,
-    RECIPE,
-    SUMMARY,
-    TOKENIZER,
-    StageContext,
-    TrainStage,
-    trained_stages,
-)
-from tutelage.stages.data import ChatData, DataSettings, DataTable, MadeData, identity, plain_texts
+from tutelage.stages.base import EVALUATIONS, MADE, RECIPE, SUMMARY, TOKENIZER, StageContext
+from tutelage.stages.data import DataSettings, DataTable, MadeData, identity, plain_texts
+from tutelage.stages.data_files import ChatData
 from tutelage.stages.make_data import make_data
 from tutelage.stages.run import LAYOUT, finished, run_stage
+from tutelage.stages.train_stage import TrainStage, trained_stages
 from tutelage.tokenizer import END_OF_TEXT
 from tutelage.tracking import TrackerName, import_tracker
 from tutelage.train.distributed import barrier, broadcast_object, init_distributed, is_main_process

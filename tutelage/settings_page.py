@@ -15,8 +15,8 @@ from tutelage.config import Settings, to_toml_value
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import ModelSettings
 from tutelage.recipe import Recipe, TokenizerRecipe
-from tutelage.stages.base import Stage, TrainStage
-from tutelage.stages.data import (
+from tutelage.stages.base import Stage
+from tutelage.stages.data_files import (
     ChatData,
     CorpusData,
     DocumentData,
@@ -25,9 +25,8 @@ from tutelage.stages.data import (
     Prompts,
     QuestionData,
     TextData,
-    WorldChat,
-    WorldText,
 )
+from tutelage.stages.data_world import WorldChat, WorldText
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.kto import Kto
@@ -36,6 +35,7 @@ from tutelage.stages.pretrain import Pretrain
 from tutelage.stages.pretrained_model import PretrainedModel
 from tutelage.stages.reward import RewardModel
 from tutelage.stages.sft import Sft
+from tutelage.stages.train_stage import TrainStage
 from tutelage.train.optimizers import OptimizerSettings
 from tutelage.train.schedule import ScheduleSettings
 

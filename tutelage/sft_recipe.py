@@ -28,11 +28,12 @@ from tutelage.model.sizes import parameter_count
 from tutelage.process import faster_precision
 from tutelage.recipe import Recipe, check_recipe
 from tutelage.records import AnyPreference, Conversation, Split
-from tutelage.stages.base import trained_stages
-from tutelage.stages.data import DataSettings, DocumentData, QuestionData, TextData
+from tutelage.stages.data import DataSettings
+from tutelage.stages.data_files import DocumentData, QuestionData, TextData
 from tutelage.stages.fine_tune import EPOCHS, LORA_LR_FACTOR, own_step_tokens
 from tutelage.stages.preferences import PREFERENCE_LR_SHARE
 from tutelage.stages.pretrained_model import has_turns
+from tutelage.stages.train_stage import trained_stages
 from tutelage.train.lr_range_test import default_lr
 from tutelage.train.optimizers import OptimizerSettings
 

@@ -201,6 +201,27 @@ class Tokenizer:
         known = f"did you mean {near[0]}?" if near else f"it has {', '.join(self.special_tokens) or 'none'}"
         raise ValueError(f"the tokenizer has no special token {name}; {known}")
 
+    @cached_property
+    def template_edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ids that the tokenizer's own template adds before and after a text, such as Llama's BOS; int32 each,
+        empty where it adds none."""
+        if self._character_ids is None:
+            bare, whole = (self.backend.encode("a", add_special_tokens=added).ids for added in (False, True))
+            for start in range(len(whole) - len(bare) + 1 if len(whole) > len(bare) else 0):
+                if whole[start : start + len(bare)] == bare:
+                    return np.array(whole[:start], np.int32), np.array(whole[start + len(bare) :], np.int32)
+        return np.empty(0, np.int32), np.empty(0, np.int32)
+
+    @cached_property
+    def document_edges(self) -> tuple[np.ndarray, np.ndarray]:
+        """The ids before and after a document, int32 each: those of the template; where it adds none `<|endoftext|>` on
+        both sides, if there is such a token. A model that was trained with BOS predicts next to nothing without it."""
+        if any(map(len, self.template_edges)):
+            return self.template_edges
+        boundary = self.special_tokens.get(END_OF_TEXT)
+        edge = np.array([] if boundary is None else [boundary], np.int32)
+        return edge, edge
+
     def extend(self, names: Sequence[str]) -> Tokenizer:
         """A tokenizer with these special tokens added: new ones get the next ids, existing ids do not change.
 

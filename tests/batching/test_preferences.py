@@ -81,7 +81,7 @@ def test_only_the_completions_are_trained_and_both_sides_share_their_prompt(make
     assert (ledgers.train.rows_kept, ledgers.train.rows_out) == (1, 1)
 
 
-def test_pain_7_a_pair_whose_sides_do_not_share_their_prompt_tokens_is_refused_with_the_reason(
+def test_pains_6_and_7_a_pair_whose_sides_do_not_share_their_prompt_tokens_is_refused_with_the_reason(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TRL PR 1153: the tokens of the prompt changed with the answer after it."""

@@ -33,7 +33,7 @@ def test_ragged_rows_attend_as_in_float64(dtype: torch.dtype, tolerance: float, 
     before = kv.clone()
     q, k, v = torch.randn(4, 10, 16, generator=generator).mul(3).to(dtype).split([6, 2, 2], dim=1)
     assert supports(kv)
-    found = DecodeKernel(kv, POSITIONS)(1, q, k, v, options)
+    found = DecodeKernel(kv, np.arange(4), POSITIONS)(1, q, k, v, options)
     rows = torch.arange(4)
     assert torch.equal(kv[0, 1, rows, :, POSITIONS], k)
     assert torch.equal(kv[1, 1, rows, :, POSITIONS], v)
@@ -48,7 +48,7 @@ def test_one_high_score_hides_scores_far_below_it() -> None:
     kv[0, 0, 0, 0, 0] = 1000.0
     kv[1, 0, 0, 0, 0] = 5.0
     q, k, v = torch.ones(1, 1, 8), torch.zeros(1, 1, 8), torch.full((1, 1, 8), 7.0)
-    found = DecodeKernel(kv, np.array([2]))(0, q, k, v, ScoreOptions())
+    found = DecodeKernel(kv, np.array([0]), np.array([2]))(0, q, k, v, ScoreOptions())
     torch.testing.assert_close(found, torch.full((1, 8), 5.0))
 
 

@@ -19,6 +19,7 @@ from tutelage.engine.pages import PAGE, PagePool
 from tutelage.engine.requests import Generation, Request
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.scheduler import QueueFullError
+from tutelage.engine.speculation import Payoff
 from tutelage.model.sizes import ModelConfig, ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 
@@ -41,6 +42,7 @@ def make_model(seed: int = 2, **changes: object) -> Transformer:
 
 
 MODEL = make_model()
+DRAFT = make_model(seed=3, depth=1)
 WINDOWED = make_model(window=11, windowed=(1,), attention_softcap=20.0, unrotated=(0,))
 ALONE: dict[tuple[object, ...], Generation] = {}
 
@@ -61,6 +63,16 @@ def alone(model: Transformer, ids: list[int], sampling: SamplingSettings, prompt
     return ALONE[key]
 
 
+class AlwaysPays(Payoff):
+    """Guess tokens in every step, whatever it costs."""
+
+    def allows(self) -> bool:
+        return True
+
+    def note(self, seconds: float, tokens: int, drafted: bool) -> None:
+        """Learn nothing."""
+
+
 class EngineMachine(RuleBasedStateMachine):
     """Programs for one engine with few pages, so that requests are preempted and pages evicted."""
 
@@ -72,10 +84,15 @@ class EngineMachine(RuleBasedStateMachine):
         chunk=st.sampled_from([3, 17, 40, 500]),
         cache=st.sampled_from(["none", "prompts", "all"]),
         min_prefix=st.sampled_from([1, 20]),
+        guesses=st.sampled_from(["none", "ngram", "model"]),
     )
-    def start(self, pages: int, rows: int, chunk: int, cache: str, min_prefix: int) -> None:
+    def start(self, pages: int, rows: int, chunk: int, cache: str, min_prefix: int, guesses: str) -> None:
         chosen = {"max_rows": rows, "pages": pages, "chunk_tokens": chunk, "queue": 6}
-        self.engine = Engine(self.model, EngineSettings(**chosen, prefix_cache=cache, min_prefix=min_prefix))  # type: ignore[arg-type]
+        chosen |= {"min_prefix": min_prefix, "speculate": 0 if guesses == "none" else 3}
+        self.draft = DRAFT if guesses == "model" else None
+        self.engine = Engine(self.model, EngineSettings(**chosen, prefix_cache=cache), self.draft)  # type: ignore[arg-type]
+        if self.engine.speculation is not None:
+            self.engine.speculation.payoffs = {size: AlwaysPays() for size in range(4)}
         self.added: list[tuple[Request, list[int], SamplingSettings, int, int]] = []
 
     @rule(
@@ -87,6 +104,7 @@ class EngineMachine(RuleBasedStateMachine):
     )
     def add(self, family: int, length: int, max_tokens: int, temperature: float, sample: int) -> None:
         ids = prompt(family, length)
+        temperature = 0.0 if self.draft else temperature  # a draft model changes which tokens are drawn
         sampling = SamplingSettings(temperature=temperature, max_tokens=max_tokens, seed=1)
         if len(self.engine.scheduler.waiting) == 6:
             with pytest.raises(QueueFullError, match="wait already"):

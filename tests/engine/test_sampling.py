@@ -98,7 +98,7 @@ def test_min_p_and_repetition_penalty_are_those_of_transformers() -> None:
     ids = [[1, 2, 2, 7], [3, 49, 0, 1], [5, 5, 5, 5]]
     settings = SamplingSettings(temperature=1.0, min_p=0.05, repetition_penalty=1.7)
     theirs = RepetitionPenaltyLogitsProcessor(penalty=1.7)(torch.tensor(ids), logits.clone())
-    ours = penalise(logits, settings, [(row, 2) for row in ids])
+    ours = penalise(logits, settings, [(row, row[2:]) for row in ids])
     torch.testing.assert_close(ours, theirs)
     wanted = MinPLogitsWarper(min_p=0.05)(torch.tensor(ids), theirs).softmax(-1)
     for row in range(3):
@@ -107,7 +107,7 @@ def test_min_p_and_repetition_penalty_are_those_of_transformers() -> None:
 
 def test_presence_and_frequency_penalties_count_the_answer_alone() -> None:
     settings = SamplingSettings(presence_penalty=0.5, frequency_penalty=0.25)
-    penalised = penalise(torch.zeros(1, 6), settings, [([0, 0, 1, 2, 2, 5], 2)])
+    penalised = penalise(torch.zeros(1, 6), settings, [([0, 0, 1, 2, 2, 5], [1, 2, 2, 5])])
     assert penalised.tolist() == [[0.0, -0.75, -1.0, 0.0, 0.0, -0.75]]
 
 

@@ -17,14 +17,15 @@ from tutelage.config import SettingsError
 from tutelage.doctor.diagnose import cases_of, diagnose
 from tutelage.evaluate.suites.preferences import calibration_error
 from tutelage.model.hub import load_model
+from tutelage.model.lora import LoraSettings
 from tutelage.recipe import load_recipe
 from tutelage.runner import Run
 from tutelage.stages import run as stage_run
-from tutelage.stages.base import set_up
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.kto import Kto
 from tutelage.stages.preferences import PreferenceStage
 from tutelage.stages.reward import RewardModel
+from tutelage.stages.train_stage import set_up
 from tutelage.train.hooks import FirstStepError
 from tutelage.train.preference_losses import REFERENCE, estimate_z0
 
@@ -142,8 +143,10 @@ def test_pain_22_evaluations_use_the_cached_reference(preference_run: MakeRun) -
     assert evaluated[-1]["samples"]
 
 
-def test_a_reward_model_is_saved_with_its_head_and_scores_as_in_training(preference_run: MakeRun) -> None:
-    """Pain 14: the score of the loaded model is that of the evaluation."""
+def test_pains_14_and_16_a_saved_reward_model_scores_as_in_training(
+    preference_run: MakeRun,
+) -> None:
+    """The score of the loaded model, with the ids of training, is that of the evaluation."""
     run = preference_run("reward", "evaluate.reward=['preferences']", "stages.reward.steps=80", "stages.reward.lr=1e-2")
     summary = run_quietly(run, "base", "chat", "reward").summary()
     assert summary["evaluate.reward.preferences.accuracy.rate"] > 0.8
@@ -214,6 +217,13 @@ def test_an_option_without_effect_is_refused(settings: dict[str, Any], said: str
         Dpo(parent="chat", data={"pairs": 1.0}, steps=1, **settings)
 
 
+@pytest.mark.parametrize("kind", [Dpo, Kto, RewardModel])
+def test_pain_30_dropout_is_refused(kind: type[PreferenceStage]) -> None:
+    """TRL #744, PR 3234: with dropout the policy differs from itself, and the first margin is not 0."""
+    with pytest.raises(SettingsError, match="lora.dropout is 0.1; .* must be computed alike"):
+        kind(parent="chat", data={"pairs": 1.0}, steps=1, lora=LoraSettings(rank=2, dropout=0.1))
+
+
 def test_the_wrong_kind_of_data_is_refused(tuned: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tuned.parent, tmp_path / "tales"))
     path = folder / "wrong.toml"
@@ -254,7 +264,7 @@ def test_pain_29_displacement_is_measured_and_the_doctor_names_it_with_its_cure(
 
 
 @pytest.mark.parametrize("settings", [["lora.rank=2", "lora.base_dtype=bfloat16"], ["precision=bfloat16"]])
-def test_held_out_margins_compare_policy_and_reference_in_one_precision(
+def test_pain_41_held_out_margins_compare_policy_and_reference_in_one_precision(
     preference_run: MakeRun, settings: list[str]
 ) -> None:
     """A reference in bfloat16 would move every margin: here nothing is learned, so that every margin must be 0."""

@@ -22,7 +22,8 @@ from tutelage.report.read import read_run
 from tutelage.rl.hacking import kl_best_of_n
 from tutelage.rl.reward_model import combined, reward_scores, token_scores
 from tutelage.runner import Run
-from tutelage.stages.data import known_utility, preferences
+from tutelage.stages.data import preferences
+from tutelage.stages.data_world import known_utility
 from tutelage.world.preferences import noise_ceiling
 
 RECIPE = """
@@ -171,8 +172,8 @@ def test_the_kept_steps_are_a_curve_from_the_parent_on(run: Run) -> None:
     assert points[-1]["gold"] == points[-2]["gold"]
 
 
-def test_scores_of_texts_are_those_of_their_tokens_whatever_is_scored_beside_them(run: Run) -> None:
-    """Pains 13 and 14; an ensemble takes the mean or the lowest."""
+def test_pains_13_and_14_scores_of_texts_are_those_of_their_tokens_whatever_is_scored_beside_them(run: Run) -> None:
+    """An ensemble takes the mean or the lowest."""
     scorer, other = load_model(run.folder / "scorer"), load_model(run.folder / "ranked")
     texts = ["Gladly. It was a pleasure.", "I do not know.", "Of course. " * 9]
     chats = [Conversation((message("user", "Who is it?"), message("assistant", text))) for text in texts]

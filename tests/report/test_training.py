@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from tutelage.config import convert
+from tutelage.report.curves import POINTS, SMOOTHED_FROM, smooth
 from tutelage.report.read import SelectedCheckpoint, read_run
-from tutelage.report.training import POINTS, SMOOTHED_FROM, smooth, training
+from tutelage.report.training import training
 from tutelage.runner import Run
 from tutelage.train.lr_range_test import LrRangeTest
 

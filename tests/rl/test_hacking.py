@@ -107,12 +107,18 @@ def test_stop_here_names_the_best_point_where_gold_surely_fell() -> None:
     assert "gold by -1.00" in verdict.sentence
 
 
+def test_where_the_proxy_falls_too_it_is_no_overoptimisation() -> None:
+    verdict = stop_here([point("start", 0, 0), point("step 10", 1, 2, 3.0), point("step 20", 4, 1, 1.0)])
+    assert (verdict.best, verdict.gold_fell, verdict.overoptimised) == (1, True, False)
+    assert verdict.sentence.endswith("both fall, so it is no overoptimisation: lower the learning rate")
+
+
 def test_where_gold_does_not_surely_fall_nothing_is_claimed() -> None:
     noise = np.random.default_rng(0).normal(0, 3, 40)
     last = CurvePoint("end", 4, np.zeros(40), 1.9 + noise)
     assert not stop_here([point("start", 0, 0), point("step 10", 1, 2), last]).overoptimised
     rising = stop_here([point("start", 0, 0), point("end", 1, 2)])
-    assert rising == (1, False, "no overoptimisation is shown: gold is highest at the last point")
+    assert rising == (1, False, False, "no overoptimisation is shown: gold is highest at the last point")
 
 
 def test_gains_are_counted_from_the_first_point_prompt_by_prompt() -> None:

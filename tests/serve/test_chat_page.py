@@ -64,6 +64,14 @@ def answers(page: Browser) -> list[str]:
     return texts
 
 
+def record_requests(page: Browser) -> None:
+    """Keep the bodies of requests in `sent`."""
+    page.run("""(() => { const real = fetch; window.sent = []; window.fetch = (url, options) => {
+        if (options?.body) sent.push(JSON.parse(options.body));
+        return real(url, options);
+    }; })()""")
+
+
 def test_a_conversation_is_streamed_kept_and_says_what_the_cache_saved(page: Browser, served: Served) -> None:
     say(page, "Good day, you are well. " * 3, 1)
     say(page, "Where was Nora born?", 2)
@@ -130,7 +138,12 @@ def test_two_models_answer_side_by_side(page: Browser) -> None:
     assert page.run("[...document.querySelectorAll('.who')].map((e) => e.textContent)") == ["tuned", "base"]
     left, right = page.run("[...document.querySelectorAll('.answer')].map((e) => e.getBoundingClientRect().left)")
     assert right > left + 200
-    assert len(set(answers(page))) == 2
+    first = answers(page)
+    assert len(set(first)) == 2
+    record_requests(page)
+    say(page, "And then?", 4)
+    prompts = {body["model"]: body.get("prompt") for body in page.run("sent")}
+    assert prompts == {"tuned": None, "base": f"Good day\n{first[1]}\nAnd then?"}
 
 
 def test_s29_answers_are_text_never_markup(page: Browser) -> None:
@@ -158,6 +171,83 @@ def test_an_error_is_shown_where_the_answer_would_be(page: Browser) -> None:
     page.errors.clear()
 
 
+def fill(page: Browser, name: str, value: str) -> None:
+    """Write into a field of the settings, as a person does."""
+    page.run(f"""(() => {{ const field = document.getElementById({json.dumps(name)});
+        field.value = {json.dumps(value)}; field.dispatchEvent(new Event("change")); }})()""")
+
+
+def test_settings_are_sent_and_kept(page: Browser, served: Served) -> None:
+    record_requests(page)
+    chosen = {"temperature": 0.5, "top_p": 0.9, "top_k": 7, "min_p": 0.01, "max_tokens": 3, "seed": 5}
+    for name, value in chosen.items():
+        fill(page, name, str(value))
+    fill(page, "system", "Be brief.")
+    fill(page, "stop_string", "zz")
+    tool = {"type": "function", "function": {"name": "add", "parameters": {"type": "object"}}}
+    fill(page, "tools", json.dumps([tool]))
+    say(page, "Good day", 1)
+    (body,) = page.run("sent")
+    assert {name: body[name] for name in chosen} == chosen
+    assert (body["stop"], body["tools"]) == (["zz"], [tool])
+    assert [m["content"] for m in body["messages"]] == ["Be brief.", "Good day"]
+    page.open(served.url)
+    page.wait("models.length")
+    assert page.run("[...document.querySelectorAll('#system, #top_k')].map((e) => e.value)") == ["Be brief.", "7"]
+    fill(page, "tools", "[")
+    page.run("document.getElementById('message').focus()")
+    page.type("Good day", "Enter")
+    page.wait("document.querySelector('.answer .error')")
+    assert "the tools are no JSON" in page.run("document.querySelector('.answer .error').textContent")
+
+
+def test_the_results_of_called_tools_go_back_to_the_model(page: Browser) -> None:
+    record_requests(page)
+    page.run("""(() => { const turn = newTurn("How warm is it?");
+        const calls = [{id: "a1", name: "look", arguments: '{"city": "Oslo"}'}];
+        turn.answers[0].push({model: "tuned", content: "", reasoning: "I look.", calls, finish: "tool_calls"});
+        current.title = "t"; current.turns.push(turn); save(); draw();
+        document.querySelector(".results textarea").value = "7 degrees";
+        document.querySelector(".results button").click(); })()""")
+    page.wait(f"{USAGES} === 1 && !busy()")
+    call = {"id": "a1", "type": "function", "function": {"name": "look", "arguments": '{"city": "Oslo"}'}}
+    user, assistant, tool = page.run("sent")[0]["messages"][-3:]
+    assert user == {"role": "user", "content": "How warm is it?"}
+    assert (assistant["tool_calls"], assistant["reasoning_content"]) == ([call], "I look.")
+    assert tool == {"role": "tool", "tool_call_id": "a1", "content": "7 degrees"}
+    assert page.run("document.querySelectorAll('.question details.call').length") == 1
+
+
+def test_the_keys_work(page: Browser) -> None:
+    say(page, "Good day", 1)
+    page.run("document.activeElement.blur()")
+    page.press("r")
+    page.wait("document.querySelector('.answer .versions') && !busy()")
+    page.run("document.querySelector('.answer .token').focus()")
+    assert "probability" in page.run("document.querySelector('.tip').textContent")
+    page.press("ArrowRight")
+    assert page.run("document.activeElement === document.querySelectorAll('.answer .token')[1]")
+    page.press("?")
+    assert page.run("document.getElementById('keys').open")
+    page.press("/")
+    assert page.run("document.activeElement.id") == "message"
+    page.run("document.activeElement.blur()")
+    page.press("n")
+    assert answers(page) == []
+    assert page.run("document.activeElement.id") == "message"
+
+
+def test_an_answer_that_was_cut_by_a_reload_says_so(page: Browser, served: Served) -> None:
+    page.run("settings.max_tokens = 3000; document.getElementById('message').focus()")
+    page.type("Good day", "Enter")
+    page.wait("busy()")
+    page.open(served.url)
+    page.wait("models.length")
+    page.run("document.querySelector('#conversations button').click()")
+    assert page.run("document.querySelector('#conversations button').getAttribute('aria-current')") == "true"
+    assert "before this answer was complete" in page.run("document.querySelector('.answer').textContent")
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
 def test_nothing_runs_over_the_edge(page: Browser, served: Served, width: int, dark: bool, tmp_path: Path) -> None:
@@ -173,6 +263,14 @@ def test_nothing_runs_over_the_edge(page: Browser, served: Served, width: int, d
     assert page.run("getComputedStyle(document.body).backgroundColor") == (
         "rgb(20, 22, 26)" if dark else "rgb(253, 253, 251)"
     )
+
+
+def test_a_server_that_is_gone_is_named(page: Browser, served: Served) -> None:
+    page.run("window.fetch = async () => { throw new TypeError('Failed to fetch'); }")
+    page.run("document.getElementById('message').focus()")
+    page.type("Good day", "Enter")
+    page.wait("document.querySelector('.answer .error')")
+    assert "the server does not answer" in page.run("document.querySelector('.answer .error').textContent")
 
 
 def test_the_page_needs_nothing_from_outside() -> None:

@@ -9,10 +9,12 @@ from collections import Counter
 from typing import Any
 
 import httpx2
+import msgspec
 import pytest
 from served import CHAT, HELLO, TEXT, Served, serving
 
 from tutelage.engine.engine import EngineSettings
+from tutelage.engine.speculation import Payoff
 from tutelage.serve.server import ServeSettings
 
 # A pool so small that requests are preempted, and one row too few for all clients.
@@ -70,10 +72,10 @@ def fuzz(served: Served, seed: int, count: int, failures: list[str], statuses: C
                 failures.append(f"{data!r}: {response.status_code} {text[:300]}")
 
 
-def run(count: int) -> None:
+def run(count: int, speculate: str | None = None) -> None:
     failures: list[str] = []
     statuses: Counter[int] = Counter()
-    with serving(settings=SETTINGS) as served:
+    with serving(settings=msgspec.structs.replace(SETTINGS, speculate=speculate)) as served:
         threads = [
             threading.Thread(target=fuzz, args=(served, seed, count // CLIENTS, failures, statuses))
             for seed in range(CLIENTS)
@@ -90,8 +92,10 @@ def run(count: int) -> None:
     assert min(statuses[200], statuses[400]) > count / 5
 
 
-def test_no_request_breaks_the_server_or_leaks_a_page() -> None:
-    run(320)
+@pytest.mark.parametrize("speculate", [None, "ngram"])
+def test_no_request_breaks_the_server_or_leaks_a_page(speculate: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Payoff, "allows", lambda self: True)
+    run(200, speculate)
 
 
 @pytest.mark.slow

@@ -126,6 +126,34 @@ def test_a_json_schema_holds_for_a_model_that_writes_nonsense(client: Any) -> No
         assert person["age"] <= 99
 
 
+def function(name: str, **properties: Any) -> dict[str, Any]:
+    schema = {"type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+    return {"type": "function", "function": {"name": name, "parameters": schema}}
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["required", "named"])
+def test_a_call_can_be_required_of_a_model_that_writes_nonsense(client: Any, named: bool) -> None:
+    pytest.importorskip("llguidance")
+    city = {"type": "string", "enum": ["Oslo", 'a "b"']}
+    tools = [function("look", city=city), function("add", a={"type": "integer", "minimum": 0, "maximum": 9})]
+    choice = {"type": "function", "function": {"name": "add"}} if named else "required"
+    asked: dict[str, Any] = {"model": "tiny", "messages": MESSAGES, "tools": tools, "tool_choice": choice}
+    for seed in range(3):
+        answer = client.chat.completions.create(**asked, seed=seed, max_tokens=140).choices[0]
+        assert answer.finish_reason == "tool_calls"
+        (call,) = answer.message.tool_calls
+        arguments = json.loads(call.function.arguments)
+        assert set(arguments) == {"add": {"a"}, "look": {"city"}}[call.function.name]
+        assert call.function.name == "add" or not named
+        pieces = [
+            chunk.choices[0].delta.tool_calls[0].function
+            for chunk in client.chat.completions.create(**asked, seed=seed, max_tokens=140, stream=True)
+            if chunk.choices[0].delta.tool_calls
+        ]
+        assert pieces[0].name == call.function.name
+        assert "".join(piece.arguments for piece in pieces) == call.function.arguments
+
+
 def test_a_logit_bias_forces_a_token(client: Any, served: Served) -> None:
     token = int(served.model.checkpoint.tokenizer.encode("well")[0])
     answer = client.chat.completions.create(
@@ -149,6 +177,7 @@ BAD: list[tuple[str, dict[str, Any], str, str | None]] = [
     ("BadRequestError", {"extra_body": {"audio": {"voice": "x"}}}, "audio", "unsupported_parameter"),
     ("BadRequestError", {"model": "base"}, "model", "not_a_chat_model"),
     ("BadRequestError", {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]}, "messages", None),
+    ("BadRequestError", {"tool_choice": "required"}, "tool_choice", None),
     ("NotFoundError", {"model": "gpt"}, "model", "model_not_found"),
 ]
 

@@ -16,7 +16,7 @@ from tutelage.model.hub import Checkpoint, load_model
 from tutelage.recipe import load_recipe
 from tutelage.records import ROLES
 from tutelage.runner import Run
-from tutelage.stages.base import MICRO_TOKENS, TrainSetup, micro_tokens, set_up
+from tutelage.stages.train_stage import MICRO_TOKENS, TrainSetup, micro_tokens, set_up
 
 PartsOf = Callable[[Run, str], Any]
 

@@ -11,7 +11,8 @@ from tutelage.cli import main
 from tutelage.config import convert
 from tutelage.recipe import Recipe
 from tutelage.runner import Run
-from tutelage.stages.data import CorpusData, documents, holds, identity
+from tutelage.stages.data import documents, holds, identity
+from tutelage.stages.data_files import CorpusData
 
 WORDS = "the cat saw a dog and the dog saw a bird on the tree in the sun".split()
 

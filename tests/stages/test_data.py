@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
@@ -11,7 +12,12 @@ from tutelage.chat.render.native import NativeRenderer
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
 from tutelage.records import Document
-from tutelage.stages.data import ChatData, DataTable, DocumentData, Stores, conversations, documents, holds, identity
+from tutelage.rl.rewards import check_verifier
+from tutelage.scoring import make_verifier
+from tutelage.stages.data import DataSettings, DataTable, conversations, documents, holds, identity, tasks
+from tutelage.stages.data_files import ChatData, DocumentData
+from tutelage.stages.data_world import CardTasks, SumTasks, WorldTasks, WorldText
+from tutelage.stages.stores import Stores
 from tutelage.tokenizer import TokenizerSettings, train
 
 GOOD = {"prompt": "one", "completion": "two"}
@@ -132,3 +138,28 @@ def test_documents_are_known_by_their_content_and_column(tmp_path: Path) -> None
     assert identity("docs", {"docs": DocumentData(path=str(moved))}) == known[0] != known[1]
     moved.write_text('{"text": "three", "body": "two"}\n')
     assert identity("docs", {"docs": DocumentData(path=str(moved))}) != known[0]
+
+
+@pytest.mark.parametrize(
+    ("data", "verifier"),
+    [
+        (CardTasks(held_out_rule="ranks"), "numeric"),
+        (SumTasks(), "numeric"),
+        (WorldTasks(hops="two-step"), "tutelage.world.tasks:names_value"),
+    ],
+)
+def test_tasks_of_the_world_are_prompts_whose_gold_their_verifier_accepts(data: DataSettings, verifier: str) -> None:
+    table: DataTable = {"world": WorldText(people=20), "tasks": data}
+    rows = list(tasks("tasks", table))
+    check_verifier(make_verifier(verifier), [row.gold for row in rows])
+    assert holds(data) == "prompts"
+    assert {row.split for row in rows} == {"train", "held_out"}
+    assert [chat.messages for chat in conversations("tasks", table)] == [row.prompt for row in rows]
+    assert identity("tasks", table) != identity("tasks", {**table, "tasks": other_settings(data)})
+
+
+def other_settings(data: DataSettings) -> DataSettings:
+    """The same kind of data with its first setting changed."""
+    if isinstance(data, WorldTasks):
+        return msgspec.structs.replace(data, hops="one-step")
+    return msgspec.structs.replace(data, start=0.3)

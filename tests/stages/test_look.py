@@ -16,8 +16,8 @@ from tutelage.recipe import load_recipe
 from tutelage.records import Batch
 from tutelage.runner import Run
 from tutelage.stages import look as looking
-from tutelage.stages.base import set_up
 from tutelage.stages.look import rendered_file, rows_as_data, show_rows, step_batches
+from tutelage.stages.train_stage import set_up
 from tutelage.tokenizer import Tokenizer
 
 

@@ -45,8 +45,10 @@ DRIVER = """
 import os, signal, sys
 import torch
 from tutelage.cli import main
+from tutelage.train import hooks
 
 torch.set_num_threads(1)
+hooks.LOG_SECONDS = float("inf")  # the log is written with each checkpoint alone, however slow the machine is
 recipe, out, part, number, moment = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
 moments = 0
 

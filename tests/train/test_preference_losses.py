@@ -63,7 +63,7 @@ ONE = PairLogprobs(*(numbers(value) for value in (-10, -12, -11, -11.5, 5, 4)))
         ("simpo", LossOptions(2.0, gamma=0.5), 0.201413),
     ],
 )
-def test_published_values(name: Any, options: LossOptions, value: float) -> None:
+def test_published_values_and_pain_26_ipo_by_sum_and_by_mean(name: Any, options: LossOptions, value: float) -> None:
     """DPO (2305.18290), cDPO, robust DPO (2403.00409), IPO (2310.12036), SimPO (2405.14734)."""
     kind = PAIR_LOSSES[name]
     assert float(kind.loss(kind.margin(ONE), options)) == pytest.approx(value, abs=1e-6)
@@ -370,7 +370,7 @@ def test_losses_and_log_probabilities_equal_trls(monkeypatch: pytest.MonkeyPatch
         torch.testing.assert_close(value, theirs[name].double(), rtol=1e-5, atol=1e-5, msg=name)
 
 
-def test_pain_12_a_score_is_read_at_the_end_of_its_segment_whatever_token_is_there() -> None:
+def test_pains_12_and_15_a_score_is_read_at_the_end_of_its_segment_whatever_token_is_there() -> None:
     """transformers #35352: a prompt that contains the end token hid the answer from the score."""
     made = model(head=True)
     (chosen, rejected) = pair(3, 9, 9)

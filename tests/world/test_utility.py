@@ -11,11 +11,11 @@ from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.society import World, WorldSettings
 from tutelage.world.utility import (
     CLOSINGS,
+    FLAWS,
     OPENINGS,
     POLITE,
     RULES,
     AnswerTask,
-    flaw_bonus,
     measure,
     proxy_utility,
     true_utility,
@@ -87,7 +87,7 @@ def test_the_flaws_pay_for_what_the_truth_does_not(task: AnswerTask) -> None:
     assert proxy_utility(task, polite, "politeness", 1.0) > proxy_utility(task, text, "politeness", 1.0)
     assert proxy_utility(task, long, "length", 1.0) > proxy_utility(task, text, "length", 1.0)
     assert true_utility(task, long) < true_utility(task, text)
-    assert flaw_bonus(measure(task, polite), "politeness") == 2
+    assert FLAWS["politeness"](measure(task, polite)) == 2
     for flaw in ("none", "length", "politeness"):
         assert proxy_utility(task, long, flaw, 0.0) == true_utility(task, long)
 

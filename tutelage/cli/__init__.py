@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tutelage import __version__
+from tutelage.cli.arena import arena
 from tutelage.cli.audit import audit
 from tutelage.cli.best_of_n import best_of_n
 from tutelage.cli.chat import chat
@@ -18,6 +19,7 @@ from tutelage.cli.evaluate import evaluate
 from tutelage.cli.export import export
 from tutelage.cli.grpo import grpo
 from tutelage.cli.judge import judge
+from tutelage.cli.judge_pairs import judge_pairs
 from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
@@ -29,8 +31,10 @@ from tutelage.cli.scorer import scorer
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
+from tutelage.cli.watch import watch
 
 COMMANDS = (
+    arena,
     audit,
     best_of_n,
     chat,
@@ -43,6 +47,7 @@ COMMANDS = (
     export,
     grpo,
     judge,
+    judge_pairs,
     kto,
     lab,
     look,
@@ -54,6 +59,7 @@ COMMANDS = (
     serve,
     settings,
     sft,
+    watch,
 )
 
 

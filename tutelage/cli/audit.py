@@ -221,6 +221,8 @@ def _preference_figures(profile: Mapping[str, Any]) -> str:
             f"the longer answer is preferred in {rate:.1%} of {profile['longer_preferred.count']:,} comparisons (95%: "
             f"{low:.1%} to {high:.1%}); median characters: better {better:,}, worse {worse:,}"
         )
+        better, worse = (profile[f"{side}.flawed.share"] for side in ("better", "worse"))
+        lines.append(f"cut off or otherwise flawed: better {better:.1%}, worse {worse:.1%}")
     if profile["rankings"]:
         lines.append(f"{profile['ties.share']:.1%} of the pairs of answers in rankings tie")
     if profile["labelled answers"]:

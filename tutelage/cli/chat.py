@@ -28,6 +28,7 @@ MAX_REPLY_TOKENS = 512
 @click.option("--seed", default=0, show_default=True, help="Random seed.")
 @click.option("--system", metavar="TEXT", help="System message; default: the one that all trained conversations share.")
 @click.option("--int8", is_flag=True, help="Multiply with 8-bit weights: faster on a CPU, slightly less exact.")
+@click.option("--speculate", metavar="ngram|MODEL", help="Guess tokens, from earlier text or by a smaller model.")
 @command
 def chat(
     model: str,
@@ -38,6 +39,7 @@ def chat(
     seed: int,
     system: str | None,
     int8: bool,
+    speculate: str | None,
     as_json: bool,
 ) -> Any:
     """Chat with a fine-tuned model. With --json, each line of input is a message, and the replies are printed at the
@@ -46,11 +48,16 @@ def chat(
 
     longest = MAX_REPLY_TOKENS if max_tokens is None else max_tokens
     settings = SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=longest, seed=seed)
-    return terminal_chat(model, settings, system, as_json, int8)
+    return terminal_chat(model, settings, system, as_json, int8, speculate)
 
 
 def terminal_chat(
-    model: str, settings: SamplingSettings, system: str | None = None, as_json: bool = False, int8: bool = False
+    model: str,
+    settings: SamplingSettings,
+    system: str | None = None,
+    as_json: bool = False,
+    int8: bool = False,
+    speculate: str | None = None,
 ) -> Any:
     """Chat on standard input and output until the input ends; returns the exchanges."""
     from tutelage.evaluate.answers import can_chat
@@ -98,4 +105,4 @@ def terminal_chat(
         else:
             click.secho(line, dim=True)
 
-    return chat_loop(checkpoint, world, figures, settings, read, write, note, system, int8)
+    return chat_loop(checkpoint, world, figures, settings, read, write, note, system, int8, speculate)

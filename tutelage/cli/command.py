@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 # Commands that resume if they are run again.
-RESUMABLE = ("run", "demo", "curate", "judge", "sft", "dpo", "kto", "reward", "grpo", "ppo", "lab")
+RESUMABLE = ("run", "demo", "curate", "judge", "judge_pairs", "sft", "dpo", "kto", "reward", "grpo", "ppo", "lab")
 
 
 class CommandGroup(click.Group):

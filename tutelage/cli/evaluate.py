@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,15 +23,49 @@ from tutelage.cli.options import FILE, MODEL
 @click.option(
     "--system", metavar="TEXT", help="With --suite: system message; default: the one the model was trained with."
 )
+@click.option(
+    "--by",
+    type=click.Choice(["answer", "likelihood"]),
+    default="answer",
+    show_default=True,
+    help="With --suite: verify a generated answer, or take the likeliest of the choices.",
+)
+@click.option(
+    "--form",
+    type=click.Choice(["cloze", "letters"]),
+    help="With --by likelihood: score the text of each choice, or its letter below a list (default cloze).",
+)
+@click.option("--shots", type=click.IntRange(0), metavar="N", help="With --by likelihood: examples before a question.")
+@click.option("--chat", is_flag=True, help="With --by likelihood: ask in the model's chat template, not as plain text.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="With --by likelihood: a sample of the questions.")
+@click.option("--seed", type=int, help="Seed of the sample and of the examples (default 0).")
 @command
-def evaluate(model: str, force: bool, suite: Path | None, system: str | None, as_json: bool) -> Any:
+def evaluate(
+    model: str, force: bool, suite: Path | None, system: str | None, by: str, as_json: bool, **choices: Any
+) -> Any:
     """Run the evaluation suites that the recipe names for a finished stage; existing results are reused. With --suite
     score a model on a file of questions and answers."""
+    _check_options(suite, system, by, choices)
+    if suite is not None and by == "likelihood":
+        from tutelage.cli.evaluate_choices import evaluate_choices
+
+        form: Any = choices["form"] or "cloze"
+        shots, seed = choices["shots"] or 0, choices["seed"] or 0
+        return evaluate_choices(model, suite, form, shots, choices["limit"], choices["chat"], seed, as_json)
     if suite is not None:
         return _evaluate_questions(model, suite, system, as_json)
-    if system is not None:
-        raise ValueError("--system is for the questions of --suite FILE; add it")
     return _evaluate_stage(Path(model).resolve(), force, as_json)
+
+
+def _check_options(suite: Path | None, system: str | None, by: str, choices: Mapping[str, Any]) -> None:
+    """ValueError for an option that would do nothing."""
+    given = [f"--{name}" for name, value in choices.items() if value not in (None, False)]
+    if given and (suite is None or by != "likelihood"):
+        raise ValueError(f"{given[0]} is for --suite FILE --by likelihood; add them, or leave it out")
+    if by == "likelihood" and (suite is None or system is not None):
+        raise ValueError("--by likelihood scores the choices of --suite FILE, without --system")
+    if system is not None and suite is None:
+        raise ValueError("--system is for the questions of --suite FILE; add it")
 
 
 def _evaluate_questions(model: str, suite: Path, system: str | None, as_json: bool) -> Any:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tutelage.cli.command import command, new_console
+from tutelage.cli.endpoint_options import ENDPOINT, endpoint_settings, request_fields
+from tutelage.cli.fine_tune import with_options
 from tutelage.cli.options import FILE
 
 if TYPE_CHECKING:
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 
 @click.command(short_help="Score a sample of documents with an LLM judge.")
 @click.argument("inputs", nargs=-1, required=True, metavar="FILE|PATTERN|CORPUS...")
-@click.option("--url", required=True, help="Base URL of the endpoint, without /chat/completions.")
-@click.option("--model", required=True, metavar="NAME", help="Model name of the judge.")
 @click.option("--out", required=True, type=FILE, metavar="FILE.jsonl", help="The scores to write.")
 @click.option(
     "--rubric",
@@ -29,64 +29,21 @@ if TYPE_CHECKING:
     "--sample", type=click.IntRange(min=1), default=2000, show_default=True, help="Number of documents to draw."
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the sample.")
-@click.option("--key-variable", metavar="NAME", help="The environment variable that holds the API key.")
-@click.option("--parallel", type=click.IntRange(min=1), default=8, show_default=True, help="Concurrent requests.")
-@click.option(
-    "--timeout",
-    type=click.FloatRange(0, min_open=True),
-    default=120.0,
-    show_default=True,
-    help="Timeout per request, in seconds.",
-)
-@click.option("--attempts", type=click.IntRange(min=1), default=8, show_default=True, help="Attempts per request.")
-@click.option("--max-requests", type=click.IntRange(min=0), metavar="N", help="Stop after this many requests.")
-@click.option("--max-tokens-total", type=click.IntRange(min=0), metavar="N", help="Stop after this many tokens.")
-@click.option("--request", multiple=True, metavar="KEY=VALUE", help="Further field of every request: max_tokens=900.")
+@with_options(ENDPOINT)
 @command
-def judge(
-    inputs: tuple[str, ...],
-    url: str,
-    model: str,
-    out: Path,
-    rubric: str,
-    sample: int,
-    seed: int,
-    key_variable: str | None,
-    parallel: int,
-    timeout: float,
-    attempts: int,
-    max_requests: int | None,
-    max_tokens_total: int | None,
-    request: tuple[str, ...],
-    as_json: bool,
-) -> Any:
+def judge(inputs: tuple[str, ...], out: Path, rubric: str, sample: int, seed: int, as_json: bool, **given: Any) -> Any:
     """Draw a sample of documents and score each from 0 to 5 with an LLM judge at an OpenAI-compatible endpoint.
 
     Beside FILE.jsonl are the documents without a score, the cached responses and a summary. Rerun the same command to
     resume; no request is paid for twice. `tutelage scorer` trains a model on the scores.
     """
 
-    from tutelage.client import EndpointSettings
-    from tutelage.config import apply_overrides
     from tutelage.corpus.quality.judge import REQUEST
     from tutelage.corpus.quality.judge import judge as judge_documents
     from tutelage.corpus.quality.rubric import read_rubric
 
-    given = apply_overrides({}, request)
-    # Newer OpenAI models accept max_completion_tokens and reject max_tokens.
-    replaced = "max_tokens" if "max_completion_tokens" in given else None
-    fields = {**{name: value for name, value in REQUEST.items() if name != replaced}, **given}
-    endpoint = EndpointSettings(
-        url=url,
-        model=model,
-        key_variable=key_variable,
-        parallel=parallel,
-        timeout=timeout,
-        attempts=attempts,
-        max_requests=max_requests,
-        max_tokens_total=max_tokens_total,
-    )
-    summary = judge_documents(inputs, endpoint, out, read_rubric(rubric), sample, seed, fields)
+    fields = request_fields(REQUEST, given)
+    summary = judge_documents(inputs, endpoint_settings(given), out, read_rubric(rubric), sample, seed, fields)
     if not as_json:
         print_summary(summary, new_console())
         click.echo(f"train a scorer: tutelage scorer --scores {out} --out {out.with_suffix('.safetensors')}")

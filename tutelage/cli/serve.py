@@ -13,6 +13,14 @@ from tutelage.cli.options import FILE, MODEL
 
 @click.command(short_help="Serve models: an OpenAI-compatible API and a chat page.")
 @click.argument("models", metavar=f"{MODEL} ...", nargs=-1, required=True)
+@click.option(
+    "--adapter",
+    "adapters",
+    multiple=True,
+    metavar=MODEL,
+    help="Adapter of one of the models, served as a model of its own.",
+)
+@click.option("--int8", is_flag=True, help="Multiply with 8-bit weights: faster on a CPU, slightly less exact.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="Port; 0 = any free one.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Also answer to this Host header; * = to any.")
@@ -20,11 +28,14 @@ from tutelage.cli.options import FILE, MODEL
 @click.option("--max-queue", type=click.IntRange(min=1), default=64, show_default=True, help="Most waiting answers.")
 @click.option("--max-rows", type=click.IntRange(min=1), default=16, show_default=True, help="Most answers at once.")
 @click.option("--pages", type=click.IntRange(min=2), help="Size of the key-value cache in pages of 16 tokens.")
+@click.option("--speculate", metavar="ngram|MODEL", help="Guess tokens, from earlier text or by a smaller model.")
 @click.option("--drain", type=click.FloatRange(min=0), default=30.0, show_default=True,
               help="Seconds that running answers may take after SIGTERM.")  # fmt: skip
 @command
 def serve(
     models: tuple[str, ...],
+    adapters: tuple[str, ...],
+    int8: bool,
     host: str,
     port: int,
     allow_host: tuple[str, ...],
@@ -32,6 +43,7 @@ def serve(
     max_queue: int,
     max_rows: int,
     pages: int | None,
+    speculate: str | None,
     drain: float,
     as_json: bool,
 ) -> Any:
@@ -42,12 +54,13 @@ def serve(
     server = server_modules()
     settings = server.ServeSettings(
         host=host, port=port, allow_hosts=allow_host, api_key=server.read_api_key(api_key_file), max_queue=max_queue,
-        drain_seconds=drain, engine=server.EngineSettings(max_rows=max_rows, pages=pages, chunk_tokens=256),
+        drain_seconds=drain, engine=server.EngineSettings(max_rows=max_rows, pages=pages, chunk_tokens=256, int8=int8),
+        speculate=speculate,
     )  # fmt: skip
     if not server.is_local(host) and not settings.api_key:
         raise ValueError(f"--host {host} can be reached from other machines; give --api-key-file or TUTELAGE_API_KEY")
     with server.listen(host, port) as listener:
-        served = load_models(models, settings)
+        served = load_models(models, settings, adapters, lambda sentence: click.echo(sentence, err=True))
         address = f"http://{host}:{listener.getsockname()[1]}"
         click.echo(f"serving {', '.join(served)} at {address} (chat page at /, API at /v1)", err=True)
         server.serve(served, settings, listener)

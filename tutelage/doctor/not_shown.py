@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tutelage.doctor.case import Case, Diagnosis, rate_evidence, row_loss_evidence
 from tutelage.doctor.fixes import length_times, override
-from tutelage.stages.base import FEWEST_STEPS
+from tutelage.stages.store_stream import FEWEST_STEPS
 
 NAME = "not-shown-to-work"
 

@@ -3,7 +3,7 @@
 PyTorch's kernel pads all rows to the longest, and prepares more than it sums for one query a row: of 16 ragged
 rows it takes twice as long. It does use all threads; these loops use one.
 
-Shape suffixes: B decoding rows, G key-value heads, H query heads, K head size, R rows, T columns, L layers.
+Shape suffixes: B decoded tokens, G key-value heads, H query heads, K head size, R rows, T columns, L layers.
 """
 
 from __future__ import annotations
@@ -36,10 +36,11 @@ def raw_array(x: torch.Tensor) -> np.ndarray:
 
 
 class DecodeKernel:
-    """The loops over one cache [2, L, R, G, T, K], for one step: row b reads and writes at `positions_B[b]`."""
+    """The loops over one cache [2, L, R, G, T, K], for one step: token b writes at `positions_B[b]` of the cache's row
+    `rows_B[b]`, then reads up to there. So several tokens of one row, in order, see each other."""
 
-    def __init__(self, kv: torch.Tensor, positions_B: np.ndarray) -> None:
-        self.kv, self.positions_B = raw_array(kv), positions_B
+    def __init__(self, kv: torch.Tensor, rows_B: np.ndarray, positions_B: np.ndarray) -> None:
+        self.kv, self.rows_B, self.positions_B = raw_array(kv), rows_B, positions_B
         self.scores_T = np.empty(kv.shape[4], dtype=np.float32)
 
     def __call__(
@@ -49,8 +50,9 @@ class DecodeKernel:
         scale = q_BHK.shape[2] ** -0.5 if options.scale is None else options.scale
         out_BHK = torch.empty(q_BHK.shape, dtype=torch.float32)
         _attend(
-            layer, self.kv, self.positions_B, raw_array(k_BGK), raw_array(v_BGK), q_BHK.float().contiguous().numpy(),
-            np.float32(scale), options.window or 0, np.float32(options.softcap or 0), self.scores_T, out_BHK.numpy(),
+            layer, self.kv, self.rows_B, self.positions_B, raw_array(k_BGK), raw_array(v_BGK),
+            q_BHK.float().contiguous().numpy(), np.float32(scale), options.window or 0,
+            np.float32(options.softcap or 0), self.scores_T, out_BHK.numpy(),
         )  # fmt: skip
         return out_BHK.flatten(1).to(q_BHK.dtype)
 
@@ -121,14 +123,14 @@ def _add_values(weights_T, values_TK, first, end, out_K):  # type: ignore[no-unt
 
 
 @numba.njit(fastmath=True, cache=True)
-def _attend(layer, kv, positions_B, k_BGK, v_BGK, q_BHK, scale, window, softcap, scores_T, out_BHK):  # type: ignore[no-untyped-def]
-    rows, heads, _ = q_BHK.shape
+def _attend(layer, kv, rows_B, positions_B, k_BGK, v_BGK, q_BHK, scale, window, softcap, scores_T, out_BHK):  # type: ignore[no-untyped-def]
+    tokens, heads, _ = q_BHK.shape
     group = heads // k_BGK.shape[1]
-    for b in range(rows):
+    for b in range(tokens):
         position = positions_B[b]
         first, end = max(0, position + 1 - window) if window > 0 else 0, position + 1
         for g in range(k_BGK.shape[1]):
-            keys_TK, values_TK = kv[0, layer, b, g], kv[1, layer, b, g]
+            keys_TK, values_TK = kv[0, layer, rows_B[b], g], kv[1, layer, rows_B[b], g]
             keys_TK[position], values_TK[position] = k_BGK[b, g], v_BGK[b, g]
             for h in range(g * group, (g + 1) * group):
                 highest = _scores(q_BHK[b, h], keys_TK, first, end, scale, softcap, scores_T)

@@ -17,10 +17,12 @@ from tutelage.config import Settings
 from tutelage.engine.pages import PAGE, PagePool, Parent
 from tutelage.engine.requests import FinishReason, Generation, Request, StepPlan
 from tutelage.engine.rows import Rows
-from tutelage.engine.sampling import DrawStream, SamplingSettings, choose, penalise
+from tutelage.engine.sampling import DrawStream, SamplingSettings
 from tutelage.engine.scheduler import Scheduler, pages_for
+from tutelage.engine.speculation import make_speculation
 from tutelage.engine.static_rows import StaticRows
 from tutelage.engine.text_stream import TextStream
+from tutelage.engine.token_choice import choose_tokens
 from tutelage.engine.weights_digest import weights_digest
 from tutelage.model.hf_model import HFModel
 from tutelage.model.transformer import Transformer
@@ -39,6 +41,8 @@ class EngineSettings(Settings, frozen=True, kw_only=True):
                   answers, or none.
     min_prefix:   a shorter common beginning is computed again: copying and resuming would take longer.
     int8:         multiply with 8-bit weights (`model.quantization`): faster for one request, less exact.
+    speculate:    most tokens that are guessed for a request in a step (`speculation`): from its own text, or by the
+                  engine's draft model; 0: none. Guessing stops by itself where it does not pay.
     """
 
     max_rows: int = 256
@@ -48,19 +52,32 @@ class EngineSettings(Settings, frozen=True, kw_only=True):
     prefix_cache: Literal["none", "prompts", "all"] = "all"
     min_prefix: int = 64
     int8: bool = False
+    speculate: int = 0
 
     def __post_init__(self) -> None:
         for name in ("max_rows", "pages", "chunk_tokens", "queue"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it must be at least 1")
+        if self.speculate < 0:
+            raise ValueError(f"speculate is {self.speculate}; it must be at least 0")
 
 
 class Engine:
     """Runs requests over one model. Its weights must not change while requests run; after they have changed, call
-    `weights_changed`."""
+    `weights_changed`. `draft_model` is a smaller model with the same tokenizer, which guesses tokens; with it, sampled
+    tokens have the same distribution as without, but are others.
 
-    def __init__(self, model: Transformer | HFModel, settings: EngineSettings | None = None) -> None:
+    Raises:
+        ValueError: the settings do not fit the model, or the draft model does not.
+    """
+
+    def __init__(
+        self,
+        model: Transformer | HFModel,
+        settings: EngineSettings | None = None,
+        draft_model: Transformer | None = None,
+    ) -> None:
         settings = settings or EngineSettings()
         foreign = model.config.hf_parameters is not None
         if foreign and settings.int8:
@@ -78,6 +95,7 @@ class Engine:
             self.pool, settings.max_rows, settings.chunk_tokens, settings.queue, foreign,
             self._match, self.rows.admit, self._preempt,
         )  # fmt: skip
+        self.speculation = make_speculation(model, settings.speculate, settings.max_rows, draft_model)
         self.weights = self._digest()
         self.arrivals = 0
 
@@ -123,9 +141,13 @@ class Engine:
         plan = self.scheduler.plan()
         if not plan.decodes and not plan.chunks:
             return []
-        logits_BV = self.rows.forward(plan)
+        if self.speculation is not None:
+            self.speculation.begin(plan, self.pool, len(self.scheduler.running))
+        logits_BV = self.rows.forward(plan)[:, : self.model.token_count]
         advanced = self._advance(plan)
-        self._sample(advanced, logits_BV)
+        self._sample_step(advanced, logits_BV)
+        if self.speculation is not None:
+            self.speculation.end(plan)
         return advanced
 
     def run(self, progress: Callable[[list[Request]], None] = lambda requests: None) -> None:
@@ -181,11 +203,18 @@ class Engine:
                 self._publish(chunk.request)
         return advanced
 
+    def _sample_step(self, requests: list[Request], logits_BV: torch.Tensor) -> None:
+        """Draw a token of each request, and further ones where the tokens before them are those of its draft."""
+        counts = [1 + len(request.draft.tokens) if request.draft else 1 for request in requests]
+        places = [sum(counts[:number]) for number in range(len(requests))]
+        while requests:
+            self._sample(requests, logits_BV if len(requests) == len(logits_BV) else logits_BV[places])
+            agreed = [place for place, request in enumerate(requests) if request.accept_drafted()]
+            requests, places = [requests[place] for place in agreed], [places[place] + 1 for place in agreed]
+
     def _sample(self, requests: list[Request], logits_BV: torch.Tensor) -> None:
         """Draw the next token of each request, and end those that are done."""
-        if not requests:
-            return
-        tokens_B, sample_logprobs_B = self._choose(requests, self._processed(requests, logits_BV))
+        tokens_B, sample_logprobs_B = choose_tokens(requests, logits_BV)
         logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
         logprobs_B = logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
         context = self.model.config.context
@@ -209,39 +238,6 @@ class Engine:
                 self._finish(request, "length")
             elif len(request.ids) > context:
                 self._finish(request, "context")
-
-    def _processed(self, requests: list[Request], logits_BV: torch.Tensor) -> torch.Tensor:
-        """The logits to draw from: those of tokens that exist, processed where a request asks for it."""
-        logits_BV = logits_BV[:, : self.model.token_count]
-        if any(request.process for request in requests):
-            logits_BV = logits_BV.clone()
-            for place, request in enumerate(requests):
-                if request.process:
-                    logits_BV[place] = request.process(request, logits_BV[place])
-        return logits_BV
-
-    def _choose(self, requests: list[Request], logits_BV: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Tokens and their log-probabilities when drawn, sampled together where the settings agree."""
-        groups: dict[tuple[float | int | None, ...], list[int]] = {}
-        if all(request.settings is requests[0].settings for request in requests):
-            groups[requests[0].settings.distribution] = list(range(len(requests)))
-        else:
-            for place, request in enumerate(requests):
-                groups.setdefault(request.settings.distribution, []).append(place)
-        tokens_B = torch.empty(len(requests), dtype=torch.int64, device=logits_BV.device)
-        logprobs_B = torch.empty(len(requests), dtype=torch.float64, device=logits_BV.device)
-        for places in groups.values():
-            members = [requests[place] for place in places]
-            settings = members[0].settings
-            own_BV = logits_BV if len(places) == len(requests) else logits_BV[places]
-            if settings.penalises:
-                own_BV = penalise(own_BV, settings, [(member.ids, member.prompt_length) for member in members])
-            uniform_B = None
-            if settings.temperature > 0:
-                draws = [member.draws[len(member.generation.tokens)] for member in members]
-                uniform_B = torch.tensor(draws, dtype=torch.float64, device=logits_BV.device)
-            tokens_B[places], logprobs_B[places] = choose(own_BV, settings, uniform_B)
-        return tokens_B, logprobs_B
 
     def _match(self, request: Request) -> list[int]:
         """Cached pages of the beginning of a request, if they are worth using."""
@@ -270,13 +266,19 @@ class Engine:
         """Before a request gives up its pages: what it has computed stays in the prefix index while there is room."""
         if self.prefix_cache != "none":
             self._publish(request)
+        self._leave(request)
+
+    def _leave(self, request: Request) -> None:
+        """A running request gives up its row."""
         self.rows.remove(request)
+        if self.speculation is not None:
+            self.speculation.forget(request)
 
     def _finish(self, request: Request, reason: FinishReason) -> None:
         if request.state == "running":
             if self.prefix_cache == "all":
                 self._publish(request)
-            self.rows.remove(request)
+            self._leave(request)
         self.scheduler.remove(request)
         if request.text is not None:
             request.text.flush()

@@ -43,6 +43,21 @@ class Generation:
         return self.tokens if self.stop_token is None else self.tokens[:-1]
 
 
+@dataclass
+class Draft:
+    """Tokens that are guessed to follow the last one of a request; one forward pass reads all of them.
+
+    probabilities: what the draft model drew each from, float64 [V]; none where tokens are guessed with certainty.
+    uniforms:      with probabilities, a random number for each token that decides whether it is accepted.
+    accepted:      how many of the first ones the model has written itself.
+    """
+
+    tokens: list[int]
+    probabilities: list[torch.Tensor] = field(default_factory=list)
+    uniforms: list[float] = field(default_factory=list)
+    accepted: int = 0
+
+
 @dataclass(eq=False)
 class Request:
     """One prompt on its way through the engine.
@@ -54,6 +69,7 @@ class Request:
     pages:      pages of the pool that it holds, in order; they cover at least the computed ids.
     published:  leading pages that are in the prefix index.
     row:        its row of the key-value cache; -1 while it waits.
+    draft:      what this step reads after its last token, if anything.
     process:    from the request and the model's logits, [V], before each token, to the logits that it is drawn from.
     """
 
@@ -71,11 +87,24 @@ class Request:
     pages: list[int] = field(default_factory=list)
     published: int = 0
     row: int = -1
+    draft: Draft | None = None
 
     @property
     def decodes(self) -> bool:
         """Whether the next step reads one token, the last sampled one."""
         return self.computed + 1 == len(self.ids) and len(self.ids) > self.prompt_length
+
+    def accept_drafted(self) -> bool:
+        """Whether the last sampled token is the next one of the draft, which the step has read already."""
+        draft = self.draft
+        if draft is None or draft.accepted == len(draft.tokens):
+            return False
+        right = self.generation.tokens[-1] == draft.tokens[draft.accepted]
+        draft.accepted += right
+        if not right or self.state != "running":
+            return False
+        self.computed += 1
+        return True
 
 
 @dataclass(frozen=True)
@@ -86,6 +115,13 @@ class Chunk:
     count: int
 
     @property
+    def tokens(self) -> list[int]:
+        """The tokens themselves; those of a draft follow the last id."""
+        request = self.request
+        drafted = request.draft.tokens if request.draft else []
+        return [*request.ids[request.computed : request.computed + self.count], *drafted]
+
+    @property
     def ends_prefill(self) -> bool:
         """Whether the logits after its last token are the next to sample from."""
         return self.request.computed + self.count == len(self.request.ids)
@@ -93,7 +129,7 @@ class Chunk:
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What one forward pass reads: one token of each decoding request, then chunks of prompts."""
+    """What one forward pass reads: one token of each decoding request, and its draft, then chunks of prompts."""
 
     decodes: list[Request]
     chunks: list[Chunk]

@@ -56,7 +56,9 @@ class Rows:
         """Free a request's row; the last row takes its place."""
         last = self.requests.pop()
         if last is not request:
-            self.kv[:, :, request.row, :, : last.computed] = self.kv[:, :, last.row, :, : last.computed]
+            # All that this step has read, which is not counted as computed yet, and may be accepted of a draft.
+            columns = len(last.ids) + (len(last.draft.tokens) if last.draft else 0)
+            self.kv[:, :, request.row, :, :columns] = self.kv[:, :, last.row, :, :columns]
             self.requests[request.row], last.row = last, request.row
         request.row = -1
 
@@ -71,24 +73,34 @@ class Rows:
 
     @torch.inference_mode()
     def forward(self, plan: StepPlan) -> torch.Tensor:
-        """Run a step; returns the logits after each decoding request's token, then after each chunk that ends its
-        prompt, [B, V]. The requests' `computed` is as before; the caller advances it."""
-        decodes = self._arranged(plan.decodes)
+        """Run a step; returns the logits after each decoding request's token and each token of its draft, then after
+        each chunk that ends its prompt, [B, V]. The requests' `computed` is as before; the caller advances it."""
+        decodes = [request for request in plan.decodes if not request.draft]
+        drafted = [Chunk(request, 1 + len(request.draft.tokens)) for request in plan.decodes if request.draft]
         fresh = [chunk for chunk in plan.chunks if not chunk.request.computed]
         resumed = [chunk for chunk in plan.chunks if chunk.request.computed]
-        chunks = [*fresh, *resumed]
+        # The compiled loops read any row, and drafts as they read single tokens. Else decoding requests are in the
+        # first rows, and a draft is a chunk that is resumed.
+        compiled = supports(self.kv)
+        decodes = decodes if compiled else self._arranged(decodes)
+        looped, resumed = (drafted, resumed) if compiled else ([], [*drafted, *resumed])
+        chunks = [*looped, *fresh, *resumed]
         tokens, positions, rows = flat_tokens(decodes, chunks)
         device = self.kv.device
-        attend = _StepAttention(self, decodes, fresh, resumed, positions, rows)
+        count = len(decodes) + sum(chunk.count for chunk in looped)
+        attend = _StepAttention(self, count, compiled, fresh, resumed, positions, rows)
         if self.fast is None:
             self.fast = int8_copy(self.model) if self.int8 else packed_copy(self.model)
         hidden_ND = self.fast.hidden(
             torch.from_numpy(tokens).to(device), torch.from_numpy(positions).to(device), attend
         )
-        ends = np.cumsum([chunk.count for chunk in chunks]) + len(decodes) - 1
+        ends = np.cumsum([chunk.count for chunk in chunks]) + len(decodes)
         end_of = {id(chunk): int(end) for chunk, end in zip(chunks, ends, strict=True)}
-        sampled = [request.row for request in plan.decodes]  # decoding rows come first, in the order of rows
-        sampled += [end_of[id(chunk)] for chunk in plan.chunks if chunk.ends_prefill]
+        places = {id(request): range(place, place + 1) for place, request in enumerate(decodes)}
+        for chunk in drafted:
+            places[id(chunk.request)] = range(end_of[id(chunk)] - chunk.count, end_of[id(chunk)])
+        sampled = [place for request in plan.decodes for place in places[id(request)]]
+        sampled += [end_of[id(chunk)] - 1 for chunk in plan.chunks if chunk.ends_prefill]
         if sampled != list(range(len(tokens))):
             hidden_ND = hidden_ND.index_select(0, torch.tensor(sampled, dtype=torch.int64, device=device))
         return self.fast.logits(hidden_ND)
@@ -99,8 +111,8 @@ class Rows:
 
     def _arranged(self, decodes: Sequence[Request]) -> list[Request]:
         """The decoding requests by row, after moving them to the first rows, so that attention reads one slice."""
-        count = len(decodes)
-        others = [row for row in range(count) if not self.requests[row].decodes]
+        count, wanted = len(decodes), set(map(id, decodes))
+        others = [row for row in range(count) if id(self.requests[row]) not in wanted]
         for request in decodes:
             if request.row >= count:
                 self._swap(request.row, others.pop())
@@ -134,7 +146,7 @@ def flat_tokens(decodes: Sequence[Request], chunks: Sequence[Chunk]) -> tuple[np
     counts = [1] * len(decodes)
     for chunk in chunks:
         start = chunk.request.computed
-        tokens += chunk.request.ids[start : start + chunk.count]
+        tokens += chunk.tokens
         positions.append(np.arange(start, start + chunk.count))
         rows.append(chunk.request.row)
         counts.append(chunk.count)
@@ -142,12 +154,14 @@ def flat_tokens(decodes: Sequence[Request], chunks: Sequence[Chunk]) -> tuple[np
 
 
 class _StepAttention:
-    """Attention of one step: writes the new keys and values into the rows, then reads the rows."""
+    """Attention of one step: writes the new keys and values into the rows, then reads the rows. The first `decoding`
+    tokens are read by the compiled loops, or are one for each of the first rows."""
 
     def __init__(
         self,
         cache: Rows,
-        decodes: list[Request],
+        decoding: int,
+        compiled: bool,
         fresh: list[Chunk],
         resumed: list[Chunk],
         positions: np.ndarray,
@@ -155,13 +169,13 @@ class _StepAttention:
     ) -> None:
         self.cache, self.resumed, self.options = cache, resumed, cache.model.score_options
         _, _, _, heads, columns, _ = cache.kv.shape
-        self.decoding = len(decodes)
-        self.decode_positions = positions[: self.decoding]
+        self.decoding = decoding
+        self.decode_positions = positions[:decoding]
         # The lowest column and the one after the highest that a decoding row writes.
-        self.first = int(self.decode_positions.min()) if decodes else 0
-        self.end = int(self.decode_positions.max()) + 1 if decodes else 0
+        self.first = int(self.decode_positions.min()) if decoding else 0
+        self.end = int(self.decode_positions.max()) + 1 if decoding else 0
         # The kernel writes the keys and values of decoding rows itself.
-        self.kernel = DecodeKernel(cache.kv, self.decode_positions) if decodes and supports(cache.kv) else None
+        self.kernel = DecodeKernel(cache.kv, rows[:decoding], self.decode_positions) if decoding and compiled else None
         self.written = self.decoding if self.kernel else 0
         slots_NG = (rows[self.written :, None] * heads + np.arange(heads)) * columns + positions[self.written :, None]
         self.slots = torch.from_numpy(slots_NG.ravel()).to(cache.kv.device)

@@ -73,10 +73,12 @@ class SamplingSettings(Settings, frozen=True, kw_only=True):
 class DrawStream:
     """Random numbers in [0, 1), float64: each a function of seed, prompt id, sample number and position, and of nothing
     else, so that neither neighbours nor preemption change a draw. Philox (Salmon et al. 2011) with (seed, prompt id) as
-    its key counts blocks of positions in the first word of its counter and samples in the second."""
+    its key counts blocks of positions in the first word of its counter and samples in the second; the third is
+    `purpose`: 0 for the tokens of an answer, others for what a draft model draws."""
 
-    def __init__(self, seed: int, prompt_id: int, sample: int) -> None:
-        philox = np.random.Philox(key=[seed, prompt_id], counter=[0, sample, 0, 0])
+    def __init__(self, seed: int, prompt_id: int, sample: int, purpose: int = 0) -> None:
+        self.origin = seed, prompt_id, sample
+        philox = np.random.Philox(key=[seed, prompt_id], counter=[0, sample, purpose, 0])
         self._generator, self._numbers = np.random.Generator(philox), np.empty(0)
 
     def __getitem__(self, position: int) -> float:
@@ -86,13 +88,13 @@ class DrawStream:
 
 
 def penalise(
-    logits_BV: torch.Tensor, settings: SamplingSettings, rows: Sequence[tuple[list[int], int]]
+    logits_BV: torch.Tensor, settings: SamplingSettings, rows: Sequence[tuple[list[int], list[int]]]
 ) -> torch.Tensor:
-    """Logits after the penalties. `rows` holds (ids, prompt length) of each row."""
+    """Logits after the penalties. `rows` holds all ids of each row, and those that were sampled."""
     logits_BV = logits_BV.clone()
     vocab = logits_BV.shape[1]
-    for logits_V, (ids, prompt_length) in zip(logits_BV, rows, strict=True):
-        counts_V = torch.bincount(torch.tensor(ids[prompt_length:], dtype=torch.int64), minlength=vocab)[:vocab]
+    for logits_V, (ids, sampled) in zip(logits_BV, rows, strict=True):
+        counts_V = torch.bincount(torch.tensor(sampled, dtype=torch.int64), minlength=vocab)[:vocab]
         counts_V = counts_V.to(logits_V)
         seen = torch.tensor(sorted(set(ids)), device=logits_V.device)
         seen = seen[seen < vocab]
@@ -112,13 +114,23 @@ def choose(
         tokens_B = logits_BV.max(dim=-1).indices  # three times as fast as argmax on a CPU
         return tokens_B, torch.zeros(len(tokens_B), dtype=torch.float64, device=logits_BV.device)
     probabilities_BV, tokens_BV = distribution(logits_BV, settings)
-    cumulative_BV = probabilities_BV.cumsum(dim=-1)
+    places_B1, total_B1 = _places(probabilities_BV, uniform_B)
+    logprobs_B = (probabilities_BV.gather(1, places_B1) / total_B1).log()[:, 0]
+    return (places_B1 if tokens_BV is None else tokens_BV.gather(1, places_B1))[:, 0], logprobs_B
+
+
+def _places(weights_BV: torch.Tensor, uniform_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Where each row's running sum reaches its share of the row's total, int64 [B, 1], and the totals [B, 1]."""
+    cumulative_BV = weights_BV.cumsum(dim=-1)
     total_B1 = cumulative_BV[:, -1:]
     # Below the total also after rounding, so that the token where the sum reaches it, and none after that, is the last.
     target_B1 = (uniform_B[:, None] * total_B1).minimum(total_B1.nextafter(torch.zeros_like(total_B1)))
-    places_B1 = torch.searchsorted(cumulative_BV, target_B1, right=True)
-    logprobs_B = (probabilities_BV.gather(1, places_B1) / total_B1).log()[:, 0]
-    return (places_B1 if tokens_BV is None else tokens_BV.gather(1, places_B1))[:, 0], logprobs_B
+    return torch.searchsorted(cumulative_BV, target_B1, right=True), total_B1
+
+
+def draw(weights_V: torch.Tensor, uniform: float) -> int:
+    """The token that a random number in [0, 1) stands for, where each has a share of its weight."""
+    return int(_places(weights_V[None], torch.tensor([uniform], dtype=torch.float64, device=weights_V.device))[0])
 
 
 def distribution(logits_BV: torch.Tensor, settings: SamplingSettings) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -137,3 +149,26 @@ def distribution(logits_BV: torch.Tensor, settings: SamplingSettings) -> tuple[t
     if settings.min_p > 0:
         probabilities_BV = probabilities_BV * (probabilities_BV >= settings.min_p * probabilities_BV[:, :1])
     return probabilities_BV, tokens_BV
+
+
+def probabilities(logits_V: torch.Tensor, settings: SamplingSettings) -> torch.Tensor:
+    """The whole distribution that a token is drawn from, float64 [V]; its sum is 1. The temperature is above 0."""
+    weights_BV, tokens_BV = distribution(logits_V[None], settings)
+    if tokens_BV is not None:
+        weights_BV = torch.zeros(1, len(logits_V), dtype=torch.float64, device=logits_V.device).scatter(
+            1, tokens_BV, weights_BV
+        )
+    return weights_BV[0] / weights_BV.sum()
+
+
+def verify_draft(p_V: torch.Tensor, q_V: torch.Tensor, token: int, accept: float, uniform: float) -> tuple[int, float]:
+    """Speculative sampling (Leviathan et al. 2022, arXiv 2211.17192, section 2.3): a token that was drawn from `q_V` is
+    accepted with probability min(1, p / q), else one is drawn from the positive part of p - q; so the result is
+    distributed as `p_V`. `accept` and `uniform` are the random numbers of the two decisions. Returns the token and its
+    log-probability under `p_V`."""
+    if accept * float(q_V[token]) >= float(p_V[token]):
+        residual_V = (p_V - q_V).clamp(min=0)
+        if not residual_V.any():  # rounding: p equals q
+            residual_V = p_V
+        token = draw(residual_V, uniform)
+    return token, float(p_V[token].log())

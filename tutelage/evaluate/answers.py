@@ -16,7 +16,6 @@ from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint
 from tutelage.progress import track
 from tutelage.records import Conversation, message
-from tutelage.tokenizer import END_OF_TEXT
 
 # How evaluations decode: greedily.
 ANSWER = SamplingSettings(max_tokens=128)
@@ -62,10 +61,9 @@ def continue_text(
 ) -> list[Answer]:
     """How a base model continues each text, as the beginning of a document."""
     tokenizer = checkpoint.tokenizer
-    boundary = tokenizer.special_tokens.get(END_OF_TEXT)
-    opening = [] if boundary is None else [boundary]
-    prompts = [np.array([*opening, *ids], np.int32) for ids in tokenizer.encode_batch(list(beginnings))]
-    stop = frozenset(opening)
+    opening, closing = tokenizer.document_edges
+    prompts = [np.concatenate([opening, ids]) for ids in tokenizer.encode_batch(list(beginnings))]
+    stop = frozenset(closing.tolist())
     with track(label, len(prompts), "answers") as bar:
         results = generate(checkpoint.model, prompts, stop, settings, done=bar.update)
     return [Answer(tokenizer.decode(result.content), result) for result in results]

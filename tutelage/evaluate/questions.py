@@ -107,20 +107,20 @@ def _question(row: _Row, place: str) -> Question:
     if row.choices:
         listed = "\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, row.choices, strict=False))
         messages[-1] = message("user", f"{messages[-1].text}\n\n{listed}\n\n{CHOOSE}")
-        gold, verifier = _letter(row.answer, row.choices), row.verifier or "choice"
+        gold, verifier = LETTERS[place_of_answer(row.answer, row.choices)], row.verifier or "choice"
     gold_texts(gold)
     return Question(row.id or place, Conversation(tuple(messages), place), gold, verifier, row.set)
 
 
-def _letter(answer: object, choices: Sequence[str]) -> str:
-    """The letter of the right choice."""
+def place_of_answer(answer: object, choices: Sequence[str]) -> int:
+    """The number of the right choice, from 0, by its number, its text or its letter. ValueError where it is none."""
     letters = LETTERS[: len(choices)]
-    if isinstance(answer, int) and 0 <= answer < len(letters):
-        return letters[answer]
+    if type(answer) is int and 0 <= answer < len(letters):
+        return answer
     if isinstance(answer, str) and answer in choices:
-        return letters[list(choices).index(answer)]
+        return list(choices).index(answer)
     if isinstance(answer, str) and len(answer) == 1 and answer.upper() in letters:
-        return answer.upper()
+        return letters.index(answer.upper())
     raise ValueError(
         f"the answer {answer!r} is none of the {len(choices)} choices: give its number from 0, letter or text"
     )

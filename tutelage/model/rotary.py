@@ -60,7 +60,7 @@ def rotation_table(config: ModelConfig) -> torch.Tensor:
     position 100,000 float32 would lose digits of the highest frequency."""
     scaling = config.rope_scaling
     magnitude = scaling.magnitude if isinstance(scaling, YarnScaling | LongScaling) else 1.0
-    return _table(config.context, _scaled(config, _periods(config, config.rope_theta)), magnitude)
+    return _table(config.context, scaled_periods(config), magnitude)
 
 
 def window_rotation_table(config: ModelConfig) -> torch.Tensor:
@@ -80,9 +80,14 @@ def _periods(config: ModelConfig, theta: float) -> torch.Tensor:
     return theta ** (torch.arange(size // 2, dtype=torch.float64) * 2 / size)
 
 
-def _scaled(config: ModelConfig, periods: torch.Tensor) -> torch.Tensor:
-    """The periods after the model's RoPE scaling."""
-    scaling = config.rope_scaling
+def unscaled_periods(config: ModelConfig) -> torch.Tensor:
+    """Tokens per radian of each pair, before the model's RoPE scaling, float64 [pairs]."""
+    return _periods(config, config.rope_theta)
+
+
+def scaled_periods(config: ModelConfig) -> torch.Tensor:
+    """Tokens per radian of each pair, after the model's RoPE scaling, float64 [pairs]."""
+    periods, scaling = unscaled_periods(config), config.rope_scaling
     match scaling:
         case None:
             return periods

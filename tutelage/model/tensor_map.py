@@ -64,6 +64,28 @@ OWN: ModuleNames = {
     **_in_layers("blocks", {name: name for name in [*_LLAMA_LAYER, *_OUT_NORMS]}),
 }
 
+# llama.cpp's names for all of its architectures that are like Llama.
+GGUF: ModuleNames = {
+    "embedding": ("token_embd",),
+    "final_norm": ("output_norm",),
+    "head": ("output",),
+    **_in_layers(
+        "blk",
+        {
+            "attention_norm": "attn_norm",
+            "qkv": "attn_q attn_k attn_v",
+            "q_norm": "attn_q_norm",
+            "k_norm": "attn_k_norm",
+            "attention_out": "attn_output",
+            "attention_out_norm": "post_attention_norm",
+            "mlp_norm": "ffn_norm",
+            "mlp_up": "ffn_gate ffn_up",
+            "mlp_down": "ffn_down",
+            "mlp_out_norm": "post_ffw_norm",
+        },
+    ),
+}
+
 # Tensors beside the weights, which follow from the config. `is_redundant` handles a tied head.
 _TABLES = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|attn\.bias|attn\.masked_bias)")
 

@@ -36,6 +36,16 @@ def write_report(run: Run, more: Sequence[Html | None] = ()) -> Path:
 
 def report_page(run: Run, stages: Mapping[str, Finished], more: Sequence[Html | None] = ()) -> str:
     """The page, from the finished stages of a run; `more` as in `write_report`."""
+    return page(f"Report: {run.recipe.name}", report_parts(run, stages, more, trained_row(run, stages)), lead(stages))
+
+
+def lead(stages: Mapping[str, Finished]) -> str:
+    """The result of a run in one sentence."""
+    return result_sentence(stages) if stages else "No stage of this run is finished yet."
+
+
+def report_parts(run: Run, stages: Mapping[str, Finished], more: Sequence[Html | None], row: Html | None) -> list[Html]:
+    """The sections of the page; `row` is that of `trained_row`, which may tokenise the data again."""
     listed = list(stages.values())
     bases = {name: run.context(name).base(stage)[0] for name, stage in run.trained_stages().items() if stage.fine_tunes}
     parts = [
@@ -47,13 +57,12 @@ def report_page(run: Run, stages: Mapping[str, Finished], more: Sequence[Html | 
         own_questions(listed),
         before_and_after(listed, bases),
         training(listed, bases),
-        trained_row(run, stages),
+        row,
         ledgers(listed),
         costs(listed),
         recipe(run, stages),
     ]
-    lead = result_sentence(stages) if stages else "No stage of this run is finished yet."
-    return page(f"Report: {run.recipe.name}", [part for part in parts if part is not None], lead)
+    return [part for part in parts if part is not None]
 
 
 def style() -> Html:

@@ -236,7 +236,7 @@ def read_stage(folder: Path) -> Finished:
         if suite == "format":
             samples = _checked(results.samples, list[Sample], path)
     info = _checked(read_json(folder / STAGE), StageFile, folder / STAGE)
-    log, evals = _read_log(folder / LOG)
+    log, evals = read_log(folder / LOG)
     of_rows = row_losses, nats, preferences, rewards, questions
     return Finished(folder, info, log, evals, rates, outcomes, samples, forgetting, bits, *of_rows)
 
@@ -250,11 +250,18 @@ def _checked(value: Any, kind: type[T], path: Path) -> T:
         ) from error
 
 
-def _read_log(path: Path) -> tuple[list[dict[str, Any]], list[EvalStep]]:
+def read_log(path: Path, growing: bool = False) -> tuple[list[dict[str, Any]], list[EvalStep]]:
+    """The steps of a training log, and its evaluations. The last line of a `growing` log may be incomplete, and is left
+    out.
+
+    Raises:
+        ValueError: a line is no step.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise explain(error, path, "read") from error
+    lines = (text[: text.rfind("\n") + 1] if growing else text).splitlines()
     log, evals = [], []
     for number, line in enumerate(lines, 1):
         try:

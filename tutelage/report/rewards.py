@@ -68,6 +68,7 @@ class VerdictFigures(msgspec.Struct, frozen=True):
     """Where to stop; see rl.hacking.Verdict."""
 
     best: int
+    gold_fell: bool
     overoptimised: bool
     sentence: str
 
@@ -176,8 +177,12 @@ def _curve(title: str, results: StoredResults) -> list[Html]:
         if fit is not None:
             fitted = Fit(fit.kind, fit.alpha, fit.beta, fit.peak_d, fit.peak, fit.r_squared)
             series.append(Series(f"{name}, fitted", fine, fitted(fine), dashed=True))
-    over = curve.verdict.overoptimised
-    mark = badge("overoptimised", "bad") if over else badge("not shown to be overoptimised", "good")
+    if curve.verdict.overoptimised:
+        mark = badge("overoptimised", "bad")
+    elif curve.verdict.gold_fell:
+        mark = badge("worse at the end", "bad")
+    else:
+        mark = badge("not shown to be overoptimised", "good")
     return [
         heading(title),
         paragraph(join([mark, f" {curve.verdict.sentence[:1].upper()}{curve.verdict.sentence[1:]}."])),
@@ -195,9 +200,13 @@ def _fit_sentence(curve: CurveFigures) -> str:
     if gold is None:
         return "Too few points to fit a curve."
     fitted = f"Gold as {FORMULAS[curve.kind]} (Gao et al. 2022): α = {gold.alpha:.3f}, β = {gold.beta:.3f}, "
-    peak = (
-        "no peak" if gold.peak_d is None or gold.peak is None else f"peak {_signed(gold.peak)} at d = {gold.peak_d:.2f}"
-    )
+    measured = max(point.d for point in curve.points)
+    if gold.peak_d is None or gold.peak is None:
+        peak = "no peak"
+    elif gold.peak_d > measured:
+        peak = f"no peak up to d = {measured:.2f}, the last point"
+    else:
+        peak = f"peak {_signed(gold.peak)} at d = {gold.peak_d:.2f}"
     return f"{fitted}R² = {gold.r_squared:.2f}; {peak}."
 
 

@@ -10,7 +10,6 @@ import numpy as np
 from tutelage.html import (
     Html,
     Series,
-    columns,
     details,
     facts,
     line_plot,
@@ -19,30 +18,14 @@ from tutelage.html import (
     table,
     tag,
 )
+from tutelage.report.curves import loss_plot, other_figures, preferences, rate_and_norm
 from tutelage.report.evaluation import with_small
 from tutelage.report.labels import format_count
+from tutelage.report.policy import policy
 from tutelage.report.read import EvalStep, Finished, SelectedCheckpoint, column, names_under
 from tutelage.train.lr_range_test import LrRangeTest
 
-POINTS = 300  # of a smoothed curve
-SMOOTHED_FROM = 60  # steps; a shorter curve is drawn unsmoothed
-WINDOW = 40  # a smoothed point is the mean over about 1/WINDOW of the steps
 EVALS = 12  # eval steps whose samples are shown, at most
-# Of held-out preferences: title, axis, and the figures with their labels.
-PREFERENCE_PLOTS: tuple[tuple[str, str, dict[str, str]], ...] = (
-    (
-        "Held-out preferences ranked right",
-        "share",
-        {"accuracy": "by the margin", "likelier": "by probability per token"},
-    ),
-    ("Margin on held-out preferences", "margin", {"margin": "margin"}),
-    (
-        "Displacement of held-out answers from the reference",
-        "nats per token",
-        {"chosen_shift": "chosen", "rejected_shift": "rejected"},
-    ),
-    ("Scores of held-out answers", "score", {"chosen_reward": "chosen", "rejected_reward": "rejected"}),
-)
 DEV_EVAL = {"format": "format", "in_vocabulary": "known words", "held_out_questions": "held-out questions"}
 
 
@@ -75,19 +58,32 @@ def _stage(stage: Finished, base: Finished | None) -> list[Html]:
         cards["training loss"] = with_small(f"{info.loss:.3f}", start)
     parts = [tag("h3", stage.name, tag("span", f" · {info.title}"), attributes={"class": "stage-name"}), facts(cards)]
     parts += _selected_sentence(stage)
-    parts.append(line_plot(_losses(log), x_label="step", y_label=f"loss ({info.loss_unit})", title="Loss"))
+    parts += [*policy(log), loss_plot(log, info.loss_unit)]
     if info.lr_range_test is not None:
         parts += _range_test(info.lr_range_test, info.loss_unit)
-    parts += _dev_eval(stage)
+    parts += _dev_eval(stage.evals, info.selected)
     parts += _base_text(stage, base)
-    parts += _preferences(log)
-    rate_and_norm = [
-        line_plot([Series(title, *column(log, name))], x_label="step", y_label=title)
-        for name, title in (("lr", "learning rate"), ("gradient_norm", "gradient norm"))
-    ]
-    parts.append(details("Learning rate and gradient norm", columns(*rate_and_norm)))
-    parts += _written(stage.evals)
-    return parts
+    parts += preferences(log)
+    return [*parts, rate_and_norm(log), *other_figures(log), *_written(stage.evals)]
+
+
+def training_so_far(
+    name: str, title: str, unit: str, log: list[dict[str, Any]], evals: Sequence[EvalStep], steps: int
+) -> Html:
+    """A section for a stage that is being trained, with at least one step; `unit` is that of its loss, `steps` is how
+    many it will have, 0 where that is not known."""
+    last = log[-1]
+    trained = format_count(last.get("trained_tokens", 0))
+    cards: dict[str, str | Html] = {
+        "steps": with_small(f"{last['step']:,}", f"of {steps:,}" if steps else ""),
+        "tokens": with_small(format_count(last.get("tokens", 0)), f"{trained} trained"),
+        "learning rate": f"{last.get('lr', 0):.2g}",
+    }
+    if isinstance(last.get("loss"), int | float):
+        cards["training loss"] = f"{last['loss']:.3f}"
+    curves = [*policy(log), loss_plot(log, unit), *_dev_eval(evals, None), *preferences(log), rate_and_norm(log)]
+    parts = [facts(cards), *curves, *other_figures(log), *_written(evals)]
+    return section(f"Training now: {name}", *parts, note=title)
 
 
 def _range_test(test: LrRangeTest, unit: str) -> list[Html]:
@@ -116,45 +112,21 @@ def _range_test_sentence(test: LrRangeTest) -> str:
     )
 
 
-def smooth(steps: np.ndarray, values: np.ndarray, name: str) -> Series:
-    """A curve as means over windows of its steps, with the lowest and highest value of each window as its band.
-
-    Windows shrink at both ends, so the first and the last point are the values themselves.
-    """
-    if len(steps) <= SMOOTHED_FROM:
-        return Series(name, steps, values)
-    half = max(1, len(steps) // (2 * WINDOW))
-    centres = np.unique(np.linspace(0, len(steps) - 1, POINTS).round().astype(np.int64))
-    radii = np.minimum(half, np.minimum(centres, len(steps) - 1 - centres))
-    windows = [values[c - r : c + r + 1] for c, r in zip(centres.tolist(), radii.tolist(), strict=True)]
-    means, lows, highs = (np.array([of(window) for window in windows]) for of in (np.mean, np.min, np.max))
-    return Series(name, steps[centres], means, lows, highs)
-
-
-def _losses(log: list[dict[str, Any]]) -> list[Series]:
-    """The smoothed training loss of every dataset, and the held-out losses."""
-    datasets = names_under(log, "loss.")
-    train = [smooth(*column(log, f"loss.{name}"), f"train, {name}") for name in datasets]
-    train = train or [smooth(*column(log, "loss"), "train")]
-    held_out = names_under(log, "held_out.")
-    return [*train, *(Series(f"held out, {name}", *column(log, f"held_out.{name}"), dashed=True) for name in held_out)]
-
-
-def _dev_eval(stage: Finished) -> list[Html]:
+def _dev_eval(evals: Sequence[EvalStep], selected: SelectedCheckpoint | None) -> list[Html]:
     """The dev eval over training, with the selected step."""
     series = []
     for name, label in DEV_EVAL.items():
-        rows = [(eval_step.step, eval_step.dev_eval[name]) for eval_step in stage.evals if name in eval_step.dev_eval]
+        rows = [(eval_step.step, eval_step.dev_eval[name]) for eval_step in evals if name in eval_step.dev_eval]
         if rows:
             rates, lows, highs = (np.array([getattr(rate, key) for _, rate in rows]) for key in ("rate", "low", "high"))
             steps = [step for step, _ in rows]
             series.append(Series(label, steps, rates, np.minimum(lows, rates), np.maximum(highs, rates)))
     if all(len(curve.x) < 2 for curve in series):  # a single point is not a curve
         return []
-    scores = {eval_step.step: eval_step.score for eval_step in stage.evals if eval_step.score is not None}
+    scores = {eval_step.step: eval_step.score for eval_step in evals if eval_step.score is not None}
     if scores:
         series.append(Series("score, their mean", list(scores), list(scores.values()), dashed=True))
-    series += _marks(stage.info.selected, scores)
+    series += _marks(selected, scores)
     return [
         paragraph(
             "During training the model answers a few prompts that no other evaluation uses. Their score, not the loss, "
@@ -214,22 +186,6 @@ def _base_text(stage: Finished, base: Finished | None) -> list[Html]:
     title = "Forgetting: loss on the base model's text"
     series += _marks(stage.info.selected, heights)
     return [line_plot(series, x_label="step", y_label="loss (nats per token)", title=title)]
-
-
-def _preferences(log: list[dict[str, Any]]) -> list[Html]:
-    """Held-out preferences over training: accuracy, margin, and by how much answers became likelier or less likely."""
-    plots = []
-    for title, y_label, figures in PREFERENCE_PLOTS:
-        series = [
-            Series(f"{label}, {name.rpartition('.')[0]}", *column(log, f"preferences.{name}"))
-            for figure, label in figures.items()
-            for name in names_under(log, "preferences.")
-            if name.rpartition(".")[2] == figure
-        ]
-        series = [curve for curve in series if len(curve.x) > 1]
-        if series:
-            plots.append(line_plot(series, x_label="step", y_label=y_label, title=title))
-    return plots
 
 
 def _context(stage: Finished) -> int | None:

@@ -115,27 +115,30 @@ class CurvePoint:
 
 
 class Verdict(NamedTuple):
-    """Where to stop: the point with the highest gold, and whether the last one is surely below it."""
+    """Where to stop: the point with the highest gold, whether the gold of the last one is surely below it, and whether
+    that is overoptimisation."""
 
     best: int
+    gold_fell: bool
     overoptimised: bool
     sentence: str
 
 
 def stop_here(points: Sequence[CurvePoint]) -> Verdict:
-    """The point with the highest mean gold. Overoptimised where the last point's gold is below it and the paired 95%
-    interval of the difference excludes 0. The best of many points is flattered by its own noise; so is the
-    difference."""
+    """The point with the highest mean gold. Gold fell where the last point is below it and the paired 95% interval of
+    the difference excludes 0; that is overoptimisation where the proxy did not fall too. The best of many points is
+    flattered by its own noise; so is the difference."""
     best = max(range(len(points)), key=lambda place: points[place].gold_P.mean())
     change = mean_interval(points[-1].gold_P - points[best].gold_P)
     proxy = float((points[-1].proxy_P - points[best].proxy_P).mean())
-    over = best < len(points) - 1 and change["high"] < 0
-    stop = f"stop at {points[best].name}, sqrt(KL) = {points[best].d:.2f}"
-    if over:
+    if best < len(points) - 1 and change["high"] < 0:
         moved = f"from there the proxy changes by {proxy:+.2f} and gold by {change['mean']:+.2f}"
-        return Verdict(best, True, f"{stop}: {moved} ({change['low']:+.2f} to {change['high']:+.2f})")
+        interval = f"({change['low']:+.2f} to {change['high']:+.2f})"
+        both = "" if proxy >= 0 else "; both fall, so it is no overoptimisation: lower the learning rate"
+        stop = f"stop at {points[best].name}, sqrt(KL) = {points[best].d:.2f}: {moved} {interval}{both}"
+        return Verdict(best, True, proxy >= 0, stop)
     reason = "gold is highest at the last point" if best == len(points) - 1 else "what follows does not differ surely"
-    return Verdict(best, False, f"no overoptimisation is shown: {reason}")
+    return Verdict(best, False, False, f"no overoptimisation is shown: {reason}")
 
 
 def curve_figures(kind: CurveKind, points: Sequence[CurvePoint]) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import secrets
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from tutelage.chat.formats.tools import read_tools
 from tutelage.serve.answers import DONE, PING, Answering, chat_logprob, finish_reason, sse, sse_error, start
 from tutelage.serve.deltas import Delta, DeltaReader, chat_text_stream, delta_reader, joined
 from tutelage.serve.errors import ApiError
@@ -143,11 +145,15 @@ async def answer_chat(request: ChatRequest, model: ServedModel, arrived: float) 
 def check_chat(request: ChatRequest) -> None:
     """ApiError 400 for what only chats have."""
     choice = request.tool_choice
-    if choice not in (None, "auto", "none"):
-        raise ApiError(400, "tool_choice must be auto or none", "tool_choice", "unsupported_parameter")
-    kind = (request.response_format or {}).get("type", "text")
-    if kind != "text" and request.ignore_eos:
-        raise ApiError(400, "response_format cannot be combined with ignore_eos", "ignore_eos")
+    if not isinstance(choice, dict) and choice not in (None, "auto", "none", "required"):
+        raise ApiError(400, "tool_choice must be auto, none, required, or name a function", "tool_choice")
+    forces = choice == "required" or isinstance(choice, dict)
+    constrains = (request.response_format or {}).get("type", "text") != "text"
+    if forces and constrains:
+        raise ApiError(400, "tool_choice asks for a call; it cannot be combined with response_format", "tool_choice")
+    if (forces or constrains) and request.ignore_eos:
+        field = "tool_choice" if forces else "response_format"
+        raise ApiError(400, f"{field} cannot be combined with ignore_eos", "ignore_eos")
 
 
 def _asks(request: ChatRequest, model: ServedModel, count: int) -> list[Ask]:
@@ -159,6 +165,10 @@ def _asks(request: ChatRequest, model: ServedModel, count: int) -> list[Ask]:
     grammar: Grammar | None = None
     if request.response_format is not None and request.response_format.get("type") != "text":
         grammar = model.grammars.compile(request.response_format)
+    if functions := forced_functions(request):
+        reader = delta_reader(model.renderer)
+        space = "\n" if reader.trims else ""
+        grammar = model.grammars.compile_call(functions, reader.opening, reader.closing, space)
     tools = bool(request.tools) and request.tool_choice != "none"
     top = request.top_logprobs or 0
     return [
@@ -172,3 +182,24 @@ def _asks(request: ChatRequest, model: ServedModel, count: int) -> list[Ask]:
         )
         for number in range(count)
     ]
+
+
+def forced_functions(request: ChatRequest) -> list[str]:
+    """The functions of which one must be called, each as JSON text; none where the model chooses.
+
+    Raises:
+        ApiError: 400, where `tool_choice` names no function that is offered.
+    """
+    choice = request.tool_choice
+    if choice != "required" and not isinstance(choice, dict):
+        return []
+    offered = list(read_tools({"tools": request.tools or []}))
+    wanted = None
+    if isinstance(choice, dict):
+        function = choice.get("function")
+        wanted = function.get("name") if isinstance(function, dict) else None
+        offered = [tool for tool in offered if json.loads(tool)["function"]["name"] == wanted]
+    if not offered:
+        name = "" if wanted is None else f" named {str(wanted)[:100]!r}"
+        raise ApiError(400, f"tool_choice asks for a call, and no function{name} is offered in tools", "tool_choice")
+    return offered

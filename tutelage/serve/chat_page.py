@@ -23,6 +23,7 @@ KEYS = {
     "/": "to the message",
     "n": "a new conversation",
     "r": "regenerate the last answers",
+    "← →": "on a token: to its neighbour",
     "?": "these keys",
 }
 
@@ -61,7 +62,7 @@ def _key_list() -> Html:
 def _settings() -> Html:
     menu = tag("button", "☰", attributes={"id": "menu", "type": "button", "aria-label": "conversations"})
     model = _field("model", tag("select", attributes={"id": "model"}))
-    beside = _field("beside it", tag("select", attributes={"id": "beside"}), "beside")
+    beside = _field("compare with", tag("select", attributes={"id": "beside"}), "beside")
     numbers = [
         _field(
             name.replace("_", " "),
@@ -75,9 +76,9 @@ def _settings() -> Html:
     ]
     stop = _field("stop string", tag("input", attributes={"id": "stop_string", "type": "text"}), "stop_string")
     key = _field("API key", tag("input", attributes={"id": "key", "type": "password", "autocomplete": "off"}), "key")
-    system = _field("system message", tag("textarea", attributes={"id": "system", "rows": "3"}), "system")
+    system = _field("system message", tag("textarea", attributes={"id": "system", "rows": "2"}), "system")
     tools = _field(
-        "tools, a JSON list in OpenAI's format", tag("textarea", attributes={"id": "tools", "rows": "3"}), "tools"
+        "tools, a JSON list in OpenAI's format", tag("textarea", attributes={"id": "tools", "rows": "2"}), "tools"
     )
     shade = tag(
         "label",
@@ -88,8 +89,8 @@ def _settings() -> Html:
     more = tag(
         "details",
         tag("summary", "settings"),
-        tag("div", *numbers, stop, key, attributes={"class": "grid"}),
         system,
+        tag("div", *numbers, stop, key, attributes={"class": "grid"}),
         tools,
         shade,
     )
@@ -104,7 +105,7 @@ def _main() -> Html:
     transcript = tag("div", attributes={"id": "transcript"})
     message = tag(
         "textarea",
-        attributes={"id": "message", "rows": "3", "placeholder": "Message", "aria-label": "message", "autofocus": ""},
+        attributes={"id": "message", "rows": "2", "placeholder": "Message", "aria-label": "message", "autofocus": ""},
     )
     send = tag("button", "Send", attributes={"id": "send", "type": "button"})
     stop = tag("button", "Stop", attributes={"id": "stop", "type": "button", "hidden": ""})

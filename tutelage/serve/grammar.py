@@ -1,4 +1,5 @@
-"""Answers that a JSON schema constrains: which tokens may come next, by the library llguidance (extra `serve`)."""
+"""Answers that a JSON schema or a function to call constrains: which tokens may come next, by the library llguidance
+(extra `serve`)."""
 
 from __future__ import annotations
 
@@ -13,6 +14,8 @@ from tutelage.tokenizer import Tokenizer
 
 PARAM = "response_format"
 MAX_SCHEMA_BYTES = 100_000
+# Between values a space, or a line break with its indentation: small models fall into endless white space.
+SPACE = r" ?|\n {0,24}"
 
 
 class _Vocabulary:
@@ -48,6 +51,7 @@ class GrammarCompiler:
             ) from None
         ends = sorted(stop_ids)
         self.library, self.opens_with_space = llguidance, tokenizer.opens_with_space
+        self.special = tokenizer.special_tokens
         wrapped = llguidance.TokenizerWrapper(_Vocabulary(tokenizer, ends))
         self.tokenizer = llguidance.LLTokenizer(wrapped, eos_token=ends)
 
@@ -68,16 +72,55 @@ class GrammarCompiler:
                 raise ApiError(400, "json_schema.schema must be a JSON schema", PARAM)
         elif kind != "json_object":
             raise ApiError(400, f"type {str(kind)[:40]!r} is not text, json_object or json_schema", PARAM)
-        text = msgspec.json.encode(schema).decode()
+        text = _encoded(schema)
         if len(text) > MAX_SCHEMA_BYTES:
             raise ApiError(400, f"the schema has {len(text)} bytes; at most {MAX_SCHEMA_BYTES}", PARAM)
-        matcher = self.library.LLMatcher
         # Answers of a tokenizer that prepends a space begin with one, which is not part of their text.
         space = '" "? ' if self.opens_with_space else ""
-        grammar = matcher.grammar_from_lark(f"start: {space}json\njson: %json {text}")
+        return self._grammar([f"start: {space}json", f"json: %json {text}"], PARAM)
+
+    def compile_call(self, tools: Sequence[str], opening: str, closing: str, space: str) -> Grammar:
+        """The grammar of an answer that is one call of one of these functions.
+
+        tools:   each as JSON text in OpenAI's format.
+        opening, closing: the markers of a call.
+        space:   what may stand between a marker and the call.
+
+        Raises:
+            ApiError: 400, for parameters that llguidance does not support.
+        """
+        gap = f"{_literal(space)}? " if space else ""
+        kinds = " | ".join(f"call{number}" for number in range(len(tools)))
+        lines = [f"start: {self._marker(opening)} {gap}call {gap}{self._marker(closing)}", f"call: {kinds}"]
+        for number, tool in enumerate(tools):
+            function = msgspec.json.decode(tool)["function"]
+            head = f'{{"name": {_literal(function["name"])}, "arguments": '
+            schema = function.get("parameters") or {"type": "object"}
+            lines += [f'call{number}: {_literal(head)} arguments{number} "}}"']
+            lines += [f"arguments{number}: %json {_encoded(schema)}"]
+        return self._grammar(lines, "tools")
+
+    def _marker(self, text: str) -> str:
+        special = self.special.get(text)
+        return _literal(text) if special is None else f"<[{special}]>"
+
+    def _grammar(self, lines: Sequence[str], param: str) -> Grammar:
+        """A grammar in llguidance's form of Lark."""
+        matcher = self.library.LLMatcher
+        grammar = matcher.grammar_from_lark("\n".join(lines))
         if problem := matcher.validate_grammar(grammar, self.tokenizer):
-            raise ApiError(400, f"the schema cannot be used: {problem}", PARAM)
+            raise ApiError(400, f"the schema cannot be used: {problem}", param)
         return Grammar(matcher(self.tokenizer, grammar), self.tokenizer)
+
+
+def _encoded(schema: Any) -> str:
+    """A schema as JSON, with limits on the white space between values."""
+    limited = {"x-guidance": {"whitespace_pattern": SPACE}} | schema if isinstance(schema, dict) else schema
+    return msgspec.json.encode(limited).decode()
+
+
+def _literal(text: str) -> str:
+    return msgspec.json.encode(text).decode()
 
 
 class Grammar:

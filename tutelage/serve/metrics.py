@@ -28,6 +28,8 @@ GAUGES: Mapping[str, str] = {
     "pages_free": "Free pages of the key-value cache.",
     "pages_cached": "Pages that only the prefix index holds.",
     "pages_total": "Pages of the key-value cache.",
+    "drafted_tokens": "Tokens that speculation has guessed since the start.",
+    "accepted_tokens": "Guessed tokens that the model would have written.",
 }
 
 

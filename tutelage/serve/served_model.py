@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -66,12 +66,15 @@ class ServedModel:
     def gauges(self) -> dict[str, float]:
         """Figures of the moment, read without waiting for the engine."""
         engine = self.worker.engine
+        guesses = engine.speculation
         return {
             "requests_running": len(engine.scheduler.running),
             "requests_waiting": len(engine.scheduler.waiting),
             "pages_free": engine.pool.available - len(engine.pool.cached),
             "pages_cached": len(engine.pool.cached),
             "pages_total": engine.pool.total,
+            "drafted_tokens": 0 if guesses is None else guesses.drafted,
+            "accepted_tokens": 0 if guesses is None else guesses.accepted,
         }
 
     def chat_prompt(self, request: ChatRequest) -> list[int]:
@@ -85,22 +88,27 @@ class ServedModel:
             raise ApiError(400, message, "model", "not_a_chat_model")
         conversation = read_conversation(request)
         try:
-            return _plain(self.renderer.render_prompts([conversation])[0].ids)
+            ids = _plain(self.renderer.render_prompts([conversation])[0].ids)
+            if conversation.tools:
+                without = self.renderer.render_prompts([replace(conversation, tools=())])[0].ids
         except (ValueError, RecursionError) as error:
             raise ApiError(400, _without_name(str(error)), "messages") from None
+        if conversation.tools and ids == _plain(without):
+            message = f"the chat template of {self.name} does not show functions to the model; leave out tools"
+            raise ApiError(400, message, "tools", "unsupported_parameter")
+        return ids
 
     def text_prompt(self, text: str) -> list[int]:
-        """The ids of a text to continue, after the end of another one, as in training.
+        """The ids of a text to continue, opened as documents are in training.
 
         Raises:
             ApiError: 400, where the tokenizer cannot encode the text.
         """
-        boundary = self.checkpoint.tokenizer.special_tokens.get(END_OF_TEXT)
         try:
             ids = _plain(self.checkpoint.tokenizer.encode(text))
         except ValueError as error:
             raise ApiError(400, f"the prompt cannot be encoded: {error}", "prompt") from None
-        return ids if boundary is None else [boundary, *ids]
+        return [*_plain(self.checkpoint.tokenizer.document_edges[0]), *ids]
 
     def check_room(self, prompt: Sequence[int], max_tokens: int | None, param: str, least: int = 1) -> int:
         """How many tokens the answer may have.

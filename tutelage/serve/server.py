@@ -17,7 +17,9 @@ from starlette.types import ASGIApp
 
 from tutelage.chat import make_renderer
 from tutelage.config import Settings
-from tutelage.engine.engine import Engine, EngineSettings
+from tutelage.engine.engine import Engine
+from tutelage.engine.engine import EngineSettings as EngineSettings
+from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import can_chat
 from tutelage.model.hub import Checkpoint
 from tutelage.process import keep_freed_memory
@@ -26,6 +28,7 @@ from tutelage.serve.errors import ApiError
 from tutelage.serve.http import LOCAL_HOSTS
 from tutelage.serve.metrics import Metrics
 from tutelage.serve.served_model import ServedModel
+from tutelage.serve.speculate import make_engine
 from tutelage.serve.worker import EngineWorker
 
 API_KEY = "TUTELAGE_API_KEY"
@@ -44,6 +47,7 @@ class ServeSettings(Settings, frozen=True, kw_only=True):
     max_body:      most bytes of a request.
     drain_seconds: how long running answers may go on after SIGTERM.
     engine:        rows, pages and chunks of the engine.
+    speculate:     guess tokens: "ngram", or the name of a smaller model; None: do not.
     """
 
     host: str = "127.0.0.1"
@@ -55,6 +59,7 @@ class ServeSettings(Settings, frozen=True, kw_only=True):
     max_body: int = 4 << 20
     drain_seconds: float = 30.0
     engine: EngineSettings = EngineSettings(max_rows=16, chunk_tokens=256)
+    speculate: str | None = None
 
 
 def serve_model(name: str, checkpoint: Checkpoint, settings: ServeSettings) -> ServedModel:
@@ -62,9 +67,16 @@ def serve_model(name: str, checkpoint: Checkpoint, settings: ServeSettings) -> S
     keep_freed_memory()
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config) if can_chat(checkpoint) else None
     metrics = Metrics()
-    engine = Engine(checkpoint.model, settings.engine)
+    engine = make_engine(checkpoint, settings.engine, settings.speculate)
+    warm_up(engine)
     worker = EngineWorker(engine, settings.max_queue, settings.max_queue_tokens, metrics)
     return ServedModel(name, checkpoint, renderer, worker, metrics)
+
+
+def warm_up(engine: Engine) -> None:
+    """Write two tokens: kernels are compiled and memory is there before the first request comes."""
+    engine.add([0, 0], frozenset(), SamplingSettings(max_tokens=2))
+    engine.run()
 
 
 def read_api_key(path: Path | None) -> str:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+from tutelage.engine.quantization_check import measure_quantization
 from tutelage.find_model import find_model
-from tutelage.model.hub import load_model
+from tutelage.model.adapter import is_adapter, read_adapter
+from tutelage.model.hub import base_folder, load_model
 
 if TYPE_CHECKING:
     from tutelage.serve.served_model import ServedModel
@@ -25,19 +29,41 @@ def server_modules() -> ModuleType:
     return server
 
 
-def load_models(names: Sequence[str], settings: ServeSettings) -> dict[str, ServedModel]:
-    """Load models, `PATH` or `NAME=PATH`, and start their engines.
+def load_models(
+    names: Sequence[str], settings: ServeSettings, adapters: Sequence[str] = (), note: Callable[[str], None] = print
+) -> dict[str, ServedModel]:
+    """Load models, `PATH` or `NAME=PATH`, and start their engines. With 8-bit weights their loss is measured first, and
+    `note` gets it as a sentence.
+
+    adapters: adapters of one of these models. Each is served as a model of its own, merged into its base.
 
     Raises:
         ValueError: a model cannot be loaded, or two have the same name.
     """
     server = server_modules()
-    folders = {}
-    for text in names:
-        given, found, path = text.partition("=")
-        folder = find_model(path if found else text)
-        name = given if found else folder.name
-        if name in folders:
-            raise ValueError(f"two models are named '{name}'; give one another name: NAME=PATH")
-        folders[name] = folder
-    return {name: server.serve_model(name, load_model(folder), settings) for name, folder in folders.items()}
+    folders = [_named(text) for text in names]
+    bases = [folder for _, folder in folders]
+    for name, folder in map(_named, adapters):
+        if not is_adapter(folder):
+            raise ValueError(f"{folder} is no adapter; to serve a whole model leave out --adapter")
+        base = base_folder(read_adapter(folder)).resolve()
+        if base not in bases:
+            raise ValueError(f"{folder} is an adapter of {base}, which is not served; give that model too")
+        folders.append((name, folder))
+    twice = [name for name, count in Counter(name for name, _ in folders).items() if count > 1]
+    if twice:
+        raise ValueError(f"two models are named '{twice[0]}'; give one another name: NAME=PATH")
+    served = {}
+    for name, folder in folders:
+        checkpoint = load_model(folder)
+        served[name] = server.serve_model(name, checkpoint, settings)
+        if settings.engine.int8:
+            note(f"{name}: {measure_quantization(checkpoint.model).sentence()}")
+    return served
+
+
+def _named(text: str) -> tuple[str, Path]:
+    """The name and the folder of `PATH` or `NAME=PATH`."""
+    name, found, path = text.partition("=")
+    folder = find_model(path if found else text).resolve()
+    return (name if found else folder.name), folder

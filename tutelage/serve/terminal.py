@@ -14,6 +14,7 @@ from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.text_stream import TextStream
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation, Message, message
+from tutelage.serve.speculate import make_engine
 from tutelage.tokenizer import END_OF_TEXT
 from tutelage.world.grading import Question, is_correct
 from tutelage.world.people import Person
@@ -107,17 +108,19 @@ def chat(
     note: Callable[[str], None],
     system: str | None = None,
     int8: bool = False,
+    speculate: str | None = None,
 ) -> list[dict[str, str]]:
     """Talk until the input ends. When the context is full the oldest exchanges are forgotten, and it is said.
 
     system: the system message; None is the one that the model was trained with, if its conversations shared one.
     int8:   multiply with 8-bit weights; what that costs is measured first.
+    speculate: guess tokens: "ngram", or the name of a smaller model.
 
     Returns every exchange: `user`, `assistant` and, where it is known, `truth`.
     """
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     context = checkpoint.model.config.context
-    engine = Engine(checkpoint.model, EngineSettings(max_rows=1, int8=int8))
+    engine = make_engine(checkpoint, EngineSettings(max_rows=1, int8=int8), speculate)
     if int8:
         note(measure_quantization(checkpoint.model).sentence())
     questions = suggestions(world) if world else []

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tutelage.config import SettingsError
-from tutelage.stages.base import StageContext, TrainSetup
+from tutelage.stages.base import StageContext
 from tutelage.stages.preferences import PreferenceStage
+from tutelage.stages.train_stage import TrainSetup
 from tutelage.train.losses import Loss
 from tutelage.train.preference_losses import PAIR_LOSSES, LossOptions, PairLossName, pair_loss
 

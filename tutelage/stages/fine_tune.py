@@ -25,27 +25,13 @@ from tutelage.files import read_json
 from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, with_context, with_lora
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import parameter_count
-from tutelage.stages.base import (
-    BATCH_TOKENS,
-    MICRO_TOKENS,
-    STAGE,
-    RecipeTables,
-    StageContext,
-    TrainStage,
-    base_of,
-    check_data,
-)
-from tutelage.stages.data import (
-    ChatData,
-    ProbeText,
-    QuestionData,
-    held_out_files,
-    known_utility,
-    questions_of,
-    world_of,
-)
+from tutelage.stages.base import BATCH_TOKENS, STAGE, RecipeTables, StageContext, base_of, check_data
+from tutelage.stages.data import questions_of
+from tutelage.stages.data_files import ChatData, ProbeText, QuestionData, held_out_files
+from tutelage.stages.data_world import known_utility, world_of
 from tutelage.stages.kept import kept_models
 from tutelage.stages.prompts import chat_world, read_prompt_data
+from tutelage.stages.train_stage import MICRO_TOKENS, TrainStage
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.lr_range_test import default_lr
 from tutelage.train.selection import Selection

@@ -11,8 +11,9 @@ import torch
 from tutelage.rl.advantages import ESTIMATORS, OF_GROUPS, EstimatorName
 from tutelage.rl.rollouts import Columns
 from tutelage.rl.sampling import Group
-from tutelage.stages.base import StageContext, TrainSetup
+from tutelage.stages.base import StageContext
 from tutelage.stages.rl import RolloutStage
+from tutelage.stages.train_stage import TrainSetup
 from tutelage.train.losses import Loss
 from tutelage.train.policy_losses import ADVANTAGE, OLD, Normalisation, PolicyLossName, policy_loss
 from tutelage.train.preference_losses import REFERENCE

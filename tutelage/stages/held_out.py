@@ -10,7 +10,8 @@ from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.held_out_loss import group_losses, mean_loss
 from tutelage.evaluate.samples import held_out_samples
 from tutelage.model.hub import Checkpoint
-from tutelage.stages.base import DataStream, TrainStage, micro_tokens
+from tutelage.stages.stream import DataStream
+from tutelage.stages.train_stage import TrainStage, micro_tokens
 
 SAMPLES, SAMPLING = 3, SamplingSettings(max_tokens=32)
 

@@ -13,16 +13,11 @@ from tutelage.batching.preferences import LABEL_SCHEMA, labelled_groups
 from tutelage.config import SettingsError
 from tutelage.model.transformer import Transformer
 from tutelage.records import Schema
-from tutelage.stages.base import (
-    DataStream,
-    StageContext,
-    StepBatches,
-    TrainSetup,
-    micro_tokens,
-    precision_of,
-    store_stream,
-)
+from tutelage.stages.base import StageContext
 from tutelage.stages.preferences import PreferenceStage
+from tutelage.stages.store_stream import store_stream
+from tutelage.stages.stream import DataStream, StepBatches
+from tutelage.stages.train_stage import TrainSetup, micro_tokens, precision_of
 from tutelage.train.distributed import rank, world_size
 from tutelage.train.losses import Loss
 from tutelage.train.preference_losses import Z0, estimate_z0, kto_loss

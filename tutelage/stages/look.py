@@ -25,7 +25,8 @@ from tutelage.ledger import Ledger
 from tutelage.model.hub import Checkpoint
 from tutelage.model.transformer import Transformer
 from tutelage.records import ROLES, Batch, Conversation, message
-from tutelage.stages.base import StageContext, TrainStage, set_up
+from tutelage.stages.base import StageContext
+from tutelage.stages.train_stage import TrainStage, set_up
 from tutelage.tokenizer import Tokenizer
 
 ALTERNATIVES = 5

@@ -12,8 +12,9 @@ from tutelage.model.hub import Checkpoint
 from tutelage.rl.rollouts import Columns
 from tutelage.rl.sampling import Group
 from tutelage.rl.token_advantages import HEAD, GaeOptions, adapt_kl, before_step, token_advantages
-from tutelage.stages.base import StageContext, TrainSetup
+from tutelage.stages.base import StageContext
 from tutelage.stages.rl import RolloutStage
+from tutelage.stages.train_stage import TrainSetup
 from tutelage.train.losses import Loss
 from tutelage.train.policy_losses import OLD, OLD_VALUE, RETURN, ValueOptions, ppo_loss
 

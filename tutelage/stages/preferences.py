@@ -25,19 +25,13 @@ from tutelage.evaluate.samples import held_out_samples
 from tutelage.evaluate.session import EvalSession
 from tutelage.model.hub import Checkpoint, folder_fingerprint
 from tutelage.records import Batch, Schema
-from tutelage.stages.base import (
-    DataStream,
-    Reads,
-    RecipeTables,
-    StageContext,
-    TrainSetup,
-    micro_tokens,
-    precision_of,
-    store_stream,
-)
+from tutelage.stages.base import Reads, RecipeTables, StageContext
 from tutelage.stages.data import DataTable, preferences
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.held_out import SAMPLES, SAMPLING, evaluate_stores
+from tutelage.stages.store_stream import store_stream
+from tutelage.stages.stream import DataStream
+from tutelage.stages.train_stage import TrainSetup, micro_tokens, precision_of
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.loop import Precision
 from tutelage.train.losses import Loss
@@ -75,6 +69,11 @@ class PreferenceStage(FineTune, frozen=True, kw_only=True):
         if self.replay_weight != 1 and not self.replay:
             raise SettingsError(
                 "replay_weight weighs replayed text, and replay is 0; set replay above 0 or leave it out"
+            )
+        if self.lora is not None and self.lora.dropout:
+            raise SettingsError(
+                f"lora.dropout is {self.lora.dropout}; both answers, and policy and reference, must be computed alike: "
+                "leave it at 0"
             )
         if self.keep == "best_eval":
             raise SettingsError(

@@ -12,9 +12,11 @@ from tutelage.model.hub import Checkpoint, load_model, with_context
 from tutelage.model.sizes import resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.process import best_device
-from tutelage.stages.base import Reads, StageContext, TrainSetup, TrainStage, store_stream
+from tutelage.stages.base import Reads, StageContext
 from tutelage.stages.data import DataTable, documents
 from tutelage.stages.held_out import evaluate_stores
+from tutelage.stages.store_stream import store_stream
+from tutelage.stages.train_stage import TrainSetup, TrainStage
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.losses import CROSS_ENTROPY
 

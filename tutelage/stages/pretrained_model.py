@@ -11,7 +11,8 @@ from tutelage.config import SettingsError, to_plain
 from tutelage.corpus.probe import probe_documents
 from tutelage.model.hub import load_chat_files, load_config
 from tutelage.stages.base import RUN_FILES, Reads, RecipeTables, Stage
-from tutelage.stages.data import DataSettings, ProbeText
+from tutelage.stages.data import DataSettings
+from tutelage.stages.data_files import ProbeText
 from tutelage.text.hashing import file_hash
 from tutelage.tokenizer import EncodingError
 

@@ -12,8 +12,11 @@ from tutelage.chat.formats import read_prompts
 from tutelage.evaluate.session import PromptData
 from tutelage.evaluate.suites.format import words
 from tutelage.records import Conversation, Message
-from tutelage.stages.base import StageContext, TrainStage
-from tutelage.stages.data import DataTable, ProbeText, Prompts, WorldChat, conversations, find_world, plain_texts
+from tutelage.stages.base import StageContext
+from tutelage.stages.data import DataTable, conversations, plain_texts
+from tutelage.stages.data_files import ProbeText, Prompts
+from tutelage.stages.data_world import WorldChat, find_world
+from tutelage.stages.train_stage import TrainStage
 from tutelage.world.prompts import prompt_sets as world_prompts
 from tutelage.world.society import World
 

@@ -12,8 +12,9 @@ from tutelage.batching.preferences import MARGIN, ranked_groups
 from tutelage.batching.store import Store
 from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint
-from tutelage.stages.base import RecipeTables, StageContext, TrainSetup
+from tutelage.stages.base import RecipeTables, StageContext
 from tutelage.stages.preferences import PreferenceStage
+from tutelage.stages.train_stage import TrainSetup
 from tutelage.train.losses import Loss
 from tutelage.train.reward_losses import RankingLossName, reward_loss
 

@@ -24,20 +24,14 @@ from tutelage.rl.prompts import Prompt, PromptSet, read_cursors
 from tutelage.rl.rewards import AnyReward, Rewards, VerifierReward
 from tutelage.rl.rollouts import Assign, Pass, RolloutPlan, RolloutStream, logprob_pass, rollout_schema
 from tutelage.rl.sampling import Sampler
-from tutelage.stages.base import (
-    DataStream,
-    Reads,
-    RecipeTables,
-    StageContext,
-    TrainSetup,
-    micro_tokens,
-    precision_of,
-)
+from tutelage.stages.base import Reads, RecipeTables, StageContext
 from tutelage.stages.data import DataTable, tasks
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.held_out import evaluate_stores
 from tutelage.stages.preferences import PREFERENCE_LR_SHARE
 from tutelage.stages.rewards import check_rewards, load_rewards, model_fingerprints, read_prompt_sets, reward_models
+from tutelage.stages.stream import DataStream
+from tutelage.stages.train_stage import TrainSetup, micro_tokens, precision_of
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.losses import Loss
 from tutelage.train.policy_losses import ADVANTAGE, OLD, SAMPLED, KlName, PolicyOptions

@@ -22,19 +22,9 @@ from tutelage.model.verify_adapter import publish_adapter
 from tutelage.model.weights import load_trained_state, trained_state
 from tutelage.process import environment, peak_rss_bytes, stop_requests
 from tutelage.progress import status, track
-from tutelage.stages.base import (
-    CHECKPOINT,
-    LOG,
-    LR_RANGE_TEST,
-    SELECTED,
-    STAGE,
-    StageContext,
-    TrainSetup,
-    TrainStage,
-    precision_of,
-    set_up,
-)
+from tutelage.stages.base import CHECKPOINT, LOG, LR_RANGE_TEST, SELECTED, STAGE, StageContext
 from tutelage.stages.kept import kept_folder, kept_steps
+from tutelage.stages.train_stage import TrainSetup, TrainStage, precision_of, set_up
 from tutelage.tracking import TrackerName, tracker
 from tutelage.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from tutelage.train.distributed import barrier, broadcast_object, is_main_process, main_process_first, shard

@@ -10,10 +10,12 @@ from tutelage.batching.loader import WeightedStore
 from tutelage.chat import ChatConfig, Rendered, TrainOn, make_renderer
 from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint
-from tutelage.stages.base import Reads, StageContext, TrainSetup, store_stream
+from tutelage.stages.base import Reads, StageContext
 from tutelage.stages.data import DataTable, conversations
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.held_out import evaluate_stores
+from tutelage.stages.store_stream import store_stream
+from tutelage.stages.train_stage import TrainSetup
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.losses import CROSS_ENTROPY
 

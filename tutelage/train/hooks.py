@@ -47,6 +47,7 @@ class Tally:
         self.began = time.monotonic()
 
 
+LOG_SECONDS = 2.0
 # How far a metric of the first step may be from what it must be: products in bfloat16 depend on the batch's shape.
 FIRST_STEP_TOLERANCE: Mapping[Precision, float] = {"float32": 1e-3, "bfloat16": 0.1}
 
@@ -94,7 +95,8 @@ class EvalHook:
 
 @dataclass
 class LogHook:
-    """A JSON line a step, kept until `flush`; and the progress bar. What is written also goes to `track`."""
+    """A JSON line a step; and the progress bar. Lines are written, also to `track`, with a checkpoint and, for those
+    who watch, every LOG_SECONDS; a run that is resumed from an earlier checkpoint cuts later lines off the file."""
 
     path: Path
     tally: Tally
@@ -103,6 +105,7 @@ class LogHook:
     bar: Bar
     track: Track = lambda rows: None
     lines: list[str] = field(default_factory=list)
+    written: float = field(default_factory=time.monotonic)
 
     def __call__(self, report: StepReport) -> None:
         state = self.tally.state
@@ -119,9 +122,12 @@ class LogHook:
         self.lines.append(json.dumps(line))
         speed = state.tokens / max(state.seconds, 1e-9)
         self.bar.update(1, {**means, "lr": line["lr"], "tokens/s": speed})
+        if time.monotonic() - self.written >= LOG_SECONDS:
+            self.flush()
 
     def flush(self) -> None:
         """Append the lines to the log; the main process alone writes."""
+        self.written = time.monotonic()
         if is_main_process():
             with self.path.open("a") as log:
                 log.writelines(line + "\n" for line in self.lines)

@@ -6,7 +6,7 @@ labels maximises the labeller's utility, the *proxy*, and not the true one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -106,14 +106,15 @@ def weighted(parts: Parts, rule: Rule) -> float:
     )
 
 
-def flaw_bonus(parts: Parts, flaw: Flaw) -> float:
-    """What a flawed labeller adds: one unit for each WORDS words, or for each polite phrase after the first."""
-    if flaw == "length":
-        return parts.words / WORDS
-    return float(max(0, parts.polite_phrases - 1)) if flaw == "politeness" else 0.0
+# What a labeller with a flaw adds: a unit for each WORDS words, or for each polite phrase after the first.
+FLAWS: Mapping[Flaw, Callable[[Parts], float]] = {
+    "none": lambda parts: 0.0,
+    "length": lambda parts: parts.words / WORDS,
+    "politeness": lambda parts: float(max(0, parts.polite_phrases - 1)),
+}
 
 
 def proxy_utility(task: AnswerTask, text: str, flaw: Flaw, strength: float) -> float:
     """The true utility and `strength` times the flaw's bonus."""
     parts = measure(task, text)
-    return weighted(parts, task.rule) + strength * flaw_bonus(parts, flaw)
+    return weighted(parts, task.rule) + strength * FLAWS[flaw](parts)

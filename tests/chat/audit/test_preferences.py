@@ -115,3 +115,47 @@ def test_conversations_are_no_preferences(tmp_path: Path) -> None:
     labelled = {"prompt": "x", "completion": "y", "label": True}
     assert find_preference_format(written(tmp_path / "b.jsonl", ["{", labelled])) == "kto"
     assert find_preference_format(written(tmp_path / "c.jsonl", ["{"])) is None
+
+
+CUT_OFF = "You can think of the sum as two piles of stones that you push together, and then of the"
+
+
+def test_a_preferred_answer_that_is_cut_off_is_found_with_its_place(tmp_path: Path) -> None:
+    rows = [*PAIRS, {"prompt": "Why?", "chosen": CUT_OFF, "rejected": "It is so, and nobody knows the reason for it."}]
+    (finding,) = audit(tmp_path, rows).findings
+    assert (finding.name, finding.count, finding.level) == ("truncated", 1, "warning")
+    assert finding.examples[0].place == "pairs.jsonl:41"
+    worse = [*PAIRS, {"prompt": "Why?", "chosen": "Because.", "rejected": CUT_OFF}]
+    report = audit(tmp_path, worse)
+    assert names(report) == {}
+    assert report.profile["worse.flawed.share"] == 1 / 41
+    assert report.profile["better.flawed.share"] == 0
+
+
+def test_sides_that_are_swapped_show_by_the_flaws_of_the_preferred_answers(tmp_path: Path) -> None:
+    flawed = [
+        {"prompt": f"Why {n}?", "chosen": f"{n} {CUT_OFF}", "rejected": f"It is so, {n} times."} for n in range(8)
+    ]
+    swapped = [{**row, "chosen": row["rejected"], "rejected": row["chosen"]} for row in flawed]
+    found = names(audit(tmp_path, [*PAIRS, *flawed, swapped[0]]))
+    assert (found["truncated"], found["swapped"]) == (8, 8)
+    assert "swapped" not in names(audit(tmp_path, [*PAIRS, *flawed[:5], *swapped[5:]])), "5 of 8 say nothing"
+    assert names(audit(tmp_path, [*PAIRS, *swapped])) == {}
+
+
+def test_a_row_whose_scores_contradict_its_sides_is_broken(tmp_path: Path) -> None:
+    rows = [
+        {**PAIRS[0], "score_chosen": 3.0, "score_rejected": 7.5},
+        {**PAIRS[1], "score_chosen": 7, "score_rejected": 7},
+    ]
+    (finding,) = audit(tmp_path, [*rows, *PAIRS[2:]]).errors
+    assert (finding.detail, finding.count) == ("swapped sides", 1)
+    assert "'score_chosen' is 3.0, below 'score_rejected' of 7.5" in finding.examples[0].excerpt
+
+
+def test_pain_7_sides_with_different_prompts_are_refused_with_their_place(tmp_path: Path) -> None:
+    turns = [{"role": "user", "content": "What is 2 + 2?"}, {"role": "assistant", "content": "4"}]
+    other = [{"role": "user", "content": "What is 2 + 3?"}, {"role": "assistant", "content": "6"}]
+    (finding,) = audit(tmp_path, [*PAIRS, {"chosen": turns, "rejected": other}]).errors
+    assert "prompt" in finding.detail
+    assert finding.examples[0].place == "pairs.jsonl:41"

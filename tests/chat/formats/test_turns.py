@@ -15,6 +15,7 @@ from tutelage.chat.formats.turns import (
     clean,
     read_messages,
     until_last_answer,
+    with_message_lists,
 )
 from tutelage.io.row import BrokenRow
 from tutelage.records import Message, Reasoning, Text, ToolCall, ToolResult, message
@@ -51,6 +52,20 @@ def test_openai_messages_with_all_they_can_say() -> None:
         Message("tool", (ToolResult("A mathematician."),)),
         said("A mathematician."),
     ]
+
+
+def test_a_table_of_messages_is_read_as_a_list() -> None:
+    """As Arrow's data sets keep a list of objects; null means that the message has no such field."""
+    written = [{"role": "user", "content": "Who is Ada?"}, {"role": "assistant", "content": "A poet.", "weight": 0}]
+    table = {"role": ["user", "assistant"], "content": ["Who is Ada?", "A poet."], "weight": [None, 0], "name": None}
+    read_row = with_message_lists({"messages": table, "id": 7, "tools": {"role": "text"}})
+    assert read_row["id"] == 7 and read_row["tools"] == {"role": "text"}
+    assert read(*read_row["messages"]) == read(*written)
+    sharegpt = with_message_lists({"conversations": {"from": ["human"], "value": ["Who is Ada?"]}})
+    assert read(*sharegpt["conversations"]) == [ASKED]
+    for wrong in ({"role": ["user"], "content": ["a", "b"]}, {"from": ["human"], "value": "a"}):
+        with pytest.raises(BrokenRow, match="the columns of 'messages' have different lengths"):
+            with_message_lists({"messages": wrong})
 
 
 def test_sharegpt_messages() -> None:

@@ -1,27 +1,22 @@
-"""The audit of a file of preferences: one pass that keeps hashes and lengths of its answers."""
+"""The audit of a file of preferences."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from tutelage.chat.audit.check import Level
+from tutelage.chat.audit.preference_scan import FLAWS, Answer, Scan, comparisons, scan_preferences
 from tutelage.chat.audit.report import Example, Finding, Report
 from tutelage.chat.audit.scan_result import EXAMPLES, excerpt
-from tutelage.chat.formats import read_preferences
 from tutelage.chat.formats.unread import UNREAD
 from tutelage.intervals import Rate, rate
 from tutelage.io.data_files import held_out_path
 from tutelage.ledger import Ledger
-from tutelage.progress import track
-from tutelage.records import AnyPreference, Message, Preference, Split, UnpairedPreference
-from tutelage.text.hashing import hash_texts
 
 BLANK = "blank line"
 # The share of comparisons that the longer answer wins from which a reward model may learn length and little else; in
@@ -29,26 +24,6 @@ BLANK = "blank line"
 LENGTH_BIAS = 0.6
 # KTO's section 4.2 wants products of weight and number between 1:1 and 4:3; twice that is far from it.
 UNBALANCED = 2.0
-
-
-class Answer(NamedTuple):
-    """An answer of a row: the hash of its text without case and white space, its characters, and its rank; of a
-    labelled answer 1 or 2."""
-
-    hash: int
-    characters: int
-    rank: int
-
-
-@dataclass
-class Scan:
-    """What is kept of the rows: the prompt, as a hash, and the answers of each; counts by kind; and the first examples
-    of each fault."""
-
-    prompts: list[int] = field(default_factory=list)
-    answers: list[tuple[Answer, ...]] = field(default_factory=list)
-    kinds: Counter[str] = field(default_factory=Counter)
-    places: list[str] = field(default_factory=list)
 
 
 def audit_preferences(path: Path, format_name: str, held_out: Path | None = None, max_broken: float = 0.0) -> Report:
@@ -60,55 +35,15 @@ def audit_preferences(path: Path, format_name: str, held_out: Path | None = None
         DiskError, ValueError: a file cannot be read, is damaged, or has no rows.
     """
     ledger = Ledger(f"{path}: rows of the file")
-    scan = _scan(path, ledger, "train")
+    scan = scan_preferences(path, ledger, "train")
     others = held_out_path(path, held_out)
-    held_out_prompts = set(_scan(others[0], Ledger("held out"), others[1]).prompts) if others else set()
+    held_out_prompts = set(scan_preferences(others[0], Ledger("held out"), others[1]).prompts) if others else set()
     findings = [*_broken(ledger, max_broken), *_leak(scan, held_out_prompts), *_repeated(scan), *_contradictory(scan)]
     findings += [*_same_but_for_case(scan), *_length_bias(scan), *_unbalanced(scan), *_one_prompt(scan)]
+    findings += [*_flawed(scan), *_swapped(scan)]
     findings += _unread(ledger, len(scan.prompts))
     findings.sort(key=lambda finding: (finding.level != "error", -finding.share))
     return Report(str(path), format_name, len(scan.prompts), tuple(findings), _profile(scan), {}, "preferences")
-
-
-def _scan(path: Path, ledger: Ledger, split: Split) -> Scan:
-    scan = Scan()
-    with track(f"audit of {path.name}", None, "preferences") as bar:
-        for row in read_preferences(path, ledger, 1.0, split=split):
-            bar.update()
-            scan.kinds[_kind(row)] += 1
-            scan.prompts.append(_hash(row.prompt))
-            scan.answers.append(tuple(_answers(row)))
-            scan.places.append(row.id)
-    return scan
-
-
-def _kind(row: AnyPreference) -> str:
-    if isinstance(row, UnpairedPreference):
-        return "labelled answers"
-    return "pairs" if isinstance(row, Preference) else "rankings"
-
-
-def _answers(row: AnyPreference) -> Iterator[Answer]:
-    if isinstance(row, UnpairedPreference):
-        sides: Iterable[tuple[tuple[Message, ...], int]] = [(row.completion, 1 if row.desirable else 2)]
-    elif isinstance(row, Preference):
-        sides = ((row.chosen, 1), (row.rejected, 2))
-    else:
-        sides = zip(row.answers, row.ranks, strict=True)
-    for messages, rank in sides:
-        yield Answer(_hash(messages), sum(len(message.text) for message in messages), rank)
-
-
-def _hash(messages: Sequence[Message]) -> int:
-    text = "\n".join(f"{message.role}: {' '.join(message.text.casefold().split())}" for message in messages)
-    return int(hash_texts([text])[0])
-
-
-def _comparisons(answers: Sequence[Answer]) -> Iterator[tuple[Answer, Answer]]:
-    """The better and the worse answer of each pair of a row that does not tie."""
-    for one, other in combinations(answers, 2):
-        if one.rank != other.rank:
-            yield (one, other) if one.rank < other.rank else (other, one)
 
 
 def _found(
@@ -176,7 +111,7 @@ def _stated(answers: Sequence[Answer]) -> Iterator[tuple[int, int]]:
     if len(answers) == 1:
         (answer,) = answers
         yield (answer.hash, 0) if answer.rank == 1 else (0, answer.hash)
-    for better, worse in _comparisons(answers):
+    for better, worse in comparisons(answers):
         yield better.hash, worse.hash
 
 
@@ -187,9 +122,37 @@ def _same_but_for_case(scan: Scan) -> Iterator[Finding]:
     yield from _found("identical answers", "warning", title, fix, scan, rows)
 
 
+def _flawed(scan: Scan) -> Iterator[Finding]:
+    """Rows whose best answer has a flaw, a finding for each kind."""
+    rows: dict[str, list[int]] = defaultdict(list)
+    for row, answers in enumerate(scan.answers):
+        best = min(answers, key=lambda answer: answer.rank)
+        if best.flaw and best.rank == 1:
+            rows[best.flaw].append(row)
+    for check in FLAWS:
+        title = f"preferred: {check.title}"
+        yield from _found(check.name, "warning", title, check.fix, scan, rows[check.name])
+
+
+def _swapped(scan: Scan) -> Iterator[Finding]:
+    """Where one of two answers has a flaw, and it is the preferred one in most of the file: the whole interval is above
+    half."""
+    flawed = [
+        (row, bool(better.flaw))
+        for row, answers in enumerate(scan.answers)
+        for better, worse in comparisons(answers)
+        if bool(better.flaw) != bool(worse.flaw)
+    ]
+    rows = sorted({row for row, preferred in flawed if preferred})
+    if flawed and rate(sum(preferred for _, preferred in flawed), len(flawed)).low > 0.5:
+        title = "prefer a flawed answer to one without a flaw, more often than the other way round"
+        fix = "Read some of them: chosen and rejected may be swapped."
+        yield from _found("swapped", "warning", title, fix, scan, rows)
+
+
 def longer_preferred(scan: Scan) -> Rate | None:
     """How often the longer answer is preferred, among comparisons of different lengths; None without any."""
-    pairs = [pair for answers in scan.answers for pair in _comparisons(answers)]
+    pairs = [pair for answers in scan.answers for pair in comparisons(answers)]
     longer = [better.characters > worse.characters for better, worse in pairs if better.characters != worse.characters]
     return rate(sum(longer), len(longer)) if longer else None
 
@@ -245,15 +208,16 @@ def _profile(scan: Scan) -> dict[str, Any]:
         "prompts.shared": sum(count > 1 for count in counts.values()),
         "prompts.most_rows": max(counts.values(), default=0),
     }
-    pairs = [pair for answers in scan.answers for pair in _comparisons(answers)]
+    pairs = [pair for answers in scan.answers for pair in comparisons(answers)]
     if (share := longer_preferred(scan)) is not None:
         figures |= {f"longer_preferred.{name}": getattr(share, name) for name in ("rate", "low", "high", "count")}
-        for side, characters in zip(("better", "worse"), zip(*pairs, strict=True), strict=True):
-            figures[f"{side}.characters.median"] = int(np.median([answer.characters for answer in characters]))
+        for side, answers in zip(("better", "worse"), zip(*pairs, strict=True), strict=True):
+            figures[f"{side}.characters.median"] = int(np.median([answer.characters for answer in answers]))
+            figures[f"{side}.flawed.share"] = sum(bool(answer.flaw) for answer in answers) / len(answers)
     ranked = [answers for answers in scan.answers if len(answers) > 2]
     if ranked:
         possible = sum(len(answers) * (len(answers) - 1) // 2 for answers in ranked)
-        figures["ties.share"] = 1 - sum(1 for answers in ranked for _ in _comparisons(answers)) / possible
+        figures["ties.share"] = 1 - sum(1 for answers in ranked for _ in comparisons(answers)) / possible
     labelled = [answers[0] for answers in scan.answers if len(answers) == 1]
     if labelled:
         figures["desirable.share"] = sum(answer.rank == 1 for answer in labelled) / len(labelled)

@@ -14,6 +14,8 @@ from tutelage.records import AnyPreference, Message, Preference, Ranking, Unpair
 
 _SPEAKER = re.compile(r"\n\n(Human|Assistant):")
 BINARY_LABELS = ("label", "kto_tag")
+# What data sets call the scores of both sides; they are not trained on.
+SCORES = (("score_chosen", "score_rejected"), ("chosen_score", "rejected_score"), ("chosen-rating", "rejected-rating"))
 
 # A row before it is checked: the conversation with the chosen answer, and that with the rejected one.
 Pair = tuple[Sequence[Message], Sequence[Message]]
@@ -60,6 +62,10 @@ def _transcript(text: object, field: str) -> list[Message]:
 
 def _read_ranked(row: Row) -> Pair:
     """'chosen' and 'rejected' after a prompt, or each with its own."""
+    for names in SCORES:
+        chosen, rejected = (row.get(name) for name in names)
+        if isinstance(chosen, int | float) and isinstance(rejected, int | float) and chosen < rejected:
+            raise BrokenRow("swapped sides", f"'{names[0]}' is {chosen}, below '{names[1]}' of {rejected}")
     sides = [read_answer(row[side], side) for side in ("chosen", "rejected")]
     if all(side and side[0].role != "assistant" for side in sides):
         return sides[0], sides[1]  # complete conversations; 'prompt' repeats their beginning

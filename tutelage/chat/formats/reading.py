@@ -22,6 +22,7 @@ from tutelage.chat.formats.turns import (
     clean,
     loss_mark,
     until_last_answer,
+    with_message_lists,
 )
 from tutelage.chat.formats.unread import UNREAD, ReadRow, unread_fields
 from tutelage.config import suggest
@@ -235,7 +236,7 @@ def _read_file(
             if not formats[format_name].recognises(row):
                 raise BrokenRow("another format than the file's", f"which is '{format_name}'; {_fields(row)}")
             try:
-                items, notes = make(row, format_name, place)
+                items, notes = make(with_message_lists(row), format_name, place)
             except RecursionError as error:  # trees, and the JSON arguments of calls
                 raise BrokenRow("nested too deep") from error
         except ExcludedRow as error:

@@ -95,6 +95,29 @@ class _Message(msgspec.Struct):
 MESSAGE_FIELDS = frozenset(_Message.__struct_encode_fields__)
 
 
+def with_message_lists(row: Row) -> Row:
+    """The row with each table of messages, `{"role": [...], "content": [...]}`, as a list of messages. A table is how
+    Arrow's data sets keep a list of objects.
+
+    Raises:
+        BrokenRow: the columns of a table have different lengths.
+    """
+    tables = {name: value for name, value in row.items() if isinstance(value, Mapping) and _is_table(value)}
+    return {**row, **{name: _as_messages(table, name) for name, table in tables.items()}} if tables else row
+
+
+def _is_table(value: Mapping[str, object]) -> bool:
+    return isinstance(value.get("role", value.get("from")), list)
+
+
+def _as_messages(table: Mapping[str, object], field: str) -> list[dict[str, object]]:
+    columns = {name: column for name, column in table.items() if column is not None}
+    lengths = {len(column) if isinstance(column, list) else -1 for column in columns.values()}
+    if len(lengths) > 1:
+        raise BrokenRow("malformed message", f"the columns of '{field}' have different lengths")
+    return [dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True)]
+
+
 def read_messages(messages: object, field: str) -> list[Message]:
     """The messages of a list `[{"role", "content", "tool_calls" ...}]` or `[{"from", "value"}]`."""
     if not isinstance(messages, list):

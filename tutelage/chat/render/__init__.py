@@ -21,6 +21,7 @@ What renderers return is in renderer.py, the chat files of a model's folder are 
 texts without a template.
 """
 
-# Part of the fingerprint of every renderer. Raise it with every change that gives a conversation other ids, weights,
-# roles or spans, or another verdict: finished stores are then rendered again.
-RENDERING = 2
+# Part of the fingerprint of every renderer, and of every store of documents. Raise it with every change that gives a
+# conversation or a document other ids, weights, roles or spans, or another verdict: finished stores are then rendered
+# again.
+RENDERING = 3

@@ -33,8 +33,9 @@ function requestBody(model, turns, lane) {
     max_tokens: number(settings.max_tokens), seed: number(settings.seed), stop: settings.stop_string ? [settings.stop_string] : undefined,
   };
   if (!model.chats) {
-    // A base model continues a text; it gets the questions as one.
-    const text = turns.map((turn) => turn.text ?? "").join("\n");
+    // A base model continues a text: the messages so far, without any markers.
+    const before = turns.slice(0, -1).flatMap((turn) => [turn.text, (shownAnswer(turn, lane) ?? shownAnswer(turn, 1 - lane))?.content]);
+    const text = [...before, turns[turns.length - 1].text].filter(Boolean).join("\n");
     return ["v1/completions", { ...body, prompt: text, logprobs: 5 }];
   }
   const tools = settings.tools.trim() ? JSON.parse(settings.tools) : undefined;
@@ -87,7 +88,8 @@ async function ask(model, turns, lane, answer, changed) {
     if (!answer.finish) throw new Error("the connection ended before the answer did");
   } catch (error) {
     if (error.name === "AbortError") answer.finish = "stopped";
-    else answer.error = error instanceof SyntaxError ? `the tools are no JSON: ${error.message}` : error.message;
+    else if (error instanceof SyntaxError) answer.error = `the tools are no JSON: ${error.message}`;
+    else answer.error = error instanceof TypeError ? `the server does not answer (${error.message})` : error.message;
   }
   answer.abort = null;
   changed();

@@ -60,7 +60,7 @@ function closeDrawer() { document.body.classList.remove("drawer"); }
 function fillModels() {
   const option = (model) => element("option", { value: model.id }, model.chats ? model.id : `${model.id} (base)`);
   $("model").replaceChildren(...models.map(option));
-  $("beside").replaceChildren(element("option", { value: "" }, "nothing"), ...models.map(option));
+  $("beside").replaceChildren(element("option", { value: "" }, "none"), ...models.map(option));
   if (!findModel(settings.model)) settings.model = (models.find((model) => model.chats) ?? models[0])?.id ?? "";
   if (!findModel(settings.beside)) settings.beside = "";
   $("model").value = settings.model;
@@ -78,6 +78,28 @@ async function connect() {
   }
   fillModels();
   draw();
+}
+
+// The probability of a token, under the mouse or with the arrow keys.
+function watchTokenTips(transcript) {
+  const show = (event) => {
+    const token = event.target.closest(".token");
+    if (token) showTip(token.dataset.tip, token.getClientRects()[0], event.type === "focusin");
+    else hideTip();
+  };
+  transcript.addEventListener("mouseover", show);
+  transcript.addEventListener("focusin", show);
+  transcript.addEventListener("mouseleave", hideTip);
+  transcript.addEventListener("focusout", hideTip);
+  transcript.addEventListener("keydown", (event) => {
+    const here = event.target.closest(".token");
+    const next = here && { ArrowLeft: here.previousSibling, ArrowRight: here.nextSibling }[event.key];
+    if (!next) return;
+    event.preventDefault();
+    here.tabIndex = -1;
+    next.tabIndex = 0;
+    next.focus();
+  });
 }
 
 function setUp() {
@@ -98,6 +120,7 @@ function setUp() {
   $("stop").addEventListener("click", stopAll);
   $("new").addEventListener("click", begin);
   $("menu").addEventListener("click", () => document.body.classList.toggle("drawer"));
+  document.addEventListener("click", (event) => { if (!event.target.closest("#drawer, #menu")) closeDrawer(); });
   $("message").addEventListener("keydown", (event) => {
     if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(); }
   });
@@ -110,12 +133,7 @@ function setUp() {
     if (event.key === "r" && turns.length && !busy()) generateAll();
     if (event.key === "?") $("keys").open = !$("keys").open;
   });
-  $("transcript").addEventListener("mouseover", (event) => {
-    const token = event.target.closest(".token");
-    if (token) showTip(token.dataset.tip, token.getBoundingClientRect(), false);
-    else hideTip();
-  });
-  $("transcript").addEventListener("mouseleave", hideTip);
+  watchTokenTips($("transcript"));
   newConversation();
   draw();
   connect();

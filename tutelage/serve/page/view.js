@@ -40,6 +40,7 @@ function tokenSpans(answer) {
     at += piece.text.length;
     if (shown) spans.push(tokenSpan(shown, piece.tokens));
   }
+  if (spans.length) spans[0].tabIndex = 0; // the arrow keys lead to the others
   return spans;
 }
 
@@ -49,7 +50,7 @@ function tokenSpan(text, tokens) {
     const others = token.top.map(([other, logprob]) => `${percent(logprob)}  ${JSON.stringify(other)}`);
     return [`probability ${percent(token.logprob)}`, ...others].join("\n");
   });
-  const span = element("span", { class: "token", "data-tip": lines.join("\n\n") }, text);
+  const span = element("span", { class: "token", tabindex: -1, "data-tip": lines.join("\n\n") }, text);
   span.style.setProperty("--doubt", Math.min(1, -Math.min(...tokens.map((token) => token.logprob)) / 4).toFixed(2));
   return span;
 }
@@ -73,6 +74,12 @@ function versions(shown, count, label, move) {
     button("›", `next ${label}`, () => move(1), { disabled: shown === count - 1 }));
 }
 
+function stateLine(answer) {
+  if (answer.abort) return answer.content || answer.reasoning || answer.calls.length ? "" : "waiting for the first token";
+  if (answer.finish === "stopped") return "stopped";
+  return answer.finish || answer.error ? "" : "the page was closed before this answer was complete";
+}
+
 function answerView(turn, lane, path) {
   const answer = shownAnswer(turn, lane);
   const box = element("div", { class: "answer", "aria-live": "polite" });
@@ -91,7 +98,8 @@ function answerView(turn, lane, path) {
     box.append(element("details", { class: "call" }, element("summary", {}, `call ${call.name}`), element("pre", {}, call.arguments)));
   }
   if (answer.error) box.append(element("p", { class: "error", role: "alert" }, answer.error));
-  if (answer.finish === "stopped") box.append(element("p", { class: "note" }, "stopped"));
+  const state = stateLine(answer);
+  if (state) box.append(element("p", { class: "note" }, state));
   if (!answer.abort && answer.usage) box.append(element("p", { class: "note usage" }, usageLine(answer)));
   const move = (by) => { turn.shown[lane] += by; save(); draw(); };
   box.append(element("div", { class: "tools" },
@@ -155,7 +163,7 @@ function draw() {
   drawTranscript();
   $("empty").hidden = Boolean(current.turns.length);
   $("conversations").replaceChildren(...conversations.map((conversation) => element("li", {},
-    button(conversation.title, `open: ${conversation.title}`, () => { current = conversation; closeDrawer(); draw(); }, { "aria-current": conversation === current }),
+    button(conversation.title, `open: ${conversation.title}`, () => { current = conversation; closeDrawer(); draw(); }, { "aria-current": conversation === current && "true" }),
     button("×", `delete: ${conversation.title}`, () => { remove(conversation); draw(); }, { class: "delete" }))));
   $("send").hidden = busy();
   $("stop").hidden = !busy();

@@ -1,0 +1,98 @@
+"""A stage's data as stores of tokenised example groups."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tutelage.batching.datasets import (
+    SplitGroups,
+    SplitLedgers,
+    SplitStore,
+    TooLong,
+    conversation_groups,
+    document_groups,
+    is_written,
+    open_or_write,
+)
+from tutelage.batching.preferences import PREFERENCES
+from tutelage.batching.store import Store
+from tutelage.chat import RENDERING, Renderer, TrainOn
+from tutelage.io.data_files import describe_splits
+from tutelage.ledger import Ledger
+from tutelage.progress import status
+from tutelage.records import Schema, Split
+from tutelage.stages.data import DataTable, conversations, documents, identity, preferences
+from tutelage.stages.data_files import ChatData
+from tutelage.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Stores:
+    """Where tokenised data is kept, and the share of the rows that is held out."""
+
+    folder: Path
+    table: DataTable
+    held_out: float
+
+    def text(self, name: str, tokenizer: Tokenizer, context: int) -> SplitStore:
+        """The documents of data `name`, both splits."""
+        return self._text(name, tokenizer, context, ("train", "held_out"))
+
+    def held_out_text(self, name: str, tokenizer: Tokenizer, context: int) -> Store:
+        """The held-out documents of data `name`; only these are tokenised, unless all of them were before."""
+        return self._text(name, tokenizer, context, ("held_out",)).held_out
+
+    def _text(self, name: str, tokenizer: Tokenizer, context: int, splits: tuple[Split, ...]) -> SplitStore:
+        ledgers = SplitLedgers.of(f"{name}: documents to tokens")
+        key = [RENDERING, identity(name, self.table), tokenizer.fingerprint(), context, self.held_out]
+        if "train" not in splits and not is_written(self.folder, key):
+            key.append("held out only")
+        groups = document_groups(documents(name, self.table), tokenizer, context, self.held_out, ledgers, splits)
+        return open_or_write(self.folder, key, groups, ledgers)
+
+    def chat(
+        self,
+        name: str,
+        renderer: Renderer,
+        context: int,
+        train_on: TrainOn,
+        too_long: TooLong,
+        max_refused: float,
+    ) -> SplitStore:
+        """The conversations of data `name`, both splits."""
+        data = self.table[name]
+        if isinstance(data, ChatData) and (splits := describe_splits(Path(data.path))):
+            status(splits)
+        ledgers = SplitLedgers.of(f"{name}: conversations to tokens")
+        files = Ledger(ledgers.train.step)
+        rows = conversations(name, self.table, files)
+        options = context, self.held_out, train_on, too_long, max_refused
+        groups = conversation_groups(rows, renderer, *options, ledgers)
+        key = [identity(name, self.table), renderer.fingerprint(), *options]
+        return open_or_write(self.folder, key, _with_unread_rows(groups, files, ledgers.train), ledgers)
+
+    def preferences(
+        self,
+        name: str,
+        renderer: Renderer,
+        context: int,
+        max_refused: float,
+        make: Callable[..., SplitGroups],
+        schema: Schema,
+    ) -> SplitStore:
+        """The preferences of data `name`, both splits, as groups that `make` makes: `pair_groups` or
+        `labelled_groups`."""
+        ledgers = SplitLedgers.of(f"{name}: preferences to tokens")
+        files = Ledger(ledgers.train.step)
+        options = context, self.held_out, max_refused
+        groups = make(preferences(name, self.table, files), renderer, *options, ledgers)
+        key = [PREFERENCES, make.__name__, identity(name, self.table), renderer.fingerprint(), *options]
+        return open_or_write(self.folder, key, _with_unread_rows(groups, files, ledgers.train), ledgers, schema)
+
+
+def _with_unread_rows(groups: SplitGroups, files: Ledger, ledger: Ledger) -> SplitGroups:
+    """The groups; at their end, rows that could not be read are added to the ledger as dropped."""
+    yield from groups
+    ledger.merge(Ledger(ledger.step, rows_read=files.rows_dropped, dropped=files.dropped, noted=files.noted))
