@@ -97,6 +97,13 @@ def serving(
     settings = settings or ServeSettings(engine=EngineSettings(max_rows=4, chunk_tokens=64, min_prefix=16))
     checkpoints = checkpoints or {"tiny": tiny_checkpoint()}
     models = {name: serve_model(name, checkpoint, settings) for name, checkpoint in checkpoints.items()}
+    with run_server(models, settings) as served:
+        yield served
+
+
+@contextmanager
+def run_server(models: Mapping[str, ServedModel], settings: ServeSettings) -> Iterator[Served]:
+    """Serve models that are ready until the block ends, then end their threads."""
     app = build_app(models, allowed_hosts(settings), settings.api_key, settings.max_body)
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]

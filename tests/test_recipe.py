@@ -8,7 +8,7 @@ from tiny_recipe import write_tiny_recipe
 
 from tutelage import files, progress
 from tutelage.cli.open_run import open_stage
-from tutelage.config import SettingsError
+from tutelage.config import SettingsError, recipes_folder
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.suites import format, knowledge
 from tutelage.model.hub import load_model
@@ -370,3 +370,16 @@ def test_pain_17_a_run_that_surely_forgot_more_than_it_may_is_told_so(tales: Pat
         f"chat forgets too much: its loss on held-out text 'tales' rose by {increase:.1%} (95%: "
     )
     assert f"max_forgetting allows {low / 2:.1%}; replay more" in sentence
+
+
+# finetune.toml names a model of a hub.
+SHIPPED = [
+    path
+    for path in sorted(recipes_folder().glob("*.toml"))
+    if "[stages.base]" in path.read_text() and path.name != "finetune.toml"
+]
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_every_shipped_recipe_can_be_loaded(path: Path) -> None:
+    assert load_recipe(path).stages

@@ -29,7 +29,7 @@ from tutelage.process import best_device
 from tutelage.records import Conversation, Document
 from tutelage.runner import Run
 from tutelage.stages.base import CHECKPOINT, TOKENIZER, chats
-from tutelage.stages.data import conversations, documents, plain_texts
+from tutelage.stages.data import MadeData, conversations, documents, plain_texts
 from tutelage.stages.store_stream import few_steps_warning
 from tutelage.stages.train_stage import MICRO_TOKENS, TrainStage
 from tutelage.tokenizer import Tokenizer
@@ -84,17 +84,23 @@ class DataSize:
 
 
 def plan(run: Run) -> dict[str, Any]:
-    """The plan of every stage and of all together, as plain data."""
+    """The plan of every stage and of all together, as plain data. A stage on rows that a stage above has not made yet
+    is left out, and named with that stage in "unplanned"."""
     base, source = _tokenizer(run)
     chat = chat_tokenizer(base, source)
-    stages = {}
+    stages, unplanned, table = {}, {}, run.data_table()
     for name, stage in run.trained_stages().items():
+        makers = [data.stage for of in stage.data if isinstance(data := table[of], MadeData)]
+        if makers:
+            unplanned[name] = makers[0]
+            continue
         tokenizer = chat if chats(run.recipe.stages, name) else base
         stages[name] = asdict(_plan_stage(run, name, stage, tokenizer, source))
     left = [stage for stage in stages.values() if not stage["done"]]
     return {
         "name": run.recipe.name,
         "stages": stages,
+        "unplanned": unplanned,
         "seconds": sum(stage["seconds_left"] for stage in left),
         "flops": sum(stage["flops_left"] for stage in left),
         "peak_bytes": max((stage["state_bytes"] + stage["activation_bytes"] for stage in left), default=0),
@@ -218,7 +224,7 @@ def _measure(
     run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, config: ChatConfig, context: int
 ) -> DataSize:
     """All rows are counted; their tokens are estimated from the first ones."""
-    table = run.recipe.data
+    table = run.data_table()
     sample = stage.render_sample(name, table, tokenizer, config, SAMPLE_ROWS, context)
     every: Iterator[Document | Conversation] = (
         documents(name, table) if stage.reads == "documents" else conversations(name, table)

@@ -18,14 +18,20 @@ class Recorded:
     case: Case
 
 
-def read_recorded() -> list[Recorded]:
-    lines = Path(__file__).with_name("cases.jsonl").read_bytes().splitlines()
+def read_recorded(name: str = "cases.jsonl") -> list[Recorded]:
+    lines = Path(__file__).with_name(name).read_bytes().splitlines()
     return [msgspec.json.decode(line, type=Recorded, dec_hook=lambda kind, value: kind(value)) for line in lines]
 
 
 @pytest.fixture(scope="session")
 def recorded() -> list[Recorded]:
     return read_recorded()
+
+
+@pytest.fixture(scope="session")
+def recorded_policies() -> list[Recorded]:
+    """Runs of reinforcement learning, recorded by `benchmarks/doctor_rl.py --record`."""
+    return read_recorded("policies.jsonl")
 
 
 @pytest.fixture

@@ -10,67 +10,35 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from engine_model import CONTEXT, MODEL, NEVER, STOP, AlwaysPays, alone, make_model, prompt
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from tutelage.engine.adapters import LoraAdapter
 from tutelage.engine.engine import Engine, EngineSettings
 from tutelage.engine.pages import PAGE, PagePool
-from tutelage.engine.requests import Generation, Request
+from tutelage.engine.requests import Request
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.scheduler import QueueFullError
-from tutelage.engine.speculation import Payoff
-from tutelage.model.sizes import ModelConfig, ModelSettings, resolve
-from tutelage.model.transformer import Transformer, initialise
 
-VOCAB, CONTEXT = 23, 90
-NEVER: frozenset[int] = frozenset()
-STOP = frozenset({3})
-
-
-def make_model(seed: int = 2, **changes: object) -> Transformer:
-    """Float64; weights large enough that the next token depends on all tokens before it."""
-    shape = ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=CONTEXT)
-    config = resolve(shape, VOCAB)
-    fields = {name: getattr(config, name) for name in config.__struct_fields__}
-    model = initialise(Transformer(ModelConfig(**{**fields, **changes})), seed).double()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(12)
-    return model
-
-
-MODEL = make_model()
 DRAFT = make_model(seed=3, depth=1)
 WINDOWED = make_model(window=11, windowed=(1,), attention_softcap=20.0, unrotated=(0,))
-ALONE: dict[tuple[object, ...], Generation] = {}
+Question = tuple[list[int], SamplingSettings, int, int, LoraAdapter | None]
 
 
-def prompt(family: int, length: int) -> list[int]:
-    """Prompts of one family share their beginnings."""
-    return np.random.default_rng(family).integers(4, VOCAB, CONTEXT).tolist()[:length]
+def make_adapter(seed: int, matrices: tuple[str, ...] = ("qkv", "mlp_down")) -> LoraAdapter:
+    """Pairs of rank 2 in both layers, large enough to change what is written."""
+    generator, pairs = torch.Generator().manual_seed(seed), {}
+    for layer, block in enumerate(MODEL.blocks):
+        for matrix in matrices:
+            outputs, inputs = getattr(block, matrix).weight.shape
+            a_RI, b_OR = torch.randn(2, inputs, generator=generator), torch.randn(outputs, 2, generator=generator)
+            pairs[layer, matrix] = a_RI.double() * 0.3, b_OR.double() * 0.3
+    return LoraAdapter(pairs, f"seed {seed}")
 
 
-def alone(model: Transformer, ids: list[int], sampling: SamplingSettings, prompt_id: int, sample: int) -> Generation:
-    """The answer of an engine that has nothing else to do, and no prefix cache."""
-    key = (id(model), tuple(ids), sampling, prompt_id, sample)
-    if key not in ALONE:
-        engine = Engine(model, EngineSettings(max_rows=1, prefix_cache="none"))
-        request = engine.add(ids, STOP, sampling, prompt_id, sample)
-        engine.run()
-        ALONE[key] = request.generation
-    return ALONE[key]
-
-
-class AlwaysPays(Payoff):
-    """Guess tokens in every step, whatever it costs."""
-
-    def allows(self) -> bool:
-        return True
-
-    def note(self, seconds: float, tokens: int, drafted: bool) -> None:
-        """Learn nothing."""
+ADAPTERS = [make_adapter(0), make_adapter(1), make_adapter(2, ("attention_out", "mlp_up"))]
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -93,7 +61,8 @@ class EngineMachine(RuleBasedStateMachine):
         self.engine = Engine(self.model, EngineSettings(**chosen, prefix_cache=cache), self.draft)  # type: ignore[arg-type]
         if self.engine.speculation is not None:
             self.engine.speculation.payoffs = {size: AlwaysPays() for size in range(4)}
-        self.added: list[tuple[Request, list[int], SamplingSettings, int, int]] = []
+        self.added: list[tuple[Request, Question]] = []
+        self.adapters: list[LoraAdapter | None] = [None, *ADAPTERS[:2]]  # by the name that a server would give them
 
     @rule(
         family=st.integers(0, 2),
@@ -101,31 +70,32 @@ class EngineMachine(RuleBasedStateMachine):
         max_tokens=st.integers(1, 40),
         temperature=st.sampled_from([0.0, 1.0]),
         sample=st.integers(0, 1),
+        name=st.integers(0, 2),
     )
-    def add(self, family: int, length: int, max_tokens: int, temperature: float, sample: int) -> None:
-        ids = prompt(family, length)
+    def add(self, family: int, length: int, max_tokens: int, temperature: float, sample: int, name: int) -> None:
+        ids, adapter = prompt(family, length), self.adapters[name]
         temperature = 0.0 if self.draft else temperature  # a draft model changes which tokens are drawn
         sampling = SamplingSettings(temperature=temperature, max_tokens=max_tokens, seed=1)
         if len(self.engine.scheduler.waiting) == 6:
             with pytest.raises(QueueFullError, match="wait already"):
-                self.engine.add(ids, STOP, sampling, family, sample)
+                self.engine.add(ids, STOP, sampling, family, sample, adapter=adapter)
         else:
-            request = self.engine.add(ids, STOP, sampling, family, sample)
-            self.added.append((request, ids, sampling, family, sample))
+            request = self.engine.add(ids, STOP, sampling, family, sample, adapter=adapter)
+            self.added.append((request, (ids, sampling, family, sample, adapter)))
 
     @rule(count=st.integers(1, 12))
     def step(self, count: int) -> None:
         for _ in range(count):
-            before = [len(request.generation.tokens) for request, *_ in self.added]
+            before = [len(request.generation.tokens) for request, _ in self.added]
             advanced = self.engine.step()
-            after = [len(request.generation.tokens) for request, *_ in self.added]
-            grown = [request for (request, *_), b, a in zip(self.added, before, after, strict=True) if a > b]
+            after = [len(request.generation.tokens) for request, _ in self.added]
+            grown = [request for (request, _), b, a in zip(self.added, before, after, strict=True) if a > b]
             assert set(map(id, grown)) <= set(map(id, advanced))
 
     @precondition(lambda self: self.added)
     @rule(data=st.data())
     def cancel(self, data: st.DataObject) -> None:
-        request = data.draw(st.sampled_from([request for request, *_ in self.added]))
+        request = data.draw(st.sampled_from([request for request, _ in self.added]))
         finished, reason = request.state == "finished", request.generation.finish_reason
         self.engine.cancel(request)
         assert request.state == "finished"
@@ -136,25 +106,64 @@ class EngineMachine(RuleBasedStateMachine):
     def evict(self) -> None:
         self.engine.pool.clear()
 
+    @rule(name=st.integers(1, 2), other=st.sampled_from(ADAPTERS))
+    def swap_adapter(self, name: int, other: LoraAdapter) -> None:
+        """A server reloads an adapter in place, or gives its name to another one."""
+        self.adapters[name] = other
+
+    def paused(self) -> list[Request]:
+        return [request for request, _ in self.added if request.state == "paused"]
+
+    def pausable(self) -> list[Request]:
+        return [request for request, _ in self.added if request.state == "running" and request.generation.tokens]
+
+    @precondition(lambda self: self.pausable())
+    @rule(data=st.data())
+    def pause(self, data: st.DataObject) -> None:
+        request = data.draw(st.sampled_from(self.pausable()))
+        computed = request.computed
+        self.engine.pause(request)
+        assert (request.state, request.row, request.computed) == ("paused", -1, computed)
+
+    @precondition(lambda self: self.paused())
+    @rule(data=st.data(), count=st.integers(0, 20))
+    def tool_result(self, data: st.DataObject, count: int) -> None:
+        request = data.draw(st.sampled_from(self.paused()))
+        room = min(CONTEXT, self.engine.pool.total * PAGE) - 1 - len(request.ids)
+        if room < 0:
+            with pytest.raises(ValueError, match="context|cache"):
+                self.engine.resume(request, [])
+            self.engine.cancel(request)
+        else:
+            self.engine.resume(request, prompt(7, min(count, room)))
+
     @invariant()
     def no_page_is_lost(self) -> None:
         self.engine.check()
-        assert len(self.engine.scheduler.waiting) <= 6 + self.engine.settings.max_rows  # preempted ones may exceed it
+        # Preempted and resumed ones may exceed the queue's limit.
+        assert len(self.engine.scheduler.waiting) <= 6 + self.engine.settings.max_rows + len(self.added)
 
     @invariant()
     def every_answer_so_far_is_that_of_the_request_alone(self) -> None:
-        for request, *question in self.added:
-            expected, found = alone(self.model, *question), request.generation
+        for request, question in self.added:
+            found = request.generation
+            injected = tuple((written, tuple(ids)) for written, ids in found.injected)
+            expected = alone(self.model, *question, injected)
             count = len(found.tokens)
             assert found.tokens == expected.tokens[:count]
             np.testing.assert_allclose(found.logprobs, expected.logprobs[:count], atol=1e-9)
             np.testing.assert_allclose(found.sample_logprobs, expected.sample_logprobs[:count], atol=1e-9)
             if request.state == "finished" and found.finish_reason != "cancelled":
-                full = request.prompt_length + count >= self.engine.pool.total * PAGE
+                full = len(request.ids) >= self.engine.pool.total * PAGE
                 assert full or (found.tokens, found.finish_reason) == (expected.tokens, expected.finish_reason)
 
     def teardown(self) -> None:
         if hasattr(self, "engine"):
+            for request in self.paused():
+                if len(request.ids) < min(CONTEXT, self.engine.pool.total * PAGE):
+                    self.engine.resume(request, [])
+                else:
+                    self.engine.cancel(request)
             self.engine.run()
             self.every_answer_so_far_is_that_of_the_request_alone()
             self.engine.check()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 import torch
+from engine_model import AlwaysPays
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,16 +22,6 @@ from tutelage.model.transformer import Transformer, initialise
 NEVER: frozenset[int] = frozenset()
 # The highest chi-square with 7 and with 63 degrees of freedom that chance exceeds once in 1,000 tests.
 CHI_SQUARE = {7: 24.3, 63: 103.4}
-
-
-class AlwaysPays(Payoff):
-    """For tests of what is written, whatever it costs."""
-
-    def allows(self) -> bool:
-        return True
-
-    def note(self, seconds: float, tokens: int, drafted: bool) -> None:
-        """Learn nothing."""
 
 
 def make(vocab: int, seed: int, depth: int = 1, scale: float = 12.0) -> Transformer:

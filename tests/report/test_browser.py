@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from made_policy import policy
 
 from tutelage import progress
 from tutelage.chat.token_page import rows_page
@@ -23,6 +24,7 @@ from tutelage.report.compare_page import compare_page
 from tutelage.report.page import style, write_report
 from tutelage.report.read import MeanInterval, StoredResults
 from tutelage.report.rewards import PARTS, SETS, rewards
+from tutelage.report.rollouts import rollouts
 from tutelage.rl.hacking import CurvePoint, curve_figures, length_figures, suspicious_samples
 from tutelage.runner import Run
 from tutelage.stages.look import page_rows, step_batches
@@ -58,6 +60,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "comparison": compare_page(compare(folder, folder)),
         "rows": rows,
         "rewards": rewards_page(),
+        "rollouts": rollouts_page(),
     }
 
 
@@ -95,10 +98,17 @@ def rewards_page() -> str:
     return page("Rewards", [style(), part])
 
 
+def rollouts_page() -> str:
+    """A made-up policy with everything that is drawn of one, and long answers."""
+    part = rollouts([policy(100)])  # type: ignore[list-item]
+    assert part is not None
+    return page("Rollouts", [style(), part])
+
+
 @pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("name", ["report", "comparison", "rows", "rewards"])
+@pytest.mark.parametrize("name", ["report", "comparison", "rows", "rewards", "rollouts"])
 def test_nothing_runs_over_the_edge(name: str, width: int, dark: bool, pages: dict[str, str], tmp_path: Path) -> None:
     # The page's own policy would refuse to be measured; that it is there is tested with the page kit.
     bare = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", pages[name])

@@ -25,6 +25,7 @@ SUMMARY = {
 }
 PLAN = {
     "name": "x",
+    "unplanned": {"again": "best"},
     "stages": {
         name: {
             "done": name == "base",
@@ -115,6 +116,7 @@ def test_a_plan_is_whole_in_eighty_columns() -> None:
     assert "weights, gradients, optimizer state 18,432.0 MiB 18,432.0 MiB" in text
     assert "activations 0.5 MiB 0.5 MiB" in text
     assert "to do: about 5.0 s of training on this machine, without evaluations" in text
+    assert "not planned: again, whose rows 'best' makes" in text
     assert text.count("warning: stage chat: 1 optimizer step in all") == 1
 
 

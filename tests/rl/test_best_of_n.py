@@ -54,7 +54,7 @@ def test_the_best_come_first_and_equal_answers_once() -> None:
     assert [one.raw for one in best(group, 2, None)[0]] == ["b", "c"]
     assert [one.raw for one in best(group, 6, 0.4)[0]] == ["b", "c"]
     assert best(group, 2, 1.0) == ([], "below min_reward")
-    assert best(group[4:], 1, None) == ([], "all samples cut off, or with another turn")
+    assert best(group[4:], 1, None) == ([], "all samples cut off, or with a special token in them")
     assert best(group[:1], 2, None, frozenset({3}))[0] == []
     assert best(group[5:], 1, None) == ([], "no sample has a reward")
 

@@ -11,7 +11,7 @@ from tiny_recipe import run_quietly
 from tiny_rl import changed_by, first_step, kill_after, log_of, moved_gradient
 
 from tutelage.config import SettingsError
-from tutelage.rl.rewards import FunctionReward
+from tutelage.rl.reward_settings import FunctionReward
 from tutelage.runner import Run
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.grpo import Grpo

@@ -11,7 +11,7 @@ from tiny_rl import changed_by, kill_after, log_of, moved_gradient
 
 from tutelage.config import SettingsError
 from tutelage.model.hub import load_model
-from tutelage.rl.rewards import FunctionReward
+from tutelage.rl.reward_settings import FunctionReward
 from tutelage.rl.sampling import SampleRow
 from tutelage.runner import Run
 from tutelage.stages.grpo import Grpo

@@ -4,17 +4,15 @@ import pytest
 
 from tutelage.config import SettingsError
 from tutelage.records import message
-from tutelage.rl.rewards import (
+from tutelage.rl.reward_settings import (
     AnyReward,
     FormatReward,
     FunctionReward,
     LengthReward,
     OverlongReward,
-    Rewards,
-    Sample,
     VerifierReward,
-    overlong,
 )
+from tutelage.rl.rewards import Rewards, Sample, Sources, overlong
 from tutelage.scoring import Gold, Score
 
 GOLDS: list[Gold | None] = ["72", "18", "7"]
@@ -25,7 +23,7 @@ def sample(text: str, gold: Gold | None = "72", tokens: int = 5, raw: str | None
 
 
 def rewards(golds: list[Gold | None] = GOLDS, **parts: AnyReward) -> Rewards:
-    return Rewards(parts, golds, {})
+    return Rewards(parts, Sources(golds))
 
 
 def half(one: Sample) -> float | None:

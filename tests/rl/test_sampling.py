@@ -20,7 +20,8 @@ from tutelage.model.hub import Checkpoint, load_model
 from tutelage.records import Conversation, Example, Schema, Stream, Task, message
 from tutelage.rl.figures import no_signal_reason, rollout_figures
 from tutelage.rl.prompts import DrawnPrompt, Prompt, draw_prompts, read_cursors, write_cursors
-from tutelage.rl.rewards import LengthReward, Rewards
+from tutelage.rl.reward_settings import LengthReward
+from tutelage.rl.rewards import Rewards, Sources
 from tutelage.rl.rollout_files import digest_of, from_tensors, to_tensors
 from tutelage.rl.sampling import Sampler, SamplerMismatch, SampleRow, check_weights, opened_reasoning
 from tutelage.runner import Run
@@ -36,7 +37,7 @@ def chat(tales_run: Run) -> Checkpoint:
 def sampler(checkpoint: Checkpoint, **settings: float) -> Sampler:
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     sampling = SamplingSettings(**{"temperature": 1.0, "max_tokens": 30, **settings})  # type: ignore[arg-type]
-    return Sampler(renderer, Rewards({"short": LengthReward()}, [], {}), sampling, 3)
+    return Sampler(renderer, Rewards({"short": LengthReward()}, Sources()), sampling, 3)
 
 
 def drawn(checkpoint: Checkpoint, *texts: str) -> list[DrawnPrompt]:

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
+from tutelage.sandbox import check_available
 from tutelage.scoring import make_verifier
+from tutelage.scoring.constraints import constraints
 
 CODEX = "bbh/code-davinci-002-outputs/code-davinci-002-cot/{}_few_shot_template_0-255000.json"
 
@@ -68,3 +70,41 @@ def test_published_scores_of_codex_on_bbh(
     outputs = json.loads(data(CODEX.format(task)).read_text(encoding="utf-8"))["outputs"]
     right = [verify(output["prediction"], output["target"]).outcome == "right" for output in outputs]
     assert 100 * sum(right) / len(right) == pytest.approx(percent)
+
+
+def plain_rows(path: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_the_official_verdicts_of_ifeval_on_gpt_4(data: Callable[[str], Path]) -> None:
+    """arXiv 2311.07911: 146 of 182 instructions, strict. Two verdicts differ: the published checker counts a random
+    letter where the prompt names "#", and its sentence splitter finds fewer than 20 sentences in 20 numbered posts."""
+    rows = {row["key"]: row for row in plain_rows(data("ifeval/split_give_120.jsonl"))}
+    answers = {row["prompt"]: row["response"] for row in plain_rows(data("ifeval/gpt4_answers_120.jsonl"))}
+    differ, strict, loose = [], 0, 0
+    for verdict in plain_rows(data("ifeval/gpt4_verdicts_120.jsonl")):
+        row = rows[verdict["key"]]
+        every = zip(row["instruction_id_list"], row["kwargs"], verdict["strict"], verdict["loose"], strict=True)
+        for kind, arguments, official, official_loose in every:
+            gold = json.dumps([{"kind": kind, **arguments}])
+            answer = answers[row["prompt"]]
+            ours = (
+                constraints(answer, gold).outcome == "right",
+                constraints(answer, gold, loose=True).outcome == "right",
+            )
+            strict, loose = strict + ours[0], loose + ours[1]
+            if ours != (official, official_loose):
+                differ.append((row["key"], kind))
+    assert differ == [(1122, "keywords:letter_frequency"), (3534, "length_constraints:number_sentences")]
+    assert (strict, loose) == (146 + 2, 150 + 2)
+
+
+@pytest.mark.skipif(bool(check_available()), reason=check_available())
+def test_flags_of_gpt_4_on_mbpp(data: Callable[[str], Path]) -> None:
+    """Every twelfth of 397 programs of Reflexion's GPT-4: as flagged, but for those that the data's note names."""
+    verify = make_verifier({"kind": "unit_tests", "seconds": 4, "memory_mib": 2048})
+    rows = rows_of(data("mbpp_gpt4/gpt4_simple.jsonl.gz"))[::12]
+    known = ("mbpp_67_", "mbpp_170_", "mbpp_419_", "mbpp_598_", "mbpp_724_", "mbpp_798_")
+    for row in rows:
+        right = verify(row["solution"], row["test"]).outcome == "right"
+        assert right == (row["is_solved"] or row["name"].startswith(known)), row["name"]

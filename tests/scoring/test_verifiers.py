@@ -48,7 +48,9 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_verifiers_by_name_and_with_options() -> None:
-    assert list(VERIFIERS) == ["exact", "contains", "numeric", "choice", "regex", "function"]
+    assert list(VERIFIERS) == [
+        "exact", "contains", "numeric", "choice", "regex", "expression", "constraints", "unit_tests", "function",
+    ]  # fmt: skip
     assert make_verifier("numeric")("so 5", "5").outcome == "right"
     assert make_verifier({"kind": "numeric", "strict": True})("so 5", "5").outcome == "unparsable"
     assert make_verifier({"kind": "regex", "pattern": "a+"})("baa", "aa") == Score("right", "aa")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from served import CHAT, HELLO, Served, serving, tiny_checkpoint
+from served import CHAT, HELLO, Served, run_server, serving, tiny_checkpoint
 
 from tutelage.engine.engine import EngineSettings
 from tutelage.model.hub import load_model, save_model, with_lora
@@ -51,10 +51,7 @@ def test_s1_adapters_never_share_keys_and_values(folder: Path) -> None:
             alone[name] = answer(served, name)
     assert len(set(alone.values())) == 3
     models = load_models([str(folder / "base")], SETTINGS, [str(folder / "one"), f"two={folder / 'two'}"])
-    checkpoints = {name: model.checkpoint for name, model in models.items()}
-    for model in models.values():
-        model.close()
-    with serving(checkpoints, SETTINGS) as served:
+    with run_server(models, SETTINGS) as served:
         texts: list[tuple[str, str]] = []
         threads = [
             threading.Thread(target=lambda name=name: texts.append((name, answer(served, name))))  # type: ignore[misc]
@@ -71,7 +68,7 @@ def test_s1_adapters_never_share_keys_and_values(folder: Path) -> None:
 
 def test_what_cannot_be_loaded_together_is_one_sentence(folder: Path) -> None:
     base, one = str(folder / "base"), str(folder / "one")
-    for adapters, sentence in (([base], "is no adapter"), ([one, one], "two models are named 'one'")):
+    for adapters, sentence in (([f"x={base}"], "holds no LoRA adapter"), ([one, one], "two models are named 'one'")):
         with pytest.raises(ValueError, match=sentence):
             load_models([base], SETTINGS, adapters)
     with pytest.raises(ValueError, match="which is not served"):

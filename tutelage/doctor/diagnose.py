@@ -5,6 +5,7 @@ from __future__ import annotations
 from tutelage.doctor.answers import ANSWERS, base_forgotten
 from tutelage.doctor.case import Case, Diagnosis
 from tutelage.doctor.not_shown import not_shown_to_work
+from tutelage.doctor.policies import POLICIES
 from tutelage.doctor.preferences import PREFERENCES
 from tutelage.doctor.training import TRAINING, rows_lost
 from tutelage.report.read import read_stage
@@ -15,6 +16,8 @@ from tutelage.stages.base import STAGE
 DIAGNOSES = (*TRAINING, *ANSWERS)
 # Of stages that learn from preferences; most others ask whether a stage has learned to answer.
 OF_PREFERENCES = (*PREFERENCES, rows_lost, base_forgotten)
+# Of stages that sample answers and learn from their rewards.
+OF_POLICIES = (*POLICIES, rows_lost, base_forgotten)
 
 
 def diagnose_run(run: Run, only: str | None = None) -> list[Diagnosis] | None:
@@ -41,7 +44,7 @@ def cases_of(run: Run, only: str | None = None) -> list[Case]:
 
 def diagnose(case: Case) -> list[Diagnosis]:
     """What is wrong with a stage, the likeliest root cause first; where nothing is, whether it is shown to work."""
-    checks = OF_PREFERENCES if case.stage.info.reads == "preferences" else DIAGNOSES
+    checks = {"preferences": OF_PREFERENCES, "prompts": OF_POLICIES}.get(case.stage.info.reads, DIAGNOSES)
     found = [diagnosis for check in checks if (diagnosis := check(case)) is not None]
     unshown = None if found else not_shown_to_work(case)
     return found if unshown is None else [unshown]

@@ -65,7 +65,7 @@ class ModelDrafter:
         """Take over what was written since the last draft; keys and values of rejected tokens are computed again."""
         shadow = self.shadows.get(request)
         if shadow is None:
-            copy = replace(request, ids=[], computed=0, pages=[])
+            copy = replace(request, ids=list(request.ids), computed=0, pages=[], adapter=None)
             tokens, acceptance = (DrawStream(*request.draws.origin, purpose) for purpose in (DRAFT_TOKENS, ACCEPTANCE))
             shadow = self.shadows[request] = _Shadow(copy, tokens, acceptance)
             self.rows.admit(copy, len(self.shadows))

@@ -8,17 +8,18 @@ engine belongs to one thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 import torch
 
-from tutelage.config import Settings
+from tutelage.engine.adapters import LoraAdapter
 from tutelage.engine.pages import PAGE, PagePool, Parent
 from tutelage.engine.requests import FinishReason, Generation, Request, StepPlan
 from tutelage.engine.rows import Rows
 from tutelage.engine.sampling import DrawStream, SamplingSettings
 from tutelage.engine.scheduler import Scheduler, pages_for
+from tutelage.engine.settings import EngineSettings as EngineSettings
 from tutelage.engine.speculation import make_speculation
 from tutelage.engine.static_rows import StaticRows
 from tutelage.engine.text_stream import TextStream
@@ -27,40 +28,6 @@ from tutelage.engine.weights_digest import weights_digest
 from tutelage.model.hf_model import HFModel
 from tutelage.model.transformer import Transformer
 from tutelage.process import keep_freed_memory
-
-
-class EngineSettings(Settings, frozen=True, kw_only=True):
-    """How much an engine holds and does at once.
-
-    max_rows:     most requests that run at once.
-    pages:        size of the key-value cache in pages of 16 tokens; None: enough for `max_rows` full contexts.
-    chunk_tokens: most tokens that one step reads. Smaller values shorten the wait between two tokens of an answer
-                  while prompts are read; larger ones read prompts faster.
-    queue:        most requests that may wait; None: any number.
-    prefix_cache: whose keys and values are kept for later requests with the same beginning: of prompts, of prompts and
-                  answers, or none.
-    min_prefix:   a shorter common beginning is computed again: copying and resuming would take longer.
-    int8:         multiply with 8-bit weights (`model.quantization`): faster for one request, less exact.
-    speculate:    most tokens that are guessed for a request in a step (`speculation`): from its own text, or by the
-                  engine's draft model; 0: none. Guessing stops by itself where it does not pay.
-    """
-
-    max_rows: int = 256
-    pages: int | None = None
-    chunk_tokens: int = 2048
-    queue: int | None = None
-    prefix_cache: Literal["none", "prompts", "all"] = "all"
-    min_prefix: int = 64
-    int8: bool = False
-    speculate: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("max_rows", "pages", "chunk_tokens", "queue"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; it must be at least 1")
-        if self.speculate < 0:
-            raise ValueError(f"speculate is {self.speculate}; it must be at least 0")
 
 
 class Engine:
@@ -108,20 +75,28 @@ class Engine:
         sample: int = 0,
         text: TextStream | None = None,
         process: Callable[[Request, torch.Tensor], torch.Tensor] | None = None,
+        adapter: LoraAdapter | None = None,
+        pause_ids: frozenset[int] = frozenset(),
     ) -> Request:
         """Queue a prompt. Its random draws are a function of (seed, prompt_id, sample, position). `text` gets every
         token but the stop token, and is flushed at the end; its stop strings end the request. `process` gets the
-        request and the model's logits, [V], and returns those to draw from: biased, or masked by a grammar.
+        request and the model's logits, [V], and returns those to draw from: biased, or masked by a grammar. `adapter`
+        is computed beside the model's weights. After a token of `pause_ids` the request is paused; see `resume`.
 
         Raises:
             QueueFullError: as many requests wait as may.
-            ValueError: the prompt is empty, or leaves no room in the context or in the cache.
+            ValueError: the prompt is empty, or leaves no room in the context or in the cache; or the model cannot do
+                what is asked.
         """
+        if self.rows.static and (adapter or pause_ids):
+            raise ValueError("a model held by transformers has no adapters by request, and cannot be paused")
         ids = [int(token) for token in prompt]
         check_prompt(ids, self.model.config.context, "the prompt")
         draws = DrawStream(settings.seed, prompt_id, sample)
-        generation = Generation(weights=self.weights)
-        request = Request(self.arrivals, len(ids), ids, settings, stop_ids, draws, generation, text, process)
+        generation = Generation(weights=self._root(adapter))
+        request = Request(
+            self.arrivals, len(ids), ids, settings, stop_ids, draws, generation, text, process, adapter, pause_ids
+        )
         self.scheduler.add(request)
         self.arrivals += 1
         return request
@@ -130,6 +105,38 @@ class Engine:
         """End a request in whatever state it is. Its pages are free at once; a finished one stays as it is."""
         if request.state != "finished":
             self._finish(request, "cancelled")
+
+    def pause(self, request: Request) -> None:
+        """Take a running request that has written something out of the batch: until a tool has answered, for example.
+        It keeps its keys and values; if others need the room, they are computed again.
+
+        Raises:
+            ValueError: it does not run, has written nothing yet, or the model is held by transformers.
+        """
+        if self.rows.static or request.state != "running" or not request.generation.tokens:
+            raise ValueError("only a request that runs and has written a token can be paused")
+        if self.prefix_cache != "none":
+            self._publish(request)
+        for place in range(request.published, pages_for(request.computed)):
+            self.rows.save(request, place, request.pages[place])
+        self._leave(request)
+        self.scheduler.pause(request)
+
+    def resume(self, request: Request, ids: Sequence[int]) -> None:
+        """Let a paused request go on after `ids`, which it reads as if it had written them. They do not count as
+        sampled tokens.
+
+        Raises:
+            ValueError: it is not paused, or the context or the cache has no room for the ids; it stays paused.
+        """
+        if request.state != "paused":
+            raise ValueError(f"the request is {request.state}; only a paused one can be resumed")
+        check_prompt([*request.ids, *ids], self.model.config.context, "the answer so far with what is injected")
+        self.scheduler.check_room(len(request.ids) + len(ids))
+        if len(ids):
+            request.generation.injected.append((len(request.generation.tokens), [int(token) for token in ids]))
+            request.ids += request.generation.injected[-1][1]
+        self.scheduler.resume(request)
 
     @torch.inference_mode()
     def step(self) -> list[Request]:
@@ -156,36 +163,41 @@ class Engine:
             progress([request for request in self.step() if request.state == "finished"])
 
     def stream(self, request: Request) -> Iterator[int]:
-        """Step until a request has ended, and yield its tokens without the stop token. Closing the iterator cancels the
-        request."""
-        seen = 0
+        """Step until a request has ended or is paused, and yield its tokens without the stop token. Closing the
+        iterator cancels a request that has done neither."""
+        seen = len(request.generation.content)
         try:
-            while request.state != "finished" or seen < len(request.generation.content):
+            while request.state in ("waiting", "running") or seen < len(request.generation.content):
                 if seen == len(request.generation.content):
                     self.step()
                 for token in request.generation.content[seen:]:
                     seen += 1
                     yield token
         finally:
-            self.cancel(request)
+            if request.state != "paused":
+                self.cancel(request)
 
     def weights_changed(self) -> None:
         """Take note of new weights: nothing that the old ones computed is used any more.
 
         Raises:
-            RuntimeError: requests are running; their cache belongs to the old weights.
+            RuntimeError: requests run or are paused; their cache belongs to the old weights.
         """
-        if self.scheduler.running:
-            raise RuntimeError("the weights changed while requests run; finish or cancel them first")
+        if self.scheduler.running or self.scheduler.paused or any(request.pages for request in self.scheduler.waiting):
+            raise RuntimeError("the weights changed while requests run or are paused; finish or cancel them first")
         self.weights = self._digest()
         self.rows.weights_changed()
         for request in self.scheduler.waiting:
-            request.generation.weights = self.weights
+            request.generation.weights = self._root(request.adapter)
 
     def check(self) -> None:
         """Check that every page is accounted for; see `PagePool.check`."""
-        self.pool.check(request.pages for request in self.scheduler.running)
-        assert all(not request.pages for request in self.scheduler.waiting)
+        scheduler = self.scheduler
+        self.pool.check(r.pages for r in (*scheduler.running, *scheduler.paused, *scheduler.waiting))
+
+    def _root(self, adapter: LoraAdapter | None) -> str:
+        """What keys and values belong to beside their tokens: the weights that compute them."""
+        return self.weights if adapter is None else f"{self.weights} adapter {adapter.digest}"
 
     def _digest(self) -> str:
         return weights_digest(self.model) + (" int8" if self.settings.int8 else "")
@@ -238,12 +250,14 @@ class Engine:
                 self._finish(request, "length")
             elif len(request.ids) > context:
                 self._finish(request, "context")
+            elif token in request.pause_ids:
+                self.pause(request)
 
     def _match(self, request: Request) -> list[int]:
         """Cached pages of the beginning of a request, if they are worth using."""
         if self.prefix_cache == "none":
             return []
-        pages = self.pool.match(self.weights, request.ids)
+        pages = self.pool.match(request.generation.weights, request.ids)
         if len(pages) * PAGE < self.settings.min_prefix:
             self.pool.release(pages)
             pages = []
@@ -254,7 +268,7 @@ class Engine:
     def _publish(self, request: Request) -> None:
         """Put the full, computed pages of a request into the prefix index."""
         for place in range(request.published, request.computed // PAGE):
-            parent: Parent = request.pages[place - 1] if place else self.weights
+            parent: Parent = request.pages[place - 1] if place else request.generation.weights
             own = request.pages[place]
             page = self.pool.publish(parent, request.ids[place * PAGE : (place + 1) * PAGE], own)
             if page == own:

@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from tutelage.engine.adapters import LoraAdapter
 from tutelage.engine.sampling import DrawStream, SamplingSettings
 from tutelage.engine.text_stream import TextStream
 
@@ -25,8 +26,9 @@ class Generation:
     finish_reason:   it ended at a stop token or stop string, at `max_tokens` ("length", also where the page pool is
                      full), at the end of the context, or was cancelled.
     stop_token:      the stop token at its end, if it ended at one.
-    weights:         the digest of the weights that wrote it.
+    weights:         the digest of the weights, and of the adapter, that wrote it.
     cached_tokens:   prompt tokens whose keys and values came from the prefix cache.
+    injected:        what `Engine.resume` put in, such as results of tools: after how many sampled tokens, and the ids.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -36,6 +38,7 @@ class Generation:
     stop_token: int | None = None
     weights: str = ""
     cached_tokens: int = 0
+    injected: list[tuple[int, list[int]]] = field(default_factory=list)
 
     @property
     def content(self) -> list[int]:
@@ -64,11 +67,13 @@ class Request:
 
     number:     order of arrival; lower numbers are older.
     text:       reads every token but the stop token; ends the request at a stop string.
-    ids:        the prompt, then every sampled token.
+    ids:        the prompt, then every sampled token, and what was injected between them.
     computed:   leading ids whose keys and values are in the request's row.
     pages:      pages of the pool that it holds, in order; they cover at least the computed ids.
     published:  leading pages that are in the prefix index.
     row:        its row of the key-value cache; -1 while it waits.
+    adapter:    LoRA pairs beside the model's weights.
+    pause_ids:  tokens after which the request is paused.
     draft:      what this step reads after its last token, if anything.
     process:    from the request and the model's logits, [V], before each token, to the logits that it is drawn from.
     """
@@ -82,7 +87,9 @@ class Request:
     generation: Generation
     text: TextStream | None = None
     process: Callable[[Request, torch.Tensor], torch.Tensor] | None = None
-    state: Literal["waiting", "running", "finished"] = "waiting"
+    adapter: LoraAdapter | None = None
+    pause_ids: frozenset[int] = frozenset()
+    state: Literal["waiting", "running", "paused", "finished"] = "waiting"
     computed: int = 0
     pages: list[int] = field(default_factory=list)
     published: int = 0

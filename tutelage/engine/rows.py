@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from tutelage.engine.adapters import StepAdapters, adapt_layers
 from tutelage.engine.decode_kernel import DecodeKernel, supports
 from tutelage.engine.pages import PAGE
 from tutelage.engine.requests import Chunk, Request, StepPlan
@@ -34,22 +35,24 @@ class Rows:
         c = model.config
         self.model, self.max_rows, self.context, self.int8 = model, max_rows, c.context, int8
         self.fast: Transformer | None = None  # what computes; made of the model when first needed
+        self.adapters: StepAdapters | None = None  # once a request has one
         self.requests: list[Request] = []  # by row
         self.kv = self._zeros(2, c.depth, 0, c.kv_heads, 0, c.head_size)  # keys, values: [2, L, rows, G, T, K]
         self.store = self._zeros(0, 2, c.depth, c.kv_heads, PAGE, c.head_size)  # [P, 2, L, G, PAGE, K]
 
     @torch.inference_mode()
     def admit(self, request: Request, expected: int) -> None:
-        """Give a request the next row, and copy the computed pages of its prefix there. `expected` requests, running
+        """Give a request the next row, and copy what is computed from its pages there. `expected` requests, running
         and waiting, make the rows grow once."""
         request.row = len(self.requests)
         self.requests.append(request)
         rows = len(self.requests) if len(self.requests) <= self.kv.shape[2] else min(expected, self.max_rows)
-        self._grow(rows, min(request.prompt_length + request.settings.max_tokens, self.context))
-        if count := request.computed // PAGE:
-            pages = torch.tensor(request.pages[:count], device=self.store.device)
+        rest = request.settings.max_tokens - len(request.generation.tokens)
+        self._grow(rows, min(len(request.ids) + rest, self.context))
+        if computed := request.computed:
+            pages = torch.tensor(request.pages[: -(-computed // PAGE)], device=self.store.device)
             prefix = self.store.index_select(0, pages).permute(1, 2, 3, 0, 4, 5).flatten(3, 4)
-            self.kv[:, :, request.row, :, : count * PAGE] = prefix
+            self.kv[:, :, request.row, :, :computed] = prefix[..., :computed, :]
 
     @torch.inference_mode()
     def remove(self, request: Request) -> None:
@@ -69,7 +72,8 @@ class Rows:
             store = self._zeros(max(page + 1, 2 * len(self.store)), *self.store.shape[1:])
             store[: len(self.store)] = self.store
             self.store = store
-        self.store[page] = self.kv[:, :, request.row, :, place * PAGE : (place + 1) * PAGE]
+        columns = self.kv[:, :, request.row, :, place * PAGE : (place + 1) * PAGE]
+        self.store[page, ..., : columns.shape[-2], :] = columns
 
     @torch.inference_mode()
     def forward(self, plan: StepPlan) -> torch.Tensor:
@@ -89,11 +93,8 @@ class Rows:
         device = self.kv.device
         count = len(decodes) + sum(chunk.count for chunk in looped)
         attend = _StepAttention(self, count, compiled, fresh, resumed, positions, rows)
-        if self.fast is None:
-            self.fast = int8_copy(self.model) if self.int8 else packed_copy(self.model)
-        hidden_ND = self.fast.hidden(
-            torch.from_numpy(tokens).to(device), torch.from_numpy(positions).to(device), attend
-        )
+        fast = self._follow_adapters([*((request, 1) for request in decodes), *((c.request, c.count) for c in chunks)])
+        hidden_ND = fast.hidden(torch.from_numpy(tokens).to(device), torch.from_numpy(positions).to(device), attend)
         ends = np.cumsum([chunk.count for chunk in chunks]) + len(decodes)
         end_of = {id(chunk): int(end) for chunk, end in zip(chunks, ends, strict=True)}
         places = {id(request): range(place, place + 1) for place, request in enumerate(decodes)}
@@ -103,11 +104,22 @@ class Rows:
         sampled += [end_of[id(chunk)] - 1 for chunk in plan.chunks if chunk.ends_prefill]
         if sampled != list(range(len(tokens))):
             hidden_ND = hidden_ND.index_select(0, torch.tensor(sampled, dtype=torch.int64, device=device))
-        return self.fast.logits(hidden_ND)
+        return fast.logits(hidden_ND)
 
     def weights_changed(self) -> None:
         """Copy the model's weights again."""
-        self.fast = None
+        self.fast = self.adapters = None
+
+    def _follow_adapters(self, runs: list[tuple[Request, int]]) -> Transformer:
+        """What computes a step with so many tokens of each request."""
+        if self.fast is None:
+            self.fast = int8_copy(self.model) if self.int8 else packed_copy(self.model)
+        if self.adapters is None and any(request.adapter for request, _ in runs):
+            self.adapters = StepAdapters()
+            adapt_layers(self.fast, self.adapters)
+        if self.adapters is not None:
+            self.adapters.assign([(request.adapter, count) for request, count in runs], self.kv.device)
+        return self.fast
 
     def _arranged(self, decodes: Sequence[Request]) -> list[Request]:
         """The decoding requests by row, after moving them to the first rows, so that attention reads one slice."""

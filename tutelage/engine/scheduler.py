@@ -53,6 +53,7 @@ class Scheduler:
         self.match, self.admit, self.preempt = match, admit, preempt
         self.waiting: deque[Request] = deque()
         self.running: list[Request] = []  # oldest first
+        self.paused: list[Request] = []
 
     def add(self, request: Request) -> None:
         """Put a request into the queue.
@@ -63,12 +64,16 @@ class Scheduler:
         """
         if self.queue is not None and len(self.waiting) >= self.queue:
             raise QueueFullError(f"{len(self.waiting)} requests wait already and no more may; try again later")
-        if pages_for(len(request.ids) + 1) > self.pool.total:
+        self.check_room(len(request.ids))
+        self.waiting.append(request)
+
+    def check_room(self, tokens: int) -> None:
+        """ValueError if so many tokens and one more need more pages than there are."""
+        if pages_for(tokens + 1) > self.pool.total:
             raise ValueError(
-                f"the prompt has {len(request.ids)} tokens, but the cache holds {self.pool.total * PAGE}; "
+                f"the prompt has {tokens} tokens, but the cache holds {self.pool.total * PAGE}; "
                 "shorten it, or give the engine more pages"
             )
-        self.waiting.append(request)
 
     def make_room(self) -> Request | None:
         """Give every running request pages for all of its ids. Preempts the youngest where there are none. Returns
@@ -78,6 +83,8 @@ class Scheduler:
                 page = self.pool.allocate(1)
                 if page is not None:
                     request.pages += page
+                elif self._reclaim():
+                    continue
                 elif len(self.running) == 1:
                     return request
                 else:
@@ -110,21 +117,44 @@ class Scheduler:
             self.waiting.remove(request)
         elif request.state == "running":
             self.running.remove(request)
-            self._release(request)
+        elif request.state == "paused":
+            self.paused.remove(request)
+        self._release(request)
+
+    def pause(self, request: Request) -> None:
+        """Take a running request out of the batch; it keeps the pages of what it has computed."""
+        self.running.remove(request)
+        kept = pages_for(request.computed)
+        self.pool.release(request.pages[kept:])
+        del request.pages[kept:]
+        request.state = "paused"
+        self.paused.append(request)
+
+    def resume(self, request: Request) -> None:
+        """Put a paused request at the head of the queue."""
+        self.paused.remove(request)
+        request.state = "waiting"
+        self.waiting.appendleft(request)
 
     def _start(self, request: Request) -> bool:
         """Give the first waiting request its pages, those of its prefix first; False if there are too few. One page
         for each running request is left, since a request that starts must not be preempted at once."""
-        pages = self.match(request)
-        wanted = pages_for(len(request.ids)) - len(pages)
+        kept = bool(request.pages)  # since it was paused
+        if not kept:
+            request.pages = self.match(request)
+            request.published, request.computed = len(request.pages), len(request.pages) * PAGE
+        wanted = pages_for(len(request.ids)) - len(request.pages)
         reserve = len(self.running) + 1 if self.running else 0
+        while wanted + reserve > self.pool.available and not self.running and self._reclaim(request):
+            pass
         own = self.pool.allocate(wanted) if wanted + reserve <= self.pool.available else None
         if own is None:
-            self.pool.release(pages)
+            if not kept:
+                self._release(request)
             return False
         self.waiting.popleft()
-        request.pages, request.published = [*pages, *own], len(pages)
-        request.computed, request.state = len(pages) * PAGE, "running"
+        request.pages += own
+        request.state = "running"
         self.running.append(request)
         self.admit(request, len(self.running) + len(self.waiting))
         return True
@@ -135,6 +165,14 @@ class Scheduler:
         self._release(request)
         request.state = "waiting"
         self.waiting.appendleft(request)
+
+    def _reclaim(self, starting: Request | None = None) -> bool:
+        """Take the pages of the youngest request that holds some without running: it computes its tokens again when it
+        is resumed. False if there is none."""
+        idle = [request for request in (*self.paused, *self.waiting) if request.pages and request is not starting]
+        if idle:
+            self._release(max(idle, key=lambda request: request.number))
+        return bool(idle)
 
     def _release(self, request: Request) -> None:
         self.pool.release(request.pages)

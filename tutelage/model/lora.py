@@ -173,14 +173,18 @@ def to_lora_linear(model: Transformer, modules: ModuleNames, target: LoraTarget)
         linear = LoraLinear(linear, {target.part: linear.out_features})
         setattr(target.block, target.matrix, linear)
     elif isinstance(linear, nn.Linear):
-        names = [name.rpartition(".")[2] for name in _family_parts(modules, 0, target.matrix)]
-        rows = [part.rows for part in parts(model.config, f"blocks.0.{target.matrix}.weight")]
-        if len(names) == 1:  # the family fuses the matrix too, and its adapters have one pair for all
-            rows = [slice(None)]
-        sizes = [len(range(linear.out_features)[part]) for part in rows]
-        linear = LoraLinear(linear, dict(zip(names, sizes, strict=True)))
+        linear = LoraLinear(linear, part_sizes(model, modules, target.matrix, linear.out_features))
         setattr(target.block, target.matrix, linear)
     return linear
+
+
+def part_sizes(model: Transformer, modules: ModuleNames, matrix: str, rows: int) -> dict[str, int]:
+    """The parts of a matrix of `rows` rows that have pairs of their own, by their names in the family, in row order."""
+    names = [name.rpartition(".")[2] for name in _family_parts(modules, 0, matrix)]
+    slices = [part.rows for part in parts(model.config, f"blocks.0.{matrix}.weight")]
+    if len(names) == 1:  # the family fuses the matrix too, and its adapters have one pair for all
+        slices = [slice(None)]
+    return dict(zip(names, (len(range(rows)[part]) for part in slices), strict=True))
 
 
 def freeze(model: Transformer) -> None:

@@ -29,8 +29,9 @@ PREFERENCE_PLOTS: tuple[tuple[str, str, dict[str, str]], ...] = (
 )
 # Names, up to the first dot, of figures that have their place elsewhere in the section.
 PLOTTED = (
-    "step loss lr gradient_norm tokens trained_tokens held_out base_held_out preferences dev_eval score kl "
-    "response_length"
+    "step loss lr gradient_norm tokens trained_tokens held_out base_held_out preferences dev_eval score reward kl "
+    "kl_k2 kl_exact entropy clipped ratio reward_std advantage_std response_length response_length_max mismatch value "
+    "return no_signal eval"
 ).split()
 SERIES = 8  # in a plot of other figures, at most
 

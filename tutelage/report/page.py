@@ -13,6 +13,7 @@ from tutelage.report.evaluation import evaluations, key_figures, result_sentence
 from tutelage.report.lineage import recipe
 from tutelage.report.read import Finished, read_run
 from tutelage.report.rewards import rewards
+from tutelage.report.rollouts import rollouts
 from tutelage.report.row import trained_row
 from tutelage.report.samples import before_and_after, own_questions
 from tutelage.report.training import training
@@ -54,6 +55,7 @@ def report_parts(run: Run, stages: Mapping[str, Finished], more: Sequence[Html |
         *more,
         evaluations(stages),
         rewards(listed),
+        rollouts(listed),
         own_questions(listed),
         before_and_after(listed, bases),
         training(listed, bases),

@@ -218,6 +218,8 @@ def print_plan(plan: Mapping[str, Any], console: Console) -> None:
         f"to do: about {duration(plan['seconds'])} of training on this machine, without evaluations; about "
         f"{plan['peak_bytes'] / 2**20:,.0f} MiB on top of Python and PyTorch"
     )
+    for name, maker in plan["unplanned"].items():
+        console.print(f"not planned: {name}, whose rows '{maker}' makes", soft_wrap=True)
     for stage in plan["stages"].values():
         if stage["warning"]:
             console.print(f"warning: {stage['warning']}", style="yellow", soft_wrap=True)

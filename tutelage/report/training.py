@@ -21,8 +21,8 @@ from tutelage.html import (
 from tutelage.report.curves import loss_plot, other_figures, preferences, rate_and_norm
 from tutelage.report.evaluation import with_small
 from tutelage.report.labels import format_count
-from tutelage.report.policy import policy
 from tutelage.report.read import EvalStep, Finished, SelectedCheckpoint, column, names_under
+from tutelage.report.rollouts import rollout_curves
 from tutelage.train.lr_range_test import LrRangeTest
 
 EVALS = 12  # eval steps whose samples are shown, at most
@@ -58,7 +58,7 @@ def _stage(stage: Finished, base: Finished | None) -> list[Html]:
         cards["training loss"] = with_small(f"{info.loss:.3f}", start)
     parts = [tag("h3", stage.name, tag("span", f" · {info.title}"), attributes={"class": "stage-name"}), facts(cards)]
     parts += _selected_sentence(stage)
-    parts += [*policy(log), loss_plot(log, info.loss_unit)]
+    parts += [loss_plot(log, info.loss_unit)]
     if info.lr_range_test is not None:
         parts += _range_test(info.lr_range_test, info.loss_unit)
     parts += _dev_eval(stage.evals, info.selected)
@@ -81,8 +81,8 @@ def training_so_far(
     }
     if isinstance(last.get("loss"), int | float):
         cards["training loss"] = f"{last['loss']:.3f}"
-    curves = [*policy(log), loss_plot(log, unit), *_dev_eval(evals, None), *preferences(log), rate_and_norm(log)]
-    parts = [facts(cards), *curves, *other_figures(log), *_written(evals)]
+    curves = [*rollout_curves(log, {}), loss_plot(log, unit), *_dev_eval(evals, None), *preferences(log)]
+    parts = [facts(cards), *curves, rate_and_norm(log), *other_figures(log), *_written(evals)]
     return section(f"Training now: {name}", *parts, note=title)
 
 

@@ -17,18 +17,19 @@ def kl_bound(samples: int) -> float:
     return math.log(samples) - (samples - 1) / samples
 
 
-def best(group: Group, keep: int, min_reward: float | None, headers: frozenset[int] = frozenset()) -> tuple[Group, str]:
+def best(group: Group, keep: int, min_reward: float | None, special: frozenset[int] = frozenset()) -> tuple[Group, str]:
     """The best samples of a group, those of the highest reward first and equal answers once; or none, and why. An
-    answer that was cut off, or holds one of `headers` and so writes another role's turn, is no example of one."""
+    answer that was cut off, or holds one of the `special` tokens, such as the header of another turn, is no example of
+    one: no text of a row spells it."""
     rewarded = [row for row in group if row.total is not None]
-    ended = [row for row in rewarded if not row.cut_off and headers.isdisjoint(row.tokens)]
+    ended = [row for row in rewarded if not row.cut_off and special.isdisjoint(row.tokens)]
     above = [row for row in ended if min_reward is None or reward(row) >= min_reward]
     if not above:
         return (
             [],
             "below min_reward"
             if ended
-            else "all samples cut off, or with another turn"
+            else "all samples cut off, or with a special token in them"
             if rewarded
             else "no sample has a reward",
         )

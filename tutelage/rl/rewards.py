@@ -11,15 +11,30 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from tutelage.config import Settings, SettingsError
+from tutelage.config import SettingsError
 from tutelage.engine.requests import FinishReason
 from tutelage.records import Message
+from tutelage.rl.judge import Judge
 from tutelage.rl.model_scores import RewardModel
+from tutelage.rl.reward_settings import (
+    AnyReward,
+    FormatReward,
+    FunctionReward,
+    JudgeReward,
+    LengthReward,
+    ModelReward,
+    OverlongReward,
+    UtilityReward,
+    VerifierReward,
+)
 from tutelage.scoring import Gold, Outcome, Verifier, make_verifier
-from tutelage.scoring.score import gold_texts
+from tutelage.scoring.trial import check_verifier
 from tutelage.workers import TimedWorker
+from tutelage.world.preferences import KnownUtility
+from tutelage.world.utility import AnswerTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +45,7 @@ class Sample:
     raw:        all of it, with reasoning that the prompt opens.
     tokens:     sampled tokens, the stop token included; `max_tokens` is their limit.
     finish_reason: "stop" where it ended itself; else it was cut off.
+    id:         of the prompt.
     """
 
     prompt: tuple[Message, ...]
@@ -39,6 +55,7 @@ class Sample:
     tokens: int
     max_tokens: int
     finish_reason: FinishReason
+    id: str = ""
 
 
 class Part(NamedTuple):
@@ -60,73 +77,30 @@ class Scored:
 Score = Callable[[Sequence[Sample]], list[Part]]
 
 
-class RewardSettings(Settings, frozen=True, kw_only=True):
-    """What every part has. weight: its factor; with 0 it is only logged, as a gold reward beside its proxy."""
+class Sources(NamedTuple):
+    """What parts are loaded from: the gold answers of all prompts; the models of a recipe by stage; the labeller of
+    the built-in world with its questions by id, where there is one; and a file for the replies of judges."""
 
-    weight: float = 1.0
-
-
-class VerifierReward(RewardSettings, tag="verifier", tag_field="kind", frozen=True, kw_only=True):
-    """1 for a right answer by a verifier of `tutelage.scoring`.
-
-    verifier: its name, "package.module:function", or a table with its kind and options.
-    wrong, unparsable, abstained: the values of other answers.
-    seconds:  limit for one answer of a verifier that may hang; the sample then has no reward.
-    """
-
-    verifier: str | dict[str, Any]
-    wrong: float = 0.0
-    unparsable: float = 0.0
-    abstained: float = 0.0
-    seconds: float = 5.0
-
-
-class ModelReward(RewardSettings, tag="model", tag_field="kind", frozen=True, kw_only=True):
-    """The score of a reward model: a stage of the recipe, or the folder of a model with a head "reward"."""
-
-    model: str
-
-
-class FormatReward(RewardSettings, tag="format", tag_field="kind", frozen=True, kw_only=True):
-    """1 where a pattern matches all of an answer, its reasoning included; else 0."""
-
-    pattern: str
-    seconds: float = 5.0
-
-
-class LengthReward(RewardSettings, tag="length", tag_field="kind", frozen=True, kw_only=True):
-    """Minus the share of the allowed tokens that an answer takes: with a weight above 0, short answers are better."""
-
-
-class OverlongReward(RewardSettings, tag="overlong", tag_field="kind", frozen=True, kw_only=True):
-    """0 up to `cache` tokens below the limit, then linear to -1 at it (DAPO, arXiv 2503.14476, Eq. 13)."""
-
-    cache: int
-
-
-class FunctionReward(RewardSettings, tag="function", tag_field="kind", frozen=True, kw_only=True):
-    """A function of yours, "package.module:function": called with a `Sample`, it returns a number, or None to
-    abstain."""
-
-    name: str
-
-
-AnyReward = VerifierReward | ModelReward | FormatReward | LengthReward | OverlongReward | FunctionReward
+    golds: Sequence[Gold | None] = ()
+    folders: Mapping[str, Any] = {}
+    labeller: KnownUtility | None = None
+    questions: Mapping[str, AnswerTask] = {}
+    responses: Path | None = None
 
 
 class Rewards:
-    """The parts of a reward, loaded and checked. `golds` are those of all prompts.
+    """The parts of a reward, loaded and checked.
 
     Raises:
         SettingsError: a part cannot be loaded, or fails on its own gold answers.
     """
 
-    def __init__(self, settings: Mapping[str, AnyReward], golds: Sequence[Gold | None], folders: Mapping[str, Any]):
+    def __init__(self, settings: Mapping[str, AnyReward], sources: Sources) -> None:
         self.weights = {name: part.weight for name, part in settings.items()}
         self._parts: dict[str, Score] = {}
         for name, part in settings.items():
             try:
-                self._parts[name] = load_part(part, golds, folders)
+                self._parts[name] = load_part(part, sources)
             except (ValueError, re.error) as error:
                 raise SettingsError(f"reward '{name}': {error}") from error
 
@@ -144,8 +118,8 @@ class Rewards:
         return Scored(total, parts)
 
 
-def load_part(settings: AnyReward, golds: Sequence[Gold | None], folders: Mapping[str, Any]) -> Score:
-    """A part as a function of samples. `folders`: the models of a recipe by stage.
+def load_part(settings: AnyReward, sources: Sources) -> Score:
+    """A part as a function of samples.
 
     Raises:
         ValueError: it cannot be loaded, or fails on its own gold answers.
@@ -153,10 +127,19 @@ def load_part(settings: AnyReward, golds: Sequence[Gold | None], folders: Mappin
     match settings:
         case VerifierReward():
             verify = make_verifier(settings.verifier, settings.seconds)
-            check_verifier(verify, golds)
+            check_verifier(settings.verifier, verify, sources.golds)
             return partial(_verified, verify, settings)
         case ModelReward():
-            return partial(_scored_by_model, RewardModel(folders.get(settings.model, settings.model)))
+            return partial(_scored_by_model, RewardModel(sources.folders.get(settings.model, settings.model)))
+        case JudgeReward():
+            if settings.highest <= 0:
+                raise ValueError(f"highest is {settings.highest}; it must be above 0")
+            return partial(_judged, Judge(settings.endpoint, settings.criteria, settings.highest, sources.responses))
+        case UtilityReward():
+            labeller = sources.labeller
+            if labeller is None:
+                raise ValueError('it needs [data] of kind "world-preferences", whose labeller it asks')
+            return partial(_utility, labeller.proxy if settings.proxy else labeller.true, sources.questions)
         case FormatReward():
             re.compile(settings.pattern)
             return partial(_formatted, TimedWorker(partial(_matches, settings.pattern), settings.seconds))
@@ -168,43 +151,6 @@ def load_part(settings: AnyReward, golds: Sequence[Gold | None], folders: Mappin
             return lambda samples: [Part(overlong(s.tokens, s.max_tokens, settings.cache)) for s in samples]
         case FunctionReward():
             return partial(_called, load_function(settings.name))
-
-
-# Short answers made from a gold answer; verifiers that read a marked result need one of them.
-FORMS = ("{}", "The answer is {}.", "#### {}", "\\boxed{{{}}}", "({})")
-OTHERS = 8  # gold answers of other prompts that are tried as wrong answers, before a verifier is refused
-
-
-def check_verifier(verify: Verifier, golds: Sequence[Gold | None]) -> None:
-    """Try a verifier on its own gold answers before a run depends on them (open-r1 #293: gold that could not be parsed
-    paid for every answer): for each prompt its gold, or a short answer made from it, must be right, and the gold of
-    another prompt wrong. A run whose gold answers are all the same has no wrong one to try.
-
-    Raises:
-        ValueError: one is not; the sentence names it.
-    """
-    texts: list[list[str]] = []
-    for number, gold in enumerate(golds):
-        if gold is None:
-            raise ValueError(f"prompt {number + 1} has no gold answer, and a verifier needs one")
-        texts.append(gold_texts(gold))
-    form = next((form for form in FORMS if verify(form.format(texts[0][0]), golds[0] or "").outcome == "right"), None)
-    if form is None:
-        outcome = verify(texts[0][0], golds[0] or "").outcome
-        raise ValueError(f"the gold answer of prompt 1, {golds[0]!r}, is {outcome} by its own verifier")
-    distinct = list(dict.fromkeys(own[0] for own in texts))
-    for number, (gold, own) in enumerate(zip(golds, texts, strict=True)):
-        assert gold is not None
-        for text in own:
-            if (outcome := verify(form.format(text), gold).outcome) != "right":
-                raise ValueError(f"the gold answer of prompt {number + 1}, {gold!r}, is {outcome} by its own verifier")
-        start = number % len(distinct)
-        others = [text for text in (distinct[start:] + distinct[:start])[: OTHERS + 1] if text not in own]
-        if others and all(verify(form.format(text), gold).outcome == "right" for text in others):
-            raise ValueError(
-                f"the verifier accepts {others[0]!r} where the gold answer of prompt {number + 1} is {gold!r}: it "
-                "tells nothing apart"
-            )
 
 
 def overlong(tokens: int, limit: int, cache: int) -> float:
@@ -232,7 +178,7 @@ def _verified(verify: Verifier, settings: VerifierReward, samples: Sequence[Samp
         "wrong": settings.wrong,
         "unparsable": settings.unparsable,
         "abstained": settings.abstained,
-        "timed out": None,
+        "timed out": settings.timed_out,
     }
     outcomes = [verify(sample.text, sample.gold if sample.gold is not None else "").outcome for sample in samples]
     return [Part(values[outcome], outcome) for outcome in outcomes]
@@ -241,6 +187,16 @@ def _verified(verify: Verifier, settings: VerifierReward, samples: Sequence[Samp
 def _scored_by_model(model: RewardModel, samples: Sequence[Sample]) -> list[Part]:
     scores = model.score([(sample.prompt, sample.text) for sample in samples])
     return [Part(score, "" if score is not None else "cannot be rendered") for score in scores]
+
+
+def _judged(judge: Judge, samples: Sequence[Sample]) -> list[Part]:
+    return [Part(*judgement) for judgement in judge.score([(sample.prompt, sample.text) for sample in samples])]
+
+
+def _utility(
+    value: Callable[[AnswerTask, str], float], questions: Mapping[str, AnswerTask], samples: Sequence[Sample]
+) -> list[Part]:
+    return [Part(value(questions[sample.id], sample.text)) for sample in samples]
 
 
 def _matches(pattern: str, text: str) -> bool:

@@ -123,6 +123,7 @@ class Sampler:
             tokens=len(generation.tokens),
             max_tokens=self.settings.max_tokens,
             finish_reason=generation.finish_reason,
+            id=prompt.task.id,
         )
 
 

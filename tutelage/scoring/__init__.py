@@ -10,13 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from tutelage.extras import load as load_extra
 from tutelage.scoring.choice import choice
+from tutelage.scoring.constraints import constraints
 from tutelage.scoring.contains import contains
 from tutelage.scoring.exact import exact
+from tutelage.scoring.expression import expression
 from tutelage.scoring.function import function, load
 from tutelage.scoring.numeric import numeric
 from tutelage.scoring.regex import regex
 from tutelage.scoring.score import Gold, Outcome, Score, Verifier, gold_texts
+from tutelage.scoring.unit_tests import unit_tests
 from tutelage.workers import TimedWorker
 
 __all__ = ["VERIFIERS", "Gold", "Outcome", "Score", "Verifier", "check_golds", "make_verifier"]
@@ -27,9 +31,12 @@ VERIFIERS: dict[str, Callable[..., Score]] = {
     "numeric": numeric,
     "choice": choice,
     "regex": regex,
+    "expression": expression,
+    "constraints": constraints,
+    "unit_tests": unit_tests,
     "function": function,
 }
-_MAY_HANG = {"regex", "function"}  # run in a process that can be killed
+_MAY_HANG = {"regex", "expression", "constraints", "function"}  # run in a process that can be killed
 
 
 def make_verifier(spec: str | Mapping[str, Any], seconds: float = 5) -> Verifier:
@@ -54,7 +61,10 @@ def make_verifier(spec: str | Mapping[str, Any], seconds: float = 5) -> Verifier
     verify = partial(VERIFIERS[kind], **options)
     if kind not in _MAY_HANG:
         return verify
-    prepare = partial(load, options["name"]) if kind == "function" else None
+    prepare = {
+        "function": partial(load, options.get("name", "")),
+        "expression": partial(load_extra, "math_verify", "math"),
+    }.get(kind)
     worker = TimedWorker(partial(_apply, verify), seconds, prepare)
 
     def timed(answer: str, gold: Gold) -> Score:

@@ -91,7 +91,7 @@ class Answering:
 
 def start(model: ServedModel, asks: Sequence[Ask], arrived: float, choices: int, prompt_tokens: int) -> Answering:
     """Give admitted asks to the engine; every `choices` of them have the same prompt."""
-    ticket = Ticket(list(asks), asyncio.get_running_loop(), arrived)
+    ticket = Ticket(list(asks), asyncio.get_running_loop(), arrived, model.adapter)
     model.worker.submit(ticket)
     return Answering(model, ticket, Usage(prompt_tokens), choices, set(range(len(asks))))
 

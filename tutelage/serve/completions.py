@@ -49,6 +49,7 @@ class _Choice:
     prompt: int
     text: str = ""
     length: int = 0
+    ids: list[int] = field(default_factory=list)
     logprobs: dict[str, list[Any]] = field(default_factory=lambda: _no_logprobs())
     finish_reason: str | None = None
 
@@ -137,6 +138,7 @@ class CompletionAnswer:
     def _read(self, event: Progress) -> None:
         choice = self.choices[event.choice]
         choice.text += "".join(piece.text for piece in event.pieces)
+        choice.ids += [token for token, _, _ in event.tokens]
         if self.request.logprobs is not None:
             for token, logprob, top in event.tokens:
                 choice.add(self.model.checkpoint.tokenizer, token, logprob, top)
@@ -153,7 +155,9 @@ class CompletionAnswer:
             "logprobs": logprobs,
             "finish_reason": choice.finish_reason,
         }
-        choice.text, choice.logprobs = "", _no_logprobs()
+        if self.request.return_token_ids:
+            entry["token_ids"] = choice.ids
+        choice.text, choice.ids, choice.logprobs = "", [], _no_logprobs()
         return entry
 
     def _usage(self) -> dict[str, Any]:
@@ -174,6 +178,8 @@ async def answer_completion(request: CompletionRequest, model: ServedModel, arri
         ApiError: it is wrong, or too many wait.
     """
     texts = _texts(request.prompt)
+    if model.adapter is not None and request.echo and request.logprobs is not None:
+        raise ApiError(400, f"{model.name} is an adapter, and its prompts are not scored; merge it first", "echo")
     count = len(texts) * (request.n or 1)
     model.worker.admit(count)
     try:
@@ -220,6 +226,7 @@ def _asks(
         prompts.append(prompt)
         for number in range(request.n or 1) if wanted else ():
             stop_ids = frozenset[int]() if request.ignore_eos else model.stop_ids
+            stop_ids |= frozenset(request.stop_token_ids or ())
             rules = LogitRules(bias, None, request.logprobs or 0)
             stream = TextStream(tokenizer, stops, markers={})
             asks.append(Ask(prompt.ids, stop_ids, sampling_settings(request, wanted), stream, rules, number))

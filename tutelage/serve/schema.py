@@ -82,11 +82,14 @@ class ChatRequest(SamplingRequest, kw_only=True):
 
 
 class CompletionRequest(SamplingRequest, kw_only=True):
-    """The body of /v1/completions; a prompt is a text or the ids of its tokens, and there may be several."""
+    """The body of /v1/completions; a prompt is a text or the ids of its tokens, and there may be several.
+    `return_token_ids` asks for the ids of the answer, and `stop_token_ids` are further ids that end it, as in vLLM."""
 
     prompt: str | list[str | int | list[int]]
     echo: bool | None = None
     logprobs: int | None = None
+    return_token_ids: bool | None = None
+    stop_token_ids: list[int] | None = None
 
 
 def read_request(body: bytes, kind: type[T]) -> T:

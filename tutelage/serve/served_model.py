@@ -13,6 +13,7 @@ from tutelage.chat import Renderer
 from tutelage.chat.formats.tools import read_tools
 from tutelage.chat.formats.turns import clean, read_messages
 from tutelage.chat.render.config import template_settings
+from tutelage.engine.adapters import LoraAdapter
 from tutelage.engine.engine import Engine
 from tutelage.engine.scheduler import pages_for
 from tutelage.io.row import BrokenRow
@@ -31,6 +32,7 @@ class ServedModel:
     """One model behind the API.
 
     renderer: None for a base model, which completes texts and cannot chat.
+    adapter:  LoRA pairs over the model of another `ServedModel`, whose worker it shares.
     tokenise: a thread for rendering and tokenising: a long prompt must not hold up the others' streams.
     """
 
@@ -39,6 +41,7 @@ class ServedModel:
     renderer: Renderer | None
     worker: EngineWorker
     metrics: Metrics
+    adapter: LoraAdapter | None = None
     created: int = field(default_factory=lambda: int(time.time()))
     tokenise: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1, "tokenise"))
 
@@ -133,7 +136,7 @@ class ServedModel:
         return room if max_tokens is None else max_tokens
 
     def slots(self, engine: Engine) -> list[dict[str, Any]]:
-        """Every request that the engine has, running ones first; to be called in the engine's thread."""
+        """Every request of this model that the engine has, running ones first; to be called in the engine's thread."""
         return [
             {
                 "model": self.name,
@@ -145,6 +148,7 @@ class ServedModel:
                 "pages": len(request.pages),
             }
             for request in (*engine.scheduler.running, *engine.scheduler.waiting)
+            if request.adapter is self.adapter
         ]
 
     def close(self) -> None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -17,11 +18,13 @@ from starlette.types import ASGIApp
 
 from tutelage.chat import make_renderer
 from tutelage.config import Settings
+from tutelage.engine.adapters import request_adapter
 from tutelage.engine.engine import Engine
 from tutelage.engine.engine import EngineSettings as EngineSettings
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import can_chat
-from tutelage.model.hub import Checkpoint
+from tutelage.model.adapter import is_adapter, read_adapter
+from tutelage.model.hub import Checkpoint, base_folder, find_module_names, load_chat_files
 from tutelage.process import keep_freed_memory
 from tutelage.serve.app import build_app
 from tutelage.serve.errors import ApiError
@@ -77,6 +80,29 @@ def warm_up(engine: Engine) -> None:
     """Write two tokens: kernels are compiled and memory is there before the first request comes."""
     engine.add([0, 0], frozenset(), SamplingSettings(max_tokens=2))
     engine.run()
+
+
+def serve_adapter(name: str, folder: Path, models: Mapping[Path, ServedModel]) -> ServedModel:
+    """A LoRA adapter over one of the models, in whose engine its requests run. `models` are by the folder that each was
+    loaded from: an adapter served as a model has its base's weights too, and changed.
+
+    Raises:
+        ValueError: the folder holds no adapter, its base is not among the models, or it trains more than LoRA pairs.
+    """
+    if not is_adapter(folder):
+        raise ValueError(f"{folder} holds no LoRA adapter; serve it as a model")
+    adapter = read_adapter(folder)
+    source = base_folder(adapter).resolve()
+    base = models.get(source)
+    if base is None:
+        raise ValueError(f"the adapter {folder} was trained on {source}, which is not served; add it to the models")
+    pairs = request_adapter(base.checkpoint.model, find_module_names(base.checkpoint), adapter)
+    tokenizer, chat_config = load_chat_files(folder)
+    if tokenizer.backend.get_vocab() != base.checkpoint.tokenizer.backend.get_vocab():
+        raise ValueError(f"the adapter {folder} has another tokenizer than its base; serve it as a model of its own")
+    checkpoint = replace(base.checkpoint, tokenizer=tokenizer, chat_config=chat_config)
+    renderer = make_renderer(tokenizer, chat_config) if can_chat(checkpoint) else None
+    return ServedModel(name, checkpoint, renderer, base.worker, Metrics(), pairs)
 
 
 def read_api_key(path: Path | None) -> str:

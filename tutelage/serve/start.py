@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 from tutelage.engine.quantization_check import measure_quantization
 from tutelage.find_model import find_model
-from tutelage.model.adapter import is_adapter, read_adapter
-from tutelage.model.hub import base_folder, load_model
+from tutelage.model.hub import load_model
 
 if TYPE_CHECKING:
     from tutelage.serve.served_model import ServedModel
@@ -35,22 +34,16 @@ def load_models(
     """Load models, `PATH` or `NAME=PATH`, and start their engines. With 8-bit weights their loss is measured first, and
     `note` gets it as a sentence.
 
-    adapters: adapters of one of these models. Each is served as a model of its own, merged into its base.
+    adapters: LoRA adapters of these models. Each is served as a model of its own, in the engine of its base.
 
     Raises:
-        ValueError: a model cannot be loaded, or two have the same name.
+        ValueError: a model or adapter cannot be loaded, the base of an adapter is not among the models, or two have the
+            same name.
     """
     server = server_modules()
     folders = [_named(text) for text in names]
-    bases = [folder for _, folder in folders]
-    for name, folder in map(_named, adapters):
-        if not is_adapter(folder):
-            raise ValueError(f"{folder} is no adapter; to serve a whole model leave out --adapter")
-        base = base_folder(read_adapter(folder)).resolve()
-        if base not in bases:
-            raise ValueError(f"{folder} is an adapter of {base}, which is not served; give that model too")
-        folders.append((name, folder))
-    twice = [name for name, count in Counter(name for name, _ in folders).items() if count > 1]
+    adapter_folders = [_named(text) for text in adapters]
+    twice = [name for name, count in Counter(name for name, _ in [*folders, *adapter_folders]).items() if count > 1]
     if twice:
         raise ValueError(f"two models are named '{twice[0]}'; give one another name: NAME=PATH")
     served = {}
@@ -59,6 +52,9 @@ def load_models(
         served[name] = server.serve_model(name, checkpoint, settings)
         if settings.engine.int8:
             note(f"{name}: {measure_quantization(checkpoint.model).sentence()}")
+    bases = {folder: served[name] for name, folder in folders}
+    for name, folder in adapter_folders:
+        served[name] = server.serve_adapter(name, folder, bases)
     return served
 
 

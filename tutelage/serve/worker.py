@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from tutelage.engine.adapters import LoraAdapter
 from tutelage.engine.engine import Engine
 from tutelage.engine.requests import FinishReason, Request
 from tutelage.engine.sampling import SamplingSettings
@@ -62,6 +63,7 @@ class Ticket:
     asks: list[Ask]
     loop: asyncio.AbstractEventLoop
     arrived: float
+    adapter: LoraAdapter | None = None
     events: asyncio.Queue[Progress | ApiError] = field(default_factory=asyncio.Queue)
     requests: list[Request] = field(default_factory=list)
     first_token: float = 0.0
@@ -197,8 +199,9 @@ class EngineWorker:
         try:
             for number, ask in enumerate(ticket.asks):
                 request = self.engine.add(
-                    ask.prompt, ask.stop_ids, ask.settings, sample=ask.sample, text=ask.text, process=ask.rules
-                )
+                    ask.prompt, ask.stop_ids, ask.settings, sample=ask.sample, text=ask.text, process=ask.rules,
+                    adapter=ticket.adapter,
+                )  # fmt: skip
                 ticket.requests.append(request)
                 self.choices[request] = _Choice(ticket, number)
         except Exception as error:  # this thread must not end: nobody else would be answered

@@ -15,7 +15,7 @@ from tutelage.model.hub import load_model
 from tutelage.progress import track
 from tutelage.rl.best_of_n import as_row, best, kl_bound, reward
 from tutelage.rl.prompts import DrawnPrompt
-from tutelage.rl.rewards import AnyReward
+from tutelage.rl.reward_settings import AnyReward
 from tutelage.rl.sampling import Sampler
 from tutelage.stages.base import DataSetup, DataStage, Reads, RecipeTables, StageContext
 from tutelage.stages.rewards import check_rewards, load_rewards, model_fingerprints, read_prompt_sets, reward_models
@@ -71,6 +71,7 @@ class BestOfN(DataStage, tag="best_of_n", tag_field="kind", frozen=True, kw_only
         sets = read_prompt_sets(self, at, checkpoint, self.max_tokens)
         settings = SamplingSettings(temperature=self.temperature, max_tokens=self.max_tokens, seed=self.seed)
         renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
+        special = frozenset(checkpoint.tokenizer.special_tokens.values()) - renderer.stop_ids
         sampler = Sampler(renderer, load_rewards(self.rewards, at, sets), settings, self.samples)
         prompts = [(name, prompt) for name, one in sets.items() for prompt in one.train]
         drawn = [DrawnPrompt(name, prompt, number) for number, (name, prompt) in enumerate(prompts)]
@@ -79,7 +80,7 @@ class BestOfN(DataStage, tag="best_of_n", tag_field="kind", frozen=True, kw_only
             for start in range(0, len(drawn), AT_ONCE):
                 part = drawn[start : start + AT_ONCE]
                 for one, group in zip(part, sampler.groups(checkpoint.model, part), strict=True):
-                    rows, reason = best(group, self.keep, self.min_reward, renderer.header_ids)
+                    rows, reason = best(group, self.keep, self.min_reward, special)
                     ledger.read()
                     ledger.split(len(rows)) if rows else ledger.drop(reason, where=one.prompt.task.id)
                     every += [row.total for row in group if row.total is not None]

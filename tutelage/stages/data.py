@@ -17,7 +17,7 @@ from tutelage.corpus.text import text_documents, text_file
 from tutelage.evaluate.questions import Question, read_questions
 from tutelage.io.data_files import data_files, split_files
 from tutelage.ledger import Ledger
-from tutelage.records import AnyPreference, Conversation, Document, Split, Task
+from tutelage.records import AnyPreference, Conversation, Document, Split, Task, message
 from tutelage.stages.data_files import (
     ChatData,
     CorpusData,
@@ -41,9 +41,11 @@ from tutelage.stages.data_world import (
     WorldAnswers,
     WorldChat,
     WorldPreferences,
+    WorldPrompts,
     WorldTasks,
     WorldText,
     find_world,
+    world_questions,
 )
 from tutelage.text.hashing import file_hash
 from tutelage.world import cards, sums
@@ -64,6 +66,7 @@ DataSettings = (
     | WorldChat
     | WorldAnswers
     | WorldPreferences
+    | WorldPrompts
     | TextData
     | DocumentData
     | CorpusData
@@ -81,7 +84,7 @@ DataSettings = (
     | MadeData
 )
 
-OfTasks = SumTasks | CardTasks | WorldTasks
+OfTasks = SumTasks | CardTasks | WorldPrompts | WorldTasks
 DataTable = Mapping[str, DataSettings]
 
 # Raise it when the readers, or the built-in world, give other rows for the same data: stores are made again.
@@ -178,6 +181,11 @@ def tasks(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator
         return
     if isinstance(data, WorldTasks):
         yield from question_tasks(World(find_world(data, table)), data.hops, data.facts)
+        return
+    if isinstance(data, WorldPrompts):
+        for question in world_questions(name, table):
+            golds = tuple(question.person.facts[attribute] for attribute in question.attributes)
+            yield Task((message("user", question.prompt),), golds, question.id)
         return
     assert isinstance(data, Prompts)
 

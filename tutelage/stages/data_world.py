@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from tutelage.config import Settings, SettingsError, suggest
 from tutelage.records import Split
 from tutelage.world import sums
+from tutelage.world.answers import tasks as world_tasks
 from tutelage.world.cards import CardRule
 from tutelage.world.preferences import KnownUtility, PreferenceSettings
 from tutelage.world.society import World, WorldSettings
 from tutelage.world.tasks import Hops
-from tutelage.world.utility import Rule
+from tutelage.world.utility import AnswerTask, Rule
 
 
 class WorldText(WorldSettings, tag="world", tag_field="kind", frozen=True, kw_only=True):
@@ -47,6 +48,19 @@ class WorldAnswers(Settings, tag="world-answers", tag_field="kind", frozen=True,
     """
 
     rows: int = 2000
+    split: Split = "train"
+    rule: Rule = "standard"
+    world: str | None = None
+
+
+class WorldPrompts(Settings, tag="world-prompts", tag_field="kind", frozen=True, kw_only=True):
+    """Questions about the people of the built-in world, for a stage that samples: other questions than those of
+    "world-preferences". Their gold answers are the values that are asked for.
+
+    rows: how many. split, rule, world: as in "world-preferences".
+    """
+
+    rows: int = 500
     split: Split = "train"
     rule: Rule = "standard"
     world: str | None = None
@@ -138,7 +152,7 @@ def check_sums(share: float, name: str) -> None:
         raise SettingsError(f"{name} is {share}; it is a share of all sums, at most {sums.TRAINED}")
 
 
-OfWorld = WorldChat | WorldAnswers | WorldPreferences | WorldTasks
+OfWorld = WorldChat | WorldAnswers | WorldPreferences | WorldPrompts | WorldTasks
 
 
 def find_world(data: OfWorld, table: Mapping[str, Settings], where: str = "data") -> WorldSettings:
@@ -171,3 +185,10 @@ def known_utility(names: Iterable[str], table: Mapping[str, Settings]) -> KnownU
         if isinstance(data := table.get(name), WorldPreferences):
             return KnownUtility(World(find_world(data, table)), data)
     return None
+
+
+def world_questions(name: str, table: Mapping[str, Settings]) -> Iterator[AnswerTask]:
+    """The questions of prompts of the built-in world, as its utility knows them."""
+    data = table[name]
+    assert isinstance(data, WorldPrompts)
+    return world_tasks(World(find_world(data, table)), data.split, data.rule, data.rows, "prompts")

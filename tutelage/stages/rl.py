@@ -21,7 +21,8 @@ from tutelage.evaluate.session import EvalSession, TaskItem
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation
 from tutelage.rl.prompts import Prompt, PromptSet, read_cursors
-from tutelage.rl.rewards import AnyReward, Rewards, VerifierReward
+from tutelage.rl.reward_settings import AnyReward, VerifierReward
+from tutelage.rl.rewards import Rewards
 from tutelage.rl.rollouts import Assign, Pass, RolloutPlan, RolloutStream, logprob_pass, rollout_schema
 from tutelage.rl.sampling import Sampler
 from tutelage.stages.base import Reads, RecipeTables, StageContext

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,6 +15,9 @@ from tutelage.records import Message, Task
 _PROMPTS = ("prompt", "question", "instruction", "query")
 _TURNS = ("messages", "conversations")
 _GOLDS = ("gold", "answer", "answers", "solution", "ground_truth", "target", "completion", "response", "output")
+
+
+_TESTS, _PROGRAMS = ("tests", "test_list", "test"), ("code", "canonical_solution", "solution")
 
 
 class PromptFormat(NamedTuple):
@@ -50,6 +54,9 @@ def task(row: Row, format_name: str, place: str, gold_after: str | None) -> tupl
 
 def _gold(row: Row, gold_after: str | None) -> str | float | tuple[str | float, ...] | None:
     """The gold answer, or several; None where the row names none."""
+    specified = _tests(row) or _constraints(row)
+    if specified is not None:
+        return specified
     value: Any = next((row[name] for name in _GOLDS if row.get(name) is not None), None)
     of_model = row.get("reward_model")  # {"ground_truth": ...}, as verl writes it
     if value is None and isinstance(of_model, Mapping):
@@ -57,6 +64,31 @@ def _gold(row: Row, gold_after: str | None) -> str | float | tuple[str | float, 
     if isinstance(value, list):
         return tuple(_one(item, gold_after) for item in value)
     return None if value is None else _one(value, gold_after)
+
+
+def _tests(row: Row) -> str | None:
+    """The gold answer of a programming task, as the verifier "unit_tests" reads it; None where a row has no tests."""
+    tests = next((row[name] for name in _TESTS if row.get(name) is not None), None)
+    if isinstance(tests, list) and tests and all(isinstance(line, str) for line in tests):
+        tests = "\n".join([str(row.get("test_setup_code") or ""), *tests]).strip()
+    if not isinstance(tests, str) or "assert" not in tests:
+        return None
+    entry = row.get("entry_point")
+    if "def check(" in tests and isinstance(entry, str) and f"check({entry})" not in tests:  # HumanEval
+        tests = f"{tests}\n\ncheck({entry})"
+    solution = next((row[name] for name in _PROGRAMS if isinstance(row.get(name), str)), "")
+    if "canonical_solution" in row and isinstance(row.get("prompt"), str):  # HumanEval: what completes the prompt
+        solution = f"{row['prompt']}{solution}"
+    return json.dumps({"tests": tests, "solution": solution})
+
+
+def _constraints(row: Row) -> str | None:
+    """The gold answer of a row of IFEval, as the verifier "constraints" reads it; None for other rows."""
+    kinds, arguments = row.get("instruction_id_list"), row.get("kwargs")
+    if not isinstance(kinds, list) or not isinstance(arguments, list) or len(kinds) != len(arguments):
+        return None
+    given = [{name: v for name, v in dict(one or {}).items() if v is not None} for one in arguments]
+    return json.dumps([{"kind": kind, **one} for kind, one in zip(kinds, given, strict=True)])
 
 
 def _one(value: object, gold_after: str | None) -> str | float:
