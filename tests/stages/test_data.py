@@ -12,8 +12,8 @@ from tutelage.chat.render.native import NativeRenderer
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.ledger import Ledger
 from tutelage.records import Document
-from tutelage.rl.rewards import check_verifier
 from tutelage.scoring import make_verifier
+from tutelage.scoring.trial import check_verifier
 from tutelage.stages.data import DataSettings, DataTable, conversations, documents, holds, identity, tasks
 from tutelage.stages.data_files import ChatData, DocumentData
 from tutelage.stages.data_world import CardTasks, SumTasks, WorldTasks, WorldText
@@ -151,7 +151,7 @@ def test_documents_are_known_by_their_content_and_column(tmp_path: Path) -> None
 def test_tasks_of_the_world_are_prompts_whose_gold_their_verifier_accepts(data: DataSettings, verifier: str) -> None:
     table: DataTable = {"world": WorldText(people=20), "tasks": data}
     rows = list(tasks("tasks", table))
-    check_verifier(make_verifier(verifier), [row.gold for row in rows])
+    check_verifier(verifier, make_verifier(verifier), [row.gold for row in rows])
     assert holds(data) == "prompts"
     assert {row.split for row in rows} == {"train", "held_out"}
     assert [chat.messages for chat in conversations("tasks", table)] == [row.prompt for row in rows]

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 from typing import get_args
 
-from tutelage.rl.rewards import check_verifier
 from tutelage.scoring import make_verifier
+from tutelage.scoring.trial import check_verifier
 from tutelage.world.society import World, WorldSettings
 from tutelage.world.tasks import SPLITS, Hops, names_value, question_tasks
 
+VERIFIER = "tutelage.world.tasks:names_value"
 WORLD = World(WorldSettings(people=60, unknown=0.0, arithmetic=0.0, everyday=0.0))
 
 
@@ -27,7 +28,7 @@ def test_two_step_tasks_ask_for_what_no_text_says_in_one_sentence() -> None:
 
 
 def test_the_verifier_accepts_the_replies_of_the_world_and_no_list_of_all_values() -> None:
-    verify = make_verifier("tutelage.world.tasks:names_value")
+    verify = make_verifier(VERIFIER)
     replies = {
         (chat.meta["kind"], chat.meta["subject"], chat.meta["attribute"]): chat.messages[-1].text
         for split in SPLITS
@@ -36,7 +37,7 @@ def test_the_verifier_accepts_the_replies_of_the_world_and_no_list_of_all_values
     compared = 0
     for hops in get_args(Hops):
         tasks = list(question_tasks(WORLD, hops, 7))
-        check_verifier(verify, [task.gold for task in tasks])
+        check_verifier(VERIFIER, verify, [task.gold for task in tasks])
         for task in tasks:
             _, number, attribute = task.id.split("/")[:3]
             reply = replies.get((hops, WORLD.person(int(number)).name, attribute))
