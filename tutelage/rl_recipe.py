@@ -97,7 +97,7 @@ def rl_recipe(
         lora.setdefault("base_dtype", "bfloat16")
     suites = ["tasks"] if stage["held_out"] or has_own else []
     suites += ["questions"] if eval_file is not None else []
-    suites += ["forgetting"] if base.data or replay_file is not None else []
+    suites += ["forgetting"] if (base.data and base.stage.held_out) or replay_file is not None else []
     table["evaluate"].setdefault(kind, suites)
     table.setdefault("seed", stage.get("seed", 0))
     recipe = convert(table, Recipe, f"tutelage {kind}")

@@ -15,7 +15,19 @@ from tutelage.config import Settings, to_toml_value
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import ModelSettings
 from tutelage.recipe import Recipe, TokenizerRecipe
+from tutelage.rl.reward_settings import (
+    FormatReward,
+    FunctionReward,
+    JudgeReward,
+    LengthReward,
+    ModelReward,
+    OverlongReward,
+    RewardSettings,
+    UtilityReward,
+    VerifierReward,
+)
 from tutelage.stages.base import Stage
+from tutelage.stages.best_of_n import BestOfN
 from tutelage.stages.data_files import (
     ChatData,
     CorpusData,
@@ -26,14 +38,17 @@ from tutelage.stages.data_files import (
     QuestionData,
     TextData,
 )
-from tutelage.stages.data_world import WorldChat, WorldText
+from tutelage.stages.data_world import WorldChat, WorldPrompts, WorldText
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.fine_tune import FineTune
+from tutelage.stages.grpo import Grpo
 from tutelage.stages.kto import Kto
+from tutelage.stages.ppo import Ppo
 from tutelage.stages.preferences import PreferenceStage
 from tutelage.stages.pretrain import Pretrain
 from tutelage.stages.pretrained_model import PretrainedModel
 from tutelage.stages.reward import RewardModel
+from tutelage.stages.rl import RolloutStage
 from tutelage.stages.sft import Sft
 from tutelage.stages.train_stage import TrainStage
 from tutelage.train.optimizers import OptimizerSettings
@@ -43,8 +58,8 @@ TITLE = """# Settings
 
 Every setting of a recipe, made by `tutelage settings` from the classes that read them;
 [a test](../tests/test_settings_page.py) checks that this page is current. `stages.chat.lr=1e-5` after
-`tutelage run RECIPE`, `sft`, `dpo`, `kto` or `reward` sets one by its dotted name. The third column is the name in
-TRL's configs, transformers' `TrainingArguments` or PEFT's `LoraConfig`; `–` where they have none.
+`tutelage run RECIPE`, `sft`, `dpo`, `kto`, `reward`, `grpo` or `ppo` sets one by its dotted name. The third
+column is the name in TRL's configs, transformers' `TrainingArguments` or PEFT's `LoraConfig`; `–` where they have none.
 """
 
 # What users of TRL, transformers and PEFT call a setting.
@@ -78,6 +93,20 @@ OTHER_NAMES: Mapping[str, str] = {
     "Kto.desirable_weight": "desirable_weight",
     "Kto.undesirable_weight": "undesirable_weight",
     "RewardModel.centring": "center_rewards_coefficient",
+    "RolloutStage.group_size": "num_generations",
+    "RolloutStage.max_tokens": "max_completion_length",
+    "RolloutStage.temperature": "temperature",
+    "RolloutStage.minibatches": "steps_per_generation",
+    "RolloutStage.inner_epochs": "num_iterations",
+    "RolloutStage.mask_cut_off": "mask_truncated_completions",
+    "RolloutStage.clip_low": "epsilon",
+    "RolloutStage.clip_high": "epsilon_high",
+    "RolloutStage.importance_cap": "vllm_importance_sampling_cap",
+    "RolloutStage.kl": "beta",
+    "RolloutStage.rewards": "reward_funcs, reward_weights",
+    "Grpo.estimator": "scale_rewards",
+    "Grpo.loss_type": "loss_type, importance_sampling_level",
+    "Grpo.normalisation": "loss_type",
     "LoraSettings.rank": "r",
     "LoraSettings.alpha": "lora_alpha",
     "LoraSettings.dropout": "lora_dropout",
@@ -112,6 +141,19 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "dpo"`', Dpo, PreferenceStage),
     ('`kind = "kto"`', Kto, PreferenceStage),
     ('`kind = "reward"`', RewardModel, PreferenceStage),
+    ("Stages that sample and learn from rewards", RolloutStage, FineTune),
+    ('`kind = "grpo"`', Grpo, RolloutStage),
+    ('`kind = "ppo"`', Ppo, RolloutStage),
+    ('`kind = "best_of_n"`', BestOfN, Stage),
+    ("`rewards.NAME`: all kinds", RewardSettings, None),
+    ('`kind = "verifier"`', VerifierReward, RewardSettings),
+    ('`kind = "model"`, a reward model', ModelReward, RewardSettings),
+    ('`kind = "judge"`', JudgeReward, RewardSettings),
+    ('`kind = "utility"`', UtilityReward, RewardSettings),
+    ('`kind = "format"`', FormatReward, RewardSettings),
+    ('`kind = "length"`', LengthReward, RewardSettings),
+    ('`kind = "overlong"`', OverlongReward, RewardSettings),
+    ('`kind = "function"`', FunctionReward, RewardSettings),
     ("`lora`", LoraSettings, None),
     ("`optimizer`", OptimizerSettings, None),
     ("`schedule`", ScheduleSettings, None),
@@ -125,6 +167,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "probe"`', ProbeText, None),
     ('`kind = "world"`', WorldText, None),
     ('`kind = "world-chat"`', WorldChat, None),
+    ('`kind = "world-prompts"`', WorldPrompts, None),
 )
 
 

@@ -118,6 +118,8 @@ def part(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]
         "llama with lora and a value head",
         "llama of pairs",
         "qwen3 of pairs, with a reward head",
+        "llama of samples",
+        "qwen3 of samples, with a value head",
     ],
 )
 def test_pain_10_two_processes_are_one(name: str, both: Both, alone: ModuleType) -> None:
@@ -126,7 +128,7 @@ def test_pain_10_two_processes_are_one(name: str, both: Both, alone: ModuleType)
     one, two = alone.work_out(alone.CASES[name]), load_tensors(both[0] / f"{name}.safetensors")
     assert one.keys() == two.keys()
     assert (
-        "head" in name or "pairs" in name or {"figure/loss.0", "figure/loss.1"} <= one.keys()
+        "head" in name or "pairs" in name or "samples" in name or {"figure/loss.0", "figure/loss.1"} <= one.keys()
     )  # the second source is in one process's part alone
     gradients = part(one, "gradient")
     trained = [key for key in gradients if "lora_" in key or "embedding_rows" in key or "heads." in key]

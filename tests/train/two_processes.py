@@ -41,7 +41,20 @@ from tutelage.train.loop import StepReport, train
 from tutelage.train.losses import CROSS_ENTROPY, Components, Loss, trained_tokens
 from tutelage.train.metrics import Metrics
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
-from tutelage.train.preference_losses import REFERENCE, LossOptions, pair_loss, reward_loss
+from tutelage.train.policy_losses import (
+    ADVANTAGE,
+    OLD,
+    OLD_VALUE,
+    RESPONSE,
+    RETURN,
+    SAMPLED,
+    PolicyOptions,
+    ValueOptions,
+    policy_loss,
+    ppo_loss,
+)
+from tutelage.train.preference_losses import REFERENCE, LossOptions, pair_loss
+from tutelage.train.reward_losses import reward_loss
 
 DATA: DataState = {"all": {"epoch": 1, "position": 2, "trained_tokens": 3.0}}
 # A vocabulary that two processes cannot share evenly, and steps of three micro-batches, so that one of them idles.
@@ -88,6 +101,10 @@ CASES = {
     "llama with lora and a value head": Case(LLAMA, lora_rank=3, head=True, loss=VALUE),
     "llama of pairs": Case(LLAMA, loss=pair_loss("sigmoid", LossOptions(0.5, 0.1), nll=0.3)),
     "qwen3 of pairs, with a reward head": Case(QWEN, head=True, loss=reward_loss(0.2, 0.1)),
+    "llama of samples": Case(LLAMA, loss=policy_loss(PolicyOptions(kl=0.3, replay=0.7, importance_cap=1.1))),
+    "qwen3 of samples, with a value head": Case(
+        QWEN, head=True, loss=ppo_loss(PolicyOptions(kl=0.1, replay=0.7), ValueOptions())
+    ),
     "gpt2": Case(GPT, OptimizerSettings(kind="muon", weight_decay=0.1)),
     "llama with lora": Case(LLAMA, lora_rank=3, new_tokens=(29, 30)),
     "qwen3 with lora": Case(QWEN, lora_rank=3, new_tokens=(29, 30), activation_checkpointing=True),
@@ -101,7 +118,7 @@ def make(case: Case) -> Transformer:
     model = initialise(Transformer(resolve(case.model, VOCAB)), seed=0)
     if case.head:
         model.set_head(
-            "reward" if case.loss is not VALUE else "value",
+            "reward" if case.loss.items else "value",
             torch.randn((1, 32), generator=torch.Generator().manual_seed(3)),
         )
     if case.lora_rank:
@@ -141,8 +158,26 @@ def pairs() -> list[ExampleGroup]:
     return [(side(first, 1.0), side(second, -1.0)) for first, second in ((90, 80), (60, 100), (100, 70))]
 
 
+def samples() -> list[ExampleGroup]:
+    """Samples of a policy, and replayed text."""
+    random = np.random.default_rng(5)
+
+    def sample(length: int, prompt: int) -> Example:
+        weights = (np.arange(length) >= prompt).astype(np.float32)
+        columns = {name: random.normal(-3.4, 0.2, length).astype(np.float32) for name in (SAMPLED, OLD, REFERENCE)}
+        columns |= {name: random.normal(0, 1, length).astype(np.float32) for name in (ADVANTAGE, OLD_VALUE, RETURN)}
+        return Example(random.integers(0, VOCAB, length).astype(np.int32), weights, None, columns, {RESPONSE: 1.0})
+
+    text = Example(random.integers(0, VOCAB, 90).astype(np.int32), np.ones(90, np.float32))
+    return [*((sample(*both),) for both in ((120, 20), (128, 5), (100, 90), (30, 3))), (text,)]
+
+
 def batches_of(loss: Loss) -> list[Batch]:
-    """The micro-batches of this process: of pairs where the loss has figures for them."""
+    """The micro-batches of this process: of pairs or samples where the loss is one of them."""
+    if "policy" in loss.denominators:
+        streams = (SAMPLED, OLD, REFERENCE, ADVANTAGE, OLD_VALUE, RETURN)
+        of_samples = Schema({name: Stream("float32") for name in streams}, {RESPONSE: 0.0})
+        return micro_batches(samples(), MICRO_TOKENS, rank(), world_size(), of_samples)
     if loss.items is None:
         return micro_batches(groups(), MICRO_TOKENS, rank(), world_size())
     schema = Schema({REFERENCE: Stream("float32")}, {SIDE: 0.0})

@@ -41,8 +41,8 @@ REWARDS = (
         "--reward",
         multiple=True,
         metavar="VERIFIER",
-        help="1 for a right answer, by a verifier: exact, contains, numeric, choice, or package.module:function; "
-        "repeatable, they are added up.",
+        help="1 for a right answer, by a verifier: exact, contains, numeric, choice, expression, constraints, "
+        "unit_tests, or package.module:function; repeatable, they are added up.",
     ),
     click.option(
         "--reward-model", metavar=MODEL, help="The score of a reward model (`tutelage reward`) is added to the reward."

@@ -9,7 +9,10 @@ from tutelage.config import Settings
 
 
 class RewardSettings(Settings, frozen=True, kw_only=True):
-    """What every part has. weight: its factor; with 0 it is only logged, as a gold reward beside its proxy."""
+    """A part of a reward.
+
+    weight: its factor; with 0 it is only logged, as a gold reward beside its proxy.
+    """
 
     weight: float = 1.0
 
@@ -32,13 +35,20 @@ class VerifierReward(RewardSettings, tag="verifier", tag_field="kind", frozen=Tr
 
 
 class ModelReward(RewardSettings, tag="model", tag_field="kind", frozen=True, kw_only=True):
-    """The score of a reward model: a stage of the recipe, or the folder of a model with a head "reward"."""
+    """The score of a reward model.
+
+    model: a stage of the recipe, or the folder of a model with a head "reward".
+    """
 
     model: str
 
 
 class FormatReward(RewardSettings, tag="format", tag_field="kind", frozen=True, kw_only=True):
-    """1 where a pattern matches all of an answer, its reasoning included; else 0."""
+    """1 where a pattern matches all of an answer, its reasoning included; else 0.
+
+    pattern: a regular expression; "." matches line ends too.
+    seconds: limit for one answer; the sample then has no reward.
+    """
 
     pattern: str
     seconds: float = 5.0
@@ -49,7 +59,10 @@ class LengthReward(RewardSettings, tag="length", tag_field="kind", frozen=True, 
 
 
 class OverlongReward(RewardSettings, tag="overlong", tag_field="kind", frozen=True, kw_only=True):
-    """0 up to `cache` tokens below the limit, then linear to -1 at it (DAPO, arXiv 2503.14476, Eq. 13)."""
+    """0 up to some tokens below the limit, then linear to -1 at it (DAPO, arXiv 2503.14476, Eq. 13).
+
+    cache: how many tokens below max_tokens it begins.
+    """
 
     cache: int
 
@@ -78,8 +91,10 @@ class UtilityReward(RewardSettings, tag="utility", tag_field="kind", frozen=True
 
 
 class FunctionReward(RewardSettings, tag="function", tag_field="kind", frozen=True, kw_only=True):
-    """A function of yours, "package.module:function": called with a `Sample`, it returns a number, or None to
-    abstain."""
+    """A function of yours: called with a `Sample`, it returns a number, or None to abstain.
+
+    name: "package.module:function".
+    """
 
     name: str
 

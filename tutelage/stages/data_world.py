@@ -57,7 +57,8 @@ class WorldPrompts(Settings, tag="world-prompts", tag_field="kind", frozen=True,
     """Questions about the people of the built-in world, for a stage that samples: other questions than those of
     "world-preferences". Their gold answers are the values that are asked for.
 
-    rows: how many. split, rule, world: as in "world-preferences".
+    rows:  how many.
+    split, rule, world: as in "world-preferences".
     """
 
     rows: int = 500

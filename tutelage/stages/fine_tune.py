@@ -165,7 +165,8 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
         assert self.parent is not None
         has = self.holds(recipe)
         suites = [*(["questions"] if "questions" in has else []), "format"]
-        suites += [*(["held_out_rows"] if "rows" in has else []), *(["forgetting"] if "text" in has else [])]
+        held_out_text = "text" in has and (base_of(self, recipe.stages)[1].held_out > 0 or bool(self.replay_data))
+        suites += [*(["held_out_rows"] if "rows" in has else []), *(["forgetting"] if held_out_text else [])]
         return [*suites, "before"] if recipe.stages[self.parent].has_template() else suites
 
     def start(self, at: StageContext) -> Checkpoint:
