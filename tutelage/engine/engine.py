@@ -8,6 +8,7 @@ engine belongs to one thread.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import cast
 
 import numpy as np
@@ -218,7 +219,7 @@ class Engine:
     def _sample_step(self, requests: list[Request], logits_BV: torch.Tensor) -> None:
         """Draw a token of each request, and further ones where the tokens before them are those of its draft."""
         counts = [1 + len(request.draft.tokens) if request.draft else 1 for request in requests]
-        places = [sum(counts[:number]) for number in range(len(requests))]
+        places = [end - count for end, count in zip(accumulate(counts), counts, strict=True)]
         while requests:
             self._sample(requests, logits_BV if len(requests) == len(logits_BV) else logits_BV[places])
             agreed = [place for place, request in enumerate(requests) if request.accept_drafted()]
