@@ -3,28 +3,41 @@
 32 prompts of 5 to 60 tokens, 100 new tokens each, no stop token, float32. transformers gets the
 prompts in the form it requires: padded on the left, with a mask. The run fails if the generated tokens differ.
 
-With `--model DIR`, a published checkpoint in the dtype `--dtype`, three workloads: one request; 16 prompts of ragged
-length; 256 requests with long-tailed answer lengths, at most 16 at once, where transformers runs batches of 16 to their
-longest answer. Only tokens that were asked for count. The share of requests with equal tokens is printed.
+With `--model DIR`, a published checkpoint in the dtype `--dtype`, these workloads: one request; 8; 16 prompts of
+ragged length; 256 requests with long-tailed answer lengths, at most 16 at once, where transformers runs batches of 16
+to their longest answer; prompts whose texts the model copies, with n-gram speculation and without. Only tokens that
+were asked for count. Beside ours: 8-bit weights, with what they cost; llama.cpp, f16 and q8_0, where
+TUTELAGE_LLAMA_CPP names a Python with llama-cpp-python; an older checkout of Tutelage (`--older`, such as a git
+worktree), on 256 sampled answers. The floor is the time that a step takes to read the weights at the measured
+bandwidth of memory. The number of requests with equal tokens is printed: float32 weights against f16 differ at near
+ties.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
+import os
+import statistics
 import sys
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from common import Measurement, argument_parser, measure_in_turn, print_comparison
+from common import CHECKOUT, Measurement, argument_parser, measure_in_turn, print_comparison
+from decoding import roles
+from decoding.workloads import NAMES
 
-from tutelage.engine.engine import Engine, EngineSettings, generate
+from tutelage.corpus.fetch import cache_folder
+from tutelage.engine.engine import generate
+from tutelage.engine.quantization_check import measure_quantization
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.model.gguf.write import write_gguf
 from tutelage.model.hub import load_model
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
@@ -135,85 +148,76 @@ def make_llama(model: Transformer) -> LlamaForCausalLM:
     return llama.eval()
 
 
-WORKLOADS = {"1": 1, "16 ragged": 16, "256, 16 at once": 256}
-
-
-def make_workload(name: str, vocab: int, quick: bool) -> tuple[list[np.ndarray], list[int]]:
-    """Prompts of 10 to 100 tokens, and how many tokens each is answered with."""
-    generator, count = np.random.default_rng(0), WORKLOADS[name] // (4 if quick and WORKLOADS[name] == 256 else 1)
-    prompts = [generator.integers(0, vocab, generator.integers(10, 101), dtype=np.int32) for _ in range(count)]
-    new_tokens = 24 if quick else 96
-    if count > 16:  # long-tailed, with this mean at most
-        return prompts, np.clip(generator.exponential(new_tokens / 2, count), 4, 4 * new_tokens).astype(int).tolist()
-    return prompts, [new_tokens] * count
-
-
-def measure_model(quick: bool, role: str, folder: Path, dtype: torch.dtype, workload: str) -> Measurement:
-    """Tokens per second of one workload, after a short warm-up."""
-    if role == "ours":
-        decode_all = partial(decode_ours, load_model(folder, dtype=dtype).model)
-    else:
-        from transformers import AutoModelForCausalLM
-
-        decode_all = partial(decode_theirs, AutoModelForCausalLM.from_pretrained(folder, dtype=dtype).eval())
-    prompts, counts = make_workload(workload, 10_000, quick)
-    decode_all(prompts[:2], [2] * len(prompts[:2]))
-    start = time.perf_counter()
-    generated = decode_all(prompts, counts)
-    seconds = time.perf_counter() - start
-    hashes = [hashlib.sha256(repr(tokens).encode()).hexdigest() for tokens in generated]
-    return {"value": sum(counts) / seconds, "hashes": hashes}
-
-
-def decode_ours(model: Transformer, prompts: Sequence[np.ndarray], counts: Sequence[int]) -> list[list[int]]:
-    """All requests in one engine with 16 rows, in order of arrival."""
-    engine = Engine(model, EngineSettings(max_rows=16, prefix_cache="none"))
-    requests = [
-        engine.add(prompt, frozenset(), SamplingSettings(max_tokens=count))
-        for prompt, count in zip(prompts, counts, strict=True)
-    ]
-    engine.run()
-    return [request.generation.tokens for request in requests]
-
-
-def decode_theirs(model: LlamaForCausalLM, prompts: Sequence[np.ndarray], counts: Sequence[int]) -> list[list[int]]:
-    """Batches of 16 in order of arrival, each up to its longest answer."""
-    results: list[list[int]] = []
-    for first in range(0, len(prompts), 16):
-        batch, wanted = prompts[first : first + 16], counts[first : first + 16]
-        longest = max(map(len, batch))
-        ids = torch.zeros(len(batch), longest, dtype=torch.int64)
-        mask = torch.zeros_like(ids)
-        for row, prompt in enumerate(batch):
-            ids[row, longest - len(prompt) :] = torch.from_numpy(prompt.astype(np.int64))
-            mask[row, longest - len(prompt) :] = 1
-        generated = model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=max(wanted), min_new_tokens=max(wanted),
-            do_sample=False, eos_token_id=None, pad_token_id=0,
-        )  # fmt: skip
-        results += [row[:count] for row, count in zip(generated[:, longest:].tolist(), wanted, strict=True)]
-    return results
-
-
 def compare_on_model(arguments: argparse.Namespace) -> None:
     """One comparison for each workload, or for the one that is named."""
-    for workload in [arguments.workload] if arguments.workload else WORKLOADS:
-        dtype = getattr(torch, arguments.dtype)
-        roles = {
-            role: partial(measure_model, role=role, folder=arguments.model, dtype=dtype, workload=workload)
-            for role in ("ours", "transformers")
-        }
-        measured = measure_in_turn(roles, arguments, unit="tokens/s", child_options=["--workload", workload])
-        pairs = zip(*(rounds[0]["hashes"] for rounds in measured.values()), strict=True)
-        equal = [ours == theirs for ours, theirs in pairs]
-        print(f"{workload}: {sum(equal)} of {len(equal)} requests have equal tokens")
+    dtype, folder = getattr(torch, arguments.dtype), arguments.model
+    if arguments.older and not arguments.workload:
+        compare_checkouts(arguments)
+    for name in [arguments.workload] if arguments.workload else NAMES:
+        loads = {"ours": partial(roles.ours, folder, dtype), "transformers": partial(roles.transformers, folder, dtype)}
+        if name in ("1", "8"):
+            loads["ours int8"] = partial(roles.ours, folder, dtype, int8=True)
+            if "TUTELAGE_LLAMA_CPP" in os.environ:
+                for kind in ("f16", "q8_0"):
+                    loads[f"llama.cpp {kind}"] = partial(roles.llama_cpp, gguf_file(folder, kind))
+        if name == "copying":
+            loads = {"ours speculating": partial(roles.ours, folder, dtype, speculate=roles.GUESSES), **loads}
+        measures = {role: partial(roles.measure, load=load, folder=folder, name=name) for role, load in loads.items()}
+        measured = measure_in_turn(measures, arguments, unit="tokens/s", child_options=["--workload", name])
+        print_workload(name, measured, arguments)
+        if name == "1":
+            print_floor(load_model(folder, dtype=dtype).model, measured)
+
+
+def print_workload(name: str, measured: dict[str, list[Measurement]], arguments: argparse.Namespace) -> None:
+    """A JSON line for each pair that is compared; ours against transformers in the same dtype last."""
+    first = {role: rounds[0] for role, rounds in measured.items()}
+    for role, measurement in first.items():
+        more = {key: measurement[key] for key in ("fill", "accepted") if key in measurement}
+        print(f"{name}: {role} answers {roles.equal_answers([first['ours'], measurement])} as ours {more or ''}")
+    pairs = [("ours int8", role) for role in measured if role.startswith("llama.cpp")]
+    pairs += [("ours", role) for role in measured if role.startswith("llama.cpp")]
+    pairs += [("ours speculating", "ours")] if "ours speculating" in measured else []
+    for one, other in [*pairs, ("ours", "transformers")]:
         print_comparison(
-            measured, arguments, name=f"decode {workload}", unit="tokens/s", main_peer="transformers"
+            {one: measured[one], other: measured[other]}, arguments,
+            name=f"decode {name}: {one}", unit="tokens/s", main_peer=other,
         )  # fmt: skip
+
+
+def print_floor(model: Transformer, measured: dict[str, list[Measurement]]) -> None:
+    """Tokens per second of one request if a step took no longer than reading the weights, and the share reached."""
+    speed = roles.bandwidth()
+    for role, bits in (("ours", 8 * model.embedding.weight.element_size()), ("ours int8", 8)):
+        most = speed / roles.weight_bytes(model, bits)
+        value = statistics.median(measurement["value"] for measurement in measured[role])
+        print(json.dumps({"name": f"floor: {role}", "bandwidth_gb_s": round(speed / 1e9, 1),
+                          "most_tokens_s": round(most, 1), "share": round(value / most, 3)}))  # fmt: skip
+    print(measure_quantization(model).sentence())
+
+
+def compare_checkouts(arguments: argparse.Namespace) -> None:
+    """This checkout against an older one, whose public interface is `generate`."""
+    checkouts = {"ours": CHECKOUT, "older": arguments.older}
+    measures = {
+        role: partial(roles.measure_checkout, checkout=checkout, folder=arguments.model, dtype=arguments.dtype)
+        for role, checkout in checkouts.items()
+    }
+    measured = measure_in_turn(measures, arguments, unit="tokens/s", child_options=["--checkouts"])
+    print_comparison(measured, arguments, name="decode 256 sampled", unit="tokens/s", main_peer="older")
+
+
+def gguf_file(folder: Path, kind: Literal["f16", "q8_0"]) -> Path:
+    """The model as a GGUF file, written once into the cache."""
+    path = cache_folder() / "benchmarks" / f"{folder.name}-{kind}.gguf"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_gguf(path, load_model(folder), kind, folder.name)
+    return path
 
 
 if __name__ == "__main__":
-    roles = {
+    measures = {
         "ours": measure_ours,
         "transformers, static cache": partial(measure_transformers, cache="static"),
         "transformers": partial(measure_transformers, cache="dynamic"),
@@ -221,12 +225,17 @@ if __name__ == "__main__":
     parser = argument_parser(rounds=5, quick_rounds=3)
     parser.add_argument("--model", type=Path, help="a published checkpoint instead of the small Llama shape")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="with --model")
-    parser.add_argument("--workload", choices=list(WORKLOADS), help="with --model: only this one")
+    parser.add_argument("--workload", choices=NAMES, help="with --model: only this one")
+    parser.add_argument("--older", type=Path, metavar="DIR", help="with --model: also against this older checkout")
+    parser.add_argument("--checkouts", action="store_true", help="with --older: only that comparison")
     arguments = parser.parse_args()
+    if arguments.checkouts:
+        compare_checkouts(arguments)
+        sys.exit()
     if arguments.model:
         compare_on_model(arguments)
         sys.exit()
-    measured = measure_in_turn(roles, arguments, unit="tokens/s")
+    measured = measure_in_turn(measures, arguments, unit="tokens/s")
     if len({measurement["tokens"] for rounds in measured.values() for measurement in rounds}) > 1:
         sys.exit("ours and transformers generated different tokens from the same weights; speeds are not compared")
     print("ours and transformers generated identical tokens")

@@ -21,6 +21,7 @@ from tutelage.model.hub import Checkpoint
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.serve.app import build_app
+from tutelage.serve.protocol import ImpatientProtocol
 from tutelage.serve.served_model import ServedModel
 from tutelage.serve.server import ServeSettings, allowed_hosts, listen, serve_model
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train
@@ -107,7 +108,7 @@ def run_server(models: Mapping[str, ServedModel], settings: ServeSettings) -> It
     app = build_app(models, allowed_hosts(settings), settings.api_key, settings.max_body)
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
-    config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", http="h11")
+    config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", http=ImpatientProtocol)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import tutelage
+from tutelage.cli import main
 from tutelage.config import recipes_folder
 
 CHECKOUT = Path(tutelage.__file__).parents[1]
@@ -66,3 +68,39 @@ def test_the_walk_is_run() -> None:
     languages = [language for language, _ in blocks(CHECKOUT / "docs" / "first-steps.md")]
     assert languages.count("python") == 1
     assert languages.count("sh") >= 6
+
+
+def test_the_readme_and_the_pages_use_options_that_exist() -> None:
+    """Every `tutelage COMMAND ... --option` of a block: README's commands need models and data that are not here."""
+    known = {name: {opt for param in command.params for opt in param.opts} for name, command in main.commands.items()}
+    seen = 0
+    for page in (CHECKOUT / "README.md", *PAGES):
+        for _, code in blocks(page):
+            for line in re.findall(r"^tutelage .*", code.replace("\\\n", " "), re.MULTILINE):
+                name, *words = shlex.split(line, comments=True)[1:]
+                options = {word.partition("=")[0] for word in words if word.startswith("--")}
+                assert options <= known[name] | {"--help", "--version"}, f"{page.name}: {line}"
+                seen += 1
+    assert seen > 50
+
+
+def test_options_named_beside_those_of_other_tools_exist() -> None:
+    """docs/coming-from.md: the last column of its tables."""
+    known = {opt for command in main.commands.values() for param in command.params for opt in param.opts}
+    rows = [
+        line.split("|")[-2] for line in (CHECKOUT / "docs" / "coming-from.md").read_text().splitlines() if "|" in line
+    ]
+    named = {option for row in rows for option in re.findall(r"`(--[a-z-]+)", row)}
+    assert {"--lora", "--batch-rows", "--track"} <= named
+    assert named <= known | {"--nproc-per-node"}
+    settings = {name for row in rows for name in re.findall(r"`stages\.sft\.([a-z_]+)", row)}
+    page = (CHECKOUT / "docs" / "settings.md").read_text()
+    assert settings and all(f"`{name}`" in page for name in settings)
+
+
+def test_the_readme_fits_and_opens_with_a_fine_tune_of_a_published_model() -> None:
+    lines = (CHECKOUT / "README.md").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 150
+    first_screen = "\n".join(lines[:30])
+    assert "make setup" in first_screen
+    assert "tutelage sft --model $MODEL" in first_screen

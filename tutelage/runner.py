@@ -207,6 +207,11 @@ class Run:
             else:
                 mark = broadcast_object(self.fingerprint(name) if is_main_process() else None)
                 self._run_stage(name, mark)
+                if is_main_process() and self.fingerprint(name) != mark:
+                    raise ValueError(
+                        f"stage {name}: its data changed while it ran; put the old files back and run the same command "
+                        "to evaluate it, or run it in another folder"
+                    )
                 trained = True
         return self.summarise(began if trained else None) if is_main_process() else None
 

@@ -10,6 +10,8 @@ import pytest
 from click.testing import Result
 
 from tutelage import files
+from tutelage.chat import VerificationError
+from tutelage.cli.training_audit import audit_if_refused
 from tutelage.runner import Run
 
 Verb = Callable[..., Result]
@@ -125,6 +127,18 @@ def test_refused_rows_are_shown_with_the_whole_audit(verb: Verb, base: Path, tmp
     clean = tmp_path / "clean.jsonl"
     assert verb("audit", data, "--model", base, "--fix", clean).exit_code == 0
     assert len(clean.read_text().splitlines()) == 4
+
+
+def test_a_refused_conversation_is_explained_only_by_what_the_audit_finds(
+    base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    good = {"prompt": "who fears the fox?", "completion": "the hen does."}
+    data = tmp_path / "mine.jsonl"
+    for rows, ending in (([good, {**good, "completion": ""}], "--fix FILE"), ([good], "a turn without an end")):
+        data.write_text("\n".join(map(json.dumps, rows)))
+        with pytest.raises(ValueError, match=f"{ending}$"), audit_if_refused([data], str(base), False):
+            raise VerificationError("a turn without an end")
+        assert ("Not ready for training" in capsys.readouterr().err) == (len(rows) == 2)
 
 
 @pytest.mark.parametrize("name", ["sff", "bas"])

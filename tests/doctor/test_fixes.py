@@ -86,11 +86,16 @@ def shown(case: Case, losses: RowLosses | None, steps: int = 100, compliant: int
     return replace(case, stage=replace(case.stage, row_losses=rows, rates=rates, info=info))
 
 
+def unmeasured(case: Case) -> Case:
+    return replace(case, stage=replace(case.stage, row_losses={}, rates={}, forgetting={}))
+
+
 @pytest.mark.parametrize(
     ("change", "evidence"),
     [
         (lambda case: shown(case, FELL), None),
         (lambda case: shown(case, None), None),
+        (lambda case: unmeasured(case), "neither its answers nor its loss on held-out rows were measured"),
         (lambda case: shown(case, SAME), "loss on 6 held-out rows of 'chat': 2.000 to 1.980"),
         (lambda case: shown(case, FELL, steps=1), "1 optimizer step in all"),
         (lambda case: shown(case, FELL, compliant=0), "answers in the chat format: 0.0% of 4"),

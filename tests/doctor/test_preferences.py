@@ -48,3 +48,11 @@ def test_one_bad_figure_makes_a_diagnosis(
     diagnoses = diagnose(case)
     assert [diagnosis.name for diagnosis in diagnoses] == found
     assert all(any(sign.isdigit() for sign in figure) for one in diagnoses for figure in one.evidence)
+
+
+@pytest.mark.parametrize(("margin", "blurred"), [(0.04, True), (0.5, False)])
+def test_a_small_first_margin_in_bfloat16_is_rounding(healthy: Case, margin: float, blurred: bool) -> None:
+    """Seen on SmolLM2-135M: -0.04, with the right reference."""
+    (diagnosis,) = diagnose(case_of(healthy, margin, 70, {}, precision="bfloat16"))
+    assert diagnosis.name == "reference-mismatch"
+    assert ("rounding" in diagnosis.cause) is blurred

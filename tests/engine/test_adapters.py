@@ -16,10 +16,12 @@ from tutelage.model.adapter import Adapter, attach, read_adapter, write_adapter
 from tutelage.model.families import FAMILIES
 from tutelage.model.lora import LoraSettings, add_lora, lora_pairs
 from tutelage.model.sizes import ModelSettings, resolve
+from tutelage.model.tensor_map import ModuleNames
 from tutelage.model.transformer import Transformer, initialise
 
 NEVER: frozenset[int] = frozenset()
 MODULES = FAMILIES["llama"].modules  # whose adapters have pairs for parts of our fused matrices
+FUSED = FAMILIES["gpt2"].modules  # whose adapters have one pair for a fused matrix
 PROMPT = np.random.default_rng(0).integers(0, 30, 50).tolist()
 GREEDY = SamplingSettings(max_tokens=12)
 
@@ -33,22 +35,24 @@ def make_model(dtype: torch.dtype = torch.float64) -> Transformer:
     return model.to(dtype)
 
 
-def make_adapter(folder: Path, seed: int, rank: int = 4, targets: list[str] | None = None) -> Adapter:
+def make_adapter(
+    folder: Path, seed: int, rank: int = 4, targets: list[str] | None = None, modules: ModuleNames = MODULES
+) -> Adapter:
     """An adapter folder as training writes it, with pairs that change the answers."""
     model, settings = make_model(torch.float32), LoraSettings(rank=rank, targets=targets)
-    add_lora(model, MODULES, settings, (), seed)
+    add_lora(model, modules, settings, (), seed)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for _, linear, part in lora_pairs(model, MODULES):
+        for _, linear, part in lora_pairs(model, modules):
             linear.lora_B[part].copy_(torch.randn(linear.lora_B[part].shape, generator=generator) * 0.2)
     folder.mkdir()
-    write_adapter(folder, model, MODULES, settings, ("base", None), "fingerprint")
+    write_adapter(folder, model, modules, settings, ("base", None), "fingerprint")
     return read_adapter(folder)
 
 
-def attached(adapter: Adapter) -> Transformer:
+def attached(adapter: Adapter, modules: ModuleNames = MODULES) -> Transformer:
     model = make_model()
-    attach(model, MODULES, adapter)
+    attach(model, modules, adapter)
     return model.double()
 
 
@@ -72,6 +76,16 @@ def test_requests_with_several_adapters_in_one_batch_answer_as_models_with_them(
         assert request.generation.tokens == alone.tokens
         np.testing.assert_allclose(request.generation.logprobs, alone.logprobs, atol=1e-6)  # B A is summed otherwise
     assert len({request.generation.weights for request in requests}) == 4
+
+
+def test_one_pair_for_a_fused_matrix(tmp_path: Path) -> None:
+    adapter, base = make_adapter(tmp_path / "fused", 1, modules=FUSED), make_model()
+    engine = Engine(base)
+    request = engine.add(PROMPT, NEVER, GREEDY, adapter=request_adapter(base, FUSED, adapter))
+    engine.run()
+    expected = generate(attached(adapter, FUSED), [np.array(PROMPT)], NEVER, GREEDY)[0]
+    assert request.generation.tokens == expected.tokens
+    np.testing.assert_allclose(request.generation.logprobs, expected.logprobs, atol=1e-6)
 
 
 def test_s1_adapters_never_share_keys_and_values(adapters: list[Adapter]) -> None:

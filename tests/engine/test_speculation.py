@@ -222,7 +222,7 @@ def test_s26_an_engine_measures_its_own_steps() -> None:
     engine.rows.forward = timed  # type: ignore[method-assign]
     engine.add([5, 6, 7], NEVER, SamplingSettings(max_tokens=100))
     engine.run()
-    assert 0 < speculation.drafted < 40
+    assert 0 < speculation.drafted < 60
     assert sum(count > 1 for count in read) <= 3 * MEASURED
 
 

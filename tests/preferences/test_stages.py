@@ -11,6 +11,7 @@ import pytest
 import torch
 from tiny_recipe import run_quietly
 
+from tutelage import runner
 from tutelage.batching.loader import WeightedStore, batches
 from tutelage.batching.packing import collate
 from tutelage.config import SettingsError
@@ -222,6 +223,20 @@ def test_pain_30_dropout_is_refused(kind: type[PreferenceStage]) -> None:
     """TRL #744, PR 3234: with dropout the policy differs from itself, and the first margin is not 0."""
     with pytest.raises(SettingsError, match="lora.dropout is 0.1; .* must be computed alike"):
         kind(parent="chat", data={"pairs": 1.0}, steps=1, lora=LoraSettings(rank=2, dropout=0.1))
+
+
+def test_data_that_changes_while_a_stage_runs_is_an_error(
+    preference_run: MakeRun, tuned: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stage's fingerprint no longer holds: it would count as not finished, and go without evaluation."""
+    path = tuned.with_name("pairs.jsonl")
+    text = path.read_text()
+    monkeypatch.setattr(runner, "run_stage", lambda *arguments: path.write_text(f"{text}\n"))
+    try:
+        with pytest.raises(ValueError, match="^stage dpo: its data changed while it ran; put the old files back"):
+            run_quietly(preference_run("dpo"), "dpo")
+    finally:
+        path.write_text(text)
 
 
 def test_the_wrong_kind_of_data_is_refused(tuned: Path, tmp_path: Path) -> None:

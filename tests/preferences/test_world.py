@@ -13,7 +13,9 @@ from tiny_recipe import run_quietly
 from tutelage.batching.datasets import falls_in
 from tutelage.chat import make_renderer
 from tutelage.config import SettingsError
+from tutelage.evaluate.item_figures import item_figures
 from tutelage.evaluate.suites import best_of_n, hacking, utility
+from tutelage.evaluate.suites.preferences import item_sides, ranked_pairs, score_gaps
 from tutelage.model.hub import load_model
 from tutelage.recipe import load_recipe
 from tutelage.records import Conversation, Preference, message
@@ -133,6 +135,22 @@ def test_rankings_are_measured_pair_by_pair_with_their_prompts_resampled_togethe
     accuracy, prompts = found["rates"]["accuracy"], len(found["outcomes"]["accuracy"])
     assert accuracy["low"] <= accuracy["rate"] <= accuracy["high"]
     assert 3 * prompts < accuracy["count"] <= 6 * prompts  # 4 answers, some of which tie
+
+
+def test_the_calibration_of_a_model_of_rankings_is_that_of_its_pairs(run: Run) -> None:
+    """The mean gap of a prompt is no difference of two scores."""
+    session = run.session("ranked")
+    (store,) = session.open_preferences().values()
+    scorer = session.checkpoint("model")
+    assert session.items is not None
+    margins = item_figures(scorer.model, store, session.items, 1024)["margin"]
+    gaps = score_gaps(scorer, store, margins)
+    counts = [len(ranked_pairs(item)) for item in item_sides(store)]
+    assert len(gaps) == sum(counts)
+    for own, margin in zip(np.split(gaps, np.cumsum(counts)[:-1]), margins, strict=True):
+        assert own.mean() == pytest.approx(margin, abs=1e-5)
+    bins = results(run, "ranked", "preferences")["figures"]["calibration"]
+    assert sum(row["count"] for row in bins.values()) == len(gaps)
 
 
 def test_utility_is_measured_on_known_people_on_others_and_under_another_rule(run: Run) -> None:

@@ -103,20 +103,24 @@ def test_a_token_shows_its_probability_and_the_alternatives(page: Browser) -> No
 
 
 def test_an_answer_is_stopped_and_regenerated(page: Browser, served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(page, "Hello", 1)
     monkeypatch.setitem(served.model.__dict__, "stop_ids", frozenset())  # else it may end by itself at once
     page.run("settings.max_tokens = 3000; settings.seed = ''")
     page.run("document.getElementById('message').focus()")
     page.type("Good day", "Enter")
-    page.wait("document.querySelector('.answer .text').textContent.length > 5 && busy()")
+    page.wait("busy()")
+    page.run("window.first = document.querySelector('.turn')")
+    page.wait("document.querySelectorAll('.answer > .text')[1].textContent.length > 5 && busy()")
+    assert page.run("first.isConnected")  # what is above is not drawn again for every token
     page.press("Escape")
     page.wait("!busy()")
-    assert page.run("shownTurns()[0].answers[0][0].finish") == "stopped"
-    page.run("settings.max_tokens = 8; [...document.querySelectorAll('.answer button')][0].click()")
-    page.wait(f"{USAGES} === 1 && !busy()")
-    assert page.run("document.querySelector('.answer .versions').textContent.includes('2/2')")
-    second = answers(page)
-    page.run("document.querySelector('.answer .versions button').click()")
-    assert answers(page) != second
+    assert page.run("shownTurns()[1].answers[0][0].finish") == "stopped"
+    page.run("settings.max_tokens = 8; document.querySelectorAll('.answer')[1].querySelector('button').click()")
+    page.wait(f"{USAGES} === 2 && !busy()")
+    assert page.run("document.querySelectorAll('.answer')[1].querySelector('.versions').textContent.includes('2/2')")
+    again = answers(page)[1]
+    page.run("document.querySelectorAll('.answer')[1].querySelector('.versions button').click()")
+    assert answers(page)[1] != again
 
 
 def test_an_edited_message_branches(page: Browser) -> None:
@@ -199,6 +203,15 @@ def test_settings_are_sent_and_kept(page: Browser, served: Served) -> None:
     page.type("Good day", "Enter")
     page.wait("document.querySelector('.answer .error')")
     assert "the tools are no JSON" in page.run("document.querySelector('.answer .error').textContent")
+
+
+def test_answers_fit_the_context_without_a_limit(page: Browser) -> None:
+    record_requests(page)
+    page.run("settings.max_tokens = ''; settings.model = 'base'")
+    say(page, "Good day", 1)
+    assert page.run("sent[0].max_tokens") == 256  # half of its context: a base model ends nowhere by itself
+    page.run("window.asked = requestBody(findModel('tuned'), shownTurns(), 0)[1]")
+    assert page.run("asked.max_tokens === undefined")  # up to the end of the context
 
 
 def test_the_results_of_called_tools_go_back_to_the_model(page: Browser) -> None:

@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 from served import Served, serving, tiny_checkpoint
 
+from tutelage.engine.engine import generate
+from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import load_model, save_model
 from tutelage.serve.prompt_logprobs import prompt_logprobs
+from tutelage.tokenizer import END_OF_TEXT
 
 PAIRS = [
     ("Where was Nora born?", " Good day"),
@@ -39,6 +42,13 @@ results = harness.loglikelihood(requests, disable_tqdm=True)
 for (context, continuation), (score, greedy) in zip(pairs, results):
     ids = harness._encode_pair(context, continuation)
     print(json.dumps({"context": ids[0], "continuation": ids[1], "score": score, "greedy": bool(greedy)}))
+(context, continuation), *_ = pairs
+(rolled,) = harness.loglikelihood_rolling([Instance("loglikelihood_rolling", {}, (context,), 0)], disable_tqdm=True)
+ids = [harness.prefix_token_id, *harness.tok_encode(context)]
+print(json.dumps({"context": ids[:1], "continuation": ids[1:], "score": rolled, "greedy": None}))
+until = {"until": ["@@"], "max_gen_toks": 6, "temperature": 0}
+(text,) = harness.generate_until([Instance("generate_until", {}, (context, until), 0)], disable_tqdm=True)
+print(json.dumps({"written": text, "prompt": ids[1:]}))
 """
 INSPECT = """
 import json, sys
@@ -78,6 +88,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return Path(os.environ["TUTELAGE_SERVE_MODEL"])
     path = tmp_path_factory.mktemp("harness") / "tiny"
     save_model(path, tiny_checkpoint())
+    eos = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": END_OF_TEXT}  # what lm-eval begins a text with
+    (path / "tokenizer_config.json").write_text(json.dumps(eos))
     return path
 
 
@@ -90,14 +102,17 @@ def served(folder: Path) -> Iterator[Served]:
 @pytest.mark.slow
 @needs("TUTELAGE_LM_EVAL")
 def test_lm_eval_scores_every_item_as_the_engine_does(served: Served, folder: Path) -> None:
-    lines = run("TUTELAGE_LM_EVAL", LM_EVAL, served.url, str(folder), json.dumps(PAIRS))
-    assert len(lines) == len(PAIRS)
+    *lines, last = run("TUTELAGE_LM_EVAL", LM_EVAL, served.url, str(folder), json.dumps(PAIRS))
+    assert len(lines) == len(PAIRS) + 1
+    checkpoint = served.model.checkpoint
     for line in lines:
         ids = line["context"] + line["continuation"]
-        scored = prompt_logprobs(served.model.checkpoint.model, ids, 1)[len(line["context"]) :]
+        scored = prompt_logprobs(checkpoint.model, ids, 1)[len(line["context"]) :]
         assert line["score"] == pytest.approx(sum(value or 0 for value, _ in scored), abs=1e-4)
         greedy = all(token == top[0][0] for token, (_, top) in zip(line["continuation"], scored, strict=True))
-        assert line["greedy"] == greedy
+        assert line["greedy"] in (greedy, None)
+    (answer,) = generate(checkpoint.model, [last["prompt"]], served.model.stop_ids, SamplingSettings(max_tokens=6))
+    assert last["written"] == checkpoint.tokenizer.decode(answer.content)
     served.settle()
 
 

@@ -134,6 +134,7 @@ def test_s27_clocks_run_on_token_ids_not_on_chunks() -> None:
         generation.tokens += [0] * count
         request.state = state
         EngineWorker._measure(worker, request, choice, count, now)
+    assert (ticket.first_token, ticket.last_token) == (103.0, 105.0)
     assert metrics.sums["time_to_first_token_seconds"] == 3.0
     assert metrics.sums["time_per_output_token_seconds"] == 2.0 / 4
     assert metrics.counters["generated_tokens_total"] == 5

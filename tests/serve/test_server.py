@@ -18,7 +18,7 @@ from served import CHAT, HELLO, TEXT, Served, serving, tiny_checkpoint
 
 from tutelage.engine.engine import Engine, EngineSettings
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.serve import http
+from tutelage.serve import http, protocol
 from tutelage.serve.answers import LOWEST_LOGPROB
 from tutelage.serve.errors import ApiError
 from tutelage.serve.prompt_logprobs import prompt_logprobs
@@ -60,7 +60,7 @@ def text_of(events: list[Any]) -> str:
 
 
 def test_s8_a_client_that_leaves_is_cancelled_and_the_others_write_the_same(served: Served) -> None:
-    """Queued, reading its prompt, or decoding: four rows, eight streams, four of them cut."""
+    """Invariant 3: queued, reading its prompt, or decoding: four rows, eight streams, all of them cut."""
     expected = served.stream(CHAT, {**HELLO, "seed": 3, "max_tokens": 60, "ignore_eos": True})
     connections = [open_stream(served, LONG) for _ in range(8)]
     engine = served.model.worker.engine
@@ -122,6 +122,7 @@ def test_s10_a_seeded_answer_is_the_same_alone_and_in_a_crowd(served: Served) ->
 
 
 def test_s17_usage_counts_token_ids(served: Served) -> None:
+    """Invariant 8."""
     body = {**HELLO, "seed": 2, "max_tokens": 9, "ignore_eos": True, "logprobs": True}
     whole = served.post(CHAT, body).json()
     streamed = served.stream(CHAT, {**body, "stream_options": {"include_usage": True}})
@@ -133,14 +134,30 @@ def test_s17_usage_counts_token_ids(served: Served) -> None:
     assert len(entries) == 9
 
 
-def test_s17_cached_tokens_are_those_that_were_not_computed(served: Served) -> None:
+def test_s17_cached_tokens_are_those_that_were_not_computed(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Invariant 2: the tokens that went through the model are counted."""
+    computed = [0]
+    fast = served.model.worker.engine.rows.fast
+    real = fast.hidden
+
+    def counting(ids: torch.Tensor, *more: Any) -> torch.Tensor:
+        computed[0] += len(ids)
+        return real(ids, *more)
+
+    monkeypatch.setattr(fast, "hidden", counting)
     messages = [{"role": "user", "content": "The prefix of this prompt is long enough for pages. " * 3}]
-    first, second = (
-        served.post(CHAT, {"messages": messages, "max_tokens": 2, "temperature": 0}).json() for _ in range(2)
-    )
+    answers, counts = [], []
+    for _ in range(2):
+        computed[0] = 0
+        answers.append(served.post(CHAT, {"messages": messages, "max_tokens": 4, "temperature": 0, "ignore_eos": True}))
+        counts.append(computed[0])
+    first, second = (answer.json() for answer in answers)
+    for answer, count in zip((first, second), counts, strict=True):
+        usage = answer["usage"]
+        # The last token is not read: nothing comes after it.
+        assert count == usage["total_tokens"] - usage["prompt_tokens_details"]["cached_tokens"] - 1
     assert first["usage"]["prompt_tokens_details"]["cached_tokens"] == 0
-    cached = second["usage"]["prompt_tokens_details"]["cached_tokens"]
-    assert cached >= 0.8 * second["usage"]["prompt_tokens"]
+    assert second["usage"]["prompt_tokens_details"]["cached_tokens"] >= 0.8 * second["usage"]["prompt_tokens"]
     assert first["choices"][0]["message"] == second["choices"][0]["message"]
 
 
@@ -165,6 +182,7 @@ def test_s23_an_error_in_the_middle_of_a_stream_is_sent_and_no_done_follows(
 
 
 def test_s24_a_prompt_that_is_too_long_is_refused_and_never_cut(served: Served) -> None:
+    """Invariant 10."""
     context = served.model.context
     ids = served.model.text_prompt("a")[:1] * context
     fits = served.post(TEXT, {"prompt": ids[:-1], "max_tokens": 1})
@@ -176,7 +194,7 @@ def test_s24_a_prompt_that_is_too_long_is_refused_and_never_cut(served: Served) 
 
 
 def test_e33_prompt_log_probabilities_are_those_of_one_pass_cached_or_not(served: Served) -> None:
-    """Also those of two prompts asked in both orders, after others filled the cache with their beginnings."""
+    """Invariant 11: also of two prompts in both orders, after others filled the cache with their beginnings."""
     texts = ["Where was Nora born? Good day, you are well. " * 4 + end for end in ("Bo", "Nora")]
     served.post(TEXT, {"prompt": texts, "max_tokens": 1})
     asked = [
@@ -194,7 +212,7 @@ def test_e33_prompt_log_probabilities_are_those_of_one_pass_cached_or_not(served
 
 
 def test_log_probabilities_are_the_engines(served: Served) -> None:
-    """Of an answer that is sampled, and of the prompt; in a server that answers others meanwhile."""
+    """Invariant 11: of an answer that is sampled, and of the prompt; in a server that answers others meanwhile."""
     prompt = served.model.text_prompt("Where was")
     noise = threading.Thread(target=lambda: served.post(CHAT, {**HELLO, "max_tokens": 40}))
     noise.start()
@@ -304,6 +322,24 @@ def test_a_reader_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch)
     stream = http.EventStream(events(), lambda: cancelled.append(True))
     asyncio.run(stream({"type": "http"}, receive, send))
     assert cancelled == [True]
+
+
+def test_half_open_connections_are_closed(monkeypatch: pytest.MonkeyPatch, served: Served) -> None:
+    """A new one that is silent or sends half a head, and one after an answer; a stream may take longer than a head."""
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+    half = b"POST /v1/completions HTTP/1.1\r\nHost: local"
+    for sent in (b"", half):
+        with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+            connection.sendall(sent)
+            assert connection.recv(100) == b""
+    with socket.create_connection(("127.0.0.1", served.port), timeout=30) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert connection.recv(1000).startswith(b"HTTP/1.1 200")
+        connection.sendall(half)
+        while connection.recv(1000):
+            pass
+    events = served.stream(CHAT, LONG)
+    assert events[-1] == "[DONE]"
 
 
 def test_metrics_and_slots_show_what_runs(served: Served) -> None:

@@ -97,7 +97,9 @@ def test_several_runs_are_side_by_side(half: Path, tales_run: Run) -> None:
         assert text.count("Training loss") >= 2  # a plot for each stage
         assert ">half<" in text
         assert f">{tales_run.folder.name}<" in text
-        assert "Diagnosis" in get(f"{url}/run/1").text
+        single = get(f"{url}/run/1").text
+        assert "Diagnosis" in single
+        assert 'href="../"' in single
 
 
 def test_runs_are_named_by_the_ends_of_their_paths() -> None:

@@ -1,5 +1,5 @@
 """The server where the model writes what a test wants: its logits are those of a script. Tool calls, stop strings, ends
-and characters over several tokens, streamed and whole (S numbers: what was reported against other servers)."""
+and characters over several tokens, streamed and whole: invariant 7 (S numbers: reported against other servers)."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_s19_the_finish_reason_is_the_same_streamed_and_whole(
 
 
 def test_s20_a_loop_of_tool_calls_is_served_as_it_is_trained(served: Served, write: Write) -> None:
-    """The prompt of each turn is the prefix of the ids that training renders for the whole conversation."""
+    """Invariant 12: the prompt of each turn begins the ids that training renders for the whole conversation."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": "How warm is it?"}]
     renderer = served.model.renderer
     assert renderer is not None

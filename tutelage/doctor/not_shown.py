@@ -10,8 +10,8 @@ NAME = "not-shown-to-work"
 
 
 def not_shown_to_work(case: Case) -> Diagnosis | None:
-    """A fine-tuned stage of hardly any steps, whose answers never keep the chat format, or whose loss on held-out rows
-    is not shown to have fallen."""
+    """A fine-tuned stage of hardly any steps, whose answers never keep the chat format, whose loss on held-out rows is
+    not shown to have fallen, or of which neither was measured."""
     if not case.is_fine_tuned:
         return None
     steps, evidence = case.stage.info.steps, []
@@ -26,6 +26,10 @@ def not_shown_to_work(case: Case) -> Diagnosis | None:
     for name, losses in case.stage.row_losses.items():
         if losses.high >= 0:
             evidence.append(row_loss_evidence(name, losses))
+    learns_rows = case.stage.info.reads == "conversations"
+    if learns_rows and not (case.rates or case.stage.row_losses or case.stage.questions):
+        evidence.append("neither its answers nor its loss on held-out rows were measured")
+        settings = settings or (override(case, "held_out", 0.2),)
     if not evidence:
         return None
     return Diagnosis(

@@ -8,6 +8,7 @@ from tutelage.doctor.case import Case, Diagnosis, rate_evidence
 from tutelage.doctor.fixes import length_times, lr_times, override
 from tutelage.doctor.training import Check
 from tutelage.report.read import MeanInterval, column
+from tutelage.train.hooks import FIRST_STEP_TOLERANCE
 
 DISPLACED = -0.1  # nats per token that chosen answers lost
 CHANCE, LEARNED = 0.5, 0.8  # held-out and training accuracy
@@ -23,11 +24,16 @@ def reference_mismatch(case: Case) -> Diagnosis | None:
     if case.settings.get("loss_type") in ("simpo", "orpo"):  # their margin has no reference
         return None
     precision = case.settings.get("precision") or "default"
+    what = "policy and reference already differed at the first step"
+    why = "they were computed in other precisions, or the reference is another model"
+    if precision == "bfloat16" and abs(margin) <= FIRST_STEP_TOLERANCE["bfloat16"]:
+        what = "bfloat16 blurs the margins: that of the first step is not 0"
+        why = "rounding: in bfloat16 the log-probability of an answer depends on the batch that it is in"
     return Diagnosis(
         "reference-mismatch",
         case.stage.name,
-        "policy and reference already differed at the first step",
-        "they were computed in other precisions, or the reference is another model",
+        what,
+        why,
         'precision = "float32" for both (--precision float32)',
         (f"margin at step 1: {margin:.3g}, and it must be 0 (precision: {precision})",),
         (override(case, "precision", "float32"),),

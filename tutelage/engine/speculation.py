@@ -87,7 +87,7 @@ class Speculation:
             right, length = draft.accepted, len(draft.tokens)
             self.drafted, self.accepted = self.drafted + length, self.accepted + right
             if request.state == "running":
-                self.lengths[request] = min(self.most, 2 * length) if right == length else max(1, right)
+                self.lengths[request] = min(self.most, 4 * length) if right == length else min(self.most, right + 2)
             request.draft = None
         if plan.decodes and not plan.chunks:  # prompts take time of their own
             written = sum(len(request.generation.tokens) for request in plan.decodes) - self._written

@@ -10,7 +10,7 @@ from tutelage.evaluate.session import EvalSession
 from tutelage.evaluate.statistics import Rate
 
 # Raise it when a suite, or decoding, gives other figures for the same model: models are measured again.
-EVALUATION = 1
+EVALUATION = 2
 
 # Of each figure every item's id, and whether it succeeded (1) or not (0).
 Outcomes = Mapping[str, Sequence[tuple[str, int]]]

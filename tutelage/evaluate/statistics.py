@@ -12,6 +12,13 @@ from tutelage.intervals import Rate as Rate
 from tutelage.intervals import mean_interval as mean_interval
 from tutelage.intervals import rate as rate
 
+# Student's two-sided 95% points for 1 to 18 degrees of freedom: those of 2 to 19 items.
+T_95 = (
+    *(12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262),
+    *(2.228, 2.201, 2.179, 2.160, 2.145, 2.131, 2.120, 2.110, 2.101),
+)
+FEW = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -44,12 +51,26 @@ def ratio_of_sums(
     after: np.ndarray, before: np.ndarray, seed: int = 0, resamples: int = 2000
 ) -> tuple[float, float, float]:
     """sum(after) / sum(before) - 1 over paired items, with its 95% interval from a bootstrap over the items
-    (Efron 1979): (increase, low, high)."""
+    (Efron 1979), or for fewer than FEW from Student's t: (increase, low, high)."""
     assert after.shape == before.shape and after.ndim == 1 and len(after)
+    if len(after) < FEW:
+        return _ratio_of_few_sums(after, before)
     picks = np.random.default_rng(seed).integers(0, len(after), (resamples, len(after)))
     increases = after[picks].sum(axis=1) / before[picks].sum(axis=1) - 1
     low, high = np.quantile(increases, [0.025, 0.975])
     return float(after.sum() / before.sum() - 1), float(low), float(high)
+
+
+def _ratio_of_few_sums(after: np.ndarray, before: np.ndarray) -> tuple[float, float, float]:
+    """The same for few items, of which a bootstrap interval is too narrow: the linearised variance of a ratio (Cochran
+    1977, Sampling Techniques, equation 6.13), and Student's t. One item says nothing of the spread."""
+    count, increase = len(after), float(after.sum() / before.sum() - 1)
+    if count == 1:
+        return increase, -1.0, max(1.0, 1 + increase)
+    residuals = after - (1 + increase) * before
+    error = math.sqrt(count / (count - 1) * float((residuals**2).sum())) / float(before.sum())
+    half = T_95[count - 2] * error
+    return increase, max(increase - half, -1.0), increase + half
 
 
 def share_of_sums(hits: np.ndarray, totals: np.ndarray, seed: int = 0, resamples: int = 2000) -> Rate:

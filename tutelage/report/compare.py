@@ -19,7 +19,7 @@ from tutelage.stages.base import RECIPE, STAGE
 
 Verdict = Literal["better", "worse", "no difference shown"]
 # A bootstrap over fewer pieces of text gives no useful interval.
-MIN_PIECES = 10
+MIN_PIECES, MIN_ROWS = 10, 3
 PARTS = ("data", "stages", "evaluate")
 COSTS = ("parameters", "steps", "tokens", "trained_tokens", "tokens_per_second", "seconds", "peak_rss_bytes")
 
@@ -137,7 +137,7 @@ def _pair(first: Finished, second: Finished, same_questions: bool) -> dict[str, 
         "row_losses": {
             name: loss
             for name in first.nats
-            if name in second.nats and (loss := _loss(first.nats[name], second.nats[name])) is not None
+            if name in second.nats and (loss := _loss(first.nats[name], second.nats[name], MIN_ROWS)) is not None
         },
         "figures": {
             name: {"first": value, "second": figures[1][name]}
@@ -170,12 +170,13 @@ def _rate(name: str, first: Finished, second: Finished, paired: bool) -> dict[st
     return both
 
 
-def _loss(first: Sequence[PieceBits], second: Sequence[PieceBits]) -> dict[str, Any] | None:
-    """The losses of two models on the same pieces of text; None where they were measured on different text."""
+def _loss(first: Sequence[PieceBits], second: Sequence[PieceBits], fewest: int = MIN_PIECES) -> dict[str, Any] | None:
+    """The losses of two models on the same pieces of text; None where they were measured on different text, or on fewer
+    pieces than `fewest`."""
     here, there = ({piece: (after, size) for piece, _, after, size in pieces} for pieces in (first, second))
     shared = [piece for piece in here if piece in there]
     # Pieces have numbers for names, so different text, or text cut differently, is detected by the lengths.
-    if len(shared) < MIN_PIECES or any(here[piece][1] != there[piece][1] for piece in shared):
+    if len(shared) < fewest or any(here[piece][1] != there[piece][1] for piece in shared):
         return None
     bits = [np.array([of[piece][0] for piece in shared]) for of in (here, there)]
     size = sum(here[piece][1] for piece in shared)

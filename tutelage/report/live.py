@@ -119,8 +119,9 @@ def version(folders: Sequence[Path]) -> str:
     return digest.hexdigest()
 
 
-def run_page(run: Run, diagnoses: Html | None, script: str) -> str:
-    """The report of one run so far; `diagnoses` is a section for its finished stages."""
+def run_page(run: Run, diagnoses: Html | None, script: str, overview: bool = False) -> str:
+    """The report of one run so far; `diagnoses` is a section for its finished stages. With `overview` it links to the
+    page of all runs."""
     stages = read_now(run)
     finished = {stage.name: stage.finished for stage in stages if stage.finished}
     rows = [_row(stage) for stage in stages]
@@ -130,6 +131,7 @@ def run_page(run: Run, diagnoses: Html | None, script: str) -> str:
         if stage.state == "training"
     ]
     parts = [
+        *([paragraph(link("all runs", "../"))] if overview else []),
         section("Stages", table(HEADINGS, rows, numeric=(2, 3, 4, 5))),
         *now,
         *report_parts(run, finished, [diagnoses], None),

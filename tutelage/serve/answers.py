@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,12 +27,9 @@ class Usage:
     prompt: int
     completion: int = 0
     cached: int = 0
-    first_token: float = 0.0
 
-    def note(self, event: Progress, counts_prompt: bool, arrived: float) -> None:
+    def note(self, event: Progress, counts_prompt: bool) -> None:
         """Add what a step brought."""
-        if event.tokens and not self.first_token:
-            self.first_token = time.monotonic() - arrived
         self.completion += len(event.tokens)
         if event.finish_reason is not None and counts_prompt:
             self.cached += event.cached_tokens
@@ -47,10 +43,6 @@ class Usage:
             "prompt_tokens_details": {"cached_tokens": self.cached},
         }
 
-    def timings(self, arrived: float) -> dict[str, float]:
-        """The field `timings`, which is not OpenAI's: seconds from the arrival of the request."""
-        return {"first_token": round(self.first_token, 6), "total": round(time.monotonic() - arrived, 6)}
-
 
 @dataclass
 class Answering:
@@ -61,6 +53,13 @@ class Answering:
     usage: Usage
     choices: int
     open: set[int] = field(default_factory=set)
+
+    def timings(self) -> dict[str, float]:
+        """The field `timings`, which is not OpenAI's: seconds from the arrival of the request to the first and to the
+        last token, by the engine's clock."""
+        ticket = self.ticket
+        first, total = (max(0.0, moment - ticket.arrived) for moment in (ticket.first_token, ticket.last_token))
+        return {"first_token": round(first, 6), "total": round(total, 6)}
 
     def cancel(self) -> None:
         """Tell the engine that nobody waits for the rest."""
@@ -83,7 +82,7 @@ class Answering:
             if isinstance(event, ApiError):
                 self.open.clear()
                 raise event
-            self.usage.note(event, event.choice % self.choices == 0, self.ticket.arrived)
+            self.usage.note(event, event.choice % self.choices == 0)
             if event.finish_reason is not None:
                 self.open.discard(event.choice)
             yield event

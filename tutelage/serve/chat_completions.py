@@ -56,7 +56,6 @@ class ChatAnswer:
             choice = self.choices[event.choice]
             choice.deltas += choice.read(event)
             choice.logprobs += self._logprobs(event)
-        usage = self.answering.usage
         return {
             **self._head("chat.completion"),
             "choices": [
@@ -68,8 +67,8 @@ class ChatAnswer:
                 }
                 for number, choice in enumerate(self.choices)
             ],
-            "usage": usage.wire(),
-            "timings": usage.timings(self.answering.ticket.arrived),
+            "usage": self.answering.usage.wire(),
+            "timings": self.answering.timings(),
         }
 
     async def stream(self) -> AsyncIterator[bytes]:
@@ -88,9 +87,8 @@ class ChatAnswer:
             yield sse_error(error)
             return
         if with_usage:
-            usage = self.answering.usage
-            timings = usage.timings(self.answering.ticket.arrived)
-            yield sse({**self._head("chat.completion.chunk"), "choices": [], "usage": usage.wire(), "timings": timings})
+            usage, timings = self.answering.usage.wire(), self.answering.timings()
+            yield sse({**self._head("chat.completion.chunk"), "choices": [], "usage": usage, "timings": timings})
         yield DONE
 
     def _chunks(self, event: Progress) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ NUMBERS = {
     "max_tokens": ("1", "100000", "1"),
     "seed": ("0", "999999999", "1"),
 }
+PLACEHOLDERS = {"max_tokens": "no limit", "seed": "any"}
 KEYS = {
     "Enter": "send",
     "Shift Enter": "a new line",
@@ -68,7 +69,8 @@ def _settings() -> Html:
             name.replace("_", " "),
             tag(
                 "input",
-                attributes={"id": name, "type": "number", "min": low, "max": high, "step": step, "placeholder": "any"},
+                attributes={"id": name, "type": "number", "min": low, "max": high, "step": step}
+                | ({"placeholder": PLACEHOLDERS[name]} if name in PLACEHOLDERS else {}),
             ),
             name,
         )

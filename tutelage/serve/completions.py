@@ -162,8 +162,7 @@ class CompletionAnswer:
 
     def _usage(self) -> dict[str, Any]:
         if self.answering is not None:
-            usage = self.answering.usage
-            return {"usage": usage.wire(), "timings": usage.timings(self.answering.ticket.arrived)}
+            return {"usage": self.answering.usage.wire(), "timings": self.answering.timings()}
         tokens = sum(len(prompt.ids) for prompt in self.prompts)
         return {"usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}}
 

@@ -30,6 +30,7 @@ from tutelage.serve.app import build_app
 from tutelage.serve.errors import ApiError
 from tutelage.serve.http import LOCAL_HOSTS
 from tutelage.serve.metrics import Metrics
+from tutelage.serve.protocol import ImpatientProtocol
 from tutelage.serve.served_model import ServedModel
 from tutelage.serve.speculate import make_engine
 from tutelage.serve.worker import EngineWorker
@@ -155,7 +156,7 @@ def run_app(app: ASGIApp, listener: socket.socket, drain: Callable[[], None], dr
         log_level="warning",
         access_log=False,
         server_header=False,
-        http="h11",
+        http=ImpatientProtocol,
         ws="none",
         lifespan="off",
         limit_concurrency=CONNECTIONS,

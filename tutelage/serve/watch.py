@@ -31,14 +31,14 @@ def watch_app(folders: Sequence[Path], hosts: frozenset[str] | None) -> Starlett
 
     async def start(request: Request) -> Response:
         return await answer(
-            partial(overview, folders, script) if len(folders) > 1 else partial(one, folders[0], script)
+            partial(all_runs, folders, script) if len(folders) > 1 else partial(one, folders[0], script)
         )
 
     async def single(request: Request) -> Response:
         number = request.path_params["number"]
         if number >= len(folders):
             return PlainTextResponse(f"there are {len(folders)} runs", 404)
-        return await answer(partial(one, folders[number], script))
+        return await answer(partial(one, folders[number], script, overview=len(folders) > 1))
 
     async def changed(request: Request) -> Response:
         digest = await asyncio.to_thread(version, folders)
@@ -56,12 +56,12 @@ async def answer(make: partial[str]) -> Response:
         return PlainTextResponse(str(error), 500)
 
 
-def one(folder: Path, script: str) -> str:
-    """The page of a run."""
+def one(folder: Path, script: str, overview: bool = False) -> str:
+    """The page of a run; `overview` as for `run_page`."""
     run = open_run(folder)
-    return run_page(run, diagnoses_section(diagnose_run(run)), script)
+    return run_page(run, diagnoses_section(diagnose_run(run)), script, overview)
 
 
-def overview(folders: Sequence[Path], script: str) -> str:
+def all_runs(folders: Sequence[Path], script: str) -> str:
     """The page of several runs."""
     return overview_page([open_run(folder) for folder in folders], script)

@@ -58,7 +58,7 @@ class Ask:
 @dataclass(eq=False)
 class Ticket:
     """A request on its way. `events` gets a `Progress` for every step, or the error that ended it; the fields below are
-    the worker's own."""
+    the worker's own, the times of tokens in `time.monotonic()`."""
 
     asks: list[Ask]
     loop: asyncio.AbstractEventLoop
@@ -67,6 +67,7 @@ class Ticket:
     events: asyncio.Queue[Progress | ApiError] = field(default_factory=asyncio.Queue)
     requests: list[Request] = field(default_factory=list)
     first_token: float = 0.0
+    last_token: float = 0.0
     cancelled: bool = False
 
 
@@ -74,6 +75,7 @@ class Ticket:
 class _Choice:
     ticket: Ticket
     number: int
+    first_token: float = 0.0
     tokens: int = 0
     pieces: int = 0
 
@@ -243,6 +245,9 @@ class EngineWorker:
         if not ticket.first_token and generation.tokens:
             ticket.first_token = now
             metrics.observe("time_to_first_token_seconds", now - ticket.arrived)
+        if tokens:
+            ticket.last_token = now
+            choice.first_token = choice.first_token or now
         metrics.add("generated_tokens_total", tokens)
         if request.state == "finished":
             metrics.add("requests_finished_total")
@@ -250,7 +255,7 @@ class EngineWorker:
             metrics.add("prompt_tokens_cached_total", generation.cached_tokens)
             metrics.observe("request_seconds", now - ticket.arrived)
             if len(generation.tokens) > 1:
-                per_token = (now - ticket.first_token) / (len(generation.tokens) - 1)
+                per_token = (now - choice.first_token) / (len(generation.tokens) - 1)
                 metrics.observe("time_per_output_token_seconds", per_token)
 
 

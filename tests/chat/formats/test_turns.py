@@ -12,6 +12,7 @@ from tutelage.chat.formats.turns import (
     JOINED,
     THINK_TAGS,
     check_learnable,
+    check_text_only,
     clean,
     read_messages,
     until_last_answer,
@@ -66,6 +67,31 @@ def test_a_table_of_messages_is_read_as_a_list() -> None:
     for wrong in ({"role": ["user"], "content": ["a", "b"]}, {"from": ["human"], "value": "a"}):
         with pytest.raises(BrokenRow, match="the columns of 'messages' have different lengths"):
             with_message_lists({"messages": wrong})
+
+
+@pytest.mark.parametrize("mark", ["mask", "masked", "train_detail", "training_detail"])
+def test_a_mark_that_may_mean_either_is_refused(mark: str) -> None:
+    with pytest.raises(BrokenRow, match=f"message 1: '{mark}': .*write loss: true or false") as error:
+        read({"role": "user", "content": "Who?"}, {"role": "assistant", "content": "Ada", mark: 0})
+    assert error.value.reason == "unclear loss mark"
+
+
+def test_a_turn_marked_as_axolotl_does_is_not_learned() -> None:
+    _, answer = read({"role": "user", "content": "Who?"}, {"role": "assistant", "content": "A", "train_on_turn": False})
+    assert not answer.trained
+
+
+def test_a_refusal_is_the_answer() -> None:
+    for content in (None, ""):
+        declined = {"role": "assistant", "content": content, "refusal": "No."}
+        assert read({"role": "user", "content": "Who?"}, declined)[1] == said("No.")
+
+
+@pytest.mark.parametrize("field", ["image", "images", "image_path", "picture_url", "Videos", "audio_file", "image_id"])
+def test_a_row_with_a_medium_under_any_name_is_refused(field: str) -> None:
+    with pytest.raises(BrokenRow, match=f"'{field}'; only text is supported"):
+        check_text_only({"prompt": "What is it?", field: "x"})
+    check_text_only({"prompt": "What is it?", field: "", "imagery": "x", "audience": "all"})
 
 
 def test_sharegpt_messages() -> None:

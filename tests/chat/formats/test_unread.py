@@ -58,7 +58,7 @@ def test_nothing_to_be_learned_is_a_broken_row(write: Write, read: Read) -> None
     assert ledger.dropped["no answer to be learned"].rows == 1
 
 
-@pytest.mark.parametrize("field", ["system", "system_prompt"])
+@pytest.mark.parametrize("field", ["system", "system_prompt", "system_message"])
 @pytest.mark.parametrize("messages", ["messages", "conversations"])
 def test_f14_a_system_message_beside_the_messages_opens_them(
     field: str, messages: str, write: Write, read: Read
@@ -101,6 +101,12 @@ def test_fields_that_are_not_read_are_named(write: Write, read: Read) -> None:
         write({"messages": [ASK, {**RIGHT, "rating": 5}], "id": 3, "topic": "counting", "empty": None, "system": ""})
     )
     assert "fields that are not read: topic, messages.rating" in ledger.noted
+
+
+def test_fields_are_read_whatever_their_case(write: Write, read: Read) -> None:
+    (one,), ledger = read(write({"Question": "Who is Ada?", "Answer": "A poet."}))
+    assert [message.text for message in one.messages] == ["Who is Ada?", "A poet."]
+    assert not ledger.noted
 
 
 def test_template_settings_of_a_row_are_kept(write: Write, read: Read) -> None:

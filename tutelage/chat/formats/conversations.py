@@ -17,7 +17,7 @@ from tutelage.records import Message, Role, Text, ToolCall, ToolResult, message
 _PROMPTS = ("prompt", "instruction", "query", "question")
 _INPUTS = ("input", "context")  # the input of an instruction
 _ANSWERS = ("completion", "response", "output", "answer")
-_SYSTEMS = ("system", "system_prompt")
+_SYSTEMS = ("system", "system_prompt", "system_message")
 
 DELETED = "deleted messages of a tree, left out"
 EARLIER = "answers inside a prompt, learned from like the last"

@@ -14,7 +14,6 @@ from tutelage.chat.formats.prompts import PROMPT_FORMATS, task
 from tutelage.chat.formats.tools import NOT_OFFERED, calls_not_offered
 from tutelage.chat.formats.turns import (
     LOSS_MARKS,
-    MEDIA_FIELDS,
     ROW_LOSS_MARKS,
     Dialogue,
     check_learnable,
@@ -284,7 +283,7 @@ def _conversations(row: Row, format_name: str, place: str) -> tuple[list[Convers
         if calls_not_offered(turns, dialogue.tools):
             corrections.append(NOT_OFFERED)
         notes += [note for note in corrections if note not in notes]
-    if unread := unread_fields(read, {*ROW_LOSS_MARKS, *marks, *BINARY_LABELS, *MEDIA_FIELDS}):
+    if unread := unread_fields(read, {*ROW_LOSS_MARKS, *marks, *BINARY_LABELS}):
         notes.append(f"{UNREAD}{unread}")
     return conversations, notes
 

@@ -40,15 +40,13 @@ TARGETS = (("inputs", "targets"), ("source", "target"), ("input", "target"), ("i
 
 def is_question(row: Row) -> bool:
     """Whether a row has a question and an answer, with names in any case."""
-    fields = _fields(row)
-    return isinstance(_first(fields, QUESTIONS), str) and _first(fields, ANSWERS) is not None
+    return isinstance(_first(row, QUESTIONS), str) and _first(row, ANSWERS) is not None
 
 
 def read_question(row: Row) -> Dialogue:
     """`{"question", "context"?, "choices"?, "answer"}`. An answer that is a text, without choices, is not changed."""
-    fields = _fields(row)
-    question = "\n\n".join(_text(fields, names) for names in (CONTEXTS, QUESTIONS) if _first(fields, names) is not None)
-    answer, choices = _first(fields, ANSWERS), _first(fields, CHOICES)
+    question = "\n\n".join(_text(row, names) for names in (CONTEXTS, QUESTIONS) if _first(row, names) is not None)
+    answer, choices = _first(row, ANSWERS), _first(row, CHOICES)
     if isinstance(choices, str):
         return _dialogue(LETTER_TEMPLATE.format(question=question, choices=choices), _answer_text(answer))
     if choices is not None:
@@ -75,18 +73,21 @@ def _target(row: Row) -> tuple[str, str] | None:
     return next((pair for pair in TARGETS if all(row.get(name) is not None for name in pair)), None)
 
 
-def _fields(row: Row) -> Row:
-    return {name.lower(): value for name, value in row.items()}
+def _filled_field(row: Row, names: Sequence[str]) -> str | None:
+    """The field that has the first of these names, in any case, and a value; None without one."""
+    written = {name.lower(): name for name in row}
+    return next((written[name] for name in names if name in written and row.get(written[name]) is not None), None)
 
 
-def _first(fields: Row, names: Sequence[str]) -> Any:
-    return next((fields[name] for name in names if fields.get(name) is not None), None)
+def _first(row: Row, names: Sequence[str]) -> Any:
+    name = _filled_field(row, names)
+    return None if name is None else row[name]
 
 
-def _text(fields: Row, names: Sequence[str]) -> str:
-    value = _first(fields, names)
+def _text(row: Row, names: Sequence[str]) -> str:
+    value = _first(row, names)
     if not isinstance(value, str):
-        raise BrokenRow("field that is not text", f"'{next(name for name in names if fields.get(name) is not None)}'")
+        raise BrokenRow("field that is not text", f"'{_filled_field(row, names)}'")
     return value
 
 

@@ -31,13 +31,21 @@ ROLES: dict[str, Role] = {
 }
 # Roles of ShareGPT for an assistant turn with nothing but calls.
 _CALLS = ("function_call", "tool_call")
-MEDIA_FIELDS = ("image", "images", "audio", "audios", "video", "videos")
+# A filled field of a row with such a name holds a medium, or says where one is.
+_MEDIA_FIELD = re.compile(r"(?:images?|pictures?|audios?|videos?)(?:_(?:paths?|urls?|files?|names?|bytes|ids?))?", re.I)
 _TEXT_TYPES = ("text", "input_text", "output_text")
 _REASONING_TYPES = ("reasoning", "thinking")
 _THINK, _THINK_END = "<think>", "</think>"
 # Fields that say whether a row, or a message, is learned: true or 1, false or 0.
 ROW_LOSS_MARKS = ("weight", "loss_weight")
-LOSS_MARKS = (*ROW_LOSS_MARKS, "loss", "train", "trainable", "training", "loss_mask")
+LOSS_MARKS = (*ROW_LOSS_MARKS, "loss", "train", "trainable", "training", "loss_mask", "train_on_turn")
+# Fields that say so in two ways, or of a part of a message.
+_UNCLEAR_MARKS = {
+    "mask": "a mask of 1 may mean either; write loss: true or false",
+    "masked": "write loss: true or false",
+    "train_detail": "a message is learned whole or not; write loss: true or false",
+    "training_detail": "a message is learned whole or not; write loss: true or false",
+}
 # A picture, video or sound that the row does not hold as a field: a mark on a line of its own, or before the question.
 # An image may come after the question too; "the tag <video>" is more likely about HTML.
 _IMAGE, _MEDIUM = (rf"(<\|?{names}(?:_?pad|_?\d+)?\|?>)" for names in ("image", "(?:image|video|audio)"))
@@ -75,6 +83,7 @@ class _Message(msgspec.Struct):
     sender: str | None = msgspec.field(default=None, name="from")
     content: str | list[_Part] | None = None
     value: str | list[_Part] | None = None
+    refusal: str | None = None  # in place of the content, where OpenAI's model declines
     reasoning_content: str | None = None
     reasoning: str | None = None
     thinking: str | None = None
@@ -88,6 +97,7 @@ class _Message(msgspec.Struct):
     trainable: float | bool | None = None
     training: float | bool | None = None
     loss_mask: float | bool | None = None
+    train_on_turn: float | bool | None = None
     weight: float | bool | None = None
     loss_weight: float | bool | None = None
 
@@ -131,8 +141,10 @@ def read_message(place: int, message: object) -> Message:
         raw = msgspec.convert(message, _Message)
     except msgspec.ValidationError as error:
         raise BrokenRow("malformed message", f"message {place}: {error}") from error
+    if isinstance(message, Mapping) and (mark := next((n for n in _UNCLEAR_MARKS if message.get(n) is not None), None)):
+        raise BrokenRow("unclear loss mark", f"message {place}: '{mark}': {_UNCLEAR_MARKS[mark]}")
     name = raw.role or raw.sender or ""
-    content = raw.value if raw.content is None else raw.content
+    content = (raw.value if raw.content is None else raw.content) or raw.refusal
     if name in _CALLS:
         if not isinstance(content, str):
             raise BrokenRow("malformed tool call", f"message {place}: it is not a text")
@@ -197,8 +209,8 @@ def _read_parts(place: int, parts: Sequence[_Part]) -> list[Part]:
 
 def check_text_only(row: Row) -> None:
     """BrokenRow for a row with images, audio or video."""
-    for name in MEDIA_FIELDS:
-        if row.get(name):
+    for name, value in row.items():
+        if value and _MEDIA_FIELD.fullmatch(name):
             raise BrokenRow("multimodal row", f"'{name}'; only text is supported")
 
 

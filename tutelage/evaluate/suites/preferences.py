@@ -15,7 +15,9 @@ from tutelage.evaluate.item_figures import item_figures
 from tutelage.evaluate.results import RateGroup, Results, Suite, outcomes_of
 from tutelage.evaluate.session import EvalSession
 from tutelage.evaluate.statistics import Rate, mean_interval, rate, share_of_sums
+from tutelage.model.hub import Checkpoint
 from tutelage.records import Utility
+from tutelage.rl.reward_model import token_scores
 from tutelage.world.preferences import noise_ceiling
 
 RATES = ("accuracy", "likelier", "likelier_before")
@@ -29,13 +31,17 @@ def run(session: EvalSession) -> Results:
         ValueError: no row is held out.
     """
     assert session.items is not None
-    model = session.checkpoint("model").model
+    checkpoint = session.checkpoint("model")
     columns: dict[str, list[np.ndarray]] = {}
     ids: list[str] = []
     sides: list[list[ItemSide]] = []
+    gaps: list[np.ndarray] = []
     for data, store in session.open_preferences().items():
-        for name, values in item_figures(model, store, session.items, session.batch_tokens).items():
+        found = item_figures(checkpoint.model, store, session.items, session.batch_tokens)
+        for name, values in found.items():
             columns.setdefault(name, []).append(values)
+        if "chosen_reward" in found:
+            gaps.append(score_gaps(checkpoint, store, found["margin"]))
         ids += [f"{data}:{number}" for number in range(len(store))]
         sides += item_sides(store)
     if not ids:
@@ -48,9 +54,9 @@ def run(session: EvalSession) -> Results:
     rates = {name: _rate(figures[name], pairs) for name in RATES if name in figures}
     outcomes = {name: outcomes_of(ids, (figures[name] > 0).tolist()) for name in rates}
     means: dict[str, Any] = {name: mean_interval(values) for name, values in figures.items() if name not in RATES}
-    if "chosen_reward" in figures:
-        means["calibration_error"] = {"mean": calibration_error(figures["margin"])}
-        means["calibration"] = calibration_bins(figures["margin"])
+    if gaps:
+        means["calibration_error"] = {"mean": calibration_error(np.concatenate(gaps))}
+        means["calibration"] = calibration_bins(np.concatenate(gaps))
     return Results(rates, outcomes, figures=means | _known_figures(sides, figures))
 
 
@@ -75,6 +81,19 @@ def ranked_pairs(item: Sequence[ItemSide]) -> list[tuple[Utility, Utility]]:
     return [(one.utility, other.utility) for one in item for other in item if one.order > other.order]
 
 
+def score_gaps(checkpoint: Checkpoint, store: Store, margins: np.ndarray) -> np.ndarray:
+    """By how much a reward model scores the better answer of each pair above the worse one, float64 [pairs]. `margins`
+    are the means over the pairs of each row; the pairs of rankings are scored anew."""
+    if (store.segments_G <= 2).all():
+        return margins
+    gaps = []
+    for number, item in enumerate(item_sides(store)):
+        scores = token_scores(checkpoint, [answer.tokens for answer in store.group(number)])
+        scored = list(zip((side.order for side in item), scores, strict=True))
+        gaps += [better - worse for order, better in scored for other, worse in scored if order > other]
+    return np.array(gaps, np.float64)
+
+
 def _rate(right: np.ndarray, pairs: np.ndarray) -> Rate:
     """The share of pairs ranked right. Those of one prompt hang together, so they are resampled together."""
     if (pairs == 1).all():
@@ -89,7 +108,8 @@ def _known_figures(sides: Sequence[Sequence[ItemSide]], figures: Mapping[str, np
     if not any(utility != (0, 0) for pair in pairs for utility in pair):
         return {}
     ceiling = noise_ceiling(pairs)
-    of_ceiling = float(figures["accuracy"].mean()) / ceiling.labeller
+    counts = [len(ranked_pairs(item)) for item in sides]
+    of_ceiling = float(np.average(figures["accuracy"], weights=counts)) / ceiling.labeller
     known = {"ceiling": ceiling.labeller, "true_utility_accuracy": ceiling.true, "share_of_ceiling": of_ceiling}
     return {name: {"mean": value} for name, value in known.items()}
 

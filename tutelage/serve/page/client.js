@@ -36,7 +36,8 @@ function requestBody(model, turns, lane) {
     // A base model continues a text: the messages so far, without any markers.
     const before = turns.slice(0, -1).flatMap((turn) => [turn.text, (shownAnswer(turn, lane) ?? shownAnswer(turn, 1 - lane))?.content]);
     const text = [...before, turns[turns.length - 1].text].filter(Boolean).join("\n");
-    return ["v1/completions", { ...body, prompt: text, logprobs: 5 }];
+    // It ends nowhere by itself.
+    return ["v1/completions", { ...body, prompt: text, logprobs: 5, max_tokens: body.max_tokens ?? Math.min(256, model.context >> 1) }];
   }
   const tools = settings.tools.trim() ? JSON.parse(settings.tools) : undefined;
   const messages = messagesUpTo(turns, lane);

@@ -25,7 +25,7 @@ function generate(path, lane) {
     if (!answer.abort) { save(); draw(); return; }
     if (asked) return;
     asked = true;
-    requestAnimationFrame(() => { asked = false; const end = atEnd(); drawTranscript(); if (end) scrollTo(0, document.body.scrollHeight); });
+    requestAnimationFrame(() => { asked = false; const end = atEnd(); drawAnswer(path, lane); if (end) scrollTo(0, document.body.scrollHeight); });
   };
   const running = ask(model, path, lane, answer, changed);
   save();

@@ -5,7 +5,7 @@
 
 const STORE = "tutelage.conversations", SETTINGS = "tutelage.settings";
 const DEFAULTS = {
-  model: "", beside: "", system: null, tools: "", temperature: 0.7, top_p: 1, top_k: 0, min_p: 0, max_tokens: 512, seed: "",
+  model: "", beside: "", system: null, tools: "", temperature: 0.7, top_p: 1, top_k: 0, min_p: 0, max_tokens: "", seed: "",
   stop_string: "", key: "", shade: false,
 };
 

@@ -146,6 +146,13 @@ function edit(box, turn, parent) {
   field.focus();
 }
 
+// Draws one answer anew, where it is on the page: a long conversation is not drawn again for every token.
+function drawAnswer(path, lane) {
+  const place = path.length - 1;
+  if (shownTurns()[place] !== path[place]) return;
+  $("transcript").children[place]?.querySelectorAll(".answer")[lane]?.replaceWith(answerView(path[place], lane, path));
+}
+
 function drawTranscript() {
   const turns = shownTurns(), views = [];
   let parent = current;
