@@ -20,7 +20,7 @@ PLOTS: tuple[tuple[str, str, bool, dict[str, str]], ...] = (
         "Divergence from the start",
         "nats per token",
         False,
-        {"kl": "k1: mean log-ratio", "kl_k2": "k2: half its square"},
+        {"kl": "k1: mean log-ratio", "kl_k2": "k2: half its square", "kl_exact": "exact, over the vocabulary"},
     ),
     ("Entropy of the sampled tokens", "nats per token", False, {"entropy": "entropy"}),
     ("Clipped tokens", "share", True, {"clipped": "clipped"}),
