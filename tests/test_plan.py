@@ -169,3 +169,9 @@ data = {{ chat = 1 }}
                 attempt(Run(load_recipe(path, [*dropped, target]), tmp_path / "run"))
             errors.append(str(error.value))
         assert errors[0] == errors[1]
+
+
+def test_a_stage_on_rows_that_are_not_made_yet_is_named_and_left_out(tmp_path: Path) -> None:
+    planned = plan(Run(load_recipe(recipes_folder() / "r1.toml"), tmp_path / "run"))
+    assert planned["unplanned"] == {"tuned": "accepted"}
+    assert list(planned["stages"]) == ["base", "cold", "reasoner", "final"]

@@ -25,6 +25,7 @@ SIZES = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "
 def half(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bfloat16 checkpoint with the files that users have beside the weights."""
     folder = tmp_path_factory.mktemp("half")
+    torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(num_hidden_layers=1, **SIZES)).to(torch.bfloat16).save_pretrained(folder)
     TOKENIZER.save(folder)
     (folder / "tokenizer.model").write_bytes(b"SentencePiece")

@@ -127,7 +127,8 @@ OF_RL = {1, 2, 3, 4, 5, 6, 9, 10, 11, 17, 18, 20, 21, *range(30, 61)}
 
 def test_the_table_of_pains_is_whole_and_its_tests_exist() -> None:
     text = (CHECKOUT / "docs" / "rl.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]+) \|$", text, re.MULTILINE)
+    table = text.partition("## Field failures")[2]
+    rows = re.findall(r"^\| (\d+) \| [^|]+ \| ([^|]+) \|$", table, re.MULTILINE)
     assert {int(number) for number, _ in rows} == OF_RL
     for number, where in rows:
         named = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", where)

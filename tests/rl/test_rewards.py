@@ -12,7 +12,7 @@ from tutelage.rl.reward_settings import (
     OverlongReward,
     VerifierReward,
 )
-from tutelage.rl.rewards import Rewards, Sample, Sources, overlong
+from tutelage.rl.rewards import Part, Rewards, Sample, Sources, overlong, verified
 from tutelage.scoring import Gold, Score
 
 GOLDS: list[Gold | None] = ["72", "18", "7"]
@@ -101,6 +101,8 @@ def test_pain_55_a_grader_that_hangs_is_killed_and_its_sample_has_no_reward() ->
     late, right, wrong = made.score([sample("loop"), sample("72"), sample("71")])
     assert (late.total, late.reason) == (None, "mine: timed out")
     assert (right.total, wrong.total) == (1, 0)
+    priced = VerifierReward(verifier="exact", timed_out=-1.0)
+    assert verified(lambda answer, gold: Score("timed out"), priced, [sample("loop")]) == [Part(-1.0, "timed out")]
 
 
 def test_pain_11_a_format_is_read_with_the_reasoning_that_the_prompt_opens() -> None:

@@ -66,5 +66,5 @@ COMMANDS = (
 @click.group(cls=CommandGroup, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Train a language model end to end: corpus, pre-training, SFT, evaluation, chat. `tutelage demo` does it in
-    minutes on a built-in world; `tutelage COMMAND --help` describes a command."""
+    """Train a language model end to end: corpus, pre-training, SFT, preferences, rewards, evaluation, serving.
+    `tutelage demo` does it in minutes on a built-in world; `tutelage COMMAND --help` describes a command."""

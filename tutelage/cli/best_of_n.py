@@ -30,7 +30,7 @@ OWN = (
 )
 
 
-@click.command("best-of-n", short_help="Write the best of several sampled answers as rows for fine-tuning.")
+@click.command("best-of-n", short_help="Write the best of several sampled answers as rows for SFT.")
 @with_options(FIRST, OWN, REWARDS, SAMPLING)
 @click.option("--seed", type=int, help="Random seed (default 0).")
 @click.argument("settings", nargs=-1, metavar="[dotted.key=value ...]")

@@ -151,7 +151,7 @@ class Engine:
             return []
         if self.speculation is not None:
             self.speculation.begin(plan, self.pool, len(self.scheduler.running))
-        logits_BV = self.rows.forward(plan)[:, : self.model.token_count]
+        logits_BV = self.rows.forward(plan)
         advanced = self._advance(plan)
         self._sample_step(advanced, logits_BV)
         if self.speculation is not None:
@@ -226,8 +226,9 @@ class Engine:
             requests, places = [requests[place] for place in agreed], [places[place] + 1 for place in agreed]
 
     def _sample(self, requests: list[Request], logits_BV: torch.Tensor) -> None:
-        """Draw the next token of each request, and end those that are done."""
-        tokens_B, sample_logprobs_B = choose_tokens(requests, logits_BV)
+        """Draw the next token of each request, and end those that are done. Rows of the vocabulary without a token are
+        never drawn, but the model's log-probability counts them, as training does."""
+        tokens_B, sample_logprobs_B = choose_tokens(requests, logits_BV[:, : self.model.token_count])
         logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
         logprobs_B = logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
         context = self.model.config.context

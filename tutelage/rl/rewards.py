@@ -128,7 +128,7 @@ def load_part(settings: AnyReward, sources: Sources) -> Score:
         case VerifierReward():
             verify = make_verifier(settings.verifier, settings.seconds)
             check_verifier(settings.verifier, verify, sources.golds)
-            return partial(_verified, verify, settings)
+            return partial(verified, verify, settings)
         case ModelReward():
             return partial(_scored_by_model, RewardModel(sources.folders.get(settings.model, settings.model)))
         case JudgeReward():
@@ -172,7 +172,8 @@ def load_function(name: str) -> Callable[[Sample], float | None]:
     return found
 
 
-def _verified(verify: Verifier, settings: VerifierReward, samples: Sequence[Sample]) -> list[Part]:
+def verified(verify: Verifier, settings: VerifierReward, samples: Sequence[Sample]) -> list[Part]:
+    """The value of each sample by the outcome that a verifier gives it."""
     values: dict[Outcome, float | None] = {
         "right": 1.0,
         "wrong": settings.wrong,

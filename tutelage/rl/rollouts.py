@@ -24,6 +24,7 @@ from tutelage.batching.store import loss_weight
 from tutelage.model.hub import load_tensors, save_tensors
 from tutelage.model.transformer import TEMPERATURE, Transformer
 from tutelage.records import ROLE_STREAM, ROLES, Batch, Example, ExampleGroup, Schema, Stream
+from tutelage.rl.exact_kl import exact_kl, is_small
 from tutelage.rl.figures import no_signal_reason, rollout_figures
 from tutelage.rl.prompts import Prompt, draw_prompts, read_cursors, write_cursors
 from tutelage.rl.rollout_files import digest_of, from_tensors, to_tensors
@@ -177,6 +178,8 @@ class RolloutStream:
         spread = float(np.std([float(np.mean(one["advantage"])) for one in streams]))
         prompt = self.sampler.renderer.tokenizer.decode(np.array(sampled[0][0].prompt))
         self._figures = rollout_figures(sampled, prompt, spread)
+        if self.reference is not None and is_small(model):
+            self._figures["kl_exact"] = exact_kl(model, self.reference[0], scored, plan.micro_tokens)
         if plan.adapt is not None:
             measured = float(np.mean([np.sum(c[OLD] - c[REFERENCE]) for c in columns]))
             self._figures |= {"kl_factor": at["kl"], "kl_of_sample": measured}
