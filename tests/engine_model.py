@@ -55,11 +55,14 @@ def alone(
     if key not in ALONE:
         engine = Engine(model, EngineSettings(max_rows=1, prefix_cache="none"))
         request = engine.add(ids, STOP, sampling, prompt_id, sample, adapter=adapter)
+        results: dict[int, list[int]] = {}  # a request may be paused twice before it writes on
         for written, result in injected:
+            results.setdefault(written, []).extend(result)
+        for written, joined in results.items():
             while len(request.generation.tokens) < written:
                 engine.step()
             engine.pause(request)
-            engine.resume(request, result)
+            engine.resume(request, joined)
         engine.run()
         ALONE[key] = request.generation
     return ALONE[key]
