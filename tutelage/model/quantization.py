@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 # PyTorch's 8-bit kernel against its bfloat16 one, two threads, matrices of 576 x 1536 and 4096 x 4096: a third of the
-# time for 1 row, half for 4 rows, more for 16.
-MOST_ROWS = 4
+# time for 1 row, half for 4 rows, more for 16. It reads inputs in whole vectors: with others it gives NaN or crashes.
+MOST_ROWS, VECTOR = 4, 32
 
 
 def quantize_rows(weight_OI: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -27,7 +27,7 @@ def quantize_rows(weight_OI: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 class Int8Linear(nn.Module):
     """A linear layer on a CPU with 8-bit weights. A product of few rows is limited by reading the weights: half of what
     bfloat16 reads. Products of more rows are limited by arithmetic: they take a copy of the same values in the
-    original dtype, made by `make_wide` from weight and bias."""
+    original dtype, made by `make_wide` from weight and bias. Few rows are rounded to bfloat16 first."""
 
     def __init__(
         self,
@@ -41,7 +41,7 @@ class Int8Linear(nn.Module):
         self.wide = make_wide((self.weight * self.scale.float()[:, None]).to(weight_OI.dtype), bias_O)
 
     def forward(self, x_NI: torch.Tensor) -> torch.Tensor:
-        if len(x_NI) > MOST_ROWS:
+        if len(x_NI) > MOST_ROWS or x_NI.shape[1] % VECTOR:
             return self.wide(x_NI)
         y_NO = torch._weight_int8pack_mm(x_NI.bfloat16(), self.weight, self.scale)
         if self.bias is not None:
