@@ -58,6 +58,25 @@ def test_brackets_that_match_nothing_are_an_error(tmp_path: Path) -> None:
         names(tmp_path, "in/[c].jsonl")
 
 
+@pytest.mark.parametrize(
+    ("patterns", "found"),
+    [
+        (["a.jsonl"], ["a.jsonl"]),
+        (["./a.jsonl"], ["a.jsonl"]),
+        (["*.jsonl"], ["a.jsonl", "b.jsonl"]),
+        (["**/*.jsonl"], ["a.jsonl", "b.jsonl", "x/a.jsonl", "y/a.jsonl"]),
+        (["."], ["a.jsonl", "b.jsonl", "x/a.jsonl", "y/a.jsonl"]),
+        (["a.jsonl", "x/a.jsonl"], ["a.jsonl", "x/a.jsonl"]),
+    ],
+)
+def test_inputs_of_the_folder_that_one_is_in(
+    patterns: list[str], found: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path, "a.jsonl", "b.jsonl", "x/a.jsonl", "y/a.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert [file.name for file in input_files(patterns, None)] == found
+
+
 def test_machine_paths_are_cut_to_what_tells_inputs_apart(tmp_path: Path) -> None:
     make(tmp_path, "a/in/x.jsonl", "b/in/x.jsonl", "b/in/sub/y.jsonl")
     assert names(tmp_path, "a/in/*") == ["in/x.jsonl"]

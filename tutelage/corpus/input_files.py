@@ -102,7 +102,7 @@ def _matches(pattern: str, reader: str | None) -> list[str]:
         found = [pattern]
     else:
         base = _base(pattern)
-        search = glob.escape(base) + pattern[len(base) :]
+        search = glob.escape(base) + pattern[len(base) :] if pattern.startswith(base) else pattern
         found = sorted(name for name in glob.glob(search, recursive=True) if Path(name).is_file())
     if not found:
         raise ValueError(f"no file matches the input {pattern}; correct it with input=FILES")
@@ -127,8 +127,8 @@ def _base(pattern: str) -> str:
 def _labels(bases: Iterable[str]) -> dict[str, str]:
     """Short names of folders: as many of their last parts as tell them apart."""
     parts = {base: [part for part in Path(base).parts if part != "/"] for base in bases}
-    most = max(map(len, parts.values()), default=1)
-    for count in range(1, most + 1):
+    most = max(map(len, parts.values()), default=1)  # 0: all are the folder that one is in
+    for count in range(1, max(1, most) + 1):
         labels = {base: "/".join(own[-count:]) for base, own in parts.items()}
         if len(set(labels.values())) == len(labels):
             break
@@ -136,5 +136,7 @@ def _labels(bases: Iterable[str]) -> dict[str, str]:
 
 
 def _inside(path: str, base: str, label: str) -> str:
+    if base == ".":
+        return path.removeprefix("./")
     rest = re.sub(r"^/+", "", path[len(base) :]) if path.startswith(base) else Path(path).name
     return "/".join(part for part in (label, rest) if part)
