@@ -28,7 +28,7 @@ from tutelage.engine.token_choice import choose_tokens
 from tutelage.engine.weights_digest import weights_digest
 from tutelage.model.hf_model import HFModel
 from tutelage.model.transformer import Transformer
-from tutelage.process import keep_freed_memory
+from tutelage.process import keep_freed_memory, release_freed_memory
 
 
 class Engine:
@@ -346,4 +346,9 @@ def generate(
             done(len(finished))
 
     engine.run(report)
-    return [requests[i].generation for i in range(len(prompts))]
+    generations = [requests[i].generation for i in range(len(prompts))]
+    # The engine is a part of cycles, which Python frees late; and the cache of the next call would not fit into the
+    # gaps that the growth of this one has left.
+    engine.rows.close()
+    release_freed_memory()
+    return generations

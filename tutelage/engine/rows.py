@@ -110,6 +110,11 @@ class Rows:
         """Copy the model's weights again."""
         self.fast = self.adapters = None
 
+    def close(self) -> None:
+        """Free the cache and the copy of the weights."""
+        self.kv, self.store = self.kv.new_empty(0), self.store.new_empty(0)
+        self.fast = self.adapters = None
+
     def _follow_adapters(self, runs: list[tuple[Request, int]]) -> Transformer:
         """What computes a step with so many tokens of each request."""
         if self.fast is None:

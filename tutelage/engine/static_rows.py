@@ -43,6 +43,10 @@ class StaticRows:
     def weights_changed(self) -> None:
         """transformers computes with the model's weights themselves."""
 
+    def close(self) -> None:
+        """Free the cache."""
+        self.cache = None
+
     def forward(self, plan: StepPlan) -> torch.Tensor:
         """Run a step; returns logits as `Rows.forward` does."""
         if plan.chunks:
