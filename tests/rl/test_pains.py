@@ -66,7 +66,7 @@ def test_pains_4_and_5_a_row_is_the_rendered_prompt_and_what_was_sampled_each_on
         assert len(row.tokens) == len(row.logprobs)
 
 
-def test_pain_10_a_reward_sees_exactly_the_graded_text(chat: Checkpoint) -> None:
+def test_pain_10_a_reward_sees_exactly_the_trained_text(chat: Checkpoint) -> None:
     """dllm #118: the reward saw text after the end. The stop token ends the text, and whether it came is a field."""
     one, prompt = sampler(chat), drawn(chat, ("user", "who sees the fox?"))
     stop = min(one.renderer.stop_ids)

@@ -96,7 +96,7 @@ def test_a_short_answer_made_from_gold_is_enough() -> None:
 
 
 def test_pain_55_a_grader_that_hangs_is_killed_and_its_sample_has_no_reward() -> None:
-    """verl PR 6673: one answer hung the run. The outcome is "timed out", not 0; the next answer is graded."""
+    """verl PR 6673: one answer hung the run. The outcome is "timed out", not 0; the next answer is scored."""
     made = rewards(["72", "18"], mine=VerifierReward(verifier=f"{__name__}:hangs", seconds=0.5))
     late, right, wrong = made.score([sample("loop"), sample("72"), sample("71")])
     assert (late.total, late.reason) == (None, "mine: timed out")

@@ -114,7 +114,7 @@ def test_drawn_answers_are_of_every_quality(world: World, rule: str) -> None:
     assert {0.0, 1.0} <= {part.completeness for part in parts}
     assert {0, 1, 2, 3} == {part.polite_phrases for part in parts}
     assert min(part.brevity for part in parts) < -1
-    # The model must be able to tell them from the words: what is drawn as true is graded as true.
+    # The model must be able to tell them from the words: what is drawn as true is scored as true.
     assert 0.5 < sum(part.truth > 0 for part in parts) / len(parts) < 0.8
 
 

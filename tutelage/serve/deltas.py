@@ -20,7 +20,7 @@ PROMPT_TAIL = 16  # tokens at the end of a prompt that may hold an opened <think
 
 
 def chat_text_stream(renderer: Renderer, prompt: Sequence[int], stops: tuple[str, ...], tools: bool) -> TextStream:
-    """The text stream of an answer to a chat: reasoning is told from text, and tool calls where tools were offered."""
+    """The text stream of an answer to a chat: reasoning is kept apart, and tool calls where `tools` is true."""
     tokenizer = renderer.tokenizer
     if isinstance(renderer, NativeRenderer):
         kinds: dict[type[Part], Kind] = {Reasoning: "reasoning"}
