@@ -1,11 +1,4 @@
-"""Multiple-choice questions from a file, and how they are asked.
-
-A row is one of
-  {"question": ..., "choices": [...], "answer": number from 0, letter or text}       `query` and `gold` are read too
-  {"question": ..., "choice0": ..., "choice1": ..., "answer": ...}                     a table, as of MMLU
-  {"context_options": [...], "continuation": ..., "gold": number}      one end, several beginnings, as WinoGrande
-  {"context": ..., "continuation": ...}                                               one right continuation, as LAMBADA
-"""
+"""Multiple-choice questions of a file, and how they are asked. `choice_rows` says which forms a row may have."""
 
 from __future__ import annotations
 
@@ -15,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from tutelage.evaluate.questions import LETTERS, place_of_answer
+from tutelage.evaluate.choice_rows import LETTERS, choice_fields, is_choice_row
 from tutelage.io.data_files import data_files
 from tutelage.io.row import BrokenRow, Row
 from tutelage.io.rows import rows
 
 Form = Literal["cloze", "letters"]
 ANSWER = "Answer:"
-_MOST_CHOICES = len(LETTERS)
 
 
 @dataclass(frozen=True)
@@ -55,7 +47,7 @@ def read_choice_items(path: Path) -> list[ChoiceItem]:
     """
     found: list[ChoiceItem] = []
     for file in data_files(path):
-        for place, raw in rows(file, lambda row: "choices" in row or "continuation" in row or "choice0" in row):
+        for place, raw in rows(file, is_choice_row):
             if raw is None:
                 continue
             try:
@@ -72,35 +64,9 @@ def read_choice_items(path: Path) -> list[ChoiceItem]:
 
 
 def _item(row: Row, place: str) -> ChoiceItem:
+    fields = choice_fields(row)
     name = str(row["id"]) if row.get("id") is not None else place
-    if row.get("continuation") is not None:
-        return _continuation(row, name)
-    question = _text(row.get("question", row.get("query")), "the question")
-    table = [row[key] for n in range(_MOST_CHOICES) if row.get(key := f"choice{n}") is not None]
-    choices = row.get("choices", table)
-    if not isinstance(choices, list) or not 2 <= len(choices) <= _MOST_CHOICES:
-        raise ValueError(f"it needs 2 to {_MOST_CHOICES} choices")
-    texts = tuple(_text(str(choice) if isinstance(choice, int | float) else choice, "a choice") for choice in choices)
-    answer = row.get("answer", row.get("gold"))
-    if isinstance(answer, str) and answer.isdigit() and answer not in texts:  # a table's cells are texts
-        answer = int(answer)
-    return ChoiceItem(name, question, texts, place_of_answer(answer, texts))
-
-
-def _continuation(row: Row, name: str) -> ChoiceItem:
-    end = _text(row["continuation"], "the continuation")
-    if row.get("context_options") is None:
-        return ChoiceItem(name, _text(row.get("context"), "the context"), (end,), 0)
-    options, gold = row["context_options"], row.get("gold")
-    if not isinstance(options, list) or len(options) < 2 or type(gold) is not int or not 0 <= gold < len(options):
-        raise ValueError("'context_options' must be two texts or more, and 'gold' the number of the right one")
-    return ChoiceItem(name, end, tuple(_text(option, "a beginning") for option in options), gold, beginnings=True)
-
-
-def _text(value: object, what: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{what} is missing or empty")
-    return value.strip()
+    return ChoiceItem(name, fields.question, fields.choices, fields.gold, fields.beginnings)
 
 
 def sample_items(items: Sequence[ChoiceItem], limit: int | None, seed: int) -> list[ChoiceItem]:
