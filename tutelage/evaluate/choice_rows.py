@@ -69,7 +69,8 @@ def _form(row: Row) -> Callable[[Row], ChoiceFields] | None:
 
 
 def _general(row: Row) -> ChoiceFields:
-    question, choices = row.get("question", row.get("query")), row.get("choices")
+    question: Any = row.get("question", row.get("query"))
+    choices: Any = row.get("choices")
     if isinstance(question, Mapping):  # as AI2 published ARC, OpenBookQA and CommonsenseQA
         question, choices = question.get("stem"), question.get("choices")
     question = question if question is not None else row.get("question_stem")
@@ -83,7 +84,9 @@ def _general(row: Row) -> ChoiceFields:
         choices = [choice.get("text") for choice in choices]
     if not isinstance(choices, list) or not 2 <= len(choices) <= _MOST_CHOICES:
         raise ValueError(f"it needs 2 to {_MOST_CHOICES} choices")
-    texts = tuple(_text(str(choice) if isinstance(choice, int | float) else choice, "a choice") for choice in choices)
+    texts: tuple[str, ...] = tuple(
+        _text(str(choice) if isinstance(choice, int | float) else choice, "a choice") for choice in choices
+    )
     text = _text(question, "the question")
     answer = next((row[key] for key in ("answerKey", "answer", "gold") if row.get(key) is not None), None)
     if labels and str(answer) in labels:
