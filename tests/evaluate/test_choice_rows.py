@@ -18,6 +18,10 @@ PUBLISHED: dict[str, tuple[dict[str, Any], ChoiceFields]] = {
         {"query": "Q: Hot?\n", "choices": ["sun", "moon"], "gold": 0},
         ChoiceFields("Q: Hot?", ("sun", "moon"), 0),
     ),
+    "letters of a list": (
+        {"query": "Q: Hot?\nChoices:\nA. sun\nB. moon\nAnswer:", "choices": ["A", "B"], "gold": 1},
+        ChoiceFields("Q: Hot?", ("sun", "moon"), 1),
+    ),
     "arc": ({"question": "Hot?", "choices": LABELLED, "answerKey": "B"}, ChoiceFields("Hot?", ("sun", "moon"), 1)),
     "arc, labels 1 and 2": (
         {"question": "Hot?", "choices": {"text": ["sun", "moon"], "label": ["1", "2"]}, "answerKey": "1"},

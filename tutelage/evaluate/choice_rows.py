@@ -87,11 +87,20 @@ def _general(row: Row) -> ChoiceFields:
     texts: tuple[str, ...] = tuple(
         _text(str(choice) if isinstance(choice, int | float) else choice, "a choice") for choice in choices
     )
-    text = _text(question, "the question")
+    text, texts = _listed(_text(question, "the question"), texts)
     answer = next((row[key] for key in ("answerKey", "answer", "gold") if row.get(key) is not None), None)
     if labels and str(answer) in labels:
         return ChoiceFields(text, texts, labels.index(str(answer)))
     return ChoiceFields(text, texts, _gold(answer, texts))
+
+
+def _listed(question: str, choices: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Where the choices are letters and the question lists their texts, question and texts apart."""
+    if choices != tuple(LETTERS[: len(choices)]):
+        return question, choices
+    pattern = r"\n(?:Choices:\s*\n)?" + r"\n".join(rf"{letter}\. (.+)" for letter in choices) + r"\s*(?:Answer:)?\s*\Z"
+    match = re.search(pattern, question)
+    return (question[: match.start()].strip(), match.groups()) if match else (question, choices)
 
 
 def _context_options(row: Row) -> ChoiceFields:

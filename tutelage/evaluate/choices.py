@@ -24,18 +24,19 @@ from tutelage.model.hf_model import HFModel
 from tutelage.model.hub import Checkpoint
 from tutelage.model.transformer import Transformer
 from tutelage.progress import track
-from tutelage.records import Conversation, Example, message
+from tutelage.records import Conversation, Example, Role, message
 from tutelage.tokenizer import Tokenizer
 
 CLOSE = 1e-4  # nats between the two best choices; below, rounding decides
+TURNS: tuple[Role, Role] = ("user", "assistant")
 UNCONDITIONAL = "Answer:"  # the context of a choice without its question, for PMI
 
 
 @dataclass(frozen=True)
 class ChoiceScore:
     """The log-probabilities of an item's choices in nats, [C], and the tokens scored; without the question too where
-    asked for; whether a token reaches over the border of context and choice; and whether every scored token of each
-    choice is the likeliest at its place, None where the model is held by transformers."""
+    asked for; whether a token reaches over the border of context and choice; whether every scored token of each choice
+    is the likeliest at its place, None where the model is held by transformers; and the texts that were scored."""
 
     item: ChoiceItem
     logprob_C: np.ndarray
@@ -43,13 +44,14 @@ class ChoiceScore:
     alone_C: np.ndarray | None = None
     straddles: bool = False
     greedy_C: np.ndarray | None = None
+    texts: tuple[str, ...] = ()
 
     def picks(self) -> dict[str, int]:
         """The choice that each normaliser prefers: by the sum (`acc`), per character, UTF-8 byte or token, or against
         the choice alone (`acc/pmi`)."""
-        choices = self.item.choices
+        choices = self.texts or self.item.choices
         scores = {"acc": self.logprob_C}
-        if not self.item.beginnings:
+        if not self.item.beginnings and max(map(len, choices)) > 1:
             scores["acc/char"] = self.logprob_C / np.array([len(text) for text in choices])
             scores["acc/byte"] = self.logprob_C / np.array([len(text.encode()) for text in choices])
             scores["acc/token"] = self.logprob_C / self.tokens_C
@@ -73,10 +75,15 @@ def plain_sequence(tokenizer: Tokenizer, context: str, continuation: str) -> tup
 
 
 def chat_sequences(checkpoint: Checkpoint, one: Asked) -> list[Example]:
-    """Each choice as the assistant's answer in the checkpoint's own template; its end token is not scored."""
+    """Each choice as the assistant's answer in the checkpoint's own template, after the examples as turns; its end
+    token is not scored."""
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
+    shown = [message(role, text) for pair in one.examples for role, text in zip(TURNS, pair, strict=True)]
     chats = [
-        Conversation((message("user", context), message("assistant", continuation.strip())), one.item.id)
+        Conversation(
+            (*shown, message("user", context.removeprefix(one.opening)), message("assistant", continuation.strip())),
+            one.item.id,
+        )
         for context, continuation in zip(one.contexts, one.continuations, strict=True)
     ]
     examples = []
@@ -152,7 +159,8 @@ def score_choices(
         greedy = [score.greedy for score in found[start : start + len(examples)]]
         greedy_C = None if None in greedy else np.array(greedy)
         own = logprobs[start : start + len(examples)]
-        scores.append(ChoiceScore(one.item, own, tokens_C, alone_C, over, greedy_C))
+        texts = tuple(text.strip() for text in one.continuations)
+        scores.append(ChoiceScore(one.item, own, tokens_C, alone_C, over, greedy_C, texts))
         start += len(examples)
     if len(kept[0].continuations) > 1 and all(np.ptp(score.logprob_C) == 0 for score in scores):
         raise ValueError(
@@ -183,19 +191,26 @@ def choice_rates(scores: Sequence[ChoiceScore]) -> dict[str, Rate]:
 
 def choice_figures(scores: Sequence[ChoiceScore], asked: int) -> dict[str, Any]:
     """What stands beside the rates: questions that did not fit, near ties, questions of which a token reaches over the
-    border of context and choice, the log-probability of the right choice per token; and the choice that a model which
-    always takes the most frequent number would get right."""
+    border of context and choice, the log-probability of the right choice per token; and the share that a model which
+    always takes the most frequent number would get right. Of single continuations their perplexity instead, each
+    counted as a whole."""
     golds = np.bincount([score.item.gold for score in scores])
     sorted_logprobs = [np.sort(score.logprob_C) for score in scores]
     tokens = sum(int(score.tokens_C[score.item.gold]) for score in scores)
     right = sum(float(score.logprob_C[score.item.gold]) for score in scores)
+    single = all(len(score.logprob_C) == 1 for score in scores)
+    beside = (
+        {"perplexity": float(np.exp(-right / len(scores)))}
+        if single
+        else {"majority": float(golds.max() / len(scores))}
+    )
     return {
         "scored": len(scores),
         "too_long": asked - len(scores),
         "near_ties": sum(len(one) > 1 and float(one[-1] - one[-2]) < CLOSE for one in sorted_logprobs),
         "straddling": sum(score.straddles for score in scores),
-        "majority": float(golds.max() / len(scores)),
         "right_nats_per_token": -right / tokens,
+        **beside,
     }
 
 
