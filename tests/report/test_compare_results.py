@@ -56,16 +56,25 @@ def test_e25_what_was_not_asked_alike_is_refused_and_named(
         compare_results(first, write("b", right, extra, **fields))
 
 
+def test_json_lines_of_items_are_read(tmp_path: Path) -> None:
+    for name, right in (("a", "0011"), ("b", "0111")):
+        items = [{"id": str(n), "passed": {"strict": int(one), "lenient": 1}} for n, one in enumerate(right)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    found = compare_results(tmp_path / "a.jsonl", tmp_path / "b.jsonl")["metrics"]
+    assert found["strict"]["flipped"] == {"gained": ["1"], "lost": []}
+    assert found["lenient"]["p_value"] == 1 and found["lenient"]["holm"] == 1
+
+
 def test_items_of_one_passage_are_one_unit_and_sets_have_a_macro_mean(write: Any) -> None:
     def extra(number: int) -> dict[str, str]:
-        return {"group": f"passage {number // 8}", "set": "long" if number < 32 else "short"}
+        return {"cluster": f"passage {number // 8}", "group": "long" if number < 32 else "short"}
 
     first, second = "0" * 40, "1" * 8 + "0" * 24 + "1" * 8
     alone = compare_results(write("a", first), write("b", second))["metrics"]["right"]
     grouped = compare_results(write("a", first, extra), write("b", second, extra))["metrics"]["right"]
     assert alone["verdict"] == "better"
     assert grouped["verdict"] == "no difference shown"  # two of five passages
-    assert grouped["groups"] == 5
+    assert grouped["clusters"] == 5
     assert grouped["means"]["second"] == {"micro": 0.4, "macro": pytest.approx((8 / 32 + 1) / 2)}
 
 

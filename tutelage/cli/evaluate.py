@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from tutelage.cli.command import command, new_console
+from tutelage.cli.contamination import CONTAMINATION, check_sources
 from tutelage.cli.open_run import check_finished, open_stage
 from tutelage.cli.options import FILE, MODEL
 
@@ -39,21 +40,33 @@ from tutelage.cli.options import FILE, MODEL
 @click.option("--chat", is_flag=True, help="With --by likelihood: ask in the model's chat template, not as plain text.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="With --by likelihood: a sample of the questions.")
 @click.option("--seed", type=int, help="Seed of the sample and of the examples (default 0).")
+@CONTAMINATION
 @command
 def evaluate(
-    model: str, force: bool, suite: Path | None, system: str | None, by: str, as_json: bool, **choices: Any
+    model: str,
+    force: bool,
+    suite: Path | None,
+    system: str | None,
+    by: str,
+    contamination: Sequence[Path],
+    as_json: bool,
+    **choices: Any,
 ) -> Any:
     """Run the evaluation suites that the recipe names for a finished stage; existing results are reused. With --suite
     score a model on a file of questions and answers."""
     _check_options(suite, system, by, choices)
+    if contamination and suite is None:
+        raise ValueError("--contamination is for the questions of --suite FILE; add it")
+    check_sources(contamination)
     if suite is not None and by == "likelihood":
         from tutelage.cli.evaluate_choices import evaluate_choices
 
         form: Any = choices["form"] or "cloze"
         shots, seed = choices["shots"] or 0, choices["seed"] or 0
-        return evaluate_choices(model, suite, form, shots, choices["limit"], choices["chat"], seed, as_json)
+        chat, limit = choices["chat"], choices["limit"]
+        return evaluate_choices(model, suite, form, shots, limit, chat, seed, contamination, as_json)
     if suite is not None:
-        return _evaluate_questions(model, suite, system, as_json)
+        return _evaluate_questions(model, suite, system, contamination, as_json)
     return _evaluate_stage(Path(model).resolve(), force, as_json)
 
 
@@ -68,9 +81,13 @@ def _check_options(suite: Path | None, system: str | None, by: str, choices: Map
         raise ValueError("--system is for the questions of --suite FILE; add it")
 
 
-def _evaluate_questions(model: str, suite: Path, system: str | None, as_json: bool) -> Any:
+def _evaluate_questions(
+    model: str, suite: Path, system: str | None, contamination: Sequence[Path], as_json: bool
+) -> Any:
     """The rates of a model's answers, and every answer with its outcome."""
+    from tutelage.cli.contamination import with_contamination
     from tutelage.evaluate.answers import can_chat
+    from tutelage.evaluate.contamination import of_questions
     from tutelage.evaluate.questions import answer_questions, question_rates, read_questions
     from tutelage.find_model import find_model
     from tutelage.model.hub import load_model
@@ -91,13 +108,15 @@ def _evaluate_questions(model: str, suite: Path, system: str | None, as_json: bo
                 f"{rate_label(f'questions.{name}')}: {format_pct(rate.rate)} of {rate.count} ({format_ci(rate)})"
             )
     items = [{"id": one.question.id, "outcome": one.outcome, "answer": one.answer} for one in answered]
-    return {
+    result = {
         "model": model,
         "suite": suite,
         "system": own,
         "rates": {n: asdict(r) for n, r in rates.items()},
         "items": items,
     }
+    right = {one.question.id: float(one.outcome == "right") for one in answered}
+    return with_contamination(result, contamination, of_questions(questions), {"right": right}, as_json)
 
 
 def _evaluate_stage(folder: Path, force: bool, as_json: bool) -> Any:

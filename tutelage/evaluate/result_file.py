@@ -1,9 +1,10 @@
 """A results file of an evaluation, such as `tutelage evaluate ... --json` writes: each item's outcome, to be compared
 item by item with another model's.
 
-The file is a JSON object with `items`; each has an `id` and an `outcome` ("right", ...), or `gold` and `picks` by
-metric, or a numeric `score`. What decided the prompts stands in `SETTINGS`. Items may have a `prompt`, a `set` (a
-subject, for the macro mean) and a `group` (items that are not independent, such as questions on one passage).
+The file is a JSON object with `items`, or JSON lines of items. Each has an `id` and an `outcome` ("right", ...), or
+`passed` by metric, or `gold` and `picks` by metric, or a numeric `score`. What decided the prompts: `SETTINGS`.
+Items may have a `prompt`, a `group` (a subject, for the macro mean) and a `cluster` (items that are not independent,
+such as questions on one passage).
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.files import read_json
+from tutelage.io.row import BrokenRow
+from tutelage.io.rows import rows
 
+LINES = (".jsonl", ".ndjson")
 SETTINGS = ("suite", "format", "system", "shots", "seed", "limit", "decoding", "settings")
 Item = Mapping[str, Any]
 
@@ -42,7 +46,7 @@ def read_result_file(path: Path) -> ResultFile:
         DiskError: it cannot be read.
         ValueError: it holds no items, an item has no outcome, or two have one id; the message names it.
     """
-    plain = read_json(path)
+    plain = {"items": _lines(path)} if path.suffix in LINES else read_json(path)
     listed = plain.get("items") if isinstance(plain, dict) else None
     if not isinstance(listed, list) or not listed:
         raise ValueError(
@@ -63,14 +67,26 @@ def read_result_file(path: Path) -> ResultFile:
     return ResultFile(path, str(plain.get("model", path.stem)), settings, items, scores)
 
 
+def _lines(path: Path) -> list[Any]:
+    """The items of JSON lines; ValueError for a broken one."""
+    found: list[Any] = []
+    for place, row in rows(path, lambda row: "id" in row):
+        if isinstance(row, BrokenRow):
+            raise ValueError(f"{path.with_name(place)}: {row}; run the evaluation again")
+        found += [] if row is None else [row]
+    return found
+
+
 def _scores(item: Item, where: str) -> dict[str, float]:
+    if isinstance(passed := item.get("passed"), dict) and passed:
+        return {str(metric): float(share) for metric, share in passed.items()}
     if isinstance(picks := item.get("picks"), dict) and item.get("gold") is not None:
         return {str(metric): float(pick == item["gold"]) for metric, pick in picks.items()}
     if isinstance(outcome := item.get("outcome"), str):
         return {"right": float(outcome == "right")}
     if isinstance(score := item.get("score"), int | float):
         return {"score": float(score)}
-    raise ValueError(f"{where}: it has neither 'outcome', nor 'gold' and 'picks', nor a numeric 'score'")
+    raise ValueError(f"{where}: it has neither 'outcome' nor 'passed', nor 'gold' and 'picks', nor a numeric 'score'")
 
 
 def check_comparable(first: ResultFile, second: ResultFile) -> None:

@@ -22,7 +22,7 @@ def compare_results(first_path: Path, second_path: Path) -> dict[str, Any]:
     """The difference of each metric of two results files, second minus first, over the same items.
 
     Scores of 0 and 1 get the adjusted Wald interval and McNemar's exact test, others a paired bootstrap; items with a
-    `group` get clustered errors. `flipped` names the items that only one of the two got right. `holm` is the p-value
+    `cluster` get clustered errors. `flipped` names the items that only one of the two got right. `holm` is the p-value
     adjusted for the number of metrics.
 
     Raises:
@@ -51,30 +51,30 @@ def _metric(first: ResultFile, second: ResultFile, metric: str) -> dict[str, Any
     first_N, second_N = (np.array([of[name] for name in names]) for of in (here, there))
     items = [first.items[name] for name in names]
     binary = bool(np.isin(np.concatenate([first_N, second_N]), (0, 1)).all())
-    groups = [str(item.get("group", name)) for item, name in zip(items, names, strict=True)]
-    grouped = len({*groups}) < len(groups)
-    difference = _difference(first_N, second_N, binary, groups if grouped else None)
+    clusters = [str(item.get("cluster", name)) for item, name in zip(items, names, strict=True)]
+    clustered = len({*clusters}) < len(clusters)
+    difference = _difference(first_N, second_N, binary, clusters if clustered else None)
     found = {
         "first": float(first_N.mean()),
         "second": float(second_N.mean()),
         **asdict(difference),
         "verdict": verdict(difference.low, difference.high, lower_is_better=False),
     }
-    if all(item.get("set") for item in items):
-        sets = [str(item["set"]) for item in items]
+    sets = [str(item.get("group") or item.get("set") or "") for item in items]
+    if all(sets) and len({*sets}) > 1:
         found["means"] = {"first": macro_micro(first_N, sets), "second": macro_micro(second_N, sets)}
     if binary:
         gained = [name for name, a, b in zip(names, first_N, second_N, strict=True) if b > a]
         lost = [name for name, a, b in zip(names, first_N, second_N, strict=True) if a > b]
         found |= {"p_value": mcnemar(len(gained), len(lost)), "flipped": {"gained": gained, "lost": lost}}
-    if grouped:
-        found["groups"] = len({*groups})
+    if clustered:
+        found["clusters"] = len({*clusters})
     return found
 
 
-def _difference(first_N: np.ndarray, second_N: np.ndarray, binary: bool, groups: list[str] | None) -> Difference:
-    if groups is not None:
-        return clustered_difference(first_N, second_N, groups)
+def _difference(first_N: np.ndarray, second_N: np.ndarray, binary: bool, clusters: list[str] | None) -> Difference:
+    if clusters is not None:
+        return clustered_difference(first_N, second_N, clusters)
     return paired_difference(first_N, second_N) if binary else paired_bootstrap(first_N, second_N)
 
 
@@ -84,14 +84,14 @@ def result_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
     yield "; ".join(f"{key} {value}" for key, value in comparison["settings"].items())
     for metric, of in comparison["metrics"].items():
         interval = f"{format_points(of['low'])} to {format_points(of['high'])}"
-        clusters = f" in {of['groups']:,} groups" if "groups" in of else ""
+        clusters = f" in {of['clusters']:,} clusters" if "clusters" in of else ""
         yield (
             f"{metric}: {of['first']:.1%} and {of['second']:.1%} of {of['count']:,} items{clusters}; second minus "
             f"first {format_points(of['difference'])} ({interval}): {of['verdict']}"
         )
         if "means" in of:
             both = [f"{name} {of['means'][name]['macro']:.1%}" for name in ("first", "second")]
-            yield f"    macro mean over sets: {', '.join(both)}; the line above is the micro mean over items"
+            yield f"    macro mean over groups: {', '.join(both)}; the line above is the micro mean over items"
         if "flipped" in of:
             gained, lost = of["flipped"]["gained"], of["flipped"]["lost"]
             yield f"    McNemar p = {of['p_value']:.4f}, with Holm's correction {of['holm']:.4f}"
