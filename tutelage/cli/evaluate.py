@@ -39,6 +39,11 @@ from tutelage.cli.options import FILE, MODEL
 @click.option("--shots", type=click.IntRange(0), metavar="N", help="With --by likelihood: examples before a question.")
 @click.option("--chat", is_flag=True, help="With --by likelihood: ask in the model's chat template, not as plain text.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="With --by likelihood: a sample of the questions.")
+@click.option(
+    "--formats",
+    is_flag=True,
+    help="With --by likelihood: also the range of the score over a fixed set of prompt formats, and letter bias.",
+)
 @click.option("--seed", type=int, help="Seed of the sample and of the examples (default 0).")
 @CONTAMINATION
 @command
@@ -63,8 +68,8 @@ def evaluate(
 
         form: Any = choices["form"] or "cloze"
         shots, seed = choices["shots"] or 0, choices["seed"] or 0
-        chat, limit = choices["chat"], choices["limit"]
-        return evaluate_choices(model, suite, form, shots, limit, chat, seed, contamination, as_json)
+        chat, limit, formats = choices["chat"], choices["limit"], choices["formats"]
+        return evaluate_choices(model, suite, form, shots, limit, chat, formats, seed, contamination, as_json)
     if suite is not None:
         return _evaluate_questions(model, suite, system, contamination, as_json)
     return _evaluate_stage(Path(model).resolve(), force, as_json)

@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from tutelage.evaluate.choice_items import Form
+    from tutelage.evaluate.choice_items import ChoiceItem, Form
+    from tutelage.model.hub import Checkpoint
+
+
+NOT_MEASURED = "format range not measured; --formats asks in several prompt formats"
 
 
 def evaluate_choices(
@@ -20,6 +24,7 @@ def evaluate_choices(
     shots: int,
     limit: int | None,
     chat: bool,
+    formats: bool,
     seed: int,
     contamination: Sequence[Path],
     as_json: bool,
@@ -64,7 +69,22 @@ def evaluate_choices(
         "too_long_ids": [one.item.id for one in too_long],
         "items": as_rows(scores),
     }
+    result["format_range"] = _format_range(checkpoint, chosen, items, as_json) if formats else None
+    if not formats and not as_json:
+        click.echo(NOT_MEASURED)
     outcomes = {
         metric: {score.item.id: float(score.picks()[metric] == score.item.gold) for score in scores} for metric in rates
     }
     return with_contamination(result, contamination, of_choices(chosen), outcomes, as_json)
+
+
+def _format_range(
+    checkpoint: Checkpoint, items: Sequence[ChoiceItem], pool: Sequence[ChoiceItem], as_json: bool
+) -> dict[str, Any]:
+    from tutelage.evaluate.prompt_formats import format_range, range_lines
+
+    found = format_range(checkpoint, items, pool)
+    if not as_json:
+        for line in range_lines(found):
+            click.echo(line)
+    return found
