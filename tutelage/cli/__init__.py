@@ -23,6 +23,7 @@ from tutelage.cli.judge_pairs import judge_pairs
 from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
+from tutelage.cli.memorisation import memorisation
 from tutelage.cli.plan import plan
 from tutelage.cli.ppo import ppo
 from tutelage.cli.reward import reward
@@ -51,6 +52,7 @@ COMMANDS = (
     kto,
     lab,
     look,
+    memorisation,
     plan,
     ppo,
     reward,

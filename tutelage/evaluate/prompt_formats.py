@@ -1,8 +1,8 @@
 """How far a multiple-choice score moves with the format of its prompt.
 
-A fixed set of formats asks the same questions: each differs from the first in one thing, such as the labels, the order
-of the choices or the wording. The result is the median and the range, the share of questions whose answer changes, and the
-bias towards letters (Sclar et al. 2023, arXiv 2310.11324; Zheng et al. 2023, arXiv 2309.03882).
+A fixed set of formats asks the same questions: each differs from the first in one thing, such as labels, the order of
+the choices or the wording. The result is the median and the range, the share of questions whose answer changes, and
+the bias towards letters (Sclar et al. 2023, arXiv 2310.11324; Zheng et al. 2023, arXiv 2309.03882).
 
 Shapes: C choices, F formats, N questions.
 """
