@@ -32,6 +32,7 @@ from tutelage.cli.scorer import scorer
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
+from tutelage.cli.token_shift import token_shift
 from tutelage.cli.watch import watch
 
 COMMANDS = (
@@ -61,6 +62,7 @@ COMMANDS = (
     serve,
     settings,
     sft,
+    token_shift,
     watch,
 )
 

@@ -16,7 +16,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from tutelage.model.hf_model import HFModel
 from tutelage.model.hub import Checkpoint
 from tutelage.model.transformer import Transformer
 
@@ -64,7 +63,7 @@ def compress(checkpoint: Checkpoint, text: str, settings: GcgSettings) -> Compre
             into the context.
     """
     tokenizer, model = checkpoint.tokenizer, checkpoint.model
-    if isinstance(model, HFModel):
+    if model.config.hf_parameters is not None:
         raise ValueError("the search for short prompts needs an architecture of Tutelage's own; leave --acr out")
     target_T = torch.from_numpy(tokenizer.encode(text).astype(np.int64)).to(model.embedding.weight.device)
     opening = torch.from_numpy(tokenizer.document_edges[0].astype(np.int64)).to(target_T)
