@@ -24,6 +24,7 @@ from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
 from tutelage.cli.memorisation import memorisation
+from tutelage.cli.perplexity import perplexity
 from tutelage.cli.plan import plan
 from tutelage.cli.ppo import ppo
 from tutelage.cli.reward import reward
@@ -54,6 +55,7 @@ COMMANDS = (
     lab,
     look,
     memorisation,
+    perplexity,
     plan,
     ppo,
     reward,
