@@ -23,6 +23,8 @@ from tutelage.cli.judge_pairs import judge_pairs
 from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
+from tutelage.cli.memorisation import memorisation
+from tutelage.cli.perplexity import perplexity
 from tutelage.cli.plan import plan
 from tutelage.cli.ppo import ppo
 from tutelage.cli.reward import reward
@@ -31,6 +33,7 @@ from tutelage.cli.scorer import scorer
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
+from tutelage.cli.token_shift import token_shift
 from tutelage.cli.watch import watch
 
 COMMANDS = (
@@ -51,6 +54,8 @@ COMMANDS = (
     kto,
     lab,
     look,
+    memorisation,
+    perplexity,
     plan,
     ppo,
     reward,
@@ -59,6 +64,7 @@ COMMANDS = (
     serve,
     settings,
     sft,
+    token_shift,
     watch,
 )
 
