@@ -25,6 +25,7 @@ from tutelage.cli.lab import lab
 from tutelage.cli.look import look
 from tutelage.cli.plan import plan
 from tutelage.cli.ppo import ppo
+from tutelage.cli.probe import probe
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
@@ -53,6 +54,7 @@ COMMANDS = (
     look,
     plan,
     ppo,
+    probe,
     reward,
     run,
     scorer,
