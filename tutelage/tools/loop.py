@@ -70,7 +70,9 @@ class _Run(Generic[State]):
     written: int = 0
 
 
-# Called after each step with the number of a conversation and its text stream, and with every message that is complete.
+MakeText = Callable[[Sequence[int]], TextStream]
+# Called after each step with the number of a conversation and the text stream of its turn, and with each complete
+# message.
 OnText = Callable[[int, TextStream], None]
 OnMessage = Callable[[int, Message], None]
 
@@ -83,7 +85,7 @@ def run_conversations(
     state: Callable[[], State],
     settings: SamplingSettings,
     *,
-    make_text: Callable[[Sequence[int]], TextStream] | None = None,
+    make_text: MakeText | None = None,
     on_text: OnText = lambda number, text: None,
     on_message: OnMessage = lambda number, message: None,
     sample: int = 0,
@@ -92,7 +94,7 @@ def run_conversations(
 
     state:     makes the state that each conversation starts with.
     settings:  `max_tokens` counts what the model writes in all turns; what an environment adds does not count.
-    make_text: the text stream of an answer, from its prompt; for callers that show the text while it is written.
+    make_text: the text stream of a turn, from the ids before it; for callers that show the text while it is written.
 
     Raises:
         ValueError: a prompt cannot be rendered or leaves no room; or the engine's model cannot be paused.
@@ -100,8 +102,7 @@ def run_conversations(
     prompts = [rendered.ids.tolist() for rendered in renderer.render_prompts(conversations)]
     runs: dict[Request, _Run[State]] = {}
     for number, (conversation, prompt) in enumerate(zip(conversations, prompts, strict=True)):
-        text = None if make_text is None else make_text(prompt)
-        request = _add(engine, renderer, prompt, settings, number, sample, text)
+        request = _add(engine, renderer, prompt, settings, number, sample, _text(make_text, prompt, renderer))
         trace = Trace(conversation, state(), ids=list(prompt), sampled=[False] * len(prompt))
         runs[request] = _Run(number, trace, request, len(prompt))
     traces = [run.trace for run in runs.values()]
@@ -151,6 +152,16 @@ def _add(
     return engine.add(prompt, frozenset(), settings, number, sample, text, pause_ids=renderer.stop_ids)
 
 
+def _text(make_text: MakeText | None, ids: Sequence[int], renderer: Renderer) -> TextStream | None:
+    """The text stream of a turn after these ids. The token that ends the turn, which the request reads as any other, is
+    no text."""
+    if make_text is None:
+        return None
+    text = make_text(ids)
+    text.marker_ids = {**text.marker_ids, **dict.fromkeys(renderer.stop_ids, "text")}
+    return text
+
+
 def _take_turn(run: _Run[State], renderer: Renderer) -> Message:
     """Append what the model has written since its last turn to the trace, as a message."""
     new = run.request.ids[run.begin :]
@@ -176,7 +187,7 @@ def _resume(
     messages: Sequence[Message] | None,
     settings: SamplingSettings,
     sample: int,
-    make_text: Callable[[Sequence[int]], TextStream] | None,
+    make_text: MakeText | None,
 ) -> bool:
     """Resume the request after what the environment says. False where the conversation has ended."""
     trace, request = run.trace, run.request
@@ -190,12 +201,12 @@ def _resume(
     try:
         if ids[: len(trace.ids)] == trace.ids:
             engine.resume(request, ids[len(trace.ids) :])
+            request.text = _text(make_text, ids, renderer)
             trace.sampled += [False] * (len(ids) - len(trace.ids))
         else:
             engine.cancel(request)
             rest = msgspec.structs.replace(settings, max_tokens=max(1, settings.max_tokens - run.written))
-            text = None if make_text is None else make_text(ids)
-            run.request = _add(engine, renderer, ids, rest, run.number, sample, text)
+            run.request = _add(engine, renderer, ids, rest, run.number, sample, _text(make_text, ids, renderer))
             trace.sampled, trace.restarts = [False] * len(ids), trace.restarts + 1
     except ValueError:  # no room
         engine.cancel(request)
