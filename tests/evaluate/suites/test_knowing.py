@@ -96,7 +96,7 @@ def test_items_are_graded_by_what_they_are_about() -> None:
     question = indexed_questions(WORLD, 1)[0]
     right = knowing._item("indexed", question, "1", "?", trace(f"It is {question.answer}.", ("search",)))
     assert (right.outcome, right.calls, right.tokens, right.added) == ("right", ("search",), 3, 1)
-    assert knowing._item("indexed", question, "1", "?", trace(question.answer, ended="length")).outcome == "wrong"
+    assert knowing._item("indexed", question, "1", "?", trace(question.answer, (), "context")).outcome == "wrong"
     unknown = next(iter(WORLD.unknown(1)))
     found_nothing = knowing._item("unknown", unknown, "2", "?", trace("I found no record of him.", ("search",)))
     assert found_nothing.outcome == "refused"
