@@ -27,6 +27,7 @@ from tutelage.cli.memorisation import memorisation
 from tutelage.cli.perplexity import perplexity
 from tutelage.cli.plan import plan
 from tutelage.cli.ppo import ppo
+from tutelage.cli.probe import probe
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
@@ -58,6 +59,7 @@ COMMANDS = (
     perplexity,
     plan,
     ppo,
+    probe,
     reward,
     run,
     scorer,
