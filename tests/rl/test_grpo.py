@@ -35,6 +35,15 @@ def test_a_run_begins_on_policy_and_learns(rl_run: MakeRun) -> None:
     assert sum(value for name, value in log[0].items() if name.startswith("finish.")) == pytest.approx(1)
 
 
+def test_pain_1_stopping_is_rewarded(rl_run: MakeRun) -> None:
+    """nanochat #810: the stop token was sampled, and not trained. Where only short answers are rewarded, the model
+    learns to stop."""
+    settings = ["rewards={ short = { kind = 'length' } }", "steps=20", "prompts=8", "lr=3e-3"]
+    log = log_of(run_quietly(rl_run("grpo", *settings), "grpo"), "grpo")
+    assert log[-1]["response_length"] < 0.5 * log[0]["response_length"]
+    assert log[-1]["finish.stop"] == 1
+
+
 @pytest.mark.parametrize(
     "settings",
     [
