@@ -23,7 +23,7 @@ from tutelage.batching.packing import collate, pack, to_device, uncollate
 from tutelage.batching.store import loss_weight
 from tutelage.model.hub import load_tensors, save_tensors
 from tutelage.model.transformer import TEMPERATURE, Transformer
-from tutelage.records import ROLE_STREAM, ROLES, Batch, Example, ExampleGroup, Schema, Stream
+from tutelage.records import ROLE_STREAM, Batch, Example, ExampleGroup, Schema, Stream
 from tutelage.rl.exact_kl import exact_kl, is_small
 from tutelage.rl.figures import no_signal_reason, rollout_figures
 from tutelage.rl.prompts import Prompt, draw_prompts, read_cursors, write_cursors
@@ -222,13 +222,11 @@ class RolloutStream:
         return kept, sampled, cursors
 
     def _example(self, row: SampleRow) -> Example:
-        """Prompt and sample end to end; every sampled token is trained, the stop token included."""
-        tokens = np.array([*row.prompt, *row.tokens], np.int32)
-        weights = np.zeros(len(tokens), np.float32)
-        weights[len(row.prompt) :] = 1
-        scalars = {RESPONSE: 1.0}
+        """A sample with the weights and scalars of its loss."""
+        tokens, weights, roles = row.columns()
         temperature = self.sampler.settings.temperature
-        return Example(tokens, weights, scalars=scalars | ({TEMPERATURE: temperature} if temperature != 1 else {}))
+        scalars = {RESPONSE: 1.0, **({TEMPERATURE: temperature} if temperature != 1 else {})}
+        return Example(tokens, weights, None, {"roles": roles}, scalars)
 
     def _columns(self, model: Transformer, examples: Sequence[Example]) -> list[Columns]:
         """The columns of each example's trained tokens, from both passes; each process computes its share."""
@@ -247,9 +245,9 @@ class RolloutStream:
         found: list[dict[str, list[float]]] = [{} for _ in examples]
         lengths = [len(example.tokens) for example in examples]
         device = model.embedding.weight.device
-        scalars = Schema(scalars=self.plan.schema.scalars)
+        schema = ROLE_STREAM | Schema(scalars=self.plan.schema.scalars)
         for row in pack(lengths, self.plan.micro_tokens) if lengths else []:
-            batch = collate([(examples[i],) for i in row], scalars)
+            batch = collate([(examples[i],) for i in row], schema)
             with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.precision == "bfloat16"):
                 values = read(model, to_device(batch, device))
             for name, values_N in values.items():
@@ -261,12 +259,12 @@ class RolloutStream:
         """The example with everything that the loss reads."""
         weights = np.asarray(example.weights)
         trained = weights > 0
-        values = {"roles": ROLES.index("assistant"), SAMPLED: row.logprobs, **columns, **streams}
-        made = {}
+        values = {SAMPLED: row.logprobs, **columns, **streams}
+        made = dict(example.streams)
         for name, stream in self.plan.schema.streams.items():
-            made[name] = np.full(len(weights), stream.fill, stream.dtype)
-            made[name][trained] = values[name]
-        made["roles"][: len(row.prompt)] = row.roles
+            if name not in made:
+                made[name] = np.full(len(weights), stream.fill, stream.dtype)
+                made[name][trained] = values[name]
         if self.plan.mask_cut_off and row.cut_off:
             weights = np.zeros_like(weights)
         return Example(example.tokens, weights, None, made, example.scalars)
