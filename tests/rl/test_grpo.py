@@ -122,8 +122,8 @@ OTHERS: dict[str, list[tuple[list[str], list[str]]]] = {
     ],
     "normalisation": [([], [f'normalisation="{name}"']) for name in ("sequence", "constant")],
 }
-# What is measured, which weights are kept, and a time limit.
-NOT_OF_THE_GRADIENT = {"track_kl", "keep", "environment_seconds"}
+# What is measured, which weights are kept, a time limit, and where samples are written (test_remote.py).
+NOT_OF_THE_GRADIENT = {"track_kl", "keep", "environment_seconds", "engine"}
 
 
 @pytest.mark.parametrize("name", sorted(OTHERS))

@@ -44,6 +44,8 @@ def rollout_figures(groups: Sequence[Group], prompt: str, advantage_std: float) 
         "samples_abstained": sum(row.total is None for row in rows) / len(rows),
         "groups": len(groups),
     }
+    if any(row.age for row in rows):
+        figures["staleness"] = fmean(row.age for row in rows)
     if any(row.inserted for row in rows):
         figures["turns"] = fmean(1 + len(row.inserted) for row in rows)
     for name in rows[0].parts:

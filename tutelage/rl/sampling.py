@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, cast
 
 import msgspec
@@ -16,12 +17,14 @@ from tutelage.engine.engine import Engine, EngineSettings
 from tutelage.engine.requests import FinishReason, Generation, Request
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.weights_digest import weights_digest
+from tutelage.files import read_json, write_json
 from tutelage.model.transformer import Transformer
 from tutelage.records import Conversation
 from tutelage.rl.prompts import DrawnPrompt, Prompt
+from tutelage.rl.remote import RemoteWriter
 from tutelage.rl.rewards import Rewards, Sample, Scored
 from tutelage.rl.turns import ASSISTANT, Dialogue, Environment, Inserted, Written, run_dialogues
-from tutelage.train.distributed import all_gather_object, rank, world_size
+from tutelage.train.distributed import all_gather_object, is_main_process, rank, world_size
 from tutelage.train.loop import Precision
 
 ROWS = 256  # samples that are written at once
@@ -43,6 +46,7 @@ class SampleRow:
     total:    the reward; None where a part abstained, with the reason.
     inserted: context between the sampled tokens, from an environment.
     transcript: where there is any, all text after the prompt, for people to read.
+    age:      rollouts since the weights that wrote its first token.
     """
 
     data: str
@@ -58,6 +62,7 @@ class SampleRow:
     reason: str = ""
     inserted: list[Inserted] = field(default_factory=list)
     transcript: str = ""
+    age: int = 0
 
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Prompt, sampled tokens and what was inserted, end to end: ids int32 [T], loss weights float32 [T], roles
@@ -91,21 +96,51 @@ class Sampler:
     group_size: int
     precision: Precision = "float32"
     environment: Environment | None = None
+    remote: RemoteWriter | None = None
 
-    def groups(self, model: Transformer, drawn: Sequence[DrawnPrompt]) -> list[Group]:
+    def groups(self, model: Transformer, drawn: Sequence[DrawnPrompt], rollout: int = 0) -> list[Group]:
         """The samples of each prompt, on every process; each process writes those of its share of the prompts.
+        `rollout` is the number of the rollout that they are of.
 
         Raises:
             SamplerMismatch: the engine does not have the weights that are trained.
         """
         own = drawn[rank() :: world_size()]
-        rows = [self._rewarded(own, self.write(model, own))]
+        written = self.write(model, own) if self.remote is None else self.remote.write(model, own, rollout)
+        rows = [self._rewarded(own, written)]
         if world_size() > 1:
             rows = [msgspec.convert(part, list[Group]) for part in all_gather_object(rows[0])]
         return [rows[place % world_size()][place // world_size()] for place in range(len(drawn))]
 
+    @property
+    def staleness(self) -> int:
+        """How many later rollouts are begun while the model trains on one."""
+        return 0 if self.remote is None else self.remote.settings.staleness
+
+    def begin(self, later: Sequence[Sequence[DrawnPrompt]], rollout: int) -> None:
+        """Let the samples of later rollouts go on while the model trains on this one."""
+        assert self.remote is not None
+        self.remote.begin([one for drawn in later for one in drawn[rank() :: world_size()]], rollout)
+
+    def save(self, folder: Path, ahead: int) -> Path | None:
+        """Write the samples of later rollouts that were begun at rollout `ahead`, if any were (else -1), into a folder;
+        returns the file. All processes must call it."""
+        if self.remote is None or ahead < 0:
+            return None
+        path = folder / f"ahead-{ahead}.json"
+        parts = all_gather_object(self.remote.state())
+        if is_main_process():
+            folder.mkdir(parents=True, exist_ok=True)
+            write_json(path, [draft for part in parts for draft in part])
+        return path
+
+    def restore(self, folder: Path, ahead: int) -> None:
+        """Read what `save` wrote."""
+        if self.remote is not None and ahead >= 0:
+            self.remote.restore(read_json(folder / f"ahead-{ahead}.json"))
+
     def write(self, model: Transformer, drawn: Sequence[DrawnPrompt]) -> list[list[Written]]:
-        """`group_size` answers to each prompt."""
+        """`group_size` answers to each prompt, by the engine of this process."""
         if not drawn:
             return []
         settings = EngineSettings(max_rows=min(ROWS, len(drawn) * self.group_size), prefix_cache="prompts")
@@ -176,6 +211,7 @@ class Sampler:
             parts=cast(Any, parts),
             reason=scored.reason,
             inserted=list(written.inserted),
+            age=written.age,
         )
         if not row.inserted:
             return row

@@ -52,6 +52,7 @@ class Written:
     turns:    the messages between the prompt and the last answer.
     start:    how many tokens were sampled before the last answer.
     problem:  why it can have no reward; "" where it can.
+    age:      rollouts since the weights that wrote its first token; 0 for the present ones.
     """
 
     generation: Generation
@@ -59,6 +60,7 @@ class Written:
     start: int = 0
     inserted: tuple[Inserted, ...] = ()
     problem: str = ""
+    age: int = 0
 
     @property
     def answer(self) -> list[int]:

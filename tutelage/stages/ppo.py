@@ -10,7 +10,7 @@ import torch
 
 from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint
-from tutelage.rl.rollouts import Columns
+from tutelage.rl.passes import Columns
 from tutelage.rl.sampling import Group
 from tutelage.rl.token_advantages import HEAD, GaeOptions, adapt_kl, before_step, token_advantages
 from tutelage.stages.base import StageContext

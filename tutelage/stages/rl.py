@@ -19,10 +19,12 @@ from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.session import EvalSession, TaskItem
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation
+from tutelage.rl.passes import Pass, logprob_pass
 from tutelage.rl.prompts import PromptSet, read_cursors
+from tutelage.rl.remote import OWN_SERVER, RemoteEngineSettings
 from tutelage.rl.reward_settings import AnyReward, VerifierReward
 from tutelage.rl.rewards import Rewards, load_function
-from tutelage.rl.rollouts import Assign, Pass, RolloutPlan, RolloutStream, logprob_pass, rollout_schema
+from tutelage.rl.rollouts import Assign, RolloutPlan, RolloutStream, rollout_schema
 from tutelage.rl.sampling import Sampler
 from tutelage.rl.turns import Environment
 from tutelage.stages.base import Reads, RecipeTables, StageContext
@@ -31,6 +33,7 @@ from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.held_out import evaluate_stores
 from tutelage.stages.held_out_prompts import evaluate_prompts, held_out_prompts, task_items
 from tutelage.stages.preferences import PREFERENCE_LR_SHARE
+from tutelage.stages.remote_engine import make_writer
 from tutelage.stages.rewards import check_rewards, load_rewards, model_fingerprints, read_prompt_sets, reward_models
 from tutelage.stages.stream import DataStream
 from tutelage.stages.train_stage import TrainSetup, micro_tokens, precision_of
@@ -62,6 +65,7 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
     environment:   "package.module:function", which answers the assistant, so that a sample has several turns; see
                    tutelage.rl.turns. max_tokens then counts the sampled tokens of all turns.
     environment_seconds: for one of its turns; a sample whose environment takes longer has no reward.
+    engine:        the endpoint that writes the samples, in place of this process; see tutelage.rl.remote.
     held_out:      the share of the prompts that are kept to evaluate on.
     keep:          "last": nothing else selects weights here.
     """
@@ -89,6 +93,7 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
     replay_weight: float = 1.0
     environment: str | None = None
     environment_seconds: float = 60.0
+    engine: RemoteEngineSettings | None = None
     keep: Selection = "last"
 
     def __post_init__(self) -> None:
@@ -141,10 +146,22 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
                 self.environment_seconds != 60 and self.environment is None,
                 "it belongs to environment",
             ),
+            *self._remote_refusals(),
             ("find_lr", self.find_lr, "the range test compares losses, and those of sampled answers do not fall"),
             ("keep", self.keep != "last", 'nothing selects weights here: use "last", and save_every to keep others'),
             ("batch_tokens", self.batch_tokens is not None, "a step is prompts times group_size; leave it out"),
             ("batch_rows", self.batch_rows is not None, "a step is prompts times group_size; leave it out"),
+        ]
+
+    def _remote_refusals(self) -> list[tuple[str, bool, str]]:
+        if self.engine is None:
+            return []
+        stale, own = self.engine.staleness > 0, self.engine.reload == OWN_SERVER
+        return [
+            ("temperature", self.temperature != 1, "endpoints send the log-probabilities of temperature 1"),
+            ("environment", self.environment is not None, "requests at an endpoint cannot be paused for it"),
+            ("lora", self.lora is not None and own, "the server gets the weights of a whole model; leave lora out"),
+            ("importance_cap", stale and self.importance_cap is None, "samples of older weights must be weighted"),
         ]
 
     def loss(self) -> Loss:
@@ -212,7 +229,10 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         precision = precision_of(self, checkpoint.model)
         longest = max(len(p.ids) for one in sets.values() for p in one.train) + self.max_tokens
         rewards = self.load_rewards(at, sets)
-        sampler = Sampler(renderer, rewards, self.sampling(), self.group_size, precision, self.load_environment())
+        sampler = Sampler(
+            renderer, rewards, self.sampling(), self.group_size, precision, self.load_environment(),
+            None if self.engine is None else make_writer(self.engine, self.sampling(), self.group_size, at, checkpoint),
+        )  # fmt: skip
         # Samples of an earlier policy than the present one carry the log-probabilities of that policy.
         if own is None and (self.minibatches * self.inner_epochs > 1 or self.in_reward()):
             own, streams = logprob_pass(OLD), (*streams, OLD)
