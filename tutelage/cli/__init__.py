@@ -31,6 +31,7 @@ from tutelage.cli.scorer import scorer
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
+from tutelage.cli.synth import synth
 from tutelage.cli.watch import watch
 
 COMMANDS = (
@@ -59,6 +60,7 @@ COMMANDS = (
     serve,
     settings,
     sft,
+    synth,
     watch,
 )
 

@@ -55,7 +55,7 @@ class EndpointSettings(Settings, frozen=True, kw_only=True):
     url:              the address without /chat/completions, as "http://localhost:8000/v1".
     model:            its name at the endpoint.
     key_variable:     the environment variable that holds the API key. The key is never written or shown.
-    parallel:         concurrent requests, at most; halved where the endpoint is busy, and raised again with each answer.
+    parallel:         concurrent requests, at most; halved where the endpoint is busy, raised again with each answer.
     timeout:          seconds for one request, from connecting to the last byte.
     attempts:         how often a request is sent where the endpoint is busy, fails or is unreachable.
     backoff:          seconds before the second attempt, doubled before each further one, with jitter; Retry-After of
@@ -207,6 +207,23 @@ class Client:
                     self._http.cancel()
         if self._stop_error is not None and not stop():
             raise self._stop_error
+
+    def stop(self) -> None:
+        """Send nothing more: questions that are not sent yet raise EndpointError, those in flight are answered."""
+        self._stop(EndpointError("stop requested"))
+
+    def models(self) -> list[str]:
+        """The names of the endpoint's models.
+
+        Raises:
+            EndpointError: it does not list them.
+        """
+        try:
+            reply = self._http.get("/models")
+            names = [str(model["id"]) for model in msgspec.json.decode(reply.content)["data"]]
+        except (HttpError, msgspec.DecodeError, KeyError, TypeError) as error:
+            raise self._fatal(f"it does not list its models ({error}); name one: model=NAME") from None
+        return names
 
     def __enter__(self) -> Client:
         return self

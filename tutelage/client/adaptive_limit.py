@@ -6,9 +6,9 @@ import threading
 
 
 class AdaptiveLimit:
-    """Additive increase, multiplicative decrease (Chiu and Jain 1989), for requests of many threads. A `with` block holds
-    one place; its value says which cut of the limit the request has seen, so that requests that were in flight together
-    cut it once."""
+    """Additive increase, multiplicative decrease (Chiu and Jain 1989), for requests of many threads. A `with` block
+    holds one place; its value says which cut of the limit the request has seen, so that requests that were in flight
+    together cut it once."""
 
     def __init__(self, most: int) -> None:
         self.most, self.limit = most, float(most)
