@@ -34,6 +34,7 @@ from tutelage.cli.scorer import scorer
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
+from tutelage.cli.synth import synth
 from tutelage.cli.token_shift import token_shift
 from tutelage.cli.watch import watch
 
@@ -66,6 +67,7 @@ COMMANDS = (
     serve,
     settings,
     sft,
+    synth,
     token_shift,
     watch,
 )
