@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from tutelage.cli.command import command, new_console
+from tutelage.cli.contamination import CONTAMINATION, check_sources
 from tutelage.cli.open_run import check_finished, open_stage
 from tutelage.cli.options import FILE, FOLDER, MODEL
 
@@ -40,6 +41,12 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
     help="By likelihood: score the text of each choice, or its letter below a list.",
 )
 @click.option("--shots", type=click.IntRange(0), metavar="N", help="Examples before a question.")
+@click.option(
+    "--formats",
+    is_flag=True,
+    help="By likelihood: also the range of the score over a fixed set of prompt formats, and letter bias.",
+)
+@CONTAMINATION
 @click.option("--chat/--plain", default=None, help="Ask in the model's chat template, or as plain text.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="A stratified sample of the questions.")
 @click.option("--budget-minutes", type=click.FloatRange(0, min_open=True), help="As many items as fit into this time.")
@@ -57,25 +64,35 @@ def evaluate(
     data: Path | None,
     system: str | None,
     by: str,
+    contamination: Sequence[Path],
     as_json: bool,
     **asked: Any,
 ) -> Any:
     """Run the evaluation suites that the recipe names for a finished stage; existing results are reused. With --suite
     score a model on a file of questions and answers, or on published benchmarks in a folder."""
     if suite is not None and _names_benchmarks(suite, data):
-        _refuse_options(
-            {"--system": system, "--by": None if by == "answer" else by, "--force": force or None}, "a FILE"
-        )
+        of_files = {
+            "--system": system,
+            "--by": None if by == "answer" else by,
+            "--force": force or None,
+            "--formats": asked["formats"] or None,
+            "--contamination": contamination or None,
+        }
+        _refuse_options(of_files, "a FILE")
         return _evaluate_benchmarks(model, suite, data, asked, as_json)
     _check_options(suite, data, system, by, asked)
+    if contamination and suite is None:
+        raise ValueError("--contamination is for the questions of --suite FILE; add it")
+    check_sources(contamination)
     if suite is not None and by == "likelihood":
         from tutelage.cli.evaluate_choices import evaluate_choices
 
         form: Any = asked["form"] or "cloze"
-        shots, seed, chat = asked["shots"] or 0, asked["seed"] or 0, bool(asked["chat"])
-        return evaluate_choices(model, Path(suite), form, shots, asked["limit"], chat, seed, as_json)
+        shots, seed = asked["shots"] or 0, asked["seed"] or 0
+        chat, limit, formats = bool(asked["chat"]), asked["limit"], asked["formats"]
+        return evaluate_choices(model, Path(suite), form, shots, limit, chat, formats, seed, contamination, as_json)
     if suite is not None:
-        return _evaluate_questions(model, Path(suite), system, as_json)
+        return _evaluate_questions(model, Path(suite), system, contamination, as_json)
     return _evaluate_stage(Path(model).resolve(), force, as_json)
 
 
@@ -128,7 +145,8 @@ def _check_options(suite: str | None, data: Path | None, system: str | None, by:
     """ValueError for an option that would do nothing."""
     named = {f"--{name.replace('_', '-')}": asked[name] for name in _OF_BENCHMARKS}
     _refuse_options({**named, "--data": data}, "names of benchmarks")
-    others = [f"--{name}" for name, value in asked.items() if value is not None and name not in _OF_BENCHMARKS]
+    given = {name: value for name, value in asked.items() if value is not None and name not in _OF_BENCHMARKS}
+    others = [f"--{name}" for name, value in given.items() if value or name != "formats"]
     if others and (suite is None or by != "likelihood"):
         raise ValueError(f"{others[0]} is for --suite FILE --by likelihood; add them, or leave it out")
     if by == "likelihood" and (suite is None or system is not None):
@@ -137,9 +155,13 @@ def _check_options(suite: str | None, data: Path | None, system: str | None, by:
         raise ValueError("--system is for the questions of --suite FILE; add it")
 
 
-def _evaluate_questions(model: str, suite: Path, system: str | None, as_json: bool) -> Any:
+def _evaluate_questions(
+    model: str, suite: Path, system: str | None, contamination: Sequence[Path], as_json: bool
+) -> Any:
     """The rates of a model's answers, and every answer with its outcome."""
+    from tutelage.cli.contamination import with_contamination
     from tutelage.evaluate.answers import can_chat
+    from tutelage.evaluate.contamination import of_questions
     from tutelage.evaluate.questions import answer_questions, question_rates, read_questions
     from tutelage.find_model import find_model
     from tutelage.model.hub import load_model
@@ -160,13 +182,15 @@ def _evaluate_questions(model: str, suite: Path, system: str | None, as_json: bo
                 f"{rate_label(f'questions.{name}')}: {format_pct(rate.rate)} of {rate.count} ({format_ci(rate)})"
             )
     items = [{"id": one.question.id, "outcome": one.outcome, "answer": one.answer} for one in answered]
-    return {
+    result = {
         "model": model,
         "suite": suite,
         "system": own,
         "rates": {n: asdict(r) for n, r in rates.items()},
         "items": items,
     }
+    right = {one.question.id: float(one.outcome == "right") for one in answered}
+    return with_contamination(result, contamination, of_questions(questions), {"right": right}, as_json)
 
 
 def _evaluate_stage(folder: Path, force: bool, as_json: bool) -> Any:
