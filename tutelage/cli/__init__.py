@@ -20,6 +20,7 @@ from tutelage.cli.export import export
 from tutelage.cli.grpo import grpo
 from tutelage.cli.judge import judge
 from tutelage.cli.judge_pairs import judge_pairs
+from tutelage.cli.knowledge import knowledge
 from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
@@ -51,6 +52,7 @@ COMMANDS = (
     grpo,
     judge,
     judge_pairs,
+    knowledge,
     kto,
     lab,
     look,
