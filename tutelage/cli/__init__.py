@@ -28,12 +28,14 @@ from tutelage.cli.memorisation import memorisation
 from tutelage.cli.perplexity import perplexity
 from tutelage.cli.plan import plan
 from tutelage.cli.ppo import ppo
+from tutelage.cli.probe import probe
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
+from tutelage.cli.synth import synth
 from tutelage.cli.token_shift import token_shift
 from tutelage.cli.watch import watch
 
@@ -60,12 +62,14 @@ COMMANDS = (
     perplexity,
     plan,
     ppo,
+    probe,
     reward,
     run,
     scorer,
     serve,
     settings,
     sft,
+    synth,
     token_shift,
     watch,
 )

@@ -51,7 +51,8 @@ def evaluate_choices(
     if not as_json:
         for metric, rate in rates.items():
             click.echo(f"{metric}: {format_pct(rate.rate)} of {rate.count} ({format_ci(rate)}); {name}")
-        click.echo(f"always the most frequent number: {format_pct(figures['majority'])}")
+        if "majority" in figures:
+            click.echo(f"always the most frequent number: {format_pct(figures['majority'])}")
         click.echo(f"loss of the right choice: {figures['right_nats_per_token']:.3f} nats per token")
         for metric, label in (
             ("too_long", "longer than the context, left out"),
