@@ -155,7 +155,8 @@ def _scores(
 
 def _pick(form: PromptFormat, score: ChoiceScore) -> int:
     """The number of the choice that a format prefers, in the order of the file."""
-    place = score.picks()["acc/char" if form.labels == "none" else "acc"]
+    picks = score.picks()
+    place = picks.get("acc/char", picks["acc"]) if form.labels == "none" else picks["acc"]
     return (place + form.rotation) % len(score.item.choices)
 
 
