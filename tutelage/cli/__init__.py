@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from tutelage import __version__
+from tutelage.cli.agreement import agreement
 from tutelage.cli.arena import arena
 from tutelage.cli.audit import audit
 from tutelage.cli.best_of_n import best_of_n
@@ -38,8 +39,10 @@ from tutelage.cli.sft import sft
 from tutelage.cli.synth import synth
 from tutelage.cli.token_shift import token_shift
 from tutelage.cli.watch import watch
+from tutelage.cli.win_rate import win_rate
 
 COMMANDS = (
+    agreement,
     arena,
     audit,
     best_of_n,
@@ -72,6 +75,7 @@ COMMANDS = (
     synth,
     token_shift,
     watch,
+    win_rate,
 )
 
 
