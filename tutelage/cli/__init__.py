@@ -6,6 +6,7 @@ import click
 
 from tutelage import __version__
 from tutelage.cli.agreement import agreement
+from tutelage.cli.answers import answers
 from tutelage.cli.arena import arena
 from tutelage.cli.audit import audit
 from tutelage.cli.best_of_n import best_of_n
@@ -43,6 +44,7 @@ from tutelage.cli.win_rate import win_rate
 
 COMMANDS = (
     agreement,
+    answers,
     arena,
     audit,
     best_of_n,
