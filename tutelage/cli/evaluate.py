@@ -82,13 +82,12 @@ def evaluate(
             "--system": system,
             "--by": None if by == "answer" else by,
             "--force": force or None,
-            "--formats": asked["formats"] or None,
-            "--contamination": contamination or None,
             "--prompting": prompting,
             "--rule-adapter": rule_adapter or None,
         }
         _refuse_options(of_files, "a FILE")
-        return _evaluate_benchmarks(model, suite, data, asked, as_json)
+        check_sources(contamination)
+        return _evaluate_benchmarks(model, suite, data, asked, contamination, as_json)
     _check_options(suite, data, system, by, asked)
     if contamination and suite is None:
         raise ValueError("--contamination is for the questions of --suite FILE; add it")
@@ -120,7 +119,9 @@ def _names_benchmarks(suite: str, data: Path | None) -> bool:
     )
 
 
-def _evaluate_benchmarks(model: str, suite: str, data: Path | None, asked: Mapping[str, Any], as_json: bool) -> Any:
+def _evaluate_benchmarks(
+    model: str, suite: str, data: Path | None, asked: Mapping[str, Any], contamination: Sequence[Path], as_json: bool
+) -> Any:
     from tutelage.cli.evaluate_benchmarks import evaluate_benchmarks
     from tutelage.evaluate.benchmarks.measured import AskSettings
 
@@ -144,7 +145,8 @@ def _evaluate_benchmarks(model: str, suite: str, data: Path | None, asked: Mappi
         seed=asked["seed"] or 0,
     )
     names = [name for name in suite.split(",") if name]
-    return evaluate_benchmarks(model, names, data, settings, asked["out"], asked["beside"], as_json)
+    out, beside, formats = asked["out"], asked["beside"], asked["formats"]
+    return evaluate_benchmarks(model, names, data, settings, out, beside, contamination, formats, as_json)
 
 
 def _refuse_options(given: Mapping[str, Any], what: str) -> None:
