@@ -26,6 +26,7 @@ from tutelage.serve.http import EventStream, Guard, error_response, read_body, u
 from tutelage.serve.metrics import prometheus_text
 from tutelage.serve.schema import ChatRequest, CompletionRequest, SamplingRequest, read_request
 from tutelage.serve.served_model import ServedModel, find_served
+from tutelage.serve.tools import ServerTools
 
 CALL_SECONDS = 10.0  # to wait for the engine's thread, which answers between two steps
 
@@ -36,6 +37,7 @@ class Api:
 
     models: Mapping[str, ServedModel]
     max_body: int
+    tools: ServerTools
 
     async def chat(self, request: Request) -> ASGIApp:
         """POST /v1/chat/completions"""
@@ -72,6 +74,14 @@ class Api:
                 rows += await asyncio.wrap_future(model.worker.call(model.slots))
         return _json(rows)
 
+    async def list_tools(self, request: Request) -> Response:
+        """GET /v1/tools"""
+        return _json(self.tools.listed())
+
+    async def call_tools(self, request: Request) -> Response:
+        """POST /v1/tools/call"""
+        return _json(await self.tools.call(await read_body(request, self.max_body), self.models))
+
     async def page(self, request: Request) -> Response:
         """GET /: the chat page."""
         return HTMLResponse(chat_page())
@@ -104,9 +114,15 @@ async def _whole(answer: ChatAnswer | CompletionAnswer, cancel: Callable[[], Non
         cancel()
 
 
-def build_app(models: Mapping[str, ServedModel], hosts: frozenset[str] | None, key: str, max_body: int) -> Starlette:
+def build_app(
+    models: Mapping[str, ServedModel],
+    hosts: frozenset[str] | None,
+    key: str,
+    max_body: int,
+    tools: ServerTools | None = None,
+) -> Starlette:
     """The application. `hosts` and `key` as for `Guard`."""
-    api = Api(models, max_body)
+    api = Api(models, max_body, tools or ServerTools())
     routes = [
         Route("/", api.page),
         Route("/health", api.health),
@@ -114,6 +130,8 @@ def build_app(models: Mapping[str, ServedModel], hosts: frozenset[str] | None, k
         Route("/slots", api.slots),
         Route("/v1/models", api.list_models),
         Route("/v1/models/{name:path}", api.one_model),
+        Route("/v1/tools", api.list_tools),
+        Route("/v1/tools/call", api.call_tools, methods=["POST"]),
         Route("/v1/chat/completions", _Endpoint(api.chat), methods=["POST"]),
         Route("/v1/completions", _Endpoint(api.complete), methods=["POST"]),
     ]
