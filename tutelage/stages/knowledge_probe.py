@@ -65,11 +65,11 @@ class KnowledgeProbe(DataStage, tag="knowledge_probe", tag_field="kind", frozen=
     def _rows(self, at: StageContext, ledger: Ledger, figures: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
         questions: list[ProbeQuestion] = []
         for name in self.data:
-            rows = tasks(name, at.data)
+            asked = tasks(name, at.data)
             if isinstance(at.data[name], WorldProbe):
-                questions += task_questions(rows, VERIFIER, person_in)
+                questions += task_questions(asked, VERIFIER, person_in)
             else:
-                questions += task_questions(rows, self.verifier)
+                questions += task_questions(asked, self.verifier)
         questions += impossible_questions(self.impossible, self.seed)
         settings = SamplingSettings(temperature=self.temperature, max_tokens=self.max_tokens, seed=self.seed)
         checkpoint = load_model(at.parent_folder(self))
