@@ -35,9 +35,7 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], P
     questions = [q for q in World(WORLD).questions("train", 2) if q.kind == "one-step"][:1000]
     prompts = [{"prompt": q.prompt, "gold": list(q.accepted)} for q in questions]
     leaked = [
-        {
-            "prompt": f"A cart number {n} carries {n + 3} sacks of grain to a mill that stands {n + 7} miles away. How many?"
-        }
+        {"prompt": f"A cart carries {n + 3} sacks of grain to the mill, {n} times a day. How many at night?"}
         for n in range(LEAKED)
     ]
     (folder / "evaluation.jsonl").write_text(json.dumps({"question": leaked[0]["prompt"].replace("3", "815")}) + "\n")

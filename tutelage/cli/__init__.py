@@ -28,6 +28,7 @@ from tutelage.cli.ppo import ppo
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
+from tutelage.cli.select import select
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
@@ -57,6 +58,7 @@ COMMANDS = (
     reward,
     run,
     scorer,
+    select,
     serve,
     settings,
     sft,

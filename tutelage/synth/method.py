@@ -105,12 +105,14 @@ class At:
     seed:   of the recipe.
     seeds:  the input rows of a method that draws from them.
     pool:   the rows that were kept before this round, for the same methods.
+    known:  why a prompt is not new, by `max_rouge`, among the seeds and the pool; None if it is.
     """
 
     number: int = 0
     seed: int = 0
     seeds: Sequence[Row] = ()
     pool: Sequence[Row] = ()
+    known: Callable[[str], Drop | None] = lambda prompt: None
 
     def random(self, *key: int | str) -> KeyedRandom:
         """Random choices of this item; another key gives others."""

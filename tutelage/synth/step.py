@@ -124,10 +124,15 @@ class Step:
     def _start(self, number: int, row: Row) -> None:
         first = number - number % ROUND
         pool = self._pool[: bisect_left(self._pool_items, first)] if self.method.draws else ()
-        at = At(number, self.seed, self.seeds, pool)
+        at = At(number, self.seed, self.seeds, pool, self._known(len(self.seeds) + len(pool)))
         item = Item(number, row, self.method.steps(row, at))
         self._active[number] = item
         self._advance(item, None)
+
+    def _known(self, count: int) -> Callable[[str], Drop | None]:
+        """Whether a prompt is not new among the first texts, however many there are by now."""
+        rouge = self._rouge
+        return lambda prompt: None if rouge is None else rouge.similar(prompt, count)
 
     def _advance(self, item: Item, replies: list[Reply] | None) -> None:
         """Send an item its replies; then it asks again, or is finished."""
