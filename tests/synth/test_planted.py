@@ -97,7 +97,8 @@ def test_pc8_leaked_and_duplicated_rows_are_caught(planted: Any, kind: str, reas
     _, folder, faults = planted
     asked = [json.loads(line)["prompt"] for line in (folder / "prompts.jsonl").read_text().splitlines()]
     first = range(1000, 1000 + LEAKED) if kind == "leaked" else range(1000 + LEAKED, 1000 + LEAKED + COPIED)
-    true = {number for number in first if asked[number] not in faults}
+    # Without a verifier a wrong answer is as good as another.
+    true = {number for number in first if faults.get(asked[number], "wrong") == "wrong"}
     found = {number for number, reason in reasons_by_prompt(folder / "unverified").items() if reason in reasons}
     precision, recall = precision_and_recall(found, true)
     assert precision >= 0.95 and recall >= 0.95, (len(found), len(true))
