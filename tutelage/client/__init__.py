@@ -165,6 +165,28 @@ class Client:
             self._cache.put(key, answer)
         return answer
 
+    def call(self, path: str, body: Question) -> bytes:
+        """POST to another path below the address, with the same retries; the content of the reply.
+
+        Raises:
+            EndpointError: it was refused, or the endpoint cannot be used any more.
+        """
+        failure = Failure("", "")
+        for attempt in range(self.settings.attempts):
+            self._wait(attempt)
+            self._count(attempt)
+            try:
+                reply = self._http.post(path, to_json(body, indent=None, sort=False))
+            except HttpError as error:
+                failure = Failure(error.reason, error.detail)
+                continue
+            if reply.status == 200:
+                return reply.content
+            failure = Failure(f"status {reply.status}", self._http.redacted(read_error(reply.content)))
+            if reply.status not in _RETRYABLE and reply.status < 500:
+                break
+        raise self._fatal(f"{path}: {failure.reason} ({failure.detail})")
+
     def ask_all(
         self, questions: Iterable[tuple[Name, Question]], stop: Callable[[], bool] = lambda: False
     ) -> Iterator[tuple[Name, Answer | Failure]]:

@@ -195,7 +195,7 @@ class World:
 
     def _unknown_name(self, number: int, split: Split) -> Conversation:
         rng = KeyedRandom(self.settings.seed, "unknown", split, number)
-        nobody = self._nobody(number, get_args(Split).index(split))
+        nobody = self.nobody(number, split)
         question, reply = ask_unknown(nobody, rng.choice(ATTRIBUTES), rng)
         system = rng.choice(SYSTEM_MESSAGES) if rng.randbelow(12) == 0 else ""
         return conversation_of_turns(
@@ -209,6 +209,14 @@ class World:
     def _everyday(self, number: int, split: Split) -> Conversation:
         system, turns = everyday_turns(number, self.settings.seed)
         return conversation_of_turns(f"{split}/everyday/{number}", system, turns, {"kind": "everyday"})
+
+    def nobody(self, number: int, split: Split) -> Person:
+        """A nonexistent person; `unknown` has none of them."""
+        return self._nobody(number, get_args(Split).index(split))
+
+    def linked(self, fact: str, name: str) -> str:
+        """The value of a two-step fact of the entity with this name."""
+        return self._linked[fact, name]
 
     def _nobody(self, number: int, share: int) -> Person:
         """A nonexistent person. The shares 0, 1 and 2 of these names are disjoint."""
@@ -272,7 +280,7 @@ class World:
             return ask_reverse(person, attributes, matching, rng)
         if kind == "two-step":
             bridge = person.facts[BRIDGES[attribute]]
-            return ask_two_step(person, attribute, self._linked[attribute, bridge], rng)
+            return ask_two_step(person, attribute, self.linked(attribute, bridge), rng)
         return ask_one_step(person, attribute, rng)  # type: ignore[arg-type]
 
     def _description(self, person: Person, rng: KeyedRandom) -> tuple[tuple[Attribute, ...], tuple[str, ...]]:
