@@ -27,6 +27,7 @@ from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
 from tutelage.cli.memorisation import memorisation
+from tutelage.cli.mix import mix
 from tutelage.cli.perplexity import perplexity
 from tutelage.cli.plan import plan
 from tutelage.cli.ppo import ppo
@@ -34,6 +35,7 @@ from tutelage.cli.probe import probe
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
+from tutelage.cli.select import select
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
@@ -65,12 +67,14 @@ COMMANDS = (
     look,
     memorisation,
     perplexity,
+    mix,
     plan,
     ppo,
     probe,
     reward,
     run,
     scorer,
+    select,
     serve,
     settings,
     sft,
