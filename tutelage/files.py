@@ -145,6 +145,15 @@ def write_json(path: str | Path, value: Any, sort: bool = True) -> None:
     write_bytes(path, to_json(value, sort=sort) + b"\n")
 
 
+def read_text(path: str | Path) -> str:
+    """Reads a text file; bytes that are no UTF-8 become U+FFFD. Raises DiskError where it cannot be read."""
+    path = Path(path)
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise explain(error, path, "read") from error
+
+
 def read_json(path: str | Path) -> Any:
     """Reads a JSON file; raises DiskError where it cannot be read and ValueError where it is not JSON."""
     path = Path(path)

@@ -38,10 +38,11 @@ from tutelage.stages.data_files import (
     QuestionData,
     TextData,
 )
-from tutelage.stages.data_world import WorldChat, WorldPrompts, WorldText
+from tutelage.stages.data_world import WorldChat, WorldProbe, WorldPrompts, WorldRetold, WorldText, WorldTools
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.grpo import Grpo
+from tutelage.stages.knowledge_probe import KnowledgeProbe
 from tutelage.stages.kto import Kto
 from tutelage.stages.ppo import Ppo
 from tutelage.stages.preferences import PreferenceStage
@@ -145,6 +146,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "grpo"`', Grpo, RolloutStage),
     ('`kind = "ppo"`', Ppo, RolloutStage),
     ('`kind = "best_of_n"`', BestOfN, Stage),
+    ('`kind = "knowledge_probe"`', KnowledgeProbe, Stage),
     ("`rewards.NAME`: all kinds", RewardSettings, None),
     ('`kind = "verifier"`', VerifierReward, RewardSettings),
     ('`kind = "model"`, a reward model', ModelReward, RewardSettings),
@@ -168,6 +170,9 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "world"`', WorldText, None),
     ('`kind = "world-chat"`', WorldChat, None),
     ('`kind = "world-prompts"`', WorldPrompts, None),
+    ('`kind = "world-probe"`', WorldProbe, None),
+    ('`kind = "world-retold"`', WorldRetold, None),
+    ('`kind = "world-tools"`', WorldTools, None),
 )
 
 

@@ -22,8 +22,9 @@ from tutelage.evaluate.choices import (
     choice_rates,
     plain_sequence,
     score_choices,
-    sequence_logprobs,
+    sequence_scores,
 )
+from tutelage.evaluate.sequence_scores import SequenceScore
 from tutelage.model.hub import Checkpoint, load_model
 from tutelage.runner import Run
 from tutelage.tokenizer import Tokenizer
@@ -139,8 +140,8 @@ def test_pain_e4_in_a_chat_the_scored_tokens_are_those_that_training_trains(chat
 def test_pain_e16_a_score_does_not_depend_on_what_is_scored_beside_it(chat: Checkpoint) -> None:
     texts = ["the cat", "the dog sees the cat. the hen hears the owl.", "who", "the fox likes the hen and the cat"]
     examples = [plain_sequence(chat.tokenizer, text, " the cat.")[0] for text in texts]
-    together = sequence_logprobs(chat.model, examples)
-    alone = [sequence_logprobs(chat.model, [example])[0] for example in examples]
+    together = [score.logprob for score in sequence_scores(chat.model, examples)]
+    alone = [sequence_scores(chat.model, [example])[0].logprob for example in examples]
     assert together == pytest.approx(alone, abs=1e-5)
     ids = torch.tensor(examples[1].tokens, dtype=torch.long)
     with torch.inference_mode():
@@ -168,7 +169,8 @@ def test_pain_e9_what_does_not_fit_is_left_out_and_counted(chat: Checkpoint) -> 
 
 
 def test_pain_e3_choices_that_are_all_equal_are_an_error(chat: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices_module, "sequence_logprobs", lambda model, examples: np.zeros(len(examples)))
+    zeros = lambda model, examples, cache: [SequenceScore(0.0, False)] * len(examples)  # noqa: E731
+    monkeypatch.setattr(choices_module, "sequence_scores", zeros)
     with pytest.raises(ValueError, match="all choices of all 1 questions are equally likely"):
         score_choices(chat, [ASKED], alone=False)
 

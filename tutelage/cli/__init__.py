@@ -23,14 +23,19 @@ from tutelage.cli.judge_pairs import judge_pairs
 from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
+from tutelage.cli.memorisation import memorisation
+from tutelage.cli.perplexity import perplexity
 from tutelage.cli.plan import plan
 from tutelage.cli.ppo import ppo
+from tutelage.cli.probe import probe
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
+from tutelage.cli.synth import synth
+from tutelage.cli.token_shift import token_shift
 from tutelage.cli.watch import watch
 
 COMMANDS = (
@@ -51,14 +56,19 @@ COMMANDS = (
     kto,
     lab,
     look,
+    memorisation,
+    perplexity,
     plan,
     ppo,
+    probe,
     reward,
     run,
     scorer,
     serve,
     settings,
     sft,
+    synth,
+    token_shift,
     watch,
 )
 

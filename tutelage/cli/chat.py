@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,6 +30,10 @@ MAX_REPLY_TOKENS = 512
 @click.option("--system", metavar="TEXT", help="System message; default: the one that all trained conversations share.")
 @click.option("--int8", is_flag=True, help="Multiply with 8-bit weights: faster on a CPU, slightly less exact.")
 @click.option("--speculate", metavar="ngram|MODEL", help="Guess tokens, from earlier text or by a smaller model.")
+@click.option("--tools", metavar="TOOL,...",
+              help="What it may call: search, search=FOLDER, calculator, python, FILE.py, mcp=COMMAND.")  # fmt: skip
+@click.option("--max-calls", type=click.IntRange(min=1), default=8, show_default=True, help="Most calls in a reply.")
+@click.option("--unsafe-sandbox", is_flag=True, help="Run Python with your rights where there is no sandbox.")
 @command
 def chat(
     model: str,
@@ -40,6 +45,9 @@ def chat(
     system: str | None,
     int8: bool,
     speculate: str | None,
+    tools: str | None,
+    max_calls: int,
+    unsafe_sandbox: bool,
     as_json: bool,
 ) -> Any:
     """Chat with a fine-tuned model. With --json, each line of input is a message, and the replies are printed at the
@@ -48,7 +56,7 @@ def chat(
 
     longest = MAX_REPLY_TOKENS if max_tokens is None else max_tokens
     settings = SamplingSettings(temperature=temperature, top_p=top_p, top_k=top_k, max_tokens=longest, seed=seed)
-    return terminal_chat(model, settings, system, as_json, int8, speculate)
+    return terminal_chat(model, settings, system, as_json, int8, speculate, tools, max_calls, unsafe_sandbox)
 
 
 def terminal_chat(
@@ -58,6 +66,9 @@ def terminal_chat(
     as_json: bool = False,
     int8: bool = False,
     speculate: str | None = None,
+    tools: str | None = None,
+    max_calls: int = 8,
+    unsafe: bool = False,
 ) -> Any:
     """Chat on standard input and output until the input ends; returns the exchanges."""
     from tutelage.evaluate.answers import can_chat
@@ -66,17 +77,21 @@ def terminal_chat(
     from tutelage.progress import status
     from tutelage.serve.terminal import chat as chat_loop
     from tutelage.stages.base import RECIPE
+    from tutelage.tools.environment import ToolLimits
+    from tutelage.tools.open_tools import open_tools
+    from tutelage.tools.world_pages import world_pages
 
     folder = find_model(model)
     checkpoint = load_model(folder)
     if not can_chat(checkpoint):
         raise ValueError(f"{folder} is a base model and cannot chat; give a fine-tuned one")
-    world, figures = None, {}
+    world, figures, pages = None, {}, None
     if (folder.parent / RECIPE).exists():
         stage, _, step = folder.name.partition("@")  # RUN/STAGE@STEP: a kept checkpoint of the stage
         opened, name = open_stage(folder.with_name(stage))
         session, prefix = opened.session(name), f"evaluate.{name}.knowledge."
         world = session.world if session.chats_about_world else None
+        pages = None if session.world is None else partial(world_pages, session.world, session.indexed_people)
         summary = {} if step else opened.summary()  # evaluations are of the last step
         figures = {key.removeprefix(prefix): value for key, value in summary.items() if key.startswith(prefix)}
     room = checkpoint.model.config.context // 2
@@ -105,4 +120,6 @@ def terminal_chat(
         else:
             click.secho(line, dim=True)
 
-    return chat_loop(checkpoint, world, figures, settings, read, write, note, system, int8, speculate)
+    usable = open_tools(tools or "", pages, unsafe=unsafe)
+    limits = ToolLimits(calls=max_calls)
+    return chat_loop(checkpoint, world, figures, settings, read, write, note, system, int8, speculate, usable, limits)

@@ -89,6 +89,8 @@ class EvalSession:
     world:             the built-in world of the recipe, if it has one.
     known_utility:     the labeller of the recipe's preferences of the built-in world, if it has some.
     chats_about_world: whether the stage's conversations are about that world.
+    indexed_people:    how many people of each half only the search over that world knows; 0 where no conversation of
+                       the stage, or of those above it, calls it.
     batch_tokens:      tokens of a forward pass where a loss is measured.
     budget:            seconds that answers to prompts may take in all; None: as long as it takes.
     asked:             the prompts that are asked, once a budget has decided; see budget.py.
@@ -109,6 +111,7 @@ class EvalSession:
     world: World | None = None
     known_utility: KnownUtility | None = None
     chats_about_world: bool = False
+    indexed_people: int = 0
     batch_tokens: int = 8192
     budget: Callable[[], float | None] = lambda: None
     asked: frozenset[tuple[Message, ...]] | None = None

@@ -15,6 +15,7 @@ from tutelage.report.labels import (
     figure_label,
     format_bytes,
     format_change,
+    format_p,
     format_points,
     in_display_order,
     rate_label,
@@ -249,7 +250,9 @@ def print_comparison(comparison: Mapping[str, Any], console: Console) -> None:
 def _differences(name: str, pair: Mapping[str, Any]) -> Table:
     """A table of the rates and losses of both, their difference and the verdict on the second."""
     table = _table(
-        f"{name}: the second against the first (95% interval)", ("first", "second", "difference"), fold=False
+        f"{name}: the second against the first (95% interval; McNemar's p after Holm)",
+        ("first", "second", "difference"),
+        fold=False,
     )
     table.add_column("the second is", max_width=13)
     for rate, of in pair["rates"].items():
@@ -257,7 +260,7 @@ def _differences(name: str, pair: Mapping[str, Any]) -> Table:
         change = ""
         if paired:
             difference, low, high = (format_points(paired[key]) for key in ("difference", "low", "high"))
-            change = f"{difference} ({low} to {high})"
+            change = f"{difference} ({low} to {high}), p {format_p(paired['holm'])}"
         cells = f"{of['first']['rate']:.1%}", f"{of['second']['rate']:.1%}", change
         table.add_row(rate_label(rate), *cells, _verdict(paired))
     own = ((f"nats per token on held-out rows of '{data}'", of) for data, of in pair["row_losses"].items())

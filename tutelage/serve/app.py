@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -26,16 +27,19 @@ from tutelage.serve.http import EventStream, Guard, error_response, read_body, u
 from tutelage.serve.metrics import prometheus_text
 from tutelage.serve.schema import ChatRequest, CompletionRequest, SamplingRequest, read_request
 from tutelage.serve.served_model import ServedModel, find_served
+from tutelage.serve.weights import check_replaceable, read_weights_request, replace_weights, weights_file
 
 CALL_SECONDS = 10.0  # to wait for the engine's thread, which answers between two steps
 
 
 @dataclass(frozen=True)
 class Api:
-    """The endpoints over the models by name; `max_body` is the largest body of a request in bytes."""
+    """The endpoints over the models by name; `max_body` is the largest body of a request in bytes, `weights_from` the
+    folder that new weights may be read from."""
 
     models: Mapping[str, ServedModel]
     max_body: int
+    weights_from: Path | None = None
 
     async def chat(self, request: Request) -> ASGIApp:
         """POST /v1/chat/completions"""
@@ -72,6 +76,15 @@ class Api:
                 rows += await asyncio.wrap_future(model.worker.call(model.slots))
         return _json(rows)
 
+    async def take_weights(self, request: Request) -> Response:
+        """POST /v1/weights"""
+        asked = read_weights_request(await read_body(request, self.max_body))
+        model = find_served(self.models, asked.model)
+        path = weights_file(asked.path, self.weights_from)
+        check_replaceable(model)
+        digest = await asyncio.wrap_future(model.worker.call(partial(replace_weights, path=path)))
+        return _json({"model": model.name, "weights": digest})
+
     async def page(self, request: Request) -> Response:
         """GET /: the chat page."""
         return HTMLResponse(chat_page())
@@ -104,9 +117,15 @@ async def _whole(answer: ChatAnswer | CompletionAnswer, cancel: Callable[[], Non
         cancel()
 
 
-def build_app(models: Mapping[str, ServedModel], hosts: frozenset[str] | None, key: str, max_body: int) -> Starlette:
-    """The application. `hosts` and `key` as for `Guard`."""
-    api = Api(models, max_body)
+def build_app(
+    models: Mapping[str, ServedModel],
+    hosts: frozenset[str] | None,
+    key: str,
+    max_body: int,
+    weights_from: Path | None = None,
+) -> Starlette:
+    """The application. `hosts` and `key` as for `Guard`, `weights_from` as for `Api`."""
+    api = Api(models, max_body, weights_from)
     routes = [
         Route("/", api.page),
         Route("/health", api.health),
@@ -116,6 +135,7 @@ def build_app(models: Mapping[str, ServedModel], hosts: frozenset[str] | None, k
         Route("/v1/models/{name:path}", api.one_model),
         Route("/v1/chat/completions", _Endpoint(api.chat), methods=["POST"]),
         Route("/v1/completions", _Endpoint(api.complete), methods=["POST"]),
+        Route("/v1/weights", api.take_weights, methods=["POST"]),
     ]
     handlers: dict[Any, Any] = {
         ApiError: lambda request, error: error_response(error),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -15,7 +15,10 @@ from tutelage.engine.text_stream import TextStream
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation, Message, message
 from tutelage.serve.speculate import make_engine
+from tutelage.serve.terminal_tools import reply_with_tools
 from tutelage.tokenizer import END_OF_TEXT
+from tutelage.tools.environment import ToolLimits
+from tutelage.tools.tool import Tool
 from tutelage.world.grading import Question, is_correct
 from tutelage.world.people import Person
 from tutelage.world.society import World
@@ -109,29 +112,30 @@ def chat(
     system: str | None = None,
     int8: bool = False,
     speculate: str | None = None,
+    tools: Sequence[Tool] = (),
+    limits: ToolLimits | None = None,
 ) -> list[dict[str, str]]:
     """Talk until the input ends. When the context is full the oldest exchanges are forgotten, and it is said.
 
     system: the system message; None is the one that the model was trained with, if its conversations shared one.
     int8:   multiply with 8-bit weights; what that costs is measured first.
     speculate: guess tokens: "ngram", or the name of a smaller model.
+    tools:  what the model may call, within the limits.
 
     Returns every exchange: `user`, `assistant` and, where it is known, `truth`.
     """
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     context = checkpoint.model.config.context
     engine = make_engine(checkpoint, EngineSettings(max_rows=1, int8=int8), speculate)
-    if int8:
-        note(measure_quantization(checkpoint.model).sentence())
     questions = suggestions(world) if world else []
-    if world:
-        note(opening(world, questions, figures))
     help_text = HELP_IN_WORLD if world else HELP
-    note(help_text)
     system = checkpoint.chat_config.settings.system if system is None else system
-    if system:
-        note(f"system message: {system}")
-    conversation = opened(system)
+    opening_notes = [measure_quantization(checkpoint.model).sentence()] if int8 else []
+    opening_notes += [opening(world, questions, figures)] if world else []
+    opening_notes += [help_text, *([f"system message: {system}"] if system else []), *tool_notes(renderer, tools)]
+    for line in opening_notes:
+        note(line)
+    conversation = opened(system, tools)
     said: list[dict[str, str]] = []
     while True:
         try:
@@ -141,39 +145,71 @@ def chat(
         if text in ("/quit", "/exit"):
             return said
         if text == "/new":
-            conversation = opened(system)
+            conversation = opened(system, tools)
             note("forgotten; a new conversation begins")
         elif text == "/system" or text.startswith("/system "):
             system = text.removeprefix("/system").strip()
-            conversation = opened(system)
+            conversation = opened(system, tools)
             note(f"a new conversation begins with the system message: {system}" if system else "no system message")
         elif text.startswith("/"):
             note(f"there is no {text.split()[0]}. {help_text}")
         elif text:
             asked = questions[int(text) - 1] if text.isdecimal() and 0 < int(text) <= len(questions) else None
             if asked:
-                conversation = opened(system)  # it is about somebody else than the one before
+                conversation = opened(system, tools)  # it is about somebody else than the one before
             try:
                 shown = _shown(renderer, context, conversation, asked.prompt if asked else text, settings, note)
             except ValueError as error:  # it cannot be asked: too long, or characters the model has no tokens for
                 note(str(error))
                 continue
             try:
-                answer = reply(engine, checkpoint, renderer, shown, settings, write)
+                conversation = _answered(
+                    engine, checkpoint, renderer, shown, settings, tools, limits or ToolLimits(), write, note
+                )
             except KeyboardInterrupt:
                 write("\n")
                 note("cut short and forgotten; press Ctrl-C again to leave")
                 continue
-            conversation = replace(shown, messages=(*shown.messages, answer))
-            said.append({"user": shown.messages[-1].text, "assistant": answer.text})
-            if world and (truth := truth_beside(world, asked, text, answer.text)):
+            answer = conversation.messages[-1].text
+            said.append({"user": shown.messages[-1].text, "assistant": answer})
+            if world and (truth := truth_beside(world, asked, text, answer)):
                 said[-1]["truth"] = truth
                 note(truth)
 
 
-def opened(system: str) -> Conversation:
+def _answered(
+    engine: Engine,
+    checkpoint: Checkpoint,
+    renderer: Renderer,
+    shown: Conversation,
+    settings: SamplingSettings,
+    tools: Sequence[Tool],
+    limits: ToolLimits,
+    write: Callable[[str], None],
+    note: Callable[[str], None],
+) -> Conversation:
+    """The conversation with the model's reply, and the calls before it."""
+    if tools:
+        return reply_with_tools(engine, renderer, shown, settings, tools, limits, write, note)
+    answer = reply(engine, checkpoint, renderer, shown, settings, write)
+    return replace(shown, messages=(*shown.messages, answer))
+
+
+def opened(system: str, tools: Sequence[Tool] = ()) -> Conversation:
     """A new conversation, with a system message unless that is empty."""
-    return Conversation((message("system", system),) if system else ())
+    schemas = tuple(tool.schema for tool in tools)
+    return Conversation((message("system", system),) if system else (), tools=schemas)
+
+
+def tool_notes(renderer: Renderer, tools: Sequence[Tool]) -> list[str]:
+    """A line that names the tools, if there are some. ValueError where the chat template does not show them."""
+    if not tools:
+        return []
+    asked = Conversation((message("user", "x"),), tools=tuple(tool.schema for tool in tools))
+    shown, hidden = renderer.render_prompts([asked, replace(asked, tools=())])
+    if shown.ids.tolist() == hidden.ids.tolist():
+        raise ValueError("the chat template of this model does not show tools to it; leave out --tools")
+    return [f"tools: {', '.join(tool.name for tool in tools)}"]
 
 
 def _shown(

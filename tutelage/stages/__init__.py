@@ -5,6 +5,7 @@ from __future__ import annotations
 from tutelage.stages.best_of_n import BestOfN
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.grpo import Grpo
+from tutelage.stages.knowledge_probe import KnowledgeProbe
 from tutelage.stages.kto import Kto
 from tutelage.stages.ppo import Ppo
 from tutelage.stages.pretrain import Pretrain
@@ -12,4 +13,4 @@ from tutelage.stages.pretrained_model import PretrainedModel
 from tutelage.stages.reward import RewardModel
 from tutelage.stages.sft import Sft
 
-AnyStage = Pretrain | Sft | RewardModel | Dpo | Kto | Grpo | Ppo | BestOfN | PretrainedModel
+AnyStage = Pretrain | Sft | RewardModel | Dpo | Kto | Grpo | Ppo | BestOfN | KnowledgeProbe | PretrainedModel

@@ -9,7 +9,7 @@ from typing import Literal
 
 from tutelage.batching.preferences import good_side
 from tutelage.chat.formats import read_conversations, read_preferences, read_tasks
-from tutelage.chat.render.template import part_text
+from tutelage.chat.render.template import part_text, tools_in_system
 from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.shards import corpus_files, read_documents
@@ -41,16 +41,24 @@ from tutelage.stages.data_world import (
     WorldAnswers,
     WorldChat,
     WorldPreferences,
+    WorldProbe,
     WorldPrompts,
+    WorldRetold,
     WorldTasks,
     WorldText,
+    WorldTools,
     find_world,
     world_questions,
 )
 from tutelage.text.hashing import file_hash
+from tutelage.tools.world_conversations import tool_conversations
+from tutelage.tools.world_pages import world_index
 from tutelage.world import cards, sums
 from tutelage.world.answers import mixed_conversations
+from tutelage.world.joined import joined
 from tutelage.world.preferences import preferences as world_preferences
+from tutelage.world.probe_tasks import probe_tasks
+from tutelage.world.retold import retold_documents
 from tutelage.world.society import World
 from tutelage.world.tasks import question_tasks
 
@@ -64,6 +72,9 @@ class MadeData(Settings, tag="made", tag_field="kind", frozen=True, kw_only=True
 DataSettings = (
     WorldText
     | WorldChat
+    | WorldRetold
+    | WorldTools
+    | WorldProbe
     | WorldAnswers
     | WorldPreferences
     | WorldPrompts
@@ -84,7 +95,7 @@ DataSettings = (
     | MadeData
 )
 
-OfTasks = SumTasks | CardTasks | WorldPrompts | WorldTasks
+OfTasks = SumTasks | CardTasks | WorldPrompts | WorldProbe | WorldTasks
 DataTable = Mapping[str, DataSettings]
 
 # Raise it when the readers, or the built-in world, give other rows for the same data: stores are made again.
@@ -110,7 +121,7 @@ def holds(data: DataSettings) -> Literal["documents", "conversations", "preferen
         return "preferences"
     if isinstance(data, Prompts | OfTasks):
         return "prompts"
-    if isinstance(data, WorldChat | WorldAnswers | ChatData | SumChat | CardChat | MadeData):
+    if isinstance(data, WorldChat | WorldTools | WorldAnswers | ChatData | SumChat | CardChat | MadeData):
         return "conversations"
     return "questions" if isinstance(data, QuestionData) else "documents"
 
@@ -128,6 +139,8 @@ def documents(name: str, table: DataTable) -> Iterator[Document]:
         return probe_documents()
     if isinstance(data, SumText):
         return sums.documents(data.share)
+    if isinstance(data, WorldRetold):
+        return retold_documents(World(find_world(data, table)), data.documents)
     assert isinstance(data, WorldText)
     return World(data).documents()
 
@@ -140,7 +153,14 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
         yield from (chat for row in preferences(name, table, ledger) if (chat := good_side(row)) is not None)
         return
     if isinstance(data, WorldChat):
-        yield from World(find_world(data, table)).conversations(data.split)
+        world = World(find_world(data, table))
+        rows = world.conversations(data.split)
+        yield from joined(rows, data.joined, world.settings.seed) if data.joined else rows
+        return
+    if isinstance(data, WorldTools):
+        world = World(find_world(data, table))
+        index = world_index(world, data.indexed)
+        yield from tool_conversations(world, index, data.rows, data.indexed, data.split)
         return
     if isinstance(data, MadeData):
         raise ValueError(f"data '{name}' is made by stage '{data.stage}', which is not finished; run it first")
@@ -182,6 +202,9 @@ def tasks(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator
     if isinstance(data, WorldTasks):
         yield from question_tasks(World(find_world(data, table)), data.hops, data.facts)
         return
+    if isinstance(data, WorldProbe):
+        yield from probe_tasks(World(find_world(data, table)), data.facts, data.unknown)
+        return
     if isinstance(data, WorldPrompts):
         for question in world_questions(name, table):
             golds = tuple(question.person.facts[attribute] for attribute in question.attributes)
@@ -200,7 +223,8 @@ def plain_texts(name: str, table: DataTable) -> Iterator[str]:
     if holds(table[name]) == "documents":
         yield from (document.text for document in documents(name, table))
     else:
-        yield from (part_text(p) for row in conversations(name, table) for m in row.messages for p in m.content)
+        for row in conversations(name, table):
+            yield from (part_text(part) for turn in tools_in_system(row).messages for part in turn.content)
 
 
 def identity(name: str, table: DataTable) -> list[object]:

@@ -24,11 +24,50 @@ class WorldChat(Settings, tag="world-chat", tag_field="kind", frozen=True, kw_on
     """Conversations about the people of the built-in world, for fine-tuning.
 
     split: which half of the people they are about.
+    joined: the share of rows that are two to four conversations in one, so that the subject changes.
     world: the data of kind "world" with these people; the recipe's only one where it is left out.
     """
 
     split: Literal["train", "held_out"] = "train"
+    joined: float = 0.0
     world: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.joined <= 1:
+            raise SettingsError(f"joined is {self.joined}; it is a share of the rows, from 0 to 1")
+
+
+class WorldRetold(Settings, tag="world-retold", tag_field="kind", frozen=True, kw_only=True):
+    """Texts about people who occur once, told twice: what they teach is to copy facts from the text before, as answers
+    from the results of a search need. For pre-training, beside data of kind "world".
+
+    documents: how many.
+    world:     as in "world-chat".
+    """
+
+    documents: int = 2000
+    world: str | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.documents, "documents")
+
+
+class WorldTools(Settings, tag="world-tools", tag_field="kind", frozen=True, kw_only=True):
+    """Conversations of the built-in world that call a search and a calculator where they are needed, for fine-tuning.
+
+    rows:    how many.
+    indexed: how many people of each half are known to the search alone.
+    split, world: as in "world-chat".
+    """
+
+    rows: int = 2000
+    indexed: int = 500
+    split: Split = "train"
+    world: str | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.rows, "rows")
+        check_count(self.indexed, "indexed")
 
 
 class WorldPreferences(PreferenceSettings, tag="world-preferences", tag_field="kind", frozen=True, kw_only=True):
@@ -83,6 +122,23 @@ class WorldTasks(Settings, tag="world-tasks", tag_field="kind", frozen=True, kw_
     def __post_init__(self) -> None:
         if self.facts < 1:
             raise SettingsError(f"facts is {self.facts}; it is a number of questions, at least 1")
+
+
+class WorldProbe(Settings, tag="world-probe", tag_field="kind", frozen=True, kw_only=True):
+    """Questions about people of the built-in world whom the model has only read of, and about names that do not exist,
+    for a stage that probes. The other held-out people are left for evaluations to report on.
+
+    facts:   questions about each person, at most; a person has 7.
+    unknown: questions about nonexistent names, each about another one.
+    world:   as in "world-chat".
+    """
+
+    facts: int = 7
+    unknown: int = 400
+    world: str | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.facts, "facts")
 
 
 class SumText(Settings, tag="sums", tag_field="kind", frozen=True, kw_only=True):
@@ -147,13 +203,21 @@ class CardTasks(Settings, tag="cards-tasks", tag_field="kind", frozen=True, kw_o
         check_sums(self.start, "start")
 
 
+def check_count(count: int, name: str) -> None:
+    """SettingsError for a number below 1."""
+    if count < 1:
+        raise SettingsError(f"{name} is {count}; it must be at least 1")
+
+
 def check_sums(share: float, name: str) -> None:
     """SettingsError for a share of the sums that reaches into those that are held out."""
     if not 0 <= share <= sums.TRAINED:
         raise SettingsError(f"{name} is {share}; it is a share of all sums, at most {sums.TRAINED}")
 
 
-OfWorld = WorldChat | WorldAnswers | WorldPreferences | WorldPrompts | WorldTasks
+OfWorld = (
+    WorldChat | WorldRetold | WorldTools | WorldProbe | WorldAnswers | WorldPreferences | WorldPrompts | WorldTasks
+)
 
 
 def find_world(data: OfWorld, table: Mapping[str, Settings], where: str = "data") -> WorldSettings:

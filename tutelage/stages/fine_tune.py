@@ -30,7 +30,7 @@ from tutelage.stages.data import questions_of
 from tutelage.stages.data_files import ChatData, ProbeText, QuestionData, held_out_files
 from tutelage.stages.data_world import known_utility, world_of
 from tutelage.stages.kept import kept_models
-from tutelage.stages.prompts import chat_world, read_prompt_data
+from tutelage.stages.prompts import chat_world, indexed_people, read_prompt_data
 from tutelage.stages.train_stage import MICRO_TOKENS, TrainStage
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.lr_range_test import default_lr
@@ -250,6 +250,7 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
             world=world_of(at.data),
             known_utility=known_utility(self.data, at.data),
             chats_about_world=self.chats_about_world(at),
+            indexed_people=indexed_people(self, at),
             batch_tokens=base.batch_tokens or BATCH_TOKENS,
             budget=partial(self.eval_seconds, at),
             open_rows=partial(self._held_out_rows, at),

@@ -12,10 +12,10 @@ from tutelage.chat.formats import read_prompts
 from tutelage.evaluate.session import PromptData
 from tutelage.evaluate.suites.format import words
 from tutelage.records import Conversation, Message
-from tutelage.stages.base import StageContext
+from tutelage.stages.base import Stage, StageContext
 from tutelage.stages.data import DataTable, conversations, plain_texts
 from tutelage.stages.data_files import ProbeText, Prompts
-from tutelage.stages.data_world import WorldChat, find_world
+from tutelage.stages.data_world import WorldChat, WorldTools, find_world
 from tutelage.stages.train_stage import TrainStage
 from tutelage.world.prompts import prompt_sets as world_prompts
 from tutelage.world.society import World
@@ -45,6 +45,17 @@ def chat_world(names: Iterable[str], table: DataTable) -> World | None:
     """The built-in world, where some of the data are conversations about it."""
     chats = (data for name in names if isinstance(data := table[name], WorldChat))
     return next((World(find_world(data, table)) for data in chats), None)
+
+
+def indexed_people(stage: Stage, at: StageContext) -> int:
+    """How many people only the search knows that a stage's conversations, or those of a stage above, call; else 0."""
+    while True:
+        for name in stage.data:
+            if isinstance(data := at.data[name], WorldTools):
+                return data.indexed
+        if stage.parent is None:
+            return 0
+        stage = at.stages[stage.parent]
 
 
 def read_prompt_data(stage: TrainStage, at: StageContext) -> PromptData:

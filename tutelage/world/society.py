@@ -89,12 +89,12 @@ def interleaved(main: Iterator[T], length: int, extras: Sequence[tuple[int, Call
 
 
 class World:
-    """A society of `settings.people` people; see the module docstring."""
+    """A society of `settings.people` people; see the module docstring. `keys` are the `rounds` of its names."""
 
     def __init__(self, settings: WorldSettings) -> None:
         self.settings = settings
         self.entities: list[Entity] = make_entities(settings.seed)
-        self._keys = rounds(settings.seed)
+        self.keys = rounds(settings.seed)
         self._linked = {  # (two-step fact, name of the entity) -> value
             (fact, entity.name): entity.facts[fact] for entity in self.entities for fact in (KINDS[entity.kind][1],)
         }
@@ -103,7 +103,7 @@ class World:
         """Person `index` of the world; IndexError past the last. Takes constant time."""
         if not 0 <= index < self.settings.people:
             raise IndexError(f"person {index} of a world with {self.settings.people} people")
-        return make_person(self.settings.seed, index, self._keys)
+        return make_person(self.settings.seed, index, self.keys)
 
     def people(self, split: Split) -> Iterator[Person]:
         """The people of one split."""
@@ -195,7 +195,7 @@ class World:
 
     def _unknown_name(self, number: int, split: Split) -> Conversation:
         rng = KeyedRandom(self.settings.seed, "unknown", split, number)
-        nobody = self._nobody(number, get_args(Split).index(split))
+        nobody = self.nobody(number, split)
         question, reply = ask_unknown(nobody, rng.choice(ATTRIBUTES), rng)
         system = rng.choice(SYSTEM_MESSAGES) if rng.randbelow(12) == 0 else ""
         return conversation_of_turns(
@@ -210,10 +210,18 @@ class World:
         system, turns = everyday_turns(number, self.settings.seed)
         return conversation_of_turns(f"{split}/everyday/{number}", system, turns, {"kind": "everyday"})
 
+    def nobody(self, number: int, split: Split) -> Person:
+        """A nonexistent person; `unknown` has none of them."""
+        return self._nobody(number, get_args(Split).index(split))
+
+    def linked(self, fact: str, name: str) -> str:
+        """The value of a two-step fact of the entity with this name."""
+        return self._linked[fact, name]
+
     def _nobody(self, number: int, share: int) -> Person:
         """A nonexistent person. The shares 0, 1 and 2 of these names are disjoint."""
         free = (COUNT - self.settings.people) // 3
-        return make_person(self.settings.seed, self.settings.people + 3 * (number % free) + share, self._keys)
+        return make_person(self.settings.seed, self.settings.people + 3 * (number % free) + share, self.keys)
 
     def questions(self, split: Split, facts: int = 1) -> Iterator[Question]:
         """Evaluation questions, in the wordings of the training data: for each person up to `facts` one-step questions
@@ -264,7 +272,7 @@ class World:
 
     @cached_property
     def _index(self) -> SearchIndex:
-        return build_index(self._facts, self.entities, self._keys)
+        return build_index(self._facts, self.entities, self.keys)
 
     def _ask(self, person: Person, kind: str, attribute: str, rng: KeyedRandom) -> tuple[Question, str]:
         if kind == "reverse":
@@ -272,7 +280,7 @@ class World:
             return ask_reverse(person, attributes, matching, rng)
         if kind == "two-step":
             bridge = person.facts[BRIDGES[attribute]]
-            return ask_two_step(person, attribute, self._linked[attribute, bridge], rng)
+            return ask_two_step(person, attribute, self.linked(attribute, bridge), rng)
         return ask_one_step(person, attribute, rng)  # type: ignore[arg-type]
 
     def _description(self, person: Person, rng: KeyedRandom) -> tuple[tuple[Attribute, ...], tuple[str, ...]]:

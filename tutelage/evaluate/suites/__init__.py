@@ -12,10 +12,12 @@ from tutelage.evaluate.suites import (
     format,
     hacking,
     held_out_rows,
+    knowing,
     knowledge,
     preferences,
     questions,
     tasks,
+    turns,
     utility,
 )
 
@@ -28,6 +30,8 @@ _ORDERED = (
     hacking,
     format,
     knowledge,
+    knowing,
+    turns,
     held_out_rows,
     forgetting,
     before,

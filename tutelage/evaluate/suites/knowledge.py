@@ -76,7 +76,7 @@ def _by_kind(world: World, split: Split) -> dict[str, list[Question]]:
     """The questions about a half of the people, without those that checkpoints are selected by."""
     kinds: dict[str, list[Question]] = {}
     for question in world.questions(split, facts=len(ATTRIBUTES)):
-        if split == "train" or not _is_for_dev(question):
+        if split == "train" or not is_for_dev(question):
             kinds.setdefault(question.kind, []).append(question)
     return {kind: questions[:MAX_QUESTIONS] for kind, questions in kinds.items()}
 
@@ -97,14 +97,15 @@ def answers_right(question: Question, answer: Answer, must_end: bool) -> bool:
     return is_correct(question, answer.text) and (answer.generation.finish_reason == "stop" or not must_end)
 
 
-def _is_for_dev(question: Question) -> bool:
+def is_for_dev(question: Question) -> bool:
+    """Whether checkpoints are selected by a question; it is not reported on."""
     return question.kind == "one-step" and falls_in(question.id, DEV_SHARE)
 
 
 def dev_questions(world: World) -> list[Question]:
     """Questions about held-out people to select checkpoints by."""
     questions = world.questions("held_out", facts=len(ATTRIBUTES))
-    return list(islice(filter(_is_for_dev, questions), DEV_QUESTIONS))
+    return list(islice(filter(is_for_dev, questions), DEV_QUESTIONS))
 
 
 def evaluate_questions(checkpoint: Checkpoint, questions: Sequence[Question]) -> Rate:

@@ -1,0 +1,128 @@
+"""From graded answers to classes, rows and calibration."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.ledger import Ledger
+from tutelage.probing.calibration import boundary_map, calibration
+from tutelage.probing.probe import AnswerOutcome, GradedAnswer, Probed, grade_by_verifiers
+from tutelage.probing.questions import ProbeQuestion, impossible_questions, ordinal
+from tutelage.probing.rows import REFUSALS, RefusalRecipe, most_refusals, probe_rows
+from tutelage.records import Conversation, message
+from tutelage.scoring.extract import abstains
+
+LETTERS: dict[str, AnswerOutcome] = {"r": "right", "w": "wrong", "a": "abstained", "u": "unclear"}
+
+
+def item(outcomes: str, greedy: str = "w", gold: str | None = "Rome", number: int = 0, reply: str = "") -> Probed:
+    """A question with these sampled outcomes, one letter each; right answers differ, wrong ones too."""
+    question = ProbeQuestion(f"q{number}", Conversation((message("user", "Where?"),)), gold, "contains", reply)
+    answers = tuple(GradedAnswer(f"{letter}{n % 2}", LETTERS[letter]) for n, letter in enumerate(outcomes))
+    return Probed(question, GradedAnswer("g", LETTERS[greedy]), answers)
+
+
+def made(
+    items: list[Probed], recipe: RefusalRecipe = "article", share: float = 1.0, answers: int = 1
+) -> dict[str, list[str]]:
+    ledger = Ledger("rows")
+    rows = probe_rows(items, recipe, share, answers, 0, ledger)
+    ledger.check()
+    assert ledger.rows_read == len(items)
+    texts: dict[str, list[str]] = {}
+    for row in rows:
+        texts.setdefault(row["id"], []).append(row["messages"][-1]["content"])
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "greedy", "knowledge", "boundary"),
+    [
+        ("rrr", "r", "always right", "HighlyKnown"),
+        ("rwr", "r", "mixed", "MaybeKnown"),
+        ("wrw", "w", "mixed", "WeaklyKnown"),
+        ("www", "w", "always wrong", "Unknown"),
+        ("waw", "w", "never answers", "Unknown"),
+        ("aaa", "a", "never answers", "Unknown"),
+        ("www", "r", "always wrong", "MaybeKnown"),
+    ],
+)
+def test_classes(outcomes: str, greedy: str, knowledge: str, boundary: str) -> None:
+    assert (item(outcomes, greedy).knowledge, item(outcomes, greedy).boundary) == (knowledge, boundary)
+
+
+def test_own_right_answers_are_kept_and_what_is_never_right_is_refused() -> None:
+    """The article's recipe and Llama 3's: they differ where the model does not commit itself."""
+    items = [item(o, number=n) for n, o in enumerate(["rrrr", "wrwr", "wwww", "aaww"])]
+    article = made(items)
+    assert (article["q0"], article["q1"]) == (["r0"], ["r1"])
+    assert article["q2"][0] in REFUSALS
+    assert article["q3"][0] in REFUSALS
+    llama3 = made(items, "llama3")
+    assert llama3["q2"][0] in REFUSALS
+    assert "q3" not in llama3
+    assert made(items, answers=2)["q0"] == ["r0", "r1"]
+
+
+def test_what_nobody_can_answer_is_refused_with_the_reason_where_there_is_one() -> None:
+    items = [item("www", gold=None, reply="March has 31 days."), item("aaa", gold=None, number=1)]
+    rows = made(items)
+    assert rows["q0"] == ["March has 31 days."]
+    assert rows["q1"][0] in REFUSALS
+
+
+def test_the_control_refuses_as_many_questions_that_it_knows() -> None:
+    items = [item("rrr", number=n) for n in range(20)] + [item("www", number=20 + n) for n in range(5)]
+    control = made(items, "control")
+    refused = [name for name, texts in control.items() if texts[0] in REFUSALS]
+    assert len(refused) == 5
+    assert all(int(name[1:]) < 20 for name in refused)
+    assert len(control) == 20
+
+
+def test_all_refusals_abstain() -> None:
+    assert all(map(abstains, REFUSALS))
+
+
+@given(st.integers(0, 500), st.floats(0, 0.99))
+def test_the_share_of_refusals_is_kept(others: int, share: float) -> None:
+    most = most_refusals(others, share)
+    if others:
+        assert most / (most + others) <= share + 1e-9
+        assert (most + 1) / (most + 1 + others) > share - 1e-9
+
+
+OUTCOMES = st.lists(st.text("rwau", min_size=1, max_size=5), max_size=12)
+
+
+@given(OUTCOMES, st.floats(0, 1), st.sampled_from(["article", "llama3", "control"]))
+def test_no_question_is_lost(outcomes: list[str], share: float, recipe: RefusalRecipe) -> None:
+    items = [item(o, number=n) for n, o in enumerate(outcomes)]
+    for texts in made(items, recipe, share).values():
+        assert all(text.startswith("r") or text in REFUSALS for text in texts)
+
+
+def test_calibration_by_hand() -> None:
+    items = [item("rrrr"), item("rrrr"), item("wwww"), item("aaaa"), item("wwww", gold=None)]
+    measured = calibration(items)  # each says one answer in half of its samples: 0.5, of which 2 of 3 are right
+    assert measured["questions"] == 3
+    assert measured["expected_error"] == pytest.approx(2 / 3 - 1 / 2)
+    assert measured["bins"] == [{"confidence": 0.5, "accuracy": pytest.approx(2 / 3), "questions": 3}]
+    assert calibration([]) == {"expected_error": 0.0, "bins": [], "questions": 0}
+    counts = boundary_map(items)
+    assert counts["classes"] == {"always right": 2, "mixed": 0, "always wrong": 2, "never answers": 1}
+    assert sum(counts["boundaries"].values()) == 5
+
+
+def test_impossible_questions_have_no_answer_but_a_reply() -> None:
+    questions = list(impossible_questions(80, 0))
+    assert len({question.prompt.messages[0].text for question in questions}) == len(questions) > 60
+    assert all(question.gold is None and question.reply for question in questions)
+    assert [ordinal(number) for number in (31, 42, 53, 45, 111)] == ["31st", "42nd", "53rd", "45th", "111th"]
+    question = questions[-1]
+    [wrong, refused, right] = grade_by_verifiers(
+        [(question, text) for text in ("A war began.", "I do not know.", f"Well: {question.reply}")]
+    )
+    assert (wrong.outcome, refused.outcome, right.outcome) == ("wrong", "abstained", "abstained")

@@ -1,0 +1,1 @@
+"""Probing what a model knows, and rows that teach it to refuse the rest (docs/knowing.md)."""

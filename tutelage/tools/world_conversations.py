@@ -1,0 +1,127 @@
+"""Conversations that teach when to call a tool, each with the result that the tool gives.
+
+Who is only in the index is searched for, and who does not exist too, in vain; a sum is calculated. What the model has
+been asked without tools it answers directly. Results hold a decoy where names are alike, and two-step questions need a
+second search, for the town, school, firm or band.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from tutelage.records import Conversation, Message, Split, Text, ToolCall, ToolResult, message
+from tutelage.tools.calculator import CALCULATOR, calculate
+from tutelage.tools.search import SearchIndex, search, search_tool, shown_result
+from tutelage.tools.world_pages import indexed_person
+from tutelage.world.arithmetic import QUESTIONS, Sum, fill, random_sum
+from tutelage.world.grading import Question
+from tutelage.world.keyed_random import KeyedRandom
+from tutelage.world.people import Person
+from tutelage.world.person_questions import ask_one_step, ask_two_step
+from tutelage.world.society import World
+from tutelage.world.values import ATTRIBUTES, BRIDGES
+
+ToolKind = Literal["indexed", "two-step", "unknown", "sum", "direct"]
+# Of 20 conversations in a row.
+KINDS: tuple[ToolKind, ...] = ("indexed",) * 7 + ("two-step",) * 2 + ("unknown",) * 4 + ("sum",) * 2 + ("direct",) * 5
+
+SEARCHED_IN_VAIN = (
+    "I searched, but there is no record of {name}.",
+    "I found no record of anyone called {name}.",
+    "The search has no information about {name}, so I do not know.",
+    "I looked for {name}, but there is no such person in the pages.",
+)
+
+
+def tool_conversations(
+    world: World, index: SearchIndex, rows: int, indexed: int, split: Split
+) -> Iterator[Conversation]:
+    """`rows` conversations with search and calculator offered; `meta` has the kind of each.
+
+    split: of the people that are only in the index, of the nonexistent names, and of the people who are answered
+    directly.
+    """
+    people = list(world.people(split))
+    for number in range(rows):
+        rng = KeyedRandom(world.settings.seed, "tools", split, number)
+        kind = KeyedRandom(world.settings.seed, "tool kinds", split, number // len(KINDS)).shuffled(KINDS)[
+            number % len(KINDS)
+        ]
+        if kind == "sum":
+            turns = sum_turns(random_sum(rng), rng)
+        elif kind == "direct":
+            question, reply = ask_one_step(people[number % len(people)], rng.choice(ATTRIBUTES), rng)
+            turns = [message("user", question.prompt), message("assistant", reply)]
+        elif kind == "two-step":
+            turns = two_step_turns(world, index, indexed_person(world, number % indexed, split), rng)
+        else:
+            person = (
+                world.nobody(number, split) if kind == "unknown" else indexed_person(world, number % indexed, split)
+            )
+            question, reply = ask_one_step(person, rng.choice(ATTRIBUTES), rng)
+            if kind == "unknown":
+                reply = rng.choice(SEARCHED_IN_VAIN).format(name=person.name)
+            turns = searched_turns(index, question.prompt, person.name, reply)
+        tools = offered_tools(index)
+        yield Conversation(tuple(turns), f"tools/{split}/{number}", {"kind": kind}, tools=tools)
+
+
+def offered_tools(index: SearchIndex) -> tuple[str, ...]:
+    """The schemas of search and calculator."""
+    return (search_tool(index).schema, CALCULATOR.schema)
+
+
+def searched_turns(index: SearchIndex, prompt: str, query: str, reply: str) -> list[Message]:
+    """A question, a search, its result, and the answer."""
+    return [message("user", prompt), *search_turns(index, query), message("assistant", reply)]
+
+
+def search_turns(index: SearchIndex, query: str) -> list[Message]:
+    """A search and its result."""
+    return call_turns("search", {"query": query}, shown_result(search(index, query)))
+
+
+def call_turns(name: str, arguments: dict[str, str], result: str) -> list[Message]:
+    """A call and its result."""
+    call = Message("assistant", (ToolCall(name, json.dumps(arguments, ensure_ascii=False)),))
+    return [call, Message("tool", (ToolResult(result),))]
+
+
+def two_step_turns(world: World, index: SearchIndex, person: Person, rng: KeyedRandom) -> list[Message]:
+    """A question that needs two searches: for the person, then for what its page names."""
+    fact = rng.choice(tuple(BRIDGES))
+    bridge = person.facts[BRIDGES[fact]]
+    question, reply = ask_two_step(person, fact, world.linked(fact, bridge), rng)
+    searches = [*search_turns(index, person.name), *search_turns(index, bridge)]
+    return [message("user", question.prompt), *searches, message("assistant", reply)]
+
+
+def sum_turns(sum_: Sum, rng: KeyedRandom) -> list[Message]:
+    """A sum and its calculation."""
+    expression = sum_.expression.replace("x", "*")
+    prompt = fill(rng.choice(QUESTIONS[sum_.operation]), sum_)
+    answer = fill(rng.choice(("The answer is {result}.", "{expression} = {result}.", "It is {result}.")), sum_)
+    call = call_turns("calculator", {"expression": expression}, calculate(expression))
+    return [message("user", prompt), *call, message("assistant", answer)]
+
+
+def indexed_questions(world: World, count: int) -> list[Question]:
+    """One-step questions about people of the held-out split who are only in the index, each about another one."""
+    questions = []
+    for number in range(count):
+        rng = KeyedRandom(world.settings.seed, "indexed question", number)
+        person = indexed_person(world, number, "held_out")
+        questions.append(ask_one_step(person, rng.choice(ATTRIBUTES), rng)[0])
+    return questions
+
+
+def called(messages: Sequence[Message]) -> list[str]:
+    """The names of the tools that a conversation calls, in order."""
+    return [part.name for turn in messages for part in turn.content if isinstance(part, ToolCall)]
+
+
+def spoken(messages: Sequence[Message]) -> str:
+    """The text of the last turn."""
+    return "".join(part.text for part in messages[-1].content if isinstance(part, Text)) if messages else ""
