@@ -73,6 +73,12 @@ def seeded(
     return lines
 
 
+def rows_data(*names: str) -> str:
+    """The part of a recipe for rows of the finding's own: conversations, and questions where a name has "asked"."""
+    kinds = {name: "questions" if "asked" in name else "chat" for name in names}
+    return "".join(f'[data.{name}]\nkind = "{kind}"\npath = "ROWS/{name}.jsonl"\n\n' for name, kind in kinds.items())
+
+
 def recipe_toml(base: str, stages: Iterable[str], evaluate: Mapping[str, Sequence[str]]) -> str:
     """A recipe in TOML from the base's part, lines of `sft_stage`, and the suites per stage."""
     suites = [f"{stage} = {list(names)}".replace("'", '"') for stage, names in evaluate.items()]

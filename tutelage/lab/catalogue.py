@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tutelage.lab.finding import Finding
 from tutelage.lab.findings import (
+    answer_length,
     cold_start,
     forgetting,
     knowledge_extraction,
@@ -11,6 +12,7 @@ from tutelage.lab.findings import (
     majority_vote,
     mask,
     style_locking,
+    task_diversity,
     worked_thought,
 )
 from tutelage.lab.results import order
@@ -19,10 +21,12 @@ MODULES = (
     mask,
     learning_rate,
     forgetting,
+    task_diversity,
     knowledge_extraction,
     worked_thought,
     majority_vote,
     cold_start,
+    answer_length,
     style_locking,
 )
 FINDINGS: dict[str, Finding] = {module.FINDING.number: module.FINDING for module in MODULES}

@@ -58,7 +58,8 @@ def _mean(changes: Sequence[Estimate]) -> Estimate:
 def mean_effect(name: str, higher: Sequence[np.ndarray], lower: Sequence[np.ndarray]) -> Effect:
     """How much higher the mean of items is: per seed float64[items], the same items in the same order."""
     changes = [after - before for before, after in zip(lower, higher, strict=True)]
-    arms = (mean_estimate(higher), mean_estimate(lower))
+    means = mean_estimate(higher), mean_estimate(lower)
+    arms = means if all(0 <= mean.value <= 1 for mean in means) else ()
     return Effect(name, mean_estimate(changes, "points"), [float(change.mean()) for change in changes], arms)
 
 

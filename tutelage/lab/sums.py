@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
+from tutelage.lab.base_recipe import rows_data
+
 Style = Literal["answer", "steps", "steps shuffled"]
 Row = dict[str, str]
 
@@ -20,8 +22,6 @@ tokenizer = { kind = "char", data = ["prose", "steps"] }
 
 [data]
 prose = { kind = "world", people = 20, versions = 5, unknown = 0.0, arithmetic = 0.0 }
-steps = { kind = "chat", path = "ROWS/steps.jsonl" }
-asked = { kind = "questions", path = "ROWS/asked.jsonl" }
 
 [stages.base]
 kind         = "pretrain"
@@ -30,7 +30,8 @@ steps        = 200
 batch_tokens = 4096
 lr           = 3e-3
 optimizer    = { kind = "muon" }
-"""
+
+""" + rows_data("steps", "asked")
 BASE_SETUP = (
     "A character model (3 layers, width 128, 0.6M parameters) is pre-trained on prose without sums (200 steps of 4,096 "
     "tokens). It is fine-tuned on sums of two three-digit numbers. "

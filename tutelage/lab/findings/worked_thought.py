@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tutelage.lab.base_recipe import SEEDS, recipe_toml, seeded
+from tutelage.lab.base_recipe import SEEDS, recipe_toml, rows_data, seeded
 from tutelage.lab.effects import above, rate_effect
 from tutelage.lab.estimates import Estimate, pooled
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
@@ -11,9 +11,7 @@ from tutelage.lab.sums import BASE, BASE_SETUP, QUICK, rows, unseen
 
 ROWS, EPOCHS = 3000, 4
 STYLES = {"answer": "answers", "steps": "steps", "steps shuffled": "shuffled"}
-DATA = "".join(
-    f'[data.{name}]\nkind = "chat"\npath = "ROWS/{name}.jsonl"\n\n' for name in STYLES.values() if name != "steps"
-)
+DATA = rows_data("answers", "shuffled")
 ARMS = {
     "worked out": seeded("worked", "lr = 3e-3", EPOCHS, data="steps"),
     "worked out, steps shuffled": seeded("disordered", "lr = 3e-3", EPOCHS, data="shuffled"),
