@@ -1,10 +1,12 @@
 """Rows a second of a synthesis: ours and distilabel, with the same prompts against the same stub endpoint.
 
-The stub answers at once, in a process of its own, so that what is measured is the overhead of each call: sending, reading,
-checking, caching and writing. distilabel runs its TextGeneration step with its OpenAI client in an environment of its own,
-with its cache switched off, which ours is not. Checked: both have all rows, each with the answer to its own prompt.
+The stub answers at once, in a process of its own, so that what is measured is the overhead of each call: sending,
+checking, caching and writing. distilabel runs its TextGeneration step with its OpenAI client in an environment of its
+own, with its cache switched off, which ours is not. Checked: both have all rows, each with the answer to its own
+prompt.
 
-`--rows 10000` shows that our memory stays flat: growth is the peak after the last row less that after a tenth of them.
+`--rows 10000` shows that our memory stays flat: growth is the peak after the last row less that after a tenth of
+them.
 """
 
 from __future__ import annotations
