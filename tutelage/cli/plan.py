@@ -81,8 +81,9 @@ def _number(value: float, unit: str) -> str:
 
 def _print_modelled(cost: dict[str, Any]) -> None:
     parts = f"{cost['count']:,} x {cost['hardware']} at {cost['mfu']:.0%} of {cost['peak'] / 1e12:,.1f} TFLOP/s"
+    time = f"{_number(cost['hours'], 'hours')} of one, {_number(cost['days'], 'days')}"
+    energy = f"{_number(cost['megawatt_hours'], 'MWh')}, {_number(cost['tonnes'], 't')} of CO2"
     click.echo(
-        f"modelled, not measured: {cost['flops']:.3g} FLOPs on {parts} ({cost['source']}) take "
-        f"{_number(cost['hours'], 'hours')} of one, {_number(cost['days'], 'days')}; ${cost['dollars']:,.2f} at ${cost['price']:g} an hour; "
-        f"{_number(cost['megawatt_hours'], 'MWh')}, {_number(cost['tonnes'], 't')} of CO2 at {cost['co2']:g} kg per kWh"
+        f"modelled, not measured: {cost['flops']:.3g} FLOPs on {parts} ({cost['source']}) take {time}; "
+        f"${cost['dollars']:,.2f} at ${cost['price']:g} an hour; {energy} at {cost['co2']:g} kg per kWh"
     )
