@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from memorised_model import EACH, Planted, plant
+from memorised_model import EACH, Planted
 
 from tutelage.cli import main
 from tutelage.engine.engine import generate
@@ -19,11 +19,6 @@ from tutelage.model.hub import load_model
 
 pytestmark = pytest.mark.usefixtures("quiet")
 LENGTHS = (2, 4, 6)
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
-    return plant(tmp_path_factory.mktemp("canaries"))
 
 
 def test_canaries_that_were_planted_often_are_found_and_no_others(planted: Planted) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +45,12 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
     is_flag=True,
     help="By likelihood: also the range of the score over a fixed set of prompt formats, and letter bias.",
 )
+@click.option(
+    "--prompting",
+    type=click.Choice(["zero-shot", "few-shot", "urial"]),
+    help="With --suite: ask as plain text, so that base models answer too.",
+)
+@click.option("--rule-adapter", is_flag=True, help="With --prompting: three rules on the logits, without training.")
 @CONTAMINATION
 @click.option("--chat/--plain", default=None, help="Ask in the model's chat template, or as plain text.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="A stratified sample of the questions.")
@@ -64,6 +69,8 @@ def evaluate(
     data: Path | None,
     system: str | None,
     by: str,
+    prompting: Any,
+    rule_adapter: bool,
     contamination: Sequence[Path],
     as_json: bool,
     **asked: Any,
@@ -75,14 +82,19 @@ def evaluate(
             "--system": system,
             "--by": None if by == "answer" else by,
             "--force": force or None,
-            "--formats": asked["formats"] or None,
-            "--contamination": contamination or None,
+            "--prompting": prompting,
+            "--rule-adapter": rule_adapter or None,
         }
         _refuse_options(of_files, "a FILE")
-        return _evaluate_benchmarks(model, suite, data, asked, as_json)
+        check_sources(contamination)
+        return _evaluate_benchmarks(model, suite, data, asked, contamination, as_json)
     _check_options(suite, data, system, by, asked)
     if contamination and suite is None:
         raise ValueError("--contamination is for the questions of --suite FILE; add it")
+    if prompting and (suite is None or by != "answer" or system is not None):
+        raise ValueError("--prompting asks the questions of --suite FILE as plain text, without --system")
+    if rule_adapter and not prompting:
+        raise ValueError("--rule-adapter is for answers of a base model; add --prompting zero-shot")
     check_sources(contamination)
     if suite is not None and by == "likelihood":
         from tutelage.cli.evaluate_choices import evaluate_choices
@@ -91,6 +103,10 @@ def evaluate(
         shots, seed = asked["shots"] or 0, asked["seed"] or 0
         chat, limit, formats = bool(asked["chat"]), asked["limit"], asked["formats"]
         return evaluate_choices(model, Path(suite), form, shots, limit, chat, formats, seed, contamination, as_json)
+    if suite is not None and prompting:
+        from tutelage.cli.evaluate_prompting import evaluate_prompting
+
+        return evaluate_prompting(model, Path(suite), prompting, rule_adapter, contamination, as_json)
     if suite is not None:
         return _evaluate_questions(model, Path(suite), system, contamination, as_json)
     return _evaluate_stage(Path(model).resolve(), force, as_json)
@@ -103,7 +119,9 @@ def _names_benchmarks(suite: str, data: Path | None) -> bool:
     )
 
 
-def _evaluate_benchmarks(model: str, suite: str, data: Path | None, asked: Mapping[str, Any], as_json: bool) -> Any:
+def _evaluate_benchmarks(
+    model: str, suite: str, data: Path | None, asked: Mapping[str, Any], contamination: Sequence[Path], as_json: bool
+) -> Any:
     from tutelage.cli.evaluate_benchmarks import evaluate_benchmarks
     from tutelage.evaluate.benchmarks.measured import AskSettings
 
@@ -127,7 +145,8 @@ def _evaluate_benchmarks(model: str, suite: str, data: Path | None, asked: Mappi
         seed=asked["seed"] or 0,
     )
     names = [name for name in suite.split(",") if name]
-    return evaluate_benchmarks(model, names, data, settings, asked["out"], asked["beside"], as_json)
+    out, beside, formats = asked["out"], asked["beside"], asked["formats"]
+    return evaluate_benchmarks(model, names, data, settings, out, beside, contamination, formats, as_json)
 
 
 def _refuse_options(given: Mapping[str, Any], what: str) -> None:
@@ -159,13 +178,11 @@ def _evaluate_questions(
     model: str, suite: Path, system: str | None, contamination: Sequence[Path], as_json: bool
 ) -> Any:
     """The rates of a model's answers, and every answer with its outcome."""
-    from tutelage.cli.contamination import with_contamination
+    from tutelage.cli.evaluate_prompting import question_result
     from tutelage.evaluate.answers import can_chat
-    from tutelage.evaluate.contamination import of_questions
-    from tutelage.evaluate.questions import answer_questions, question_rates, read_questions
+    from tutelage.evaluate.questions import answer_questions, read_questions
     from tutelage.find_model import find_model
     from tutelage.model.hub import load_model
-    from tutelage.report.labels import format_ci, format_pct, rate_label
 
     questions = read_questions(suite)
     checkpoint = load_model(find_model(model))
@@ -173,24 +190,7 @@ def _evaluate_questions(
         raise ValueError(f"{model} is a base model and answers no questions; give a fine-tuned one")
     own = checkpoint.chat_config.settings.system if system is None else system
     answered = answer_questions(checkpoint, questions, own)
-    rates = question_rates(answered)
-    if not as_json:
-        for one in answered:
-            click.echo(f"{one.outcome}: {one.question.prompt.messages[-1].text}\n    {one.answer.strip()}")
-        for name, rate in rates.items():
-            click.echo(
-                f"{rate_label(f'questions.{name}')}: {format_pct(rate.rate)} of {rate.count} ({format_ci(rate)})"
-            )
-    items = [{"id": one.question.id, "outcome": one.outcome, "answer": one.answer} for one in answered]
-    result = {
-        "model": model,
-        "suite": suite,
-        "system": own,
-        "rates": {n: asdict(r) for n, r in rates.items()},
-        "items": items,
-    }
-    right = {one.question.id: float(one.outcome == "right") for one in answered}
-    return with_contamination(result, contamination, of_questions(questions), {"right": right}, as_json)
+    return question_result({"model": model, "suite": suite, "system": own}, questions, answered, contamination, as_json)
 
 
 def _evaluate_stage(folder: Path, force: bool, as_json: bool) -> Any:
