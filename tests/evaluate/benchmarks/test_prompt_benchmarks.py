@@ -121,10 +121,10 @@ def test_pain_e9_a_prompt_that_does_not_fit_is_too_long(write_rows: WriteRows, c
     assert found.rates["lenient"].count == 1 and found.figures["too_long"] == 1
 
 
-def test_samples_resume_and_do_not_depend_on_what_else_is_asked(
+def test_pain_e11_samples_resume_and_do_not_depend_on_what_else_is_asked(
     tmp_path: Path, base_model: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A killed run goes on; pain E11: a row stops by itself."""
+    """Each row stops by itself, and a killed run goes on."""
     prompts = plain_prompts(base_model, ["The answer", "Nora was born in", "0123"])
     settings = SamplingSettings(temperature=1.0, max_tokens=12, seed=3)
 

@@ -51,6 +51,17 @@ def run_benchmark(
     return measured
 
 
+def digests(benchmark: Benchmark, files: Sequence[Path]) -> dict[str, str]:
+    """The SHA-256 of every file that decides the score, by its name, so that a corrected gold answer shows."""
+    further = (
+        [] if isinstance(benchmark, ChoiceBenchmark) else [one for file in files for one in benchmark.read_beside(file)]
+    )
+    return {
+        **{file.name: file_hash(file) for file in files},
+        **{f"{file.parent.name}/{file.name}": file_hash(file) for file in further if file.exists()},
+    }
+
+
 def run_benchmarks(
     checkpoint: Checkpoint, names: Sequence[str], data: Path, settings: AskSettings, out: Path, model: str
 ) -> Iterator[Measured]:
@@ -72,7 +83,7 @@ def run_benchmarks(
             more = {
                 "model": model,
                 "weights": weights_digest(checkpoint.model),
-                "data": {file.name: file_hash(file) for file in files},
+                "data": digests(benchmark, files),
                 "settings": asdict(settings),
                 "seconds": time.monotonic() - start,
             }
