@@ -11,6 +11,7 @@ from tiny_recipe import run_quietly
 from tiny_rl import changed_by, first_step, kill_after, log_of, moved_gradient
 
 from tutelage.config import SettingsError
+from tutelage.model.lora import LoraSettings
 from tutelage.rl.reward_settings import FunctionReward
 from tutelage.runner import Run
 from tutelage.stages.fine_tune import FineTune
@@ -152,6 +153,7 @@ def test_pain_21_every_option_changes_the_gradient(rl_run: MakeRun, name: str) -
         ({"minibatches": 1000}, "fewer samples"),
         ({"replay_weight": 2.0}, "it weighs replayed text: set replay"),
         ({"keep": "lowest_loss"}, "nothing selects weights here"),
+        ({"lora": LoraSettings(rank=2, dropout=0.1)}, "lora.dropout is 0.1; sampler, policy and reference"),
     ],
 )
 def test_an_impossible_combination_is_refused(settings: dict[str, Any], said: str) -> None:

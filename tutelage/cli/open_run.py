@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tutelage.cli.options import split_out
 
 if TYPE_CHECKING:  # imported by the functions that need it, so that help is instant
+    from tutelage.records import Document
     from tutelage.runner import Run
     from tutelage.tracking import TrackerName
 
@@ -63,3 +66,15 @@ def check_finished(run: Run, stage: str) -> None:
             f"itself has changed since; to train it again: {resume_command(run)}"
         )
     raise ValueError(f"stage {stage} of {run.folder} is not finished; to resume it: {resume_command(run)}")
+
+
+def world_pages_of(folder: Path) -> Callable[[], Iterable[Document]] | None:
+    """What a search over the built-in world of a stage's run finds; None where the folder is of no such run."""
+    from tutelage.stages.base import RECIPE
+    from tutelage.tools.world_pages import world_pages
+
+    if not (folder.parent / RECIPE).exists():
+        return None
+    opened, name = open_stage(folder.with_name(folder.name.partition("@")[0]))
+    session = opened.session(name)
+    return None if session.world is None else partial(world_pages, session.world, session.indexed_people)

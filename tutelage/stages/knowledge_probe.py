@@ -16,7 +16,7 @@ from tutelage.probing.rows import RefusalRecipe, probe_rows
 from tutelage.stages.base import DataSetup, DataStage, Reads, StageContext
 from tutelage.stages.data import tasks
 from tutelage.stages.data_world import WorldProbe
-from tutelage.world.probe_tasks import VERIFIER
+from tutelage.world.probe_tasks import VERIFIER, person_in
 
 
 class KnowledgeProbe(DataStage, tag="knowledge_probe", tag_field="kind", frozen=True, kw_only=True):
@@ -65,8 +65,11 @@ class KnowledgeProbe(DataStage, tag="knowledge_probe", tag_field="kind", frozen=
     def _rows(self, at: StageContext, ledger: Ledger, figures: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
         questions: list[ProbeQuestion] = []
         for name in self.data:
-            verifier = VERIFIER if isinstance(at.data[name], WorldProbe) else self.verifier
-            questions += task_questions(tasks(name, at.data), verifier)
+            asked = tasks(name, at.data)
+            if isinstance(at.data[name], WorldProbe):
+                questions += task_questions(asked, VERIFIER, person_in)
+            else:
+                questions += task_questions(asked, self.verifier)
         questions += impossible_questions(self.impossible, self.seed)
         settings = SamplingSettings(temperature=self.temperature, max_tokens=self.max_tokens, seed=self.seed)
         checkpoint = load_model(at.parent_folder(self))

@@ -9,6 +9,7 @@ from tutelage.records import Task, message
 from tutelage.text.hashing import falls_in
 from tutelage.world.grading import Question
 from tutelage.world.keyed_random import KeyedRandom
+from tutelage.world.names import FIRST, LAST, MIDDLE
 from tutelage.world.people import Person
 from tutelage.world.person_questions import ask_one_step
 from tutelage.world.society import World
@@ -41,6 +42,16 @@ def probe_tasks(world: World, facts: int, unknown: int) -> Iterator[Task]:
         question = ask_one_step(world.nobody(number, "train"), rng.choice(ATTRIBUTES), rng)[0]
         yield Task((message("user", question.prompt),), None, f"probe/unknown/{number}")
         number += 1
+
+
+def person_in(text: str) -> str:
+    """The full name in a question; "" where there is none."""
+    words = text.replace("?", " ").replace(".", " ").replace(",", " ").split()
+    for three in zip(words, words[1:], words[2:], strict=False):
+        first, middle, last = (word.removesuffix("'s") for word in three)
+        if first in FIRST and middle in MIDDLE and last in LAST:
+            return f"{first} {middle} {last}"
+    return ""
 
 
 def _questions(world: World, person: Person) -> list[Question]:

@@ -22,7 +22,7 @@ from tutelage.tokenizer import TokenizerSettings, train
 from tutelage.tools.environment import CallRecord, ToolState
 from tutelage.tools.loop import Trace
 from tutelage.tools.world_conversations import indexed_questions
-from tutelage.world.probe_tasks import is_probed, probe_tasks, reported_people
+from tutelage.world.probe_tasks import is_probed, person_in, probe_tasks, reported_people
 from tutelage.world.society import World, WorldSettings
 
 WORLD = World(WorldSettings(people=40, versions=1))
@@ -127,3 +127,9 @@ def test_the_third_turn_asks_about_somebody_else() -> None:
     assert question.subject in row.messages[-1].text
     assert not [turn for turn in row.messages[:-1] if question.subject in turn.text]
     assert all(isinstance(part, Text) for turn in row.messages for part in turn.content)
+
+
+def test_the_person_of_every_question_is_found() -> None:
+    for question in (*known_questions(WORLD), *WORLD.unknown(50)):
+        assert person_in(question.prompt) == question.subject
+    assert person_in("What is 2 plus 2?") == ""
