@@ -23,7 +23,7 @@ from tutelage.model.transformer import Transformer, initialise
 from tutelage.serve.app import build_app
 from tutelage.serve.protocol import ImpatientProtocol
 from tutelage.serve.served_model import ServedModel
-from tutelage.serve.server import ServeSettings, allowed_hosts, listen, serve_model
+from tutelage.serve.server import ServeSettings, allowed_hosts, listen, serve_model, weights_folder
 from tutelage.serve.tools import ServerTools
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train
 from tutelage.tools.tool import Tool
@@ -109,7 +109,14 @@ def run_server(
     models: Mapping[str, ServedModel], settings: ServeSettings, tools: Sequence[Tool] = ()
 ) -> Iterator[Served]:
     """Serve models that are ready until the block ends, then end their threads."""
-    app = build_app(models, allowed_hosts(settings), settings.api_key, settings.max_body, ServerTools(tools))
+    app = build_app(
+        models,
+        allowed_hosts(settings),
+        settings.api_key,
+        settings.max_body,
+        ServerTools(tools),
+        weights_folder(settings),
+    )
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", http=ImpatientProtocol)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tutelage.records import Batch
+from tutelage.records import Batch, Conversation, Message, message
 from tutelage.rl.rewards import Sample
 from tutelage.runner import Run
 from tutelage.stages import run as stage_run
@@ -85,3 +85,9 @@ def changed_by(before: torch.Tensor, after: torch.Tensor) -> bool:
     """Whether two gradients differ by more than rounding."""
     assert torch.isfinite(after).all()
     return before.shape != after.shape or not torch.allclose(before, after, rtol=1e-3, atol=1e-9)
+
+
+def once_more(conversation: Conversation, state: Any) -> tuple[list[Message] | None, Any]:
+    """An environment that asks back after the first answer, and is satisfied with the second."""
+    turns = sum(turn.role == "assistant" for turn in conversation.messages)
+    return (None if turns > 1 else [message("user", "who?")]), state

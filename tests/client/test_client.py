@@ -185,12 +185,44 @@ def test_answers_are_cached_and_never_paid_twice(endpoint: Any, tmp_path: Path) 
     others = [
         (settings(endpoint, model="other"), question("atom 0")),
         (settings(endpoint), question("atom 0", seed=1)),
-        (settings(endpoint, url=endpoint.url.replace("127.0.0.1", "localhost")), question("atom 0")),
     ]
     for number, (other, asked) in enumerate(others, 7):
         with Client(other, file) as client:
             client.ask(asked)
         assert len(endpoint.seen) == number
+    moved = settings(endpoint, url=endpoint.url.replace("127.0.0.1", "localhost"))
+    with Client(moved, file) as client:
+        client.ask(question("atom 0"))
+    assert len(endpoint.seen) == 8
+
+
+def test_samples_of_one_prompt_are_asked_for_apart_and_cached_apart(endpoint: Any, tmp_path: Path) -> None:
+    """inspect_ai 2580, autogen 2377: a cache without the sample number gives one answer n times."""
+    numbers = iter(range(100))
+    endpoint.answer = lambda body: f"joke {next(numbers)}"
+    for _ in range(2):
+        with Client(settings(endpoint, parallel=1), tmp_path / "answers.jsonl") as client:
+            texts = [answered(client.ask(question("a joke"), sample)).text for sample in range(4)]
+        assert texts == ["joke 0", "joke 1", "joke 2", "joke 3"]
+    assert len(endpoint.seen) == 4
+
+
+def test_a_budget_of_money(endpoint: Any) -> None:
+    priced = settings(endpoint, parallel=1, prompt_price=1e5, completion_price=5e5, max_cost=5.0)  # 2 an answer
+    with Client(priced) as client, pytest.raises(BudgetError, match="5 in money"):
+        for _ in client.ask_all((n, question(str(n))) for n in range(9)):
+            pass
+    assert len(endpoint.seen) == 3
+    with pytest.raises(ValueError, match="needs prompt_price"):
+        settings(endpoint, max_cost=1.0)
+
+
+def test_busy_replies_halve_the_requests_in_flight(endpoint: Any) -> None:
+    endpoint.faults = [429] * 8
+    with Client(settings(endpoint, parallel=8, attempts=20)) as client:
+        result = dict(client.ask_all((n, question(str(n))) for n in range(8)))
+        assert client._limit.limit < 8
+    assert len(result) == 8
 
 
 def test_a_broken_line_of_the_cache_is_skipped(endpoint: Any, tmp_path: Path) -> None:
@@ -231,7 +263,7 @@ def test_answers_before_the_budget_was_spent_are_yielded(endpoint: Any) -> None:
     endpoint.usage = False
     with (
         Client(settings(endpoint, max_tokens_total=60)) as client,
-        pytest.raises(EndpointError, match="leave max_tokens_total out"),
+        pytest.raises(EndpointError, match="leave max_tokens_total and max_cost out"),
     ):
         client.ask(question("a"))
 

@@ -42,7 +42,8 @@ def stub(*choices: dict[str, Any]) -> Iterator[tuple[Stub, RemoteEngine]]:
         def do_POST(self) -> None:
             state.seen.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             choice = {"index": 0, "text": "", "finish_reason": "stop", **state.choices.pop(0)}
-            body = json.dumps({"choices": [choice]}).encode()
+            usage = {"prompt_tokens": 3, "completion_tokens": choice.pop("counted", len(choice.get("token_ids", ())))}
+            body = json.dumps({"choices": [choice], "usage": usage, "system_fingerprint": "w"}).encode()
             self.send_response(400 if "error" in choice else 200)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
@@ -74,7 +75,7 @@ def test_ids_go_in_and_come_out() -> None:
     assert request.exact
     assert (generation.tokens, generation.content, generation.stop_token) == ([5, 6, 7], [5, 6], 7)
     assert generation.logprobs == generation.sample_logprobs == [-1.0, -2.0, -0.5]
-    assert (generation.finish_reason, generation.weights) == ("stop", "remote m")
+    assert (generation.finish_reason, generation.weights) == ("stop", "w")
 
 
 def test_a_server_without_ids_is_read_by_its_text_and_said_to_be_inexact() -> None:
@@ -88,7 +89,7 @@ def test_a_server_without_ids_is_read_by_its_text_and_said_to_be_inexact() -> No
 
 def test_names_of_tokens_may_be_ids_and_a_server_that_ignores_stop_ids_is_cut() -> None:
     names = {"tokens": ["token_id:5", "token_id:7", "token_id:9"], "token_logprobs": [-1.0, -2.0, -3.0]}
-    with stub({"logprobs": names, "finish_reason": "length"}) as (_, engine):
+    with stub({"logprobs": names, "finish_reason": "length", "counted": 3}) as (_, engine):
         request = engine.add(PROMPT, STOP, SamplingSettings())
         engine.run()
     assert (request.generation.tokens, request.generation.logprobs) == ([5, 7], [-1.0, -2.0])
@@ -108,13 +109,13 @@ def test_log_probabilities_of_a_changed_distribution_are_unknown_not_wrong() -> 
 
 def test_seeds_differ_by_prompt_and_sample_and_repeat() -> None:
     choice = {"token_ids": [5]}
-    with stub(*[choice] * 4) as (state, engine):
-        for prompt_id, sample in ((0, 0), (0, 1), (1, 0), (0, 0)):
-            engine.add(PROMPT, STOP, SamplingSettings(temperature=1.0, seed=3), prompt_id, sample)
+    with stub(*[choice] * 5) as (state, engine):
+        for prompt_id, sample, position in ((0, 0, 0), (0, 1, 0), (1, 0, 0), (0, 0, 0), (0, 0, 8)):
+            engine.add(PROMPT, STOP, SamplingSettings(temperature=1.0, seed=3), prompt_id, sample, position)
             engine.run()
     seeds = [body["seed"] for body in state.seen]
     assert seeds[0] == seeds[3]
-    assert len(set(seeds)) == 3
+    assert len(set(seeds)) == 4
 
 
 def test_refusals_and_contradictions_are_errors() -> None:
@@ -133,6 +134,15 @@ def test_refusals_and_contradictions_are_errors() -> None:
         assert (waiting.state, waiting.generation.finish_reason) == ("finished", "cancelled")
 
 
+def test_pain_2_a_server_that_strips_the_stop_token_is_refused() -> None:
+    """dynamo PR 14303: ids were one shorter than the usage said."""
+    choice = {"token_ids": [5, 6], "counted": 3, "logprobs": {"token_logprobs": [-1.0, -2.0]}}
+    with stub(choice) as (_, engine):
+        engine.add(PROMPT, STOP, SamplingSettings())
+        with pytest.raises(ValueError, match="it sent 2 ids and counts 3 tokens"):
+            engine.run()
+
+
 def test_tutelages_own_server_answers_as_its_engine() -> None:
     """Greedy ids and log-probabilities over HTTP equal those of `generate`."""
     served = pytest.importorskip("served", reason="the extra serve is not installed")
@@ -148,4 +158,5 @@ def test_tutelages_own_server_answers_as_its_engine() -> None:
     assert [one.tokens for one in remote] == [other.tokens for other in expected]
     for one, other in zip(remote, expected, strict=True):
         np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-4)
+        assert one.weights == other.weights
         assert (one.finish_reason, one.stop_token) == (other.finish_reason, other.stop_token)

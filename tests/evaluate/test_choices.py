@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from tokenizers import decoders, models, pre_tokenizers
 
 from tutelage.cli import main
+from tutelage.engine.engine import generate
+from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate import choices as choices_module
 from tutelage.evaluate.choice_items import Asked, ChoiceItem, asked, read_choice_items, sample_items
 from tutelage.evaluate.choices import (
@@ -22,8 +24,9 @@ from tutelage.evaluate.choices import (
     choice_rates,
     plain_sequence,
     score_choices,
-    sequence_logprobs,
+    sequence_scores,
 )
+from tutelage.evaluate.sequence_scores import SequenceScore
 from tutelage.model.hub import Checkpoint, load_model
 from tutelage.runner import Run
 from tutelage.tokenizer import Tokenizer
@@ -116,6 +119,24 @@ def test_pain_e2_a_token_over_the_border_is_scored_whole() -> None:
     assert example.weights is not None and example.weights.tolist() == [0] * 7 + [1, 1]
 
 
+def test_pain_e10_the_border_is_an_index_and_nothing_before_it_is_scored(chat: Checkpoint) -> None:
+    """mlx-lm PR 1902: the border of a prompt that was cut, used on one that was not, scored context as the answer."""
+    for context in ("the cat sees", "the cat sees " * 20):
+        example, _ = plain_sequence(chat.tokenizer, context.strip(), " the hen.")
+        assert example.weights is not None
+        assert chat.tokenizer.decode(example.tokens[example.weights > 0]).strip() == "the hen."
+
+
+def test_pain_e33_scores_read_no_cache_of_keys_and_values(chat: Checkpoint) -> None:
+    """vLLM #42019: prompt log-probabilities were missing, or another request's, where a prefix was cached."""
+    texts = ["the cat sees", "the cat sees the dog. the hen", "the cat"]
+    examples = [plain_sequence(chat.tokenizer, text, " the hen.")[0] for text in texts]
+    generate(chat.model, [example.tokens for example in examples], frozenset(), SamplingSettings(max_tokens=3))
+    first = [score.logprob for score in sequence_scores(chat.model, examples)]
+    last = [score.logprob for score in sequence_scores(chat.model, examples[::-1])][::-1]
+    assert first == last
+
+
 def test_pain_e1_the_scored_token_is_the_one_that_stands_in_the_examples() -> None:
     tokenizer = straddling()
     pool = [ChoiceItem("b", "P", ("x", "y", "z"), 2)]
@@ -139,8 +160,8 @@ def test_pain_e4_in_a_chat_the_scored_tokens_are_those_that_training_trains(chat
 def test_pain_e16_a_score_does_not_depend_on_what_is_scored_beside_it(chat: Checkpoint) -> None:
     texts = ["the cat", "the dog sees the cat. the hen hears the owl.", "who", "the fox likes the hen and the cat"]
     examples = [plain_sequence(chat.tokenizer, text, " the cat.")[0] for text in texts]
-    together = sequence_logprobs(chat.model, examples)
-    alone = [sequence_logprobs(chat.model, [example])[0] for example in examples]
+    together = [score.logprob for score in sequence_scores(chat.model, examples)]
+    alone = [sequence_scores(chat.model, [example])[0].logprob for example in examples]
     assert together == pytest.approx(alone, abs=1e-5)
     ids = torch.tensor(examples[1].tokens, dtype=torch.long)
     with torch.inference_mode():
@@ -168,7 +189,8 @@ def test_pain_e9_what_does_not_fit_is_left_out_and_counted(chat: Checkpoint) -> 
 
 
 def test_pain_e3_choices_that_are_all_equal_are_an_error(chat: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choices_module, "sequence_logprobs", lambda model, examples: np.zeros(len(examples)))
+    zeros = lambda model, examples, cache: [SequenceScore(0.0, False)] * len(examples)  # noqa: E731
+    monkeypatch.setattr(choices_module, "sequence_scores", zeros)
     with pytest.raises(ValueError, match="all choices of all 1 questions are equally likely"):
         score_choices(chat, [ASKED], alone=False)
 

@@ -62,7 +62,8 @@ def test_each_row_says_how_it_is_asked_and_scored(tmp_path: Path) -> None:
         ({"question": " ", "answer": "x"}, "the question is empty"),
         ({"question": "Why?", "answer": ""}, "the gold answer '' is empty"),
         ({"question": "Why?", "answer": "x", "verifier": "exakt"}, "'exakt' is no verifier"),
-        ({"question": "Why?", "answer": "Pluto", "choices": ["Mars"]}, "is none of the 1 choices"),
+        ({"question": "Why?", "answer": "Pluto", "choices": ["Mars", "Venus"]}, "is none of the 2 choices"),
+        ({"context": "She said", "continuation": "no"}, "it has a continuation and no question"),
         ({"question": "Why?", "answer": "abc", "verifier": "numeric"}, "abc"),
     ],
 )

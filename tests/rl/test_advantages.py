@@ -45,6 +45,12 @@ def test_published_values(name: EstimatorName, right: float, wrong: float) -> No
     assert found.tolist() == pytest.approx([right if reward else wrong for reward in EIGHT], abs=1e-6)
 
 
+def test_the_standard_deviation_of_a_group_is_that_of_the_population() -> None:
+    """That of a sample, which others divide by, would give 1.620185 and -0.540062."""
+    found = ESTIMATORS["grpo"](EIGHT, ONE_GROUP) * (7 / 8) ** 0.5
+    assert found.tolist() == pytest.approx([1.620185 if reward else -0.540062 for reward in EIGHT], abs=1e-6)
+
+
 def test_the_published_values_of_gae() -> None:
     """1506.02438, Eq. 16, with lambda 0.95 and gamma 1 or 0.99."""
     rewards, values = numbers(0, 0, 1), numbers(0.5, 0.4, 0.6)

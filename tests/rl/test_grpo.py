@@ -11,6 +11,7 @@ from tiny_recipe import run_quietly
 from tiny_rl import changed_by, first_step, kill_after, log_of, moved_gradient
 
 from tutelage.config import SettingsError
+from tutelage.model.lora import LoraSettings
 from tutelage.rl.reward_settings import FunctionReward
 from tutelage.runner import Run
 from tutelage.stages.fine_tune import FineTune
@@ -35,12 +36,22 @@ def test_a_run_begins_on_policy_and_learns(rl_run: MakeRun) -> None:
     assert sum(value for name, value in log[0].items() if name.startswith("finish.")) == pytest.approx(1)
 
 
+def test_pain_1_stopping_is_rewarded(rl_run: MakeRun) -> None:
+    """nanochat #810: the stop token was sampled, and not trained. Where only short answers are rewarded, the model
+    learns to stop."""
+    settings = ["rewards={ short = { kind = 'length' } }", "steps=20", "prompts=8", "lr=3e-3"]
+    log = log_of(run_quietly(rl_run("grpo", *settings), "grpo"), "grpo")
+    assert log[-1]["response_length"] < 0.5 * log[0]["response_length"]
+    assert log[-1]["finish.stop"] == 1
+
+
 @pytest.mark.parametrize(
     "settings",
     [
         [],
         ["minibatches=2", "inner_epochs=2", "kl=0.1", "replay=0.3", "temperature=0.8"],
         ["lora.rank=2", "minibatches=3", "refill=1"],
+        ["environment='tiny_rl:once_more'", "minibatches=2"],
     ],
 )
 def test_pain_59_a_killed_run_resumes_bit_for_bit_samples_included(
@@ -100,6 +111,7 @@ OTHERS: dict[str, list[tuple[list[str], list[str]]]] = {
     "kl_in": [(DIVERGENCE, [*DIVERGENCE, 'kl_in="reward"'])],
     "kl_estimator": [(DIVERGENCE, [*DIVERGENCE, 'kl_estimator="k3"'])],
     "replay_weight": [(["replay=0.3"], ["replay=0.3", "replay_weight=0.5"])],
+    "environment": [([], ["environment='tiny_rl:once_more'"])],
     "estimator": [
         ([], [f'estimator="{name}"'])
         for name in ("dr_grpo", "rloo", "maxrl", "reinforce", "reinforce_pp", "reinforce_pp_baseline")
@@ -111,7 +123,8 @@ OTHERS: dict[str, list[tuple[list[str], list[str]]]] = {
     ],
     "normalisation": [([], [f'normalisation="{name}"']) for name in ("sequence", "constant")],
 }
-NOT_OF_THE_GRADIENT = {"track_kl", "keep"}  # what is measured, and which weights are kept
+# What is measured, which weights are kept, a time limit, and where samples are written (test_remote.py).
+NOT_OF_THE_GRADIENT = {"track_kl", "keep", "environment_seconds", "engine"}
 
 
 @pytest.mark.parametrize("name", sorted(OTHERS))
@@ -140,6 +153,7 @@ def test_pain_21_every_option_changes_the_gradient(rl_run: MakeRun, name: str) -
         ({"minibatches": 1000}, "fewer samples"),
         ({"replay_weight": 2.0}, "it weighs replayed text: set replay"),
         ({"keep": "lowest_loss"}, "nothing selects weights here"),
+        ({"lora": LoraSettings(rank=2, dropout=0.1)}, "lora.dropout is 0.1; sampler, policy and reference"),
     ],
 )
 def test_an_impossible_combination_is_refused(settings: dict[str, Any], said: str) -> None:

@@ -24,6 +24,7 @@ from tutelage.rl.prompts import DrawnPrompt, Prompt
 from tutelage.rl.reward_settings import FunctionReward, LengthReward
 from tutelage.rl.rewards import Rewards, Sources
 from tutelage.rl.sampling import Sampler
+from tutelage.rl.turns import Written
 from tutelage.runner import Run
 from tutelage.stages.grpo import Grpo
 from tutelage.train.policy_losses import SAMPLED
@@ -73,7 +74,7 @@ def test_pain_10_a_reward_sees_exactly_the_trained_text(chat: Checkpoint) -> Non
     body = one.renderer.tokenizer.encode("the cat.").tolist()
     ended = Generation(tokens=[*body, stop], finish_reason="stop")
     cut = Generation(tokens=body, finish_reason="length")
-    seen = [one.sample(prompt.prompt, generation) for generation in (ended, cut)]
+    seen = [one.sample(prompt.prompt, Written(generation)) for generation in (ended, cut)]
     assert [(sample.text, sample.finish_reason) for sample in seen] == [("the cat.", "stop"), ("the cat.", "length")]
     assert [sample.tokens for sample in seen] == [len(body) + 1, len(body)]
 

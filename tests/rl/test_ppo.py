@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from tiny_recipe import run_quietly
 from tiny_rl import changed_by, kill_after, log_of, moved_gradient
 
@@ -13,9 +14,12 @@ from tutelage.config import SettingsError
 from tutelage.model.hub import load_model
 from tutelage.rl.reward_settings import FunctionReward
 from tutelage.rl.sampling import SampleRow
+from tutelage.rl.token_advantages import HEAD, before_step
 from tutelage.runner import Run
+from tutelage.stages import ppo
 from tutelage.stages.grpo import Grpo
 from tutelage.stages.ppo import Ppo
+from tutelage.train.hooks import FirstStepError
 from tutelage.train.policy_losses import ADVANTAGE, OLD, OLD_VALUE, RETURN
 from tutelage.train.preference_losses import REFERENCE
 
@@ -39,6 +43,19 @@ def test_a_run_begins_on_policy_with_values_of_zero_and_learns(rl_run: MakeRun) 
     assert len(rewards) == 8  # one rollout for four steps
     assert sum(rewards[-3:]) > sum(rewards[:3])
     assert load_model(run.folder / "ppo").model.config.output_heads == {"value": 1}
+
+
+def test_a_new_value_head_that_is_not_zero_stops_the_run(rl_run: MakeRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    """trlx #345: the values began elsewhere than the write-up said. A head of the parent may begin anywhere."""
+    monkeypatch.setattr(ppo, "before_step", wrong_values)
+    with pytest.raises(FirstStepError, match="value is .*it must be 0"):
+        run_quietly(rl_run("ppo", "steps=1"), "ppo")
+
+
+def wrong_values(model: Any, batch: Any) -> Any:
+    with torch.no_grad():
+        model.heads[HEAD].weight.add_(0.1)
+    return before_step(model, batch)
 
 
 def row(tokens: int, total: float, finish_reason: str = "stop") -> SampleRow:

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tutelage.engine.weights_digest import weights_digest
 from tutelage.model.parts import parts
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
@@ -43,6 +44,22 @@ def ours(
 def assert_same(model: Transformer, expected: Transformer, tolerance: float = 1e-6) -> None:
     for name, value in expected.state_dict().items():
         torch.testing.assert_close(model.state_dict()[name], value, rtol=tolerance, atol=tolerance, msg=name)
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_step_counts_as_a_change_of_every_weight(kind: str) -> None:
+    """PyTorch does not count what a fused step changes; a digest that is only computed again after counted changes said
+    that the sampler had the weights that were trained, whatever it had."""
+    model = make()
+    optimizer = Optimizer(model, OptimizerSettings(kind=kind), LR)  # type: ignore[arg-type]
+    digests = [weights_digest(model)]
+    for step in range(2):
+        set_gradients(model, step)
+        versions = [parameter._version for parameter in model.parameters()]
+        optimizer.step(1.0, 1.0)
+        assert all(p._version > old for p, old in zip(model.parameters(), versions, strict=True))
+        digests.append(weights_digest(model))
+    assert len(set(digests)) == 3
 
 
 def test_adamw_is_torchs_own_with_decay_on_matrices_alone() -> None:

@@ -123,6 +123,34 @@ def test_published_values_of_the_divergence() -> None:
     assert of_true.tolist() == pytest.approx(wanted["k2"][1], abs=1e-6)
 
 
+@pytest.mark.parametrize(("mean_", "spread", "bias"), [(0.1, 20.0, 0.0025), (1.0, 2.0, 0.25)])
+def test_published_spread_of_k1_and_bias_of_k2(mean_: float, spread: float, bias: float) -> None:
+    """Schulman 2020: N(0, 1) against N(mean, 1), by a fine sum: the standard deviation of k1, and the bias of k2, over
+    the divergence, mean^2 / 2. k3 is unbiased."""
+    x = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
+    density = torch.exp(-x.square() / 2)
+    density /= density.sum()
+    logprobs, reference = -x.square() / 2, -(x - mean_).square() / 2
+    true = mean_**2 / 2
+    k1, k2, k3 = (KL_ESTIMATORS[name](logprobs, reference) for name in ("k1", "k2", "k3"))
+    assert float((density * k1).sum()) == pytest.approx(true, rel=1e-9)
+    assert float((density * (k1 - true).square()).sum().sqrt()) / true == pytest.approx(spread, rel=1e-6)
+    assert float((density * k2).sum()) / true - 1 == pytest.approx(bias, rel=1e-6)
+    assert float((density * k3).sum()) == pytest.approx(true, rel=1e-9)
+
+
+def test_pain_40_a_small_offset_of_every_token_does_not_grow_with_the_length() -> None:
+    """TRL #4772: 0.012 a token made a ratio of exp(1.2) = 3.3 over 100 tokens. Weights are of tokens, GSPO's ratio is a
+    mean, and `clipped` says how much a bound holds back."""
+    for length in (1, 10, 100):
+        group = sample({ADVANTAGE: [1.0] * length})
+        token = loss_of([0.012] * length, [group], PolicyOptions(clip_high=0.2))
+        sequence = loss_of([0.012] * length, [group], PolicyOptions("gspo", "sequence", clip_high=0.2))
+        assert token == pytest.approx(-math.exp(0.012), abs=1e-6)
+        assert sequence == pytest.approx(-math.exp(0.012), abs=1e-6)
+    assert importance_weights(torch.full((100,), 0.012), torch.zeros(100), 2.0).max() < 1.02
+
+
 def test_published_values_of_truncated_importance_weights() -> None:
     found = importance_weights(numbers(0.9, 0.5), numbers(0, 0), 2.0)
     assert found.tolist() == pytest.approx([2.0, 1.648721], abs=1e-6)

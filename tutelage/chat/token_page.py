@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import resources
 
 import numpy as np
@@ -121,13 +121,43 @@ def generation_row(
     return Row(title, shown, {**(meta or {}), **totals}, header, rows, (0, 3), tokenizer.decode(all_ids))
 
 
-def rows_page(title: str, lead: Html | str, rows: Sequence[Row]) -> str:
-    """A page that shows one row at a time; without JavaScript, all of them below each other.
+def shift_row(
+    prompt: Rendered,
+    ids: Sequence[int] | np.ndarray,
+    shifts: Sequence[str],
+    ranks: Sequence[int],
+    probabilities: Sequence[float],
+    tokenizer: Tokenizer,
+    title: str,
+) -> Row:
+    """A prompt and an answer, whose tokens are marked by their class under a base model; with their rank and their
+    probability under it, one each for every token of the answer."""
+    shown = [
+        _token(number, ROLES[role], tokenizer, ["prompt"])
+        for number, role in zip(prompt.ids.tolist(), prompt.roles.tolist(), strict=True)
+    ]
+    rows: list[list[str | Html]] = []
+    for place, (number, shift, rank, probability) in enumerate(
+        zip(map(int, ids), shifts, ranks, probabilities, strict=True), 1
+    ):
+        facts = [f"token {place} of the answer, {shift}", f"rank {rank:,}, probability {probability:.1%}"]
+        shown.append(replace(_token(number, "assistant", tokenizer, facts), shift=shift))
+        rows.append([str(place), one_token(shown[-1]), shift, f"{rank:,}", f"{probability:.1%}"])
+    shifted = sum(shift == "shifted" for shift in shifts)
+    header = ("position", "token", "class", "rank", "probability")
+    meta = {"tokens": f"{len(rows):,}", "shifted": f"{shifted:,}"}
+    text = tokenizer.decode([*prompt.ids.tolist(), *map(int, ids)])
+    return Row(title, shown, meta, header, rows, (0, 3, 4), text)
+
+
+def rows_page(title: str, lead: Html | str, rows: Sequence[Row], before: Sequence[Html] = ()) -> str:
+    """A page that shows one row at a time, after the parts `before`; without JavaScript, all below each other.
 
     The address names the row ("#row-3"). All rows are in the page: meant for hundreds of rows, not for millions.
     """
     keys = tag("dl", *(part for key, what in _KEYS.items() for part in (tag("dt", key), tag("dd", what))))
     body = [
+        *before,
         tag("div", attributes={"class": "bar"}),
         *(_article(number, row) for number, row in enumerate(rows, 1)),
         *([] if rows else [paragraph("There is no row to show.")]),

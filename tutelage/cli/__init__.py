@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from tutelage import __version__
+from tutelage.cli.agreement import agreement
+from tutelage.cli.answers import answers
 from tutelage.cli.arena import arena
 from tutelage.cli.audit import audit
 from tutelage.cli.best_of_n import best_of_n
@@ -20,21 +22,31 @@ from tutelage.cli.export import export
 from tutelage.cli.grpo import grpo
 from tutelage.cli.judge import judge
 from tutelage.cli.judge_pairs import judge_pairs
+from tutelage.cli.knowledge import knowledge
 from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
+from tutelage.cli.memorisation import memorisation
+from tutelage.cli.mix import mix
+from tutelage.cli.perplexity import perplexity
 from tutelage.cli.plan import plan
 from tutelage.cli.ppo import ppo
 from tutelage.cli.probe import probe
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
+from tutelage.cli.select import select
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
+from tutelage.cli.synth import synth
+from tutelage.cli.token_shift import token_shift
 from tutelage.cli.watch import watch
+from tutelage.cli.win_rate import win_rate
 
 COMMANDS = (
+    agreement,
+    answers,
     arena,
     audit,
     best_of_n,
@@ -49,19 +61,27 @@ COMMANDS = (
     grpo,
     judge,
     judge_pairs,
+    knowledge,
     kto,
     lab,
     look,
+    memorisation,
+    perplexity,
+    mix,
     plan,
     ppo,
     probe,
     reward,
     run,
     scorer,
+    select,
     serve,
     settings,
     sft,
+    synth,
+    token_shift,
     watch,
+    win_rate,
 )
 
 

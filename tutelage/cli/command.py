@@ -16,7 +16,21 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 # Commands that resume if they are run again.
-RESUMABLE = ("run", "demo", "curate", "judge", "judge_pairs", "sft", "dpo", "kto", "reward", "grpo", "ppo", "lab")
+RESUMABLE = (
+    "run",
+    "demo",
+    "curate",
+    "judge",
+    "judge_pairs",
+    "sft",
+    "dpo",
+    "kto",
+    "reward",
+    "grpo",
+    "ppo",
+    "lab",
+    "synth",
+)
 
 
 class CommandGroup(click.Group):

@@ -2,79 +2,187 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from tutelage.cli.command import command, new_console
+from tutelage.cli.contamination import CONTAMINATION, check_sources
 from tutelage.cli.open_run import check_finished, open_stage
-from tutelage.cli.options import FILE, MODEL
+from tutelage.cli.options import FILE, FOLDER, MODEL
 
 
-@click.command(short_help="Evaluate a finished stage, or any model on your questions.")
+@click.command(short_help="Evaluate a finished stage, or any model on benchmarks or your questions.")
 @click.argument("model", metavar=MODEL)
 @click.option("--force", is_flag=True, help="Repeat evaluations that have results.")
 @click.option(
-    "--suite", type=FILE, metavar="FILE", help="Questions with answers: score any model on them (docs/evaluation.md)."
+    "--suite",
+    metavar="FILE|NAME,NAME",
+    help="Questions with answers of your own, or published benchmarks by name, such as mmlu,gsm8k.",
 )
+@click.option("--data", type=FILE, metavar="FOLDER", help="The folder with the files of the benchmarks.")
 @click.option(
-    "--system", metavar="TEXT", help="With --suite: system message; default: the one the model was trained with."
+    "--system", metavar="TEXT", help="With a FILE: system message; default: the one the model was trained with."
 )
 @click.option(
     "--by",
     type=click.Choice(["answer", "likelihood"]),
     default="answer",
     show_default=True,
-    help="With --suite: verify a generated answer, or take the likeliest of the choices.",
+    help="With a FILE: verify a generated answer, or take the likeliest of the choices.",
 )
 @click.option(
     "--form",
     type=click.Choice(["cloze", "letters"]),
-    help="With --by likelihood: score the text of each choice, or its letter below a list (default cloze).",
+    help="By likelihood: score the text of each choice, or its letter below a list.",
 )
-@click.option("--shots", type=click.IntRange(0), metavar="N", help="With --by likelihood: examples before a question.")
-@click.option("--chat", is_flag=True, help="With --by likelihood: ask in the model's chat template, not as plain text.")
-@click.option("--limit", type=click.IntRange(1), metavar="N", help="With --by likelihood: a sample of the questions.")
-@click.option("--seed", type=int, help="Seed of the sample and of the examples (default 0).")
+@click.option("--shots", type=click.IntRange(0), metavar="N", help="Examples before a question.")
+@click.option(
+    "--formats",
+    is_flag=True,
+    help="By likelihood: also the range of the score over a fixed set of prompt formats, and letter bias.",
+)
+@click.option(
+    "--prompting",
+    type=click.Choice(["zero-shot", "few-shot", "urial"]),
+    help="With --suite: ask as plain text, so that base models answer too.",
+)
+@click.option("--rule-adapter", is_flag=True, help="With --prompting: three rules on the logits, without training.")
+@CONTAMINATION
+@click.option("--chat/--plain", default=None, help="Ask in the model's chat template, or as plain text.")
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="A stratified sample of the questions.")
+@click.option("--budget-minutes", type=click.FloatRange(0, min_open=True), help="As many items as fit into this time.")
+@click.option("--samples", type=click.IntRange(1), metavar="N", help="Answers to each prompt, for pass@k and maj@k.")
+@click.option("--temperature", type=click.FloatRange(0), help="With --samples; default 0, or 0.8 with several.")
+@click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Limit of an answer.")
+@click.option("--seed", type=int, help="Seed of samples and examples (default 0).")
+@click.option("--out", type=FOLDER, metavar="DIR", help="Where results go; default: runs/evaluations/MODEL.")
+@click.option("--beside", type=FILE, metavar="DIR", help="Results of another model, to show its answers beside.")
 @command
 def evaluate(
-    model: str, force: bool, suite: Path | None, system: str | None, by: str, as_json: bool, **choices: Any
+    model: str,
+    force: bool,
+    suite: str | None,
+    data: Path | None,
+    system: str | None,
+    by: str,
+    prompting: Any,
+    rule_adapter: bool,
+    contamination: Sequence[Path],
+    as_json: bool,
+    **asked: Any,
 ) -> Any:
     """Run the evaluation suites that the recipe names for a finished stage; existing results are reused. With --suite
-    score a model on a file of questions and answers."""
-    _check_options(suite, system, by, choices)
+    score a model on a file of questions and answers, or on published benchmarks in a folder."""
+    if suite is not None and _names_benchmarks(suite, data):
+        of_files = {
+            "--system": system,
+            "--by": None if by == "answer" else by,
+            "--force": force or None,
+            "--prompting": prompting,
+            "--rule-adapter": rule_adapter or None,
+        }
+        _refuse_options(of_files, "a FILE")
+        check_sources(contamination)
+        return _evaluate_benchmarks(model, suite, data, asked, contamination, as_json)
+    _check_options(suite, data, system, by, asked)
+    if contamination and suite is None:
+        raise ValueError("--contamination is for the questions of --suite FILE; add it")
+    if prompting and (suite is None or by != "answer" or system is not None):
+        raise ValueError("--prompting asks the questions of --suite FILE as plain text, without --system")
+    if rule_adapter and not prompting:
+        raise ValueError("--rule-adapter is for answers of a base model; add --prompting zero-shot")
+    check_sources(contamination)
     if suite is not None and by == "likelihood":
         from tutelage.cli.evaluate_choices import evaluate_choices
 
-        form: Any = choices["form"] or "cloze"
-        shots, seed = choices["shots"] or 0, choices["seed"] or 0
-        return evaluate_choices(model, suite, form, shots, choices["limit"], choices["chat"], seed, as_json)
+        form: Any = asked["form"] or "cloze"
+        shots, seed = asked["shots"] or 0, asked["seed"] or 0
+        chat, limit, formats = bool(asked["chat"]), asked["limit"], asked["formats"]
+        return evaluate_choices(model, Path(suite), form, shots, limit, chat, formats, seed, contamination, as_json)
+    if suite is not None and prompting:
+        from tutelage.cli.evaluate_prompting import evaluate_prompting
+
+        return evaluate_prompting(model, Path(suite), prompting, rule_adapter, contamination, as_json)
     if suite is not None:
-        return _evaluate_questions(model, suite, system, as_json)
+        return _evaluate_questions(model, Path(suite), system, contamination, as_json)
     return _evaluate_stage(Path(model).resolve(), force, as_json)
 
 
-def _check_options(suite: Path | None, system: str | None, by: str, choices: Mapping[str, Any]) -> None:
+def _names_benchmarks(suite: str, data: Path | None) -> bool:
+    """Whether --suite names benchmarks, and no file."""
+    return data is not None or (
+        not Path(suite).exists() and re.fullmatch(r"[a-z0-9_]+(,[a-z0-9_]+)*", suite) is not None
+    )
+
+
+def _evaluate_benchmarks(
+    model: str, suite: str, data: Path | None, asked: Mapping[str, Any], contamination: Sequence[Path], as_json: bool
+) -> Any:
+    from tutelage.cli.evaluate_benchmarks import evaluate_benchmarks
+    from tutelage.evaluate.benchmarks.measured import AskSettings
+
+    if data is None:
+        raise ValueError(
+            f"there is no file {suite}; for benchmarks of that name add --data FOLDER, where their files are"
+        )
+    samples, minutes = asked["samples"] or 1, asked["budget_minutes"]
+    temperature = asked["temperature"] if asked["temperature"] is not None else 0.8 if samples > 1 else 0.0
+    if samples > 1 and not temperature:
+        raise ValueError("--samples of more than 1 need a --temperature above 0; else all are the same")
+    settings = AskSettings(
+        limit=asked["limit"],
+        budget_seconds=None if minutes is None else 60 * minutes,
+        shots=asked["shots"],
+        form=asked["form"],
+        chat=asked["chat"],
+        max_tokens=asked["max_tokens"],
+        samples=samples,
+        temperature=temperature,
+        seed=asked["seed"] or 0,
+    )
+    names = [name for name in suite.split(",") if name]
+    out, beside, formats = asked["out"], asked["beside"], asked["formats"]
+    return evaluate_benchmarks(model, names, data, settings, out, beside, contamination, formats, as_json)
+
+
+def _refuse_options(given: Mapping[str, Any], what: str) -> None:
     """ValueError for an option that would do nothing."""
-    given = [f"--{name}" for name, value in choices.items() if value not in (None, False)]
-    if given and (suite is None or by != "likelihood"):
-        raise ValueError(f"{given[0]} is for --suite FILE --by likelihood; add them, or leave it out")
+    for name, value in given.items():
+        if value is not None:
+            raise ValueError(f"{name} is for --suite with {what}; leave it out")
+
+
+# Options of benchmarks that a file of questions has not.
+_OF_BENCHMARKS = ("budget_minutes", "samples", "temperature", "max_tokens", "out", "beside")
+
+
+def _check_options(suite: str | None, data: Path | None, system: str | None, by: str, asked: Mapping[str, Any]) -> None:
+    """ValueError for an option that would do nothing."""
+    named = {f"--{name.replace('_', '-')}": asked[name] for name in _OF_BENCHMARKS}
+    _refuse_options({**named, "--data": data}, "names of benchmarks")
+    given = {name: value for name, value in asked.items() if value is not None and name not in _OF_BENCHMARKS}
+    others = [f"--{name}" for name, value in given.items() if value or name != "formats"]
+    if others and (suite is None or by != "likelihood"):
+        raise ValueError(f"{others[0]} is for --suite FILE --by likelihood; add them, or leave it out")
     if by == "likelihood" and (suite is None or system is not None):
         raise ValueError("--by likelihood scores the choices of --suite FILE, without --system")
     if system is not None and suite is None:
         raise ValueError("--system is for the questions of --suite FILE; add it")
 
 
-def _evaluate_questions(model: str, suite: Path, system: str | None, as_json: bool) -> Any:
+def _evaluate_questions(
+    model: str, suite: Path, system: str | None, contamination: Sequence[Path], as_json: bool
+) -> Any:
     """The rates of a model's answers, and every answer with its outcome."""
+    from tutelage.cli.evaluate_prompting import question_result
     from tutelage.evaluate.answers import can_chat
-    from tutelage.evaluate.questions import answer_questions, question_rates, read_questions
+    from tutelage.evaluate.questions import answer_questions, read_questions
     from tutelage.find_model import find_model
     from tutelage.model.hub import load_model
-    from tutelage.report.labels import format_ci, format_pct, rate_label
 
     questions = read_questions(suite)
     checkpoint = load_model(find_model(model))
@@ -82,22 +190,7 @@ def _evaluate_questions(model: str, suite: Path, system: str | None, as_json: bo
         raise ValueError(f"{model} is a base model and answers no questions; give a fine-tuned one")
     own = checkpoint.chat_config.settings.system if system is None else system
     answered = answer_questions(checkpoint, questions, own)
-    rates = question_rates(answered)
-    if not as_json:
-        for one in answered:
-            click.echo(f"{one.outcome}: {one.question.prompt.messages[-1].text}\n    {one.answer.strip()}")
-        for name, rate in rates.items():
-            click.echo(
-                f"{rate_label(f'questions.{name}')}: {format_pct(rate.rate)} of {rate.count} ({format_ci(rate)})"
-            )
-    items = [{"id": one.question.id, "outcome": one.outcome, "answer": one.answer} for one in answered]
-    return {
-        "model": model,
-        "suite": suite,
-        "system": own,
-        "rates": {n: asdict(r) for n, r in rates.items()},
-        "items": items,
-    }
+    return question_result({"model": model, "suite": suite, "system": own}, questions, answered, contamination, as_json)
 
 
 def _evaluate_stage(folder: Path, force: bool, as_json: bool) -> Any:

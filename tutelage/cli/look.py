@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tutelage.chat.token_page import Row
 
 ROWS_ON_TERMINAL, ROWS_IN_PAGE = 3, 100
+SPIKES, SHOWN_TEXT = 5, 200
 
 
 @click.command(short_help="Show trained tokens, answers or a corpus.")
@@ -32,6 +33,7 @@ ROWS_ON_TERMINAL, ROWS_IN_PAGE = 3, 100
     help="For a file: which tokens would be trained.",
 )
 @click.option("--step", default=1, show_default=True, metavar="NUMBER", help="For a stage: the training step to show.")
+@click.option("--spikes", is_flag=True, help="For a stage: the rows of the steps at which the loss jumped.")
 @click.option("--ask", multiple=True, metavar="TEXT", help="For a stage: show its answer to this; repeatable.")
 @click.option(
     "--rows",
@@ -50,6 +52,7 @@ def look(
     train_on: TrainOn,
     explain: bool,
     step: int,
+    spikes: bool,
     ask: tuple[str, ...],
     rows: int | None,
     text: bool,
@@ -73,6 +76,8 @@ def look(
         from tutelage.cli.curate import show_corpus
 
         return show_corpus(target, rows or ROWS_ON_TERMINAL, html, as_json)
+    if spikes:
+        return _spikes(target, rows or ROWS_ON_TERMINAL, bool(ask or text or svg or html or explain), as_json)
     console = new_console(record=svg is not None)
     count = rows or (ROWS_IN_PAGE if html else ROWS_ON_TERMINAL)
     if ask:
@@ -88,6 +93,37 @@ def look(
     if html:
         _save_page(html, title, lead, page)
     return result
+
+
+def _spikes(target: Path, count: int, other: bool, as_json: bool) -> Any:
+    """The rows of the steps at which the loss of a stage jumped, those least like the rows around first."""
+    from dataclasses import asdict
+
+    from tutelage.report.read import column, read_log
+    from tutelage.report.spikes import find_spikes
+    from tutelage.stages.base import LOG
+    from tutelage.stages.step_losses import model_before, unlike_rows
+
+    if other:
+        raise ValueError("--spikes prints the rows of steps; give no other option than --rows and --json with it")
+    opened, name = open_stage(target.resolve())
+    stage = opened.trained_stages().get(name)
+    if stage is None:
+        raise ValueError(f"stage {name} is an external checkpoint; it has no training steps")
+    folder = opened.folder / name
+    found = []
+    for spike in find_spikes(*column(read_log(folder / LOG)[0], "loss"))[:SPIKES]:
+        checkpoint, whose = model_before(folder, spike.step)
+        losses = unlike_rows(stage, opened.context(name), spike.step, checkpoint)
+        found.append({**asdict(spike), "model": whose, "rows": [asdict(row) for row in losses[:count]]})
+        if not as_json:
+            click.echo(f"step {spike.step:,}: loss {spike.loss:.3f}, {spike.usual:.3f} around it; rows under {whose}:")
+            for row in losses[:count]:
+                shown = row.text if len(row.text) <= SHOWN_TEXT else f"{row.text[:SHOWN_TEXT]}..."
+                click.echo(f"    {row.nats_per_token:.2f} nats per token, {row.tokens:,} tokens: {shown!r}")
+    if not found and not as_json:
+        click.echo(f"the loss of {name} never jumped")
+    return found
 
 
 View = tuple[str, str, list["Row"], Any]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tutelage.cli.command import command
-from tutelage.cli.options import FILE, MODEL
+from tutelage.cli.options import FILE, FOLDER, MODEL
 
 if TYPE_CHECKING:
     from tutelage.tools.tool import Tool
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 @click.option("--max-rows", type=click.IntRange(min=1), default=16, show_default=True, help="Most answers at once.")
 @click.option("--pages", type=click.IntRange(min=2), help="Size of the key-value cache in pages of 16 tokens.")
 @click.option("--speculate", metavar="ngram|MODEL", help="Guess tokens, from earlier text or by a smaller model.")
+@click.option("--weights-from", type=FOLDER, metavar="DIR",
+              help="A trainer that has the key may replace weights by files below DIR (POST /v1/weights).")  # fmt: skip
 @click.option("--drain", type=click.FloatRange(min=0), default=30.0, show_default=True,
               help="Seconds that running answers may take after SIGTERM.")  # fmt: skip
 @click.option("--tools", metavar="TOOL,...", help="Tools of the page: search=FOLDER, calculator, python, FILE.py ...")
@@ -49,6 +51,7 @@ def serve(
     max_rows: int,
     pages: int | None,
     speculate: str | None,
+    weights_from: Path | None,
     drain: float,
     tools: str | None,
     unsafe_sandbox: bool,
@@ -62,10 +65,11 @@ def serve(
     settings = server.ServeSettings(
         host=host, port=port, allow_hosts=allow_host, api_key=server.read_api_key(api_key_file), max_queue=max_queue,
         drain_seconds=drain, engine=server.EngineSettings(max_rows=max_rows, pages=pages, chunk_tokens=256, int8=int8),
-        speculate=speculate,
+        speculate=speculate, weights_from=None if weights_from is None else str(weights_from),
     )  # fmt: skip
     if not server.is_local(host) and not settings.api_key:
         raise ValueError(f"--host {host} can be reached from other machines; give --api-key-file or TUTELAGE_API_KEY")
+    server.weights_folder(settings)
     usable = _open_tools(tools, models, unsafe_sandbox)
     with server.listen(host, port) as listener:
         served = load_models(models, settings, adapters, lambda sentence: click.echo(sentence, err=True))

@@ -1,8 +1,9 @@
 """A client for OpenAI-compatible endpoints: judges, teachers, remote rollouts.
 
 A question is the body of a request without its model: {"messages": [...], "temperature": 0} for chat completions,
-{"prompt": "...", "logprobs": 1} for plain ones. Answers are cached on disk under a hash of URL, model and body, so a
-killed run resumes without paying twice. To ask the same question again, give it another `seed`.
+{"prompt": "...", "logprobs": 1} for plain ones. Answers are cached on disk under a hash of model, body and sample
+number, so a killed run resumes without paying twice, also where the endpoint has moved. Another sample number asks the
+same question again.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from typing import Annotated, Any, NamedTuple, TypeVar
 
 import msgspec
 
+from tutelage.client.adaptive_limit import AdaptiveLimit
 from tutelage.client.http import HttpError, HttpSender, Reply
 from tutelage.client.responses import Answer, Choice, ResponseCache, read_answer, read_error
-from tutelage.config import Settings
+from tutelage.config import Settings, SettingsError
 from tutelage.files import to_json
 from tutelage.progress import duration, status
 
@@ -53,13 +55,15 @@ class EndpointSettings(Settings, frozen=True, kw_only=True):
     url:              the address without /chat/completions, as "http://localhost:8000/v1".
     model:            its name at the endpoint.
     key_variable:     the environment variable that holds the API key. The key is never written or shown.
-    parallel:         concurrent requests.
+    parallel:         concurrent requests, at most; halved where the endpoint is busy, raised again with each answer.
     timeout:          seconds for one request, from connecting to the last byte.
     attempts:         how often a request is sent where the endpoint is busy, fails or is unreachable.
     backoff:          seconds before the second attempt, doubled before each further one, with jitter; Retry-After of
                       the endpoint is respected too.
     max_requests:     of a run, retries included; cached answers cost none.
     max_tokens_total: of a run, prompt and completion tokens; requests in flight when they are spent come on top.
+    prompt_price, completion_price: of a million tokens, in any currency.
+    max_cost:         of a run, in that currency; requests in flight come on top.
     """
 
     url: str
@@ -71,6 +75,17 @@ class EndpointSettings(Settings, frozen=True, kw_only=True):
     backoff: Annotated[float, msgspec.Meta(ge=0)] = 1.0
     max_requests: Annotated[int, msgspec.Meta(ge=0)] | None = None
     max_tokens_total: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    prompt_price: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    completion_price: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    max_cost: Annotated[float, msgspec.Meta(ge=0)] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_cost is not None and not self.prompt_price and not self.completion_price:
+            raise SettingsError("max_cost needs prompt_price and completion_price, per million tokens")
+
+    def cost(self, prompt_tokens: int, completion_tokens: int) -> float:
+        """The price of so many tokens."""
+        return (prompt_tokens * self.prompt_price + completion_tokens * self.completion_price) / 1e6
 
 
 class EndpointError(ValueError):
@@ -78,7 +93,7 @@ class EndpointError(ValueError):
 
 
 class BudgetError(EndpointError):
-    """The budget of requests or tokens is spent."""
+    """The budget of requests, tokens or money is spent."""
 
 
 class Failure(NamedTuple):
@@ -123,15 +138,15 @@ class Client:
         self._http = HttpSender(settings.url, settings.key_variable, settings.timeout)
         self._cache = ResponseCache(cache) if cache is not None else None
         self._lock = threading.Lock()
-        self._in_flight = threading.BoundedSemaphore(settings.parallel)
+        self._limit = AdaptiveLimit(settings.parallel)
         self._stopped = threading.Event()
         self._stop_error: EndpointError | None = None
         self._backoff_until = 0.0
         self._failures_in_a_row = 0
         self._status_at = float("-inf")
 
-    def ask(self, question: Question) -> Answer | Failure:
-        """The answer to a question, from the cache if it is there.
+    def ask(self, question: Question, sample: int = 0) -> Answer | Failure:
+        """The answer to a question, from the cache if it is there. Samples of different numbers are asked for apart.
 
         Raises:
             EndpointError: the endpoint cannot be used any more.
@@ -139,17 +154,38 @@ class Client:
         """
         body = {"model": self.settings.model, **question}
         path = "/completions" if "prompt" in question else "/chat/completions"
-        key = hashlib.sha256(to_json([self._http.url, path, body], indent=None)).hexdigest()[:32]
+        key = question_key(body, sample)
         cached = self._cache.get(key) if self._cache is not None else None
         if cached is not None:
             with self._lock:
                 self.usage.cached += 1
             return cached
-        with self._in_flight:
-            answer = self._send(path, to_json(body, indent=None, sort=False))
+        answer = self._send(path, to_json(body, indent=None, sort=False))
         if self._cache is not None and isinstance(answer, Answer):
             self._cache.put(key, answer)
         return answer
+
+    def call(self, path: str, body: Question) -> bytes:
+        """POST to another path below the address, with the same retries; the content of the reply.
+
+        Raises:
+            EndpointError: it was refused, or the endpoint cannot be used any more.
+        """
+        failure = Failure("", "")
+        for attempt in range(self.settings.attempts):
+            self._wait(attempt)
+            self._count(attempt)
+            try:
+                reply = self._http.post(path, to_json(body, indent=None, sort=False))
+            except HttpError as error:
+                failure = Failure(error.reason, error.detail)
+                continue
+            if reply.status == 200:
+                return reply.content
+            failure = Failure(f"status {reply.status}", self._http.redacted(read_error(reply.content)))
+            if reply.status not in _RETRYABLE and reply.status < 500:
+                break
+        raise self._fatal(f"{path}: {failure.reason} ({failure.detail})")
 
     def ask_all(
         self, questions: Iterable[tuple[Name, Question]], stop: Callable[[], bool] = lambda: False
@@ -194,6 +230,23 @@ class Client:
         if self._stop_error is not None and not stop():
             raise self._stop_error
 
+    def stop(self) -> None:
+        """Send nothing more: questions that are not sent yet raise EndpointError, those in flight are answered."""
+        self._stop(EndpointError("stop requested"))
+
+    def models(self) -> list[str]:
+        """The names of the endpoint's models.
+
+        Raises:
+            EndpointError: it does not list them.
+        """
+        try:
+            reply = self._http.get("/models")
+            names = [str(model["id"]) for model in msgspec.json.decode(reply.content)["data"]]
+        except (HttpError, msgspec.DecodeError, KeyError, TypeError) as error:
+            raise self._fatal(f"it does not list its models ({error}); name one: model=NAME") from None
+        return names
+
     def __enter__(self) -> Client:
         return self
 
@@ -219,10 +272,14 @@ class Client:
     def _send(self, path: str, body: bytes) -> Answer | Failure:
         failure = Failure("", "")
         for attempt in range(self.settings.attempts):
-            self._wait_and_count(attempt)
+            self._wait(attempt)
             try:
-                answer = self._read_reply(self._http.post(path, body))
+                with self._limit as epoch:
+                    self._count(attempt)
+                    answer = self._read_reply(self._http.post(path, body), epoch)
             except HttpError as error:
+                if error.reason == "timeout":
+                    self._limit.busy(epoch)
                 if self._stopped.is_set() and self._stop_error is not None:
                     raise self._stop_error from None
                 failure = Failure(error.reason, error.detail)
@@ -230,6 +287,7 @@ class Client:
                 continue
             if isinstance(answer, Failure):
                 return self._failed(answer)
+            self._limit.succeeded()
             with self._lock:
                 self._failures_in_a_row = 0
                 self.usage.answers += 1
@@ -256,13 +314,16 @@ class Client:
             raise self._fatal(f"{count} questions in a row failed ({failure.reason}: {failure.detail})")
         return failure
 
-    def _wait_and_count(self, attempt: int) -> None:
-        """Wait until the next attempt may be sent, and charge it to the budget."""
+    def _wait(self, attempt: int) -> None:
+        """Wait until the next attempt may be sent."""
         if attempt:
             longest = min(MAX_BACKOFF, self.settings.backoff * 2 ** (attempt - 1))
             self._sleep(longest * random.uniform(0.5, 1.0))  # jitter: not all retries at once
         while (seconds := self._backoff_until - time.monotonic()) > 0:
-            self._sleep(seconds)
+            self._sleep(seconds + random.uniform(0.0, min(1.0, self.settings.backoff)))  # not all at the same moment
+
+    def _count(self, attempt: int) -> None:
+        """Charge an attempt to the budget."""
         with self._lock:
             if self._stop_error is not None:
                 raise self._stop_error
@@ -281,13 +342,16 @@ class Client:
             return f"{settings.max_requests:,} requests"
         if settings.max_tokens_total is not None and tokens >= settings.max_tokens_total:
             return f"{settings.max_tokens_total:,} tokens"
+        cost = settings.cost(self.usage.prompt_tokens, self.usage.completion_tokens)
+        if settings.max_cost is not None and cost >= settings.max_cost:
+            return f"{settings.max_cost:g} in money"
         return ""
 
     def _sleep(self, seconds: float) -> None:
         if self._stopped.wait(seconds) and self._stop_error is not None:
             raise self._stop_error
 
-    def _read_reply(self, reply: Reply) -> Answer | Failure:
+    def _read_reply(self, reply: Reply, epoch: int) -> Answer | Failure:
         """The answer in a reply; HttpError where another attempt may succeed, EndpointError where none will."""
         message = self._http.redacted(read_error(reply.content)) if reply.status != 200 else ""
         if reply.status in _FATAL:
@@ -298,6 +362,7 @@ class Client:
         if reply.status == 429 and b"insufficient_quota" in reply.content:
             raise self._fatal(f"quota exceeded ({message})")
         if reply.status in _RETRYABLE or reply.status >= 500:
+            self._limit.busy(epoch)
             self._back_off(retry_after_seconds(reply.headers.get("retry-after", ""), datetime.now(UTC)))
             raise HttpError(f"status {reply.status}", message)
         if reply.status != 200:
@@ -307,8 +372,9 @@ class Client:
         except ValueError as error:
             excerpt = reply.content[:200].decode("utf-8", "replace")
             raise HttpError("invalid response", self._http.redacted(f"{error}: {excerpt}")) from None
-        if answer.tokens is None and self.settings.max_tokens_total is not None:
-            raise self._fatal("it reports no token counts; leave max_tokens_total out")
+        budgets = self.settings.max_tokens_total, self.settings.max_cost
+        if answer.tokens is None and budgets != (None, None):
+            raise self._fatal("it reports no token counts; leave max_tokens_total and max_cost out")
         return answer
 
     def _back_off(self, seconds: float) -> None:
@@ -319,6 +385,11 @@ class Client:
             status(f"rate limited; waiting {duration(seconds)}")
         with self._lock:
             self._backoff_until = max(self._backoff_until, time.monotonic() + seconds)
+
+
+def question_key(body: Question, sample: int) -> str:
+    """The key of an answer in the cache: a hash of the body, which names the model, and of the sample number."""
+    return hashlib.sha256(to_json([body, sample] if sample else [body], indent=None)).hexdigest()[:32]
 
 
 def retry_after_seconds(retry_after: str, now: datetime) -> float:

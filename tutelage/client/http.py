@@ -69,23 +69,30 @@ class HttpSender:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
 
+    def get(self, path: str) -> Reply:
+        """The reply to a GET of a path below the address; HttpError where none arrives in time."""
+        return self._send("GET", path, b"")
+
     def post(self, path: str, body: bytes) -> Reply:
         """The reply to a POST of JSON to a path below the address; HttpError where none arrives in time."""
+        return self._send("POST", path, body)
+
+    def _send(self, method: str, path: str, body: bytes) -> Reply:
         try:
-            return asyncio.run_coroutine_threadsafe(self._post(path, body), self._loop).result()
+            return asyncio.run_coroutine_threadsafe(self._request(method, path, body), self._loop).result()
         except TimeoutError:
             raise HttpError("timeout", f"no reply within {duration(self._timeout)}") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, CancelledError) as error:
             raise HttpError("broken connection", self.redacted(str(error) or type(error).__name__)) from None
 
-    async def _post(self, path: str, body: bytes) -> Reply:
+    async def _request(self, method: str, path: str, body: bytes) -> Reply:
         headers = {"Content-Type": "application/json", "User-Agent": "tutelage", "Accept-Encoding": "identity"}
         if self._key:
             headers["Authorization"] = f"Bearer {self._key}"
         content = bytearray()
         async with (
             asyncio.timeout(self._timeout),
-            self._client.stream("POST", f"{self.url}{path}", content=body, headers=headers) as reply,
+            self._client.stream(method, f"{self.url}{path}", content=body, headers=headers) as reply,
         ):
             async for chunk in reply.aiter_raw():
                 content += chunk

@@ -29,12 +29,13 @@ class Choice(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """The answer to a question: at least one choice, and the prompt and completion tokens, None where the endpoint does
-    not report them."""
+    """The answer to a question: at least one choice, the prompt and completion tokens, and what the endpoint calls its
+    state (Tutelage's own: the digest of the weights); None where it does not report them."""
 
     choices: tuple[Choice, ...]
     prompt_tokens: int | None
     completion_tokens: int | None
+    system_fingerprint: str | None = None
 
     @property
     def text(self) -> str:
@@ -72,6 +73,7 @@ class _Usage(msgspec.Struct):
 class _Reply(msgspec.Struct):
     choices: list[dict[str, Any]]
     usage: _Usage | None = None
+    system_fingerprint: str | None = None
 
 
 def read_answer(content: bytes) -> Answer:
@@ -86,7 +88,9 @@ def read_answer(content: bytes) -> Answer:
     if any(choice.message is msgspec.UNSET and choice.text is msgspec.UNSET for choice in choices):
         raise ValueError("a choice has neither a message nor a text")
     usage = reply.usage or _Usage()
-    return Answer(tuple(map(Choice, reply.choices)), usage.prompt_tokens, usage.completion_tokens)
+    return Answer(
+        tuple(map(Choice, reply.choices)), usage.prompt_tokens, usage.completion_tokens, reply.system_fingerprint
+    )
 
 
 def read_error(content: bytes) -> str:

@@ -7,13 +7,14 @@ from tutelage.doctor.case import Case, Diagnosis
 from tutelage.doctor.not_shown import not_shown_to_work
 from tutelage.doctor.policies import POLICIES
 from tutelage.doctor.preferences import PREFERENCES
+from tutelage.doctor.spikes import loss_spike
 from tutelage.doctor.training import TRAINING, rows_lost
 from tutelage.report.read import read_stage
 from tutelage.runner import Run
 from tutelage.stages.base import STAGE
 
 # What went wrong in training comes first: it causes much of the rest.
-DIAGNOSES = (*TRAINING, *ANSWERS)
+DIAGNOSES = (*TRAINING, loss_spike, *ANSWERS)
 # Of stages that learn from preferences; most others ask whether a stage has learned to answer.
 OF_PREFERENCES = (*PREFERENCES, rows_lost, base_forgotten)
 # Of stages that sample answers and learn from their rewards.

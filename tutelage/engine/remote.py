@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from tutelage.client import Client, Failure
+from tutelage.client import Answer, Client, Failure
 from tutelage.engine.engine import check_prompt
 from tutelage.engine.requests import Generation
 from tutelage.engine.sampling import SamplingSettings
@@ -55,15 +55,18 @@ class RemoteEngine:
         settings: SamplingSettings,
         prompt_id: int = 0,
         sample: int = 0,
+        position: int = 0,
     ) -> RemoteRequest:
-        """Queue a prompt. Its seed there is a function of (seed, prompt_id, sample).
+        """Queue a prompt. Its seed there is a function of (seed, prompt_id, sample, position); `position` is how many
+        tokens of the sample were written before, by other requests, and end the prompt.
 
         Raises:
             ValueError: the prompt is empty, or leaves no room in the context.
         """
         ids = [int(token) for token in prompt]
         check_prompt(ids, self.context, "the prompt")
-        seed = int.from_bytes(hashlib.sha256(f"{settings.seed} {prompt_id} {sample}".encode()).digest()[:4], "big") >> 1
+        key = f"{settings.seed} {prompt_id} {sample}" + (f" {position}" if position else "")
+        seed = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") >> 1
         changed = {name: getattr(settings, name) for name in _OPTIONAL}
         question = {
             "prompt": ids,
@@ -98,7 +101,7 @@ class RemoteEngine:
         for request, answer in self.client.ask_all([(request, request.question) for request in asked]):
             if isinstance(answer, Failure):
                 problems.append(f"{answer.reason}: {answer.detail}")
-            elif problem := self._read(request, answer.choices[0].raw):
+            elif problem := self._read(request, answer):
                 problems.append(problem)
             else:
                 request.state = "finished"
@@ -106,10 +109,13 @@ class RemoteEngine:
         if problems:
             raise ValueError(f"{self.client.settings.url}: {problems[0]}")
 
-    def _read(self, request: RemoteRequest, raw: Mapping[str, Any]) -> str | None:
-        """Fill a generation from a choice of an answer; returns what is wrong with it, if anything."""
-        generation, settings = request.generation, request.settings
+    def _read(self, request: RemoteRequest, answer: Answer) -> str | None:
+        """Fill a generation from the first choice of an answer; returns what is wrong with it, if anything."""
+        generation, settings, raw = request.generation, request.settings, answer.choices[0].raw
+        generation.weights = answer.system_fingerprint or generation.weights
         ids = _answer_ids(raw)
+        if ids is not None and answer.completion_tokens not in (None, len(ids)):
+            return f"it sent {len(ids)} ids and counts {answer.completion_tokens} tokens"
         request.exact = ids is not None
         tokens = self.tokenizer.encode(raw.get("text") or "").tolist() if ids is None else ids
         stop = next((place for place, token in enumerate(tokens) if token in request.stop_ids), None)

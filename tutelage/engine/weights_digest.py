@@ -14,9 +14,10 @@ _known: weakref.WeakKeyDictionary[nn.Module, tuple[Versions, str]] = weakref.Wea
 
 
 def weights_digest(model: nn.Module) -> str:
-    """SHA-256 over names and values of all parameters, as 16 hexadecimal digits. It is computed again only if PyTorch
-    counted a change of a parameter since the last call."""
-    parameters = list(model.named_parameters())
+    """SHA-256 over names and values of all parameters but those of heads, as 16 hexadecimal digits. Heads write
+    nothing, and a trainer may have one that its sampler lacks. It is computed again only if PyTorch counted a change
+    of a parameter since the last call."""
+    parameters = [(name, p) for name, p in model.named_parameters() if not name.startswith("heads.")]
     versions = tuple((parameter.data_ptr(), parameter._version) for _, parameter in parameters)
     known = _known.get(model)
     if known is not None and known[0] == versions:

@@ -1,49 +1,50 @@
-"""Multiple-choice questions from a file, and how they are asked.
-
-A row is one of
-  {"question": ..., "choices": [...], "answer": number from 0, letter or text}       `query` and `gold` are read too
-  {"question": ..., "choice0": ..., "choice1": ..., "answer": ...}                     a table, as of MMLU
-  {"context_options": [...], "continuation": ..., "gold": number}      one end, several beginnings, as WinoGrande
-  {"context": ..., "continuation": ...}                                               one right continuation, as LAMBADA
-"""
+"""Multiple-choice questions of a file, and how they are asked. `choice_rows` says which forms a row may have."""
 
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
-from tutelage.evaluate.questions import LETTERS, place_of_answer
+from tutelage.evaluate.choice_rows import LETTERS, choice_fields, is_choice_row
 from tutelage.io.data_files import data_files
 from tutelage.io.row import BrokenRow, Row
 from tutelage.io.rows import rows
 
 Form = Literal["cloze", "letters"]
 ANSWER = "Answer:"
-_MOST_CHOICES = len(LETTERS)
+GROUPS = ("subject", "category", "set")  # fields that name an item's group
+_NAMED = re.compile(r"^(Question|Q|Passage|Context):", re.MULTILINE)
+_ENDS_AS_ANSWER = re.compile(r"^(Answer|A):\Z", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class ChoiceItem:
-    """A question with its choices and the number of the right one. Where `beginnings` are given, the choices are
-    beginnings of one text, and `question` is how it ends."""
+    """A question with its choices and the number of the right one; `group` is its subject or category. Where
+    `beginnings` are given, the choices are beginnings of one text, and `question` is how it ends."""
 
     id: str
     question: str
     choices: tuple[str, ...]
     gold: int
     beginnings: bool = False
+    group: str = ""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """A context and a continuation to score, for each choice."""
+    """A context and a continuation to score, for each choice. The contexts begin with `opening`; a chat has the
+    examples as turns instead, each a question and its answer."""
 
     item: ChoiceItem
     contexts: tuple[str, ...]
     continuations: tuple[str, ...]
+    opening: str = ""
+    examples: tuple[tuple[str, str], ...] = ()
 
 
 def read_choice_items(path: Path) -> list[ChoiceItem]:
@@ -55,13 +56,13 @@ def read_choice_items(path: Path) -> list[ChoiceItem]:
     """
     found: list[ChoiceItem] = []
     for file in data_files(path):
-        for place, raw in rows(file, lambda row: "choices" in row or "continuation" in row or "choice0" in row):
+        for place, raw in rows(file, is_choice_row):
             if raw is None:
                 continue
             try:
                 if isinstance(raw, BrokenRow):
                     raise ValueError(str(raw))
-                found.append(_item(raw, place))
+                found.append(choice_item(raw, place))
             except ValueError as error:
                 raise ValueError(
                     f"{file.with_name(place)}: {error}; a row is {{'question': ..., 'choices': [...], 'answer': ...}}"
@@ -71,36 +72,12 @@ def read_choice_items(path: Path) -> list[ChoiceItem]:
     return found
 
 
-def _item(row: Row, place: str) -> ChoiceItem:
-    name = str(row["id"]) if row.get("id") is not None else place
-    if row.get("continuation") is not None:
-        return _continuation(row, name)
-    question = _text(row.get("question", row.get("query")), "the question")
-    table = [row[key] for n in range(_MOST_CHOICES) if row.get(key := f"choice{n}") is not None]
-    choices = row.get("choices", table)
-    if not isinstance(choices, list) or not 2 <= len(choices) <= _MOST_CHOICES:
-        raise ValueError(f"it needs 2 to {_MOST_CHOICES} choices")
-    texts = tuple(_text(str(choice) if isinstance(choice, int | float) else choice, "a choice") for choice in choices)
-    answer = row.get("answer", row.get("gold"))
-    if isinstance(answer, str) and answer.isdigit() and answer not in texts:  # a table's cells are texts
-        answer = int(answer)
-    return ChoiceItem(name, question, texts, place_of_answer(answer, texts))
-
-
-def _continuation(row: Row, name: str) -> ChoiceItem:
-    end = _text(row["continuation"], "the continuation")
-    if row.get("context_options") is None:
-        return ChoiceItem(name, _text(row.get("context"), "the context"), (end,), 0)
-    options, gold = row["context_options"], row.get("gold")
-    if not isinstance(options, list) or len(options) < 2 or type(gold) is not int or not 0 <= gold < len(options):
-        raise ValueError("'context_options' must be two texts or more, and 'gold' the number of the right one")
-    return ChoiceItem(name, end, tuple(_text(option, "a beginning") for option in options), gold, beginnings=True)
-
-
-def _text(value: object, what: str) -> str:
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"{what} is missing or empty")
-    return value.strip()
+def choice_item(row: Row, place: str) -> ChoiceItem:
+    """The item of a row; its id is the row's, or the place. ValueError where the row is broken."""
+    fields = choice_fields(row)
+    name = next((str(row[key]) for key in ("id", "ind", "idx") if row.get(key) is not None), place)
+    group = next((str(row[key]) for key in GROUPS if isinstance(row.get(key), str)), "")
+    return ChoiceItem(name, fields.question, fields.choices, fields.gold, fields.beginnings, group)
 
 
 def sample_items(items: Sequence[ChoiceItem], limit: int | None, seed: int) -> list[ChoiceItem]:
@@ -110,43 +87,64 @@ def sample_items(items: Sequence[ChoiceItem], limit: int | None, seed: int) -> l
     return [items[place] for place in sorted(random.Random(seed).sample(range(len(items)), limit))]
 
 
-def asked(item: ChoiceItem, form: Form, pool: Sequence[ChoiceItem] = (), shots: int = 0, seed: int = 0) -> Asked:
-    """How an item is asked as plain text: examples from the pool with their answers, then the question.
+def asked(
+    item: ChoiceItem,
+    form: Form,
+    pool: Sequence[ChoiceItem] = (),
+    shots: int = 0,
+    seed: int | None = 0,
+    bare: bool = False,
+    header: str = "",
+) -> Asked:
+    """How an item is asked as plain text: a header, examples from the pool with their answers, then the question.
 
-    The examples are drawn for each item, seeded; never the item itself, nor one with its question.
+    The examples are drawn once for all items, seeded, so that a model reads them once; with None as seed they are the
+    first of the pool. Never the item itself, nor one with its question: then the next one takes its place.
+
+    bare: without "Question:", and in the cloze form without "Answer:": the choices go on with the text.
 
     Raises:
         ValueError: the pool has too few other questions, or the form does not fit.
     """
     if form == "letters" and (item.beginnings or len(item.choices) == 1):
         raise ValueError(f"{item.id}: letters need choices; use the cloze form")
-    others = [one for one in pool if one.id != item.id and one.question != item.question]
-    if shots > len(others):
-        raise ValueError(f"{shots} examples are asked for, but there are {len(others)} other questions")
-    drawn = random.Random(f"{seed} {item.id}").sample(others, shots)
-    opening = "".join(f"{_whole(one, form)}\n\n" for one in drawn)
+    examples = tuple(_example(one, form, bare) for one in _examples(item, pool, shots, seed))
+    opening = header + "".join(f"{question} {answer}\n\n" for question, answer in examples)
     if item.beginnings:
-        contexts = tuple(opening + beginning for beginning in item.choices)
-        return Asked(item, contexts, (f" {item.question}",) * len(item.choices))
-    context = opening + _context(item, form)
-    continuations = tuple(f" {text}" for text in (LETTERS[: len(item.choices)] if form == "letters" else item.choices))
-    return Asked(item, (context,) * len(item.choices), continuations)
+        contexts, continuations = item.choices, (f" {item.question}",) * len(item.choices)
+    else:
+        contexts = (_context(item, form, bare),) * len(item.choices)
+        texts = LETTERS[: len(item.choices)] if form == "letters" else item.choices
+        continuations = tuple(f" {text}" for text in texts)
+    contexts = tuple(opening + context for context in contexts)
+    return Asked(item, contexts, continuations, opening, examples)
 
 
-def _whole(item: ChoiceItem, form: Form) -> str:
+def _examples(item: ChoiceItem, pool: Sequence[ChoiceItem], shots: int, seed: int | None) -> list[ChoiceItem]:
+    if not shots:
+        return []
+    order = list(range(len(pool)))
+    if seed is not None:
+        random.Random(seed).shuffle(order)
+    found = (pool[place] for place in order if pool[place].id != item.id and pool[place].question != item.question)
+    examples = list(islice(found, shots))
+    if len(examples) < shots:
+        raise ValueError(f"{shots} examples are asked for, but there are {len(examples)} other questions")
+    return examples
+
+
+def _example(item: ChoiceItem, form: Form, bare: bool) -> tuple[str, str]:
     """An item with its right answer, as an example."""
     if item.beginnings:
-        return f"{item.choices[item.gold]} {item.question}"
-    right = LETTERS[item.gold] if form == "letters" else item.choices[item.gold]
-    return f"{_context(item, form)} {right}"
+        return item.choices[item.gold], item.question
+    return _context(item, form, bare), LETTERS[item.gold] if form == "letters" else item.choices[item.gold]
 
 
-def _context(item: ChoiceItem, form: Form) -> str:
+def _context(item: ChoiceItem, form: Form, bare: bool) -> str:
     """The question up to the place of the answer."""
-    if len(item.choices) == 1:
+    if len(item.choices) == 1 or (bare and form == "cloze"):
         return item.question
-    question = item.question if item.question.startswith("Question:") else f"Question: {item.question}"
-    if form == "cloze":
-        return f"{question}\n{ANSWER}"
-    listed = "".join(f"\n{letter}. {text}" for letter, text in zip(LETTERS, item.choices, strict=False))
-    return f"{question}{listed}\n{ANSWER}"
+    question = item.question if bare or _NAMED.search(item.question) else f"Question: {item.question}"
+    if form == "letters":
+        question += "".join(f"\n{letter}. {text}" for letter, text in zip(LETTERS, item.choices, strict=False))
+    return question if _ENDS_AS_ANSWER.search(question) else f"{question}\n{ANSWER}"

@@ -2,7 +2,8 @@
 
 A row is an object with a `question` (a text, or a list of messages up to the user's turn) and an `answer`: a text, a
 number, or a list of which each is right. With `choices` the answer is a number counted from 0, a letter or one of the
-choices. `verifier` is one of tutelage.scoring (docs/scoring.md); `system`, `set` and `id` are optional.
+choices; `choice_rows` lists other forms. `verifier` is one of tutelage.scoring (docs/scoring.md); `system`, `set` and
+`id` are optional.
 """
 
 from __future__ import annotations
@@ -17,17 +18,17 @@ import msgspec
 
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import ask
+from tutelage.evaluate.choice_rows import LETTERS, choice_fields, is_choice_row, place_of_answer
 from tutelage.evaluate.statistics import Rate, rate
 from tutelage.files import to_json
 from tutelage.io.data_files import data_files
-from tutelage.io.row import BrokenRow
+from tutelage.io.row import BrokenRow, Row
 from tutelage.io.rows import rows
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation, message
 from tutelage.scoring import Gold, Verifier, check_golds, make_verifier
 from tutelage.scoring.score import gold_texts
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 CHOOSE = "Answer with the letter of the right choice."
 ANSWER_TOKENS = SamplingSettings(max_tokens=256)
 # An answer that reached the limit of tokens and is not right counts as cut off, and not as wrong.
@@ -75,14 +76,14 @@ def read_questions(path: Path) -> list[Question]:
     """
     found: list[Question] = []
     for file in data_files(path):
-        for place, raw in rows(file, lambda row: "question" in row):
+        for place, raw in rows(file, lambda row: "question" in row or is_choice_row(row)):
             if raw is None:
                 continue
             where = file.with_name(place)
             if isinstance(raw, BrokenRow):
                 raise ValueError(f"{where}: {raw}; fix the row or remove it")
             try:
-                question = _question(msgspec.convert(raw, _Row), place)
+                question = _question(msgspec.convert(_as_row(raw), _Row), place)
                 verify = make_verifier(question.verifier)
                 if _reads_gold(question.verifier):
                     check_golds(verify, [question.gold])
@@ -94,6 +95,16 @@ def read_questions(path: Path) -> list[Question]:
     if not found:
         raise ValueError(f"{path} has no rows; write one {{'question': ..., 'answer': ...}} per line")
     return _with_unique_ids(found)
+
+
+def _as_row(raw: Row) -> Row:
+    """A row of multiple choice in its plainest form; others as they are."""
+    if isinstance(raw.get("question"), list) or not is_choice_row(raw):
+        return raw
+    fields = choice_fields(raw)
+    if fields.beginnings or len(fields.choices) == 1:
+        raise ValueError("it has a continuation and no question; score it with --by likelihood")
+    return {**raw, "question": fields.question, "choices": list(fields.choices), "answer": fields.gold}
 
 
 def _question(row: _Row, place: str) -> Question:
@@ -110,20 +121,6 @@ def _question(row: _Row, place: str) -> Question:
         gold, verifier = LETTERS[place_of_answer(row.answer, row.choices)], row.verifier or "choice"
     gold_texts(gold)
     return Question(row.id or place, Conversation(tuple(messages), place), gold, verifier, row.set)
-
-
-def place_of_answer(answer: object, choices: Sequence[str]) -> int:
-    """The number of the right choice, from 0, by its number, its text or its letter. ValueError where it is none."""
-    letters = LETTERS[: len(choices)]
-    if type(answer) is int and 0 <= answer < len(letters):
-        return answer
-    if isinstance(answer, str) and answer in choices:
-        return list(choices).index(answer)
-    if isinstance(answer, str) and len(answer) == 1 and answer.upper() in letters:
-        return letters.index(answer.upper())
-    raise ValueError(
-        f"the answer {answer!r} is none of the {len(choices)} choices: give its number from 0, letter or text"
-    )
 
 
 def _reads_gold(verifier: str | Mapping[str, Any]) -> bool:

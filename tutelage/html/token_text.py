@@ -16,12 +16,18 @@ from tutelage.records import ROLES
 
 _VISIBLE = {"\n": "⏎", "\r": "␍", "\t": "⇥"}
 _WHITE_SPACE = re.compile(r"([ \n\r\t])")
+SHIFTS = {
+    "unshifted": " the base model writes it too",
+    "marginal": " one of its next likeliest two",
+    "shifted": " beyond that",
+}
 _LONG = 24  # a token of more characters may be broken over lines
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token to show. `probability`, from 0 to 1, is its shade; `title` is its tooltip."""
+    """A token to show. `probability`, from 0 to 1, is its shade; `shift` is its class under a base model, of SHIFTS;
+    `title` is its tooltip."""
 
     text: str
     role: str = "document"
@@ -29,6 +35,7 @@ class Token:
     special: bool = False
     probability: float | None = None
     title: str = ""
+    shift: str = ""
 
 
 def tokens(shown: Sequence[Token], legend: bool = True) -> Html:
@@ -72,6 +79,7 @@ def _token(token: Token, reachable: bool) -> Html:
         "special" * token.special,
         "sure" * (token.probability is not None),
         "long" * long,
+        token.shift,
     ]
     attributes = {"class": " ".join(filter(None, kinds))} if any(kinds) else {}
     if reachable:
@@ -114,4 +122,6 @@ def _legend(shown: Sequence[Token]) -> Html | None:
             for share in (0, 0.5, 1)
         )
         entries.append(tag("span", *shades, " probability"))
+    if any(token.shift for token in shown):
+        entries += [tag("span", tag("span", name, attributes={"class": name}), what) for name, what in SHIFTS.items()]
     return tag("div", *entries, attributes={"class": "legend"}) if entries else None

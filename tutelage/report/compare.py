@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from tutelage.evaluate.significance import holm, mcnemar
 from tutelage.evaluate.statistics import paired_difference, ratio_of_sums
 from tutelage.files import read_json
 from tutelage.find_model import check_stage_name
@@ -29,8 +30,9 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
 
     Plain data. Under `stages`, for each pair:
       rates:  both rates by dotted name; where both have outcomes also `paired`: the difference, second minus first,
-              over the items that both were asked, with its 95% interval and the verdict on the second. Questions about
-              the built-in world are paired only where both runs use the same world.
+              over the items that both were asked, with its 95% interval, the verdict on the second, McNemar's p-value,
+              that value with Holm's correction for all rates compared, and the items that only one got right. Questions
+              about the built-in world are paired only where both runs use the same world.
       losses: bits per byte on held-out text of the base model, the relative change from first to second, and the
               verdict, where both were measured on the same text.
       row_losses: nats per trained token on held-out rows, likewise, where both held out the same rows.
@@ -62,6 +64,9 @@ def compare(first: Path, second: Path) -> dict[str, Any]:
     for first_name, second_name in pairs:
         title = first_name if first_name == second_name else f"{first_name} and {second_name}"
         stages[title] = _pair(read_stage(runs[0] / first_name), read_stage(runs[1] / second_name), same_questions)
+    paired = [of["paired"] for pair in stages.values() for of in pair["rates"].values() if "paired" in of]
+    for of, adjusted in zip(paired, holm([of["p_value"] for of in paired]), strict=True):
+        of["holm"] = adjusted
     return {"first": str(first), "second": str(second), "stages": stages, "settings": settings}
 
 
@@ -162,10 +167,14 @@ def _rate(name: str, first: Finished, second: Finished, paired: bool) -> dict[st
         here, there = (_by_item(stage.outcomes[name]) for stage in (first, second))
         shared = [item for item in here if item in there]
         if shared:
-            paired_items = (np.array([of[item] for item in shared]) for of in (here, there))
-            difference = paired_difference(*paired_items)
+            first_N, second_N = (np.array([of[item] for item in shared]) for of in (here, there))
+            difference = paired_difference(first_N, second_N)
+            gained = [item[0] for item in shared if there[item] > here[item]]
+            lost = [item[0] for item in shared if here[item] > there[item]]
             both["paired"] = asdict(difference) | {
-                "verdict": verdict(difference.low, difference.high, name in LOWER_IS_BETTER)
+                "verdict": verdict(difference.low, difference.high, name in LOWER_IS_BETTER),
+                "p_value": mcnemar(len(gained), len(lost)),
+                "flipped": {"gained": gained, "lost": lost},
             }
     return both
 

@@ -23,7 +23,15 @@ from tutelage.html import (
 )
 from tutelage.progress import duration
 from tutelage.report.evaluation import with_small
-from tutelage.report.labels import figure_label, format_bytes, format_change, format_pct, format_points, rate_label
+from tutelage.report.labels import (
+    figure_label,
+    format_bytes,
+    format_change,
+    format_p,
+    format_pct,
+    format_points,
+    rate_label,
+)
 from tutelage.report.page import style
 
 TONES: dict[str, Tone] = {"better": "good", "worse": "bad", "no difference shown": "plain"}
@@ -44,8 +52,15 @@ def _result(stages: Mapping[str, Any]) -> Html:
     better, worse = verdicts.count("better"), verdicts.count("worse")
     return Html(
         f"Of {len(verdicts)} comparisons the second is better in <strong>{better}</strong> and worse in "
-        f"<strong>{worse}</strong>; between two equal models about one in twenty differs by chance."
+        f"<strong>{worse}</strong>; between two equal models about one in twenty differs by chance. "
+        + _after_holm(stages)
     )
+
+
+def _after_holm(stages: Mapping[str, Any]) -> str:
+    """How many of the rates differ after the correction for their number."""
+    rates = [of["paired"] for pair in stages.values() for of in pair["rates"].values() if "paired" in of]
+    return f"{sum(of['holm'] < 0.05 for of in rates)} of {len(rates)} rates differ after Holm's correction."
 
 
 def _compared(pair: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -75,8 +90,9 @@ def _stage(name: str, pair: Mapping[str, Any]) -> Html:
             table(["", f"first: {pair['first']}", f"second: {pair['second']}"], figures, numeric=(1, 2)),
         ]
     note = (
-        "Differences are over the items that both were asked, paired item by item, in percentage points with their 95% "
-        "interval. There is a verdict only where that interval excludes 0."
+        "Differences are over the items that both were asked, paired item by item, in percentage points with their "
+        "95% interval. There is a verdict only where that interval excludes 0. +5 −2: the second got 5 items right "
+        "that the first did not, and lost 2. p: McNemar's exact test, then with Holm's correction for all rates."
     )
     return section(name, *parts, note=note)
 
@@ -94,7 +110,10 @@ def _rate_row(name: str, of: Mapping[str, Any]) -> list[Html | str]:
     if "paired" not in of:
         return [*cells, "", tag("span", "no verdict", attributes={"class": "note"})]
     paired = of["paired"]
-    asked = f"{format_points(paired['low'])} to {format_points(paired['high'])}, {paired['count']:,} asked"
+    p_value = f"p {format_p(paired['p_value'])}, Holm {format_p(paired['holm'])}"
+    interval = f"{format_points(paired['low'])} to {format_points(paired['high'])}"
+    flipped = f"+{len(paired['flipped']['gained']):,} −{len(paired['flipped']['lost']):,} of {paired['count']:,}"
+    asked = f"{interval}; {flipped}; {p_value}"
     return [*cells, with_small(format_points(paired["difference"]), asked), _verdict(paired["verdict"])]
 
 

@@ -83,6 +83,11 @@ def format_points(value: float) -> str:
     return "0.0" if text in ("+0.0", "-0.0") else text.replace("-", "−")
 
 
+def format_p(value: float) -> str:
+    """A p-value."""
+    return "< .001" if value < 0.001 else f"{value:.3f}".lstrip("0") if value < 1 else "1"
+
+
 def format_count(value: float) -> str:
     """A count as short as three digits allow: 837, 12.3k, 1.05M, 4.32B."""
     for unit, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):

@@ -15,6 +15,7 @@ from tutelage.report.labels import (
     figure_label,
     format_bytes,
     format_change,
+    format_p,
     format_points,
     in_display_order,
     rate_label,
@@ -208,11 +209,13 @@ def print_plan(plan: Mapping[str, Any], console: Console) -> None:
             "steps done": f"{stage['steps_done']:,}",
             "FLOPs": f"{stage['flops']:.2g}",
             "time": duration(stage["seconds"]),
+            "of it sampling, at most": duration(sampling) if (sampling := stage.get("sampling_seconds")) else "",
             "weights, gradients, optimizer state": f"{stage['state_bytes'] / 2**20:,.1f} MiB",
             "activations": f"{stage['activation_bytes'] / 2**20:,.1f} MiB",
         }
         for label, cell in cells.items():
             rows.setdefault(label, []).append(cell)
+    rows = {label: cells for label, cells in rows.items() if any(cells)}
     _print_columns(f"plan of {plan['name']}", list(plan["stages"]), rows, console)
     console.print(
         f"to do: about {duration(plan['seconds'])} of training on this machine, without evaluations; about "
@@ -249,7 +252,9 @@ def print_comparison(comparison: Mapping[str, Any], console: Console) -> None:
 def _differences(name: str, pair: Mapping[str, Any]) -> Table:
     """A table of the rates and losses of both, their difference and the verdict on the second."""
     table = _table(
-        f"{name}: the second against the first (95% interval)", ("first", "second", "difference"), fold=False
+        f"{name}: the second against the first (95% interval; McNemar's p after Holm)",
+        ("first", "second", "difference"),
+        fold=False,
     )
     table.add_column("the second is", max_width=13)
     for rate, of in pair["rates"].items():
@@ -257,7 +262,7 @@ def _differences(name: str, pair: Mapping[str, Any]) -> Table:
         change = ""
         if paired:
             difference, low, high = (format_points(paired[key]) for key in ("difference", "low", "high"))
-            change = f"{difference} ({low} to {high})"
+            change = f"{difference} ({low} to {high}), p {format_p(paired['holm'])}"
         cells = f"{of['first']['rate']:.1%}", f"{of['second']['rate']:.1%}", change
         table.add_row(rate_label(rate), *cells, _verdict(paired))
     own = ((f"nats per token on held-out rows of '{data}'", of) for data, of in pair["row_losses"].items())

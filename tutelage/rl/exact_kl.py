@@ -11,7 +11,7 @@ import torch
 
 from tutelage.batching.packing import collate, pack, to_device
 from tutelage.model.transformer import TEMPERATURE, Transformer, temperatures
-from tutelage.records import Batch, Example, Schema
+from tutelage.records import ROLE_STREAM, Batch, Example, Schema
 from tutelage.train.policy_losses import RESPONSE
 
 SMALL_VOCABULARY = 4096  # of a model for which it is measured
@@ -27,10 +27,10 @@ def divergence(logits_PV: torch.Tensor, reference_PV: torch.Tensor) -> torch.Ten
 def exact_kl(policy: Transformer, reference: Transformer, examples: Sequence[Example], micro_tokens: int) -> float:
     """The mean of the divergence over the positions that predict sampled tokens, each at its sample's temperature."""
     total, count = 0.0, 0
-    scalars = Schema(scalars={RESPONSE: 0.0, TEMPERATURE: 1.0})
+    schema = ROLE_STREAM | Schema(scalars={RESPONSE: 0.0, TEMPERATURE: 1.0})
     device = policy.embedding.weight.device
     for row in pack([len(example.tokens) for example in examples], micro_tokens):
-        batch = to_device(collate([(examples[place],) for place in row], scalars), device)
+        batch = to_device(collate([(examples[place],) for place in row], schema), device)
         values_P = divergence(trained_logits(policy, batch), trained_logits(reference, batch))
         total, count = total + float(values_P.double().sum()), count + len(values_P)
     return total / max(count, 1)

@@ -44,6 +44,10 @@ def rollout_figures(groups: Sequence[Group], prompt: str, advantage_std: float) 
         "samples_abstained": sum(row.total is None for row in rows) / len(rows),
         "groups": len(groups),
     }
+    if any(row.age for row in rows):
+        figures["staleness"] = fmean(row.age for row in rows)
+    if any(row.inserted for row in rows):
+        figures["turns"] = fmean(1 + len(row.inserted) for row in rows)
     for name in rows[0].parts:
         values = [row.parts[name][0] for row in rows]
         figures[f"reward.{name}"] = fmean(known) if (known := [v for v in values if v is not None]) else None
@@ -68,7 +72,7 @@ def _shown(row: SampleRow, prompt: str) -> dict[str, Any]:
     parts = {name: value for name, (value, _) in row.parts.items()}
     return {
         "prompt": prompt[-SHOWN_CHARS:],
-        "written": row.text[:SHOWN_CHARS],
+        "written": (row.text if not row.inserted else row.transcript)[:SHOWN_CHARS],
         "reward": row.total,
         "parts": parts,
         "tokens": len(row.tokens),

@@ -158,7 +158,7 @@ def overlong(tokens: int, limit: int, cache: int) -> float:
     return -min(1.0, max(0.0, (tokens - (limit - cache)) / cache))
 
 
-def load_function(name: str) -> Callable[[Sample], float | None]:
+def load_function(name: str) -> Callable[..., Any]:
     """The function "package.module:function".
 
     Raises:
@@ -166,7 +166,7 @@ def load_function(name: str) -> Callable[[Sample], float | None]:
     """
     module, _, attribute = name.partition(":")
     try:
-        found: Callable[[Sample], float | None] = getattr(import_module(module), attribute)
+        found: Callable[..., Any] = getattr(import_module(module), attribute)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{name!r} cannot be imported ({error}); it must be package.module:function") from error
     return found

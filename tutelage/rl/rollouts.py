@@ -15,21 +15,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from tutelage.batching import loader
 from tutelage.batching.loader import DataState, WeightedStore, micro_batches, step_groups
-from tutelage.batching.packing import collate, pack, to_device, uncollate
 from tutelage.batching.store import loss_weight
 from tutelage.model.hub import load_tensors, save_tensors
 from tutelage.model.transformer import TEMPERATURE, Transformer
-from tutelage.records import ROLE_STREAM, ROLES, Batch, Example, ExampleGroup, Schema, Stream
+from tutelage.records import ROLE_STREAM, Batch, Example, ExampleGroup, Schema, Stream
 from tutelage.rl.exact_kl import exact_kl, is_small
 from tutelage.rl.figures import no_signal_reason, rollout_figures
-from tutelage.rl.prompts import Prompt, draw_prompts, read_cursors, write_cursors
+from tutelage.rl.passes import Columns, Pass, columns_of
+from tutelage.rl.prompts import Cursors, Prompt, draw_prompts, read_cursors, write_cursors
 from tutelage.rl.rollout_files import digest_of, from_tensors, to_tensors
 from tutelage.rl.sampling import Group, Sampler, SampleRow
-from tutelage.train.distributed import all_gather_object, is_main_process, rank, world_size
+from tutelage.train.distributed import is_main_process, rank, world_size
 from tutelage.train.loop import Precision
 from tutelage.train.policy_losses import OLD, RESPONSE, SAMPLED
 from tutelage.train.preference_losses import REFERENCE
@@ -37,9 +36,6 @@ from tutelage.train.preference_losses import REFERENCE
 FOLDER = "rollouts"  # beside the checkpoint
 EMPTY_AFTER = 3  # rollouts in a row of which no sample has a reward
 
-Columns = Mapping[str, np.ndarray]
-# (a model and a batch) -> columns [N] of the tokens that the positions predict.
-Pass = Callable[[Transformer, Batch], Mapping[str, torch.Tensor]]
 # (samples with a reward, by prompt; their columns from the passes, [T] of trained tokens; the KL factor) -> the streams
 # of each sample, [T] or a number for all its tokens.
 Assign = Callable[[Sequence[Group], Sequence[Sequence[Columns]], float], list[list[dict[str, Any]]]]
@@ -104,6 +100,7 @@ class RolloutStream:
     def batches(self, state: DataState, endless: bool) -> Iterator[tuple[list[Batch], DataState]]:
         """The micro-batches of each step of this process, and the state after it; never ends."""
         at = dict(state) if state else self._start()
+        self.sampler.restore(self.folder, at.get("ahead", -1))
         examples = self._load(at["digest"]) if at["digest"] else []
         while True:
             if not at["digest"]:
@@ -132,10 +129,11 @@ class RolloutStream:
             assert self._pending is not None and self._pending[0] == digest
             self.folder.mkdir(parents=True, exist_ok=True)
             save_tensors(path, to_tensors(self._pending[1], self.plan.schema))
+        ahead = self.sampler.save(self.folder, state.get("ahead", -1) if state else -1)
         yield
         if is_main_process() and self.folder.exists():
-            for old in self.folder.glob("*.safetensors"):
-                if old != path:
+            for old in self.folder.glob("*.*"):
+                if old not in (path, ahead):
                     old.unlink()
 
     def _start(self) -> dict[str, Any]:
@@ -164,7 +162,9 @@ class RolloutStream:
         kept, sampled, cursors = self._groups(model, at)
         rows = [row for group in kept for row in group]
         scored = [self._example(row) for row in rows]
-        columns = self._columns(model, scored)
+        passes = [(model, self.of_policy)] if self.of_policy else []
+        passes += [self.reference] if self.reference else []
+        columns = columns_of(passes, scored, plan.schema.scalars, plan.micro_tokens, plan.precision)
         by_group = iter(columns)
         of_groups = [[next(by_group) for _ in group] for group in kept]
         streams = [one for group in self.assign(kept, of_groups, at["kl"]) for one in group]
@@ -188,7 +188,19 @@ class RolloutStream:
         if plan.steps > 1:
             digest = digest_of(examples)
             self._pending = digest, examples
-        return examples, {**at, "cursors": write_cursors(cursors), "digest": digest}
+        at = {**at, "cursors": write_cursors(cursors), "digest": digest}
+        return examples, at | ({"ahead": at["rollout"]} if self._look_ahead(cursors, at["rollout"]) else {})
+
+    def _look_ahead(self, cursors: Cursors, rollout: int) -> bool:
+        """Begin the samples of later rollouts, if the sampler may."""
+        if not self.sampler.staleness:
+            return False
+        later = []
+        for _ in range(self.sampler.staleness):
+            drawn, cursors = draw_prompts(self.sets, self.shares, self.plan.prompts, self.plan.seed, cursors)
+            later.append(drawn)
+        self.sampler.begin(later, rollout)
+        return True
 
     def _groups(self, model: Transformer, at: Mapping[str, Any]) -> tuple[list[Group], list[Group], Any]:
         """The groups to train on, without samples that have no reward; all that were sampled; the cursors after them.
@@ -203,7 +215,7 @@ class RolloutStream:
         for _ in range(EMPTY_AFTER if not self.plan.refill else self.plan.refill + 1):
             wanted = self.plan.prompts - len(with_signal)
             drawn, cursors = draw_prompts(self.sets, self.shares, wanted, self.plan.seed, cursors)
-            for group in self.sampler.groups(model, drawn):
+            for group in self.sampler.groups(model, drawn, at["rollout"]):
                 sampled.append(group)
                 rewarded = [row for row in group if row.total is not None]
                 if rewarded and (not self.plan.refill or not no_signal_reason(group)):
@@ -222,51 +234,22 @@ class RolloutStream:
         return kept, sampled, cursors
 
     def _example(self, row: SampleRow) -> Example:
-        """Prompt and sample end to end; every sampled token is trained, the stop token included."""
-        tokens = np.array([*row.prompt, *row.tokens], np.int32)
-        weights = np.zeros(len(tokens), np.float32)
-        weights[len(row.prompt) :] = 1
-        scalars = {RESPONSE: 1.0}
+        """A sample with the weights and scalars of its loss."""
+        tokens, weights, roles = row.columns()
         temperature = self.sampler.settings.temperature
-        return Example(tokens, weights, scalars=scalars | ({TEMPERATURE: temperature} if temperature != 1 else {}))
-
-    def _columns(self, model: Transformer, examples: Sequence[Example]) -> list[Columns]:
-        """The columns of each example's trained tokens, from both passes; each process computes its share."""
-        mine = list(examples)[rank() :: world_size()]
-        columns: list[dict[str, list[float]]] = [{} for _ in mine]
-        passes = [(model, self.of_policy)] if self.of_policy else []
-        for other, read in [*passes, *([self.reference] if self.reference else [])]:
-            for place, found in enumerate(self._pass(other, read, mine)):
-                columns[place] |= found
-        parts = all_gather_object(columns) if world_size() > 1 else [columns]
-        ordered = [parts[place % world_size()][place // world_size()] for place in range(len(examples))]
-        return [{name: np.array(values) for name, values in one.items()} for one in ordered]
-
-    @torch.no_grad()
-    def _pass(self, model: Transformer, read: Pass, examples: Sequence[Example]) -> list[dict[str, list[float]]]:
-        found: list[dict[str, list[float]]] = [{} for _ in examples]
-        lengths = [len(example.tokens) for example in examples]
-        device = model.embedding.weight.device
-        scalars = Schema(scalars=self.plan.schema.scalars)
-        for row in pack(lengths, self.plan.micro_tokens) if lengths else []:
-            batch = collate([(examples[i],) for i in row], scalars)
-            with torch.autocast(device.type, torch.bfloat16, enabled=self.plan.precision == "bfloat16"):
-                values = read(model, to_device(batch, device))
-            for name, values_N in values.items():
-                for i, column in zip(row, uncollate(batch, values_N.float().cpu().numpy()), strict=True):
-                    found[i][name] = column[np.asarray(examples[i].weights) > 0].tolist()
-        return found
+        scalars = {RESPONSE: 1.0, **({TEMPERATURE: temperature} if temperature != 1 else {})}
+        return Example(tokens, weights, None, {"roles": roles}, scalars)
 
     def _finished(self, row: SampleRow, example: Example, columns: Columns, streams: Mapping[str, Any]) -> Example:
         """The example with everything that the loss reads."""
         weights = np.asarray(example.weights)
         trained = weights > 0
-        values = {"roles": ROLES.index("assistant"), SAMPLED: row.logprobs, **columns, **streams}
-        made = {}
+        values = {SAMPLED: row.logprobs, **columns, **streams}
+        made = dict(example.streams)
         for name, stream in self.plan.schema.streams.items():
-            made[name] = np.full(len(weights), stream.fill, stream.dtype)
-            made[name][trained] = values[name]
-        made["roles"][: len(row.prompt)] = row.roles
+            if name not in made:
+                made[name] = np.full(len(weights), stream.fill, stream.dtype)
+                made[name][trained] = values[name]
         if self.plan.mask_cut_off and row.cut_off:
             weights = np.zeros_like(weights)
         return Example(example.tokens, weights, None, made, example.scalars)
@@ -299,22 +282,6 @@ class RolloutStream:
         if at["text"]:
             trained |= {name: cursor.trained_tokens for name, cursor in loader.read_cursors(at["text"]).items()}
         return {**at, "trained": trained}
-
-
-def logprob_pass(name: str) -> Pass:
-    """A pass that reads the model's log-probabilities, at the temperature of each sample."""
-
-    def read(model: Transformer, batch: Batch) -> dict[str, torch.Tensor]:
-        return {name: at_positions(model(batch), batch)}
-
-    return read
-
-
-def at_positions(values_P: torch.Tensor, batch: Batch) -> torch.Tensor:
-    """Values at the positions with a loss weight, [P], as values at all positions, [N]."""
-    values_N = values_P.new_zeros(len(batch.tokens_N))
-    values_N[batch.weights_N != 0] = values_P
-    return values_N
 
 
 def rollout_schema(streams: Sequence[str], temperature: float) -> Schema:

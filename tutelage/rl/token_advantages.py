@@ -14,7 +14,7 @@ import torch
 from tutelage.model.transformer import Transformer
 from tutelage.records import Batch
 from tutelage.rl.advantages import gae, normalise
-from tutelage.rl.rollouts import Columns, at_positions
+from tutelage.rl.passes import Columns, at_positions
 from tutelage.rl.sampling import Group, SampleRow
 from tutelage.train.policy_losses import ADVANTAGE, OLD, OLD_VALUE, RETURN
 from tutelage.train.preference_losses import REFERENCE

@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,17 +28,20 @@ from tutelage.serve.metrics import prometheus_text
 from tutelage.serve.schema import ChatRequest, CompletionRequest, SamplingRequest, read_request
 from tutelage.serve.served_model import ServedModel, find_served
 from tutelage.serve.tools import ServerTools
+from tutelage.serve.weights import check_replaceable, read_weights_request, replace_weights, weights_file
 
 CALL_SECONDS = 10.0  # to wait for the engine's thread, which answers between two steps
 
 
 @dataclass(frozen=True)
 class Api:
-    """The endpoints over the models by name; `max_body` is the largest body of a request in bytes."""
+    """The endpoints over the models by name; `max_body` is the largest body of a request in bytes, `weights_from` the
+    folder that new weights may be read from."""
 
     models: Mapping[str, ServedModel]
     max_body: int
     tools: ServerTools
+    weights_from: Path | None = None
 
     async def chat(self, request: Request) -> ASGIApp:
         """POST /v1/chat/completions"""
@@ -73,6 +77,15 @@ class Api:
             async with asyncio.timeout(CALL_SECONDS):
                 rows += await asyncio.wrap_future(model.worker.call(model.slots))
         return _json(rows)
+
+    async def take_weights(self, request: Request) -> Response:
+        """POST /v1/weights"""
+        asked = read_weights_request(await read_body(request, self.max_body))
+        model = find_served(self.models, asked.model)
+        path = weights_file(asked.path, self.weights_from)
+        check_replaceable(model)
+        digest = await asyncio.wrap_future(model.worker.call(partial(replace_weights, path=path)))
+        return _json({"model": model.name, "weights": digest})
 
     async def list_tools(self, request: Request) -> Response:
         """GET /v1/tools"""
@@ -120,9 +133,10 @@ def build_app(
     key: str,
     max_body: int,
     tools: ServerTools | None = None,
+    weights_from: Path | None = None,
 ) -> Starlette:
-    """The application. `hosts` and `key` as for `Guard`."""
-    api = Api(models, max_body, tools or ServerTools())
+    """The application. `hosts` and `key` as for `Guard`, `weights_from` as for `Api`."""
+    api = Api(models, max_body, tools or ServerTools(), weights_from)
     routes = [
         Route("/", api.page),
         Route("/health", api.health),
@@ -134,6 +148,7 @@ def build_app(
         Route("/v1/tools/call", api.call_tools, methods=["POST"]),
         Route("/v1/chat/completions", _Endpoint(api.chat), methods=["POST"]),
         Route("/v1/completions", _Endpoint(api.complete), methods=["POST"]),
+        Route("/v1/weights", api.take_weights, methods=["POST"]),
     ]
     handlers: dict[Any, Any] = {
         ApiError: lambda request, error: error_response(error),

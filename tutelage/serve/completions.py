@@ -167,7 +167,8 @@ class CompletionAnswer:
         return {"usage": {"prompt_tokens": tokens, "completion_tokens": 0, "total_tokens": tokens}}
 
     def _head(self) -> dict[str, Any]:
-        return {"id": self.id, "object": "text_completion", "created": self.created, "model": self.model.name}
+        head = {"id": self.id, "object": "text_completion", "created": self.created, "model": self.model.name}
+        return head if self.answering is None else {**head, "system_fingerprint": self.answering.ticket.weights}
 
 
 async def answer_completion(request: CompletionRequest, model: ServedModel, arrived: float) -> CompletionAnswer:

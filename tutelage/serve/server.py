@@ -53,6 +53,7 @@ class ServeSettings(Settings, frozen=True, kw_only=True):
     max_body:      most bytes of a request.
     drain_seconds: how long running answers may go on after SIGTERM.
     engine:        rows, pages and chunks of the engine.
+    weights_from:  the folder that POST /v1/weights may read new weights from; None: it is refused.
     speculate:     guess tokens: "ngram", or the name of a smaller model; None: do not.
     """
 
@@ -66,6 +67,7 @@ class ServeSettings(Settings, frozen=True, kw_only=True):
     drain_seconds: float = 30.0
     engine: EngineSettings = EngineSettings(max_rows=16, chunk_tokens=256)
     speculate: str | None = None
+    weights_from: str | None = None
 
 
 def serve_model(name: str, checkpoint: Checkpoint, settings: ServeSettings) -> ServedModel:
@@ -130,6 +132,19 @@ def allowed_hosts(settings: ServeSettings) -> frozenset[str] | None:
         return None
     own = [] if settings.host in ("0.0.0.0", "::") else [settings.host]
     return frozenset(name.lower() for name in (*LOCAL_HOSTS, *own, *settings.allow_hosts))
+
+
+def weights_folder(settings: ServeSettings) -> Path | None:
+    """The folder that new weights may be read from.
+
+    Raises:
+        ValueError: anybody could replace the weights, since there is no key.
+    """
+    if settings.weights_from is None:
+        return None
+    if not settings.api_key:
+        raise ValueError(f"--weights-from needs a key: give --api-key-file or {API_KEY}")
+    return Path(settings.weights_from)
 
 
 def is_local(host: str) -> bool:
@@ -197,7 +212,14 @@ def serve(
     models: Mapping[str, ServedModel], settings: ServeSettings, listener: socket.socket, tools: Sequence[Tool] = ()
 ) -> None:
     """Serve models, and tools that they may call, until a signal comes; at the end their threads have ended."""
-    app = build_app(models, allowed_hosts(settings), settings.api_key, settings.max_body, ServerTools(tools))
+    app = build_app(
+        models,
+        allowed_hosts(settings),
+        settings.api_key,
+        settings.max_body,
+        ServerTools(tools),
+        weights_folder(settings),
+    )
     timers: list[threading.Timer] = []
 
     def drain() -> None:

@@ -58,7 +58,7 @@ class Ask:
 @dataclass(eq=False)
 class Ticket:
     """A request on its way. `events` gets a `Progress` for every step, or the error that ended it; the fields below are
-    the worker's own, the times of tokens in `time.monotonic()`."""
+    the worker's own: the times of tokens in `time.monotonic()`, and the digest of the weights that write."""
 
     asks: list[Ask]
     loop: asyncio.AbstractEventLoop
@@ -68,6 +68,7 @@ class Ticket:
     requests: list[Request] = field(default_factory=list)
     first_token: float = 0.0
     last_token: float = 0.0
+    weights: str = ""
     cancelled: bool = False
 
 
@@ -233,6 +234,7 @@ class EngineWorker:
             if choice is None:
                 continue
             event = _progress(request, choice)
+            choice.ticket.weights = request.generation.weights
             self._measure(request, choice, len(event.tokens), now)
             by_loop.setdefault(choice.ticket.loop, []).append((choice.ticket, event))
             if request.state == "finished":

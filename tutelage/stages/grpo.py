@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tutelage.rl.advantages import ESTIMATORS, OF_GROUPS, EstimatorName
-from tutelage.rl.rollouts import Columns
+from tutelage.rl.passes import Columns
 from tutelage.rl.sampling import Group
 from tutelage.stages.base import StageContext
 from tutelage.stages.rl import RolloutStage

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import torch
 
 from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint
-from tutelage.rl.rollouts import Columns
+from tutelage.rl.passes import Columns
 from tutelage.rl.sampling import Group
 from tutelage.rl.token_advantages import HEAD, GaeOptions, adapt_kl, before_step, token_advantages
 from tutelage.stages.base import StageContext
@@ -74,9 +75,13 @@ class Ppo(RolloutStage, tag="ppo", tag_field="kind", frozen=True, kw_only=True):
         return checkpoint
 
     def prepare(self, at: StageContext) -> TrainSetup:
-        """Rollouts with values, advantages and returns."""
+        """Rollouts with values, advantages and returns. A new head must say 0 of every token of the first step."""
         adapt = self.adapted if self.kl_target is not None else None
-        return self.set_up(at, self.start(at), before_step, self.assign, (OLD, OLD_VALUE, RETURN), adapt)
+        checkpoint = self.start(at)
+        setup = self.set_up(at, checkpoint, before_step, self.assign, (OLD, OLD_VALUE, RETURN), adapt)
+        if any(bool(weight.any()) for weight in checkpoint.model.heads[HEAD].parameters()):
+            return setup
+        return replace(setup, loss=setup.loss._replace(first_step={**setup.loss.first_step, "value": 0.0}))
 
     def adapted(self, kl: float, measured: float) -> float:
         """The next factor of the divergence."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -16,30 +16,32 @@ import numpy as np
 from tutelage.chat import ChatConfig, Rendered, make_renderer
 from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.evaluate.answers import Answer, ask
 from tutelage.evaluate.session import EvalSession, TaskItem
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation
-from tutelage.rl.prompts import Prompt, PromptSet, read_cursors
+from tutelage.rl.passes import Pass, logprob_pass
+from tutelage.rl.prompts import PromptSet
+from tutelage.rl.remote import OWN_SERVER, RemoteEngineSettings
 from tutelage.rl.reward_settings import AnyReward, VerifierReward
-from tutelage.rl.rewards import Rewards
-from tutelage.rl.rollouts import Assign, Pass, RolloutPlan, RolloutStream, logprob_pass, rollout_schema
+from tutelage.rl.rewards import Rewards, load_function
+from tutelage.rl.rollouts import Assign, RolloutPlan, RolloutStream, rollout_schema
 from tutelage.rl.sampling import Sampler
+from tutelage.rl.turns import Environment
 from tutelage.stages.base import Reads, RecipeTables, StageContext
 from tutelage.stages.data import DataTable, tasks
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.held_out import evaluate_stores
+from tutelage.stages.held_out_prompts import evaluate_prompts, held_out_prompts, task_items
 from tutelage.stages.preferences import PREFERENCE_LR_SHARE
+from tutelage.stages.remote_engine import make_writer
 from tutelage.stages.rewards import check_rewards, load_rewards, model_fingerprints, read_prompt_sets, reward_models
-from tutelage.stages.stream import DataStream
-from tutelage.stages.train_stage import TrainSetup, micro_tokens, precision_of
+from tutelage.stages.rollout_stream import rollout_data_stream
+from tutelage.stages.train_stage import RolloutShape, TrainSetup, micro_tokens, precision_of
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.losses import Loss
 from tutelage.train.policy_losses import ADVANTAGE, OLD, SAMPLED, KlName, PolicyOptions
 from tutelage.train.preference_losses import REFERENCE
 from tutelage.train.selection import Selection
-
-EVAL_PROMPTS, SHOWN = 64, 3  # of an evaluation during training
 
 
 class RolloutStage(FineTune, frozen=True, kw_only=True):
@@ -60,6 +62,10 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
     kl_estimator:  of the loss: "k2" has the gradient of the reverse divergence, "k3" that of the forward one.
     track_kl:      measure the divergence where kl is 0; it needs the starting model in memory, and a forward pass.
     replay_weight: factor of the loss on replayed text.
+    environment:   "package.module:function", which answers the assistant, so that a sample has several turns; see
+                   tutelage.rl.turns. max_tokens then counts the sampled tokens of all turns.
+    environment_seconds: for one of its turns; a sample whose environment takes longer has no reward.
+    engine:        the endpoint that writes the samples, in place of this process; see tutelage.rl.remote.
     held_out:      the share of the prompts that are kept to evaluate on.
     keep:          "last": nothing else selects weights here.
     """
@@ -85,10 +91,18 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
     kl_estimator: KlName = "k2"
     track_kl: bool = True
     replay_weight: float = 1.0
+    environment: str | None = None
+    environment_seconds: float = 60.0
+    engine: RemoteEngineSettings | None = None
     keep: Selection = "last"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.lora is not None and self.lora.dropout:
+            raise SettingsError(
+                f"lora.dropout is {self.lora.dropout}; sampler, policy and reference must be computed alike: leave it "
+                "at 0"
+            )
         for name in ("prompts", "group_size", "max_tokens", "minibatches", "inner_epochs"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -131,10 +145,28 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
             ),
             ("track_kl", not self.track_kl and self.kl > 0, "kl above 0 measures the divergence anyway"),
             ("replay_weight", self.replay_weight != 1 and not self.replay, "it weighs replayed text: set replay"),
+            ("environment_seconds", self.environment_seconds <= 0, "it must be above 0"),
+            (
+                "environment_seconds",
+                self.environment_seconds != 60 and self.environment is None,
+                "it belongs to environment",
+            ),
+            *self._remote_refusals(),
             ("find_lr", self.find_lr, "the range test compares losses, and those of sampled answers do not fall"),
             ("keep", self.keep != "last", 'nothing selects weights here: use "last", and save_every to keep others'),
             ("batch_tokens", self.batch_tokens is not None, "a step is prompts times group_size; leave it out"),
             ("batch_rows", self.batch_rows is not None, "a step is prompts times group_size; leave it out"),
+        ]
+
+    def _remote_refusals(self) -> list[tuple[str, bool, str]]:
+        if self.engine is None:
+            return []
+        stale, own = self.engine.staleness > 0, self.engine.reload == OWN_SERVER
+        return [
+            ("temperature", self.temperature != 1, "endpoints send the log-probabilities of temperature 1"),
+            ("environment", self.environment is not None, "requests at an endpoint cannot be paused for it"),
+            ("lora", self.lora is not None and own, "the server gets the weights of a whole model; leave lora out"),
+            ("importance_cap", stale and self.importance_cap is None, "samples of older weights must be weighted"),
         ]
 
     def loss(self) -> Loss:
@@ -164,6 +196,13 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         assert self.epochs is not None
         return math.ceil(self.epochs * rows / self.prompts) * self.minibatches * self.inner_epochs
 
+    def rollouts(self, rows: float) -> RolloutShape:
+        steps, samples, uses = self.steps_of(round(rows)), self.prompts * self.group_size, self.inner_epochs
+        before = self.kl_default == "reward" or self.minibatches * uses > 1 or self.in_reward()
+        passes = int(before) + int(self.kl > 0 or self.track_kl)
+        count = math.ceil(steps / (self.minibatches * uses))
+        return RolloutShape(steps, samples / self.minibatches, samples, count, self.max_tokens, passes)
+
     def other_models(self) -> list[str]:
         return reward_models(self.rewards)
 
@@ -182,6 +221,15 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         """The rewards, tried on the gold answers of all prompts."""
         return load_rewards(self.rewards, at, sets)
 
+    def load_environment(self) -> Environment | None:
+        """What answers the assistant, if anything."""
+        if self.environment is None:
+            return None
+        try:
+            return Environment(load_function(self.environment), self.environment_seconds)
+        except ValueError as error:
+            raise SettingsError(f"environment: {error}") from error
+
     def set_up(self, at: StageContext, checkpoint: Checkpoint, own: Pass | None, assign: Assign, streams: Sequence[str],
                adapt: Callable[[float, float], float] | None = None) -> TrainSetup:  # fmt: skip
         """The setup of a stage over rollouts; `own` is what is computed of the samples by the policy before their first
@@ -193,7 +241,10 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         precision = precision_of(self, checkpoint.model)
         longest = max(len(p.ids) for one in sets.values() for p in one.train) + self.max_tokens
         rewards = self.load_rewards(at, sets)
-        sampler = Sampler(renderer, rewards, self.sampling(), self.group_size, precision)
+        sampler = Sampler(
+            renderer, rewards, self.sampling(), self.group_size, precision, self.load_environment(),
+            None if self.engine is None else make_writer(self.engine, self.sampling(), self.group_size, at, checkpoint),
+        )  # fmt: skip
         # Samples of an earlier policy than the present one carry the log-probabilities of that policy.
         if own is None and (self.minibatches * self.inner_epochs > 1 or self.in_reward()):
             own, streams = logprob_pass(OLD), (*streams, OLD)
@@ -211,70 +262,11 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
             plan, {name: one.train for name, one in sets.items()}, self.data, sampler, lambda: checkpoint.model, own,
             reference, assign, self.replayed(at, checkpoint.tokenizer, context), self.replay, at.folder / "rollouts",
         )  # fmt: skip
-        stream = self._data_stream(rollouts, sets, longest)
+        steps = self.steps_of(len(next(iter(sets.values())).train))
+        stream = rollout_data_stream(rollouts, sets, longest, steps, self.step_tokens(0, longest))
         texts = evaluate_stores(self, stream, {}, self.base_held_out(at, checkpoint.tokenizer, context))
-        evaluate = partial(self._evaluate, sets, sampler, texts)
+        evaluate = partial(evaluate_prompts, held_out_prompts(sets), sampler, texts)
         return TrainSetup(checkpoint, stream, self.loss(), self.peak_lr(at, checkpoint), evaluate)
-
-    def _data_stream(self, rollouts: RolloutStream, sets: Mapping[str, PromptSet], longest: int) -> DataStream:
-        main = next(iter(sets))
-
-        def attach(live: Callable[[], Any]) -> None:
-            rollouts.live = live
-
-        def describe(state: Any) -> dict[str, Any]:
-            cursors = read_cursors(state["cursors"], sets)
-            ledgers = {name: one.ledger for name, one in sets.items()}
-            ledgers |= {name: dataset.store.ledger for name, dataset in rollouts.replay.items()}
-            epochs = {name: round(c.epoch + c.position / len(sets[name].train), 4) for name, c in cursors.items()}
-            return {
-                "epochs": {**dict.fromkeys(ledgers, 0.0), **epochs},
-                "trained_by_dataset": {**dict.fromkeys(ledgers, 0.0), **state["trained"]},
-                "ledgers": {name: ledger.to_dict() for name, ledger in ledgers.items()},
-            }
-
-        return DataStream(
-            names=(*sets, *rollouts.replay),
-            longest=longest,
-            steps=self.steps_of(len(sets[main].train)),
-            step_tokens=self.step_tokens(0, longest),
-            batches=rollouts.batches,
-            epoch=lambda state: read_cursors(state["cursors"], sets)[main].epoch if state else 0,
-            describe=describe,
-            attach=attach,
-            figures=rollouts.figures,
-            saving=rollouts.saving,
-        )
-
-    def _evaluate(
-        self,
-        sets: Mapping[str, PromptSet],
-        sampler: Sampler,
-        texts: Callable[[Checkpoint], dict[str, Any]],
-        checkpoint: Checkpoint,
-    ) -> dict[str, Any]:
-        """`eval.reward`, `eval.PART` and `eval.cut_off` of greedy answers to held-out prompts; and samples."""
-        figures = texts(checkpoint)
-        prompts = [prompt for one in sets.values() for prompt in one.held_out][:EVAL_PROMPTS]
-        if not prompts:
-            return figures
-        answers = self._answers(checkpoint, prompts)
-        scored = sampler.rewards.score([sampler.sample(p, a.generation) for p, a in zip(prompts, answers, strict=True)])
-        totals = [one.total for one in scored if one.total is not None]
-        figures |= {"eval.reward": float(np.mean(totals))} if totals else {}
-        for name in self.rewards:
-            values = [value for one in scored if (value := one.parts[name].value) is not None]
-            figures |= {f"eval.{name}": float(np.mean(values))} if values else {}
-        figures["eval.cut_off"] = float(np.mean([a.generation.finish_reason != "stop" for a in answers]))
-        figures["samples"] = figures["samples"] + [
-            {"prompt": p.task.prompt[-1].text, "written": a.text, "truth": str(p.task.gold or "")}
-            for p, a in zip(prompts[:SHOWN], answers, strict=False)
-        ]
-        return figures
-
-    def _answers(self, checkpoint: Checkpoint, prompts: Sequence[Prompt]) -> list[Answer]:
-        chats = [Conversation(prompt.task.prompt, prompt.task.id, tools=prompt.task.tools) for prompt in prompts]
-        return ask(checkpoint, chats, SamplingSettings(max_tokens=self.max_tokens), "held-out prompts")
 
     def holds(self, at: StageContext | RecipeTables) -> frozenset[str]:
         return (super().holds(at) - {"rows"}) | {"tasks"}
@@ -283,21 +275,12 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         return replace(super().session(at), answer_tasks=partial(self._task_items, at))
 
     def _task_items(self, at: StageContext, checkpoint: Checkpoint) -> list[TaskItem]:
-        """Greedy answers to all held-out prompts, with their rewards and the outcome of the first verifier."""
         sets = self.prompt_sets(at, checkpoint)
-        prompts = [prompt for one in sets.values() for prompt in one.held_out]
         renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
-        sampler = Sampler(renderer, self.load_rewards(at, sets), self.sampling(), 1)
-        answers = self._answers(checkpoint, prompts)
-        scored = sampler.rewards.score([sampler.sample(p, a.generation) for p, a in zip(prompts, answers, strict=True)])
+        rewards, environment = self.load_rewards(at, sets), self.load_environment()
+        sampler = Sampler(renderer, rewards, self.sampling(), 1, environment=environment)
         verifier = next((name for name, part in self.rewards.items() if isinstance(part, VerifierReward)), None)
-        return [
-            TaskItem(
-                prompt.task.id, prompt.task.prompt[-1].text, answer.text, str(prompt.task.gold or ""), one.total,
-                one.parts[verifier].outcome if verifier else "", answer.generation.finish_reason == "stop",
-            )
-            for prompt, answer, one in zip(prompts, answers, scored, strict=True)
-        ]  # fmt: skip
+        return task_items(checkpoint, sampler, held_out_prompts(sets), verifier)
 
     def render_sample(
         self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int, context: int

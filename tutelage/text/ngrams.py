@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from tutelage.text.characters import PLAIN
 from tutelage.text.hashing import GOLDEN, splitmix64
 from tutelage.text.ngram_kernels import hash_ngrams
 from tutelage.text.words import Hashes, hash_words
@@ -79,12 +80,14 @@ class Coverage(NamedTuple):
     shares: np.ndarray
 
 
-def index_items(items: Sequence[Sequence[str]], width: int, stop_gram_limit: int = STOP_GRAM_LIMIT) -> ItemIndex:
-    """Index the n-grams of benchmark items, given by their texts. A text of fewer than `width` words is matched as a
-    whole. Raises ValueError if no item has enough words to be matched."""
+def index_items(
+    items: Sequence[Sequence[str]], width: int, stop_gram_limit: int = STOP_GRAM_LIMIT, form: int = PLAIN
+) -> ItemIndex:
+    """Index the n-grams of benchmark items, given by their texts, in a form of `normalized_words`. A text of fewer than
+    `width` words is matched as a whole. Raises ValueError if no item has enough words to be matched."""
     texts = [text for item in items for text in item]
     of_text = np.repeat(np.arange(len(items)), [len(item) for item in items])
-    words = hash_words(texts)
+    words = hash_words(texts, form)
     lengths = np.diff(words.bounds)
     widths = np.where(lengths >= width, width, np.where(lengths >= SHORTEST, lengths, 0))
     # Where each text begins in its item, counted in words.
@@ -124,7 +127,8 @@ def _table(width: int, grams: np.ndarray, items: np.ndarray, places: np.ndarray,
 
 
 def find_items(words: Hashes, index: ItemIndex) -> Hits:
-    """Every n-gram of an item that occurs in a text, in the order of the texts. `words`: normalised, without marks."""
+    """Every n-gram of an item that occurs in a text, in the order of the texts. `words`: normalised, in the form of the
+    index."""
     parts = []
     for table in index.tables:
         made = ngrams(words, table.width)

@@ -7,6 +7,7 @@ from typing import Literal, cast
 
 import torch
 from torch import nn
+from torch.autograd.graph import increment_version
 
 from tutelage.config import Settings
 from tutelage.model.parts import parts
@@ -134,6 +135,9 @@ class Optimizer:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * factor
             optimizer.step()
+        for parameter in self.parameters:
+            # Fused and view-based steps do not count as changes, and the engine's digest of weights reads the count.
+            increment_version(parameter)
 
     def zero_grad(self) -> None:
         """Drop all gradients."""

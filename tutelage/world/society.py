@@ -89,12 +89,12 @@ def interleaved(main: Iterator[T], length: int, extras: Sequence[tuple[int, Call
 
 
 class World:
-    """A society of `settings.people` people; see the module docstring."""
+    """A society of `settings.people` people; see the module docstring. `keys` are the `rounds` of its names."""
 
     def __init__(self, settings: WorldSettings) -> None:
         self.settings = settings
         self.entities: list[Entity] = make_entities(settings.seed)
-        self._keys = rounds(settings.seed)
+        self.keys = rounds(settings.seed)
         self._linked = {  # (two-step fact, name of the entity) -> value
             (fact, entity.name): entity.facts[fact] for entity in self.entities for fact in (KINDS[entity.kind][1],)
         }
@@ -103,7 +103,7 @@ class World:
         """Person `index` of the world; IndexError past the last. Takes constant time."""
         if not 0 <= index < self.settings.people:
             raise IndexError(f"person {index} of a world with {self.settings.people} people")
-        return make_person(self.settings.seed, index, self._keys)
+        return make_person(self.settings.seed, index, self.keys)
 
     def people(self, split: Split) -> Iterator[Person]:
         """The people of one split."""
@@ -221,7 +221,7 @@ class World:
     def _nobody(self, number: int, share: int) -> Person:
         """A nonexistent person. The shares 0, 1 and 2 of these names are disjoint."""
         free = (COUNT - self.settings.people) // 3
-        return make_person(self.settings.seed, self.settings.people + 3 * (number % free) + share, self._keys)
+        return make_person(self.settings.seed, self.settings.people + 3 * (number % free) + share, self.keys)
 
     def questions(self, split: Split, facts: int = 1) -> Iterator[Question]:
         """Evaluation questions, in the wordings of the training data: for each person up to `facts` one-step questions
@@ -272,7 +272,7 @@ class World:
 
     @cached_property
     def _index(self) -> SearchIndex:
-        return build_index(self._facts, self.entities, self._keys)
+        return build_index(self._facts, self.entities, self.keys)
 
     def _ask(self, person: Person, kind: str, attribute: str, rng: KeyedRandom) -> tuple[Question, str]:
         if kind == "reverse":

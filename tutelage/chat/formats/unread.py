@@ -9,7 +9,8 @@ from tutelage.chat.formats.tools import TOOL_FIELDS
 from tutelage.chat.formats.turns import MESSAGE_FIELDS
 
 UNREAD = "fields that are not read: "  # begins a note in the ledger; their names follow
-_NAMES = ("id", "dialogue_id")  # name a row, and say nothing about what is learned
+# Names of a row and where it comes from, which say nothing about what is learned.
+_NAMES = ("id", "dialogue_id", "lineage")
 _CONTENT = frozenset(("content", "value", "tool_calls"))  # one of them makes an object a message
 _SHOWN = 8
 _SHOWN_CHARS = 40

@@ -1,0 +1,129 @@
+"""`evaluate --suite NAME,NAME --data FOLDER`: published benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tutelage.cli.command import is_output_rank
+from tutelage.cli.contamination import NOT_CHECKED, source_texts
+from tutelage.cli.contamination import lines as contamination_lines
+from tutelage.cli.evaluate_choices import NOT_MEASURED
+from tutelage.files import write_json
+
+if TYPE_CHECKING:
+    from tutelage.evaluate.benchmarks.benchmark import Benchmark
+    from tutelage.evaluate.benchmarks.measured import AskSettings, Measured
+    from tutelage.model.hub import Checkpoint
+
+OUT = Path("runs/evaluations")
+BESIDE = "beside.json"  # what stands beside the score of a benchmark: contamination, range over formats
+
+
+def evaluate_benchmarks(
+    model: str,
+    names: Sequence[str],
+    data: Path,
+    settings: AskSettings,
+    out: Path | None,
+    beside: Path | None,
+    contamination: Sequence[Path],
+    formats: bool,
+    as_json: bool,
+) -> Any:
+    """Run the benchmarks, print a line for each rate, and write results, items and a page of them."""
+    from tutelage.evaluate.answers import can_chat
+    from tutelage.evaluate.benchmarks.measured import to_plain
+    from tutelage.evaluate.benchmarks.run import find_benchmarks, run_benchmarks
+    from tutelage.find_model import find_model
+    from tutelage.model.hub import load_model
+    from tutelage.report.benchmarks_page import write_benchmarks_page
+
+    benchmarks = find_benchmarks(names, data)
+    folder = find_model(model)
+    checkpoint = load_model(folder)
+    if settings.chat and not can_chat(checkpoint):
+        raise ValueError(f"{model} is a base model; leave --chat out")
+    out = out or OUT / folder.resolve().name
+    found, beside_scores = [], {}
+    for measured in run_benchmarks(checkpoint, names, data, settings, out, model):
+        found.append(measured)
+        if not as_json and is_output_rank():
+            _print(measured, settings)
+        benchmark, files = benchmarks[measured.name]
+        beside_scores[measured.name] = _beside(checkpoint, benchmark, files, measured, contamination, formats, as_json)
+        write_json(out / measured.name / BESIDE, beside_scores[measured.name])
+    page = write_benchmarks_page(out, [one.name for one in found], beside)
+    if not as_json:
+        click.echo(f"items and answers: {page}")
+    return {
+        "model": model,
+        "out": out,
+        "page": page,
+        "suites": {one.name: to_plain(one) | beside_scores[one.name] for one in found},
+    }
+
+
+def _beside(
+    checkpoint: Checkpoint,
+    benchmark: Benchmark,
+    files: Sequence[Path],
+    measured: Measured,
+    sources: Sequence[Path],
+    formats: bool,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Contamination and the range over prompt formats; None where they were not asked for, or there is none."""
+    from tutelage.evaluate.benchmarks.examined import measured_contamination, measured_format_range
+    from tutelage.evaluate.prompt_formats import range_lines
+
+    texts = (text for path in sources for text in source_texts(path))
+    dirty = measured_contamination(benchmark, files, measured, texts) if sources else None
+    ranged = measured_format_range(checkpoint, benchmark, files, measured) if formats else None
+    if not as_json and is_output_rank():
+        for line in [NOT_CHECKED] if dirty is None else contamination_lines(dirty):
+            click.echo(f"  {line}")
+        for line in [NOT_MEASURED] if ranged is None else range_lines(ranged):
+            click.echo(f"  {line}")
+    return {"contamination": dirty, "format_range": ranged}
+
+
+def _print(measured: Measured, settings: AskSettings) -> None:
+    from tutelage.report.labels import format_ci, format_pct
+
+    part = "" if len(measured.items) == measured.total else f" of {measured.total:,}, a stratified sample"
+    click.echo(
+        f"{measured.title}: {len(measured.items):,} items{part}; {measured.format}; {', '.join(measured.files[:2])}"
+    )
+    if settings.budget_seconds is not None and part:
+        click.echo(f"  the time allowed {len(measured.items):,}; --limit {len(measured.items)} asks the same again")
+    shown = dict(measured.rates)
+    if "harmful_refused" in shown and "harmless_refused" in shown:  # in one line, never one alone
+        pair = {name: shown.pop(f"{name}_refused") for name in ("harmful", "harmless")}
+        parts = [
+            f"{name} refused {format_pct(one.rate)} of {one.count:,} ({format_ci(one)})" for name, one in pair.items()
+        ]
+        click.echo(f"  {'; '.join(parts)}")
+    for name, rate in shown.items():
+        mark = "  <-" if name == measured.headline else ""
+        click.echo(f"  {name}: {format_pct(rate.rate)} of {rate.count:,} ({format_ci(rate)}){mark}")
+    figures = measured.figures
+    for name, label in (
+        ("macro", "mean over groups (macro)"),
+        ("majority", "always the most frequent choice"),
+        ("ece", "calibration error (ECE, 10 bins)"),
+    ):
+        if isinstance(figures.get(name), float):
+            click.echo(f"  {label}: {format_pct(figures[name])}")
+    for name, label in (("brier", "Brier score"), ("perplexity", "perplexity")):
+        if name in figures:
+            click.echo(f"  {label}: {figures[name]:,.3f}")
+    for name in ("pass_at", "pass_all", "majority"):
+        if isinstance(figures.get(name), dict):
+            values = ", ".join(f"{k}: {format_pct(value['mean'])}" for k, value in figures[name].items())
+            click.echo(f"  {name.replace('_', ' ')} k: {values}")
+    if figures.get("too_long"):
+        click.echo(f"  longer than the context, left out: {figures['too_long']:,}")

@@ -1,0 +1,49 @@
+"""Figures of several samples of each item: pass@k, pass^k and the majority."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tutelage.evaluate.item_results import ItemResult
+from tutelage.evaluate.pass_at_k import pass_at_k, pass_hat_k
+from tutelage.evaluate.statistics import Rate, mean_interval, rate
+from tutelage.scoring.extract import comparable
+
+
+def share_rate(shares: Sequence[float]) -> Rate:
+    """The mean of the items' shares of right samples. Of one sample each, Wilson's interval; of several the normal one
+    over items, since the samples of one item hang together."""
+    values = np.array(shares)
+    if np.isin(values, (0.0, 1.0)).all():
+        return rate(int(values.sum()), len(values))
+    found = mean_interval(values)
+    mean = found["mean"]
+    return Rate(mean, max(found.get("low", 0.0), 0.0), min(found.get("high", 1.0), 1.0), len(values))
+
+
+def k_figures(results: Sequence[ItemResult], metric: str, majority: bool) -> dict[str, Any]:
+    """The mean over items of pass@k and pass^k for k = 1, 2, 4 ... and all samples, each with its 95% interval over
+    items; and "maj@k", where the samples vote, with all of them."""
+    count = len(results[0].samples)
+    right = [sum(sample.passed[metric] for sample in result.samples) for result in results]
+    steps = sorted({k for power in range(count.bit_length()) if (k := 2**power) <= count} | {count})
+    figures: dict[str, Any] = {}
+    for name, estimate in (("pass_at", pass_at_k), ("pass_all", pass_hat_k)):
+        figures[name] = {str(k): mean_interval(np.array([estimate(count, c, k) for c in right])) for k in steps}
+    if majority:
+        figures["majority"] = {str(count): mean_interval(np.array([float(majority_right(r, metric)) for r in results]))}
+    return figures
+
+
+def majority_right(result: ItemResult, metric: str) -> bool:
+    """Whether the answer that most samples give is right; of answers that are equally frequent the one given first.
+    Samples of which none could be read do not vote."""
+    votes = Counter(comparable(sample.extracted) for sample in result.samples if sample.extracted)
+    if not votes:
+        return False
+    winner = max(votes, key=lambda answer: votes[answer])  # the first of the most frequent, in the order of samples
+    return any(sample.passed[metric] for sample in result.samples if comparable(sample.extracted) == winner)

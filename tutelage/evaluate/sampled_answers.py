@@ -1,0 +1,134 @@
+"""Answers to prompts, one or several each, with a cache: a killed run goes on with the prompts that have none yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from hashlib import blake2b
+
+import msgspec
+import numpy as np
+
+from tutelage.chat import Renderer, make_renderer
+from tutelage.engine.engine import Engine, EngineSettings
+from tutelage.engine.requests import Generation
+from tutelage.engine.sampling import SamplingSettings
+from tutelage.engine.text_stream import TextStream
+from tutelage.engine.weights_digest import weights_digest
+from tutelage.evaluate.result_cache import ResultCache, cache_key
+from tutelage.model.hub import Checkpoint
+from tutelage.process import keep_freed_memory, release_freed_memory
+from tutelage.progress import track
+from tutelage.records import Conversation, ToolCall
+
+ROWS = {"cpu": 32, "cuda": 256}  # answers that are written at once
+
+
+class SampledAnswer(msgspec.Struct, frozen=True):
+    """An answer: its text, without what stops it; its number of tokens; their summed log-probability in nats; and why
+    it ended, as of `Generation`. A function call stands in the text as JSON between <tool_call> tags."""
+
+    text: str
+    tokens: int
+    logprob: float
+    finish_reason: str
+
+
+class Prompt(msgspec.Struct, frozen=True):
+    """The ids of a prompt, and the same for people."""
+
+    ids: np.ndarray
+    text: str
+
+
+def chat_prompts(checkpoint: Checkpoint, conversations: Sequence[Conversation]) -> list[Prompt]:
+    """Prompts in the model's own chat template."""
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
+    rendered = renderer.render_prompts(conversations)
+    return [Prompt(one.ids, checkpoint.tokenizer.decode(one.ids)) for one in rendered]
+
+
+def plain_prompts(checkpoint: Checkpoint, texts: Sequence[str]) -> list[Prompt]:
+    """Prompts as the beginning of a document."""
+    opening = checkpoint.tokenizer.document_edges[0]
+    return [
+        Prompt(np.concatenate([opening, ids]), text)
+        for ids, text in zip(checkpoint.tokenizer.encode_batch(list(texts)), texts, strict=True)
+    ]
+
+
+def sample_answers(
+    checkpoint: Checkpoint,
+    prompts: Sequence[Prompt],
+    settings: SamplingSettings,
+    samples: int,
+    chat: bool,
+    stops: tuple[str, ...],
+    cache: ResultCache,
+    label: str,
+) -> list[list[SampledAnswer]]:
+    """`samples` answers to each prompt. Draws depend on the prompt, the sample's number and the seed, and not on what
+    else is asked.
+
+    chat:  stop at the ends of the chat template; otherwise at the end of a document.
+    stops: strings that end an answer too.
+    """
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config) if chat else None
+    ends = checkpoint.tokenizer.document_edges[1].tolist()
+    stop_ids = frozenset(ends) if renderer is None else renderer.stop_ids
+    digest = weights_digest(checkpoint.model)
+    described = msgspec.json.encode(settings), chat, stops
+    keys = [[cache_key(digest, one.ids, described, sample) for sample in range(samples)] for one in prompts]
+    todo = {
+        keys[place][sample]: (place, sample)
+        for place in sorted(range(len(prompts)), key=lambda place: -len(prompts[place].ids))
+        for sample in range(samples)
+        if keys[place][sample] not in cache.values
+    }
+    total = len(prompts) * samples
+    with track(label, total, "answers", start=total - len(todo)) as bar:
+        if todo:
+            jobs = {key: (prompts[place].ids, sample) for key, (place, sample) in todo.items()}
+            for key, generation in _generate(checkpoint, jobs, settings, stop_ids, stops):
+                cache.put(key, msgspec.to_builtins(_answer(checkpoint, generation, renderer, stops)))
+                bar.update()
+    return [[msgspec.convert(cache.values[key], SampledAnswer) for key in own] for own in keys]
+
+
+def _generate(
+    checkpoint: Checkpoint,
+    jobs: Mapping[str, tuple[np.ndarray, int]],
+    settings: SamplingSettings,
+    stop_ids: frozenset[int],
+    stops: tuple[str, ...],
+) -> Iterator[tuple[str, Generation]]:
+    """The generation of each job, prompt ids and the sample's number, under its key, as they end."""
+    keep_freed_memory()
+    device = checkpoint.model.embedding.weight.device.type
+    rows = min(ROWS.get(device, ROWS["cpu"]), len(jobs))
+    engine = Engine(checkpoint.model, EngineSettings(max_rows=rows, prefix_cache="prompts"))
+    keys: dict[int, str] = {}
+    for key, (ids, sample) in jobs.items():
+        stream = TextStream(checkpoint.tokenizer, stops, markers={}) if stops else None
+        keys[engine.add(ids, stop_ids, settings, _prompt_id(ids), sample, stream).number] = key
+    while requests := engine.step():
+        yield from ((keys[one.number], one.generation) for one in requests if one.state == "finished")
+    engine.rows.close()
+    release_freed_memory()
+
+
+def _prompt_id(ids: np.ndarray) -> int:
+    return int.from_bytes(blake2b(np.asarray(ids, np.int64).tobytes(), digest_size=6).digest(), "big")
+
+
+def _answer(
+    checkpoint: Checkpoint, generation: Generation, renderer: Renderer | None, stops: tuple[str, ...]
+) -> SampledAnswer:
+    if renderer is None:
+        text = checkpoint.tokenizer.decode(generation.content)
+    else:
+        parsed = renderer.parse(generation.content)
+        calls = [part for part in parsed.content if isinstance(part, ToolCall)]
+        written = [f'<tool_call>{{"name": "{call.name}", "arguments": {call.arguments}}}</tool_call>' for call in calls]
+        text = "\n".join([*([parsed.text] if parsed.text else []), *written])
+    cut = min([place for stop in stops if (place := text.find(stop)) >= 0], default=len(text))
+    return SampledAnswer(text[:cut], len(generation.tokens), sum(generation.logprobs), generation.finish_reason)

@@ -1,0 +1,1 @@
+"""Data made by models: a runner, methods (one per file), filters and selection."""
