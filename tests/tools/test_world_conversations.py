@@ -12,16 +12,16 @@ from tutelage.records import Conversation, Message, Text, ToolCall, ToolResult
 from tutelage.tools.calculator import CALCULATOR
 from tutelage.tools.environment import ToolLimits
 from tutelage.tools.loop import verify_trace
-from tutelage.tools.search import NOT_FOUND, search_tool
+from tutelage.tools.search import NOT_FOUND
 from tutelage.tools.world_conversations import KINDS, called, indexed_questions, spoken, tool_conversations
-from tutelage.tools.world_pages import SPLITS, indexed_person, world_index, world_pages
+from tutelage.tools.world_pages import SPLITS, indexed_person, world_index, world_pages, world_search_tool
 from tutelage.world.grading import admits_ignorance, values_named
 from tutelage.world.society import World, WorldSettings
 from tutelage.world.values import VALUES
 
 WORLD = World(WorldSettings(people=20, versions=2))
 INDEX = world_index(WORLD, 40)
-TOOLS = [search_tool(INDEX), CALCULATOR]
+TOOLS = [world_search_tool(INDEX), CALCULATOR]
 ROWS = list(tool_conversations(WORLD, INDEX, 200, 40, "train"))
 
 
@@ -75,6 +75,7 @@ def test_two_step_questions_search_twice() -> None:
         assert called(row.messages) == ["search", "search"]
         first, second = results(row)
         query = json.loads(row.messages[3].content[0].arguments)["query"]  # type: ignore[union-attr]
+        assert NOT_FOUND not in first + second
         assert query in first
         assert query in second.splitlines()[0]
 

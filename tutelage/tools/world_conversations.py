@@ -13,8 +13,8 @@ from typing import Literal
 
 from tutelage.records import Conversation, Message, Split, Text, ToolCall, ToolResult, message
 from tutelage.tools.calculator import CALCULATOR, calculate
-from tutelage.tools.search import SearchIndex, search, search_tool, shown_result
-from tutelage.tools.world_pages import indexed_person
+from tutelage.tools.search import SearchIndex
+from tutelage.tools.world_pages import indexed_person, world_result, world_search_tool
 from tutelage.world.arithmetic import QUESTIONS, Sum, fill, random_sum
 from tutelage.world.grading import Question
 from tutelage.world.keyed_random import KeyedRandom
@@ -70,7 +70,7 @@ def tool_conversations(
 
 def offered_tools(index: SearchIndex) -> tuple[str, ...]:
     """The schemas of search and calculator."""
-    return (search_tool(index).schema, CALCULATOR.schema)
+    return (world_search_tool(index).schema, CALCULATOR.schema)
 
 
 def searched_turns(index: SearchIndex, prompt: str, query: str, reply: str) -> list[Message]:
@@ -80,7 +80,7 @@ def searched_turns(index: SearchIndex, prompt: str, query: str, reply: str) -> l
 
 def search_turns(index: SearchIndex, query: str) -> list[Message]:
     """A search and its result."""
-    return call_turns("search", {"query": query}, shown_result(search(index, query)))
+    return call_turns("search", {"query": query}, world_result(index, query))
 
 
 def call_turns(name: str, arguments: dict[str, str], result: str) -> list[Message]:
