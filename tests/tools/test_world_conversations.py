@@ -53,6 +53,7 @@ def test_people_in_the_index_alone_are_in_no_document_and_no_other_group() -> No
 def test_a_searched_fact_stands_in_the_result_and_in_the_answer() -> None:
     for row in of_kind("indexed"):
         assert called(row.messages) == ["search"]
+        assert admits_ignorance(row.messages[1].text), "before the call it says that it does not know"
         (result,) = results(row)
         assert NOT_FOUND not in result
         named = {value for attribute in VALUES for value in values_named(attribute, spoken(row.messages))}
@@ -74,7 +75,7 @@ def test_two_step_questions_search_twice() -> None:
     for row in of_kind("two-step"):
         assert called(row.messages) == ["search", "search"]
         first, second = results(row)
-        query = json.loads(row.messages[3].content[0].arguments)["query"]  # type: ignore[union-attr]
+        query = json.loads(row.messages[3].content[-1].arguments)["query"]  # type: ignore[union-attr]
         assert NOT_FOUND not in first + second
         assert query in first
         assert query in second.splitlines()[0]

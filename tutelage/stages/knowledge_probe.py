@@ -15,8 +15,9 @@ from tutelage.probing.questions import ProbeQuestion, impossible_questions, task
 from tutelage.probing.rows import RefusalRecipe, probe_rows
 from tutelage.stages.base import DataSetup, DataStage, Reads, StageContext
 from tutelage.stages.data import tasks
-from tutelage.stages.data_world import WorldProbe
-from tutelage.world.probe_tasks import VERIFIER, person_in
+from tutelage.stages.data_world import WorldProbe, find_world
+from tutelage.world.probe_tasks import VERIFIER, probe_replies
+from tutelage.world.society import World
 
 
 class KnowledgeProbe(DataStage, tag="knowledge_probe", tag_field="kind", frozen=True, kw_only=True):
@@ -65,11 +66,11 @@ class KnowledgeProbe(DataStage, tag="knowledge_probe", tag_field="kind", frozen=
     def _rows(self, at: StageContext, ledger: Ledger, figures: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
         questions: list[ProbeQuestion] = []
         for name in self.data:
-            asked = tasks(name, at.data)
-            if isinstance(at.data[name], WorldProbe):
-                questions += task_questions(asked, VERIFIER, person_in)
+            if isinstance(data := at.data[name], WorldProbe):
+                replies = probe_replies(World(find_world(data, at.data)), data.facts, data.unknown)
+                questions += task_questions(replies, VERIFIER)
             else:
-                questions += task_questions(asked, self.verifier)
+                questions += task_questions(((task, "") for task in tasks(name, at.data)), self.verifier)
         questions += impossible_questions(self.impossible, self.seed)
         settings = SamplingSettings(temperature=self.temperature, max_tokens=self.max_tokens, seed=self.seed)
         checkpoint = load_model(at.parent_folder(self))
