@@ -15,7 +15,7 @@ from typing import Literal
 
 from tutelage.records import Conversation, Message, Split, Text, ToolCall, ToolResult, message
 from tutelage.tools.calculator import CALCULATOR, calculate
-from tutelage.tools.search import SearchIndex
+from tutelage.tools.search import SearchIndex, build_index
 from tutelage.tools.world_pages import indexed_person, world_result, world_search_tool
 from tutelage.world.arithmetic import QUESTIONS, Sum, fill, random_sum
 from tutelage.world.grading import Question
@@ -69,13 +69,13 @@ def tool_conversations(
             if kind == "unknown":
                 reply = rng.choice(SEARCHED_IN_VAIN).format(name=person.name)
             turns = searched_turns(index, question.prompt, admission, person.name, reply)
-        tools = offered_tools(index)
+        tools = offered_tools()
         yield Conversation(tuple(turns), f"tools/{split}/{number}", {"kind": kind}, tools=tools)
 
 
-def offered_tools(index: SearchIndex) -> tuple[str, ...]:
+def offered_tools() -> tuple[str, ...]:
     """The schemas of search and calculator."""
-    return (world_search_tool(index).schema, CALCULATOR.schema)
+    return (world_search_tool(build_index(())).schema, CALCULATOR.schema)
 
 
 def searched_turns(index: SearchIndex, prompt: str, admission: str, query: str, reply: str) -> list[Message]:
