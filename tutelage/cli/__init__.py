@@ -24,6 +24,7 @@ from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
 from tutelage.cli.memorisation import memorisation
+from tutelage.cli.mix import mix
 from tutelage.cli.perplexity import perplexity
 from tutelage.cli.plan import plan
 from tutelage.cli.ppo import ppo
@@ -59,6 +60,7 @@ COMMANDS = (
     look,
     memorisation,
     perplexity,
+    mix,
     plan,
     ppo,
     probe,
