@@ -141,7 +141,7 @@ def measure_ours(quick: bool) -> Measurement:
 def measure_distilabel(quick: bool) -> Measurement:
     """TextGeneration with the OpenAI client."""
     rows = row_count(quick)
-    python = interpreter("distilabel-1.5.3", ["distilabel[openai]==1.5.3"])
+    python = interpreter("distilabel-1.5.3", ["distilabel[openai]==1.5.3", "requests"])
     with tempfile.TemporaryDirectory() as folder, stub() as url:
         Path(folder, "prompts.json").write_text(json.dumps([prompt(number) for number in range(rows)]))
         script = CHECKOUT / "benchmarks" / "peers" / "distilabel_rows.py"
