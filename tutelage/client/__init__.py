@@ -173,7 +173,8 @@ class Client:
         """
         failure = Failure("", "")
         for attempt in range(self.settings.attempts):
-            self._wait_and_count(attempt)
+            self._wait(attempt)
+            self._count(attempt)
             try:
                 reply = self._http.post(path, to_json(body, indent=None, sort=False))
             except HttpError as error:
