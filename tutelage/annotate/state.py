@@ -1,0 +1,62 @@
+"""What a log says: items, who got which, and what was submitted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from tutelage.annotate.events import AnnotationItem, Assignment, Event, LogSettings, Submission
+
+Place = tuple[str, str, int]  # item, person, repeat
+
+
+@dataclass
+class Annotations:
+    """The events of a log by what they are about.
+
+    assigned: of each person, in order; the page knows an assignment by its number in this list.
+    history:  the revisions at each place, the last one counts.
+    by_id:    all submissions.
+    """
+
+    settings: LogSettings = field(default_factory=lambda: LogSettings(task="rank"))
+    items: dict[str, AnnotationItem] = field(default_factory=dict)
+    assigned: dict[str, list[Assignment]] = field(default_factory=dict)
+    history: dict[Place, list[Submission]] = field(default_factory=dict)
+    by_id: dict[str, Submission] = field(default_factory=dict)
+
+    def apply(self, event: Event) -> None:
+        """Takes in one more event."""
+        match event:
+            case LogSettings():
+                self.settings = event
+            case AnnotationItem():
+                self.items.setdefault(event.id, event)
+            case Assignment():
+                self.assigned.setdefault(event.person, []).append(event)
+            case Submission():
+                if event.id not in self.by_id:
+                    self.by_id[event.id] = event
+                    self.history.setdefault((event.item, event.person, event.repeat), []).append(event)
+
+    def current(self, item: str, person: str, repeat: int = 0) -> Submission | None:
+        """What a person says of an item now."""
+        found = self.history.get((item, person, repeat))
+        return found[-1] if found else None
+
+    def votes(self) -> Iterator[Submission]:
+        """The last revision of every (item, person, repeat), in the order of their first."""
+        return (revisions[-1] for revisions in self.history.values())
+
+    def order_of(self, vote: Submission) -> tuple[int, ...]:
+        """The order in which a voter saw the answers; () where it is not known."""
+        given = self.assigned.get(vote.person, [])
+        return next((a.order for a in given if (a.item, a.repeat) == (vote.item, vote.repeat)), ())
+
+
+def read_events(events: Iterable[Event]) -> Annotations:
+    """The state after some events."""
+    state = Annotations()
+    for event in events:
+        state.apply(event)
+    return state
