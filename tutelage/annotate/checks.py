@@ -1,0 +1,35 @@
+"""The audit's checks on an answer while it is written."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from tutelage.annotate.events import AnnotationItem
+from tutelage.chat.audit.checks import CHECKS
+from tutelage.synth.gate import Gate, GateSettings
+from tutelage.synth.near_rows import NearRows
+
+LONG_WORDS = 1000
+
+
+@cache
+def _gate() -> Gate:
+    return Gate(GateSettings())
+
+
+def written_faults(item: AnnotationItem, text: str, written: NearRows) -> list[str]:
+    """What the audit would say of the answer, one sentence each; [] for an empty one."""
+    if not text.strip():
+        return []
+    turns = [{"role": turn.role, "content": turn.content} for turn in item.prompt]
+    found = _gate().check({"messages": [*turns, {"role": "assistant", "content": text}]})
+    faults = []
+    if found is not None:
+        title = next((check.title for check in CHECKS if check.name == found.reason), found.reason)
+        faults.append(f"{title}: {found.detail[:120]}" if found.detail and found.detail != text else title)
+    if len(text.split()) > LONG_WORDS:
+        faults.append(f"longer than {LONG_WORDS:,} words")
+    similar = written.find(item.prompt[-1].content, text)
+    if similar is not None:
+        faults.append(f"{similar[0]} of an answer that is written already")
+    return faults
