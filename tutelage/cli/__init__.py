@@ -6,6 +6,7 @@ import click
 
 from tutelage import __version__
 from tutelage.cli.agreement import agreement
+from tutelage.cli.annotate import annotate
 from tutelage.cli.answers import answers
 from tutelage.cli.arena import arena
 from tutelage.cli.audit import audit
@@ -47,7 +48,7 @@ from tutelage.cli.win_rate import win_rate
 SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Start": (demo, run, plan, settings),
     "Fine-tuning": (sft, dpo, kto, reward, grpo, ppo, best_of_n),
-    "Data": (audit, look, curate, judge, scorer, synth, select, mix, probe),
+    "Data": (audit, look, curate, judge, scorer, synth, select, mix, probe, annotate),
     "Evaluation": (
         evaluate,
         compare,

@@ -1,0 +1,14 @@
+"""The `annotate` command: people write demonstrations, rank answers and choose checkpoints."""
+
+from __future__ import annotations
+
+import click
+
+from tutelage.cli.annotate_rank import rank
+from tutelage.cli.command import CommandGroup
+
+
+@click.group(cls=CommandGroup, commands=[rank], short_help="Let people write, rank and choose.")
+def annotate() -> None:
+    """Let people write demonstrations, rank answers and choose checkpoints on a local page. All that they submit is in
+    one append-only file (docs/annotation.md)."""
