@@ -14,13 +14,14 @@ import httpx2
 import uvicorn
 
 from tutelage.annotate.app import annotation_app
-from tutelage.annotate.events import AnnotationItem, LogSettings, PromptTurn
+from tutelage.annotate.events import AnnotationItem, Event, LogSettings, PromptTurn, Submission
 from tutelage.annotate.items import make_item
 from tutelage.annotate.log import open_log
 from tutelage.annotate.service import AnnotationService
-from tutelage.annotate.state import Annotations
+from tutelage.annotate.state import Annotations, read_events
 from tutelage.serve.server import listen
 
+Ranks = Sequence[int | None]
 HOSTS = frozenset({"127.0.0.1"})
 HOSTILE = '<img src=x onerror="window.hit=1"><script>window.hit=1</script>'
 
@@ -74,3 +75,24 @@ def served(service: AnnotationService, keys: Mapping[str, str] = {}) -> Iterator
 def post(url: str, path: str, body: Mapping[str, Any], **headers: str) -> httpx2.Response:
     """Ask the server as the page does."""
     return httpx2.post(f"{url}api/{path}", json=body, headers=headers, timeout=60, trust_env=False)
+
+
+def log_of(
+    new: Sequence[AnnotationItem], votes: Sequence[tuple[int, str, Ranks]], seconds: float = 100.0
+) -> Annotations:
+    """A log of votes: the number of the item, the person, the ranks. A second vote of a person is a repeat."""
+    events: list[Event] = [LogSettings(task="rank", overlap=2), *new]
+    seen: set[tuple[int, str]] = set()
+    for number, person, ranks in votes:
+        again = (number, person) in seen
+        seen.add((number, person))
+        id_ = f"{len(events):08d}"
+        events.append(
+            Submission(
+                id=id_, item=new[number].id, person=person, repeat=int(again), ranks=tuple(ranks), seconds=seconds
+            )
+        )
+    state = read_events(events)
+    for _, person in seen:
+        state.assigned.setdefault(person, [])
+    return state
