@@ -73,6 +73,7 @@ def test_what_is_begun_is_finished_first() -> None:
 def test_an_item_that_was_left_is_free_for_others_after_a_while() -> None:
     state = start(items(1))
     place = take(state, "ann")
+    assert place is not None
     assert take(state, "ben", HOLD_SECONDS - 1) is None
     assert take(state, "ben", HOLD_SECONDS + 1) == place
     finish(state, "ben", place)

@@ -10,6 +10,7 @@ from tutelage.synth.gate import Gate, GateSettings
 from tutelage.synth.near_rows import NearRows
 
 LONG_WORDS = 1000
+_TITLES = {check.name: check.title for check in CHECKS} | {"identity": "the answer names an assistant"}
 
 
 @cache
@@ -25,8 +26,8 @@ def written_faults(item: AnnotationItem, text: str, written: NearRows) -> list[s
     found = _gate().check({"messages": [*turns, {"role": "assistant", "content": text}]})
     faults = []
     if found is not None:
-        title = next((check.title for check in CHECKS if check.name == found.reason), found.reason)
-        faults.append(f"{title}: {found.detail[:120]}" if found.detail and found.detail != text else title)
+        title = _TITLES.get(found.reason, found.reason)
+        faults.append(f"{title}: {found.raw[:120]}" if found.raw and found.raw != text else title)
     if len(text.split()) > LONG_WORDS:
         faults.append(f"longer than {LONG_WORDS:,} words")
     similar = written.find(item.prompt[-1].content, text)

@@ -8,11 +8,14 @@ from tutelage.cli.annotate_export import export
 from tutelage.cli.annotate_import import import_votes
 from tutelage.cli.annotate_rank import rank
 from tutelage.cli.annotate_report import report
+from tutelage.cli.annotate_write import write
 from tutelage.cli.command import CommandGroup
 
 
 @click.group(
-    cls=CommandGroup, commands=[rank, report, export, import_votes], short_help="Let people write, rank and choose."
+    cls=CommandGroup,
+    commands=[write, rank, report, export, import_votes],
+    short_help="Let people write, rank and choose.",
 )
 def annotate() -> None:
     """Let people write demonstrations, rank answers and choose checkpoints on a local page. All that they submit is in
