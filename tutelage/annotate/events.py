@@ -7,6 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from tutelage.records import Role
+
 VERSION = 1
 AnnotationTask = Literal["rank", "write", "choose"]
 Outcome = Literal["done", "all bad", "skipped"]
@@ -16,7 +18,7 @@ FLAGS = ("unsafe", "personal data", "wrong language", "broken text", "prompt unc
 class PromptTurn(msgspec.Struct, frozen=True):
     """One message of a prompt."""
 
-    role: str
+    role: Role
     content: str
 
 

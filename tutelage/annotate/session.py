@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from tutelage.annotate.app import annotation_app
-from tutelage.annotate.events import AnnotationItem, LogSettings
+from tutelage.annotate.events import AnnotationItem, Event, LogSettings
 from tutelage.annotate.log import open_log
 from tutelage.annotate.service import AnnotationService
 from tutelage.annotate.state import Annotations, read_events
@@ -53,7 +53,7 @@ def run_session(
             raise ValueError(f"{path} is a log of `annotate {state.settings.task}`; choose another --out")
         added = [item for item in new_items(state) if item.id not in state.items]
         changed = [settings] if not log.events or settings != state.settings else []
-        events = [*changed, *added]
+        events: list[Event] = [*changed, *added]
         log.append(*events)
         log.events.extend(events)
         service = AnnotationService(log, decided)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from tutelage.cli.annotate_choose import choose
 from tutelage.cli.annotate_export import export
 from tutelage.cli.annotate_import import import_votes
 from tutelage.cli.annotate_rank import rank
@@ -14,7 +15,7 @@ from tutelage.cli.command import CommandGroup
 
 @click.group(
     cls=CommandGroup,
-    commands=[write, rank, report, export, import_votes],
+    commands=[write, rank, choose, report, export, import_votes],
     short_help="Let people write, rank and choose.",
 )
 def annotate() -> None:

@@ -17,13 +17,17 @@ from tutelage.cli.options import FILE
 @command
 def report(log: Path, seed: int, as_json: bool) -> Any:
     """Show how good the votes of a log are, also while it is written: Krippendorff's alpha, pairwise agreement, each
-    person's agreement with others, with themselves and with gold items, time per item and votes faster than reading."""
+    person's agreement with others, with themselves and with gold items, time per item and votes faster than reading.
+    Of `annotate choose` also the ratings, the decision, and what score and loss of training would have chosen."""
+    from tutelage.annotate.choose import choice_figures, choice_lines
     from tutelage.annotate.log import read_log
     from tutelage.annotate.quality import quality_figures, quality_lines
     from tutelage.annotate.state import read_events
 
-    found = quality_figures(read_events(read_log(log)), seed)
+    state = read_events(read_log(log))
+    found = quality_figures(state, seed)
+    choice = choice_figures(state, seed) if state.settings.task == "choose" and state.by_id else None
     if not as_json:
-        for line in quality_lines(found):
+        for line in (*quality_lines(found), *(choice_lines(choice) if choice else ())):
             click.echo(line)
-    return found
+    return {**found, **({"choice": choice} if choice else {})}
