@@ -49,7 +49,7 @@ def service(
 ) -> Iterator[AnnotationService]:
     """The service over a log, with new items."""
     with open_log(path) as log:
-        events = [*([settings] if settings else []), *new]
+        events: list[Event] = [*([settings] if settings else []), *new]
         if events:
             log.append(*events)
             log.events.extend(events)

@@ -13,11 +13,11 @@ from annotate_helpers import items
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.annotate.events import Assignment, LogSettings, Submission
+from tutelage.annotate.events import Assignment, Event, LogSettings, Submission
 from tutelage.annotate.log import open_log, read_log
 from tutelage.files import DiskError
 
-EVENTS = [LogSettings(task="rank", overlap=2), *items(2), Assignment(item="i", person="ann", order=(1, 0))]
+EVENTS: list[Event] = [LogSettings(task="rank", overlap=2), *items(2), Assignment(item="i", person="ann", order=(1, 0))]
 
 
 def vote(id_: str) -> Submission:

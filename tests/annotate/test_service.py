@@ -116,8 +116,8 @@ def test_h3_ties_and_partial_ranks_are_kept_as_numbers(tmp_path: Path) -> None:
     """argilla #5834, #4034, #4049; ImageReward #85."""
     path = tmp_path / "log.jsonl"
     with service(path, items(1, answers=4), TWO) as desk:
-        order = desk.next("ann") and desk.state.assigned["ann"][0].order
         submit(desk, "ann", [2, 2, 4, None], "ann-12345")
+        order = desk.state.assigned["ann"][0].order
     vote = next(read_events(read_log(path)).votes())
     assert [vote.ranks[place] for place in order] == [1, 1, 2, None]  # without gaps, in the order of the answers
 

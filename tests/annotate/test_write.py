@@ -82,8 +82,19 @@ def test_personal_data_in_prompts_is_masked_and_equal_prompts_are_one(tmp_path: 
 
 def test_broken_rows_of_answers_are_dropped_with_their_reason(tmp_path: Path) -> None:
     path = tmp_path / "answers.jsonl"
-    good = {"prompt": "a?", "answers": ["x", "y"], "models": ["m", "n"], "gold": [2, 1], "customer": "acme"}
-    broken = [{"answers": ["x"]}, {"answers": ["x", 3]}, {"models": ["m"]}, {"gold": ["1", "2"]}]
+    good: dict[str, object] = {
+        "prompt": "a?",
+        "answers": ["x", "y"],
+        "models": ["m", "n"],
+        "gold": [2, 1],
+        "customer": "acme",
+    }
+    broken: list[dict[str, object]] = [
+        {"answers": ["x"]},
+        {"answers": ["x", 3]},
+        {"models": ["m"]},
+        {"gold": ["1", "2"]},
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in [good, good, *[{**good, **row} for row in broken]]))
     ledger = Ledger("items")
     (item,) = read_answer_items(path, ledger)
