@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import tutelage
@@ -70,9 +71,15 @@ def test_the_walk_is_run() -> None:
     assert languages.count("sh") >= 6
 
 
+def options_of(command: click.Command) -> set[str]:
+    """The options of a command; of a group those of all its commands."""
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    return {opt for param in command.params for opt in param.opts} | {opt for each in inner for opt in options_of(each)}
+
+
 def test_the_readme_and_the_pages_use_options_that_exist() -> None:
     """Every `tutelage COMMAND ... --option` of a block: README's commands need models and data that are not here."""
-    known = {name: {opt for param in command.params for opt in param.opts} for name, command in main.commands.items()}
+    known = {name: options_of(command) for name, command in main.commands.items()}
     seen = 0
     for page in (CHECKOUT / "README.md", *PAGES):
         for _, code in blocks(page):
@@ -86,7 +93,7 @@ def test_the_readme_and_the_pages_use_options_that_exist() -> None:
 
 def test_options_named_beside_those_of_other_tools_exist() -> None:
     """docs/coming-from.md: the last column of its tables."""
-    known = {opt for command in main.commands.values() for param in command.params for opt in param.opts}
+    known = {opt for command in main.commands.values() for opt in options_of(command)}
     rows = [
         line.split("|")[-2] for line in (CHECKOUT / "docs" / "coming-from.md").read_text().splitlines() if "|" in line
     ]
