@@ -5,6 +5,7 @@ import shutil
 from itertools import product
 from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 from tiny_recipe import run_quietly
@@ -169,6 +170,23 @@ data = {{ chat = 1 }}
                 attempt(Run(load_recipe(path, [*dropped, target]), tmp_path / "run"))
             errors.append(str(error.value))
         assert errors[0] == errors[1]
+
+
+def test_sampling_is_planned_with_training(tmp_path: Path) -> None:
+    """Tokens and steps follow from prompts, samples and uses of a rollout; sampling takes its share of the time."""
+    settings = ["stages.reasoner.steps=6", "stages.reasoner.minibatches=2", "evaluate={}"]
+    name = recipes_folder() / "grpo_arithmetic.toml"
+    planned = plan(Run(load_recipe(name, settings), tmp_path / "run"))["stages"]["reasoner"]
+    assert planned["steps"] == 6
+    assert planned["tokens"] == pytest.approx(6 * 16 * 8 / 2 * (56 + 20), rel=0.2)
+    assert 0 < planned["sampling_seconds"] < planned["seconds"]
+    longer = plan(Run(load_recipe(name, [*settings, "stages.reasoner.steps=60"]), tmp_path / "run"))
+    assert longer["stages"]["reasoner"]["tokens"] == 10 * planned["tokens"]
+    stage = Run(load_recipe(name, settings), tmp_path / "run").trained_stage("reasoner")
+    shape = msgspec.structs.replace(stage, steps=None, epochs=1).rollouts(100.0)
+    assert shape is not None
+    assert shape.rollouts * 2 == shape.steps == 14
+    assert longer["stages"]["base"]["sampling_seconds"] == 0
 
 
 def test_a_stage_on_rows_that_are_not_made_yet_is_named_and_left_out(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -14,6 +15,7 @@ import torch
 
 from tutelage import tokenizer as tokenizers
 from tutelage.chat import ChatConfig, chat_tokenizer
+from tutelage.engine.sample_time import sample_seconds
 from tutelage.model.hub import load_chat_files, load_config, load_module_names
 from tutelage.model.lora import add_lora
 from tutelage.model.sizes import (
@@ -31,7 +33,7 @@ from tutelage.runner import Run
 from tutelage.stages.base import CHECKPOINT, TOKENIZER, chats
 from tutelage.stages.data import MadeData, conversations, documents, plain_texts
 from tutelage.stages.store_stream import few_steps_warning
-from tutelage.stages.train_stage import MICRO_TOKENS, TrainStage
+from tutelage.stages.train_stage import MICRO_TOKENS, RolloutShape, TrainStage
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.checkpoint import find_train_state
 from tutelage.train.step_time import step_seconds
@@ -49,6 +51,7 @@ class StagePlan:
     are exact where the stage is done, else estimated from the first rows of the data; seconds of training, from a few
     measured steps.
 
+    sampling_seconds:         those of `seconds` that sampling takes, at most: answers may end before max_tokens.
     steps_done:               those of a stage that was stopped, by its last checkpoint.
     flops_left, seconds_left: of what is still to do.
     warning:                  where the stage has too few steps to learn from; else "".
@@ -63,6 +66,7 @@ class StagePlan:
     flops_left: float
     seconds: float
     seconds_left: float
+    sampling_seconds: float
     state_bytes: int
     activation_bytes: int
     warning: str
@@ -133,8 +137,14 @@ def _plan_stage(run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, so
     info = run.stage_done(name)
     longest = max(max(size.lengths) for size in sizes.values())
     step_tokens = stage.step_tokens(sum(size.tokens for size in sizes.values()), longest)
+    segment = sum(size.tokens for size in sizes.values()) / sum(size.rows for size in sizes.values())
+    rollouts = stage.rollouts(next(iter(sizes.values())).rows)
     if info is not None:
         tokens, steps = info["tokens"], info["steps"]
+    elif rollouts is not None:
+        steps, replay = rollouts.steps, stage.replay_share()
+        replayed = rollouts.max_tokens * replay / (1 - replay)
+        tokens = round(steps * rollouts.step_samples * (segment + replayed))
     elif stage.steps is not None:
         steps = stage.steps
         tokens = round(steps * _tokens_of_a_step(stage, sizes, step_tokens))
@@ -142,13 +152,20 @@ def _plan_stage(run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, so
         assert stage.epochs is not None
         tokens = round(stage.epochs * _tokens_of_an_epoch(stage, sizes))
         steps = math.ceil(tokens / _tokens_of_a_step(stage, sizes, step_tokens))
-    segment = sum(size.tokens for size in sizes.values()) / sum(size.rows for size in sizes.values())
     flops = tokens * flops_per_token(config, min(segment, context))
     position = None if info else find_train_state(run.folder / name / CHECKPOINT, run.fingerprint(name))
     left = 0.0 if info else 1.0 if position is None else max(0.0, 1 - position.tokens / max(tokens, 1))
     spent = position.seconds if position else 0.0
     micro = min(stage.micro_tokens or max(MICRO_TOKENS, round(segment)), step_tokens, max(tokens, 1))
-    seconds = 0.0 if info else tokens * _seconds_per_token(stage, config, modules, sizes, step_tokens, flops / tokens)
+    seconds = sampling = 0.0
+    if not info:
+        per_token = _seconds_per_token(stage, config, modules, sizes, step_tokens, flops / tokens)
+        seconds = tokens * per_token
+        if rollouts is not None:
+            # A forward pass is a third of a training step.
+            seconds += rollouts.rollouts * rollouts.passes * rollouts.samples * segment * per_token / 3
+            sampling = _sampling_seconds(stage, config, modules, rollouts, segment)
+            seconds += sampling
     return StagePlan(
         done=info is not None,
         parameters=parameter_count(config),
@@ -159,6 +176,7 @@ def _plan_stage(run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, so
         flops_left=flops * left,
         seconds=info["seconds"] if info else spent + seconds * left,
         seconds_left=seconds * left,
+        sampling_seconds=sampling,
         state_bytes=stage.state_bytes(config),
         activation_bytes=activation_bytes(config, micro, activation_checkpointing=stage.activation_checkpointing),
         warning="" if info or stage.steps is not None else few_steps_warning(name, steps),
@@ -186,17 +204,30 @@ def _seconds_per_token(
         lengths.append(rows[len(lengths) % len(rows)])
     read = sum(size.tokens for size in sizes.values())
     trained = sum(size.trained_tokens for size in sizes.values()) / read
-
-    def prepare(model: Transformer) -> None:
-        lora = stage.adapter()
-        if lora is not None:
-            if lora.base_dtype == "bfloat16":
-                model.to(torch.bfloat16)
-            add_lora(model, modules, lora, (), seed=0)
-
+    prepare = partial(_prepare, stage, modules)
     precision = stage.precision or ("bfloat16" if best_device() == "cuda" else "float32")
     seconds = step_seconds(config, prepare, stage.optimizer, lengths, min(trained, 1.0), MICRO_TOKENS, precision)
     return seconds / sum(lengths)
+
+
+def _prepare(stage: TrainStage, modules: ModuleNames, model: Transformer) -> None:
+    lora = stage.adapter()
+    if lora is not None:
+        if lora.base_dtype == "bfloat16":
+            model.to(torch.bfloat16)
+        add_lora(model, modules, lora, (), seed=0)
+
+
+def _sampling_seconds(
+    stage: TrainStage, config: ModelConfig, modules: ModuleNames, rollouts: RolloutShape, segment: float
+) -> float:
+    """Seconds of writing all samples of a stage, each up to its limit, from a few tokens of shallow copies."""
+    prompt = max(1, round(segment) - rollouts.max_tokens)
+    if config.hf_parameters is not None:
+        tokens = rollouts.rollouts * rollouts.samples * segment
+        return tokens * flops_per_token(config, segment) / 3 / (matrix_speed() * UTILISATION)
+    prepare = partial(_prepare, stage, modules)
+    return rollouts.rollouts * sample_seconds(config, prepare, rollouts.samples, prompt, rollouts.max_tokens)
 
 
 def _tokens_of_an_epoch(stage: TrainStage, sizes: dict[str, DataSize]) -> float:

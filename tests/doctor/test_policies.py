@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from tutelage.doctor.case import Case
@@ -36,12 +37,12 @@ def learned(recorded_policies: list[Any]) -> Case:
 
 
 def changed(case: Case, settings: dict[str, Any] | None = None, **figures: float | list[float]) -> Case:
-    """A case with other settings, and other figures in each row of its log: a number, or one from first to last."""
+    """A case with other settings, and other figures in each row of its log: a number, or some from first to last."""
     rows = []
     for place, row in enumerate(case.stage.log):
         share = place / (len(case.stage.log) - 1)
         new = {
-            name: value[0] + share * (value[1] - value[0]) if isinstance(value, list) else value
+            name: float(np.interp(share, np.linspace(0, 1, len(value)), value)) if isinstance(value, list) else value
             for name, value in figures.items()
         }
         rows.append({**row, **{name.replace("__", "."): value for name, value in new.items()}})
@@ -62,6 +63,10 @@ GOLD = {"rewards": {"proxy": {"weight": 1.0}, "gold": {"weight": 0}}}
         ({}, {"no_signal__unsolved": [1.0, 0.2]}, []),  # hard at first, and learned
         ({}, {"samples_abstained": 0.6}, ["rewards-missing"]),
         (GOLD, {"reward__gold": [0.5, 0.3]}, ["reward-hacked"]),
+        (GOLD, {"reward__gold": [0.3, 0.9, 0.5]}, ["reward-hacked"]),
+        (GOLD, {"reward__gold": [-3.0, -1.0, -2.0], "reward": [0.0, 0.3, 0.6]}, ["reward-hacked"]),
+        (GOLD, {"reward__gold": [0.3, 0.9, 0.5], "reward": [0.0, 1.0, 0.5]}, []),  # both fall
+        (GOLD, {"reward__gold": [0.3, 0.5]}, []),
         (GOLD, {"reward__gold": [0.5, 0.6]}, []),
         ({}, {"no_signal__solved": [0.2, 1.0]}, []),  # solved by training, not before it
         ({"group_size": 2}, {"no_signal": 0.5}, ["group-too-small"]),
@@ -79,6 +84,14 @@ def test_one_bad_figure_makes_a_diagnosis(
     learned: Case, settings: dict[str, Any], figures: dict[str, Any], found: list[str]
 ) -> None:
     assert names(changed(learned, settings, **figures)) == found
+
+
+def test_a_measured_part_that_only_scatters_did_not_fall(learned: Case) -> None:
+    """The best of ten noisy means is above the last one in any run."""
+    rows = len(learned.stage.log)
+    for seed in range(40):
+        noise = np.random.default_rng(seed).normal(0, 0.3, rows).tolist()
+        assert names(changed(learned, GOLD, reward__gold=noise)) == []
 
 
 def test_the_evidence_of_small_groups_is_the_formula_for_the_measured_rate(learned: Case) -> None:

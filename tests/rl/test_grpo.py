@@ -11,6 +11,7 @@ from tiny_recipe import run_quietly
 from tiny_rl import changed_by, first_step, kill_after, log_of, moved_gradient
 
 from tutelage.config import SettingsError
+from tutelage.model.lora import LoraSettings
 from tutelage.rl.reward_settings import FunctionReward
 from tutelage.runner import Run
 from tutelage.stages.fine_tune import FineTune
@@ -86,6 +87,7 @@ def test_however_a_step_is_cut_its_gradient_is_the_same(rl_run: MakeRun) -> None
     settings = ["replay=0.3", "kl=0.1", "minibatches=2"]
     runs = [rl_run("grpo", *settings, *more) for more in (["micro_tokens=4000"], ["micro_tokens=64"])]
     steps = [first_step(run, "grpo") for run in runs]
+    assert steps[0][0][0].unique_C is not None  # prompts are computed once where samples of one are together
     assert len(steps[0][0]) == 1 < len(steps[1][0])
     whole, cut = (moved_gradient(run, "grpo") for run in runs)
     torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-6)
@@ -152,6 +154,7 @@ def test_pain_21_every_option_changes_the_gradient(rl_run: MakeRun, name: str) -
         ({"minibatches": 1000}, "fewer samples"),
         ({"replay_weight": 2.0}, "it weighs replayed text: set replay"),
         ({"keep": "lowest_loss"}, "nothing selects weights here"),
+        ({"lora": LoraSettings(rank=2, dropout=0.1)}, "lora.dropout is 0.1; sampler, policy and reference"),
     ],
 )
 def test_an_impossible_combination_is_refused(settings: dict[str, Any], said: str) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from tutelage.doctor.case import Case, Diagnosis
 from tutelage.doctor.fixes import override
-from tutelage.doctor.rollouts import ends, late, share_words
+from tutelage.doctor.rollouts import ends, late, noise_of_tenth, share_words, tenths
 from tutelage.doctor.training import Check
 from tutelage.report.read import names_under
 
 MOSTLY, NEARLY_ALL = 0.5, 0.9
-FELL = 0.2  # of what gold was, or of its spread
+FELL = 0.2  # of what gold was at its best
+NOISE = 4.0  # standard errors: the best of ten noisy means is flattered
 LONGER, GAINED = 1.5, 0.2  # response length; gain of the reward over its size
 
 
@@ -64,12 +65,17 @@ def rewards_missing(case: Case) -> Diagnosis | None:
 
 
 def reward_hacked(case: Case) -> Diagnosis | None:
-    """A part of weight 0, logged beside the reward, fell while the reward rose."""
-    before, after = ends(case, "reward")
-    parts = case.settings.get("rewards") or {}
-    for name, settings in parts.items():
-        first, last = ends(case, f"reward.{name}")
-        if (settings or {}).get("weight", 1.0) == 0 and after > before and first - last > FELL * max(abs(first), 0.05):
+    """A part of weight 0, logged beside the reward, fell from its best value in the run, by more than its noise, while
+    the reward rose on. It need not have fallen below where it began."""
+    rewards = tenths(case, "reward")
+    for name, settings in (case.settings.get("rewards") or {}).items():
+        gold = tenths(case, f"reward.{name}")
+        if (settings or {}).get("weight", 1.0) != 0 or len(gold) != len(rewards) or len(gold) < 2:
+            continue
+        best, last = int(gold.argmax()), float(gold[-1])
+        fall = float(gold[best]) - last
+        least = max(FELL * max(abs(float(gold[best])), 0.05), NOISE * noise_of_tenth(case, f"reward.{name}"))
+        if rewards[-1] > rewards[best] and fall > least:
             return Diagnosis(
                 "reward-hacked",
                 case.stage.name,
@@ -77,8 +83,9 @@ def reward_hacked(case: Case) -> Diagnosis | None:
                 "the reward is a proxy that pays for something else",
                 "stop where both still rose (save_every keeps those weights); a larger kl, or a better reward",
                 (
-                    f"reward: {before:.3g} at the beginning, {after:.3g} at the end",
-                    f"'{name}': {first:.3g} at the beginning, {last:.3g} at the end",
+                    f"'{name}': {gold[0]:.3g} at the beginning, {gold[best]:.3g} at its best, {last:.3g} at the end",
+                    f"reward: {rewards[best]:.3g} there, {rewards[-1]:.3g} at the end",
+                    f"its best was after about {best / (len(gold) - 1):.0%} of the run",
                     *_divergence(case),
                 ),
                 (override(case, "kl", max(0.1, 4 * (case.settings.get("kl") or 0.0))),),

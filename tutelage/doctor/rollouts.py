@@ -32,6 +32,15 @@ def tenths(case: Case, name: str) -> np.ndarray:
     return np.array([part.mean() for part in np.array_split(values, min(TENTH, len(values)))] if len(values) else [])
 
 
+def noise_of_tenth(case: Case, name: str) -> float:
+    """The standard error of a tenth of `tenths`, from the differences of neighbouring rollouts; 0 for fewer than 3."""
+    values = column([row for row in case.stage.log if "reward" in row], name)[1]
+    values = values[np.isfinite(values)]
+    if len(values) < 3:
+        return 0.0
+    return float(np.diff(values).std() / np.sqrt(2) / np.sqrt(max(1.0, len(values) / TENTH)))
+
+
 def mean_of(case: Case, name: str) -> float:
     """The mean of a figure over all steps; 0 where it was never logged."""
     values = column(case.stage.log, name)[1]

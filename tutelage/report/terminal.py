@@ -209,11 +209,13 @@ def print_plan(plan: Mapping[str, Any], console: Console) -> None:
             "steps done": f"{stage['steps_done']:,}",
             "FLOPs": f"{stage['flops']:.2g}",
             "time": duration(stage["seconds"]),
+            "of it sampling, at most": duration(sampling) if (sampling := stage.get("sampling_seconds")) else "",
             "weights, gradients, optimizer state": f"{stage['state_bytes'] / 2**20:,.1f} MiB",
             "activations": f"{stage['activation_bytes'] / 2**20:,.1f} MiB",
         }
         for label, cell in cells.items():
             rows.setdefault(label, []).append(cell)
+    rows = {label: cells for label, cells in rows.items() if any(cells)}
     _print_columns(f"plan of {plan['name']}", list(plan["stages"]), rows, console)
     console.print(
         f"to do: about {duration(plan['seconds'])} of training on this machine, without evaluations; about "

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -20,7 +20,7 @@ from tutelage.evaluate.session import EvalSession, TaskItem
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation
 from tutelage.rl.passes import Pass, logprob_pass
-from tutelage.rl.prompts import PromptSet, read_cursors
+from tutelage.rl.prompts import PromptSet
 from tutelage.rl.remote import OWN_SERVER, RemoteEngineSettings
 from tutelage.rl.reward_settings import AnyReward, VerifierReward
 from tutelage.rl.rewards import Rewards, load_function
@@ -35,8 +35,8 @@ from tutelage.stages.held_out_prompts import evaluate_prompts, held_out_prompts,
 from tutelage.stages.preferences import PREFERENCE_LR_SHARE
 from tutelage.stages.remote_engine import make_writer
 from tutelage.stages.rewards import check_rewards, load_rewards, model_fingerprints, read_prompt_sets, reward_models
-from tutelage.stages.stream import DataStream
-from tutelage.stages.train_stage import TrainSetup, micro_tokens, precision_of
+from tutelage.stages.rollout_stream import rollout_data_stream
+from tutelage.stages.train_stage import RolloutShape, TrainSetup, micro_tokens, precision_of
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.losses import Loss
 from tutelage.train.policy_losses import ADVANTAGE, OLD, SAMPLED, KlName, PolicyOptions
@@ -98,6 +98,11 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.lora is not None and self.lora.dropout:
+            raise SettingsError(
+                f"lora.dropout is {self.lora.dropout}; sampler, policy and reference must be computed alike: leave it "
+                "at 0"
+            )
         for name in ("prompts", "group_size", "max_tokens", "minibatches", "inner_epochs"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1")
@@ -191,6 +196,13 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         assert self.epochs is not None
         return math.ceil(self.epochs * rows / self.prompts) * self.minibatches * self.inner_epochs
 
+    def rollouts(self, rows: float) -> RolloutShape:
+        steps, samples, uses = self.steps_of(round(rows)), self.prompts * self.group_size, self.inner_epochs
+        before = self.kl_default == "reward" or self.minibatches * uses > 1 or self.in_reward()
+        passes = int(before) + int(self.kl > 0 or self.track_kl)
+        count = math.ceil(steps / (self.minibatches * uses))
+        return RolloutShape(steps, samples / self.minibatches, samples, count, self.max_tokens, passes)
+
     def other_models(self) -> list[str]:
         return reward_models(self.rewards)
 
@@ -250,40 +262,11 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
             plan, {name: one.train for name, one in sets.items()}, self.data, sampler, lambda: checkpoint.model, own,
             reference, assign, self.replayed(at, checkpoint.tokenizer, context), self.replay, at.folder / "rollouts",
         )  # fmt: skip
-        stream = self._data_stream(rollouts, sets, longest)
+        steps = self.steps_of(len(next(iter(sets.values())).train))
+        stream = rollout_data_stream(rollouts, sets, longest, steps, self.step_tokens(0, longest))
         texts = evaluate_stores(self, stream, {}, self.base_held_out(at, checkpoint.tokenizer, context))
         evaluate = partial(evaluate_prompts, held_out_prompts(sets), sampler, texts)
         return TrainSetup(checkpoint, stream, self.loss(), self.peak_lr(at, checkpoint), evaluate)
-
-    def _data_stream(self, rollouts: RolloutStream, sets: Mapping[str, PromptSet], longest: int) -> DataStream:
-        main = next(iter(sets))
-
-        def attach(live: Callable[[], Any]) -> None:
-            rollouts.live = live
-
-        def describe(state: Any) -> dict[str, Any]:
-            cursors = read_cursors(state["cursors"], sets)
-            ledgers = {name: one.ledger for name, one in sets.items()}
-            ledgers |= {name: dataset.store.ledger for name, dataset in rollouts.replay.items()}
-            epochs = {name: round(c.epoch + c.position / len(sets[name].train), 4) for name, c in cursors.items()}
-            return {
-                "epochs": {**dict.fromkeys(ledgers, 0.0), **epochs},
-                "trained_by_dataset": {**dict.fromkeys(ledgers, 0.0), **state["trained"]},
-                "ledgers": {name: ledger.to_dict() for name, ledger in ledgers.items()},
-            }
-
-        return DataStream(
-            names=(*sets, *rollouts.replay),
-            longest=longest,
-            steps=self.steps_of(len(sets[main].train)),
-            step_tokens=self.step_tokens(0, longest),
-            batches=rollouts.batches,
-            epoch=lambda state: read_cursors(state["cursors"], sets)[main].epoch if state else 0,
-            describe=describe,
-            attach=attach,
-            figures=rollouts.figures,
-            saving=rollouts.saving,
-        )
 
     def holds(self, at: StageContext | RecipeTables) -> frozenset[str]:
         return (super().holds(at) - {"rows"}) | {"tasks"}

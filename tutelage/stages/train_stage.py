@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 
@@ -28,6 +28,18 @@ from tutelage.train.selection import Selection
 
 # As fast as more at once, on a CPU, and a tenth less memory than 2,048.
 MICRO_TOKENS = 1536
+
+
+class RolloutShape(NamedTuple):
+    """How much a stage samples: steps, samples of a step and of a rollout, rollouts, tokens of an answer at most, and
+    the forward passes over a rollout outside of training."""
+
+    steps: int
+    step_samples: float
+    samples: int
+    rollouts: int
+    max_tokens: int
+    passes: int
 
 
 class TrainStage(Stage, frozen=True, kw_only=True):
@@ -153,6 +165,10 @@ class TrainStage(Stage, frozen=True, kw_only=True):
     def searches_lr(self) -> bool:
         """Whether a range test finds the learning rate before training."""
         return False
+
+    def rollouts(self, rows: float) -> RolloutShape | None:
+        """What the stage samples from so many prompts, for the planner; None where it does not sample."""
+        return None
 
     def render_sample(
         self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int, context: int
