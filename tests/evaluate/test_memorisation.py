@@ -102,5 +102,5 @@ def test_the_command(planted: Planted, tmp_path: Path) -> None:
     assert "was not searched for: --acr N" in shown.output
     found = json.loads(CliRunner().invoke(main, [*fixed, "--acr", "1", "--acr-steps", "2", "--json"]).stdout)
     assert list(found["by_prefix"]) == ["2", "6"] and len(found["compression"]) == 1
-    long = CliRunner().invoke(main, [*fixed[:3], "--prefixes", "200"])
+    long = CliRunner().invoke(main, [*fixed[:3], "--prefixes", "400"])
     assert long.exit_code == 1 and "give smaller --prefixes and --suffix" in long.stderr

@@ -43,7 +43,7 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option(
     "--formats",
     is_flag=True,
-    help="By likelihood: also the range of the score over a fixed set of prompt formats, and letter bias.",
+    help="Also the range of the score over a fixed set of prompt formats; by likelihood letter bias too.",
 )
 @click.option(
     "--prompting",
@@ -95,8 +95,8 @@ def evaluate(
     _check_options(suite, data, system, by, asked)
     if contamination and suite is None:
         raise ValueError("--contamination is for the questions of --suite FILE; add it")
-    if prompting and (suite is None or by != "answer" or system is not None):
-        raise ValueError("--prompting asks the questions of --suite FILE as plain text, without --system")
+    if prompting and (suite is None or by != "answer" or system is not None or asked["formats"]):
+        raise ValueError("--prompting asks the questions of --suite FILE as plain text, without --system or --formats")
     if rule_adapter and not prompting:
         raise ValueError("--rule-adapter is for answers of a base model; add --prompting zero-shot")
     check_sources(contamination)
@@ -112,7 +112,7 @@ def evaluate(
 
         return evaluate_prompting(model, Path(suite), prompting, rule_adapter, contamination, as_json)
     if suite is not None:
-        return _evaluate_questions(model, Path(suite), system, contamination, as_json)
+        return _evaluate_questions(model, Path(suite), system, asked["formats"], contamination, as_json)
     return _evaluate_stage(Path(model).resolve(), force, as_json)
 
 
@@ -174,7 +174,9 @@ def _check_options(suite: str | None, data: Path | None, system: str | None, by:
     named = {f"--{name.replace('_', '-')}": asked[name] for name in _OF_BENCHMARKS}
     _refuse_options({**named, "--data": data}, "names of benchmarks")
     given = {name: value for name, value in asked.items() if value is not None and name not in _OF_BENCHMARKS}
-    others = [f"--{name}" for name, value in given.items() if value or name != "formats"]
+    if given.pop("formats", False) and suite is None:
+        raise ValueError("--formats is for --suite; add it, or leave it out")
+    others = [f"--{name}" for name in given]
     if others and (suite is None or by != "likelihood"):
         raise ValueError(f"{others[0]} is for --suite FILE --by likelihood; add them, or leave it out")
     if by == "likelihood" and (suite is None or system is not None):
@@ -184,10 +186,11 @@ def _check_options(suite: str | None, data: Path | None, system: str | None, by:
 
 
 def _evaluate_questions(
-    model: str, suite: Path, system: str | None, contamination: Sequence[Path], as_json: bool
+    model: str, suite: Path, system: str | None, formats: bool, contamination: Sequence[Path], as_json: bool
 ) -> Any:
     """The rates of a model's answers, and every answer with its outcome."""
     from tutelage.cli.evaluate_prompting import question_result
+    from tutelage.evaluate.answer_formats import answer_format_range
     from tutelage.evaluate.answers import can_chat
     from tutelage.evaluate.questions import answer_questions, read_questions
     from tutelage.find_model import find_model
@@ -199,7 +202,9 @@ def _evaluate_questions(
         raise ValueError(f"{model} is a base model and answers no questions; give a fine-tuned one")
     own = checkpoint.chat_config.settings.system if system is None else system
     answered = answer_questions(checkpoint, questions, own)
-    return question_result({"model": model, "suite": suite, "system": own}, questions, answered, contamination, as_json)
+    ranged = answer_format_range(checkpoint, questions, own, answered) if formats else None
+    opening = {"model": model, "suite": suite, "system": own}
+    return question_result(opening, questions, answered, ranged, contamination, as_json)
 
 
 def _evaluate_stage(folder: Path, force: bool, as_json: bool) -> Any:

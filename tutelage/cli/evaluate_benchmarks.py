@@ -86,7 +86,8 @@ def _beside(
     if not as_json and is_output_rank():
         for line in [NOT_CHECKED] if dirty is None else contamination_lines(dirty):
             click.echo(f"  {line}")
-        for line in [NOT_MEASURED] if ranged is None else range_lines(ranged):
+        unmeasured = "format range not measured" if formats else NOT_MEASURED
+        for line in [unmeasured] if ranged is None else range_lines(ranged):
             click.echo(f"  {line}")
     return {"contamination": dirty, "format_range": ranged}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -95,6 +95,7 @@ class EvalSession:
     open_preferences:  the held-out preferences, by name of their data, as the model's tokenizer cuts them.
     open_questions:    the questions of the recipe's own file, with their answers.
     open_benchmarks:   the published benchmarks that the recipe names.
+    open_training:     every text that the stage is trained on, with its place.
     items:             the figures of each preference; see `train.losses.Loss.items`.
     answer_tasks:      the held-out prompts of a stage that samples, answered by a model and rewarded.
     world:             the built-in world of the recipe, if it has one.
@@ -118,6 +119,7 @@ class EvalSession:
     open_preferences: Callable[[], Mapping[str, Store]] = lambda: {}
     open_questions: Callable[[], Sequence[Question]] = lambda: ()
     open_benchmarks: Callable[[], Sequence[BenchmarkSource]] = lambda: ()
+    open_training: Callable[[], Iterable[tuple[str, str]]] = lambda: ()
     items: Items | None = None
     answer_tasks: Callable[[Checkpoint], Sequence[TaskItem]] = lambda checkpoint: ()
     world: World | None = None

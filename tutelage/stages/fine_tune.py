@@ -32,6 +32,7 @@ from tutelage.stages.data_world import known_utility, world_of
 from tutelage.stages.kept import kept_models
 from tutelage.stages.prompts import chat_world, indexed_people, read_prompt_data
 from tutelage.stages.train_stage import MICRO_TOKENS, TrainStage
+from tutelage.stages.training_text import training_rows
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.lr_range_test import default_lr
 from tutelage.train.selection import Selection
@@ -258,6 +259,7 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
             kept=partial(kept_models, at.folder),
             open_questions=partial(questions_of, at.data),
             open_benchmarks=partial(benchmarks_of, at.data),
+            open_training=partial(training_rows, self.data, at.data, at.folder.parent),
         )
 
     def eval_settings(self) -> list[object]:
