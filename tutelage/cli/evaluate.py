@@ -57,6 +57,10 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option("--budget-minutes", type=click.FloatRange(0, min_open=True), help="As many items as fit into this time.")
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="Answers to each prompt, for pass@k and maj@k.")
 @click.option("--temperature", type=click.FloatRange(0), help="With --samples; default 0, or 0.8 with several.")
+@click.option("--reward", metavar=MODEL, help="With --samples: a reward model that picks the best of them.")
+@click.option(
+    "--pmi", is_flag=True, default=None, help="Also score each choice against the choice without its question."
+)
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Limit of an answer.")
 @click.option("--seed", type=int, help="Seed of samples and examples (default 0).")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Where results go; default: runs/evaluations/MODEL.")
@@ -124,6 +128,7 @@ def _evaluate_benchmarks(
 ) -> Any:
     from tutelage.cli.evaluate_benchmarks import evaluate_benchmarks
     from tutelage.evaluate.benchmarks.measured import AskSettings
+    from tutelage.find_model import find_model
 
     if data is None:
         raise ValueError(
@@ -131,6 +136,8 @@ def _evaluate_benchmarks(
         )
     samples, minutes = asked["samples"] or 1, asked["budget_minutes"]
     temperature = asked["temperature"] if asked["temperature"] is not None else 0.8 if samples > 1 else 0.0
+    if asked["reward"] is not None and samples == 1:
+        raise ValueError("--reward picks the best of several answers; add --samples N")
     if samples > 1 and not temperature:
         raise ValueError("--samples of more than 1 need a --temperature above 0; else all are the same")
     settings = AskSettings(
@@ -143,6 +150,8 @@ def _evaluate_benchmarks(
         samples=samples,
         temperature=temperature,
         seed=asked["seed"] or 0,
+        reward=None if asked["reward"] is None else str(find_model(asked["reward"])),
+        pmi=bool(asked["pmi"]),
     )
     names = [name for name in suite.split(",") if name]
     out, beside, formats = asked["out"], asked["beside"], asked["formats"]
@@ -157,7 +166,7 @@ def _refuse_options(given: Mapping[str, Any], what: str) -> None:
 
 
 # Options of benchmarks that a file of questions has not.
-_OF_BENCHMARKS = ("budget_minutes", "samples", "temperature", "max_tokens", "out", "beside")
+_OF_BENCHMARKS = ("budget_minutes", "samples", "temperature", "reward", "pmi", "max_tokens", "out", "beside")
 
 
 def _check_options(suite: str | None, data: Path | None, system: str | None, by: str, asked: Mapping[str, Any]) -> None:

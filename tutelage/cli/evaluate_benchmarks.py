@@ -122,7 +122,7 @@ def _print(measured: Measured, settings: AskSettings) -> None:
     for name, label in (("brier", "Brier score"), ("perplexity", "perplexity")):
         if name in figures:
             click.echo(f"  {label}: {figures[name]:,.3f}")
-    for name in ("pass_at", "pass_all", "majority"):
+    for name in ("pass_at", "pass_all", "majority", "best_of"):
         if isinstance(figures.get(name), dict):
             values = ", ".join(f"{k}: {format_pct(value['mean'])}" for k, value in figures[name].items())
             click.echo(f"  {name.replace('_', ' ')} k: {values}")
