@@ -5,7 +5,8 @@ seeds (Student's t).
 |---|---|
 | grpo_arithmetic | GRPO takes sums that no stage has seen from below 40% to above 80% right |
 | preferences_world | DPO raises true utility; the reward model reaches 95% of the noise ceiling; best of n |
-| rlhf, rlhf_no_kl | PPO raises true utility with the divergence in its reward; without it the proxy rises and utility falls |
+| rlhf | PPO raises true utility with the divergence in its reward |
+| rlhf_no_kl | without it the proxy rises and true utility falls |
 | ptx | PPO-ptx forgets less than PPO at equal reward |
 
 Finished stages of --folder are not trained again, so a killed measurement goes on. --quick: one seed, and stages of a
