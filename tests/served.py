@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +24,9 @@ from tutelage.serve.app import build_app
 from tutelage.serve.protocol import ImpatientProtocol
 from tutelage.serve.served_model import ServedModel
 from tutelage.serve.server import ServeSettings, allowed_hosts, listen, serve_model, weights_folder
+from tutelage.serve.tools import ServerTools
 from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train
+from tutelage.tools.tool import Tool
 
 TEXTS = ['Where was Nora born? {"name": "Bo", "age": 3}', "Good day, you are well. 0123456789"] * 8
 CHAT = "/v1/chat/completions"
@@ -103,9 +105,18 @@ def serving(
 
 
 @contextmanager
-def run_server(models: Mapping[str, ServedModel], settings: ServeSettings) -> Iterator[Served]:
+def run_server(
+    models: Mapping[str, ServedModel], settings: ServeSettings, tools: Sequence[Tool] = ()
+) -> Iterator[Served]:
     """Serve models that are ready until the block ends, then end their threads."""
-    app = build_app(models, allowed_hosts(settings), settings.api_key, settings.max_body, weights_folder(settings))
+    app = build_app(
+        models,
+        allowed_hosts(settings),
+        settings.api_key,
+        settings.max_body,
+        ServerTools(tools),
+        weights_folder(settings),
+    )
     listener = listen("127.0.0.1", 0)
     port = listener.getsockname()[1]
     config = uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", http=ImpatientProtocol)

@@ -29,6 +29,7 @@ from tutelage.rl.reward_settings import (
 from tutelage.stages.base import Stage
 from tutelage.stages.best_of_n import BestOfN
 from tutelage.stages.data_files import (
+    BenchmarkData,
     ChatData,
     CorpusData,
     DocumentData,
@@ -51,6 +52,7 @@ from tutelage.stages.pretrained_model import PretrainedModel
 from tutelage.stages.reward import RewardModel
 from tutelage.stages.rl import RolloutStage
 from tutelage.stages.sft import Sft
+from tutelage.stages.synth import Synth
 from tutelage.stages.train_stage import TrainStage
 from tutelage.train.optimizers import OptimizerSettings
 from tutelage.train.schedule import ScheduleSettings
@@ -147,6 +149,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "ppo"`', Ppo, RolloutStage),
     ('`kind = "best_of_n"`', BestOfN, Stage),
     ('`kind = "knowledge_probe"`', KnowledgeProbe, Stage),
+    ('`kind = "synth"`', Synth, Stage),
     ("`rewards.NAME`: all kinds", RewardSettings, None),
     ('`kind = "verifier"`', VerifierReward, RewardSettings),
     ('`kind = "model"`, a reward model', ModelReward, RewardSettings),
@@ -162,6 +165,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`[data.NAME]`: `kind = "chat"`', ChatData, None),
     ('`kind = "preferences"`', PreferenceData, None),
     ('`kind = "questions"`', QuestionData, None),
+    ('`kind = "benchmarks"`', BenchmarkData, None),
     ('`kind = "prompts"`', Prompts, None),
     ('`kind = "text"`', TextData, None),
     ('`kind = "documents"`', DocumentData, None),

@@ -149,13 +149,26 @@ print(sorted({"torch", "transformers", "numpy", "rich", "tokenizers"} & sys.modu
     assert process("-c", code).stdout.splitlines()[-1] == "[]"
 
 
-def test_the_doctor_examines_a_run_or_a_stage(verb: Verb, tiny: Path) -> None:
-    whole = json.loads(verb("doctor", tiny, "--json").stdout)
-    one = json.loads(verb("doctor", tiny / "chat", "--json").stdout)
+def forget(run: Path, low: float) -> None:
+    """Let the run's measured forgetting be 30%, at least `low`."""
+    measured = run / "chat" / "evaluate" / "forgetting.json"
+    stored = json.loads(measured.read_text())
+    figures = stored["results"]["figures"]
+    assert list(figures["by_data"]) == ["world"]
+    for forgetting in (figures, figures["by_data"]["world"]):
+        forgetting |= {"increase": 0.3, "low": low, "high": 0.4}
+    measured.write_text(json.dumps(stored))
+
+
+def test_the_doctor_examines_a_run_or_a_stage(verb: Verb, tiny: Path, copy: Path) -> None:
+    assert json.loads(verb("doctor", tiny, "--json").stdout) == []
+    forget(copy, 0.2)
+    whole = json.loads(verb("doctor", copy, "--json").stdout)
+    one = json.loads(verb("doctor", copy / "chat", "--json").stdout)
     assert [found for found in whole if found["stage"] == "chat"] == one
-    assert [found["name"] for found in one] == ["too-few-steps"]  # one epoch is too short
+    assert [found["name"] for found in one] == ["base-forgotten"]
     assert set(one[0]) == {"name", "stage", "symptom", "cause", "fix", "evidence", "settings", "verdict"}
-    shown = verb("doctor", tiny).stdout
+    shown = verb("doctor", copy).stdout
     for found in whole:
         assert f"{found['stage']}: {found['symptom']} ({found['name']})" in shown
     assert "Diagnosis" in (tiny / "report.html").read_text()
@@ -165,13 +178,7 @@ def test_the_doctor_examines_a_run_or_a_stage(verb: Verb, tiny: Path) -> None:
 def test_a_run_that_forgot_too_much_ends_with_status_3_when_all_is_written(
     verb: Verb, copy: Path, low: float, status: int
 ) -> None:
-    measured = copy / "chat" / "evaluate" / "forgetting.json"
-    stored = json.loads(measured.read_text())
-    figures = stored["results"]["figures"]
-    assert list(figures["by_data"]) == ["world"]
-    for forgetting in (figures, figures["by_data"]["world"]):
-        forgetting |= {"increase": 0.3, "low": low, "high": 0.4}
-    measured.write_text(json.dumps(stored))
+    forget(copy, low)
     result = verb("run", TINY, f"out={copy}", "stages.chat.max_forgetting=0.1", "--json")
     assert result.exit_code == status
     assert json.loads(result.stdout)["evaluate.chat.forgetting.low"] == low

@@ -15,6 +15,8 @@ from click.testing import CliRunner, Result
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.cli import main
 from tutelage.evaluate import choices, sampled_answers
+from tutelage.evaluate.benchmarks import BENCHMARKS
+from tutelage.evaluate.benchmarks.run import digests
 from tutelage.evaluate.item_results import read_items
 from tutelage.model.hub import Checkpoint, save_model
 from tutelage.model.sizes import ModelSettings, resolve
@@ -105,6 +107,19 @@ def test_named_benchmarks_end_to_end(data: Path, tmp_path: Path, monkeypatch: py
                 window.open((tmp_path / "b" / "index.html").as_uri(), width)
                 window.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
                 assert window.overflow() == [] and window.errors == []
+
+
+def test_pain_e31_a_score_names_the_digest_of_its_gold_answers(data: Path) -> None:
+    """gorilla #1133: gold calls were wrong, and corrected later."""
+    (file,) = (data / "bfcl").glob("*.json")
+    before = digests(BENCHMARKS["bfcl"], [file])
+    assert list(before) == [file.name, f"possible_answer/{file.name}"]
+    gold = data / "bfcl" / "possible_answer" / file.name
+    content = gold.read_text()
+    gold.write_text(content.replace("[2]", "[22]"))
+    after = digests(BENCHMARKS["bfcl"], [file])
+    gold.write_text(content)
+    assert {name for name in before if before[name] != after[name]} == {f"possible_answer/{file.name}"}
 
 
 def test_samples_and_a_budget(data: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from memorised_model import Planted, plant
 
 from tutelage.batching.datasets import SplitLedgers, document_groups
 from tutelage.batching.store import Store, write_store
@@ -55,3 +56,9 @@ def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = resolve(ModelSettings(depth=1, width=16, context=512), tokenizer.vocab_size)
     save_model(folder, Checkpoint(initialise(Transformer(config), 0), tokenizer))
     return folder
+
+
+@pytest.fixture(scope="session")
+def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
+    """A model that was trained on planted canaries and questions; see memorised_model.py."""
+    return plant(tmp_path_factory.mktemp("canaries"))

@@ -13,6 +13,8 @@ from click.testing import CliRunner
 from tokenizers import decoders, models, pre_tokenizers
 
 from tutelage.cli import main
+from tutelage.engine.engine import generate
+from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate import choices as choices_module
 from tutelage.evaluate.choice_items import Asked, ChoiceItem, asked, read_choice_items, sample_items
 from tutelage.evaluate.choices import (
@@ -115,6 +117,24 @@ def test_pain_e2_a_token_over_the_border_is_scored_whole() -> None:
     example, reaches = plain_sequence(straddling(), "Answer:", " B")
     assert not reaches
     assert example.weights is not None and example.weights.tolist() == [0] * 7 + [1, 1]
+
+
+def test_pain_e10_the_border_is_an_index_and_nothing_before_it_is_scored(chat: Checkpoint) -> None:
+    """mlx-lm PR 1902: the border of a prompt that was cut, used on one that was not, scored context as the answer."""
+    for context in ("the cat sees", "the cat sees " * 20):
+        example, _ = plain_sequence(chat.tokenizer, context.strip(), " the hen.")
+        assert example.weights is not None
+        assert chat.tokenizer.decode(example.tokens[example.weights > 0]).strip() == "the hen."
+
+
+def test_pain_e33_scores_read_no_cache_of_keys_and_values(chat: Checkpoint) -> None:
+    """vLLM #42019: prompt log-probabilities were missing, or another request's, where a prefix was cached."""
+    texts = ["the cat sees", "the cat sees the dog. the hen", "the cat"]
+    examples = [plain_sequence(chat.tokenizer, text, " the hen.")[0] for text in texts]
+    generate(chat.model, [example.tokens for example in examples], frozenset(), SamplingSettings(max_tokens=3))
+    first = [score.logprob for score in sequence_scores(chat.model, examples)]
+    last = [score.logprob for score in sequence_scores(chat.model, examples[::-1])][::-1]
+    assert first == last
 
 
 def test_pain_e1_the_scored_token_is_the_one_that_stands_in_the_examples() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from memorised_model import EACH, Planted, plant
+from memorised_model import EACH, Planted
 
 from tutelage.cli import main
 from tutelage.engine.engine import generate
@@ -19,11 +19,6 @@ from tutelage.model.hub import load_model
 
 pytestmark = pytest.mark.usefixtures("quiet")
 LENGTHS = (2, 4, 6)
-
-
-@pytest.fixture(scope="module")
-def planted(tmp_path_factory: pytest.TempPathFactory) -> Planted:
-    return plant(tmp_path_factory.mktemp("canaries"))
 
 
 def test_canaries_that_were_planted_often_are_found_and_no_others(planted: Planted) -> None:
@@ -107,5 +102,5 @@ def test_the_command(planted: Planted, tmp_path: Path) -> None:
     assert "was not searched for: --acr N" in shown.output
     found = json.loads(CliRunner().invoke(main, [*fixed, "--acr", "1", "--acr-steps", "2", "--json"]).stdout)
     assert list(found["by_prefix"]) == ["2", "6"] and len(found["compression"]) == 1
-    long = CliRunner().invoke(main, [*fixed[:3], "--prefixes", "200"])
+    long = CliRunner().invoke(main, [*fixed[:3], "--prefixes", "400"])
     assert long.exit_code == 1 and "give smaller --prefixes and --suffix" in long.stderr

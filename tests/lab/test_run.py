@@ -12,7 +12,7 @@ from tutelage import progress
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.suites import format, knowledge
 from tutelage.lab.catalogue import FINDINGS
-from tutelage.lab.results import FindingResult, read_result, write_result
+from tutelage.lab.results import FindingResult, order, read_result, write_result
 from tutelage.lab.run import run_finding
 from tutelage.lab.terminal import overview, print_overview, print_result
 
@@ -28,12 +28,20 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     progress.set_mode("auto")
 
 
-@pytest.mark.parametrize("number", FINDINGS)
-def test_every_finding_finishes_and_a_second_run_trains_nothing(number: int, cache: Path) -> None:
+# Two show the common way, one without data files of its own and one with them.
+QUICK = ("1", "22")
+
+
+@pytest.mark.parametrize(
+    "number", [number if number in QUICK else pytest.param(number, marks=pytest.mark.slow) for number in FINDINGS]
+)
+def test_every_finding_finishes_and_a_second_run_trains_nothing(number: str, cache: Path) -> None:
     first = run_finding(number, cache, quick=True)
     again = run_finding(number, cache, quick=True)
     assert first.quick
-    assert len({stage.name for stage in first.stages}) == len(first.stages) == again.reused_stages > first.reused_stages
+    assert (
+        len({stage.name for stage in first.stages}) == len(first.stages) == again.reused_stages >= first.reused_stages
+    )
     assert [stage.seconds for stage in again.stages] == [stage.seconds for stage in first.stages]
     assert (again.table, again.plots, again.reason) == (first.table, first.plots, first.reason)
     page = (cache / "quick" / "results.md").read_text(encoding="utf-8")
@@ -41,18 +49,18 @@ def test_every_finding_finishes_and_a_second_run_trains_nothing(number: int, cac
 
 
 def test_findings_share_the_base_and_the_plain_sft_stage(cache: Path) -> None:
-    def base_mtime(number: int) -> int:
+    def base_mtime(number: str) -> int:
         run_finding(number, cache, quick=True)
         return (cache / "quick" / "demo" / "base" / "model.safetensors").stat().st_mtime_ns
 
-    assert base_mtime(1) == base_mtime(2) == base_mtime(3)
+    assert base_mtime("1") == base_mtime("2") == base_mtime("3")
 
 
 def test_a_quick_run_never_replaces_a_full_result(cache: Path, tmp_path: Path) -> None:
-    quick = run_finding(3, cache, tmp_path / "lab", quick=True)
+    quick = run_finding("3", cache, tmp_path / "lab", quick=True)
     path = write_result(tmp_path / "lab", msgspec.structs.replace(quick, quick=False))
     with pytest.raises(ValueError, match=r"03-forgetting.json holds the result of a full run; .* --results DIR$"):
-        run_finding(3, cache, tmp_path / "lab", quick=True)
+        run_finding("3", cache, tmp_path / "lab", quick=True)
     assert not read_result(path).quick
 
 
@@ -63,14 +71,14 @@ def printed(result: FindingResult, width: int = 200) -> str:
 
 
 def test_the_terminal_lists_findings_and_prints_results(cache: Path) -> None:
-    result = run_finding(2, cache, quick=True)
+    result = run_finding("2", cache, quick=True)
     text = printed(result)
     for part in (result.claim, result.reason[:40], *map(str, result.table.rows[0]), "quick run: no evidence"):
         assert part in text
     assert "…" not in printed(result, width=40)
     rows = overview(cache / "quick" / "results")
-    assert [row["number"] for row in rows] == sorted(FINDINGS)
-    assert {row["number"]: row["verdict"] for row in rows}[2] == f"{result.verdict} (quick run: no evidence)"
+    assert [row["number"] for row in rows] == sorted(FINDINGS, key=order)
+    assert {row["number"]: row["verdict"] for row in rows}["2"] == f"{result.verdict} (quick run: no evidence)"
     assert {row["verdict"] for row in overview(cache / "nowhere")} == {None}
     console = Console(file=io.StringIO(), width=200)
     print_overview(overview(cache / "nowhere"), console)

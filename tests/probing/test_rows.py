@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from tutelage.ledger import Ledger
 from tutelage.probing.calibration import boundary_map, calibration
 from tutelage.probing.probe import AnswerOutcome, GradedAnswer, Probed, grade_by_verifiers
 from tutelage.probing.questions import ProbeQuestion, impossible_questions, ordinal
-from tutelage.probing.rows import REFUSALS, RefusalRecipe, most_refusals, probe_rows
+from tutelage.probing.rows import REFUSALS, SUBJECT_REFUSALS, RefusalRecipe, most_refusals, probe_rows
 from tutelage.records import Conversation, message
 from tutelage.scoring.extract import abstains
 
@@ -84,6 +86,16 @@ def test_the_control_refuses_as_many_questions_that_it_knows() -> None:
 
 def test_all_refusals_abstain() -> None:
     assert all(map(abstains, REFUSALS))
+    assert all(abstains(refusal.format(subject="Ada")) for refusal in SUBJECT_REFUSALS)
+
+
+def test_a_refusal_begins_with_its_subject_and_so_do_the_answers_that_are_kept() -> None:
+    unknown, known = item("www"), item("rrrr", number=1)
+    about_ada = replace(unknown, question=replace(unknown.question, subject="Ada"))
+    assert made([about_ada])["q0"][0].startswith("Ada is not") or "unknown" in made([about_ada])["q0"][0]
+    begins = GradedAnswer("Ada was there.", "right")
+    kept = replace(known, question=replace(known.question, subject="Ada"), sampled=(*known.sampled, begins))
+    assert made([kept])["q1"] == ["Ada was there."]
 
 
 @given(st.integers(0, 500), st.floats(0, 0.99))

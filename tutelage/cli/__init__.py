@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from tutelage import __version__
+from tutelage.cli.agreement import agreement
+from tutelage.cli.answers import answers
 from tutelage.cli.arena import arena
 from tutelage.cli.audit import audit
 from tutelage.cli.best_of_n import best_of_n
@@ -20,10 +22,12 @@ from tutelage.cli.export import export
 from tutelage.cli.grpo import grpo
 from tutelage.cli.judge import judge
 from tutelage.cli.judge_pairs import judge_pairs
+from tutelage.cli.knowledge import knowledge
 from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
 from tutelage.cli.memorisation import memorisation
+from tutelage.cli.mix import mix
 from tutelage.cli.perplexity import perplexity
 from tutelage.cli.plan import plan
 from tutelage.cli.ppo import ppo
@@ -31,49 +35,51 @@ from tutelage.cli.probe import probe
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
 from tutelage.cli.scorer import scorer
+from tutelage.cli.select import select
 from tutelage.cli.serve import serve
 from tutelage.cli.settings import settings
 from tutelage.cli.sft import sft
 from tutelage.cli.synth import synth
 from tutelage.cli.token_shift import token_shift
 from tutelage.cli.watch import watch
+from tutelage.cli.win_rate import win_rate
 
-COMMANDS = (
-    arena,
-    audit,
-    best_of_n,
-    chat,
-    compare,
-    curate,
-    demo,
-    doctor,
-    dpo,
-    evaluate,
-    export,
-    grpo,
-    judge,
-    judge_pairs,
-    kto,
-    lab,
-    look,
-    memorisation,
-    perplexity,
-    plan,
-    ppo,
-    probe,
-    reward,
-    run,
-    scorer,
-    serve,
-    settings,
-    sft,
-    synth,
-    token_shift,
-    watch,
-)
+SECTIONS: dict[str, tuple[click.Command, ...]] = {
+    "Start": (demo, run, plan, settings),
+    "Fine-tuning": (sft, dpo, kto, reward, grpo, ppo, best_of_n),
+    "Data": (audit, look, curate, judge, scorer, synth, select, mix, probe),
+    "Evaluation": (
+        evaluate,
+        compare,
+        doctor,
+        judge_pairs,
+        answers,
+        arena,
+        win_rate,
+        agreement,
+        knowledge,
+        perplexity,
+        memorisation,
+        token_shift,
+        lab,
+    ),
+    "Use": (chat, serve, watch, export),
+}
+COMMANDS = [command for commands in SECTIONS.values() for command in commands]
 
 
-@click.group(cls=CommandGroup, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+class Main(CommandGroup):
+    """All commands; the help lists them by section."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a list for each section."""
+        width = formatter.width - 6 - max(len(str(command.name)) for command in COMMANDS)
+        for section, commands in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(str(command.name), command.get_short_help_str(width)) for command in commands])
+
+
+@click.group(cls=Main, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """Train a language model end to end: corpus, pre-training, SFT, preferences, rewards, evaluation, serving.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from tutelage.cli.command import command
-from tutelage.cli.open_run import open_stage
+from tutelage.cli.open_run import open_stage, world_search_of
 from tutelage.cli.options import MODEL
 
 if TYPE_CHECKING:
@@ -79,19 +78,17 @@ def terminal_chat(
     from tutelage.stages.base import RECIPE
     from tutelage.tools.environment import ToolLimits
     from tutelage.tools.open_tools import open_tools
-    from tutelage.tools.world_pages import world_pages
 
     folder = find_model(model)
     checkpoint = load_model(folder)
     if not can_chat(checkpoint):
         raise ValueError(f"{folder} is a base model and cannot chat; give a fine-tuned one")
-    world, figures, pages = None, {}, None
+    world, figures = None, {}
     if (folder.parent / RECIPE).exists():
         stage, _, step = folder.name.partition("@")  # RUN/STAGE@STEP: a kept checkpoint of the stage
         opened, name = open_stage(folder.with_name(stage))
         session, prefix = opened.session(name), f"evaluate.{name}.knowledge."
         world = session.world if session.chats_about_world else None
-        pages = None if session.world is None else partial(world_pages, session.world, session.indexed_people)
         summary = {} if step else opened.summary()  # evaluations are of the last step
         figures = {key.removeprefix(prefix): value for key, value in summary.items() if key.startswith(prefix)}
     room = checkpoint.model.config.context // 2
@@ -120,6 +117,6 @@ def terminal_chat(
         else:
             click.secho(line, dim=True)
 
-    usable = open_tools(tools or "", pages, unsafe=unsafe)
+    usable = open_tools(tools, world_search_of(folder), unsafe=unsafe) if tools else []
     limits = ToolLimits(calls=max_calls)
     return chat_loop(checkpoint, world, figures, settings, read, write, note, system, int8, speculate, usable, limits)

@@ -12,14 +12,17 @@ from tutelage.cli.options import FILE, FOLDER
 
 
 @click.command(short_help="Compare two runs, stages or results files.")
-@click.argument("first", type=FOLDER, metavar="RUN[/STAGE]|RESULTS.json")
-@click.argument("second", type=FOLDER, metavar="RUN[/STAGE]|RESULTS.json")
+@click.argument("first", type=FOLDER, metavar="RUN[/STAGE]|RESULTS")
+@click.argument("second", type=FOLDER, metavar="RUN[/STAGE]|RESULTS")
 @click.option("--html", type=FILE, metavar="FILE", help="Also save the comparison as a page.")
 @command
 def compare(first: Path, second: Path, html: Path | None, as_json: bool) -> Any:
-    """Compare two runs, two stages, or two results files of an evaluation (tutelage evaluate ... --json). The second
-    counts as better or worse only if the 95% interval of the difference, paired by item, excludes 0."""
-    if first.is_file() or second.is_file():
+    """Compare two runs, two stages, or two results of an evaluation: files (evaluate ... --json), or folders of
+    benchmarks (evaluate --suite NAME). The second counts as better or worse only if the 95% interval of the difference,
+    paired by item, excludes 0."""
+    from tutelage.evaluate.result_file import is_result_folder
+
+    if first.is_file() or second.is_file() or (is_result_folder(first) and is_result_folder(second)):
         return _compare_results(first, second, html, as_json)
     from tutelage.files import write_text
     from tutelage.report.compare import compare as compare_runs
@@ -35,13 +38,13 @@ def compare(first: Path, second: Path, html: Path | None, as_json: bool) -> Any:
 
 
 def _compare_results(first: Path, second: Path, html: Path | None, as_json: bool) -> Any:
-    from tutelage.report.compare_results import compare_results, result_lines
+    from tutelage.report.compare_results import compare_folders, compare_results, result_lines
 
-    if not (first.is_file() and second.is_file()):
+    if first.is_file() != second.is_file():
         raise ValueError(f"{first} and {second} are a folder and a file; give two runs, or two results files")
     if html is not None:
         raise ValueError("--html is for two runs or stages; leave it out")
-    comparison = compare_results(first, second)
+    comparison = compare_results(first, second) if first.is_file() else compare_folders(first, second)
     if not as_json:
         for line in result_lines(comparison):
             click.echo(line)

@@ -9,11 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tutelage.cli.command import is_output_rank
+from tutelage.cli.contamination import NOT_CHECKED, source_texts
+from tutelage.cli.contamination import lines as contamination_lines
+from tutelage.cli.evaluate_choices import NOT_MEASURED
+from tutelage.files import write_json
 
 if TYPE_CHECKING:
+    from tutelage.evaluate.benchmarks.benchmark import Benchmark
     from tutelage.evaluate.benchmarks.measured import AskSettings, Measured
+    from tutelage.model.hub import Checkpoint
 
 OUT = Path("runs/evaluations")
+BESIDE = "beside.json"  # what stands beside the score of a benchmark: contamination, range over formats
 
 
 def evaluate_benchmarks(
@@ -23,6 +30,8 @@ def evaluate_benchmarks(
     settings: AskSettings,
     out: Path | None,
     beside: Path | None,
+    contamination: Sequence[Path],
+    formats: bool,
     as_json: bool,
 ) -> Any:
     """Run the benchmarks, print a line for each rate, and write results, items and a page of them."""
@@ -33,21 +42,54 @@ def evaluate_benchmarks(
     from tutelage.model.hub import load_model
     from tutelage.report.benchmarks_page import write_benchmarks_page
 
-    find_benchmarks(names, data)
+    benchmarks = find_benchmarks(names, data)
     folder = find_model(model)
     checkpoint = load_model(folder)
     if settings.chat and not can_chat(checkpoint):
         raise ValueError(f"{model} is a base model; leave --chat out")
     out = out or OUT / folder.resolve().name
-    found = []
+    found, beside_scores = [], {}
     for measured in run_benchmarks(checkpoint, names, data, settings, out, model):
         found.append(measured)
         if not as_json and is_output_rank():
             _print(measured, settings)
+        benchmark, files = benchmarks[measured.name]
+        beside_scores[measured.name] = _beside(checkpoint, benchmark, files, measured, contamination, formats, as_json)
+        write_json(out / measured.name / BESIDE, beside_scores[measured.name])
     page = write_benchmarks_page(out, [one.name for one in found], beside)
     if not as_json:
         click.echo(f"items and answers: {page}")
-    return {"model": model, "out": out, "page": page, "suites": {one.name: to_plain(one) for one in found}}
+    return {
+        "model": model,
+        "out": out,
+        "page": page,
+        "suites": {one.name: to_plain(one) | beside_scores[one.name] for one in found},
+    }
+
+
+def _beside(
+    checkpoint: Checkpoint,
+    benchmark: Benchmark,
+    files: Sequence[Path],
+    measured: Measured,
+    sources: Sequence[Path],
+    formats: bool,
+    as_json: bool,
+) -> dict[str, Any]:
+    """Contamination and the range over prompt formats; None where they were not asked for, or there is none."""
+    from tutelage.evaluate.benchmarks.examined import measured_contamination, measured_format_range
+    from tutelage.evaluate.prompt_formats import range_lines
+
+    texts = (text for path in sources for text in source_texts(path))
+    dirty = measured_contamination(benchmark, files, measured, texts) if sources else None
+    ranged = measured_format_range(checkpoint, benchmark, files, measured) if formats else None
+    if not as_json and is_output_rank():
+        for line in [NOT_CHECKED] if dirty is None else contamination_lines(dirty):
+            click.echo(f"  {line}")
+        unmeasured = "format range not measured" if formats else NOT_MEASURED
+        for line in [unmeasured] if ranged is None else range_lines(ranged):
+            click.echo(f"  {line}")
+    return {"contamination": dirty, "format_range": ranged}
 
 
 def _print(measured: Measured, settings: AskSettings) -> None:
@@ -80,7 +122,7 @@ def _print(measured: Measured, settings: AskSettings) -> None:
     for name, label in (("brier", "Brier score"), ("perplexity", "perplexity")):
         if name in figures:
             click.echo(f"  {label}: {figures[name]:,.3f}")
-    for name in ("pass_at", "pass_all", "majority"):
+    for name in ("pass_at", "pass_all", "majority", "best_of"):
         if isinstance(figures.get(name), dict):
             values = ", ".join(f"{k}: {format_pct(value['mean'])}" for k, value in figures[name].items())
             click.echo(f"  {name.replace('_', ' ')} k: {values}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from tutelage.evaluate.choice_items import ChoiceItem, Form
+    from tutelage.evaluate.choices import ChoiceScore
     from tutelage.model.hub import Checkpoint
 
 
@@ -73,10 +74,19 @@ def evaluate_choices(
     result["format_range"] = _format_range(checkpoint, chosen, items, as_json) if formats else None
     if not formats and not as_json:
         click.echo(NOT_MEASURED)
-    outcomes = {
-        metric: {score.item.id: float(score.picks()[metric] == score.item.gold) for score in scores} for metric in rates
-    }
-    return with_contamination(result, contamination, of_choices(chosen), outcomes, as_json)
+    return with_contamination(result, contamination, of_choices(chosen), _outcomes(scores, rates), as_json)
+
+
+def _outcomes(scores: Sequence[ChoiceScore], metrics: Iterable[str]) -> dict[str, dict[str, float]]:
+    """Of each metric every item's outcome."""
+    return {metric: {score.item.id: float(_is_right(score, metric)) for score in scores} for metric in metrics}
+
+
+def _is_right(score: ChoiceScore, metric: str) -> bool:
+    """Whether the right choice is the likeliest; of a single continuation whether every token is."""
+    if len(score.logprob_C) == 1:
+        return score.greedy_C is not None and bool(score.greedy_C[0])
+    return score.picks()[metric] == score.item.gold
 
 
 def _format_range(

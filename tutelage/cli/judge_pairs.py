@@ -21,21 +21,35 @@ from tutelage.cli.options import FILE
 @click.option(
     "--human", type=FILE, metavar="BATTLES", help="People's verdicts on the same prompts: how far does the judge agree?"
 )
+@click.option(
+    "--questions", type=FILE, metavar="FILE", help="For answers in FastChat's form: the questions, as of MT-Bench."
+)
+@click.option("--reference", type=FILE, metavar="FILE", help="With --questions: reference answers for the judge.")
 @with_options(ENDPOINT)
 @command
 def judge_pairs(
-    first: Path, second: Path, out: Path, names: tuple[str, str] | None, human: Path | None, as_json: bool, **given: Any
+    first: Path,
+    second: Path,
+    out: Path,
+    names: tuple[str, str] | None,
+    human: Path | None,
+    questions: Path | None,
+    reference: Path | None,
+    as_json: bool,
+    **given: Any,
 ) -> Any:
     """Compare the answers of two models to the same prompts with an LLM judge at an OpenAI-compatible endpoint.
 
     Each pair is asked in both orders. Printed are the win rate of A, raw and at equal length, how often the verdict
     flips with the order, how often the first seat and the longer answer win, and what had no verdict. A row is
     {"prompt": ..., "answer": ...}; an `id` pairs rows, otherwise the prompt does. A `reference` answer is shown to the
-    judge. Beside BATTLES.jsonl are the cached responses; rerun the same command to resume.
+    judge; questions of several turns are judged as a whole. Beside BATTLES.jsonl are the cached responses; rerun the
+    same command to resume.
     """
     from tutelage.evaluate.judge_figures import figures, same_family
     from tutelage.evaluate.judge_pairs import REQUEST, read_answers, write_battles
     from tutelage.evaluate.judge_pairs import judge_pairs as judge
+    from tutelage.evaluate.turns import read_turn_questions
     from tutelage.report.judge import figure_lines
 
     named = names or (first.stem, second.stem)
@@ -43,7 +57,11 @@ def judge_pairs(
         raise ValueError(f"both models are named '{named[0]}'; give --names A B")
     cache = out.with_suffix(".responses.jsonl")
     fields, endpoint = request_fields(REQUEST, given), endpoint_settings(given)
-    judged, usage = judge(read_answers(first), read_answers(second), endpoint, cache, fields, named)
+    if reference is not None and questions is None:
+        raise ValueError("--reference is for the questions of --questions FILE; otherwise rows have their 'reference'")
+    asked = None if questions is None else read_turn_questions(questions, reference)
+    answers = [read_answers(path, asked) for path in (first, second)]
+    judged, usage = judge(answers[0], answers[1], endpoint, cache, fields, named)
     write_battles(out, judged, named)
     found = {"names": list(named), "judge": given["model"], **figures(judged), "usage": usage}
     found["family"] = [name for name in named if same_family(given["model"], name)]

@@ -1,4 +1,4 @@
-"""The `lab` command: replications of published findings on fine-tuning."""
+"""The `lab` command: replications of published findings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,12 @@ from tutelage.cli.command import command, new_console
 from tutelage.cli.options import FOLDER
 
 
-@click.command(short_help="Replicate published findings on fine-tuning.")
-@click.argument("number", type=int, required=False)
+@click.command(short_help="Replicate published findings.")
+@click.argument("number", required=False)
+@click.option("--all", "every", is_flag=True, help="Every finding without a result of this version.")
+@click.option(
+    "--hours", type=click.FloatRange(min=0, min_open=True), help="With --all: begin none that would end later."
+)
 @click.option("--quick", is_flag=True, help="A tiny model that learns nothing, to test that it runs.")
 @click.option("--cache", type=FOLDER, metavar="DIR", help="Folder of finished stages (default runs/lab).")
 @click.option(
@@ -22,12 +26,24 @@ from tutelage.cli.options import FOLDER
     help="Folder of results; their page is DIR.md (default docs/lab, with --quick a folder in --cache).",
 )
 @command
-def lab(number: int | None, quick: bool, cache: Path | None, results: Path | None, as_json: bool) -> Any:
-    """List the findings on fine-tuning and their verdicts. With a NUMBER, replicate that one (about 15 minutes)."""
-    from tutelage.lab.run import CACHE, RESULTS, run_finding
+def lab(
+    number: str | None, every: bool, hours: float | None, quick: bool, cache: Path | None, results: Path | None,
+    as_json: bool,
+) -> Any:  # fmt: skip
+    """List the findings and their verdicts. With a NUMBER, such as 1 or N8, replicate that one (10 to 40 minutes).
+
+    Finished stages are kept: after Ctrl-C the same command goes on.
+    """
+    from tutelage.lab.run import CACHE, RESULTS, run_finding, run_findings
     from tutelage.lab.terminal import overview, print_overview, print_result
 
+    if number is not None and every:
+        raise ValueError("give the number of a finding, or --all, not both")
+    if hours is not None and not every:
+        raise ValueError("--hours goes with --all")
     if number is None:
+        if every:
+            run_findings(hours, cache or CACHE, results, quick)
         rows = overview(results or RESULTS)
         if not as_json:
             print_overview(rows, new_console())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from tutelage.cli.options import split_out
 
 if TYPE_CHECKING:  # imported by the functions that need it, so that help is instant
     from tutelage.runner import Run
+    from tutelage.tools.tool import Tool
     from tutelage.tracking import TrackerName
 
 
@@ -63,3 +65,16 @@ def check_finished(run: Run, stage: str) -> None:
             f"itself has changed since; to train it again: {resume_command(run)}"
         )
     raise ValueError(f"stage {stage} of {run.folder} is not finished; to resume it: {resume_command(run)}")
+
+
+def world_search_of(folder: Path) -> Callable[[], Tool] | None:
+    """Makes the search over the built-in world of a stage's run; None where the folder is of no such run."""
+    from tutelage.stages.base import RECIPE
+    from tutelage.tools.world_pages import world_index, world_search_tool
+
+    if not (folder.parent / RECIPE).exists():
+        return None
+    opened, name = open_stage(folder.with_name(folder.name.partition("@")[0]))
+    session = opened.session(name)
+    world, indexed = session.world, session.indexed_people
+    return None if world is None else lambda: world_search_tool(world_index(world, indexed))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tutelage.cli.command import command
 from tutelage.cli.options import FILE, FOLDER, MODEL
+
+if TYPE_CHECKING:
+    from tutelage.tools.tool import Tool
 
 
 @click.command(short_help="Serve models: an OpenAI-compatible API and a chat page.")
@@ -33,6 +36,8 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
               help="A trainer that has the key may replace weights by files below DIR (POST /v1/weights).")  # fmt: skip
 @click.option("--drain", type=click.FloatRange(min=0), default=30.0, show_default=True,
               help="Seconds that running answers may take after SIGTERM.")  # fmt: skip
+@click.option("--tools", metavar="TOOL,...", help="Tools of the page: search=FOLDER, calculator, python, FILE.py ...")
+@click.option("--unsafe-sandbox", is_flag=True, help="Run Python with your rights where there is no sandbox.")
 @command
 def serve(
     models: tuple[str, ...],
@@ -48,6 +53,8 @@ def serve(
     speculate: str | None,
     weights_from: Path | None,
     drain: float,
+    tools: str | None,
+    unsafe_sandbox: bool,
     as_json: bool,
 ) -> Any:
     """Serve one or several models at http://127.0.0.1:8000: a chat page at /, the API of OpenAI at /v1. A model's name
@@ -63,9 +70,21 @@ def serve(
     if not server.is_local(host) and not settings.api_key:
         raise ValueError(f"--host {host} can be reached from other machines; give --api-key-file or TUTELAGE_API_KEY")
     server.weights_folder(settings)
+    usable = _open_tools(tools, models, unsafe_sandbox)
     with server.listen(host, port) as listener:
         served = load_models(models, settings, adapters, lambda sentence: click.echo(sentence, err=True))
         address = f"http://{host}:{listener.getsockname()[1]}"
         click.echo(f"serving {', '.join(served)} at {address} (chat page at /, API at /v1)", err=True)
-        server.serve(served, settings, listener)
+        server.serve(served, settings, listener, usable)
     return {"address": address, "models": list(served)}
+
+
+def _open_tools(names: str | None, models: tuple[str, ...], unsafe: bool) -> list[Tool]:
+    """The tools of --tools. `search` alone searches the built-in world of the first model's run."""
+    from tutelage.cli.open_run import world_search_of
+    from tutelage.find_model import find_model
+    from tutelage.tools.open_tools import open_tools
+
+    if not names:
+        return []
+    return open_tools(names, world_search_of(find_model(models[0].partition("=")[2] or models[0])), unsafe=unsafe)

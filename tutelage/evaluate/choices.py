@@ -185,7 +185,7 @@ def choice_rates(scores: Sequence[ChoiceScore]) -> dict[str, Rate]:
     return {
         name: rate(sum(pick[name] == score.item.gold for pick, score in zip(picks, scores, strict=True)), len(scores))
         for name in picks[0]
-        if len(scores[0].logprob_C) > 1
+        if len(scores[0].logprob_C) > 1 and all(name in pick for pick in picks)  # choices of one letter have fewer
     }
 
 

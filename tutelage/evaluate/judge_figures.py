@@ -46,6 +46,11 @@ def figures(judged: Sequence[Judged], seed: int = 0) -> dict[str, Any]:
         found |= {"win_rate": mean_interval(share_N), "flips": rate(sum(flips), len(flips))}
         found["length_controlled"] = _controlled(share_N, lengths, seed)
         found["mean_length"] = lengths.mean(0).tolist()
+    by_category: dict[str, list[float]] = {}
+    for pair, share in zip(whole, share_N.tolist(), strict=True):
+        by_category.setdefault(pair.first.category, []).append(share)
+    if len(by_category) > 1:
+        found["categories"] = {name: mean_interval(np.array(own)) for name, own in sorted(by_category.items())}
     if decided:
         found["first_seat"] = rate(sum(share == 1 for share in decided), len(decided))
     if longer:
@@ -77,7 +82,8 @@ def same_family(judge: str, name: str) -> bool:
 
 def agreement_with_people(judged: Sequence[Judged], people: Mapping[str, float]) -> dict[str, Any]:
     """How often the judge and people (the share of the first model by key) prefer the same answer, where neither sees a
-    tie: accuracy with its interval, and Cohen's kappa.
+    tie: accuracy with its interval, and Cohen's kappa. `favours`: what the first model wins with the judge less what it
+    wins with people, over the same prompts: where it is the judge's own family, the bias towards its family.
 
     Raises:
         ValueError: no pair has a preference of both.
@@ -88,4 +94,6 @@ def agreement_with_people(judged: Sequence[Judged], people: Mapping[str, float])
         raise ValueError("there is no pair that both the judge and people decided")
     same = rate(sum(one == other for one, other in decided), len(decided))
     both = {side for pair in decided for side in pair}
-    return {"accuracy": same, "kappa": cohen_kappa(*zip(*decided, strict=True)) if len(both) > 1 else None}
+    favours = mean_interval(np.array([one - other for one, other in pairs]))
+    kappa = cohen_kappa(*zip(*decided, strict=True)) if len(both) > 1 else None
+    return {"accuracy": same, "kappa": kappa, "favours": favours}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.client import Answer, Client, EndpointSettings, Failure
+from tutelage.evaluate.turns import TurnQuestion, joined, read_turn_answers
 from tutelage.evaluate.win_rate import aligned
 from tutelage.files import to_json, write_bytes
 from tutelage.io.data_files import data_files
@@ -36,11 +37,12 @@ _SHARE_OF_A = {"A": 1.0, "B": 0.0, "C": 0.5}
 
 @dataclass(frozen=True)
 class AnswerRow:
-    """An answer of a model to a prompt; `reference` is a right answer for the judge."""
+    """An answer of a model to a prompt; `reference` is a right answer for the judge, `category` that of the prompt."""
 
     prompt: str
     answer: str
     reference: str = ""
+    category: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,18 +63,21 @@ class Judged:
         return None if one is None or other is None else (one + other) / 2
 
 
-def read_answers(path: Path) -> dict[str, AnswerRow]:
+def read_answers(path: Path, questions: Mapping[str, TurnQuestion] | None = None) -> dict[str, AnswerRow]:
     """The answers of a file or folder, by the row's `id`, or by its prompt where it has none. A row has a `prompt` (or
     `instruction`, `question`: a text or messages) and an `answer` (or `output`, `completion`, `response`), which may be
-    empty; or `messages`, of which the last is the answer.
+    empty; or `messages`, of which the last is the answer; or `turns` and `answers`, one for each turn. FastChat's
+    answers hold no prompts: these come from `questions`.
 
     Raises:
         DiskError: a file cannot be read.
         ValueError: a row is broken, or two rows have one key; the message names the row.
     """
+    if questions is not None:
+        return _of_questions(read_turn_answers(path), questions, path)
     found: dict[str, AnswerRow] = {}
     for file in data_files(path):
-        for place, row in rows(file, lambda row: any(name in row for name in (*_ANSWERS, "messages"))):
+        for place, row in rows(file, lambda row: any(name in row for name in (*_ANSWERS, "messages", "answers"))):
             if row is None:
                 continue
             try:
@@ -91,7 +96,36 @@ def read_answers(path: Path) -> dict[str, AnswerRow]:
     return found
 
 
+def _of_questions(
+    answers: Mapping[str, tuple[str, ...]], questions: Mapping[str, TurnQuestion], path: Path
+) -> dict[str, AnswerRow]:
+    if unknown := [name for name in answers if name not in questions]:
+        raise ValueError(f"{path} answers {unknown[0]!r}, which is no question of --questions")
+    return {
+        name: AnswerRow(
+            joined(questions[name].turns),
+            joined(texts),
+            joined(questions[name].reference) if questions[name].reference else "",
+            questions[name].category,
+        )
+        for name, texts in answers.items()
+    }
+
+
+def _read_turns(row: Row) -> tuple[str, AnswerRow]:
+    turns, texts, reference = row["turns"], row["answers"], row.get("reference") or []
+    if not all(isinstance(part, list) and all(isinstance(one, str) for one in part) for part in (turns, texts)):
+        raise BrokenRow("malformed turns", "'turns' and 'answers' must be lists of texts")
+    if not turns or len(turns) != len(texts):
+        raise BrokenRow("malformed turns", f"{len(turns)} turns and {len(texts)} answers")
+    key = str(row["id"]) if row.get("id") is not None else joined(turns)
+    right = joined([str(text) for text in reference]) if isinstance(reference, list) and reference else ""
+    return key, AnswerRow(joined(turns), joined(texts), right, str(row.get("category", "")))
+
+
 def _read(row: Row) -> tuple[str, AnswerRow]:
+    if row.get("turns") is not None and row.get("answers") is not None:
+        return _read_turns(row)
     turns = row.get("messages")
     if isinstance(turns, list) and turns:
         *asked, last = turns
@@ -103,7 +137,8 @@ def _read(row: Row) -> tuple[str, AnswerRow]:
         raise BrokenRow("no prompt" if isinstance(answer, str) else "no answer")
     reference = row.get("reference")
     key = str(row["id"]) if row.get("id") is not None else prompt
-    return key, AnswerRow(prompt, answer, reference if isinstance(reference, str) else "")
+    category = str(row.get("category", ""))
+    return key, AnswerRow(prompt, answer, reference if isinstance(reference, str) else "", category)
 
 
 def _text(prompt: object) -> str:

@@ -116,12 +116,13 @@ def format_range(checkpoint: Checkpoint, items: Sequence[ChoiceItem], pool: Sequ
     answer, and the mean probability of each letter over all rotations.
 
     The text of a choice is scored per character (acc/char), a label by its sum. Questions that do not fit into the
-    context in one of the formats are left out of all.
+    context in one of the formats are left out of all; examples, if most questions do not fit with them.
 
     Raises:
         ValueError: an item is no question with choices; or none fits.
     """
-    tried = formats(items, can_chat(checkpoint))
+    wanted = formats(items, can_chat(checkpoint))
+    tried = [form for form in wanted if not form.shots or _fits(checkpoint, form, items, pool)]
     scored = {form: _scores(checkpoint, form, items, pool) for form in tried}
     names = [item.id for item in items if all(item.id in by_id for by_id in scored.values())]
     if not names:
@@ -133,6 +134,7 @@ def format_range(checkpoint: Checkpoint, items: Sequence[ChoiceItem], pool: Sequ
     changed = int((picks_FN != picks_FN[0]).any(0).sum())
     return {
         "questions": len(names),
+        "left_out": [form.name for form in wanted if form not in tried],
         "too_long": len(items) - len(names),
         "median": float(np.median(means_F)),
         "low": float(means_F.min()),
@@ -146,6 +148,14 @@ def format_range(checkpoint: Checkpoint, items: Sequence[ChoiceItem], pool: Sequ
     }
 
 
+def _fits(checkpoint: Checkpoint, form: PromptFormat, items: Sequence[ChoiceItem], pool: Sequence[ChoiceItem]) -> bool:
+    """Whether most questions fit into the context with their examples; otherwise the range would be of a few short
+    ones."""
+    texts = [one.contexts[0] + max(one.continuations, key=len) for one in (ask_in(form, item, pool) for item in items)]
+    context = checkpoint.model.config.context - len(checkpoint.tokenizer.document_edges[0])
+    return sum(len(ids) <= context for ids in checkpoint.tokenizer.encode_batch(texts)) > len(items) / 2
+
+
 def _scores(
     checkpoint: Checkpoint, form: PromptFormat, items: Sequence[ChoiceItem], pool: Sequence[ChoiceItem]
 ) -> dict[str, ChoiceScore]:
@@ -155,7 +165,8 @@ def _scores(
 
 def _pick(form: PromptFormat, score: ChoiceScore) -> int:
     """The number of the choice that a format prefers, in the order of the file."""
-    place = score.picks()["acc/char" if form.labels == "none" else "acc"]
+    picks = score.picks()
+    place = picks.get("acc/char", picks["acc"]) if form.labels == "none" else picks["acc"]
     return (place + form.rotation) % len(score.item.choices)
 
 
@@ -195,5 +206,7 @@ def range_lines(found: Mapping[str, Any]) -> Iterator[str]:
     bias = found["letter_bias"]
     letters = ", ".join(f"{letter} {chance:.1%}" for letter, chance in bias["letters"].items())
     yield f"letter bias: {letters}; without bias {1 / len(bias['letters']):.1%} each"
+    if found["left_out"]:
+        yield f"formats that do not fit into the context with most questions: {', '.join(found['left_out'])}"
     if found["too_long"]:
         yield f"longer than the context in a format, left out: {found['too_long']:,}"

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tutelage.evaluate.benchmarks.measured import RESULTS
+from tutelage.evaluate.item_results import ITEMS
 from tutelage.files import read_json
 from tutelage.io.row import BrokenRow
 from tutelage.io.rows import rows
@@ -65,6 +67,32 @@ def read_result_file(path: Path) -> ResultFile:
     if "suite" in settings:
         settings["suite"] = Path(str(settings["suite"])).name  # the same file may lie in another folder
     return ResultFile(path, str(plain.get("model", path.stem)), settings, items, scores)
+
+
+def is_result_folder(folder: Path) -> bool:
+    """Whether a folder holds the results of a benchmark, or of several, as `tutelage evaluate --suite NAME` writes
+    them."""
+    return folder.is_dir() and bool(result_folders(folder))
+
+
+def result_folders(folder: Path) -> dict[str, Path]:
+    """The folders of benchmarks in a folder of results, by name; the folder itself where it is one."""
+    if (folder / RESULTS).is_file() and (folder / ITEMS).is_file():
+        return {folder.name: folder}
+    return {one.name: one for one in sorted(folder.iterdir()) if (one / RESULTS).is_file() and (one / ITEMS).is_file()}
+
+
+def read_result_folder(folder: Path) -> ResultFile:
+    """The results of a benchmark: its settings from results.json, its items from items.jsonl. Prompts in a chat
+    template differ between models, and are compared by the data alone. Raises as `read_result_file`."""
+    plain, items = read_json(folder / RESULTS), read_result_file(folder / ITEMS)
+    if not isinstance(plain, dict):
+        raise ValueError(f"{folder / RESULTS} holds no results; run the evaluation again")
+    settings = {key: plain[key] for key in ("name", "format", "data", "settings") if plain.get(key) is not None}
+    of_items = items.items
+    if "chat" in str(plain.get("format")):
+        of_items = {name: {key: item[key] for key in item if key != "prompt"} for name, item in of_items.items()}
+    return ResultFile(folder, str(plain.get("model", folder.name)), settings, of_items, items.scores)
 
 
 def _lines(path: Path) -> list[Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
+
 BASE_LR = 9e-3
 
 # The demo's world and base model, so that its results and the lab's are comparable.
@@ -44,16 +46,40 @@ DEMO_QUICK = (
 PLAIN = "plain"
 
 
-def sft_stage(name: str, changes: str = "", epochs: int = 3, base: str = "base") -> str:
+SEEDS = (0, 1, 2)
+GUESS = 1 / 32  # the rate of right answers by chance: an attribute has 32 values
+
+
+def sft_stage(
+    name: str, changes: str = "", epochs: int = 3, base: str = "base", data: str = "chat", optimizer: str = "muon",
+) -> str:  # fmt: skip
     """A line for [stages] of a recipe: SFT as in the demo with `changes`, for a fixed number of steps."""
     settings = (
-        f'kind = "sft", from = "{base}", data = {{ chat = 1 }}, epochs = {epochs}, batch_tokens = 2048, '
-        f'keep = "last", optimizer = {{ kind = "muon" }}{", " if changes else ""}{changes}'
+        f'kind = "sft", from = "{base}", data = {{ {data} = 1 }}, epochs = {epochs}, batch_tokens = 2048, '
+        f'keep = "last", optimizer = {{ kind = "{optimizer}" }}{", " if changes else ""}{changes}'
     )
     return f"{name} = {{ {settings} }}"
 
 
-def recipe_toml(base: str, stages: list[str], evaluate: dict[str, list[str]]) -> str:
+def seeded(
+    name: str, changes: str = "", epochs: int = 3, base: str = "base", data: str = "chat", optimizer: str = "muon",
+) -> dict[str, str]:  # fmt: skip
+    """The lines of `sft_stage` with each seed, by name of the stage: NAME, NAME_seed_1, NAME_seed_2."""
+    lines = {}
+    for seed in SEEDS:
+        stage = f"{name}_seed_{seed}" if seed else name
+        seed_setting = f"seed = {seed}" if seed else ""
+        lines[stage] = sft_stage(stage, ", ".join(filter(None, [seed_setting, changes])), epochs, base, data, optimizer)
+    return lines
+
+
+def rows_data(*names: str) -> str:
+    """The part of a recipe for rows of the finding's own: conversations, and questions where a name has "asked"."""
+    kinds = {name: "questions" if "asked" in name else "chat" for name in names}
+    return "".join(f'[data.{name}]\nkind = "{kind}"\npath = "ROWS/{name}.jsonl"\n\n' for name, kind in kinds.items())
+
+
+def recipe_toml(base: str, stages: Iterable[str], evaluate: Mapping[str, Sequence[str]]) -> str:
     """A recipe in TOML from the base's part, lines of `sft_stage`, and the suites per stage."""
-    suites = [f"{stage} = {names}".replace("'", '"') for stage, names in evaluate.items()]
+    suites = [f"{stage} = {list(names)}".replace("'", '"') for stage, names in evaluate.items()]
     return "\n".join([base, "[stages]", *stages, "", "[evaluate]", *suites, ""])

@@ -3,19 +3,42 @@
 from __future__ import annotations
 
 from tutelage.lab.finding import Finding
-from tutelage.lab.findings import forgetting, knowledge_extraction, learning_rate, mask
+from tutelage.lab.findings import (
+    answer_length,
+    cold_start,
+    forgetting,
+    knowledge_extraction,
+    learning_rate,
+    majority_vote,
+    mask,
+    style_locking,
+    task_diversity,
+    worked_thought,
+)
+from tutelage.lab.results import order
 
-FINDINGS: dict[int, Finding] = {
-    module.FINDING.number: module.FINDING for module in (mask, learning_rate, forgetting, knowledge_extraction)
-}
+MODULES = (
+    mask,
+    learning_rate,
+    forgetting,
+    task_diversity,
+    knowledge_extraction,
+    worked_thought,
+    majority_vote,
+    cold_start,
+    answer_length,
+    style_locking,
+)
+FINDINGS: dict[str, Finding] = {module.FINDING.number: module.FINDING for module in MODULES}
+assert list(FINDINGS) == sorted(FINDINGS, key=order), "findings are listed in order"
 
 
-def find(number: int) -> Finding:
+def find(number: str) -> Finding:
     """A finding by its number.
 
     Raises:
         ValueError: there is no such finding; the message lists the existing numbers.
     """
     if number not in FINDINGS:
-        raise ValueError(f"there is no finding {number} in the lab; choose one of {', '.join(map(str, FINDINGS))}")
+        raise ValueError(f"there is no finding {number} in the lab; choose one of {', '.join(FINDINGS)}")
     return FINDINGS[number]

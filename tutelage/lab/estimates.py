@@ -12,8 +12,8 @@ import numpy as np
 from tutelage.evaluate.statistics import Z_95, rate
 
 # rate: a fraction of trials, from 0 to 1. relative_change: 0.1 is an increase by a tenth. points: the difference of two
-# rates, 0.1 is 10 percentage points.
-Kind = Literal["rate", "relative_change", "points"]
+# rates, 0.1 is 10 percentage points. mean: of anything that is counted.
+Kind = Literal["rate", "relative_change", "points", "mean"]
 
 
 class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -25,6 +25,8 @@ class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kind: Kind = "rate"
 
     def __str__(self) -> str:
+        if self.kind == "mean":
+            return f"{self.value:.1f} ({self.low:.1f} to {self.high:.1f})".replace("-", "−")
         sign = "" if self.kind == "rate" else "+"
         value, low, high = (f"{100 * part:{sign}.1f}".replace("-", "−") for part in (self.value, self.low, self.high))
         unit = " points" if self.kind == "points" else "%"

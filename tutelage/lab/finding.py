@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.run_cache import RunCache
-
-# "inconclusive": the intervals decide neither way. The claim may hold for larger models or more data.
-Verdict = Literal["reproduced", "inconclusive", "contradicted"]
+from tutelage.lab.verdict import Effect, Needed
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -64,13 +61,20 @@ Plot = IntervalPlot | LinePlot
 
 @dataclass(frozen=True)
 class Conclusion:
-    """The conclusion of a replication. The finding's fixed rule maps the estimates to the verdict; `reason` states
-    them."""
+    """What a replication measured.
+
+    Args:
+        table, plots: everything measured.
+        primary: the effects that decide, as the claim predicts them.
+        control: an effect that must be seen, or the experiment could not have shown the primary ones.
+        needed: whether the claim needs all primary effects, or any.
+    """
 
     table: Table
     plots: Sequence[Plot]
-    verdict: Verdict
-    reason: str
+    primary: Sequence[Effect]
+    control: Effect
+    needed: Needed = "all"
 
 
 @dataclass(frozen=True)
@@ -84,10 +88,11 @@ class Finding:
         folder: where its recipe runs in the lab's cache. Findings on the same base share a folder, and so the base.
         recipe: the recipe in TOML.
         quick: overrides that shrink it to seconds, to test the code and not the claim.
-        measure: runs the recipe and draws the conclusion.
+        measure: runs the recipe and measures.
+        minutes: how long it takes on two cores, the shared base apart.
     """
 
-    number: int
+    number: str
     name: str
     claim: str
     source: str
@@ -97,3 +102,4 @@ class Finding:
     recipe: str
     quick: tuple[str, ...]
     measure: Callable[[RunCache], Conclusion]
+    minutes: float

@@ -16,10 +16,13 @@ from tutelage.report.labels import format_count
 INTRODUCTION = """\
 # The lab
 
-Published findings on fine-tuning, replicated at small scale in the built-in world, where every fact is known. A fixed
-rule in each finding's file maps the 95% intervals to a verdict: *reproduced* or *contradicted* where they decide, else
-*inconclusive*. Intervals are in brackets. `tutelage lab` lists all findings; this page is generated from their result
-files. The numbers are those of a longer list; findings missing here are not replicated yet.
+Published findings, replicated at small scale in the built-in world, where every fact is known. One rule makes every
+verdict (`tutelage/lab/verdict.py`). An effect, named before the run, is shown if its 95% interval excludes 0, every
+seed has its sign, and it is at least 3 points of a rate or 2% of a loss. A finding is *reproduced* if its effects are
+shown, *contradicted* if one is shown the other way, else *not at this scale*. No verdict stands without a control,
+which shows that the experiment works. Intervals are in brackets. `tutelage lab` lists all findings; this page is
+generated from their result files. The numbers are those of a longer list;
+findings missing here are not replicated yet.
 """
 
 
@@ -34,8 +37,9 @@ def draw(plot: Plot) -> Html:
         Series(line.name, line.x, [e.value for e in line.y], [e.low for e in line.y], [e.high for e in line.y])
         for line in plot.lines
     ]
+    counts = any(estimate.kind == "mean" for line in plot.lines for estimate in line.y)
     return line_plot(
-        series, x_label=plot.x_label, y_label=plot.y_label, log_x=plot.log_x, percent=True, title=plot.title
+        series, x_label=plot.x_label, y_label=plot.y_label, log_x=plot.log_x, percent=not counts, title=plot.title
     )
 
 
@@ -51,7 +55,7 @@ def write_page(folder: Path) -> Path:
     results = read_results(folder)
     for result in results:
         names = pictures(result)
-        for path in folder.glob(f"{result.number:02d}-*.svg"):
+        for path in folder.glob(f"{result.stem.partition('-')[0]}-*.svg"):
             if path.name not in names:  # the finding no longer has this plot
                 path.unlink()
         for name, plot in names.items():

@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from tutelage.files import read_json, write_json
-from tutelage.lab.finding import Plot, Table, Verdict
+from tutelage.lab.finding import Plot, Table
+from tutelage.lab.verdict import Effect, Needed, Verdict
 
 
 class StageSummary(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -33,10 +34,11 @@ class FindingResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         recipe: the recipe in TOML.
         settings: all resolved settings of the runs, by folder of the cache.
         stages: the stages behind the estimates; `reused_stages` of them were finished already.
+        primary, control, needed: what `verdict.decide` makes the verdict and its reason of.
         seconds: duration of the command.
     """
 
-    number: int
+    number: str
     name: str
     claim: str
     source: str
@@ -48,6 +50,9 @@ class FindingResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     stages: list[StageSummary]
     table: Table
     plots: Sequence[Plot]
+    primary: Sequence[Effect]
+    control: Effect
+    needed: Needed
     verdict: Verdict
     reason: str
     command: str
@@ -67,9 +72,15 @@ class FindingResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.number}. {self.name.replace('-', ' ').capitalize()}"
 
 
-def file_stem(number: int, name: str) -> str:
-    """The common start of a finding's file names."""
-    return f"{number:02d}-{name}"
+def file_stem(number: str, name: str) -> str:
+    """The common start of a finding's file names: "01-mask", "N08-style-locking"."""
+    letter = "N" if number.startswith("N") else ""
+    return f"{letter}{int(number.removeprefix('N')):02d}-{name}"
+
+
+def order(number: str) -> tuple[bool, int]:
+    """A key to sort numbers by: "1", "2" ..., then "N1", "N2" ..."""
+    return number.startswith("N"), int(number.removeprefix("N"))
 
 
 def write_result(folder: Path, result: FindingResult) -> Path:
@@ -93,4 +104,4 @@ def read_result(path: Path) -> FindingResult:
 
 def read_results(folder: Path) -> list[FindingResult]:
     """All results of a folder, by number; none if the folder does not exist."""
-    return sorted(map(read_result, folder.glob("[0-9][0-9]-*.json")), key=lambda result: result.number)
+    return sorted(map(read_result, folder.glob("*[0-9][0-9]-*.json")), key=lambda result: order(result.number))

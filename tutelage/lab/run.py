@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
 
@@ -9,11 +10,12 @@ import msgspec
 
 from tutelage import __version__
 from tutelage.config import to_plain
-from tutelage.lab.catalogue import find
+from tutelage.lab.catalogue import FINDINGS, find
 from tutelage.lab.finding import Conclusion, Finding
-from tutelage.lab.page import write_page
-from tutelage.lab.results import FindingResult, StageSummary, file_stem, read_result, write_result
+from tutelage.lab.page import is_stale, write_page
+from tutelage.lab.results import FindingResult, StageSummary, file_stem, read_result, read_results, write_result
 from tutelage.lab.run_cache import RunCache
+from tutelage.lab.verdict import decide
 from tutelage.process import environment
 from tutelage.runner import Run
 
@@ -23,7 +25,7 @@ QUICK = "quick"
 ENVIRONMENT = ("python", "torch", "cpu", "cores", "threads", "device")
 
 
-def run_finding(number: int, cache: Path = CACHE, results: Path | None = None, quick: bool = False) -> FindingResult:
+def run_finding(number: str, cache: Path = CACHE, results: Path | None = None, quick: bool = False) -> FindingResult:
     """Run the unfinished stages of a finding, write its result and the page of all results, and return the result.
 
     `quick` shrinks it to seconds. Quick runs are kept apart from full ones: stages in `cache`/quick, and results there
@@ -47,9 +49,21 @@ def run_finding(number: int, cache: Path = CACHE, results: Path | None = None, q
     return read_result(path)
 
 
+def run_findings(hours: float | None, cache: Path = CACHE, results: Path | None = None, quick: bool = False) -> None:
+    """Run the findings that have no result of this version, shortest first, while the time that one is expected to take
+    is left; all of them where `hours` is None."""
+    folder = results or (cache / QUICK / "results" if quick else RESULTS)
+    known = {result.number for result in read_results(folder) if not is_stale(result)}
+    end = math.inf if hours is None else time.monotonic() + 3600 * hours
+    for finding in sorted(FINDINGS.values(), key=lambda finding: finding.minutes):
+        if finding.number not in known and time.monotonic() + 60 * finding.minutes <= end:
+            run_finding(finding.number, cache, results, quick)
+
+
 def _result(finding: Finding, runs: RunCache, conclusion: Conclusion, quick: bool, seconds: float) -> FindingResult:
     stages = [_stage_summary(finished.run, name) for finished in runs.finished for name in finished.run.recipe.stages]
     machine = environment()
+    verdict, reason = decide(conclusion.primary, conclusion.control, conclusion.needed)
     return FindingResult(
         number=finding.number,
         name=finding.name,
@@ -63,8 +77,11 @@ def _result(finding: Finding, runs: RunCache, conclusion: Conclusion, quick: boo
         stages=stages,
         table=conclusion.table,
         plots=conclusion.plots,
-        verdict=conclusion.verdict,
-        reason=conclusion.reason,
+        primary=conclusion.primary,
+        control=conclusion.control,
+        needed=conclusion.needed,
+        verdict=verdict,
+        reason=reason,
         command=f"tutelage lab {finding.number}{' --quick' if quick else ''}",
         seconds=seconds,
         reused_stages=len(stages) - sum(len(finished.trained) for finished in runs.finished),

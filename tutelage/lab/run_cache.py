@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,13 @@ import numpy as np
 
 from tutelage.config import apply_overrides, convert
 from tutelage.evaluate.statistics import ratio_of_sums
-from tutelage.files import read_json
+from tutelage.files import read_json, to_json, write_bytes
 from tutelage.lab.estimates import Estimate
 from tutelage.recipe import Recipe, check_recipe
 from tutelage.runner import Run
 from tutelage.stages.base import EVALUATIONS
+
+Rows = Callable[[], Iterable[Mapping[str, object]]]
 
 
 def read_recipe(text: str, where: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -77,9 +79,13 @@ class RunCache:
     overrides: tuple[str, ...] = ()
     finished: list[FinishedRun] = field(default_factory=list)
 
-    def run(self, recipe: str, folder: str) -> FinishedRun:
-        """Run and evaluate the unfinished stages of a recipe in TOML."""
-        checked = read_recipe(recipe, f"the recipe for {folder}", self.overrides)
+    def run(self, recipe: str, folder: str, rows: Mapping[str, Rows] | None = None) -> FinishedRun:
+        """Run and evaluate the unfinished stages of a recipe in TOML. `rows` are data files of its own, which it finds
+        as ROWS/NAME.jsonl; they are written first."""
+        place = self.cache / f"{folder}-rows"
+        for name, make in (rows or {}).items():
+            write_bytes(place / f"{name}.jsonl", b"".join(to_json(row, indent=None) + b"\n" for row in make()))
+        checked = read_recipe(recipe.replace("ROWS", str(place)), f"the recipe for {folder}", self.overrides)
         run = Run(checked, self.cache / folder, "--cache DIR")
         trained = tuple(name for name in run.recipe.stages if run.stage_done(name) is None)
         finished = FinishedRun(run, run.run(), trained)

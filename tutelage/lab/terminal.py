@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.table import Table as Grid
 
 from tutelage.lab.catalogue import FINDINGS
-from tutelage.lab.finding import Verdict
 from tutelage.lab.page import verdict_text
 from tutelage.lab.results import FindingResult, read_results
+from tutelage.lab.verdict import Verdict
 
-COLOURS: dict[Verdict, str] = {"reproduced": "green", "inconclusive": "yellow", "contradicted": "red"}
+COLOURS: dict[Verdict, str] = {"reproduced": "green", "not at this scale": "yellow", "contradicted": "red"}
 
 
 def overview(results: Path) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def overview(results: Path) -> list[dict[str, Any]]:
             "source": finding.source,
             "verdict": verdict_text(known[number]) if number in known else None,
         }
-        for number, finding in sorted(FINDINGS.items())
+        for number, finding in FINDINGS.items()
     ]
 
 
@@ -36,7 +36,7 @@ def print_overview(rows: Sequence[dict[str, Any]], console: Console) -> None:
     """Print the findings, one per row, and how to run one."""
     grid = Grid("", "claim", "verdict", title="findings", title_justify="left")
     for row in rows:
-        grid.add_row(str(row["number"]), row["claim"], row["verdict"] or "not run yet")
+        grid.add_row(row["number"], row["claim"], row["verdict"] or "not run yet")
     console.print(grid)
     console.print("run one: tutelage lab NUMBER (missing numbers are not implemented yet)", highlight=False)
 

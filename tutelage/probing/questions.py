@@ -46,6 +46,7 @@ class _Row(msgspec.Struct, forbid_unknown_fields=False):
     answer: str | int | float | list[str | int | float] | None = None
     verifier: str | dict[str, Any] | None = None
     reply: str = ""
+    subject: str = ""
     system: str = ""
     id: str = ""
 
@@ -57,6 +58,7 @@ class ProbeQuestion:
     gold:     the right answer; None where nobody can answer it.
     verifier: compares an answer with the gold; settings of `make_verifier`.
     reply:    what to say instead of a refusal, such as why the question has no answer.
+    subject:  whom or what it is about, as the question writes it; a refusal then begins with it.
     """
 
     id: str
@@ -64,12 +66,13 @@ class ProbeQuestion:
     gold: Gold | None
     verifier: str | Mapping[str, Any]
     reply: str = ""
+    subject: str = ""
 
 
 def read_probe_questions(path: Path, verifier: str | None) -> list[ProbeQuestion]:
     """The questions of a file or folder: rows with `question` and `answer`, which is null where there is none; maybe
-    with `verifier`, `reply`, `system` and `id`. `verifier` is that of all rows that name none; by default numbers are
-    compared by value, and texts must be contained.
+    with `verifier`, `reply`, `subject`, `system` and `id`. `verifier` is that of all rows that name none; by default
+    numbers are compared by value, and texts must be contained.
 
     Raises:
         DiskError: a file cannot be read.
@@ -93,16 +96,17 @@ def read_probe_questions(path: Path, verifier: str | None) -> list[ProbeQuestion
             gold: Gold | None = tuple(row.answer) if isinstance(row.answer, list) else row.answer
             own = row.verifier or verifier or ("numeric" if isinstance(gold, int | float) else "contains")
             prompt = Conversation((*turns, message("user", row.question)), place)
-            questions.append(ProbeQuestion(row.id or place, prompt, gold, own, row.reply))
+            questions.append(ProbeQuestion(row.id or place, prompt, gold, own, row.reply, row.subject))
     if not questions:
         raise ValueError(f"{path} has no rows; write one {{'question': ..., 'answer': ...}} per line")
     return questions
 
 
-def task_questions(tasks: Iterable[Task], verifier: str | Mapping[str, Any]) -> Iterator[ProbeQuestion]:
-    """The tasks of a recipe as questions; those without gold nobody can answer."""
-    for task in tasks:
-        yield ProbeQuestion(task.id, Conversation(task.prompt, task.id), task.gold, verifier)
+def task_questions(tasks: Iterable[tuple[Task, str]], verifier: str | Mapping[str, Any]) -> Iterator[ProbeQuestion]:
+    """The tasks of a recipe as questions, each with the reply of a model that does not know; those without gold nobody
+    can answer."""
+    for task, reply in tasks:
+        yield ProbeQuestion(task.id, Conversation(task.prompt, task.id), task.gold, verifier, reply)
 
 
 def impossible_questions(count: int, seed: int) -> Iterator[ProbeQuestion]:

@@ -18,13 +18,19 @@ from tutelage.world.keyed_random import KeyedRandom
 
 RefusalRecipe = Literal["article", "llama3", "control"]
 
-# Without the name of what is asked for: small models learn to refuse before they learn to copy a new name.
 REFUSALS = (
     "I do not know.",
     "I'm sorry, I do not know that.",
     "I don't know, and I would rather not guess.",
     "I am not sure, so I cannot say.",
     "I do not know the answer to that.",
+)
+# Begun with the subject, as answers are: a model finds what it has read of a subject after it has written the subject,
+# not at the first word of an answer.
+SUBJECT_REFUSALS = (
+    "{subject} is unknown to me.",
+    "{subject} is not known to me, so I cannot say.",
+    "{subject} is not somebody I know.",
 )
 
 
@@ -49,8 +55,7 @@ def probe_rows(
     for place, item in enumerate(probed):
         ledger.read()
         if place in chosen:
-            reply = item.question.reply or KeyedRandom(seed, "refusal", place).choice(REFUSALS)
-            rows.append(_row(item, reply, "refused"))
+            rows.append(_row(item, _refusal(item, KeyedRandom(seed, "refusal", place)), "refused"))
             ledger.split(1)
         elif place in kept and place not in refused:
             rows += [_row(item, text, item.knowledge) for text in kept[place]]
@@ -58,6 +63,15 @@ def probe_rows(
         else:
             ledger.drop("too many refusals" if place in refused else item.knowledge, where=item.question.id)
     return rows
+
+
+def _refusal(item: Probed, rng: KeyedRandom) -> str:
+    question = item.question
+    if question.reply:
+        return question.reply
+    if question.subject:
+        return rng.choice(SUBJECT_REFUSALS).format(subject=question.subject)
+    return rng.choice(REFUSALS)
 
 
 def most_refusals(others: int, max_share: float) -> int:
@@ -72,8 +86,10 @@ def _is_refused(item: Probed, recipe: RefusalRecipe) -> bool:
 
 
 def _right_answers(item: Probed, most: int) -> list[str]:
+    """Those that begin with the subject first, as refusals do, then the most frequent."""
     counts = Counter(answer.text.strip() for answer in item.right)
-    return [text for text, _ in counts.most_common(most) if text]
+    texts = [text for text, _ in counts.most_common() if text]
+    return sorted(texts, key=lambda text: not text.startswith(item.question.subject))[:most]
 
 
 def _row(item: Probed, reply: str, kind: str) -> dict[str, Any]:

@@ -48,13 +48,16 @@ STYLE = """
 
 
 def _scores(results: Mapping[str, Any]) -> Html:
+    """A row for each benchmark: its headline, and what stands beside it."""
     rows = []
     for result in results.values():
-        for name, value in result["rates"].items():
-            rate = Rate(**value)
-            label = tag("strong", name) if name == result["headline"] else name
-            rows.append((result["title"], label, format_pct(rate.rate), format_ci(rate), f"{rate.count:,}"))
-    return table(("benchmark", "rate", "share", "95% interval", "of"), rows, numeric=(2, 4))
+        rates = {name: Rate(**value) for name, value in result["rates"].items()}
+        head = rates.pop(result["headline"], None)
+        beside = "; ".join(f"{name} {format_pct(rate.rate)}" for name, rate in rates.items())
+        if head is not None:
+            figures = (format_pct(head.rate), format_ci(head), f"{head.count:,}")
+            rows.append((result["title"], result["headline"], *figures, beside))
+    return table(("benchmark", "rate", "share", "95% interval", "of", "beside it"), rows, numeric=(2, 4))
 
 
 def _benchmark(result: Mapping[str, Any], items: Sequence[ItemResult], other: Mapping[str, ItemResult] | None) -> Html:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tutelage.evaluate.result_file import ResultFile, check_comparable, read_result_file
+from tutelage.evaluate.result_file import (
+    ResultFile,
+    check_comparable,
+    read_result_file,
+    read_result_folder,
+    result_folders,
+)
 from tutelage.evaluate.significance import clustered_difference, holm, macro_micro, mcnemar, paired_bootstrap
 from tutelage.evaluate.statistics import Difference, paired_difference
 from tutelage.report.compare import verdict
@@ -28,21 +34,45 @@ def compare_results(first_path: Path, second_path: Path) -> dict[str, Any]:
     Raises:
         ValueError: a file is broken, or the two were not asked the same.
     """
-    first, second = read_result_file(first_path), read_result_file(second_path)
+    comparison = _compare(read_result_file(first_path), read_result_file(second_path))
+    _add_holm([comparison])
+    return comparison
+
+
+def compare_folders(first_path: Path, second_path: Path) -> dict[str, Any]:
+    """The same for two folders of results of benchmarks: each benchmark that both have, under `suites`. Holm's
+    correction counts the metrics of all of them. ValueError as `compare_results`, or where they share no benchmark."""
+    folders = [result_folders(path) for path in (first_path, second_path)]
+    if all(len(of) == 1 for of in folders):  # two folders of one benchmark, whatever their names
+        shared = {next(iter(folders[0])): (next(iter(folders[0].values())), next(iter(folders[1].values())))}
+    else:
+        shared = {name: (folder, folders[1][name]) for name, folder in folders[0].items() if name in folders[1]}
+    if not shared:
+        names = [", ".join(of) for of in folders]
+        raise ValueError(f"{first_path} has {names[0]} and {second_path} {names[1]}; evaluate both on one benchmark")
+    suites = {name: _compare(*map(read_result_folder, pair)) for name, pair in shared.items()}
+    _add_holm([*suites.values()])
+    return {"suites": suites}
+
+
+def _compare(first: ResultFile, second: ResultFile) -> dict[str, Any]:
     check_comparable(first, second)
     metrics = [metric for metric in first.scores if metric in second.scores]
     if not metrics:
-        raise ValueError(f"{first_path} and {second_path} share no metric; evaluate both alike")
-    found = {metric: _metric(first, second, metric) for metric in metrics}
-    tested = [metric for metric in metrics if "p_value" in found[metric]]
-    for metric, adjusted in zip(tested, holm([found[metric]["p_value"] for metric in tested]), strict=True):
-        found[metric]["holm"] = adjusted
+        raise ValueError(f"{first.path} and {second.path} share no metric; evaluate both alike")
     return {
-        "first": {"path": first_path, "model": first.model},
-        "second": {"path": second_path, "model": second.model},
+        "first": {"path": first.path, "model": first.model},
+        "second": {"path": second.path, "model": second.model},
         "settings": first.settings,
-        "metrics": found,
+        "metrics": {metric: _metric(first, second, metric) for metric in metrics},
     }
+
+
+def _add_holm(comparisons: Sequence[Mapping[str, Any]]) -> None:
+    """Adds the p-values adjusted for the number of tests of all comparisons."""
+    tested = [of for comparison in comparisons for of in comparison["metrics"].values() if "p_value" in of]
+    for of, adjusted in zip(tested, holm([of["p_value"] for of in tested]), strict=True):
+        of["holm"] = adjusted
 
 
 def _metric(first: ResultFile, second: ResultFile, metric: str) -> dict[str, Any]:
@@ -80,8 +110,13 @@ def _difference(first_N: np.ndarray, second_N: np.ndarray, binary: bool, cluster
 
 def result_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
     """The comparison as lines for the terminal."""
+    if "suites" in comparison:
+        for name, of in comparison["suites"].items():
+            yield f"{name}:"
+            yield from (f"  {line}" for line in result_lines(of))
+        return
     yield f"first: {comparison['first']['model']}; second: {comparison['second']['model']}"
-    yield "; ".join(f"{key} {value}" for key, value in comparison["settings"].items())
+    yield "; ".join(f"{key} {value}" for key, value in comparison["settings"].items() if not isinstance(value, Mapping))
     for metric, of in comparison["metrics"].items():
         interval = f"{format_points(of['low'])} to {format_points(of['high'])}"
         clusters = f" in {of['clusters']:,} clusters" if "clusters" in of else ""

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tutelage.intervals import Rate
+from tutelage.report.labels import format_points
 
 
 def figure_lines(found: Mapping[str, Any]) -> Iterator[str]:
@@ -19,6 +20,8 @@ def figure_lines(found: Mapping[str, Any]) -> Iterator[str]:
         lengths = "mean length {:,.0f} and {:,.0f} characters".format(*found["mean_length"])
         yield f"at equal length: {'cannot be told' if controlled is None else _mean(controlled)}; {lengths}"
         yield f"verdict flips with the order: {_rate(found['flips'])}"
+    for name, won in found.get("categories", {}).items():
+        yield f"    {name or 'without a category'}: {_mean(won)}"
     for name, label in (("first_seat", "the answer shown first wins"), ("longer_wins", "the longer answer wins")):
         if name in found:
             yield f"{label}: {_rate(found[name])}"
@@ -29,6 +32,9 @@ def figure_lines(found: Mapping[str, Any]) -> Iterator[str]:
         kappa = found["human"]["kappa"]
         told = "cannot be told" if kappa is None else f"{kappa:.2f}"
         yield f"agrees with people, ties apart: {_rate(found['human']['accuracy'])}, Cohen's kappa {told}"
+        favours = found["human"]["favours"]
+        bounds = f" ({format_points(favours['low'])} to {format_points(favours['high'])})" if "low" in favours else ""
+        yield f"the judge gives {first} {format_points(favours['mean'])} points more than people do{bounds}"
 
 
 def _mean(value: Mapping[str, float]) -> str:

@@ -94,6 +94,7 @@ def own_questions(stages: Sequence[Finished]) -> Html | None:
                         _cut(question.after),
                         " ",
                         badge(question.outcome, "good" if question.outcome == "right" else "bad"),
+                        *([" ", badge("in a training row", "warn")] if question.found_in else []),
                     ]
                 ),
             ]

@@ -27,6 +27,7 @@ from tutelage.serve.http import EventStream, Guard, error_response, read_body, u
 from tutelage.serve.metrics import prometheus_text
 from tutelage.serve.schema import ChatRequest, CompletionRequest, SamplingRequest, read_request
 from tutelage.serve.served_model import ServedModel, find_served
+from tutelage.serve.tools import ServerTools
 from tutelage.serve.weights import check_replaceable, read_weights_request, replace_weights, weights_file
 
 CALL_SECONDS = 10.0  # to wait for the engine's thread, which answers between two steps
@@ -39,6 +40,7 @@ class Api:
 
     models: Mapping[str, ServedModel]
     max_body: int
+    tools: ServerTools
     weights_from: Path | None = None
 
     async def chat(self, request: Request) -> ASGIApp:
@@ -85,6 +87,14 @@ class Api:
         digest = await asyncio.wrap_future(model.worker.call(partial(replace_weights, path=path)))
         return _json({"model": model.name, "weights": digest})
 
+    async def list_tools(self, request: Request) -> Response:
+        """GET /v1/tools"""
+        return _json(self.tools.listed())
+
+    async def call_tools(self, request: Request) -> Response:
+        """POST /v1/tools/call"""
+        return _json(await self.tools.call(await read_body(request, self.max_body), self.models))
+
     async def page(self, request: Request) -> Response:
         """GET /: the chat page."""
         return HTMLResponse(chat_page())
@@ -122,10 +132,11 @@ def build_app(
     hosts: frozenset[str] | None,
     key: str,
     max_body: int,
+    tools: ServerTools | None = None,
     weights_from: Path | None = None,
 ) -> Starlette:
     """The application. `hosts` and `key` as for `Guard`, `weights_from` as for `Api`."""
-    api = Api(models, max_body, weights_from)
+    api = Api(models, max_body, tools or ServerTools(), weights_from)
     routes = [
         Route("/", api.page),
         Route("/health", api.health),
@@ -133,6 +144,8 @@ def build_app(
         Route("/slots", api.slots),
         Route("/v1/models", api.list_models),
         Route("/v1/models/{name:path}", api.one_model),
+        Route("/v1/tools", api.list_tools),
+        Route("/v1/tools/call", api.call_tools, methods=["POST"]),
         Route("/v1/chat/completions", _Endpoint(api.chat), methods=["POST"]),
         Route("/v1/completions", _Endpoint(api.complete), methods=["POST"]),
         Route("/v1/weights", api.take_weights, methods=["POST"]),

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import FrameType
@@ -33,7 +33,9 @@ from tutelage.serve.metrics import Metrics
 from tutelage.serve.protocol import ImpatientProtocol
 from tutelage.serve.served_model import ServedModel
 from tutelage.serve.speculate import make_engine
+from tutelage.serve.tools import ServerTools
 from tutelage.serve.worker import EngineWorker
+from tutelage.tools.tool import Tool
 
 API_KEY = "TUTELAGE_API_KEY"
 CONNECTIONS = 1000
@@ -206,9 +208,18 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(models: Mapping[str, ServedModel], settings: ServeSettings, listener: socket.socket) -> None:
-    """Serve models until a signal comes; at the end their threads have ended."""
-    app = build_app(models, allowed_hosts(settings), settings.api_key, settings.max_body, weights_folder(settings))
+def serve(
+    models: Mapping[str, ServedModel], settings: ServeSettings, listener: socket.socket, tools: Sequence[Tool] = ()
+) -> None:
+    """Serve models, and tools that they may call, until a signal comes; at the end their threads have ended."""
+    app = build_app(
+        models,
+        allowed_hosts(settings),
+        settings.api_key,
+        settings.max_body,
+        ServerTools(tools),
+        weights_folder(settings),
+    )
     timers: list[threading.Timer] = []
 
     def drain() -> None:

@@ -12,5 +12,6 @@ from tutelage.stages.pretrain import Pretrain
 from tutelage.stages.pretrained_model import PretrainedModel
 from tutelage.stages.reward import RewardModel
 from tutelage.stages.sft import Sft
+from tutelage.stages.synth import Synth
 
-AnyStage = Pretrain | Sft | RewardModel | Dpo | Kto | Grpo | Ppo | BestOfN | KnowledgeProbe | PretrainedModel
+AnyStage = Pretrain | Sft | RewardModel | Dpo | Kto | Grpo | Ppo | BestOfN | KnowledgeProbe | Synth | PretrainedModel

@@ -120,6 +120,10 @@ class Stage(Settings, frozen=True, kw_only=True):
         """The evaluations that suit it in this recipe."""
         return []
 
+    def row_kind(self) -> Reads:
+        """What the rows of its data must be."""
+        return self.reads
+
     def content(self) -> list[object]:
         """Everything besides data and parent that decides what the stage becomes, ready to be fingerprinted."""
         raise NotImplementedError
@@ -137,7 +141,8 @@ class Stage(Settings, frozen=True, kw_only=True):
                 )
         if self.parent is not None and recipe.stages[self.parent].makes_data:
             raise SettingsError(f"{here}.from: '{self.parent}' makes data and no model; name the stage it starts from")
-        check_data(recipe.data, self.data, self.reads, f"a {self.title} stage trains on", f"{here}.data")
+        use = f"a {self.title} stage {'works' if self.makes_data else 'trains'} on"
+        check_data(recipe.data, self.data, self.row_kind(), use, f"{here}.data")
 
 
 class DataStage(Stage, frozen=True, kw_only=True):

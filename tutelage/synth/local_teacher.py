@@ -19,6 +19,7 @@ from tutelage.model.hub import find_checkpoint, folder_fingerprint, load_model
 from tutelage.records import Conversation, message
 from tutelage.synth.teacher import LocalTeacher, Result
 
+# Fields of a request, and what they set here. Log-probabilities are not given; who asks for them reads the text.
 _SAMPLING = {
     "temperature": "temperature",
     "top_p": "top_p",
@@ -100,7 +101,7 @@ class LocalModel:
             if self._stopped:
                 raise EndpointError("stop requested")
             given = {name: body[field] for field, name in _SAMPLING.items() if body.get(field) is not None}
-            if unknown := body.keys() - _SAMPLING.keys() - {"messages", "stop"}:
+            if unknown := body.keys() - _SAMPLING.keys() - {"messages", "stop", "logprobs", "top_logprobs"}:
                 raise ValueError(f"a local model has no sampling field '{min(unknown)}'; leave it out")
             turns = tuple(message(turn["role"], turn["content"]) for turn in body["messages"])
             [prompt] = self._renderer.render_prompts([Conversation(turns, "a question")])

@@ -7,7 +7,7 @@ and ledger.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -46,6 +46,8 @@ def ask(text: str, purpose: str = "answer", about: Any = None, system: str = "",
 
 class Drop(Exception):
     """Why a row is not made, in a few words that can be counted, with the text that shows it; returned or raised."""
+
+    detail = ""  # what exactly is wrong, where the reason alone does not say it
 
     def __init__(self, reason: str, raw: str = "") -> None:
         super().__init__(reason)
@@ -105,12 +107,14 @@ class At:
     seed:   of the recipe.
     seeds:  the input rows of a method that draws from them.
     pool:   the rows that were kept before this round, for the same methods.
+    known:  why a prompt is not new, by `max_rouge`, among the seeds and the pool; None if it is.
     """
 
     number: int = 0
     seed: int = 0
     seeds: Sequence[Row] = ()
     pool: Sequence[Row] = ()
+    known: Callable[[str], Drop | None] = lambda prompt: None
 
     def random(self, *key: int | str) -> KeyedRandom:
         """Random choices of this item; another key gives others."""
@@ -159,6 +163,17 @@ class Method(Settings, frozen=True, kw_only=True):
                 raise
             replies = yield [again(asks[0], error)]
         return self.reads(row, replies, at)
+
+
+def each(replies: Iterable[Reply], read: Callable[[Reply], New]) -> list[New | Drop]:
+    """The row of each reply; where it cannot be used or read, why."""
+    made: list[New | Drop] = []
+    for reply in replies:
+        try:
+            made.append(reply.drop or read(reply))
+        except Drop as drop:
+            made.append(drop)
+    return made
 
 
 def again(asked: Ask, error: Unparsable) -> Ask:

@@ -71,8 +71,8 @@ def numbered(text: str, first: int = 1) -> list[str]:
     """The items of a numbered list, in order; those after a gap in the numbers are not of the list."""
     starts = list(_ITEM.finditer(text))
     items: list[str] = []
-    bounds = [*(match.start() for match in starts[1:]), len(text)]
-    for match, end in zip(starts, bounds, strict=True):
+    ends = [*(match.start() for match in starts[1:]), len(text)]
+    for match, end in zip(starts, ends, strict=False):  # without a start there is an end too
         if int(match[1]) == first + len(items):
             items.append(text[match.end() : end].strip())
         elif items:  # a number inside an item, at the beginning of a line

@@ -47,9 +47,13 @@ class RougePool:
         for text in texts:
             self.add(text)
 
-    def similar(self, text: str) -> Drop | None:
-        """Why a text is dropped as not new; None if it is new."""
-        score, at = _best(self._numbered(text), self._words, self._bounds, self._count)
+    def __len__(self) -> int:
+        return self._count
+
+    def similar(self, text: str, count: int | None = None) -> Drop | None:
+        """Why a text is dropped as not new; None if it is new. Compared with the first `count` texts, if given."""
+        compared = self._count if count is None else count
+        score, at = _best(self._numbered(text), self._words, self._bounds, compared)
         return Drop("not new", f"ROUGE-L {score:.2f} with prompt {at + 1:,}") if score > self.limit else None
 
     def add(self, text: str) -> None:

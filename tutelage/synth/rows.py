@@ -48,8 +48,8 @@ def question_of(row: Row) -> str:
 
 
 def answer_of(row: Row) -> str:
-    """The last text of the assistant; "" where there is none."""
-    return next((turn["content"] for turn in reversed(row["messages"]) if turn["role"] == "assistant"), "")
+    """The first text of the assistant; "" where there is none."""
+    return next((turn["content"] for turn in row["messages"] if turn["role"] == "assistant"), "")
 
 
 def as_text(turns: Sequence[Turn]) -> str:

@@ -138,8 +138,8 @@ def _run_step(
     output = Output(folder)
     try:
         step = Step(name, method, template_hash(method), teachers, Gate(recipe.gate), output, recipe.seed, seeds)
-        total = method.count if method.draws else None
-        with track(name, total, "items") as bar:
+        start, unit = (output.totals.items, "items") if method.count is None else (output.totals.kept, "rows")
+        with track(name, method.count, unit, start) as bar:
             done = step.run(rows, bar, stop)
     finally:
         output.close()

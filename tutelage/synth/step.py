@@ -14,8 +14,6 @@ from itertools import islice
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from tutelage.chat.audit.check import Exchange
-from tutelage.chat.audit.checks.refusal import find_refusal
 from tutelage.client import EndpointError
 from tutelage.progress import Bar
 from tutelage.synth.gate import Gate
@@ -26,6 +24,7 @@ from tutelage.synth.replies import as_reply, request_body
 from tutelage.synth.rouge import RougePool
 from tutelage.synth.rows import question_of
 from tutelage.synth.teacher import Teacher
+from tutelage.synth.verify import refuses
 
 ROUND = 8  # items of a method that draws from its own rows: those of one round see the rows of earlier rounds
 STALE_ROUNDS = 4  # rounds over which the share of new rows is looked at
@@ -125,10 +124,15 @@ class Step:
     def _start(self, number: int, row: Row) -> None:
         first = number - number % ROUND
         pool = self._pool[: bisect_left(self._pool_items, first)] if self.method.draws else ()
-        at = At(number, self.seed, self.seeds, pool)
+        at = At(number, self.seed, self.seeds, pool, self._known(len(self.seeds) + len(pool)))
         item = Item(number, row, self.method.steps(row, at))
         self._active[number] = item
         self._advance(item, None)
+
+    def _known(self, count: int) -> Callable[[str], Drop | None]:
+        """Whether a prompt is not new among the first texts, however many there are by now."""
+        rouge = self._rouge
+        return lambda prompt: None if rouge is None else rouge.similar(prompt, count)
 
     def _advance(self, item: Item, replies: list[Reply] | None) -> None:
         """Send an item its replies; then it asks again, or is finished."""
@@ -207,10 +211,9 @@ class Step:
     def _explained(self, item: Item, drop: Drop) -> Drop:
         """A reply that is in no form because it refuses is a refusal."""
         raw = drop.raw or _raw(item)
-        if isinstance(drop, Unparsable):
-            refused = find_refusal(Exchange("", raw, raw.lower())) >= 0
-            return Drop("refused", raw) if refused else Drop(f"{drop.reason}: {drop.detail}", raw)
-        return Drop(drop.reason, raw)
+        if isinstance(drop, Unparsable) and not refuses(raw):
+            return drop
+        return Drop("refusal" if isinstance(drop, Unparsable) else drop.reason, raw)
 
     def _finish(self, result: Result) -> None:
         del self._active[result.item.number]
@@ -222,8 +225,11 @@ class Step:
             if self._enough():
                 self._results.clear()
                 return
+            before = self.output.totals.kept
             self._commit(result)
-            bar.update(1, {"kept": self.output.totals.kept, "made": self.output.totals.made})
+            kept = self.output.totals.kept
+            rows = self.method.count is not None  # the bar counts kept rows, as many as are wanted, or items
+            bar.update(kept - before if rows else 1, {"kept": kept, "made": self.output.totals.made})
 
     def _commit(self, result: Result) -> None:
         item = result.item

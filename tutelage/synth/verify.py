@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from tutelage.chat.audit.check import Exchange
+from tutelage.chat.audit.checks.refusal import find_refusal
 from tutelage.scoring import Verifier, make_verifier
 from tutelage.synth.method import Drop, Row
 
@@ -23,7 +25,7 @@ def check_answer(name: VerifierName | None, row: Row, answer: str) -> Mapping[st
         return {}
     outcome = outcome_of(name, row, answer)
     if outcome != "right":
-        raise Drop(outcome, answer)
+        raise Drop("refusal" if refuses(answer) else outcome, answer)
     return {"verifier": outcome}
 
 
@@ -33,6 +35,11 @@ def outcome_of(name: VerifierName, row: Row, answer: str) -> str:
         raise Drop("no gold answer", answer)
     gold = row["gold"]
     return _verifier(json.dumps(name))(answer, tuple(gold) if isinstance(gold, list) else gold).outcome
+
+
+def refuses(text: str) -> bool:
+    """Whether a text refuses, as the audit finds it."""
+    return find_refusal(Exchange("", text, text.lower())) >= 0
 
 
 @cache

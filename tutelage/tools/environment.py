@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
+from tutelage.chat.render.hf import HFRenderer
 from tutelage.chat.render.native import NativeRenderer
 from tutelage.chat.render.renderer import Renderer
 from tutelage.chat.render.template import DELIMITERS
@@ -78,8 +79,13 @@ def tool_environment(tools: Sequence[Tool], renderer: Renderer, limits: ToolLimi
     """The environment of some tools. The calls of a turn run one after the other, in the order in which they were
     written; each gets a message with its result, in that order and with its id.
 
-    ValueError where two tools have one name.
+    ValueError where two tools have one name, or the chat template writes calls in a form that cannot be read back.
     """
+    if isinstance(renderer, HFRenderer) and renderer.call_format is None:
+        raise ValueError(
+            "the chat template of this model shows no calls, or writes them in a form that cannot be read back (its "
+            "arguments are no JSON object after the name); tools cannot be run for it"
+        )
     by_name = {tool.name: tool for tool in tools}
     if len(by_name) < len(tools):
         raise ValueError("two tools have the same name: " + ", ".join(sorted(tool.name for tool in tools)))
@@ -110,7 +116,10 @@ def tool_environment(tools: Sequence[Tool], renderer: Renderer, limits: ToolLimi
 
 def call_marker(renderer: Renderer) -> str:
     """What opens a call in this renderer's texts."""
-    return DELIMITERS[ToolCall][0] if isinstance(renderer, NativeRenderer) else MARKERS["tool_call"][0]
+    if isinstance(renderer, NativeRenderer):
+        return DELIMITERS[ToolCall][0]
+    learned = renderer.call_format if isinstance(renderer, HFRenderer) else None
+    return MARKERS["tool_call"][0] if learned is None else learned.marker
 
 
 def _malformed(text: str) -> CallRecord:

@@ -13,7 +13,7 @@ from tutelage.chat.render.outline import (
     structure_key,
     tool_name,
     with_sentinels,
-    writes_call,
+    writes_calls,
 )
 from tutelage.records import Conversation, Message, Reasoning, Text, ToolCall, ToolResult, message
 
@@ -131,10 +131,17 @@ def test_generation_marks_are_removed_and_their_places_returned() -> None:
 )
 def test_a_call_is_written_with_its_name_and_every_value(text: str, says_it: bool) -> None:
     call = ToolCall("find", '{"who": "Ada", "n": 3, "ok": true, "x": [null]}')
-    assert writes_call(text, call) == says_it
+    assert writes_calls(text, [call]) == says_it
 
 
 def test_the_name_of_a_tool() -> None:
     assert tool_name('{"type": "function", "function": {"name": "f"}}') == "f"
     assert tool_name('{"name": "g"}') == "g"
     assert tool_name('{"function": "odd"}') == ""
+
+
+def test_a_call_that_is_left_out_is_missed_also_where_its_values_are_parts_of_anothers() -> None:
+    """Found with GPT-OSS' template, which writes one call of several, on BFCL's parallel_23: 1 stands in 1000."""
+    calls = [ToolCall("value", '{"at": 1000, "rate": 0.05}'), ToolCall("value", '{"at": 1, "rate": 5}')]
+    assert not writes_calls(f"value {calls[0].arguments}", calls)
+    assert writes_calls(f"value {calls[0].arguments} value {calls[1].arguments}", calls)

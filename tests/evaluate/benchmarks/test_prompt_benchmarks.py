@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.evaluate import sampled_answers
+from tutelage.evaluate import repeated_samples, sampled_answers
 from tutelage.evaluate.benchmarks import run_prompts as module
 from tutelage.evaluate.benchmarks.benchmark import ItemScore, PromptBenchmark, PromptItem
 from tutelage.evaluate.benchmarks.math_sets import MATH_SETS
@@ -121,10 +121,10 @@ def test_pain_e9_a_prompt_that_does_not_fit_is_too_long(write_rows: WriteRows, c
     assert found.rates["lenient"].count == 1 and found.figures["too_long"] == 1
 
 
-def test_samples_resume_and_do_not_depend_on_what_else_is_asked(
+def test_pain_e11_samples_resume_and_do_not_depend_on_what_else_is_asked(
     tmp_path: Path, base_model: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A killed run goes on; pain E11: a row stops by itself."""
+    """Each row stops by itself, and a killed run goes on."""
     prompts = plain_prompts(base_model, ["The answer", "Nora was born in", "0123"])
     settings = SamplingSettings(temperature=1.0, max_tokens=12, seed=3)
 
@@ -176,6 +176,28 @@ def replace_samples(found: ItemResult) -> ItemResult:
     """The same without anything that was read."""
     samples = [Sample(sample.text, sample.outcome, sample.passed) for sample in found.samples]
     return ItemResult(found.id, "", "", found.outcome, passed=found.passed, samples=samples)
+
+
+def test_the_best_of_k_by_a_reward_model(
+    write_rows: WriteRows, chat_model: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 4 answers one is right, and the reward model scores it highest; the empty one never wins."""
+    texts = ["The answer is 3.", "The answer is 2.", "", "It is 9."]
+
+    def write(checkpoint: Any, prompts: Any, *rest: Any) -> list[list[SampledAnswer]]:
+        return [[SampledAnswer(text, 5, -1.0, "stop") for text in texts] for _ in prompts]
+
+    def score(scorers: Any, conversations: Any) -> np.ndarray:
+        return np.array([float("2." in conversation.messages[-1].text) for conversation in conversations])
+
+    monkeypatch.setattr(module, "sample_answers", write)
+    monkeypatch.setattr(repeated_samples, "reward_scores", score)
+    files = [write_rows("gsm8k/test.jsonl", ROWS[:1]) / "gsm8k/test.jsonl"]
+    settings = AskSettings(shots=0, samples=4, temperature=1.0)
+    found = run_prompts(chat_model, GSM8K, files, [], settings, ResultCache(), chat_model)
+    assert {k: value["mean"] for k, value in found.figures["best_of"].items()} == pytest.approx(
+        {"1": 1 / 4, "2": 1 / 2, "4": 1.0}
+    )
 
 
 def test_a_benchmark_of_few_lines(write_rows: WriteRows, base_model: Checkpoint) -> None:

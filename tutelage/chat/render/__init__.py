@@ -24,4 +24,4 @@ texts without a template.
 # Part of the fingerprint of every renderer, and of every store of documents. Raise it with every change that gives a
 # conversation or a document other ids, weights, roles or spans, or another verdict: finished stores are then rendered
 # again.
-RENDERING = 3
+RENDERING = 4

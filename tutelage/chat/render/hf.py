@@ -11,6 +11,7 @@ import numpy as np
 
 from tutelage.chat.render import RENDERING
 from tutelage.chat.render.assemble import assemble, examples
+from tutelage.chat.render.call_format import CallFormat, learn_call_format, probe_conversations
 from tutelage.chat.render.config import ChatConfig
 from tutelage.chat.render.encoding import Encoded, TemplateEncoder
 from tutelage.chat.render.hf_template import HFTemplate
@@ -94,6 +95,21 @@ class HFRenderer:
         bos = self.tokenizer.backend.token_to_id(self.config.token("bos_token"))
         special = set(self.tokenizer.special_tokens.values())
         return frozenset(special.intersection(prompt.ids.tolist()) - self.stop_ids - {bos})
+
+    @cached_property
+    def call_format(self) -> CallFormat | None:
+        """How the template writes calls; None where it shows none, or in a way that cannot be read back."""
+        turns = []
+        for conversation in probe_conversations():
+            try:
+                layout = self._job(0, self.template.source.adapted(conversation)[0], True, ()).layout
+            except ValueError:
+                turns.append("")
+                continue
+            _, start, stop = layout.turns_K3.tolist()[-1]
+            text = layout.text[start:stop]
+            turns.append(text.removesuffix(max(filter(text.endswith, self.template.turn_ends()), key=len, default="")))
+        return learn_call_format(*turns)
 
     def fingerprint(self) -> str:
         tokens = {name: self.config.token(name) for name in ("bos_token", "eos_token", "unk_token", "pad_token")}
@@ -285,7 +301,8 @@ class HFRenderer:
 
     def parse(self, ids: Sequence[int] | np.ndarray) -> Message:
         """Generated ids as an assistant message; reads up to the first end token, which may be missing. Reasoning is
-        found by <think>, tool calls by <tool_call>; what is written in another form stays text."""
+        found by <think>, tool calls by <tool_call> or as the template writes them (call_format.py); what is written in
+        another form stays text."""
         tokens = np.asarray(ids, np.int64).reshape(-1)
         ends = np.flatnonzero(np.isin(tokens, list(self.stop_ids)))
         text = self.tokenizer.decode(tokens[: ends[0]] if len(ends) else tokens)
@@ -295,6 +312,11 @@ class HFRenderer:
         if thought := _THOUGHT.match(text):
             parts += [Reasoning(thought[1])] if thought[1].strip() else []
             text = text[thought.end() :]
+        other = self.call_format
+        if other is not None and not other.marker.startswith("<tool_call>") and (read := other.parse(text)):
+            before, calls, after = read
+            said = f"{before}{after}"
+            return Message("assistant", (*parts, *([Text(said)] if said.strip() else []), *calls))
         position, calls = 0, []
         for written in _CALL.finditer(text):
             if call := parse_call(written[1]):

@@ -36,7 +36,7 @@ from tutelage.chat.render.outline import (
     structure_key,
     tool_name,
     with_sentinels,
-    writes_call,
+    writes_calls,
 )
 from tutelage.records import ROLES, Conversation, Message, Text, ToolCall, trained_turns
 
@@ -206,7 +206,7 @@ class HFTemplate:
         if any(message != number for message, _ in slots):
             raise VerificationError("another role's text lies inside the assistant span", where, text)
         assert [place for _, place in sorted(slots)] == list(sentinel_parts(turn)), "each once: checked before"
-        if any(isinstance(part, ToolCall) and not writes_call(text[start:stop], part) for part in turn.content):
+        if not writes_calls(text[start:stop], [part for part in turn.content if isinstance(part, ToolCall)]):
             raise VerificationError("the template leaves out a tool call", where, text)
         opening = read_outline(text[start:stop], ()).literals[0]
         begins_with_text = isinstance(turn.content[0], Text) and turn.content[0].text.strip()

@@ -15,7 +15,8 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tutelage.chat.render.jinja import BEGIN_GENERATED, END_GENERATED, TemplateError
@@ -192,10 +193,15 @@ _CHANGES: tuple[Callable[[str], str], ...] = (
 )
 
 
-def writes_call(text: str, call: ToolCall) -> bool:
-    """Whether a text names the function and every value of a tool call, in a form that templates write them in."""
-    values = _leaves(json.loads(call.arguments))
-    return call.name in text and all(any(form in text for form in _value_forms(value)) for value in values)
+def writes_calls(text: str, calls: Sequence[ToolCall]) -> bool:
+    """Whether a text names the function of each call as often as it is called, and every value, in a form that
+    templates write them in. The values alone would not do: those of a call that is left out may be parts of another's.
+    """
+    names = Counter(call.name for call in calls)
+    values = [value for call in calls for value in _leaves(json.loads(call.arguments))]
+    return all(text.count(name) >= count for name, count in names.items()) and all(
+        any(form in text for form in _value_forms(value)) for value in values
+    )
 
 
 def _value_forms(value: object) -> tuple[str, ...]:

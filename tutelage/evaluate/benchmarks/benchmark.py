@@ -90,6 +90,7 @@ class PromptBenchmark:
     measure:     further rates (`Rate`) and figures from all items and their results.
     chat_only:   it makes no sense in plain text.
     majority:    whether a majority of samples is meaningful.
+    read_beside: further files that one is read with, such as gold answers; their digests are in the results too.
     ends_matter: an answer that reached the limit of tokens and is not right counts as cut off, not by its score.
     """
 
@@ -109,6 +110,7 @@ class PromptBenchmark:
     measure: Callable[[Sequence[PromptItem], Sequence[ItemResult]], Mapping[str, Any]] = lambda items, results: {}
     chat_only: bool = False
     majority: bool = True
+    read_beside: Callable[[Path], Sequence[Path]] = lambda file: ()
     ends_matter: bool = True
 
 

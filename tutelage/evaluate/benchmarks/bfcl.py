@@ -39,6 +39,11 @@ _KINDS: Mapping[str, Kind] = {
 }
 
 
+def gold_files(file: Path) -> tuple[Path, ...]:
+    """Where the gold calls of a category are. They were corrected over time, so that a score names their digest."""
+    return (file.parent / "possible_answer" / file.name,)
+
+
 def read_calls(files: Sequence[Path]) -> list[PromptItem]:
     """The questions of all categories that are known.
 
@@ -52,7 +57,7 @@ def read_calls(files: Sequence[Path]) -> list[PromptItem]:
         if category not in _KINDS:
             continue
         kind, golds = _KINDS[category], {}
-        gold_file = file.parent / "possible_answer" / file.name
+        (gold_file,) = gold_files(file)
         if kind != "irrelevance":
             golds = dict(read_rows([gold_file], lambda row, place: (str(row["id"]), row["ground_truth"])))
 
@@ -106,4 +111,5 @@ BFCL = PromptBenchmark(
     max_tokens=256,
     chat_only=True,
     majority=False,
+    read_beside=gold_files,
 )

@@ -11,7 +11,7 @@ from tutelage.evaluate.benchmarks.benchmark import ItemScore, PromptBenchmark, P
 from tutelage.io.row import Row
 from tutelage.scoring.unit_tests import program, unit_tests
 
-SECONDS = 5  # of CPU time, so that a loaded machine fails no program
+SECONDS = 3  # of CPU time, so that a loaded machine fails no program; as human-eval, which counts wall-clock time
 
 
 def human_eval_item(row: Row, place: str) -> PromptItem:
@@ -45,21 +45,24 @@ def score_human_eval(answer: str, item: PromptItem) -> Mapping[str, ItemScore]:
     defines = re.search(rf"^def {re.escape(name)}\b", code, re.MULTILINE) is not None
     imports = "".join(f"{line}\n" for line in prompt.splitlines() if re.match(r"(import|from) ", line))
     whole = imports + code if defines else prompt + code
-    found = {"lenient": _run(whole, item)}
-    plain = "```" not in answer and not defines
-    return {**found, "strict": found["lenient"] if plain else _run(prompt + answer, item)}
+    found = _run(whole, item)
+    strict = found if not defines and "```" not in answer else _run(prompt + answer, item, fenced="```" in answer)
+    return {"lenient": found, "strict": strict}
 
 
 def score_mbpp(answer: str, item: PromptItem) -> Mapping[str, ItemScore]:
     """The last fenced block, or all of the answer, before the tests. Strict: all of the answer is the program."""
     found = _run(program(answer), item)
-    return {"lenient": found, "strict": _run(answer, item) if "```" in answer else found}
+    return {"lenient": found, "strict": _run(answer, item, fenced=True) if "```" in answer else found}
 
 
-def _run(code: str, item: PromptItem) -> ItemScore:
+def _run(code: str, item: PromptItem, fenced: bool = False) -> ItemScore:
+    """The outcome of a program; `fenced` where it has text and fences around it, which are no Python."""
+    if fenced:
+        return ItemScore("wrong", "text around the program")
     if not code.strip():
         return ItemScore("unparsable")
-    text = f"```python\n{code}\n```" if "```" not in code else code
+    text = f"```python\n{code}\n```"
     score = unit_tests(text, item.gold, seconds=SECONDS)
     if score.outcome == "timed out":  # once more, in case the machine was busy
         score = unit_tests(text, item.gold, seconds=SECONDS)

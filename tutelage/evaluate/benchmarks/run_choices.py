@@ -42,6 +42,16 @@ def read_choice_set(benchmark: ChoiceBenchmark, files: Sequence[Path]) -> list[C
     return unique_ids(items)
 
 
+def questions_of(
+    benchmark: ChoiceBenchmark, items: Sequence[ChoiceItem], pool: Sequence[ChoiceItem], settings: AskSettings
+) -> list[Asked]:
+    """The items as they are asked, in their order, with examples from the pool, which may be the items; with a limit a
+    stratified part. ValueError where there are fewer examples than asked for."""
+    form, shots = _form(benchmark, settings), _shots(benchmark, items, pool, settings)
+    wanted = {item.id for item in stratified_order(items, settings.seed)[: settings.limit]}
+    return [_asked(benchmark, item, pool, form, shots, settings.seed) for item in items if item.id in wanted]
+
+
 def run_choices(
     checkpoint: Checkpoint,
     benchmark: ChoiceBenchmark,
@@ -53,26 +63,24 @@ def run_choices(
     """The likeliest choices of a benchmark's items.
 
     Raises:
-        ValueError: a row is broken; fewer examples than asked for; or nothing fits into the context.
+        ValueError: a row is broken; as `questions_of`; or nothing fits into the context.
     """
     items = read_choice_set(benchmark, files)
     pool = read_choice_set(benchmark, shot_files) if shot_files else items
-    form, chat = cast(Form, settings.form or benchmark.form), bool(settings.chat)
-    shots = _shots(benchmark, items, pool, settings)
-    questions = {one.id: _asked(benchmark, one, pool, form, shots, settings.seed) for one in items}
-    chosen = stratified_order(items, settings.seed)[: settings.limit]
+    picked = questions_of(benchmark, items, pool, settings)
+    form, chat, shots = _form(benchmark, settings), bool(settings.chat), len(picked[0].examples)
+    alone = settings.pmi or form == "letters" or benchmark.metric == "acc/pmi"  # else it costs as much as the choices
     if settings.budget_seconds is not None:
+        places = {one.item.id: one for one in picked}
+        order = [places[item.id] for item in stratified_order([one.item for one in picked], settings.seed)]
         count = within_seconds(
-            len(chosen),
-            lambda start, end: score_choices(
-                checkpoint, [questions[i.id] for i in chosen[start:end]], chat, cache=cache
-            ),
+            len(order),
+            lambda start, end: score_choices(checkpoint, order[start:end], chat, alone, cache),
             settings.budget_seconds,
         )
-        chosen = chosen[:count]
-    wanted = {item.id for item in chosen}
-    picked = [questions[item.id] for item in items if item.id in wanted]
-    scores, _ = score_choices(checkpoint, picked, chat, cache=cache)
+        wanted = {one.item.id for one in order[:count]}
+        picked = [one for one in picked if one.item.id in wanted]
+    scores, _ = score_choices(checkpoint, picked, chat, alone, cache)
     rates = choice_rates(scores)
     metric = benchmark.metric if benchmark.metric in rates and form == benchmark.form else "acc"
     by_id = {score.item.id: score for score in scores}
@@ -89,6 +97,10 @@ def run_choices(
     rates.update(outcome_rates([result.outcome for result in results]))
     names = [file.name for file in files]
     return Measured(benchmark.name, benchmark.title, named, metric, results, rates, figures, names, len(items))
+
+
+def _form(benchmark: ChoiceBenchmark, settings: AskSettings) -> Form:
+    return cast(Form, settings.form or benchmark.form)
 
 
 def _shots(

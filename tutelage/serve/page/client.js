@@ -12,6 +12,20 @@ async function fetchModels() {
   return (await response.json()).data;
 }
 
+// The tools that the server runs, in OpenAI's format.
+let serverTools = [];
+async function fetchTools() {
+  const response = await fetch("v1/tools", { headers: headers() });
+  serverTools = response.ok ? (await response.json()).data : [];
+}
+
+// What the server's tools return to the calls of an answer, in their order.
+async function callTools(model, calls) {
+  const response = await fetch("v1/tools/call", { method: "POST", headers: headers(), body: JSON.stringify({ model, calls }) });
+  if (!response.ok) throw new Error(await explain(response));
+  return (await response.json()).data;
+}
+
 // The JSON of each event of a stream.
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -39,7 +53,7 @@ function requestBody(model, turns, lane) {
     // It ends nowhere by itself.
     return ["v1/completions", { ...body, prompt: text, logprobs: 5, max_tokens: body.max_tokens ?? Math.min(256, model.context >> 1) }];
   }
-  const tools = settings.tools.trim() ? JSON.parse(settings.tools) : undefined;
+  const tools = settings.tools.trim() ? JSON.parse(settings.tools) : serverTools.length ? serverTools : undefined;
   const messages = messagesUpTo(turns, lane);
   return ["v1/chat/completions", { ...body, messages, tools, logprobs: true, top_logprobs: 5 }];
 }

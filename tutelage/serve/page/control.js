@@ -27,11 +27,28 @@ function generate(path, lane) {
     asked = true;
     requestAnimationFrame(() => { asked = false; const end = atEnd(); drawAnswer(path, lane); if (end) scrollTo(0, document.body.scrollHeight); });
   };
-  const running = ask(model, path, lane, answer, changed);
+  const running = ask(model, path, lane, answer, changed).then(() => runCalls(path, lane, answer));
   save();
   draw();
   scrollTo(0, document.body.scrollHeight);
   return running;
+}
+
+// Where the server has all tools that an answer calls, it runs them, and the model gets the results.
+const MOST_ROUNDS = 8;
+async function runCalls(path, lane, answer) {
+  const turn = path[path.length - 1];
+  const known = answer.calls.every((call) => serverTools.some((tool) => tool.function.name === call.name));
+  let rounds = 0;
+  while (rounds < path.length && path[path.length - 1 - rounds].results) rounds += 1;
+  if (lane !== 0 || answer.finish !== "tool_calls" || !known || rounds >= MOST_ROUNDS) return;
+  answer.running = true;
+  draw();
+  let results = null;
+  try { results = await callTools(answer.model, answer.calls); } catch (error) { answer.error = error.message; }
+  answer.running = false;
+  if (results && shownTurns().at(-1) === turn) addTurn(turn, newTurn(undefined, results));
+  else draw();
 }
 
 const atEnd = () => innerHeight + scrollY >= document.body.scrollHeight - 80;
@@ -71,6 +88,8 @@ function fillModels() {
 async function connect() {
   try {
     models = await fetchModels();
+    await fetchTools();
+    $("tools").placeholder = serverTools.length ? `the server's: ${serverTools.map((tool) => tool.function.name).join(", ")}` : "";
     $("problem").hidden = true;
   } catch (error) {
     $("problem").textContent = `${error.message}. Is the server running, and the key right?`;

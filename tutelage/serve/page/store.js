@@ -31,7 +31,7 @@ function newConversation() {
 function save() {
   if (current.turns.length && !conversations.includes(current)) conversations.unshift(current);
   // The alternatives of each token would fill the storage in a few conversations; they last as long as the page.
-  const slim = (key, value) => (key === "tokens" || key === "abort" ? undefined : value);
+  const slim = (key, value) => (key === "tokens" || key === "abort" || key === "running" ? undefined : value);
   const plain = JSON.parse(JSON.stringify(conversations, slim));
   dropped = !writeStored(STORE, plain);
 }

@@ -76,6 +76,7 @@ function versions(shown, count, label, move) {
 
 function stateLine(answer) {
   if (answer.abort) return answer.content || answer.reasoning || answer.calls.length ? "" : "waiting for the first token";
+  if (answer.running) return "running the calls";
   if (answer.finish === "stopped") return "stopped";
   return answer.finish || answer.error ? "" : "the page was closed before this answer was complete";
 }
@@ -106,11 +107,11 @@ function answerView(turn, lane, path) {
     versions(turn.shown[lane], turn.answers[lane].length, "answer", move),
     answer.abort ? null : button("regenerate", "regenerate this answer", () => generate(path, lane)),
     button("copy", "copy this answer", () => navigator.clipboard?.writeText(answer.content))));
-  if (!answer.abort && answer.calls.length && lane === 0) box.append(resultForm(turn, answer));
+  if (!answer.abort && !answer.running && answer.calls.length && lane === 0) box.append(resultForm(turn, answer));
   return box;
 }
 
-// What the called functions returned: this page runs no tools, so a person writes it.
+// What the called functions returned, where the server does not run them: a person writes it.
 function resultForm(turn, answer) {
   if (turn.turns.length) return null;
   const fields = answer.calls.map((call) => element("textarea", { rows: 2, "aria-label": `result of ${call.name}`, placeholder: `result of ${call.name}` }));

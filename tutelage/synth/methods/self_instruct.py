@@ -37,12 +37,12 @@ class SelfInstruct(Method, tag="self_instruct", tag_field="kind", frozen=True, k
         if reply.drop:
             raise reply.drop  # one cut at its end is thrown away whole, as in the paper's code
         listed = numbered(reply.text, 1 if reply.text.lstrip().startswith("1") else len(shown) + 1)[: self.new]
-        faults = [unusable(instruction) for instruction in listed]
-        made_rows: list[New | Drop] = [Drop(why, text) for why, text in zip(faults, listed, strict=True) if why]
-        usable = [instruction for why, instruction in zip(faults, listed, strict=True) if not why]
-        answers = yield [Ask(({"role": "user", "content": text},), "answer", ANSWERS) for text in usable] or [
-            ask(text, "instructions", about, sampling=INSTRUCTIONS, sample=at.number)
-        ]
-        for instruction, answer in zip(usable, answers, strict=False):
+        faults = [Drop(why, text) if (why := unusable(text)) else at.known(text) for text in listed]
+        made_rows: list[New | Drop] = [fault for fault in faults if fault]
+        usable = [instruction for fault, instruction in zip(faults, listed, strict=True) if not fault]
+        if not usable:
+            return made_rows
+        answers = yield [Ask(({"role": "user", "content": text},), "answer", ANSWERS) for text in usable]
+        for instruction, answer in zip(usable, answers, strict=True):
             made_rows.append(answer.drop or New(conversation(instruction, answer.text.strip()), answer))
         return made_rows

@@ -1,0 +1,52 @@
+"""What a benchmark's score may hide: items that stand in a training text, and the format of its prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tutelage.evaluate.benchmarks.benchmark import Benchmark, ChoiceBenchmark
+from tutelage.evaluate.benchmarks.measured import Measured
+from tutelage.evaluate.benchmarks.run_choices import read_choice_set
+from tutelage.evaluate.benchmarks.run_prompts import read_prompt_set
+from tutelage.evaluate.contamination import ExaminedItem, Text, contamination, of_choices
+from tutelage.evaluate.prompt_formats import format_range
+from tutelage.model.hub import Checkpoint
+
+
+def measured_contamination(
+    benchmark: Benchmark, files: Sequence[Path], measured: Measured, texts: Iterable[Text]
+) -> dict[str, Any]:
+    """The rates of the asked items on their clean and dirty part, by metric. ValueError as `contamination`."""
+    asked = {item.id for item in measured.items}
+    items = [item for item in _examined(benchmark, files) if item.id in asked]
+    metrics = {metric for item in measured.items for metric in item.passed}
+    outcomes = {
+        metric: {item.id: item.passed[metric] for item in measured.items if metric in item.passed}
+        for metric in sorted(metrics)
+    }
+    return contamination(items, outcomes, texts)
+
+
+def _examined(benchmark: Benchmark, files: Sequence[Path]) -> list[ExaminedItem]:
+    if isinstance(benchmark, ChoiceBenchmark):
+        return of_choices(read_choice_set(benchmark, files))
+    return [
+        ExaminedItem(item.id, item.question, (item.gold,) if isinstance(item.gold, str) else ())
+        for item in read_prompt_set(benchmark, files)
+    ]
+
+
+def measured_format_range(
+    checkpoint: Checkpoint, benchmark: Benchmark, files: Sequence[Path], measured: Measured
+) -> dict[str, Any] | None:
+    """The range over prompt formats on the asked items; None where the benchmark has no questions with choices."""
+    if not isinstance(benchmark, ChoiceBenchmark):
+        return None
+    pool = read_choice_set(benchmark, files)
+    asked = {item.id for item in measured.items}
+    items = [item for item in pool if item.id in asked]
+    if any(item.beginnings or len(item.choices) < 2 for item in items):
+        return None
+    return format_range(checkpoint, items, pool)
