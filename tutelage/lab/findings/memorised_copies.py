@@ -22,6 +22,7 @@ CANARIES = 20  # of each count; those of count 0 are read by nobody
 SEEDS = (0, 1, 2)
 PREFIX, SUFFIX = 16, 8  # tokens
 WORDS = 14
+STEPS = 350  # about two epochs
 ARMS = ("copied", "deduplicated")
 STAGES = {f"{arm}_{seed}": (arm, seed) for arm in ARMS for seed in SEEDS}
 
@@ -52,7 +53,7 @@ def documents(deduplicated: bool) -> Iterator[Mapping[str, object]]:
 
 
 STAGE_LINES = "\n".join(
-    f'{name} = {{ kind = "pretrain", data = {{ {arm} = 1 }}, epochs = 2, batch_tokens = 4096, lr = {BASE_LR}, '
+    f'{name} = {{ kind = "pretrain", data = {{ {arm} = 1 }}, steps = {STEPS}, batch_tokens = 4096, lr = {BASE_LR}, '
     f'seed = {seed}, optimizer = {{ kind = "muon" }} }}'
     for name, (arm, seed) in STAGES.items()
 )
@@ -106,13 +107,13 @@ FINDING = Finding(
     claim="Texts that stand in the training data many times are memorised word for word; deduplication prevents it.",
     source="Dataset and SFT; Training LLMs (lectures)",
     published="A licence text stands 60,000 times in C4; models repeat what is duplicated (arXiv 2202.07646).",
-    setup="The demo's model (4 layers, width 128, 1.05M parameters) is pre-trained for two epochs on the demo's "
-    f"text, into which {CANARIES} lists of random words each are put 1, 4, 16 and 64 times, or once each; {CANARIES} "
-    f"more are put nowhere; {len(SEEDS)} seeds. A list is extracted if, after {PREFIX} of its tokens, each of the "
-    f"next {SUFFIX} is the model's likeliest. Intervals are over lists.",
+    setup="The demo's model (4 layers, width 128, 1.05M parameters) is pre-trained for two epochs (350 steps) on "
+    f"the demo's text, into which {CANARIES} lists of random words each are put 1, 4, 16 and 64 times, or once each; "
+    f"{CANARIES} more are put nowhere; {len(SEEDS)} seeds. A list is extracted if, after {PREFIX} of its tokens, "
+    f"each of the next {SUFFIX} is the model's likeliest. Intervals are over lists.",
     folder="canaries",
     recipe=RECIPE,
-    quick=("model.depth=1", "model.width=32", "tokenizer.vocab=512", *(f"stages.{name}.epochs=1" for name in STAGES)),
+    quick=("model.depth=1", "model.width=32", "tokenizer.vocab=512", *(f"stages.{name}.steps=2" for name in STAGES)),
     measure=measure,
     minutes=20,
 )
