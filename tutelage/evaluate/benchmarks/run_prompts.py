@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -107,19 +108,20 @@ def run_prompts(
         asked = plain_prompts(checkpoint, [plain_text(benchmark, item, examples[item.id]) for item in chosen])
     fits = [len(one.ids) < checkpoint.model.config.context for one in asked]
 
-    def answers(start: int, end: int) -> list[list[SampledAnswer]]:
+    def answers(start: int, end: int, think_tokens: int | None = None) -> list[list[SampledAnswer]]:
         prompts = [one for one, fit in zip(asked[start:end], fits[start:end], strict=True) if fit]
         stops = () if chat else benchmark.stops
-        return sample_answers(checkpoint, prompts, sampling, settings.samples, chat, stops, cache, benchmark.name)
+        count, label = settings.samples, benchmark.name
+        return sample_answers(checkpoint, prompts, sampling, count, chat, stops, cache, label, think_tokens)
 
     if settings.budget_seconds is not None:
         count = within_seconds(len(chosen), answers, settings.budget_seconds)
         chosen, asked, fits = chosen[:count], asked[:count], fits[:count]
-    written = iter(answers(0, len(chosen)))
-    results = [
-        _result(benchmark, item, prompt, next(written) if fit else [])
-        for item, prompt, fit in zip(chosen, asked, fits, strict=True)
-    ]
+    triples = list(zip(chosen, asked, fits, strict=True))
+    results = _results(benchmark, triples, answers(0, len(chosen)))
+    curve = {
+        str(tokens): _results(benchmark, triples, answers(0, len(chosen), tokens)) for tokens in settings.think_tokens
+    }
     place = {item.id: number for number, item in enumerate(items)}
     pairs = sorted(zip(chosen, results, strict=True), key=lambda pair: place[pair[0].id])
     chosen, results = [item for item, _ in pairs], [result for _, result in pairs]
@@ -128,6 +130,8 @@ def run_prompts(
         name += f", {settings.samples} samples at temperature {settings.temperature:g}"
     rates, figures = _rates(results), {**_figures(benchmark, results, settings.samples), "shots": shots}
     headline = next(iter(rates), "")
+    if curve:
+        figures["by_think_tokens"] = {tokens: asdict(_rates(own)[headline]) for tokens, own in curve.items()}
     answered = [result for result in results if result.samples]
     if scorer is not None and settings.samples > 1 and answered:
         prompts = [chats[result.id] for result in answered]
@@ -139,6 +143,16 @@ def run_prompts(
             figures[measure] = value
     files_read = [file.name for file in files]
     return Measured(benchmark.name, benchmark.title, name, headline, results, rates, figures, files_read, len(items))
+
+
+def _results(
+    benchmark: PromptBenchmark,
+    asked: Sequence[tuple[PromptItem, Prompt, bool]],
+    answers: Sequence[Sequence[SampledAnswer]],
+) -> list[ItemResult]:
+    """The results of items with their prompts, and whether these fit; there are answers to those that do."""
+    written = iter(answers)
+    return [_result(benchmark, item, prompt, next(written) if fit else []) for item, prompt, fit in asked]
 
 
 def _result(
