@@ -100,12 +100,7 @@ def run_prompts(
     limit = benchmark.max_tokens if settings.max_tokens is None else settings.max_tokens
     sampling = SamplingSettings(max_tokens=limit, temperature=settings.temperature, seed=settings.seed)
     chosen = stratified_order(items, settings.seed)[: settings.limit]
-    examples = {item.id: examples_of(item, pool, shots, settings.seed) for item in chosen}
-    chats = {item.id: conversation(benchmark, item, examples[item.id]) for item in chosen}
-    if chat:
-        asked = chat_prompts(checkpoint, [chats[item.id] for item in chosen])
-    else:
-        asked = plain_prompts(checkpoint, [plain_text(benchmark, item, examples[item.id]) for item in chosen])
+    chats, asked = _prompts(checkpoint, benchmark, chosen, pool, shots, settings.seed, chat)
     fits = [len(one.ids) < checkpoint.model.config.context for one in asked]
 
     def answers(start: int, end: int, think_tokens: int | None = None) -> list[list[SampledAnswer]]:
@@ -128,21 +123,36 @@ def run_prompts(
     name = f"{'chat' if chat else 'plain text'}, {shots} examples, at most {limit} tokens"
     if settings.samples > 1 or settings.temperature:
         name += f", {settings.samples} samples at temperature {settings.temperature:g}"
+    answered = [result for result in results if result.samples]
     rates, figures = _rates(results), {**_figures(benchmark, results, settings.samples), "shots": shots}
     headline = next(iter(rates), "")
     if curve:
         figures["by_think_tokens"] = {tokens: asdict(_rates(own)[headline]) for tokens, own in curve.items()}
-    answered = [result for result in results if result.samples]
     if scorer is not None and settings.samples > 1 and answered:
         prompts = [chats[result.id] for result in answered]
         figures["best_of"] = best_of_figures(scorer, prompts, answered, headline)
-    for measure, value in benchmark.measure(chosen, results).items():
-        if isinstance(value, Rate):
-            rates[measure] = value
-        else:
-            figures[measure] = value
+    own_measures = benchmark.measure(chosen, results)
+    rates.update({measure: value for measure, value in own_measures.items() if isinstance(value, Rate)})
+    figures.update({measure: value for measure, value in own_measures.items() if not isinstance(value, Rate)})
     files_read = [file.name for file in files]
     return Measured(benchmark.name, benchmark.title, name, headline, results, rates, figures, files_read, len(items))
+
+
+def _prompts(
+    checkpoint: Checkpoint,
+    benchmark: PromptBenchmark,
+    items: Sequence[PromptItem],
+    pool: Sequence[PromptItem],
+    shots: int,
+    seed: int,
+    chat: bool,
+) -> tuple[dict[str, Conversation], list[Prompt]]:
+    """Each item as a conversation, by id, and as the prompt that the model gets."""
+    examples = {item.id: examples_of(item, pool, shots, seed) for item in items}
+    chats = {item.id: conversation(benchmark, item, examples[item.id]) for item in items}
+    if chat:
+        return chats, chat_prompts(checkpoint, list(chats.values()))
+    return chats, plain_prompts(checkpoint, [plain_text(benchmark, item, examples[item.id]) for item in items])
 
 
 def _results(
