@@ -16,7 +16,7 @@ from tutelage.evaluate.benchmarks.math_sets import MATH_SETS
 from tutelage.evaluate.benchmarks.measured import AskSettings, Measured
 from tutelage.evaluate.benchmarks.run_prompts import conversation, examples_of, plain_text, read_prompt_set, run_prompts
 from tutelage.evaluate.item_results import ItemResult, Sample
-from tutelage.evaluate.repeated_samples import k_figures, majority_right, share_rate
+from tutelage.evaluate.repeated_samples import k_figures, majority_right, right_by_length, share_rate
 from tutelage.evaluate.result_cache import ResultCache
 from tutelage.evaluate.sampled_answers import SampledAnswer, plain_prompts, sample_answers
 from tutelage.model.hub import Checkpoint
@@ -162,6 +162,14 @@ def test_pass_at_k_and_the_majority() -> None:
     assert "majority" not in k_figures(results, "lenient", majority=False)
     assert share_rate([0.25, 1.0]).rate == pytest.approx(0.625)
     assert share_rate([1.0, 0.0]).low == pytest.approx(0.0945, abs=1e-3)  # Wilson's
+
+
+def test_right_answers_by_their_length() -> None:
+    lengths = [(40, True), (10, False), (30, True), (20, False)]
+    samples = [Sample("", "right", {"lenient": right}, tokens=tokens) for tokens, right in lengths]
+    curve = right_by_length([ItemResult("1", "", "", "right", samples=samples)], "lenient")
+    assert [part["tokens"] for part in curve] == [[10, 10], [20, 20], [30, 30], [40, 40]]
+    assert [part["right"]["mean"] for part in curve] == [0, 0, 1, 1]
 
 
 def test_a_tie_goes_to_the_answer_that_came_first() -> None:

@@ -16,7 +16,7 @@ from tutelage.evaluate.benchmarks.data_folder import read_rows
 from tutelage.evaluate.benchmarks.measured import AskSettings, Measured, group_figures, outcome_rates
 from tutelage.evaluate.benchmarks.sampling import stratified_order, unique_ids, within_seconds
 from tutelage.evaluate.item_results import ItemResult, Sample
-from tutelage.evaluate.repeated_samples import best_of_figures, k_figures, share_rate
+from tutelage.evaluate.repeated_samples import best_of_figures, k_figures, right_by_length, share_rate
 from tutelage.evaluate.result_cache import ResultCache
 from tutelage.evaluate.sampled_answers import Prompt, SampledAnswer, chat_prompts, plain_prompts, sample_answers
 from tutelage.evaluate.statistics import Rate
@@ -191,6 +191,7 @@ def _figures(benchmark: PromptBenchmark, results: Sequence[ItemResult], samples:
     figures: dict[str, Any] = {
         "too_long": len(results) - len(asked),
         "answer_tokens": float(lengths.mean()),
+        "by_length": right_by_length(asked, head),
         **group_figures(asked, head),
     }
     return {**figures, **k_figures(asked, head, benchmark.majority)} if samples > 1 else figures
