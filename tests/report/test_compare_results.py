@@ -47,7 +47,7 @@ def test_two_results_files_are_paired_item_by_item_and_name_what_flipped(write: 
         ("101", lambda number: {"prompt": f"Q{number}?"}, {}, "item q0 has another prompt"),
     ],
 )
-def test_e25_what_was_not_asked_alike_is_refused_and_named(
+def test_pain_e25_what_was_not_asked_alike_is_refused_and_named(
     write: Any, right: str, extra: Any, fields: dict[str, Any], message: str
 ) -> None:
     """alpaca_eval #453: misaligned outputs gave NaN."""

@@ -44,48 +44,42 @@ from tutelage.cli.token_shift import token_shift
 from tutelage.cli.watch import watch
 from tutelage.cli.win_rate import win_rate
 
-COMMANDS = (
-    agreement,
-    answers,
-    arena,
-    audit,
-    best_of_n,
-    chat,
-    compare,
-    curate,
-    demo,
-    doctor,
-    dpo,
-    evaluate,
-    export,
-    grpo,
-    judge,
-    judge_pairs,
-    knowledge,
-    kto,
-    lab,
-    look,
-    memorisation,
-    perplexity,
-    mix,
-    plan,
-    ppo,
-    probe,
-    reward,
-    run,
-    scorer,
-    select,
-    serve,
-    settings,
-    sft,
-    synth,
-    token_shift,
-    watch,
-    win_rate,
-)
+SECTIONS: dict[str, tuple[click.Command, ...]] = {
+    "Start": (demo, run, plan, settings),
+    "Fine-tuning": (sft, dpo, kto, reward, grpo, ppo, best_of_n),
+    "Data": (audit, look, curate, judge, scorer, synth, select, mix, probe),
+    "Evaluation": (
+        evaluate,
+        compare,
+        doctor,
+        judge_pairs,
+        answers,
+        arena,
+        win_rate,
+        agreement,
+        knowledge,
+        perplexity,
+        memorisation,
+        token_shift,
+        lab,
+    ),
+    "Use": (chat, serve, watch, export),
+}
+COMMANDS = [command for commands in SECTIONS.values() for command in commands]
 
 
-@click.group(cls=CommandGroup, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
+class Main(CommandGroup):
+    """All commands; the help lists them by section."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a list for each section."""
+        width = formatter.width - 6 - max(len(str(command.name)) for command in COMMANDS)
+        for section, commands in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl([(str(command.name), command.get_short_help_str(width)) for command in commands])
+
+
+@click.group(cls=Main, commands=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
     """Train a language model end to end: corpus, pre-training, SFT, preferences, rewards, evaluation, serving.

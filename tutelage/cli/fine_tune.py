@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tutelage.cli.finish import exit_if_forgetting, finish
-from tutelage.cli.options import FILE, FOLDER, MODEL, SHARE, TRACK
+from tutelage.cli.options import FILE, MODEL, OUT, SHARE, TRACK, F, data_option, held_out_option, replay_option
 from tutelage.cli.training_audit import audit_before_training, audit_if_refused
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from tutelage.recipe import Recipe
     from tutelage.sft_recipe import Kind
 
-F = TypeVar("F", bound=Callable[..., Any])
 
 # What each option sets of the stage; --max-broken is of the data.
 OPTIONS = {
@@ -142,26 +141,10 @@ BATCH_ROWS = click.option(
 SHARED = (*REFUSALS, *TRAINING)
 # Options of `sft` whose help differs for preferences.
 PREFERENCES = (
-    click.option(
-        "--data",
-        required=True,
-        multiple=True,
-        metavar="FILE[=SHARE]",
-        help="Preferences: JSON (lines), Parquet or CSV. Several files are mixed by their shares.",
-    ),
-    click.option("--out", type=FOLDER, metavar="DIR", help="Folder of the run."),
-    click.option(
-        "--held-out",
-        type=FILE,
-        metavar="FILE",
-        help="Held-out preferences for evaluation, never trained on; default: 10% of --data if it has 100 or more.",
-    ),
-    click.option(
-        "--replay",
-        metavar="[FILE=]SHARE",
-        help="Against forgetting: share of the trained tokens that comes from the model's training text, or from FILE "
-        "(default 0).",
-    ),
+    data_option("preferences"),
+    OUT,
+    held_out_option("preferences"),
+    replay_option(),
     click.option(
         "--batch-tokens",
         type=click.IntRange(min=1),

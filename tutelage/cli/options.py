@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 
 from tutelage.tracking import TRACKERS
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 MODEL = "RUN[/STAGE]|DIR|NAME"
 FILE = click.Path(path_type=Path)
@@ -31,6 +33,28 @@ TOO_LONG = click.Choice(["error", "split", "drop"])
 RECIPE = click.argument("recipe", metavar="RECIPE.toml", type=click.Path(path_type=Path))
 TRACK = click.option("--track", type=click.Choice(TRACKERS), help="Also log every step to this experiment tracker.")
 SETTINGS = click.argument("settings", nargs=-1, metavar="[out=DIR] [dotted.key=value ...]")
+OUT = click.option("--out", type=FOLDER, metavar="DIR", help="Folder of the run.")
+
+
+def data_option(rows: str, note: str = "by their shares") -> Callable[[F], F]:
+    """--data, of commands that train on files of rows."""
+    text = f"{rows.capitalize()}: JSON (lines), Parquet or CSV. Several files are mixed {note}."
+    return click.option("--data", required=True, multiple=True, metavar="FILE[=SHARE]", help=text)
+
+
+def held_out_option(rows: str, default: str = "10% of --data if it has 100 or more") -> Callable[[F], F]:
+    """--held-out, of the same."""
+    text = f"Held-out {rows} for evaluation, never trained on; default: {default}."
+    return click.option("--held-out", type=FILE, metavar="FILE", help=text)
+
+
+def replay_option(default: str = "0") -> Callable[[F], F]:
+    """--replay, of the same."""
+    text = (
+        "Against forgetting: share of the trained tokens that comes from the model's training text, or from FILE; "
+        f"default: {default}."
+    )
+    return click.option("--replay", metavar="[FILE=]SHARE", help=text)
 
 
 def not_a_folder(address: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from tutelage.cli.options import FILE, FOLDER, MODEL
+from tutelage.cli.options import MODEL, OUT, data_option, held_out_option, replay_option
 
 # What they set; a dotted name is of the recipe.
 ROLLOUT_OPTIONS = {
@@ -20,22 +20,7 @@ ROLLOUT_OPTIONS = {
     "temperature": "temperature",
     "kl": "kl",
 }
-DATA = (
-    click.option(
-        "--data",
-        required=True,
-        multiple=True,
-        metavar="FILE[=SHARE]",
-        help="Prompts with answers: JSON (lines), Parquet or CSV. Several files are mixed by their shares.",
-    ),
-    click.option("--out", type=FOLDER, metavar="DIR", help="Folder of the run."),
-    click.option(
-        "--held-out",
-        type=FILE,
-        metavar="FILE",
-        help="Held-out prompts for evaluation, never trained on; default: 10% of --data if it has 100 or more.",
-    ),
-)
+DATA = (data_option("prompts with answers"), OUT, held_out_option("prompts"))
 REWARDS = (
     click.option(
         "--reward",
@@ -68,12 +53,7 @@ SAMPLING = (
     ),
 )
 ROLLOUTS = (
-    click.option(
-        "--replay",
-        metavar="[FILE=]SHARE",
-        help="Against forgetting: share of the trained tokens that comes from the model's training text, or from FILE "
-        "(default 0).",
-    ),
+    replay_option(),
     click.option(
         "--epochs", type=click.IntRange(min=1), metavar="EPOCHS", help="Epochs over the prompts, in place of --steps."
     ),

@@ -8,27 +8,14 @@ import click
 
 from tutelage.cli.command import command
 from tutelage.cli.fine_tune import BATCH_ROWS, FIRST, SHARED, fine_tune, with_options
-from tutelage.cli.options import FILE, FOLDER, TOO_LONG, TRAIN_ON
+from tutelage.cli.options import OUT, TOO_LONG, TRAIN_ON, data_option, held_out_option, replay_option
 
 # What its own options set of the stage.
 OPTIONS = {"train_on": "train_on", "too_long": "too_long"}
 OWN = (
-    click.option(
-        "--data",
-        required=True,
-        multiple=True,
-        metavar="FILE[=SHARE]",
-        help="Conversations: JSON (lines), Parquet or CSV. Several files are mixed by their shares of the trained "
-        "tokens: --data a.jsonl=2 --data b.jsonl=1.",
-    ),
-    click.option("--out", type=FOLDER, metavar="DIR", help="Folder of the run."),
-    click.option(
-        "--held-out",
-        type=FILE,
-        metavar="FILE",
-        help="Held-out conversations for evaluation, never trained on; default: 5% of --data if it has 100 or more, "
-        "20% from 20 on.",
-    ),
+    data_option("conversations", "by their shares of the trained tokens: --data a.jsonl=2 --data b.jsonl=1"),
+    OUT,
+    held_out_option("conversations", "5% of --data if it has 100 or more, 20% from 20 on"),
     click.option(
         "--train-on",
         type=TRAIN_ON,
@@ -40,12 +27,7 @@ OWN = (
         type=TOO_LONG,
         help="Conversations longer than the context: stop (default), split between turns, or drop.",
     ),
-    click.option(
-        "--replay",
-        metavar="[FILE=]SHARE",
-        help="Against forgetting: share of the trained tokens that comes from the model's training text, or from FILE; "
-        "default: 0.5 if the training text is known, else 0.",
-    ),
+    replay_option("0.5 if the training text is known, else 0"),
     click.option(
         "--batch-tokens",
         type=click.IntRange(min=1),

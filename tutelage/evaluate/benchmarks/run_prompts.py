@@ -16,7 +16,7 @@ from tutelage.evaluate.benchmarks.data_folder import read_rows
 from tutelage.evaluate.benchmarks.measured import AskSettings, Measured, group_figures, outcome_rates
 from tutelage.evaluate.benchmarks.sampling import stratified_order, unique_ids, within_seconds
 from tutelage.evaluate.item_results import ItemResult, Sample
-from tutelage.evaluate.repeated_samples import k_figures, share_rate
+from tutelage.evaluate.repeated_samples import best_of_figures, k_figures, right_by_length, share_rate
 from tutelage.evaluate.result_cache import ResultCache
 from tutelage.evaluate.sampled_answers import Prompt, SampledAnswer, chat_prompts, plain_prompts, sample_answers
 from tutelage.evaluate.statistics import Rate
@@ -82,8 +82,10 @@ def run_prompts(
     shot_files: Sequence[Path],
     settings: AskSettings,
     cache: ResultCache,
+    scorer: Checkpoint | None = None,
 ) -> Measured:
-    """The model's answers to a benchmark's items, and their outcomes.
+    """The model's answers to a benchmark's items, and their outcomes; with a reward model how often the best of several
+    samples by its score is right.
 
     Raises:
         ValueError: a row is broken; fewer examples than asked for; or the model does not chat where it must.
@@ -98,8 +100,9 @@ def run_prompts(
     sampling = SamplingSettings(max_tokens=limit, temperature=settings.temperature, seed=settings.seed)
     chosen = stratified_order(items, settings.seed)[: settings.limit]
     examples = {item.id: examples_of(item, pool, shots, settings.seed) for item in chosen}
+    chats = {item.id: conversation(benchmark, item, examples[item.id]) for item in chosen}
     if chat:
-        asked = chat_prompts(checkpoint, [conversation(benchmark, item, examples[item.id]) for item in chosen])
+        asked = chat_prompts(checkpoint, [chats[item.id] for item in chosen])
     else:
         asked = plain_prompts(checkpoint, [plain_text(benchmark, item, examples[item.id]) for item in chosen])
     fits = [len(one.ids) < checkpoint.model.config.context for one in asked]
@@ -125,6 +128,10 @@ def run_prompts(
         name += f", {settings.samples} samples at temperature {settings.temperature:g}"
     rates, figures = _rates(results), {**_figures(benchmark, results, settings.samples), "shots": shots}
     headline = next(iter(rates), "")
+    answered = [result for result in results if result.samples]
+    if scorer is not None and settings.samples > 1 and answered:
+        prompts = [chats[result.id] for result in answered]
+        figures["best_of"] = best_of_figures(scorer, prompts, answered, headline)
     for measure, value in benchmark.measure(chosen, results).items():
         if isinstance(value, Rate):
             rates[measure] = value
@@ -184,6 +191,7 @@ def _figures(benchmark: PromptBenchmark, results: Sequence[ItemResult], samples:
     figures: dict[str, Any] = {
         "too_long": len(results) - len(asked),
         "answer_tokens": float(lengths.mean()),
+        "by_length": right_by_length(asked, head),
         **group_figures(asked, head),
     }
     return {**figures, **k_figures(asked, head, benchmark.majority)} if samples > 1 else figures
