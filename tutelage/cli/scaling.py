@@ -1,4 +1,4 @@
-"""The `scaling` commands: fit scaling laws to points."""
+"""The `scaling` commands: fit scaling laws to points, train a ladder of small models."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from tutelage.cli.command import command
-from tutelage.cli.options import FILE
+from tutelage.cli.options import FILE, SETTINGS, split_out
 
 
-@click.group(short_help="Scaling laws: fit points.")
+@click.group(short_help="Scaling laws: fit points, train a ladder.")
 def scaling() -> None:
     """Scaling laws of loss against parameters, tokens and compute."""
 
@@ -65,6 +65,30 @@ def fit(
         if html is not None:
             click.echo(f"page: {html}")
     return result
+
+
+@scaling.command(name="ladder", short_help="Train a ladder of small models and fit scaling laws to it.")
+@click.argument("file", type=FILE, metavar="LADDER.toml")
+@SETTINGS
+@click.option(
+    "--hours", type=float, metavar="H", help="Stop before a training that would end later; default: train all."
+)
+@command
+def ladder(file: Path, settings: tuple[str, ...], hours: float | None, as_json: bool) -> Any:
+    """Train every model of a ladder that is not finished, cheapest first, and write DIR/points.csv, DIR/sweeps.csv and
+    DIR/index.html. DIR defaults to runs/NAME. Run the same command again to resume."""
+    from tutelage.scaling.ladder import climb, load_ladder
+    from tutelage.scaling.ladder_result import ladder_lines, ladder_result
+
+    overrides, out = split_out(settings)
+    loaded = load_ladder(file, overrides)
+    folder = out or Path("runs") / loaded.name
+    left = climb(loaded, folder, hours)
+    result = ladder_result(loaded, folder, left)
+    if not as_json:
+        for line in ladder_lines(result):
+            click.echo(line)
+    return result.to_plain()
 
 
 def parse_model(text: str) -> tuple[float, float]:

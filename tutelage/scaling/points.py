@@ -143,7 +143,7 @@ def stage_row(stage: Mapping[str, Any], config: ModelConfig) -> dict[str, float]
     tokens = float(stage["trained_tokens"])
     (loss,), (epochs,) = stage["held_out"].values(), stage["epochs"].values()
     counts = {f"parameters_{name}": float(value) for name, value in parameter_counts(config).items()}
-    flops = flops_per_token(config, config.context) * tokens
+    flops = 6 * counts["parameters_matrices"] * tokens
     finished = float(stage["selected"]["step"] == stage["steps"])
     figures = {"tokens": tokens, "loss": loss, "flops": flops, "epochs": epochs, "finished": finished}
     return {**counts, **figures, "lr": stage["lr"], "seconds": stage["seconds"]}
