@@ -67,7 +67,7 @@ def _scores(results: Mapping[str, Any], hidden: Mapping[str, Mapping[str, Any]])
             figures = (share, format_ci(head), f"{head.count:,}")
             parts = _range(ranged), _contamination(dirty, result["headline"])
             rows.append((result["title"], result["headline"], *figures, *parts, beside))
-    header = ("benchmark", "rate", "share", "95% interval", "of", "over formats", "clean; dirty", "beside it")
+    header = ("benchmark", "rate", "share", "95% interval", "of", "over formats", "contamination", "beside it")
     return table(header, rows, numeric=(2, 4))
 
 
@@ -82,7 +82,8 @@ def _contamination(found: Mapping[str, Any] | None, metric: str) -> str:
     if not found:
         return "not checked"
     parts = found["rates"].get(metric, {})
-    return "; ".join(f"{format_pct(of['rate'])} of {of['count']:,}" for of in parts.values()) or "too few words"
+    shown = [f"{name} {format_pct(of['rate'])} of {of['count']:,}" for name, of in parts.items()]
+    return "; ".join(shown) or "too few words to tell"
 
 
 def _benchmark(result: Mapping[str, Any], items: Sequence[ItemResult], other: Mapping[str, ItemResult] | None) -> Html:
