@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import tutelage
@@ -24,6 +25,12 @@ RUNNER = {"sh": ["sh", "-e", "-c"], "python": [sys.executable, "-c"]}
 def blocks(page: Path) -> list[tuple[str, str]]:
     """The language and the code of every block to be run; other blocks are output or pictures."""
     return BLOCK.findall(page.read_text(encoding="utf-8"))
+
+
+def options_of(command: click.Command) -> set[str]:
+    """The options of a command, or of all commands of a group."""
+    commands = [*command.commands.values()] if isinstance(command, click.Group) else [command]
+    return {option for each in commands for param in each.params for option in param.opts}
 
 
 @pytest.mark.timeout(900)  # a page is several runs
@@ -72,7 +79,7 @@ def test_the_walk_is_run() -> None:
 
 def test_the_readme_and_the_pages_use_options_that_exist() -> None:
     """Every `tutelage COMMAND ... --option` of a block: README's commands need models and data that are not here."""
-    known = {name: {opt for param in command.params for opt in param.opts} for name, command in main.commands.items()}
+    known = {name: options_of(command) for name, command in main.commands.items()}
     seen = 0
     for page in (CHECKOUT / "README.md", *PAGES):
         for _, code in blocks(page):
@@ -86,7 +93,7 @@ def test_the_readme_and_the_pages_use_options_that_exist() -> None:
 
 def test_options_named_beside_those_of_other_tools_exist() -> None:
     """docs/coming-from.md: the last column of its tables."""
-    known = {opt for command in main.commands.values() for param in command.params for opt in param.opts}
+    known = {option for command in main.commands.values() for option in options_of(command)}
     rows = [
         line.split("|")[-2] for line in (CHECKOUT / "docs" / "coming-from.md").read_text().splitlines() if "|" in line
     ]

@@ -186,6 +186,25 @@ def replace_samples(found: ItemResult) -> ItemResult:
     return ItemResult(found.id, "", "", found.outcome, passed=found.passed, samples=samples)
 
 
+def test_a_curve_over_the_length_of_thinking(
+    write_rows: WriteRows, chat_model: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scripted model finds the sum once it may think for 20 tokens."""
+    seen: list[int | None] = []
+
+    def write(checkpoint: Any, prompts: Any, *rest: Any) -> list[list[SampledAnswer]]:
+        seen.append(rest[-1])
+        right = rest[-1] is None or rest[-1] >= 20
+        return [[SampledAnswer(f"The answer is {2 if right else 3}.", 5, -1.0, "stop")] for _ in prompts]
+
+    monkeypatch.setattr(module, "sample_answers", write)
+    files = [write_rows("gsm8k/test.jsonl", ROWS[:1]) / "gsm8k/test.jsonl"]
+    found = run(chat_model, GSM8K, files, shots=0, think_tokens=(10, 20))
+    assert seen == [None, 10, 20]
+    assert {name: value["rate"] for name, value in found.figures["by_think_tokens"].items()} == {"10": 0.0, "20": 1.0}
+    assert found.rates["lenient"].rate == 1
+
+
 def test_the_best_of_k_by_a_reward_model(
     write_rows: WriteRows, chat_model: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
