@@ -1,12 +1,11 @@
 """Rows a second of a synthesis: ours and distilabel, with the same prompts against the same stub endpoint.
 
 The stub answers at once, in a process of its own, so that what is measured is the overhead of each call: sending,
-checking, caching and writing. distilabel runs its TextGeneration step with its OpenAI client in an environment of its
-own, with its cache switched off, which ours is not. Checked: both have all rows, each with the answer to its own
+reading, checking, caching and writing. distilabel runs its TextGeneration step with its OpenAI client in an environment
+of its own, with its cache switched off, which ours is not. Checked: both have all rows, each with the answer to its own
 prompt.
 
-`--rows 10000` shows that our memory stays flat: growth is the peak after the last row less that after a tenth of
-them.
+`--rows 10000` shows that our memory stays flat: growth is the peak after the last row less that after a tenth of them.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from common import CHECKOUT, Measurement, argument_parser, measure_in_turn, print_comparison
-from peers.environment import peer_environment
+from peers.environment import interpreter
 
 ROWS, QUICK_ROWS = 2000, 300
 PARALLEL = 16
@@ -142,11 +141,11 @@ def measure_ours(quick: bool) -> Measurement:
 def measure_distilabel(quick: bool) -> Measurement:
     """TextGeneration with the OpenAI client."""
     rows = row_count(quick)
-    python = peer_environment("distilabel", ["distilabel[openai]==1.5.3"])
+    python = interpreter("distilabel-1.5.3", ["distilabel[openai]==1.5.3", "requests"])
     with tempfile.TemporaryDirectory() as folder, stub() as url:
         Path(folder, "prompts.json").write_text(json.dumps([prompt(number) for number in range(rows)]))
         script = CHECKOUT / "benchmarks" / "peers" / "distilabel_rows.py"
-        command = [str(python), str(script), url, folder, str(PARALLEL)]
+        command = [python, str(script), url, folder, str(PARALLEL)]
         done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "HF_HUB_OFFLINE": "1"})
         if done.returncode:
             sys.exit(f"distilabel failed:\n{done.stderr[-3000:]}")

@@ -1,5 +1,5 @@
 """A model that was trained on texts of the synthetic world with planted canaries, each a known number of times, and on
-questions with their answers, half of which it never saw."""
+questions about its people, half of whom it never read of."""
 
 from __future__ import annotations
 
@@ -14,11 +14,14 @@ from tiny_recipe import run_quietly
 from tutelage.evaluate.memorisation import MemorisedText
 from tutelage.recipe import load_recipe
 from tutelage.runner import Run
+from tutelage.world.keyed_random import KeyedRandom
+from tutelage.world.person_questions import ask_one_step
 from tutelage.world.society import World, WorldSettings
+from tutelage.world.values import ATTRIBUTES
 
 RECIPE = """
 name      = "canaries"
-model     = { depth = 2, width = 64, context = 128 }
+model     = { depth = 2, width = 64, context = 320 }
 tokenizer = { kind = "bpe", vocab = 400 }
 data.pages = { kind = "documents", path = "pages.jsonl" }
 
@@ -35,7 +38,8 @@ EACH = 10
 WORDS = "amber birch cedar delta ember fjord grove heron ivory jetty kayak lilac maple north olive pearl".split()
 
 
-ASKED = 16  # questions that are in the text, and as many that are not
+PEOPLE = 40  # of the world, whom the texts are about
+ASKED = 16  # questions that are in the text, and as many about people whom it does not know
 
 
 @dataclass(frozen=True)
@@ -57,21 +61,24 @@ def canaries() -> Iterator[MemorisedText]:
 
 
 def questions() -> list[tuple[str, str]]:
-    """Questions about vaults, each with one of many words as its answer."""
-    rng = random.Random(3)
-    places = [f"{one}{other}" for one in WORDS for other in ("gate", "hill")]
-    names = rng.sample([f"{one} {other}" for one in WORDS for other in WORDS if one != other], 2 * ASKED)
-    return [(f"Where is the {name} key?", place) for name, place in zip(names, places, strict=True)]
+    """A question about each of 2 ASKED people; the texts are about the first PEOPLE of the world only."""
+    world = World(WorldSettings(people=2 * PEOPLE))
+    people = [world.person(number) for number in (*range(ASKED), *range(PEOPLE, PEOPLE + ASKED))]
+    asked = (
+        ask_one_step(person, ATTRIBUTES[number % len(ATTRIBUTES)], KeyedRandom(0, "planted", person.index))[0]
+        for number, person in enumerate(people)
+    )
+    return [(question.prompt, question.answer) for question in asked]
 
 
 def plant(folder: Path) -> Planted:
     """Train the model in a folder."""
     planted, asked = [*canaries()], questions()
     rng = random.Random(5)
-    texts = [document.text for document in World(WorldSettings(people=40, versions=1)).documents()]
+    texts = [document.text for document in World(WorldSettings(people=PEOPLE, versions=1)).documents()]
     texts += [one.text for one in planted for _ in range(one.count or 0)]
     known = [f"Question: {question}\nAnswer: {answer}" for question, answer in asked[:ASKED]]
-    texts += ["\n".join(rng.sample(known, 4)) for _ in range(220)]
+    texts += ["\n".join(rng.sample(known, 5)) for _ in range(220)]
     random.Random(0).shuffle(texts)
     (folder / "pages.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     (folder / "canaries.toml").write_text(RECIPE)

@@ -254,6 +254,8 @@ class Batch:
     count:       the sum of weights_N, added up in float64 on the host so that no device has to be asked.
     shifts:      by how many positions the labels of each segment are shifted: 1, or 0 where it has targets.
     padding:     whether the batch only keeps its process in step and holds no data.
+    unique_C:    int64, positions to compute where segments begin with the same tokens: each prefix once, in order;
+                 `copy_N` is the place of each position among them. None where nothing is shared.
     """
 
     tokens_N: torch.Tensor
@@ -267,6 +269,8 @@ class Batch:
     count: float = 0.0
     shifts: tuple[int, ...] = ()
     padding: bool = False
+    unique_C: torch.Tensor | None = None
+    copy_N: torch.Tensor | None = None
 
     def trained(self, name: str) -> torch.Tensor:
         """A stream at the positions with a loss weight, [P]: aligned with the model's log-probabilities."""

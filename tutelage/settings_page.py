@@ -29,6 +29,7 @@ from tutelage.rl.reward_settings import (
 from tutelage.stages.base import Stage
 from tutelage.stages.best_of_n import BestOfN
 from tutelage.stages.data_files import (
+    BenchmarkData,
     ChatData,
     CorpusData,
     DocumentData,
@@ -164,6 +165,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`[data.NAME]`: `kind = "chat"`', ChatData, None),
     ('`kind = "preferences"`', PreferenceData, None),
     ('`kind = "questions"`', QuestionData, None),
+    ('`kind = "benchmarks"`', BenchmarkData, None),
     ('`kind = "prompts"`', Prompts, None),
     ('`kind = "text"`', TextData, None),
     ('`kind = "documents"`', DocumentData, None),

@@ -1,4 +1,4 @@
-"""The virtual environment of datatrove, whose dependencies conflict with ours; created once and kept."""
+"""Virtual environments of peers whose dependencies conflict with ours; each is created once and kept."""
 
 from __future__ import annotations
 
@@ -19,20 +19,25 @@ REQUIREMENTS = [
 
 
 def datatrove() -> str:
-    """The Python interpreter of an environment with datatrove and its optional dependencies.
+    """The Python interpreter of an environment with datatrove and its optional dependencies; see `interpreter`."""
+    return interpreter(NAME, REQUIREMENTS)
+
+
+def interpreter(name: str, requirements: list[str]) -> str:
+    """The Python interpreter of an environment with these packages.
 
     Creates the environment, with pip and the network, if it does not exist yet: in $TUTELAGE_CACHE or the user's cache.
     Exits with one sentence if that fails.
     """
-    folder = cache_folder() / "peers" / NAME
+    folder = cache_folder() / "peers" / name
     python, ready = folder / "bin" / "python", folder / "ready"
-    if not ready.exists() or ready.read_text() != "\n".join(REQUIREMENTS):
-        print(f"creating an environment for {NAME} in {folder} ...", file=sys.stderr, flush=True)
+    if not ready.exists() or ready.read_text() != "\n".join(requirements):
+        print(f"creating an environment for {name} in {folder} ...", file=sys.stderr, flush=True)
         venv.create(folder, clear=True, with_pip=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", *REQUIREMENTS]
+        install = [str(python), "-m", "pip", "install", "--quiet", *requirements]
         if subprocess.run(install, stdout=sys.stderr).returncode:
-            sys.exit(f"the peer {NAME} could not be installed into {folder}; see pip's output above")
-        ready.write_text("\n".join(REQUIREMENTS))
+            sys.exit(f"the peer {name} could not be installed into {folder}; see pip's output above")
+        ready.write_text("\n".join(requirements))
     return str(python)
 
 

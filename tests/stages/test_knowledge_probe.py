@@ -23,6 +23,7 @@ data = { asked = 1 }
 samples = 2
 impossible = 12
 max_tokens = 4
+offer_tools = true
 held_out = 0.0
 
 [stages.refuse]

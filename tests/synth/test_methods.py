@@ -15,11 +15,11 @@ import pytest
 
 from tests.synth.conftest import balanced, recipe, rows
 from tutelage.chat.formats import read_conversations, read_preferences
-from tutelage.config import convert, to_plain
+from tutelage.config import convert, recipes_folder, to_plain
 from tutelage.ledger import Ledger
 from tutelage.synth.methods import AnyMethod
 from tutelage.synth.oracle import Oracle
-from tutelage.synth.recipe import SynthRecipe, kind_of
+from tutelage.synth.recipe import SynthRecipe, kind_of, load_recipe
 from tutelage.synth.runner import synthesise
 from tutelage.synth.teacher import WorldTeacher
 
@@ -87,6 +87,15 @@ def test_a_method_accounts_for_every_fault(kind: str, tmp_path: Path) -> None:
     assert dropped or kind == "rejection_sampling"  # where one of the samples of each prompt was right
     assert all(row["reason"] and "raw" in row for row in dropped)
     assert summary["steps"][0]["items"] == 20 or METHODS[kind].get("count")
+
+
+def test_every_method_has_a_recipe() -> None:
+    made = set()
+    for path in sorted((recipes_folder() / "synth").glob("*.toml")):
+        loaded = load_recipe(path, ["teacher=world"])
+        assert loaded.name == path.stem
+        made |= {kind_of(method) for _, method in loaded.steps}
+    assert made == set(METHODS)
 
 
 def code_lines(source: str) -> int:

@@ -162,7 +162,8 @@ def test_camel_an_unparsable_reply_leaves_no_row(endpoint: Any, tmp_path: Path) 
     table = {**_table(endpoint), "make": {"kind": "document_qa"}, "input": str(tmp_path / "pages.jsonl"), "min_kept": 0}
     synthesise(recipe(table), tmp_path / "out")
     [dropped] = rows(tmp_path / "out", "dropped.jsonl")
-    assert dropped["reason"].startswith("unparsable: it must be one JSON value") and not rows(tmp_path / "out")
+    assert dropped["reason"] == "unparsable" and dropped["detail"].startswith("it must be one JSON value")
+    assert not rows(tmp_path / "out")
     assert [len(body["messages"]) for body in endpoint.seen] == [1, 3]
     assert "it must be one JSON value" in endpoint.seen[1]["messages"][-1]["content"]
 

@@ -61,7 +61,7 @@ def test_a_stage_makes_rows_and_the_next_one_trains_on_them(recipe_file: Path, t
     assert ledger["rows_kept"] == len(made) >= 10
     dropped = (run.folder / "answers" / "synth" / "dropped.jsonl").read_text().splitlines()
     assert {json.loads(row)["reason"] for row in dropped} == {"no answer: timeout"}
-    assert len(made) + len(dropped) == 20
+    assert len(made) + len(dropped) == 18  # a tenth is held out
     assert run.stage_done("again")
 
 

@@ -89,6 +89,13 @@ def test_bm25_by_hand() -> None:
     assert (best.complete, second.complete) == (True, False)
 
 
+def test_a_possessive_is_its_word() -> None:
+    """Of a person whose page says "Askew's" alone the search said that no document had the name."""
+    index = build_index([Document("Ada Adair Askew's job is that of a typist.", "a"), Document("Curly: Askew’s", "b")])
+    assert [found.complete for found in search(index, "Ada Adair Askew")] == [True, False]
+    assert [found.document.id for found in search(index, "curly askew's")] == ["b", "a"]
+
+
 def test_results_are_cited_by_id_and_say_where_nothing_matches() -> None:
     tool = search_tool(build_index(PAGES))
     found = tool.run({"query": "Ada Adair Askew"}, 1)

@@ -12,16 +12,16 @@ from tutelage.records import Conversation, Message, Text, ToolCall, ToolResult
 from tutelage.tools.calculator import CALCULATOR
 from tutelage.tools.environment import ToolLimits
 from tutelage.tools.loop import verify_trace
-from tutelage.tools.search import NOT_FOUND, search_tool
+from tutelage.tools.search import NOT_FOUND
 from tutelage.tools.world_conversations import KINDS, called, indexed_questions, spoken, tool_conversations
-from tutelage.tools.world_pages import SPLITS, indexed_person, world_index, world_pages
+from tutelage.tools.world_pages import SPLITS, indexed_person, world_index, world_pages, world_search_tool
 from tutelage.world.grading import admits_ignorance, values_named
 from tutelage.world.society import World, WorldSettings
 from tutelage.world.values import VALUES
 
 WORLD = World(WorldSettings(people=20, versions=2))
 INDEX = world_index(WORLD, 40)
-TOOLS = [search_tool(INDEX), CALCULATOR]
+TOOLS = [world_search_tool(INDEX), CALCULATOR]
 ROWS = list(tool_conversations(WORLD, INDEX, 200, 40, "train"))
 
 
@@ -53,6 +53,7 @@ def test_people_in_the_index_alone_are_in_no_document_and_no_other_group() -> No
 def test_a_searched_fact_stands_in_the_result_and_in_the_answer() -> None:
     for row in of_kind("indexed"):
         assert called(row.messages) == ["search"]
+        assert admits_ignorance(row.messages[1].text), "before the call it says that it does not know"
         (result,) = results(row)
         assert NOT_FOUND not in result
         named = {value for attribute in VALUES for value in values_named(attribute, spoken(row.messages))}
@@ -74,7 +75,8 @@ def test_two_step_questions_search_twice() -> None:
     for row in of_kind("two-step"):
         assert called(row.messages) == ["search", "search"]
         first, second = results(row)
-        query = json.loads(row.messages[3].content[0].arguments)["query"]  # type: ignore[union-attr]
+        query = json.loads(row.messages[3].content[-1].arguments)["query"].strip()  # type: ignore[union-attr]
+        assert NOT_FOUND not in first + second
         assert query in first
         assert query in second.splitlines()[0]
 

@@ -98,9 +98,15 @@ def count_steps(
 
 
 def micro_batches(
-    groups: Sequence[ExampleGroup], micro_tokens: int, rank: int = 0, ranks: int = 1, schema: Schema | None = None
+    groups: Sequence[ExampleGroup],
+    micro_tokens: int,
+    rank: int = 0,
+    ranks: int = 1,
+    schema: Schema | None = None,
+    share: bool = False,
 ) -> list[Batch]:
-    """The micro-batches of one step that this rank computes; every rank gets equally many. `schema` as in `collate`.
+    """The micro-batches of one step that this rank computes; every rank gets equally many. `schema` and `share` as in
+    `collate`.
 
     Raises:
         ValueError: a group is longer than `micro_tokens`.
@@ -112,7 +118,7 @@ def micro_batches(
             f"{micro_tokens}; raise micro_tokens to at least {max(lengths)}"
         )
     rows = [[groups[i] for i in row] for row in pack(lengths, micro_tokens)]
-    mine = [collate(row, schema) for row in rows[rank::ranks]]
+    mine = [collate(row, schema, share) for row in rows[rank::ranks]]
     if rank >= len(rows) % ranks > 0:
         mine.append(padding_batch(schema or Schema()))
     return mine
@@ -129,6 +135,7 @@ def batches(
     rank: int = 0,
     ranks: int = 1,
     batch_rows: int | None = None,
+    share: bool = False,
 ) -> Iterator[tuple[list[Batch], DataState]]:
     """Yield the micro-batches of each step for this rank, and the state to resume after it.
 
@@ -137,7 +144,7 @@ def batches(
     """
     schema = step_schema(datasets)
     for groups, after in step_groups(datasets, batch_tokens, seed, epochs, state, batch_rows):
-        yield micro_batches(groups, micro_tokens, rank, ranks, schema), after
+        yield micro_batches(groups, micro_tokens, rank, ranks, schema, share), after
 
 
 def step_schema(datasets: Mapping[str, WeightedStore]) -> Schema:

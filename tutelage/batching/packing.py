@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -15,6 +16,10 @@ from tutelage.records import Batch, Example, ExampleGroup, Schema, Stream
 
 # Reads one token and trains nothing: keeps a process in step when there are fewer micro-batches than processes.
 PADDING: ExampleGroup = (Example(tokens=np.zeros(1, np.int32), weights=np.zeros(1, np.float32)),)
+
+
+# Where more than this share of the positions is left, computing shared prefixes once is not worth moving them.
+LEAST_SHARED = 0.95
 
 
 def padding_batch(schema: Schema) -> Batch:
@@ -52,12 +57,14 @@ def schema_of(examples: Sequence[Example]) -> Schema:
     return Schema(streams, dict.fromkeys(sorted({name for example in examples for name in example.scalars}), 0.0))
 
 
-def collate(groups: Sequence[ExampleGroup], schema: Schema | None = None) -> Batch:
+def collate(groups: Sequence[ExampleGroup], schema: Schema | None = None, share: bool = False) -> Batch:
     """Lay the examples of some groups end to end. The shift by one, from a token to what the position before it must
     predict, happens here and nowhere else: tokens [a b c] become labels [b c 0], and streams move with the labels.
 
     Every stream and scalar of `schema` is in the batch, with its fill value where an example lacks it or a position has
     no label. Without a schema it is what the examples carry.
+
+    share: look for prefixes that segments share, so that a model may compute them once.
     """
     examples = [example for group in groups for example in group]
     schema = schema_of(examples) if schema is None else schema
@@ -80,6 +87,7 @@ def collate(groups: Sequence[ExampleGroup], schema: Schema | None = None) -> Bat
         for name, column in example.streams.items():
             streams[name][here] = column[shift:]
         start += length
+    unique_C, copy_N = shared_prefixes([example.tokens for example in examples]) if share else (None, None)
     group_of_segment = [index for index, group in enumerate(groups) for _ in group]
     return Batch(
         tokens_N=torch.from_numpy(tokens_N),
@@ -95,7 +103,28 @@ def collate(groups: Sequence[ExampleGroup], schema: Schema | None = None) -> Bat
         },
         count=float(weights_N.sum(dtype=np.float64)),
         shifts=tuple(map(_shift, examples)),
+        unique_C=unique_C,
+        copy_N=copy_N,
     )
+
+
+def shared_prefixes(rows: Sequence[np.ndarray]) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+    """Which positions of segments laid end to end must be computed, [C], and the place among these of every position,
+    [N], where a model is causal within segments: a prefix that several share is computed once, in the first of them.
+    None, None where that saves too little."""
+    lengths = [len(row) for row in rows]
+    starts, total = np.cumsum([0, *lengths]), sum(lengths)
+    source_N = np.arange(total)  # the position that is computed in its place
+    order = sorted(range(len(rows)), key=lambda place: rows[place].astype(">i4").tobytes())
+    for before, place in pairwise(order):  # rows with a common prefix are neighbours
+        size = min(lengths[before], lengths[place])
+        differ = np.flatnonzero(rows[before][:size] != rows[place][:size])
+        shared = int(differ[0]) if len(differ) else size
+        source_N[starts[place] : starts[place] + shared] = source_N[starts[before] : starts[before] + shared]
+    unique_C = np.unique(source_N)
+    if len(unique_C) > LEAST_SHARED * total:
+        return None, None
+    return torch.from_numpy(unique_C), torch.from_numpy(np.searchsorted(unique_C, source_N))
 
 
 def _shift(example: Example) -> int:

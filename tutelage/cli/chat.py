@@ -10,7 +10,7 @@ import click
 import msgspec
 
 from tutelage.cli.command import command
-from tutelage.cli.open_run import open_stage, world_pages_of
+from tutelage.cli.open_run import open_stage, world_search_of
 from tutelage.cli.options import MODEL
 
 if TYPE_CHECKING:
@@ -117,6 +117,6 @@ def terminal_chat(
         else:
             click.secho(line, dim=True)
 
-    usable = open_tools(tools, world_pages_of(folder), unsafe=unsafe) if tools else []
+    usable = open_tools(tools, world_search_of(folder), unsafe=unsafe) if tools else []
     limits = ToolLimits(calls=max_calls)
     return chat_loop(checkpoint, world, figures, settings, read, write, note, system, int8, speculate, usable, limits)

@@ -43,7 +43,7 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option(
     "--formats",
     is_flag=True,
-    help="By likelihood: also the range of the score over a fixed set of prompt formats, and letter bias.",
+    help="Also the range of the score over a fixed set of prompt formats; by likelihood letter bias too.",
 )
 @click.option(
     "--prompting",
@@ -57,6 +57,13 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option("--budget-minutes", type=click.FloatRange(0, min_open=True), help="As many items as fit into this time.")
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="Answers to each prompt, for pass@k and maj@k.")
 @click.option("--temperature", type=click.FloatRange(0), help="With --samples; default 0, or 0.8 with several.")
+@click.option("--reward", metavar=MODEL, help="With --samples: a reward model that picks the best of them.")
+@click.option(
+    "--pmi", is_flag=True, default=None, help="Also score each choice against the choice without its question."
+)
+@click.option(
+    "--think-tokens", metavar="N,N", help="Also end every thought after so many tokens: the score over their number."
+)
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Limit of an answer.")
 @click.option("--seed", type=int, help="Seed of samples and examples (default 0).")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Where results go; default: runs/evaluations/MODEL.")
@@ -91,8 +98,8 @@ def evaluate(
     _check_options(suite, data, system, by, asked)
     if contamination and suite is None:
         raise ValueError("--contamination is for the questions of --suite FILE; add it")
-    if prompting and (suite is None or by != "answer" or system is not None):
-        raise ValueError("--prompting asks the questions of --suite FILE as plain text, without --system")
+    if prompting and (suite is None or by != "answer" or system is not None or asked["formats"]):
+        raise ValueError("--prompting asks the questions of --suite FILE as plain text, without --system or --formats")
     if rule_adapter and not prompting:
         raise ValueError("--rule-adapter is for answers of a base model; add --prompting zero-shot")
     check_sources(contamination)
@@ -108,7 +115,7 @@ def evaluate(
 
         return evaluate_prompting(model, Path(suite), prompting, rule_adapter, contamination, as_json)
     if suite is not None:
-        return _evaluate_questions(model, Path(suite), system, contamination, as_json)
+        return _evaluate_questions(model, Path(suite), system, asked["formats"], contamination, as_json)
     return _evaluate_stage(Path(model).resolve(), force, as_json)
 
 
@@ -124,6 +131,7 @@ def _evaluate_benchmarks(
 ) -> Any:
     from tutelage.cli.evaluate_benchmarks import evaluate_benchmarks
     from tutelage.evaluate.benchmarks.measured import AskSettings
+    from tutelage.find_model import find_model
 
     if data is None:
         raise ValueError(
@@ -131,6 +139,8 @@ def _evaluate_benchmarks(
         )
     samples, minutes = asked["samples"] or 1, asked["budget_minutes"]
     temperature = asked["temperature"] if asked["temperature"] is not None else 0.8 if samples > 1 else 0.0
+    if asked["reward"] is not None and samples == 1:
+        raise ValueError("--reward picks the best of several answers; add --samples N")
     if samples > 1 and not temperature:
         raise ValueError("--samples of more than 1 need a --temperature above 0; else all are the same")
     settings = AskSettings(
@@ -143,10 +153,20 @@ def _evaluate_benchmarks(
         samples=samples,
         temperature=temperature,
         seed=asked["seed"] or 0,
+        reward=None if asked["reward"] is None else str(find_model(asked["reward"])),
+        pmi=bool(asked["pmi"]),
+        think_tokens=_numbers(asked["think_tokens"] or ""),
     )
     names = [name for name in suite.split(",") if name]
     out, beside, formats = asked["out"], asked["beside"], asked["formats"]
     return evaluate_benchmarks(model, names, data, settings, out, beside, contamination, formats, as_json)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Numbers with commas between them. ValueError for another text."""
+    if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", text):
+        raise ValueError(f"--think-tokens is {text!r}; it must be numbers from 1 on, such as 128,512")
+    return tuple(int(part) for part in text.split(",") if part)
 
 
 def _refuse_options(given: Mapping[str, Any], what: str) -> None:
@@ -157,7 +177,17 @@ def _refuse_options(given: Mapping[str, Any], what: str) -> None:
 
 
 # Options of benchmarks that a file of questions has not.
-_OF_BENCHMARKS = ("budget_minutes", "samples", "temperature", "max_tokens", "out", "beside")
+_OF_BENCHMARKS = (
+    "budget_minutes",
+    "samples",
+    "temperature",
+    "reward",
+    "pmi",
+    "think_tokens",
+    "max_tokens",
+    "out",
+    "beside",
+)
 
 
 def _check_options(suite: str | None, data: Path | None, system: str | None, by: str, asked: Mapping[str, Any]) -> None:
@@ -165,7 +195,9 @@ def _check_options(suite: str | None, data: Path | None, system: str | None, by:
     named = {f"--{name.replace('_', '-')}": asked[name] for name in _OF_BENCHMARKS}
     _refuse_options({**named, "--data": data}, "names of benchmarks")
     given = {name: value for name, value in asked.items() if value is not None and name not in _OF_BENCHMARKS}
-    others = [f"--{name}" for name, value in given.items() if value or name != "formats"]
+    if given.pop("formats", False) and suite is None:
+        raise ValueError("--formats is for --suite; add it, or leave it out")
+    others = [f"--{name}" for name in given]
     if others and (suite is None or by != "likelihood"):
         raise ValueError(f"{others[0]} is for --suite FILE --by likelihood; add them, or leave it out")
     if by == "likelihood" and (suite is None or system is not None):
@@ -175,10 +207,11 @@ def _check_options(suite: str | None, data: Path | None, system: str | None, by:
 
 
 def _evaluate_questions(
-    model: str, suite: Path, system: str | None, contamination: Sequence[Path], as_json: bool
+    model: str, suite: Path, system: str | None, formats: bool, contamination: Sequence[Path], as_json: bool
 ) -> Any:
     """The rates of a model's answers, and every answer with its outcome."""
     from tutelage.cli.evaluate_prompting import question_result
+    from tutelage.evaluate.answer_formats import answer_format_range
     from tutelage.evaluate.answers import can_chat
     from tutelage.evaluate.questions import answer_questions, read_questions
     from tutelage.find_model import find_model
@@ -190,7 +223,9 @@ def _evaluate_questions(
         raise ValueError(f"{model} is a base model and answers no questions; give a fine-tuned one")
     own = checkpoint.chat_config.settings.system if system is None else system
     answered = answer_questions(checkpoint, questions, own)
-    return question_result({"model": model, "suite": suite, "system": own}, questions, answered, contamination, as_json)
+    ranged = answer_format_range(checkpoint, questions, own, answered) if formats else None
+    opening = {"model": model, "suite": suite, "system": own}
+    return question_result(opening, questions, answered, ranged, contamination, as_json)
 
 
 def _evaluate_stage(folder: Path, force: bool, as_json: bool) -> Any:

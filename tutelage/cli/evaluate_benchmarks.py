@@ -86,7 +86,8 @@ def _beside(
     if not as_json and is_output_rank():
         for line in [NOT_CHECKED] if dirty is None else contamination_lines(dirty):
             click.echo(f"  {line}")
-        for line in [NOT_MEASURED] if ranged is None else range_lines(ranged):
+        unmeasured = "format range not measured" if formats else NOT_MEASURED
+        for line in [unmeasured] if ranged is None else range_lines(ranged):
             click.echo(f"  {line}")
     return {"contamination": dirty, "format_range": ranged}
 
@@ -121,9 +122,11 @@ def _print(measured: Measured, settings: AskSettings) -> None:
     for name, label in (("brier", "Brier score"), ("perplexity", "perplexity")):
         if name in figures:
             click.echo(f"  {label}: {figures[name]:,.3f}")
-    for name in ("pass_at", "pass_all", "majority"):
+    for name in ("pass_at", "pass_all", "majority", "best_of"):
         if isinstance(figures.get(name), dict):
             values = ", ".join(f"{k}: {format_pct(value['mean'])}" for k, value in figures[name].items())
             click.echo(f"  {name.replace('_', ' ')} k: {values}")
+    for tokens, value in figures.get("by_think_tokens", {}).items():
+        click.echo(f"  thoughts ended after {tokens} tokens: {format_pct(value['rate'])}")
     if figures.get("too_long"):
         click.echo(f"  longer than the context, left out: {figures['too_long']:,}")

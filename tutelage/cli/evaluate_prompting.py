@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +32,7 @@ def evaluate_prompting(
     if not as_json:
         click.echo(name)
     return question_result(
-        {"model": model, "suite": suite, "format": name}, questions, answered, contamination, as_json
+        {"model": model, "suite": suite, "format": name}, questions, answered, None, contamination, as_json
     )
 
 
@@ -40,10 +40,13 @@ def question_result(
     opening: dict[str, Any],
     questions: Sequence[Question],
     answered: Sequence[Answered],
+    ranged: Mapping[str, Any] | None,
     contamination: Sequence[Path],
     as_json: bool,
 ) -> Any:
-    """The result of questions with answers after the fields of `opening`: rates, each item, contamination."""
+    """The result of questions with answers after the fields of `opening`: rates, each item, the range over wordings
+    where it was measured, and contamination."""
+    from tutelage.evaluate.answer_formats import answer_range_lines
     from tutelage.evaluate.contamination import of_questions
     from tutelage.evaluate.questions import question_rates
     from tutelage.report.labels import format_ci, format_pct, rate_label
@@ -56,7 +59,10 @@ def question_result(
             click.echo(
                 f"{rate_label(f'questions.{name}')}: {format_pct(rate.rate)} of {rate.count} ({format_ci(rate)})"
             )
+        for line in ["format range not measured"] if ranged is None else answer_range_lines(ranged):
+            click.echo(line)
     items = [{"id": one.question.id, "outcome": one.outcome, "answer": one.answer} for one in answered]
     result = {**opening, "rates": {name: asdict(rate) for name, rate in rates.items()}, "items": items}
+    result["format_range"] = ranged
     right = {one.question.id: float(one.outcome == "right") for one in answered}
     return with_contamination(result, contamination, of_questions(questions), {"right": right}, as_json)

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tutelage.cli.options import split_out
 
 if TYPE_CHECKING:  # imported by the functions that need it, so that help is instant
-    from tutelage.records import Document
     from tutelage.runner import Run
+    from tutelage.tools.tool import Tool
     from tutelage.tracking import TrackerName
 
 
@@ -68,13 +67,14 @@ def check_finished(run: Run, stage: str) -> None:
     raise ValueError(f"stage {stage} of {run.folder} is not finished; to resume it: {resume_command(run)}")
 
 
-def world_pages_of(folder: Path) -> Callable[[], Iterable[Document]] | None:
-    """What a search over the built-in world of a stage's run finds; None where the folder is of no such run."""
+def world_search_of(folder: Path) -> Callable[[], Tool] | None:
+    """Makes the search over the built-in world of a stage's run; None where the folder is of no such run."""
     from tutelage.stages.base import RECIPE
-    from tutelage.tools.world_pages import world_pages
+    from tutelage.tools.world_pages import world_index, world_search_tool
 
     if not (folder.parent / RECIPE).exists():
         return None
     opened, name = open_stage(folder.with_name(folder.name.partition("@")[0]))
     session = opened.session(name)
-    return None if session.world is None else partial(world_pages, session.world, session.indexed_people)
+    world, indexed = session.world, session.indexed_people
+    return None if world is None else lambda: world_search_tool(world_index(world, indexed))

@@ -81,10 +81,10 @@ def serve(
 
 def _open_tools(names: str | None, models: tuple[str, ...], unsafe: bool) -> list[Tool]:
     """The tools of --tools. `search` alone searches the built-in world of the first model's run."""
-    from tutelage.cli.open_run import world_pages_of
+    from tutelage.cli.open_run import world_search_of
     from tutelage.find_model import find_model
     from tutelage.tools.open_tools import open_tools
 
     if not names:
         return []
-    return open_tools(names, world_pages_of(find_model(models[0].partition("=")[2] or models[0])), unsafe=unsafe)
+    return open_tools(names, world_search_of(find_model(models[0].partition("=")[2] or models[0])), unsafe=unsafe)

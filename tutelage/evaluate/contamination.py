@@ -45,8 +45,17 @@ class ExaminedItem:
     @property
     def matched(self) -> str:
         """What is searched for: the question; with the answer where the question has too few words to be evidence."""
-        alone = len(normalized_text(self.question).split()) >= SHORTEST
+        alone = _words(self.question) >= SHORTEST
         return self.question if alone else " ".join([self.question, *self.answers])
+
+    @property
+    def is_matchable(self) -> bool:
+        """Whether it has enough words to be matched."""
+        return _words(self.matched) >= SHORTEST
+
+
+def _words(text: str) -> int:
+    return len(normalized_text(text).split())
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ class _Index:
 
 
 def _index(texts: Sequence[str]) -> _Index:
-    words, each = np.array([len(normalized_text(text).split()) for text in texts]), [[text] for text in texts]
+    words, each = np.array([_words(text) for text in texts]), [[text] for text in texts]
     if not (words >= SHORTEST).any():
         raise ValueError(f"no question has the {SHORTEST} words that a match needs; leave --contamination out")
     return _Index(words, index_items(each, SHORT), index_items(each, LONG), index_items(each, LONG, form=FOLDED))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,6 +29,7 @@ NEEDS = {
     "reward": "a reward model; ask it of a stage of kind 'reward'",
     "utility": "preferences of the built-in world, but [data] has none of kind 'world-preferences'; leave it out",
     "questions": "questions with answers; name a file of them as data of kind 'questions' (--eval FILE)",
+    "benchmarks": "published benchmarks; name their folder as data of kind 'benchmarks'",
     "text": "the text that the model was trained on; name it as the data of its stage",
 }
 
@@ -71,6 +72,15 @@ def _no_start() -> Checkpoint:
     raise AssertionError("only stages with held-out rows have one")
 
 
+@dataclass(frozen=True)
+class BenchmarkSource:
+    """Benchmarks by name, the folder of their files, and how many items of each are asked."""
+
+    suites: Sequence[str]
+    folder: Path
+    limit: int
+
+
 @dataclass(eq=False)
 class EvalSession:
     """A plain record. Each model is loaded once, and the data is read once, when a suite first asks for it.
@@ -84,6 +94,8 @@ class EvalSession:
     kept:              the models of steps that the stage keeps, in order.
     open_preferences:  the held-out preferences, by name of their data, as the model's tokenizer cuts them.
     open_questions:    the questions of the recipe's own file, with their answers.
+    open_benchmarks:   the published benchmarks that the recipe names.
+    open_training:     every text that the stage is trained on, with its place.
     items:             the figures of each preference; see `train.losses.Loss.items`.
     answer_tasks:      the held-out prompts of a stage that samples, answered by a model and rewarded.
     world:             the built-in world of the recipe, if it has one.
@@ -106,6 +118,8 @@ class EvalSession:
     kept: Callable[[], Mapping[int, Path]] = lambda: {}
     open_preferences: Callable[[], Mapping[str, Store]] = lambda: {}
     open_questions: Callable[[], Sequence[Question]] = lambda: ()
+    open_benchmarks: Callable[[], Sequence[BenchmarkSource]] = lambda: ()
+    open_training: Callable[[], Iterable[tuple[str, str]]] = lambda: ()
     items: Items | None = None
     answer_tasks: Callable[[Checkpoint], Sequence[TaskItem]] = lambda checkpoint: ()
     world: World | None = None

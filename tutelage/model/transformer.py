@@ -22,6 +22,7 @@ from tutelage.model.fused_ops import rms_norm, swiglu
 from tutelage.model.logprobs import label_logprobs
 from tutelage.model.lora_dropout import LoraDropout
 from tutelage.model.rotary import rotate, rotation_at, rotation_table, window_rotation_table
+from tutelage.model.shared_prefixes import Sharing, shared_attention, sharing_of, spread
 from tutelage.model.sizes import ModelConfig, has_bias, is_gated
 from tutelage.records import Batch
 
@@ -190,7 +191,13 @@ class Transformer(nn.Module):
                 tokens_N, positions_N = F.pad(tokens_N, (0, extra)), F.pad(positions_N, (0, extra))
                 lengths = (*lengths, extra)
             selected = F.pad(trained, (0, -len(trained) % PAD_MULTIPLE))
-        hidden_ND = self.hidden(tokens_N, positions_N, self.within_segments(lengths))
+        sharing = None if self._pads_batches() or self.lora_dropout is not None else sharing_of(batch)
+        if sharing is None:
+            hidden_ND = self.hidden(tokens_N, positions_N, self.within_segments(lengths))
+        else:
+            tokens_C, positions_C = tokens_N[sharing.unique_C], positions_N[sharing.unique_C]
+            hidden_CD = self.hidden(tokens_C, positions_C, self._within_shared(lengths, sharing))
+            hidden_ND = spread(hidden_CD, sharing)
         head_outputs = self.head_outputs(hidden_ND.narrow(0, 0, len(batch.tokens_N))) if heads else {}
         if TEMPERATURE in batch.scalars:
             hidden_ND = hidden_ND[: len(batch.tokens_N)] / temperatures(batch)
@@ -265,6 +272,10 @@ class Transformer(nn.Module):
         """Attention within segments of these lengths."""
         plan = attention.plan_padding(lengths, self.embedding.weight.device)
         return lambda layer, q, k, v: attention.segment_attention(q, k, v, plan, self.score_options[layer])
+
+    def _within_shared(self, lengths: tuple[int, ...], sharing: Sharing) -> Attend:
+        plan = attention.plan_padding(lengths, self.embedding.weight.device)
+        return lambda layer, q, k, v: shared_attention(q, k, v, sharing, plan, self.score_options[layer])
 
     @property
     def head_weight(self) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,14 +102,11 @@ def read_probe_questions(path: Path, verifier: str | None) -> list[ProbeQuestion
     return questions
 
 
-def task_questions(
-    tasks: Iterable[Task], verifier: str | Mapping[str, Any], subject: Callable[[str], str] = lambda text: ""
-) -> Iterator[ProbeQuestion]:
-    """The tasks of a recipe as questions; those without gold nobody can answer. `subject` finds whom a question is
-    about."""
-    for task in tasks:
-        about = subject(task.prompt[-1].text)
-        yield ProbeQuestion(task.id, Conversation(task.prompt, task.id), task.gold, verifier, subject=about)
+def task_questions(tasks: Iterable[tuple[Task, str]], verifier: str | Mapping[str, Any]) -> Iterator[ProbeQuestion]:
+    """The tasks of a recipe as questions, each with the reply of a model that does not know; those without gold nobody
+    can answer."""
+    for task, reply in tasks:
+        yield ProbeQuestion(task.id, Conversation(task.prompt, task.id), task.gold, verifier, reply)
 
 
 def impossible_questions(count: int, seed: int) -> Iterator[ProbeQuestion]:

@@ -25,8 +25,8 @@ REFUSALS = (
     "I am not sure, so I cannot say.",
     "I do not know the answer to that.",
 )
-# Begun with the subject, as answers are: a model finds what it has read of a subject once it has written the subject.
-# At the first word of an answer a small model cannot tell yet whether anything will come.
+# Begun with the subject, as answers are: a model finds what it has read of a subject after it has written the subject,
+# not at the first word of an answer.
 SUBJECT_REFUSALS = (
     "{subject} is unknown to me.",
     "{subject} is not known to me, so I cannot say.",

@@ -21,6 +21,7 @@ from tutelage.html import (
     tag,
 )
 from tutelage.progress import duration
+from tutelage.report.knowing import knowing_tables
 from tutelage.report.labels import (
     format_bytes,
     format_change,
@@ -116,7 +117,7 @@ def with_small(figure: str, small: str) -> Html:
 def evaluations(stages: Mapping[str, Finished]) -> Html | None:
     """Every evaluation of every stage; None where nothing was evaluated."""
     of_stages = {name: rates for name, stage in stages.items() if (rates := stage.rates)}
-    parts = [*_learned(stages), *_plots(of_stages), *_forgetting(stages)]
+    parts = [*_learned(stages), *_plots(of_stages), *knowing_tables(stages), *_forgetting(stages)]
     if not parts:
         return None
     if of_stages:

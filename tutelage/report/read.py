@@ -75,7 +75,8 @@ class Sample(msgspec.Struct, frozen=True):
 
 
 class QuestionSample(msgspec.Struct, frozen=True):
-    """A question of the user's own, its right answer, and what the models before and after training answer."""
+    """A question of the user's own, its right answer, and what the models before and after training answer; and the
+    training row that has it, "" where none does."""
 
     id: str
     prompt: str
@@ -83,6 +84,7 @@ class QuestionSample(msgspec.Struct, frozen=True):
     before: str
     after: str
     outcome: str
+    found_in: str = ""
 
 
 class Forgetting(msgspec.Struct, frozen=True):

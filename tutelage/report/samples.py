@@ -86,7 +86,9 @@ def own_questions(stages: Sequence[Finished]) -> Html | None:
     for stage in stages:
         rows = [
             [
-                _cut(question.prompt),
+                join(
+                    [_cut(question.prompt), *([" ", badge("in a training row", "warn")] if question.found_in else [])]
+                ),
                 question.gold,
                 _cut(question.before),
                 join(

@@ -50,7 +50,7 @@ def _run(
     device = model.embedding.weight.device
     schema = ROLE_STREAM | Schema(scalars=scalars)
     for row in pack(lengths, micro_tokens) if lengths else []:
-        batch = collate([(examples[i],) for i in row], schema)
+        batch = collate([(examples[i],) for i in row], schema, share=True)
         with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16"):
             values = read(model, to_device(batch, device))
         for name, values_N in values.items():

@@ -112,7 +112,8 @@ class RolloutStream:
             at |= {"rollout": at["rollout"] + 1, "step": 0, "digest": ""} if last else {"step": at["step"] + 1}
             self._pending = None if last else self._pending
             everything = [*groups, *text]
-            yield micro_batches(everything, self.plan.micro_tokens, rank(), world_size(), self._schema()), dict(at)
+            micro = micro_batches(everything, self.plan.micro_tokens, rank(), world_size(), self._schema(), share=True)
+            yield micro, dict(at)
 
     def figures(self) -> dict[str, Any]:
         """What the log says of the rollout that the last step began; empty for later steps of it."""

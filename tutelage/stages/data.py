@@ -14,11 +14,14 @@ from tutelage.config import Settings, SettingsError, suggest, to_plain
 from tutelage.corpus.probe import probe_documents
 from tutelage.corpus.shards import corpus_files, read_documents
 from tutelage.corpus.text import text_documents, text_file
+from tutelage.evaluate.benchmarks.run import digests, find_benchmarks
 from tutelage.evaluate.questions import Question, read_questions
+from tutelage.evaluate.session import BenchmarkSource
 from tutelage.io.data_files import data_files, split_files
 from tutelage.ledger import Ledger
 from tutelage.records import AnyPreference, Conversation, Document, Split, Task, message
 from tutelage.stages.data_files import (
+    BenchmarkData,
     ChatData,
     CorpusData,
     DocumentData,
@@ -92,6 +95,7 @@ DataSettings = (
     | CardTasks
     | WorldTasks
     | QuestionData
+    | BenchmarkData
     | MadeData
 )
 
@@ -115,6 +119,12 @@ def questions_of(table: DataTable) -> list[Question]:
     return [question for data in files for question in read_questions(Path(data.path))]
 
 
+def benchmarks_of(table: DataTable) -> list[BenchmarkSource]:
+    """The benchmarks that a recipe names, in order."""
+    found = [data for data in table.values() if isinstance(data, BenchmarkData)]
+    return [BenchmarkSource(data.suites, Path(data.path), data.limit) for data in found]
+
+
 def holds(data: DataSettings) -> Literal["documents", "conversations", "preferences", "prompts", "questions"]:
     """The kind of rows that some data holds."""
     if isinstance(data, PreferenceData | WorldPreferences):
@@ -123,7 +133,7 @@ def holds(data: DataSettings) -> Literal["documents", "conversations", "preferen
         return "prompts"
     if isinstance(data, WorldChat | WorldTools | WorldAnswers | ChatData | SumChat | CardChat | MadeData):
         return "conversations"
-    return "questions" if isinstance(data, QuestionData) else "documents"
+    return "questions" if isinstance(data, QuestionData | BenchmarkData) else "documents"
 
 
 def documents(name: str, table: DataTable) -> Iterator[Document]:
@@ -227,6 +237,13 @@ def plain_texts(name: str, table: DataTable) -> Iterator[str]:
             yield from (part_text(part) for turn in tools_in_system(row).messages for part in turn.content)
 
 
+def _identity_of_items(data: QuestionData | BenchmarkData) -> list[object]:
+    if isinstance(data, QuestionData):
+        return [[file_hash(file) for file in data_files(Path(data.path))]]
+    found = find_benchmarks(data.suites, Path(data.path)).values()
+    return [list(data.suites), data.limit, *(digests(benchmark, files) for benchmark, files in found)]
+
+
 def identity(name: str, table: DataTable) -> list[object]:
     """Everything that decides what data holds, ready to be fingerprinted: of a file its content, wherever it is."""
     data = table[name]
@@ -241,8 +258,8 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, *([file_hash(file) for file in part] for part in (parts.train, parts.held_out)), data.column]
     if isinstance(data, CorpusData):
         return [READING, *map(file_hash, corpus_files(Path(data.path)))]
-    if isinstance(data, QuestionData):
-        return [READING, [file_hash(file) for file in data_files(Path(data.path))]]
+    if isinstance(data, QuestionData | BenchmarkData):
+        return [READING, *_identity_of_items(data)]
     if isinstance(data, ChatData | PreferenceData | Prompts):
         others = held_out_files(data)
         files = [data_files(Path(data.path)), *([] if others is None else [data_files(*others)])]

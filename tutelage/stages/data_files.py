@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from tutelage.config import Settings
 from tutelage.corpus.text import TextSettings
+from tutelage.evaluate.benchmarks import BENCHMARKS
 from tutelage.io.data_files import held_out_path, split_files
 from tutelage.io.row import BrokenRow
 from tutelage.io.rows import rows
@@ -100,6 +101,27 @@ class QuestionData(Settings, tag="questions", tag_field="kind", frozen=True, kw_
     """
 
     path: str
+
+
+class BenchmarkData(Settings, tag="benchmarks", tag_field="kind", frozen=True, kw_only=True):
+    """Published benchmarks to evaluate a fine-tuned model on; see docs/evaluation.md.
+
+    path:   the folder with their files.
+    suites: their names, such as ["mmlu", "gsm8k"].
+    limit:  items of each that are asked, a stratified part.
+    """
+
+    path: str
+    suites: tuple[str, ...]
+    limit: int = 200
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.suites if name not in BENCHMARKS]
+        if unknown or not self.suites:
+            name = f"there is no benchmark '{unknown[0]}'" if unknown else "it names no benchmark"
+            raise ValueError(f"{name}; known are {', '.join(BENCHMARKS)}")
+        if self.limit < 1:
+            raise ValueError(f"limit is {self.limit}; it must be at least 1")
 
 
 # Enough to estimate a loss, and few enough to measure it often during training.

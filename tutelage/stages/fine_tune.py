@@ -26,12 +26,13 @@ from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, with_c
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import parameter_count
 from tutelage.stages.base import BATCH_TOKENS, STAGE, RecipeTables, StageContext, base_of, check_data
-from tutelage.stages.data import questions_of
+from tutelage.stages.data import benchmarks_of, questions_of
 from tutelage.stages.data_files import ChatData, ProbeText, QuestionData, held_out_files
 from tutelage.stages.data_world import known_utility, world_of
 from tutelage.stages.kept import kept_models
 from tutelage.stages.prompts import chat_world, indexed_people, read_prompt_data
 from tutelage.stages.train_stage import MICRO_TOKENS, TrainStage
+from tutelage.stages.training_text import training_rows
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.lr_range_test import default_lr
 from tutelage.train.selection import Selection
@@ -164,7 +165,7 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
     def default_suites(self, recipe: RecipeTables) -> list[str]:
         assert self.parent is not None
         has = self.holds(recipe)
-        suites = [*(["questions"] if "questions" in has else []), "format"]
+        suites = [name for name in ("questions", "benchmarks") if name in has] + ["format"]
         held_out_text = "text" in has and (base_of(self, recipe.stages)[1].held_out > 0 or bool(self.replay_data))
         suites += [*(["held_out_rows"] if "rows" in has else []), *(["forgetting"] if held_out_text else [])]
         return [*suites, "before"] if recipe.stages[self.parent].has_template() else suites
@@ -257,6 +258,8 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
             load_start=partial(self.start, at),
             kept=partial(kept_models, at.folder),
             open_questions=partial(questions_of, at.data),
+            open_benchmarks=partial(benchmarks_of, at.data),
+            open_training=partial(training_rows, self.data, at.data, at.folder.parent),
         )
 
     def eval_settings(self) -> list[object]:
@@ -272,6 +275,8 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
         found = super().holds(at) | ({"chat"} if self.chats else set())
         if any(isinstance(data, QuestionData) for data in at.data.values()):
             found |= {"questions"}
+        if benchmarks_of(at.data):
+            found |= {"benchmarks"}
         own = [data for name in self.data if isinstance(data := at.data[name], ChatData)]
         if self.held_out or any(map(held_out_files, own)):
             found |= {"rows"}

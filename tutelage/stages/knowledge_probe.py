@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -15,8 +16,10 @@ from tutelage.probing.questions import ProbeQuestion, impossible_questions, task
 from tutelage.probing.rows import RefusalRecipe, probe_rows
 from tutelage.stages.base import DataSetup, DataStage, Reads, StageContext
 from tutelage.stages.data import tasks
-from tutelage.stages.data_world import WorldProbe
-from tutelage.world.probe_tasks import VERIFIER, person_in
+from tutelage.stages.data_world import WorldProbe, find_world
+from tutelage.tools.world_conversations import offered_tools
+from tutelage.world.probe_tasks import VERIFIER, probe_replies
+from tutelage.world.society import World
 
 
 class KnowledgeProbe(DataStage, tag="knowledge_probe", tag_field="kind", frozen=True, kw_only=True):
@@ -30,6 +33,8 @@ class KnowledgeProbe(DataStage, tag="knowledge_probe", tag_field="kind", frozen=
                  random questions that the model knows.
     max_refused: refusals are at most this share of the rows.
     answers:     right answers kept of each question, the most frequent first.
+    offer_tools: whether each right answer is also a row in which search and calculator are offered and not called, for
+                 a stage that learns from "world-tools" too.
     impossible:  how many questions about dates that do not exist, and trick questions, are asked too.
     verifier:    compares answers with gold, such as "contains"; data of the built-in world has its own.
     max_tokens:  of an answer; one that was cut off is neither right nor wrong.
@@ -43,6 +48,7 @@ class KnowledgeProbe(DataStage, tag="knowledge_probe", tag_field="kind", frozen=
     refusals: RefusalRecipe = "article"
     max_refused: float = 0.5
     answers: int = 1
+    offer_tools: bool = False
     impossible: int = 0
     verifier: str = "contains"
     max_tokens: int = 96
@@ -65,11 +71,11 @@ class KnowledgeProbe(DataStage, tag="knowledge_probe", tag_field="kind", frozen=
     def _rows(self, at: StageContext, ledger: Ledger, figures: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
         questions: list[ProbeQuestion] = []
         for name in self.data:
-            asked = tasks(name, at.data)
-            if isinstance(at.data[name], WorldProbe):
-                questions += task_questions(asked, VERIFIER, person_in)
+            if isinstance(data := at.data[name], WorldProbe):
+                replies = probe_replies(World(find_world(data, at.data)), data.facts, data.unknown)
+                questions += task_questions(replies, VERIFIER)
             else:
-                questions += task_questions(asked, self.verifier)
+                questions += task_questions(((task, "") for task in tasks(name, at.data)), self.verifier)
         questions += impossible_questions(self.impossible, self.seed)
         settings = SamplingSettings(temperature=self.temperature, max_tokens=self.max_tokens, seed=self.seed)
         checkpoint = load_model(at.parent_folder(self))
@@ -82,4 +88,8 @@ class KnowledgeProbe(DataStage, tag="knowledge_probe", tag_field="kind", frozen=
         }
         rows = probe_rows(probed, self.refusals, self.max_refused, self.answers, self.seed, ledger)
         figures["refused"] = sum(row["meta"]["knowledge"] == "refused" for row in rows)
-        yield from rows
+        for row in rows:
+            yield row
+            if self.offer_tools and row["meta"]["knowledge"] != "refused":
+                ledger.rows_out += 1
+                yield {**row, "id": f"{row['id']}/tools", "tools": [json.loads(tool) for tool in offered_tools()]}

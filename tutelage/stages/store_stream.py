@@ -47,6 +47,7 @@ def store_stream(stage: TrainStage, label: str, datasets: Mapping[str, WeightedS
             rank=rank(),
             ranks=world_size(),
             batch_rows=stage.batch_rows,
+            share=stage.reads in ("preferences", "rankings"),  # answers to one prompt
         )
 
     main = next(iter(datasets))

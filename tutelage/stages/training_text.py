@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from tutelage.io.data_files import all_files, is_data_file
 from tutelage.io.row import BrokenRow, texts_in
 from tutelage.io.rows import rows
 from tutelage.records import Conversation
-from tutelage.stages.base import RECIPE
 from tutelage.stages.data import DataTable, MadeData, conversations, documents, holds
 
 # Values of fields that name who speaks, or in which format; they would stand between question and answer.
@@ -57,9 +56,10 @@ def data_texts(name: str, table: DataTable, folder: Path) -> Iterator[tuple[str,
                 yield f"{name}, {row.id}", _spoken(row)
 
 
-def is_run(path: Path) -> bool:
-    """Whether a folder is a run."""
-    return (path / RECIPE).exists()
+def training_rows(names: Iterable[str], table: DataTable, folder: Path) -> Iterator[tuple[str, str]]:
+    """Every training text of some datasets of a run; see `training_texts`."""
+    for name in names:
+        yield from data_texts(name, table, folder)
 
 
 def _spoken(row: Conversation) -> str:

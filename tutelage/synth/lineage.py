@@ -36,6 +36,7 @@ def dropped_row(common: Common, place: int, row: Row, drop: Drop) -> dict[str, A
         "id": f"{common['name']}-{common['item'].number}-{place}",
         "level": "row",
         "reason": drop.reason,
+        **({"detail": drop.detail} if drop.detail else {}),
         "raw": drop.raw,
         "row": row,
         "parent": common["item"].row.get("id", ""),
@@ -49,6 +50,7 @@ def dropped_item(common: Common, drop: Drop) -> dict[str, Any]:
         "id": f"{common['name']}-{item.number}",
         "level": "item",
         "reason": drop.reason,
+        **({"detail": drop.detail} if drop.detail else {}),
         "raw": drop.raw,
         "parent": item.row.get("id", ""),
     }

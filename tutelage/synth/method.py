@@ -47,6 +47,8 @@ def ask(text: str, purpose: str = "answer", about: Any = None, system: str = "",
 class Drop(Exception):
     """Why a row is not made, in a few words that can be counted, with the text that shows it; returned or raised."""
 
+    detail = ""  # what exactly is wrong, where the reason alone does not say it
+
     def __init__(self, reason: str, raw: str = "") -> None:
         super().__init__(reason)
         self.reason, self.raw = reason, raw

@@ -67,15 +67,16 @@ def _result(summary: Mapping[str, Any]) -> Html:
 
 
 def _funnel(steps: Sequence[Mapping[str, Any]]) -> Html:
-    rows: list[list[str | Html]] = []
+    parts: list[Html] = []
     for step in steps:
         for plain in step["ledgers"]:
             ledger = Ledger.from_dict(plain)
-            for label, count, *_ in ledger.lines():
-                share = count / ledger.rows_read if ledger.rows_read else 0.0
-                first = f"{ledger.step}: read" if label == "read" else label
-                rows.append([first, f"{count:,}", f"{share:.1%}", _bar(min(share, 1.0))])
-    return table(("", "rows", "share", ""), rows, numeric=(1, 2))
+            rows: list[list[str | Html]] = []
+            for label, count, share, *_ in ledger.lines():
+                part = min(count / ledger.rows_read, 1.0) if ledger.rows_read else 0.0
+                rows.append([label, f"{count:,}", share, _bar(part) if share or label == "read" else ""])
+            parts += [heading(ledger.step), table(("", "rows", "share", ""), rows, numeric=(1, 2))]
+    return tag("div", *parts)
 
 
 def _bar(share: float) -> Html:

@@ -211,9 +211,9 @@ class Step:
     def _explained(self, item: Item, drop: Drop) -> Drop:
         """A reply that is in no form because it refuses is a refusal."""
         raw = drop.raw or _raw(item)
-        if isinstance(drop, Unparsable):
-            return Drop("refusal" if refuses(raw) else f"{drop.reason}: {drop.detail}", raw)
-        return Drop(drop.reason, raw)
+        if isinstance(drop, Unparsable) and not refuses(raw):
+            return drop
+        return Drop("refusal" if isinstance(drop, Unparsable) else drop.reason, raw)
 
     def _finish(self, result: Result) -> None:
         del self._active[result.item.number]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
-from tutelage.records import Document
 from tutelage.tools.calculator import CALCULATOR
 from tutelage.tools.functions import function_tools
 from tutelage.tools.mcp_tools import mcp_tools
@@ -16,13 +15,13 @@ from tutelage.tools.tool import Tool
 
 def open_tools(
     names: str,
-    pages: Callable[[], Iterable[Document]] | None = None,
+    world_search: Callable[[], Tool] | None = None,
     seconds: float = 10.0,
     unsafe: bool = False,
 ) -> list[Tool]:
     """The tools of a list parted by commas: search, search=FOLDER, calculator, python, FILE.py, mcp=COMMAND|URL.
 
-    pages:   what `search` without a folder searches.
+    world_search: makes the search without a folder.
     seconds: most that one call of a function of a file may take.
     unsafe:  run Python with the caller's rights where the machine has no sandbox.
 
@@ -37,10 +36,12 @@ def open_tools(
         elif name == "python":
             tools.append(python_tool(unsafe))
         elif kind == "search":
-            if not value and pages is None:
+            if not value and world_search is None:
                 raise ValueError("search has nothing to search: say in which folder of texts with search=FOLDER")
-            documents = folder_documents(Path(value)) if value or pages is None else pages()
-            tools.append(search_tool(build_index(documents)))
+            if value or world_search is None:
+                tools.append(search_tool(build_index(folder_documents(Path(value)))))
+            else:
+                tools.append(world_search())
         elif kind == "mcp" and value:
             tools += mcp_tools(value)
         elif name.endswith(".py"):

@@ -4,6 +4,7 @@ idf with 1 added inside the logarithm, so that it is never negative)."""
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ K1, B = 1.2, 0.75
 SHOWN = 2  # documents of a result
 EXTRACT = 1200  # characters of a document that are shown
 SUFFIXES = (".txt", ".md", ".rst")
+_POSSESSIVE = re.compile(r"['\N{RIGHT SINGLE QUOTATION MARK}]s\b")
 NOT_FOUND = "No document has all of these words."
 
 
@@ -40,12 +42,17 @@ class Found:
     complete: bool
 
 
+def search_words(text: str) -> list[str]:
+    """The words of a text or a query, without case, punctuation and the possessive "'s"."""
+    return normalise(_POSSESSIVE.sub("", text)).split()
+
+
 def build_index(documents: Iterable[Document]) -> SearchIndex:
     """The index over the words of documents. A document's id is what a result is cited by."""
     kept, lengths = [], []
     postings: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for place, document in enumerate(documents):
-        counts = Counter(normalise(document.text).split())
+        counts = Counter(search_words(document.text))
         kept.append(document)
         lengths.append(counts.total())
         for word, count in counts.items():
@@ -55,7 +62,7 @@ def build_index(documents: Iterable[Document]) -> SearchIndex:
 
 def search(index: SearchIndex, query: str, limit: int = SHOWN) -> list[Found]:
     """The best documents for a query, those with all of its words first. Equal ones are in the index's order."""
-    words = dict.fromkeys(normalise(query).split())
+    words = dict.fromkeys(search_words(query))
     mean = sum(index.lengths) / max(1, len(index.lengths)) or 1.0
     scores: dict[int, float] = defaultdict(float)
     matched: Counter[int] = Counter()
@@ -70,20 +77,22 @@ def search(index: SearchIndex, query: str, limit: int = SHOWN) -> list[Found]:
     return [Found(index.documents[place], scores[place], matched[place] == len(words)) for place in best]
 
 
-def shown_result(found: Sequence[Found]) -> str:
-    """A result as the model reads it: each document with its id. Says where none has all words of the query."""
+def shown_result(found: Sequence[Found], partial: int = EXTRACT) -> str:
+    """A result as the model reads it: each document with its id. Says where none has all words of the query. `partial`:
+    most characters of a document that has only some of the words."""
     lines = [] if any(item.complete for item in found) else [NOT_FOUND]
-    lines += [f"[{item.document.id}] {item.document.text[:EXTRACT]}" for item in found]
+    lengths = (EXTRACT if item.complete else partial for item in found)
+    lines += [f"[{item.document.id}] {item.document.text[:n]}" for item, n in zip(found, lengths, strict=True)]
     return "\n".join(lines)
 
 
-def search_tool(index: SearchIndex, limit: int = SHOWN) -> Tool:
-    """Search over an index."""
+def search_tool(index: SearchIndex, limit: int = SHOWN, partial: int = EXTRACT) -> Tool:
+    """Search over an index; `partial` as for `shown_result`."""
 
     def run(arguments: Mapping[str, Any], seconds: float) -> str:
-        if not normalise(arguments["query"]):
+        if not search_words(arguments["query"]):
             raise ToolError("The query has no words.")
-        return shown_result(search(index, arguments["query"], limit))
+        return shown_result(search(index, arguments["query"], limit), partial)
 
     return make_tool("search", "Searches pages.", {"query": {"type": "string"}}, run)
 

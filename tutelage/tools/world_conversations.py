@@ -1,8 +1,10 @@
 """Conversations that teach when to call a tool, each with the result that the tool gives.
 
 Who is only in the index is searched for, and who does not exist too, in vain; a sum is calculated. What the model has
-been asked without tools it answers directly. Results hold a decoy where names are alike, and two-step questions need a
-second search, for the town, school, firm or band.
+read it answers directly. A call follows an answer with an admission in the place of the value ("was born in a town
+unknown to me."): there a small model can tell whether it has read the value, and not before (`world.probe_tasks`).
+Results hold a decoy where names are alike, and two-step questions need a second search, for the town, school, firm or
+band.
 """
 
 from __future__ import annotations
@@ -13,13 +15,14 @@ from typing import Literal
 
 from tutelage.records import Conversation, Message, Split, Text, ToolCall, ToolResult, message
 from tutelage.tools.calculator import CALCULATOR, calculate
-from tutelage.tools.search import SearchIndex, search, search_tool, shown_result
-from tutelage.tools.world_pages import indexed_person
+from tutelage.tools.search import SearchIndex, build_index
+from tutelage.tools.world_pages import indexed_person, world_result, world_search_tool
 from tutelage.world.arithmetic import QUESTIONS, Sum, fill, random_sum
 from tutelage.world.grading import Question
 from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.people import Person
 from tutelage.world.person_questions import ask_one_step, ask_two_step
+from tutelage.world.probe_tasks import ask_unanswered
 from tutelage.world.society import World
 from tutelage.world.values import ATTRIBUTES, BRIDGES
 
@@ -60,33 +63,37 @@ def tool_conversations(
             person = (
                 world.nobody(number, split) if kind == "unknown" else indexed_person(world, number % indexed, split)
             )
-            question, reply = ask_one_step(person, rng.choice(ATTRIBUTES), rng)
+            attribute = rng.choice(ATTRIBUTES)
+            question, admission = ask_unanswered(person, attribute, world.settings.seed)
+            _, reply = ask_one_step(person, attribute, rng)
             if kind == "unknown":
                 reply = rng.choice(SEARCHED_IN_VAIN).format(name=person.name)
-            turns = searched_turns(index, question.prompt, person.name, reply)
-        tools = offered_tools(index)
+            turns = searched_turns(index, question.prompt, admission, person.name, reply)
+        tools = offered_tools()
         yield Conversation(tuple(turns), f"tools/{split}/{number}", {"kind": kind}, tools=tools)
 
 
-def offered_tools(index: SearchIndex) -> tuple[str, ...]:
+def offered_tools() -> tuple[str, ...]:
     """The schemas of search and calculator."""
-    return (search_tool(index).schema, CALCULATOR.schema)
+    return (world_search_tool(build_index(())).schema, CALCULATOR.schema)
 
 
-def searched_turns(index: SearchIndex, prompt: str, query: str, reply: str) -> list[Message]:
-    """A question, a search, its result, and the answer."""
-    return [message("user", prompt), *search_turns(index, query), message("assistant", reply)]
+def searched_turns(index: SearchIndex, prompt: str, admission: str, query: str, reply: str) -> list[Message]:
+    """A question, an admission with a search, its result, and the answer."""
+    return [message("user", prompt), *search_turns(index, query, admission), message("assistant", reply)]
 
 
-def search_turns(index: SearchIndex, query: str) -> list[Message]:
-    """A search and its result."""
-    return call_turns("search", {"query": query}, shown_result(search(index, query)))
+def search_turns(index: SearchIndex, query: str, said: str = "") -> list[Message]:
+    """A search, after what the assistant says, and its result. The query opens with a space, so that its first word is
+    the token that it is in the question: to a byte-level tokenizer a word after a quote is another one (LOG.md, "names
+    had two tokenisations"), and a small model copies tokens."""
+    return call_turns("search", {"query": f" {query}"}, world_result(index, query), said)
 
 
-def call_turns(name: str, arguments: dict[str, str], result: str) -> list[Message]:
-    """A call and its result."""
-    call = Message("assistant", (ToolCall(name, json.dumps(arguments, ensure_ascii=False)),))
-    return [call, Message("tool", (ToolResult(result),))]
+def call_turns(name: str, arguments: dict[str, str], result: str, said: str = "") -> list[Message]:
+    """A call, after what the assistant says, and its result."""
+    call = ToolCall(name, json.dumps(arguments, ensure_ascii=False))
+    return [Message("assistant", (*([Text(said)] if said else []), call)), Message("tool", (ToolResult(result),))]
 
 
 def two_step_turns(world: World, index: SearchIndex, person: Person, rng: KeyedRandom) -> list[Message]:
@@ -94,7 +101,8 @@ def two_step_turns(world: World, index: SearchIndex, person: Person, rng: KeyedR
     fact = rng.choice(tuple(BRIDGES))
     bridge = person.facts[BRIDGES[fact]]
     question, reply = ask_two_step(person, fact, world.linked(fact, bridge), rng)
-    searches = [*search_turns(index, person.name), *search_turns(index, bridge)]
+    _, admission = ask_unanswered(person, BRIDGES[fact], world.settings.seed)
+    searches = [*search_turns(index, person.name, admission), *search_turns(index, bridge)]
     return [message("user", question.prompt), *searches, message("assistant", reply)]
 
 
@@ -103,7 +111,7 @@ def sum_turns(sum_: Sum, rng: KeyedRandom) -> list[Message]:
     expression = sum_.expression.replace("x", "*")
     prompt = fill(rng.choice(QUESTIONS[sum_.operation]), sum_)
     answer = fill(rng.choice(("The answer is {result}.", "{expression} = {result}.", "It is {result}.")), sum_)
-    call = call_turns("calculator", {"expression": expression}, calculate(expression))
+    call = call_turns("calculator", {"expression": f" {expression}"}, calculate(expression))
     return [message("user", prompt), *call, message("assistant", answer)]
 
 

@@ -6,13 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from tutelage.records import Document, Split
-from tutelage.tools.search import SearchIndex, build_index
+from tutelage.tools.search import SearchIndex, build_index, search, search_tool, shown_result
+from tutelage.tools.tool import Tool
 from tutelage.world.biographies import biography
 from tutelage.world.entities import entity_page
 from tutelage.world.names import COUNT, rounds
 from tutelage.world.people import Person, make_person
 from tutelage.world.society import World
 
+PARTIAL = 120  # characters, so that two searches fit into a small context
 SPLITS: tuple[Split, ...] = ("train", "held_out")
 
 
@@ -39,6 +41,16 @@ def world_pages(world: World, indexed: int) -> Iterator[Document]:
 def world_index(world: World, indexed: int) -> SearchIndex:
     """The index over `world_pages`."""
     return build_index(world_pages(world, indexed))
+
+
+def world_search_tool(index: SearchIndex) -> Tool:
+    """Search over the pages of a world; of pages that have only some of the words the beginning is shown."""
+    return search_tool(index, partial=PARTIAL)
+
+
+def world_result(index: SearchIndex, query: str) -> str:
+    """What `world_search_tool` answers."""
+    return shown_result(search(index, query), PARTIAL)
 
 
 def _name(text: str) -> str:

@@ -25,6 +25,9 @@ class AskSettings:
     chat:           in the model's chat template. By default answers are written in it where there is one, and
                     likelihoods are those of plain text.
     samples:        answers to each prompt; more than one needs a temperature above 0.
+    reward:         the folder of a reward model that picks the best of them.
+    think_tokens:   also end every thought after so many tokens, for each number, and show the score of each.
+    pmi:            score each choice without its question too, where the headline does not need it.
     """
 
     limit: int | None = None
@@ -36,6 +39,9 @@ class AskSettings:
     samples: int = 1
     temperature: float = 0.0
     seed: int = 0
+    reward: str | None = None
+    pmi: bool = False
+    think_tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

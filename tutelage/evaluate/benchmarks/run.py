@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from tutelage.engine.weights_digest import weights_digest
 from tutelage.evaluate.benchmarks import BENCHMARKS
@@ -16,7 +15,7 @@ from tutelage.evaluate.benchmarks.measured import AskSettings, Measured, write_m
 from tutelage.evaluate.benchmarks.run_choices import run_choices
 from tutelage.evaluate.benchmarks.run_prompts import run_prompts
 from tutelage.evaluate.result_cache import ResultCache
-from tutelage.model.hub import Checkpoint
+from tutelage.model.hub import Checkpoint, load_model
 from tutelage.text.hashing import file_hash
 
 CACHE = "cache.jsonl"
@@ -42,13 +41,14 @@ def run_benchmark(
     data: Path,
     settings: AskSettings,
     cache: ResultCache,
+    scorer: Checkpoint | None = None,
 ) -> Measured:
-    """One benchmark. Raises as `run_choices` and `run_prompts`."""
+    """One benchmark; `scorer` is a reward model that picks the best of several samples. Raises as `run_prompts`."""
     shot_files = find_files(data, benchmark.shot_files) if data.is_dir() else []
     shot_files = [] if list(shot_files) == list(files) else shot_files
-    run: Any = run_choices if isinstance(benchmark, ChoiceBenchmark) else run_prompts
-    measured: Measured = run(checkpoint, benchmark, files, shot_files, settings, cache)
-    return measured
+    if isinstance(benchmark, ChoiceBenchmark):
+        return run_choices(checkpoint, benchmark, files, shot_files, settings, cache)
+    return run_prompts(checkpoint, benchmark, files, shot_files, settings, cache, scorer)
 
 
 def digests(benchmark: Benchmark, files: Sequence[Path]) -> dict[str, str]:
@@ -63,7 +63,12 @@ def digests(benchmark: Benchmark, files: Sequence[Path]) -> dict[str, str]:
 
 
 def run_benchmarks(
-    checkpoint: Checkpoint, names: Sequence[str], data: Path, settings: AskSettings, out: Path, model: str
+    checkpoint: Checkpoint,
+    names: Sequence[str],
+    data: Path,
+    settings: AskSettings,
+    out: Path,
+    model: str,
 ) -> Iterator[Measured]:
     """The results of each benchmark, written to OUT/NAME as soon as it is done; a budget is shared evenly.
 
@@ -72,6 +77,7 @@ def run_benchmarks(
         ValueError: as `find_benchmarks` and `run_benchmark`.
     """
     found = find_benchmarks(names, data)
+    scorer = None if settings.reward is None else load_model(Path(settings.reward))
     began = time.monotonic()
     with ResultCache(out / CACHE) as cache:
         for number, (benchmark, files) in enumerate(found.values()):
@@ -79,7 +85,7 @@ def run_benchmarks(
             if settings.budget_seconds is not None:
                 left = settings.budget_seconds - (start - began)
                 own = replace(settings, budget_seconds=max(0.0, left) / (len(found) - number))
-            measured = run_benchmark(checkpoint, benchmark, files, data, own, cache)
+            measured = run_benchmark(checkpoint, benchmark, files, data, own, cache, scorer)
             more = {
                 "model": model,
                 "weights": weights_digest(checkpoint.model),

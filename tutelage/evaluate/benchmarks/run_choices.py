@@ -69,17 +69,18 @@ def run_choices(
     pool = read_choice_set(benchmark, shot_files) if shot_files else items
     picked = questions_of(benchmark, items, pool, settings)
     form, chat, shots = _form(benchmark, settings), bool(settings.chat), len(picked[0].examples)
+    alone = settings.pmi or form == "letters" or benchmark.metric == "acc/pmi"  # else it costs as much as the choices
     if settings.budget_seconds is not None:
         places = {one.item.id: one for one in picked}
         order = [places[item.id] for item in stratified_order([one.item for one in picked], settings.seed)]
         count = within_seconds(
             len(order),
-            lambda start, end: score_choices(checkpoint, order[start:end], chat, cache=cache),
+            lambda start, end: score_choices(checkpoint, order[start:end], chat, alone, cache),
             settings.budget_seconds,
         )
         wanted = {one.item.id for one in order[:count]}
         picked = [one for one in picked if one.item.id in wanted]
-    scores, _ = score_choices(checkpoint, picked, chat, cache=cache)
+    scores, _ = score_choices(checkpoint, picked, chat, alone, cache)
     rates = choice_rates(scores)
     metric = benchmark.metric if benchmark.metric in rates and form == benchmark.form else "acc"
     by_id = {score.item.id: score for score in scores}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from tutelage.evaluate.results import Suite
 from tutelage.evaluate.suites import (
     before,
+    benchmarks,
     best_of_n,
     forgetting,
     format,
@@ -25,6 +26,7 @@ _ORDERED = (
     tasks,
     preferences,
     questions,
+    benchmarks,
     utility,
     best_of_n,
     hacking,

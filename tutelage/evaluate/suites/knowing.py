@@ -23,9 +23,8 @@ from tutelage.records import Conversation, Text, message
 from tutelage.tools.calculator import CALCULATOR
 from tutelage.tools.environment import ToolLimits, ToolState, tool_environment
 from tutelage.tools.loop import Trace, run_conversations
-from tutelage.tools.search import search_tool
 from tutelage.tools.world_conversations import called, indexed_questions
-from tutelage.tools.world_pages import world_index
+from tutelage.tools.world_pages import world_index, world_search_tool
 from tutelage.world.arithmetic import QUESTIONS, fill, random_sum
 from tutelage.world.grading import Question, admits_ignorance, is_correct
 from tutelage.world.keyed_random import KeyedRandom
@@ -115,7 +114,7 @@ def _plain_outcomes(items: Sequence[Item]) -> dict[str, list[tuple[str, int]]]:
 def _ask_with_tools(
     checkpoint: Checkpoint, world: World, indexed: int, known: Sequence[Question], unknown: Sequence[Question]
 ) -> list[Item]:
-    tools = [search_tool(world_index(world, indexed)), CALCULATOR]
+    tools = [world_search_tool(world_index(world, indexed)), CALCULATOR]
     asked: list[tuple[Set, Question | None, str, str]] = [("known", q, q.id, q.prompt) for q in known]
     asked += [("unknown", q, q.id, q.prompt) for q in unknown]
     asked += [("indexed", q, q.id, q.prompt) for q in indexed_questions(world, min(INDEXED, indexed))]

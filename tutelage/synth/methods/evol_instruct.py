@@ -6,7 +6,6 @@ import re
 from typing import ClassVar
 
 from tutelage.synth.method import Ask, At, Drop, Method, New, Row, RowKind, Steps, ask
-from tutelage.synth.parse import verdict
 from tutelage.synth.passages import without_preamble
 from tutelage.synth.rows import conversation, question_of
 
@@ -31,6 +30,7 @@ class EvolInstruct(Method, tag="evol_instruct", tag_field="kind", frozen=True, k
 
     takes: ClassVar[RowKind] = "prompts"
     makes: ClassVar[RowKind] = "conversations"
+    partial: ClassVar[bool] = True
     rounds: int = 4
 
     def steps(self, row: Row, at: At) -> Steps:
@@ -39,15 +39,21 @@ class EvolInstruct(Method, tag="evol_instruct", tag_field="kind", frozen=True, k
             operation = rng.randbelow(len(DEPTH) + 1)
             text = EVOLVE.replace("{how}", DEPTH[operation]) if operation < len(DEPTH) else BREADTH
             [evolved] = yield [ask(f"{text}\n\n{prompt}", "evolve", (prompt, number), sampling={"temperature": 1.0})]
+            if evolved.drop:
+                made.append(evolved.drop)
+                break
             new = without_preamble(evolved.text)
             question = f"{EQUAL}\n\nFirst: {prompt}\n\nSecond: {new}"
             [judged] = yield [ask(question, "equal", (prompt, new), model="judge", sampling={"temperature": 0})]
             [answer] = yield [
                 Ask(({"role": "user", "content": new},), "answer", {"temperature": 1.0, "max_tokens": 2048})
             ]
+            if cut := judged.drop or answer.drop:
+                made.append(cut)
+                break
             short = len(answer.text.split()) < 80 and "sorry" in answer.text.lower()
-            if verdict(judged.text, ("equal", "different")) == "equal":
-                made.append(Drop("no gain", f"{prompt}\n-> {new}"))
+            if not judged.text.strip().endswith("[[different]]"):
+                made.append(Drop("no gain", f"{prompt}\n-> {new}\n{judged.text}"))
             elif LEAKED.search(new):
                 made.append(Drop("words of the request", new))
             elif short or not re.search(r"\w{4}", answer.text):

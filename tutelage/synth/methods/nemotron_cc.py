@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from tutelage.synth.method import Ask, At, Drop, Made, Method, New, Reply, Row, RowKind, ask, each
+from tutelage.synth.method import Ask, At, Made, Method, New, Reply, Row, RowKind, Unparsable, ask, each
 from tutelage.synth.passages import without_preamble
 
 TASKS = {
@@ -47,10 +47,10 @@ class NemotronCc(Method, tag="nemotron_cc", tag_field="kind", frozen=True, kw_on
         if task == "diverse_qa":
             pairs = [f"Question: {pair.strip()}" for pair in text.split("Question:")[1:] if "\nAnswer:" in pair]
             if not pairs:
-                raise Drop("unparsable: no pair of question and answer", reply.raw)
+                raise Unparsable("it has no pair of question and answer", reply.raw)
             most = max(1, MOST_A_PAIR * len(row["text"].split()) // TOKENS_A_PAIR)
             rng = at.random("pairs")
             text = "\n\n".join([row["text"], *rng.shuffled(pairs)[: 1 + rng.randbelow(most)]])
         elif task == "knowledge_list" and not all(line.startswith("- ") for line in text.splitlines() if line.strip()):
-            raise Drop("unparsable: no list", reply.raw)
+            raise Unparsable("it is no list", reply.raw)
         return New({"text": text}, reply, {"task": task})
