@@ -1,6 +1,6 @@
 """GRPO with a verifier on a published chat model: small sums, and whether GSM8K would give a signal.
 
-Sums: two-digit additions and subtractions, 20% held out by a hash of the prompt. The share of held-out sums that the
+Sums: additions and subtractions of numbers up to 20, 20% held out by a hash of the prompt. The share of held-out sums that the
 model answers right, greedily, before and after GRPO with LoRA, with 95% intervals; the mean reward of samples in the
 first and the last tenth of the rollouts; wall time and peak memory.
 
@@ -28,13 +28,12 @@ from common import CHECKOUT, argument_parser
 SAMPLES, LORA_RANK = 8, 16
 
 
-def write_sums(path: Path, one_in: int) -> int:
-    """Sums of two-digit numbers, one in so many of all; returns how many there are."""
+def write_sums(path: Path, highest: int) -> int:
+    """Additions and subtractions of numbers up to `highest`; returns how many there are. Of two-digit ones the model of
+    135M parameters gets hardly any right, so that few groups would have a signal."""
     rows = []
-    for left in range(10, 100):
-        for right in range(10, 100):
-            if (left * 31 + right * 17) % one_in:
-                continue
+    for left in range(1, highest + 1):
+        for right in range(1, highest + 1):
             for sign, result in (("+", left + right), ("-", left - right)):
                 if result >= 0:
                     prompt = f"What is {left} {sign} {right}? Answer with the number only."
@@ -46,7 +45,7 @@ def write_sums(path: Path, one_in: int) -> int:
 def train(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """GRPO on sums; what its summary and log say."""
     sums, out = folder / "sums.jsonl", folder / "sums"
-    rows = write_sums(sums, 200 if arguments.quick else 8)
+    rows = write_sums(sums, 6 if arguments.quick else 20)
     steps, prompts = (2, 2) if arguments.quick else (arguments.steps, arguments.prompts)
     command = [
         sys.executable, "-m", "tutelage", "grpo", "--model", str(arguments.model), "--data", str(sums), "--reward",
