@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tutelage.config import SettingsError, recipes_folder
 from tutelage.scaling.ladder import arms, climb, load_ladder, recipe_of, sizes_of
 from tutelage.scaling.ladder_result import ladder_lines, ladder_result
 from tutelage.scaling.points import load_points, read_points
+from tutelage.scaling.sweeps import lr_law, sweep_lines
 
 SMALL = """
 name    = "small"
@@ -81,6 +83,20 @@ def test_a_range_of_tokens_per_parameter_leaves_sizes_out(small: Path) -> None:
         load_ladder(small, ["tokens_per_parameter=[1e6, 1e7]"])
 
 
+def test_the_learning_rate_of_a_ladder_follows_from_its_sweeps() -> None:
+    """A size with a single rate is no sweep."""
+    lrs = (1e-3, 2e-3, 4e-3, 8e-3)
+    rows = [
+        {"parameters_matrices": size, "lr": lr, "loss": 3 + math.log(lr / (0.1 * size**-0.25)) ** 2}
+        for size in (1e5, 1e6)
+        for lr in lrs
+    ]
+    law = lr_law([*rows, {"parameters_matrices": 1e7, "lr": 1e-3, "loss": 3.0}], bootstraps=20)
+    assert law.exponent.value == pytest.approx(-0.25)
+    assert list(law.optima) == [1e5, 1e6]
+    assert "best learning rate ~ N^-0.25" in next(sweep_lines(law))
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -123,5 +139,6 @@ def test_a_ladder_stops_in_time_and_resumes(small: Path, tmp_path: Path) -> None
     assert len(read_points(folder / "sweeps.csv")) == 4
     assert len(load_points([folder])) == 4
     result = ladder_result(ladder, folder, [])
-    assert set(result.refused) == {"laws", "lr"}
+    assert "2 points with 2 sizes" in result.refused["laws"]
+    assert "0 sweeps do not" in result.refused["lr"]
     assert result.to_plain()["laws"] is None

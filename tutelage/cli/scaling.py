@@ -1,4 +1,4 @@
-"""The `scaling` commands: fit scaling laws to points, train a ladder of small models."""
+"""The `scaling` commands: fit scaling laws to points, train a ladder of small models, compare baselines."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from tutelage.cli.command import command
-from tutelage.cli.options import FILE, SETTINGS, split_out
+from tutelage.cli.options import FILE, FOLDER, SETTINGS, split_out
 
 
-@click.group(short_help="Scaling laws: fit points, train a ladder.")
+@click.group(short_help="Scaling laws: fits, a ladder, baselines.")
 def scaling() -> None:
     """Scaling laws of loss against parameters, tokens and compute."""
 
@@ -89,6 +89,32 @@ def ladder(file: Path, settings: tuple[str, ...], hours: float | None, as_json: 
         for line in ladder_lines(result):
             click.echo(line)
     return result.to_plain()
+
+
+@scaling.command(name="baselines", short_help="Compare a pre-trained stage with an LSTM and an n-gram model.")
+@click.argument("stage", type=FOLDER, metavar="RUN[/STAGE]")
+@click.option("--order", type=click.IntRange(2, 8), default=5, show_default=True, help="Order of the n-gram model.")
+@click.option("--layers", type=click.IntRange(min=1), default=2, show_default=True, help="Layers of the LSTM.")
+@click.option("--lr", type=float, default=3e-3, show_default=True, help="Peak learning rate of the LSTM.")
+@click.option("--html", type=FILE, metavar="FILE", help="Also save the result as a page with a plot.")
+@command
+def baselines(stage: Path, order: int, layers: int, lr: float, html: Path | None, as_json: bool) -> Any:
+    """Train an LSTM of as many parameters on the batches of a finished stage of pre-training, and an n-gram model with
+    Kneser-Ney smoothing on its text. Shows the held-out loss of all three, also by position."""
+    from tutelage.cli.open_run import check_finished, open_stage
+    from tutelage.files import write_text
+    from tutelage.scaling.baselines import compare_baselines, comparison, comparison_lines
+    from tutelage.scaling.page import baselines_page
+
+    run, name = open_stage(stage)
+    check_finished(run, name)
+    result = comparison(compare_baselines(run, name, order=order, layers=layers, lr=lr))
+    if html is not None:
+        write_text(html, baselines_page(result))
+    if not as_json:
+        for line in comparison_lines(result):
+            click.echo(line)
+    return result
 
 
 def parse_model(text: str) -> tuple[float, float]:

@@ -101,7 +101,7 @@ def fit_setting(
         ValueError: fewer than two sweeps, a sweep of fewer than 4 values, or a sweep without a minimum.
     """
     if len(sweeps) < 2:
-        raise ValueError(f"{len(sweeps)} sweep does not determine a law; sweep the setting at two sizes or more")
+        raise ValueError(f"{len(sweeps)} sweeps do not determine a law; sweep the setting at two sizes or more")
     rng = np.random.default_rng(seed)
     optima, places, draws = {}, [], []
     for x, (values, losses) in sorted(sweeps.items()):

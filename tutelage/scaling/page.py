@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from tutelage.html import Html, Series, bullets, line_plot, page, section, table
 from tutelage.scaling.analysis import Analysis
+from tutelage.scaling.baselines import comparison_lines
 from tutelage.scaling.fit import ChinchillaFit, Interval
 from tutelage.scaling.isoflop import IsoFlopFit
 from tutelage.scaling.lines import analysis_lines, format_interval
@@ -34,6 +36,15 @@ def scaling_page(
     parts.append(section("Points", _points(points)))
     lead = f"{len(points)} trainings. N counts {COUNTS[points.count]}."
     return page(f"Scaling law{f': {title}' if title else ''}", parts, lead)
+
+
+def baselines_page(result: Mapping[str, Any]) -> str:
+    """The page of a comparison with baselines (`baselines.comparison`)."""
+    edges = result["positions"]
+    series = [Series(row["name"], edges[:-1], row["by_position"]) for row in result["models"]]
+    plot = line_plot(series, x_label="tokens before", y_label=f"held-out loss, {result['unit']}", log_x=True)
+    parts = [section("Results", bullets(comparison_lines(result))), section("Loss by position", plot)]
+    return page("Baselines", parts, f"Held-out loss on {result['tokens']:,} tokens.")
 
 
 def _isoflop_plot(fit: IsoFlopFit, unit: str) -> Html:

@@ -96,9 +96,7 @@ def read_points(path: Path, count: Count | None = None) -> Points:
     return _points([_numbers(row, f"{path}, row {number}") for number, row in enumerate(rows, 1)], count, str(path))
 
 
-def points_of(
-    rows: Sequence[Mapping[str, float]], where: str, count: Count | None = None, unit: str = "nats"
-) -> Points:
+def points_of(rows: Sequence[Mapping[str, Any]], where: str, count: Count | None = None, unit: str = "nats") -> Points:
     """Points from rows with the columns of `read_points`."""
     return _points(rows, count, where, unit)
 
@@ -168,7 +166,7 @@ def write_points(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _points(rows: Sequence[Mapping[str, float]], count: Count | None, where: str, unit: str = "nats") -> Points:
+def _points(rows: Sequence[Mapping[str, Any]], count: Count | None, where: str, unit: str = "nats") -> Points:
     columns = {name: np.array([row.get(name, math.nan) for row in rows], np.float64) for name in _names(rows)}
     counts: dict[str, Count] = {f"parameters_{name}": name for name in COUNTS if name != "unnamed"}
     counts["parameters"] = "unnamed"
@@ -199,8 +197,9 @@ def _points(rows: Sequence[Mapping[str, float]], count: Count | None, where: str
     return points
 
 
-def _names(rows: Sequence[Mapping[str, float]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The known columns, in the order of the rows."""
+    return [name for name in dict.fromkeys(name for row in rows for name in row) if name in COLUMNS]
 
 
 def _numbers(row: Mapping[str | None, Any], where: str) -> dict[str, float]:
