@@ -1,8 +1,8 @@
 """GRPO with a verifier on a published chat model: small sums, and whether GSM8K would give a signal.
 
-Sums: additions and subtractions of numbers up to 20, 20% held out by a hash of the prompt. The share of held-out sums that the
-model answers right, greedily, before and after GRPO with LoRA, with 95% intervals; the mean reward of samples in the
-first and the last tenth of the rollouts; wall time and peak memory.
+Sums: additions and subtractions of numbers up to 20, 20% held out by a hash of the prompt. The share of held-out sums
+that the model answers right, greedily, before and after GRPO with LoRA, with 95% intervals; the mean reward of
+samples in the first and the last tenth of the rollouts; wall time and peak memory.
 
 GSM8K: 8 samples of each of some problems; pass@1 and pass@8 (unbiased, arXiv 2107.03374) with 95% intervals over the
 problems, and the share of groups without signal by reason. GRPO on it is of use only where pass@8 reaches 10%.
