@@ -47,6 +47,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # a minute of one core
 def test_every_interval_holds_the_truth_on_400_surfaces() -> None:
     """Measured: E 97.8%, A 96.5%, B 98.0%, alpha 96.8%, beta 98.5% (wider than it needs to be), exponent of N 96.5%."""
     each = coverage(400, 16, 15)
