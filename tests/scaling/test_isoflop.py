@@ -7,6 +7,7 @@ from tests.scaling.surfaces import isoflop_surface, points
 from tutelage.scaling.isoflop import budgets_of, fit_isoflop, parabola_bias
 from tutelage.scaling.laws import BESIROGLU, HOFFMANN_PRINTED, Chinchilla
 from tutelage.scaling.optimum import compute_optimal
+from tutelage.scaling.parabola import power_through
 
 BUDGETS = [1e19, 1e20, 1e21, 1e22]
 
@@ -38,6 +39,21 @@ def test_the_interval_holds_the_truth_and_widens_with_noise() -> None:
     assert little.low < 0.5126 < little.high
     assert much.low < 0.5126 < much.high
     assert much.high - much.low > 2 * (little.high - little.low)
+
+
+@pytest.mark.parametrize(
+    ("count", "optima", "exponent"),
+    [
+        ("matrices and head", [110_678_115, 167_797_457, 250_650_865, 381_758_347], 0.524),
+        ("all", [416_320_605, 560_239_841, 741_495_903, 988_644_331], 0.366),
+        ("no head", [80_259_665, 131_488_566, 220_985_474, 401_213_504], 0.681),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_n_counts_decides_the_exponent(count: str, optima: list[int], exponent: float) -> None:
+    """The optima of one ladder, counted in three ways (karpathy/nanochat, dev/LOG.md, MIT licence)."""
+    found, _ = power_through(np.array([1e18, 2e18, 5e18, 1e19]), np.log(optima))
+    assert found == pytest.approx(exponent, abs=5e-4), count
 
 
 def test_a_minimum_outside_of_the_models_is_named() -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tutelage.scaling.fit import BOOTSTRAPS, Interval, decades_beyond, interval
-from tutelage.scaling.parabola import LEAST_POINTS, fit_parabola
+from tutelage.scaling.parabola import LEAST_POINTS, fit_parabola, power_through
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ def fit_setting(
         optima[x] = Optimum(interval(math.exp(parabola.minimum), np.exp(parabola.draws)), parabola.inside)
         places.append(parabola.minimum)
         draws.append(parabola.draws)
-    logs = np.log(list(optima))
-    exponent, intercept = np.polyfit(logs, places, 1)
-    exponents, intercepts = np.polyfit(logs, np.array(draws), 1)
+    sizes = np.array(list(optima))
+    exponent, intercept = power_through(sizes, np.array(places))
+    exponents, intercepts = power_through(sizes, np.array(draws))
     return SettingLaw(interval(float(exponent), exponents), optima, float(intercept), intercepts, exponents)

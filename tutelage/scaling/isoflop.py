@@ -12,7 +12,7 @@ import numpy as np
 from tutelage.scaling.fit import BOOTSTRAPS, Interval, decades_beyond, describe, interval
 from tutelage.scaling.laws import Chinchilla
 from tutelage.scaling.optimum import compute_optimal
-from tutelage.scaling.parabola import LEAST_POINTS, Parabola, fit_parabola
+from tutelage.scaling.parabola import LEAST_POINTS, Parabola, fit_parabola, power_through
 from tutelage.scaling.points import Points
 
 _SAME_BUDGET = 0.1  # relative difference of compute within which points share a budget
@@ -88,8 +88,8 @@ def fit_isoflop(points: Points, bootstraps: int = BOOTSTRAPS, seed: int = 0) -> 
     rng = np.random.default_rng(seed)
     budgets, skipped = budgets_of(points), Counter[str]()
     curves = []
-    for budget in np.unique(budgets):
-        here = budgets == budget
+    for flops in np.unique(budgets):
+        here = budgets == flops
         parameters, loss = points.parameters[here], points.loss[here]
         if len(np.unique(parameters)) < LEAST_POINTS:
             skipped[f"budgets with fewer than {LEAST_POINTS} sizes"] += 1
@@ -97,16 +97,16 @@ def fit_isoflop(points: Points, bootstraps: int = BOOTSTRAPS, seed: int = 0) -> 
             skipped["budgets whose parabola has no minimum"] += 1
         else:
             optimum = interval(math.exp(parabola.minimum), np.exp(parabola.draws))
-            curves.append(Curve(float(budget), parameters, loss, parabola, optimum))
+            curves.append(Curve(float(flops), parameters, loss, parabola, optimum))
     if len(curves) < 2:
         reasons = "; ".join(f"{number} {reason}" for reason, number in skipped.items())
         raise ValueError(
             f"isoFLOP needs two budgets with at least {LEAST_POINTS} sizes each and a minimum; there "
             f"{'is' if len(curves) == 1 else 'are'} {len(curves)}{f' ({reasons})' if reasons else ''}"
         )
-    log_budgets = np.log([curve.budget for curve in curves])
-    exponent, intercept = np.polyfit(log_budgets, [curve.parabola.minimum for curve in curves], 1)
-    exponents, intercepts = np.polyfit(log_budgets, np.array([curve.parabola.draws for curve in curves]), 1)
+    trained = np.array([curve.budget for curve in curves])
+    exponent, intercept = power_through(trained, np.array([curve.parabola.minimum for curve in curves]))
+    exponents, intercepts = power_through(trained, np.array([curve.parabola.draws for curve in curves]))
     return IsoFlopFit(curves, float(exponent), float(intercept), exponents, intercepts, skipped, points)
 
 

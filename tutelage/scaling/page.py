@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.html import Html, Series, bullets, line_plot, page, section, table
+from tutelage.html import Html, Series, code, line_plot, page, section, table
 from tutelage.scaling.analysis import Analysis
 from tutelage.scaling.baselines import comparison_lines
-from tutelage.scaling.fit import ChinchillaFit, Interval
+from tutelage.scaling.fit import ChinchillaFit, Interval, frontier
 from tutelage.scaling.isoflop import IsoFlopFit
 from tutelage.scaling.lines import analysis_lines, format_interval
 from tutelage.scaling.points import COUNTS, Points
@@ -23,7 +23,7 @@ def scaling_page(
 ) -> str:
     """The page of an analysis: results, curves, points."""
     points = analysis.points
-    parts = [section("Results", bullets(analysis_lines(analysis, budgets, models)), note="Intervals are 95%.")]
+    parts = [section("Results", code("\n".join(analysis_lines(analysis, budgets, models))), note="Intervals are 95%.")]
     if analysis.isoflop is not None:
         note = "Each budget with its parabola; the exponent is that of the minima."
         parts.append(section("isoFLOP curves", _isoflop_plot(analysis.isoflop, points.unit), note=note))
@@ -43,7 +43,7 @@ def baselines_page(result: Mapping[str, Any]) -> str:
     edges = result["positions"]
     series = [Series(row["name"], edges[:-1], row["by_position"]) for row in result["models"]]
     plot = line_plot(series, x_label="tokens before", y_label=f"held-out loss, {result['unit']}", log_x=True)
-    parts = [section("Results", bullets(comparison_lines(result))), section("Loss by position", plot)]
+    parts = [section("Results", code("\n".join(comparison_lines(result)))), section("Loss by position", plot)]
     return page("Baselines", parts, f"Held-out loss on {result['tokens']:,} tokens.")
 
 
@@ -66,10 +66,10 @@ def _optimum_plots(analysis: Analysis, far: float) -> list[Html]:
     by_size = [_band("L(N, D)", compute, [found["chinchilla"]["parameters"] for found in optimal])]
     if analysis.isoflop is not None:
         by_size.append(_band("isoFLOP", compute, [found["isoflop"]["parameters"] for found in optimal]))
-    order = np.argsort(measured.compute, kind="stable")
-    lowest = np.minimum.accumulate(measured.loss[order])
+    best = frontier(measured)
+    order = np.argsort(best.compute)
     by_loss = [_band("L(N, D)", compute, [found["chinchilla"]["loss"] for found in optimal])]
-    by_loss.append(Series("lowest loss so far", measured.compute[order], lowest))
+    by_loss.append(Series("compute-efficient frontier of the points", best.compute[order], best.loss[order]))
     return [
         line_plot(by_size, x_label="compute, FLOPs", y_label="optimal N", log_x=True, log_y=True),
         line_plot(by_loss, x_label="compute, FLOPs", y_label=f"loss, {measured.unit}", log_x=True),

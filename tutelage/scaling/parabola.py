@@ -1,4 +1,5 @@
-"""The minimum of a parabola in a logarithm, with bootstrap draws: for isoFLOP curves and sweeps of a setting."""
+"""The minimum of a parabola in a logarithm, with bootstrap draws, and powers through minima: for isoFLOP curves and
+sweeps of a setting."""
 
 from __future__ import annotations
 
@@ -45,3 +46,10 @@ def fit_parabola(log: np.ndarray, loss: np.ndarray, bootstraps: int, rng: np.ran
         draws = np.where(again[:, 2] > 0, centre - again[:, 1] / (2 * again[:, 2]), edges)
     minimum = centre - coefficients[1] / (2 * coefficients[2])
     return Parabola(coefficients, centre, float(minimum), draws, bool(log.min() <= minimum <= log.max()))
+
+
+def power_through(x: np.ndarray, log_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Exponent and intercept of log y = intercept + exponent log x by least squares; `log_y` is [P], or [P, R] for as
+    many results."""
+    exponent, intercept = np.polyfit(np.log(x), log_y, 1)
+    return exponent, intercept
