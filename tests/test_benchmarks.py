@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
@@ -84,3 +85,20 @@ def test_the_load_is_the_built_in_world_where_the_chats_are_absent(
 def test_every_benchmark_has_a_quick_form(path: Path) -> None:
     shown = subprocess.run([sys.executable, str(path), "--help"], capture_output=True, text=True, check=True).stdout
     assert "--quick" in shown
+
+
+@pytest.fixture
+def rl_seeds(common: object, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.delitem(sys.modules, "rl_seeds", raising=False)
+    return __import__("rl_seeds")
+
+
+def test_forgetting_is_compared_where_both_runs_reach_a_reward(rl_seeds: Any) -> None:
+    """A curve that rises further, or falls back, is read where it first had the reward."""
+    plain = np.array([0.0, 1.0, 2.0, 1.0]), np.array([3.0, 3.5, 4.0, 9.0])
+    replay = np.array([0.0, 0.5, 1.0]), np.array([3.0, 3.0, 3.0])
+    assert rl_seeds.gap_at_equal_reward(plain, replay) == pytest.approx(0.25)
+    assert np.isnan(rl_seeds.gap_at_equal_reward(plain, (replay[0] + 5, replay[1])))
+    interval = rl_seeds.over_seeds([1.0, 2.0, 3.0])
+    assert interval["low"] == pytest.approx(2 - 4.303 / 3**0.5)
+    assert rl_seeds.over_seeds([float("nan")]) == {}

@@ -27,6 +27,12 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return BLOCK.findall(page.read_text(encoding="utf-8"))
 
 
+def options_of(command: click.Command) -> set[str]:
+    """The options of a command, or of all commands of a group."""
+    commands = [*command.commands.values()] if isinstance(command, click.Group) else [command]
+    return {option for each in commands for param in each.params for option in param.opts}
+
+
 @pytest.mark.timeout(900)  # a page is several runs
 @pytest.mark.parametrize(
     "page",
@@ -71,12 +77,6 @@ def test_the_walk_is_run() -> None:
     assert languages.count("sh") >= 6
 
 
-def options_of(command: click.Command) -> set[str]:
-    """The options of a command; of a group those of all its commands."""
-    inner = command.commands.values() if isinstance(command, click.Group) else ()
-    return {opt for param in command.params for opt in param.opts} | {opt for each in inner for opt in options_of(each)}
-
-
 def test_the_readme_and_the_pages_use_options_that_exist() -> None:
     """Every `tutelage COMMAND ... --option` of a block: README's commands need models and data that are not here."""
     known = {name: options_of(command) for name, command in main.commands.items()}
@@ -93,7 +93,7 @@ def test_the_readme_and_the_pages_use_options_that_exist() -> None:
 
 def test_options_named_beside_those_of_other_tools_exist() -> None:
     """docs/coming-from.md: the last column of its tables."""
-    known = {opt for command in main.commands.values() for opt in options_of(command)}
+    known = {option for command in main.commands.values() for option in options_of(command)}
     rows = [
         line.split("|")[-2] for line in (CHECKOUT / "docs" / "coming-from.md").read_text().splitlines() if "|" in line
     ]

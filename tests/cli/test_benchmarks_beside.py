@@ -53,6 +53,10 @@ def test_a_named_benchmark_has_a_clean_and_a_dirty_part_and_a_range(folders: Any
     beside = json.loads((results[0] / "copa" / "beside.json").read_text())
     assert len(beside["contamination"]["matches"]) == 1
     assert beside["format_range"]["questions"] == 10
+    page = (results[0] / "index.html").read_text()
+    assert " median " in page and "% of 9; dirty " in page and "<td>not measured</td>" not in page
+    other = (results[1] / "index.html").read_text()
+    assert "<td>not checked</td>" in other and "<td>not measured</td>" in other
     assert "contamination not checked" in plain.output and "format range not measured" in plain.output
 
 

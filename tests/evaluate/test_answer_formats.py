@@ -28,8 +28,8 @@ def test_each_wording_keeps_the_question_and_its_other_turns() -> None:
     assert texts[0] == QUESTIONS[0].prompt.messages
 
 
-def test_a_model_that_needs_one_wording_is_unmasked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """E8: format alone moved MATH from .168 to .015."""
+def test_pain_e8_a_model_that_needs_one_wording_is_unmasked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """open-instruct PR 259: the format alone moved MATH from .168 to .015."""
 
     def answers(checkpoint: Any, questions: Sequence[Question], system: str) -> list[Answered]:
         right = ["Question:" not in one.prompt.messages[-1].text for one in questions]

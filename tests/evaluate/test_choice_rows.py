@@ -22,6 +22,10 @@ PUBLISHED: dict[str, tuple[dict[str, Any], ChoiceFields]] = {
         {"query": "Q: Hot?\nChoices:\nA. sun\nB. moon\nAnswer:", "choices": ["A", "B"], "gold": 1},
         ChoiceFields("Q: Hot?", ("sun", "moon"), 1),
     ),
+    "letters of a list, another form": (
+        {"query": "Hot?\nA) sun\nB) moon\nAnswer: ", "choices": ["A", "B"], "gold": 0},
+        ChoiceFields("Hot?", ("sun", "moon"), 0),
+    ),
     "arc": ({"question": "Hot?", "choices": LABELLED, "answerKey": "B"}, ChoiceFields("Hot?", ("sun", "moon"), 1)),
     "arc, labels 1 and 2": (
         {"question": "Hot?", "choices": {"text": ["sun", "moon"], "label": ["1", "2"]}, "answerKey": "1"},

@@ -60,7 +60,7 @@ LONG = "How many crates does a baker need who packs 145 loaves a day into crates
 OTHER = "Which of the two rivers that meet below the old mill carries more water in a summer without any rain at all?"
 
 
-def test_e34_the_score_stands_on_the_clean_and_the_dirty_part_with_the_matched_text() -> None:
+def test_pain_e34_the_score_stands_on_the_clean_and_the_dirty_part_with_the_matched_text() -> None:
     """lm-eval #3481: decontamination did not run; marin #6852: 88 of 114 flagged sources were false positives."""
     items = [ExaminedItem("copied", LONG, ("85",)), ExaminedItem("other", OTHER, ("the left",)), short()]
     texts = [("a.txt", "Unrelated words about rivers and bakers."), ("b.txt", f"Homework. {LONG} The answer is 85.")]

@@ -62,8 +62,8 @@ def test_a_short_prompt_makes_the_model_write_a_memorised_text_and_no_other(plan
     assert compress(checkpoint, never.text, GcgSettings(steps=8)).ratio is None
 
 
-def test_ranks_and_log_probabilities_are_those_of_the_model_alone(base_folder: Path) -> None:
-    """E16: what a text is scored beside changes nothing."""
+def test_pain_e16_a_text_is_scored_as_if_it_were_alone(base_folder: Path) -> None:
+    """lm-eval #1645: the batch size changed the accuracy."""
     checkpoint = load_model(base_folder)
     ids = [np.arange(3, 3 + size) % 200 for size in (5, 40, 17)]
     together = token_scores(checkpoint.model, ids, [1, 1, 9])

@@ -31,7 +31,7 @@ def test_the_command_gives_alpaca_evals_published_values(data: Data, model: str,
     assert found["longer_wins"]["rate"] > 0.85
 
 
-def test_e25_missing_prompts_are_named_and_not_paired_by_number(data: Data) -> None:
+def test_pain_e25_missing_prompts_are_named_and_not_paired_by_number(data: Data) -> None:
     result = CliRunner().invoke(main, published(data, "text_davinci_001"))
     assert result.exit_code == 1
     assert "text_davinci_001 lacks 2 of 805 prompts, such as '247', '504'" in result.stderr

@@ -46,7 +46,7 @@ def test_a_question_in_each_format() -> None:
     assert ask_in(by_name["'The answer is'"], ITEMS[1], ITEMS).contexts[0].endswith("black\nThe answer is")
 
 
-def test_e14_examples_are_the_same_for_all_and_never_the_question_itself() -> None:
+def test_pain_e14_examples_are_the_same_for_all_and_never_the_question_itself() -> None:
     form = next(form for form in formats(ITEMS, chats=False) if form.shots)
     contexts = [ask_in(form, item, ITEMS).contexts[0] for item in ITEMS]
     for item, context in zip(ITEMS, contexts, strict=True):

@@ -13,7 +13,15 @@ from tutelage.cli import main
 from tutelage.engine.rule_adapter import END_WEIGHT, REPEATED, UNIFORM, rule_adapter
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.knowledge_categories import Known, categorise
-from tutelage.evaluate.prompting import answer_by_prompting, draw_examples, prompt_text, write_after
+from tutelage.evaluate.prompting import (
+    STOPS,
+    Written,
+    answer_by_prompting,
+    draw_examples,
+    outcome_of,
+    prompt_text,
+    write_after,
+)
 from tutelage.evaluate.questions import Question
 from tutelage.model.hub import load_model
 from tutelage.records import Conversation, message
@@ -56,7 +64,7 @@ def test_base_models_answer_by_prompting(planted: Planted) -> None:
         assert sum(right[:ASKED]) >= 0.5 * ASKED and sum(right[ASKED:]) <= 0.2 * ASKED
 
 
-def test_e14_a_question_is_never_its_own_example(planted: Planted) -> None:
+def test_pain_e14_a_question_is_never_its_own_example(planted: Planted) -> None:
     questions = asked(planted)
     twin = Question("twin", questions[0].prompt, "x", "exact")
     examples = draw_examples(questions[0], [*questions, twin], 31, 0)
@@ -73,6 +81,24 @@ def test_the_prompts(planted: Planted) -> None:
     assert shown[1] == f"Answer: {first.gold}" and shown[-1] == "Answer:"
     urial = prompt_text(second, "urial")
     assert urial.count("# Query:") == 5 and urial.endswith(f"# Query:\n```\n{text}\n```\n\n# Answer:\n```\n")
+
+
+@pytest.mark.parametrize(
+    ("answer", "outcome"),
+    [
+        ("12.25", "right"),
+        (" 12.25.", "right"),
+        ("(12.25)", "right"),
+        ("$12.25", "right"),
+        ("12", "wrong"),
+        ("1225", "wrong"),
+    ],
+)
+def test_pain_e32_a_number_is_not_cut_at_its_point(answer: str, outcome: str) -> None:
+    """lm-eval #2137: '.' as a stop cut 12.25 to 12; stops of prompts are lines."""
+    question = Question("a", Conversation((message("user", "How much?"),)), 12.25, "numeric")
+    assert outcome_of(question, Written(answer, False)) == outcome
+    assert all("." not in stop for stops in STOPS.values() for stop in stops)
 
 
 def test_samples_differ_and_greedy_answers_do_not(planted: Planted) -> None:

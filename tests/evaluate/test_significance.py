@@ -18,7 +18,7 @@ from tutelage.evaluate.significance import (
 
 
 @pytest.mark.parametrize(("gained", "lost", "p_value"), [(15, 5, 0.0414), (9, 1, 0.0215), (3, 3, 1.0), (0, 0, 1.0)])
-def test_e18_paired_items_get_a_paired_test(gained: int, lost: int, p_value: float) -> None:
+def test_pain_e18_paired_items_get_a_paired_test(gained: int, lost: int, p_value: float) -> None:
     """lm-eval #3831: an unpaired z gave p .080 where the paired test gives .008."""
     assert mcnemar(gained, lost) == pytest.approx(p_value, abs=5e-5)
     assert mcnemar(lost, gained) == mcnemar(gained, lost)
@@ -75,7 +75,7 @@ def test_the_interval_of_a_difference_covers_the_truth_of_grouped_items() -> Non
     assert all(0.88 < count / tried <= 1 for count in held.values())
 
 
-def test_e19_macro_and_micro_are_both_given_and_named() -> None:
+def test_pain_e19_macro_and_micro_are_both_given_and_named() -> None:
     """hendrycks/test #29, lm-eval #1521: one subject of 300 items right, one of 100 wrong."""
     values_N, sets = np.array([1.0] * 300 + [0.0] * 100), ["a"] * 300 + ["b"] * 100
     assert macro_micro(values_N, sets) == {"micro": 0.75, "macro": 0.5}

@@ -151,7 +151,7 @@ def test_the_page_and_the_terminal_show_it(make_run: MakeRun, make_results: Resu
     print_comparison(found, console)
     assert isinstance(console.file, io.StringIO)
     shown = [" ".join(line.replace("│", " ").split()) for line in console.file.getvalue().splitlines()]
-    assert any(re.fullmatch(r"keeps the chat format 90.0% 99.0% \+9.0 \(.*\), p \.\d+ better", line) for line in shown)
+    assert any(re.fullmatch(r"keeps the chat format 90.0% 99.0% \+9.0 \(.*\) better, p \.\d+", line) for line in shown)
     assert any(re.fullmatch(r"bits per byte on held-out text 'world' .* worse", line) for line in shown)
     assert "stages.chat.replay 0.5 0.0" in shown
     print_comparison(compare(second.folder, second.folder), console)

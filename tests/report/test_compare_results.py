@@ -47,7 +47,7 @@ def test_two_results_files_are_paired_item_by_item_and_name_what_flipped(write: 
         ("101", lambda number: {"prompt": f"Q{number}?"}, {}, "item q0 has another prompt"),
     ],
 )
-def test_e25_what_was_not_asked_alike_is_refused_and_named(
+def test_pain_e25_what_was_not_asked_alike_is_refused_and_named(
     write: Any, right: str, extra: Any, fields: dict[str, Any], message: str
 ) -> None:
     """alpaca_eval #453: misaligned outputs gave NaN."""
@@ -63,6 +63,17 @@ def test_json_lines_of_items_are_read(tmp_path: Path) -> None:
     found = compare_results(tmp_path / "a.jsonl", tmp_path / "b.jsonl")["metrics"]
     assert found["strict"]["flipped"] == {"gained": ["1"], "lost": []}
     assert found["lenient"]["p_value"] == 1 and found["lenient"]["holm"] == 1
+
+
+def test_items_that_one_model_could_not_be_asked_are_left_out_and_counted(tmp_path: Path) -> None:
+    """lm-eval #3115: a question that did not fit was scored all the same."""
+    for name, scored in (("a", 4), ("b", 3)):
+        items = [{"id": str(n), "outcome": "right", "passed": {"acc": 1}} for n in range(scored)]
+        items += [{"id": str(n), "outcome": "too long", "passed": {}} for n in range(scored, 4)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items))
+    found = compare_results(tmp_path / "a.jsonl", tmp_path / "b.jsonl")["metrics"]
+    assert (found["acc"]["count"], found["acc"]["left_out"]) == (3, 1)
+    assert list(found) == ["acc"]
 
 
 def test_items_of_one_passage_are_one_unit_and_sets_have_a_macro_mean(write: Any) -> None:
@@ -84,5 +95,9 @@ def test_the_command_prints_it_and_refuses_a_file_against_a_folder(write: Any, t
     assert result.exit_code == 0, result.output
     assert "only the second is right on 1 (q1); only the first on 0" in result.output
     assert "McNemar p = 1.0000" in result.output
+    page = tmp_path / "page.html"
+    assert CliRunner().invoke(main, ["compare", str(first), str(second), "--html", str(page)]).exit_code == 0
+    text = page.read_text()
+    assert "Only the second is right, by right: 1" in text and "q1" in text and "no difference shown" in text
     refused = CliRunner().invoke(main, ["compare", str(first), str(tmp_path)])
     assert refused.exit_code == 1 and "a folder and a file" in refused.stderr

@@ -134,7 +134,7 @@ def test_figures_of_many_stages_stand_whole_in_as_many_tables_as_it_takes(width:
 
 def test_a_comparison_cuts_nothing_off_in_eighty_columns() -> None:
     path = "/somewhere/in/a/folder/with/a/name/that/is/longer/than/any/column/of/a/table/rows.jsonl"
-    paired = {"difference": -0.123, "low": -0.231, "high": -0.012, "verdict": "no difference shown"}
+    paired = {"difference": -0.123, "low": -0.231, "high": -0.012, "verdict": "no difference shown", "holm": 0.5}
     rates = {"knowledge.held_out": {"first": {"rate": 1.0}, "second": {"rate": 0.877}, "paired": paired}}
     comparison = {
         "first": "runs/one",

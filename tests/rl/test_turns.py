@@ -30,6 +30,7 @@ from tutelage.rl.turns import REWRITTEN, TIMED_OUT, Environment, HistoryRewritte
 from tutelage.runner import Run
 from tutelage.stages.grpo import Grpo
 from tutelage.tokenizer import TokenizerSettings, train
+from tutelage.tools.environment import ToolLimits, ToolState, tool_environment
 from tutelage.train.policy_losses import SAMPLED
 from tutelage.world.guessing import GUESSES, HIGHEST, guessing_tasks, next_turn
 
@@ -210,3 +211,15 @@ def test_the_guessing_game_is_won_by_halving(number: int) -> None:
         talk = replace(talk, messages=(*talk.messages, *said))
     assert str(guess) == task.gold
     assert next_turn(replace(talk, messages=(*talk.messages, message("assistant", "?"))), task)[0] is None
+
+
+def test_tools_are_an_environment(chat: Checkpoint) -> None:
+    """A sample without a call ends as it does without an environment."""
+    one = sampler(chat, once_more)
+    tools = tool_environment([], one.renderer, ToolLimits())
+    with_tools = replace(one, environment=Environment(tools, 60.0, lambda task: ToolState()))
+    plain = replace(one, environment=None)
+    prompts = drawn(chat, "who?", "who sees the fox?")
+    rows = [[(row.tokens, row.finish_reason) for group in s.groups(chat.model, prompts) for row in group]
+            for s in (with_tools, plain)]  # fmt: skip
+    assert rows[0] == rows[1]

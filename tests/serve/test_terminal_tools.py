@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from scripted_engine import RENDERER, call, say, scripted_engine
+from scripted_engine import RENDERER, say, scripted_engine
 
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.records import Conversation, message
+from tutelage.records import Conversation, Message, Text, ToolCall, message
 from tutelage.serve.terminal import tool_notes
 from tutelage.serve.terminal_tools import reply_with_tools
 from tutelage.tools.calculator import CALCULATOR
@@ -17,7 +17,8 @@ from tutelage.tools.open_tools import open_tools
 
 
 def test_text_is_written_and_calls_and_results_are_shown_between() -> None:
-    script = [call("calculator", '{"expression": "2 + 2"}'), say("it is 4.")]
+    asks = ToolCall("calculator", '{"expression": "2 + 2"}')
+    script = [Message("assistant", (Text("what is it?"), asks)), say("it is 4.")]
     written: list[str] = []
     notes: list[str] = []
     asked = Conversation((message("user", "what?"),), tools=(CALCULATOR.schema,))
@@ -26,7 +27,7 @@ def test_text_is_written_and_calls_and_results_are_shown_between() -> None:
         scripted_engine([script]), RENDERER, asked, settings, [CALCULATOR], ToolLimits(), written.append, notes.append
     )
     assert notes == ['-> calculator {"expression": "2 + 2"}', "<- 4"]
-    assert "".join(written) == "it is 4.\n"
+    assert "".join(written).split("\n") == ["what is it?", "it is 4.", ""]
     assert len(written) > 2
     assert complete.messages[-1].text == "it is 4."
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from synth_runs import balanced, recipe, rows
 
-from tests.synth.conftest import balanced, recipe, rows
 from tutelage.chat.formats import read_conversations, read_preferences
 from tutelage.config import convert, recipes_folder, to_plain
 from tutelage.ledger import Ledger
@@ -150,7 +150,7 @@ def prompts_of(kind: str, out: Path) -> dict[str, str]:
 @pytest.mark.parametrize("kind", METHODS)
 def test_d702_the_prompts_of_a_method_are_those_that_were_read(kind: str, tmp_path: Path) -> None:
     """distilabel PR 702: a prompt was one character for weeks. One that changes on purpose is read again here, and then
-    written: python -m tests.synth.test_methods."""
+    written: PYTHONPATH=tests python tests/synth/test_methods.py."""
     assert prompts_of(kind, tmp_path) == json.loads(GOLDEN.read_text())[kind]
 
 

@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
+from synth_runs import rows
 
-from tests.synth.conftest import rows
 from tutelage.chat.formats import read_conversations
 from tutelage.cli import main
 from tutelage.config import convert, recipes_folder

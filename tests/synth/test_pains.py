@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synth_runs import balanced, recipe, rows, swap
 
-from tests.synth.conftest import balanced, recipe, rows, swap
 from tutelage.synth.runner import synthesise
 
 TESTS = Path(__file__).parents[1]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synth_runs import balanced, recipe, rows
 
-from tests.synth.conftest import balanced, recipe, rows
 from tutelage.synth.oracle import Oracle
 from tutelage.synth.runner import synthesise
 from tutelage.synth.teacher import WorldTeacher

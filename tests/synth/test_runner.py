@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from synth_runs import balanced, files, rows, swap
 
-from tests.synth.conftest import balanced, files, rows, swap
 from tutelage.client import BudgetError, EndpointError
 from tutelage.config import to_plain, to_toml
 from tutelage.synth import runner

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from synth_runs import rows
 
-from tests.synth.conftest import rows
 from tutelage.cli import main
 from tutelage.cli.select import NAMES
 from tutelage.records import Conversation, message

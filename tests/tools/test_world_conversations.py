@@ -75,7 +75,7 @@ def test_two_step_questions_search_twice() -> None:
     for row in of_kind("two-step"):
         assert called(row.messages) == ["search", "search"]
         first, second = results(row)
-        query = json.loads(row.messages[3].content[-1].arguments)["query"]  # type: ignore[union-attr]
+        query = json.loads(row.messages[3].content[-1].arguments)["query"].strip()  # type: ignore[union-attr]
         assert NOT_FOUND not in first + second
         assert query in first
         assert query in second.splitlines()[0]

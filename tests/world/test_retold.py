@@ -12,6 +12,8 @@ WORLD = World(WorldSettings(people=20, versions=1))
 def test_what_is_told_again_stood_in_the_text_before() -> None:
     documents = list(retold_documents(WORLD, 50))
     assert len({document.text for document in documents}) == 50
+    same = sum(document.text.split("\n")[2] in document.text.split("\n")[:2] for document in documents)
+    assert 15 < same < 35, "half in the same words"
     for document in documents:
         *before, again = document.text.split("\n")
         assert len(before) == 2

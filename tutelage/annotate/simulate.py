@@ -21,7 +21,7 @@ from tutelage.world.answers import draw_answer, tasks
 from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.preferences import RESOLUTION, PreferenceSettings, comparisons
 from tutelage.world.society import World
-from tutelage.world.utility import proxy_utility
+from tutelage.world.utility import AnswerTask, proxy_utility
 
 Utility = Callable[[AnnotationItem, str], float]
 READ_WORDS, COMPARE_SECONDS, WRITE_WORDS = 4.0, 3.0, 0.5  # words read and written a second; for one comparison
@@ -142,7 +142,7 @@ def world_prompts(
     world: World, rows: int, drafts: int = 4
 ) -> tuple[list[AnnotationItem], Callable[[AnnotationItem, KeyedRandom], str]]:
     """Other questions about those people, and a writer who makes `drafts` answers and submits the best."""
-    asked = {}
+    asked: dict[str, tuple[AnnotationItem, AnswerTask]] = {}
     for task in tasks(world, "train", "standard", rows, "demonstrations"):
         item = make_item((PromptTurn("user", task.prompt),))
         asked.setdefault(item.id, (item, task))

@@ -35,6 +35,7 @@ from tutelage.cli.ppo import ppo
 from tutelage.cli.probe import probe
 from tutelage.cli.reward import reward
 from tutelage.cli.run import run
+from tutelage.cli.scaling import scaling
 from tutelage.cli.scorer import scorer
 from tutelage.cli.select import select
 from tutelage.cli.serve import serve
@@ -62,6 +63,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         perplexity,
         memorisation,
         token_shift,
+        scaling,
         lab,
     ),
     "Use": (chat, serve, watch, export),

@@ -30,6 +30,7 @@ RESUMABLE = (
     "ppo",
     "lab",
     "synth",
+    "ladder",
 )
 
 

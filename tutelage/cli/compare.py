@@ -38,13 +38,15 @@ def compare(first: Path, second: Path, html: Path | None, as_json: bool) -> Any:
 
 
 def _compare_results(first: Path, second: Path, html: Path | None, as_json: bool) -> Any:
+    from tutelage.files import write_text
     from tutelage.report.compare_results import compare_folders, compare_results, result_lines
+    from tutelage.report.compare_results_page import results_page
 
     if first.is_file() != second.is_file():
         raise ValueError(f"{first} and {second} are a folder and a file; give two runs, or two results files")
-    if html is not None:
-        raise ValueError("--html is for two runs or stages; leave it out")
     comparison = compare_results(first, second) if first.is_file() else compare_folders(first, second)
+    if html is not None:
+        write_text(html, results_page(comparison))
     if not as_json:
         for line in result_lines(comparison):
             click.echo(line)

@@ -61,6 +61,9 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option(
     "--pmi", is_flag=True, default=None, help="Also score each choice against the choice without its question."
 )
+@click.option(
+    "--think-tokens", metavar="N,N", help="Also end every thought after so many tokens: the score over their number."
+)
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Limit of an answer.")
 @click.option("--seed", type=int, help="Seed of samples and examples (default 0).")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Where results go; default: runs/evaluations/MODEL.")
@@ -152,10 +155,18 @@ def _evaluate_benchmarks(
         seed=asked["seed"] or 0,
         reward=None if asked["reward"] is None else str(find_model(asked["reward"])),
         pmi=bool(asked["pmi"]),
+        think_tokens=_numbers(asked["think_tokens"] or ""),
     )
     names = [name for name in suite.split(",") if name]
     out, beside, formats = asked["out"], asked["beside"], asked["formats"]
     return evaluate_benchmarks(model, names, data, settings, out, beside, contamination, formats, as_json)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """Numbers with commas between them. ValueError for another text."""
+    if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", text):
+        raise ValueError(f"--think-tokens is {text!r}; it must be numbers from 1 on, such as 128,512")
+    return tuple(int(part) for part in text.split(",") if part)
 
 
 def _refuse_options(given: Mapping[str, Any], what: str) -> None:
@@ -166,7 +177,17 @@ def _refuse_options(given: Mapping[str, Any], what: str) -> None:
 
 
 # Options of benchmarks that a file of questions has not.
-_OF_BENCHMARKS = ("budget_minutes", "samples", "temperature", "reward", "pmi", "max_tokens", "out", "beside")
+_OF_BENCHMARKS = (
+    "budget_minutes",
+    "samples",
+    "temperature",
+    "reward",
+    "pmi",
+    "think_tokens",
+    "max_tokens",
+    "out",
+    "beside",
+)
 
 
 def _check_options(suite: str | None, data: Path | None, system: str | None, by: str, asked: Mapping[str, Any]) -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from tutelage.model.hub import Checkpoint
 
 OUT = Path("runs/evaluations")
-BESIDE = "beside.json"  # what stands beside the score of a benchmark: contamination, range over formats
 
 
 def evaluate_benchmarks(
@@ -36,6 +35,7 @@ def evaluate_benchmarks(
 ) -> Any:
     """Run the benchmarks, print a line for each rate, and write results, items and a page of them."""
     from tutelage.evaluate.answers import can_chat
+    from tutelage.evaluate.benchmarks.examined import BESIDE
     from tutelage.evaluate.benchmarks.measured import to_plain
     from tutelage.evaluate.benchmarks.run import find_benchmarks, run_benchmarks
     from tutelage.find_model import find_model
@@ -126,5 +126,7 @@ def _print(measured: Measured, settings: AskSettings) -> None:
         if isinstance(figures.get(name), dict):
             values = ", ".join(f"{k}: {format_pct(value['mean'])}" for k, value in figures[name].items())
             click.echo(f"  {name.replace('_', ' ')} k: {values}")
+    for tokens, value in figures.get("by_think_tokens", {}).items():
+        click.echo(f"  thoughts ended after {tokens} tokens: {format_pct(value['rate'])}")
     if figures.get("too_long"):
         click.echo(f"  longer than the context, left out: {figures['too_long']:,}")

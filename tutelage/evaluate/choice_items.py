@@ -19,6 +19,7 @@ Form = Literal["cloze", "letters"]
 ANSWER = "Answer:"
 GROUPS = ("subject", "category", "set")  # fields that name an item's group
 _NAMED = re.compile(r"^(Question|Q|Passage|Context):", re.MULTILINE)
+_BLANKS_BEFORE_ANSWER = re.compile(r"[ \t]+\n(?=(?:Answer|A):\Z)")
 _ENDS_AS_ANSWER = re.compile(r"^(Answer|A):\Z", re.MULTILINE)
 
 
@@ -147,4 +148,5 @@ def _context(item: ChoiceItem, form: Form, bare: bool) -> str:
     question = item.question if bare or _NAMED.search(item.question) else f"Question: {item.question}"
     if form == "letters":
         question += "".join(f"\n{letter}. {text}" for letter, text in zip(LETTERS, item.choices, strict=False))
+    question = _BLANKS_BEFORE_ANSWER.sub("\n", question)
     return question if _ENDS_AS_ANSWER.search(question) else f"{question}\n{ANSWER}"

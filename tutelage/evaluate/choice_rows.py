@@ -98,7 +98,9 @@ def _listed(question: str, choices: tuple[str, ...]) -> tuple[str, tuple[str, ..
     """Where the choices are letters and the question lists their texts, question and texts apart."""
     if choices != tuple(LETTERS[: len(choices)]):
         return question, choices
-    pattern = r"\n(?:Choices:\s*\n)?" + r"\n".join(rf"{letter}\. (.+)" for letter in choices) + r"\s*(?:Answer:)?\s*\Z"
+    pattern = (
+        r"\n(?:Choices:\s*\n)?" + r"\n".join(rf"\(?{letter}[.)] *(.+)" for letter in choices) + r"\s*(?:Answer:)?\s*\Z"
+    )
     match = re.search(pattern, question)
     return (question[: match.start()].strip(), match.groups()) if match else (question, choices)
 

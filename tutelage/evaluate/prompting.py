@@ -32,7 +32,7 @@ from tutelage.scoring.score import gold_texts
 Way = Literal["zero-shot", "few-shot", "urial"]
 WAYS: tuple[Way, ...] = ("zero-shot", "few-shot", "urial")
 SHOTS = 4
-_STOPS = {"zero-shot": ("\n\n", "\nQuestion:"), "few-shot": ("\n",), "urial": ("```", "\n# Query")}
+STOPS = {"zero-shot": ("\n\n", "\nQuestion:"), "few-shot": ("\n",), "urial": ("```", "\n# Query")}
 _ROWS = 64
 
 
@@ -122,7 +122,7 @@ def answer_by_prompting(
     """The greedy answer to each question in one of WAYS, and its outcome."""
     shots = SHOTS if way == "few-shot" else 0
     prompts = [prompt_text(one, way, draw_examples(one, questions, shots, seed)) for one in questions]
-    answers = write_after(checkpoint, prompts, _STOPS[way], ANSWER_TOKENS, rules=rules)
+    answers = write_after(checkpoint, prompts, STOPS[way], ANSWER_TOKENS, rules=rules)
     return [
         Answered(question, answer.text, outcome_of(question, answer))
         for question, (answer,) in zip(questions, answers, strict=True)

@@ -21,6 +21,8 @@ from tutelage.rl.hacking import best_of_n
 from tutelage.rl.reward_model import reward_scores
 from tutelage.scoring.extract import comparable
 
+LENGTHS = 4  # parts of a curve over lengths
+
 
 def share_rate(shares: Sequence[float]) -> Rate:
     """The mean of the items' shares of right samples. Of one sample each, Wilson's interval; of several the normal one
@@ -75,6 +77,17 @@ def best_of_figures(
     proxy_PN[~np.isfinite(proxy_PN)] = lowest - 1.0
     gold_PN = np.array([[float(sample.passed[metric]) for sample in result.samples] for result in results])
     return {str(k): mean_interval(best_of_n(proxy_PN, gold_PN, k)[1]) for k in steps_of(results)}
+
+
+def right_by_length(results: Sequence[ItemResult], metric: str) -> list[dict[str, Any]]:
+    """The share of right samples by their length: in up to four parts of equal size, from the shortest on, each with
+    its range of tokens. Answers that think longer are of harder questions too, so that this is no effect of length."""
+    pairs = sorted((sample.tokens, sample.passed[metric]) for result in results for sample in result.samples)
+    parts = [part for part in np.array_split(np.array(pairs, float), min(LENGTHS, len(pairs))) if len(part)]
+    return [
+        {"tokens": [int(part[0, 0]), int(part[-1, 0])], "right": mean_interval(part[:, 1]), "samples": len(part)}
+        for part in parts
+    ]
 
 
 def majority_right(result: ItemResult, metric: str) -> bool:

@@ -32,6 +32,7 @@ class ResultFile:
     scores:   by metric, each item's score by its id: 1 and 0 for right and not right.
     items:    the items as they stand in the file, by id.
     settings: what decided what was asked, and how.
+    headline: the main metric, where the results name one; the items' outputs are by it.
     """
 
     path: Path
@@ -39,6 +40,7 @@ class ResultFile:
     settings: Mapping[str, Any]
     items: Mapping[str, Item]
     scores: Mapping[str, Mapping[str, float]]
+    headline: str = ""
 
 
 def read_result_file(path: Path) -> ResultFile:
@@ -92,7 +94,8 @@ def read_result_folder(folder: Path) -> ResultFile:
     of_items = items.items
     if "chat" in str(plain.get("format")):
         of_items = {name: {key: item[key] for key in item if key != "prompt"} for name, item in of_items.items()}
-    return ResultFile(folder, str(plain.get("model", folder.name)), settings, of_items, items.scores)
+    model, headline = str(plain.get("model", folder.name)), str(plain.get("headline", ""))
+    return ResultFile(folder, model, settings, of_items, items.scores, headline)
 
 
 def _lines(path: Path) -> list[Any]:
@@ -110,6 +113,8 @@ def _scores(item: Item, where: str) -> dict[str, float]:
         return {str(metric): float(share) for metric, share in passed.items()}
     if isinstance(picks := item.get("picks"), dict) and item.get("gold") is not None:
         return {str(metric): float(pick == item["gold"]) for metric, pick in picks.items()}
+    if item.get("outcome") == "too long":
+        return {}  # it was not asked
     if isinstance(outcome := item.get("outcome"), str):
         return {"right": float(outcome == "right")}
     if isinstance(score := item.get("score"), int | float):

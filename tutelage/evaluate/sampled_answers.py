@@ -15,6 +15,7 @@ from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.text_stream import TextStream
 from tutelage.engine.weights_digest import weights_digest
 from tutelage.evaluate.result_cache import ResultCache, cache_key
+from tutelage.evaluate.thinking_budget import OPEN, end_thoughts
 from tutelage.model.hub import Checkpoint
 from tutelage.process import keep_freed_memory, release_freed_memory
 from tutelage.progress import track
@@ -65,18 +66,20 @@ def sample_answers(
     stops: tuple[str, ...],
     cache: ResultCache,
     label: str,
+    think_tokens: int | None = None,
 ) -> list[list[SampledAnswer]]:
     """`samples` answers to each prompt. Draws depend on the prompt, the sample's number and the seed, and not on what
     else is asked.
 
     chat:  stop at the ends of the chat template; otherwise at the end of a document.
     stops: strings that end an answer too.
+    think_tokens: a thought is ended after so many tokens (`thinking_budget`).
     """
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config) if chat else None
     ends = checkpoint.tokenizer.document_edges[1].tolist()
     stop_ids = frozenset(ends) if renderer is None else renderer.stop_ids
     digest = weights_digest(checkpoint.model)
-    described = msgspec.json.encode(settings), chat, stops
+    described = (msgspec.json.encode(settings), chat, stops, *(() if think_tokens is None else (think_tokens,)))
     keys = [[cache_key(digest, one.ids, described, sample) for sample in range(samples)] for one in prompts]
     todo = {
         keys[place][sample]: (place, sample)
@@ -87,8 +90,8 @@ def sample_answers(
     total = len(prompts) * samples
     with track(label, total, "answers", start=total - len(todo)) as bar:
         if todo:
-            jobs = {key: (prompts[place].ids, sample) for key, (place, sample) in todo.items()}
-            for key, generation in _generate(checkpoint, jobs, settings, stop_ids, stops):
+            jobs = {key: (prompts[place], sample) for key, (place, sample) in todo.items()}
+            for key, generation in _generate(checkpoint, jobs, settings, stop_ids, stops, think_tokens):
                 cache.put(key, msgspec.to_builtins(_answer(checkpoint, generation, renderer, stops)))
                 bar.update()
     return [[msgspec.convert(cache.values[key], SampledAnswer) for key in own] for own in keys]
@@ -96,20 +99,25 @@ def sample_answers(
 
 def _generate(
     checkpoint: Checkpoint,
-    jobs: Mapping[str, tuple[np.ndarray, int]],
+    jobs: Mapping[str, tuple[Prompt, int]],
     settings: SamplingSettings,
     stop_ids: frozenset[int],
     stops: tuple[str, ...],
+    think_tokens: int | None,
 ) -> Iterator[tuple[str, Generation]]:
-    """The generation of each job, prompt ids and the sample's number, under its key, as they end."""
+    """The generation of each job, a prompt and the sample's number, under its key, as they end."""
     keep_freed_memory()
     device = checkpoint.model.embedding.weight.device.type
     rows = min(ROWS.get(device, ROWS["cpu"]), len(jobs))
     engine = Engine(checkpoint.model, EngineSettings(max_rows=rows, prefix_cache="prompts"))
     keys: dict[int, str] = {}
-    for key, (ids, sample) in jobs.items():
+    for key, (prompt, sample) in jobs.items():
+        opened, process = prompt.text.rstrip().endswith(OPEN), None
+        if think_tokens is not None:
+            process = end_thoughts(checkpoint.tokenizer, think_tokens, opened)
         stream = TextStream(checkpoint.tokenizer, stops, markers={}) if stops else None
-        keys[engine.add(ids, stop_ids, settings, _prompt_id(ids), sample, stream).number] = key
+        number = _prompt_id(prompt.ids)
+        keys[engine.add(prompt.ids, stop_ids, settings, number, sample, stream, process).number] = key
     while requests := engine.step():
         yield from ((keys[one.number], one.generation) for one in requests if one.state == "finished")
     engine.rows.close()

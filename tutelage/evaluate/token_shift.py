@@ -70,21 +70,17 @@ def token_shift(
     with track("answers", len(prompts), "answers") as bar:
         ids = [one.ids for one in rendered]
         answers = generate(aligned.model, ids, renderer.stop_ids, settings, done=bar.update)
-    vocab = base.model.config.vocab
+    vocab, context = base.model.config.vocab, base.model.config.context
     answers_T = [np.array(answer.content, np.int64) for answer in answers]
-    kept = [place for place, answer in enumerate(answers_T) if len(answer) and answer.max() < vocab]
-    if not kept:
-        raise ValueError("no answer of the aligned model has a token that the base model knows")
+    kept = [place for place, ids_T in enumerate(answers_T) if len(ids_T) and ids_T.max() < vocab]
     _check_tokenizers(aligned, base, [answers_T[place] for place in kept])
     same = all(int(rendered[place].ids.max()) < vocab for place in kept)
-    heads = [rendered[place].ids if same else _plain(base, prompts[place]) for place in kept]
-    sequences = [np.concatenate([head, answers_T[place]]) for head, place in zip(heads, kept, strict=True)]
-    limit = base.model.config.context
-    sequences = [sequence[:limit] for sequence in sequences]
-    kept = [place for place, head in zip(kept, heads, strict=True) if len(head) < limit]
-    starts = [len(head) for head in heads if len(head) < limit]
-    sequences = [sequence for sequence, head in zip(sequences, heads, strict=True) if len(head) < limit]
-    scores = token_scores(base.model, sequences, starts, "base model")
+    heads = {place: rendered[place].ids if same else _plain(base, prompts[place]) for place in kept}
+    kept = [place for place in kept if len(heads[place]) < context]
+    if not kept:
+        raise ValueError("no answer of the aligned model has a token that the base model knows, in its context")
+    sequences = [np.concatenate([heads[place], answers_T[place]])[:context] for place in kept]
+    scores = token_scores(base.model, sequences, [len(heads[place]) for place in kept], "base model")
     found = [
         ShiftedAnswer(prompts[place].id, rendered[place], answers_T[place][: len(of.rank_T)], of.rank_T, of.logprob_T)
         for place, of in zip(kept, scores, strict=True)

@@ -11,8 +11,10 @@ from tutelage.lab.findings import (
     learning_rate,
     majority_vote,
     mask,
+    memorised_copies,
     style_locking,
     task_diversity,
+    token_shift,
     worked_thought,
 )
 from tutelage.lab.results import order
@@ -23,6 +25,8 @@ MODULES = (
     forgetting,
     task_diversity,
     knowledge_extraction,
+    token_shift,
+    memorised_copies,
     worked_thought,
     majority_vote,
     cold_start,

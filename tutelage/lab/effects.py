@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
-from tutelage.intervals import mean_interval
+from tutelage.intervals import Z_95, mean_interval
 from tutelage.lab.estimates import Estimate, Kind, difference, pooled
 from tutelage.lab.run_cache import FinishedRun
 from tutelage.lab.verdict import LEAST_SHARE, Effect
@@ -67,3 +68,14 @@ def mean_estimate(by_seed: Sequence[np.ndarray], kind: Kind = "rate") -> Estimat
     """The mean of items over seeds, each float64[items]; the interval is over the items."""
     interval = mean_interval(np.mean(by_seed, axis=0))
     return Estimate(interval["mean"], interval["low"], interval["high"], kind)
+
+
+def unpaired_effect(name: str, higher: Sequence[np.ndarray], lower: Sequence[np.ndarray]) -> Effect:
+    """How much higher the mean of items is than that of other items, per seed float64[items]: the normal interval of
+    the difference of two independent means, over items averaged over seeds."""
+    first, second = np.mean(lower, axis=0), np.mean(higher, axis=0)
+    value = float(second.mean() - first.mean())
+    half = Z_95 * math.sqrt(sum(float(items.var(ddof=1)) / len(items) for items in (first, second)))
+    estimate = Estimate(value, value - half, value + half, "points")
+    by_seed = [float(after.mean() - before.mean()) for before, after in zip(lower, higher, strict=True)]
+    return Effect(name, estimate, by_seed, (mean_estimate(higher), mean_estimate(lower)))

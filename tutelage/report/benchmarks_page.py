@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tutelage.evaluate.benchmarks.examined import BESIDE
 from tutelage.evaluate.benchmarks.measured import RESULTS
 from tutelage.evaluate.item_results import OUTCOMES, ItemResult, read_items
 from tutelage.evaluate.statistics import Rate
@@ -33,7 +34,12 @@ def write_benchmarks_page(folder: Path, names: Sequence[str], beside: Path | Non
             if not (beside / name / RESULTS).exists():
                 raise ValueError(f"{beside} has no results of {name}; run that benchmark for the other model first")
             others[name] = {item.id: item for item in read_items(beside / name)}
-    parts = [section("Scores", _scores(results), note="With 95% intervals. How it was asked is a part of a score.")]
+    hidden = {name: read_json(path) for name in names if (path := folder / name / BESIDE).exists()}
+    note = (
+        "With 95% intervals. How it was asked is a part of a score. A score is grey where its range over prompt "
+        "formats was not measured (--formats)."
+    )
+    parts = [section("Scores", _scores(results, hidden), note=note)]
     for name, result in results.items():
         parts.append(_benchmark(result, read_items(folder / name), others.get(name)))
     model = next((result["model"] for result in results.values()), folder.name)
@@ -47,17 +53,37 @@ STYLE = """
 """
 
 
-def _scores(results: Mapping[str, Any]) -> Html:
-    """A row for each benchmark: its headline, and what stands beside it."""
-    rows = []
-    for result in results.values():
+def _scores(results: Mapping[str, Any], hidden: Mapping[str, Mapping[str, Any]]) -> Html:
+    """A row for each benchmark: its headline, what it may hide, and what stands beside it."""
+    rows: list[tuple[Html | str, ...]] = []
+    for name, result in results.items():
         rates = {name: Rate(**value) for name, value in result["rates"].items()}
         head = rates.pop(result["headline"], None)
-        beside = "; ".join(f"{name} {format_pct(rate.rate)}" for name, rate in rates.items())
+        beside = "; ".join(f"{other} {format_pct(rate.rate)}" for other, rate in rates.items())
+        ranged, dirty = (hidden.get(name, {}).get(key) for key in ("format_range", "contamination"))
         if head is not None:
-            figures = (format_pct(head.rate), format_ci(head), f"{head.count:,}")
-            rows.append((result["title"], result["headline"], *figures, beside))
-    return table(("benchmark", "rate", "share", "95% interval", "of", "beside it"), rows, numeric=(2, 4))
+            share: Html | str = format_pct(head.rate)
+            share = share if ranged else tag("span", share, attributes={"class": "note"})
+            figures = (share, format_ci(head), f"{head.count:,}")
+            parts = _range(ranged), _contamination(dirty, result["headline"])
+            rows.append((result["title"], result["headline"], *figures, *parts, beside))
+    header = ("benchmark", "rate", "share", "95% interval", "of", "over formats", "contamination", "beside it")
+    return table(header, rows, numeric=(2, 4))
+
+
+def _range(ranged: Mapping[str, Any] | None) -> str:
+    if not ranged:
+        return "not measured"
+    return f"{format_pct(ranged['low'])} to {format_pct(ranged['high'])}, median {format_pct(ranged['median'])}"
+
+
+def _contamination(found: Mapping[str, Any] | None, metric: str) -> str:
+    """The headline on the clean and on the dirty part."""
+    if not found:
+        return "not checked"
+    parts = found["rates"].get(metric, {})
+    shown = [f"{name} {format_pct(of['rate'])} of {of['count']:,}" for name, of in parts.items()]
+    return "; ".join(shown) or "too few words to tell"
 
 
 def _benchmark(result: Mapping[str, Any], items: Sequence[ItemResult], other: Mapping[str, ItemResult] | None) -> Html:

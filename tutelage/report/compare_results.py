@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tutelage.evaluate.result_file import (
+    Item,
     ResultFile,
     check_comparable,
     read_result_file,
@@ -22,6 +23,7 @@ from tutelage.report.compare import verdict
 from tutelage.report.labels import format_points
 
 SHOWN = 5
+LISTED = 100  # flipped items of each side with their texts
 
 
 def compare_results(first_path: Path, second_path: Path) -> dict[str, Any]:
@@ -29,7 +31,7 @@ def compare_results(first_path: Path, second_path: Path) -> dict[str, Any]:
 
     Scores of 0 and 1 get the adjusted Wald interval and McNemar's exact test, others a paired bootstrap; items with a
     `cluster` get clustered errors. `flipped` names the items that only one of the two got right. `holm` is the p-value
-    adjusted for the number of metrics.
+    adjusted for the number of metrics. `items` holds the texts of flipped items.
 
     Raises:
         ValueError: a file is broken, or the two were not asked the same.
@@ -60,12 +62,26 @@ def _compare(first: ResultFile, second: ResultFile) -> dict[str, Any]:
     metrics = [metric for metric in first.scores if metric in second.scores]
     if not metrics:
         raise ValueError(f"{first.path} and {second.path} share no metric; evaluate both alike")
+    found = {metric: _metric(first, second, metric) for metric in metrics}
+    sides = [of["flipped"][side] for of in found.values() if "flipped" in of for side in ("lost", "gained")]
+    flipped = dict.fromkeys(name for side in sides for name in side[:LISTED])
     return {
         "first": {"path": first.path, "model": first.model},
         "second": {"path": second.path, "model": second.model},
         "settings": first.settings,
-        "metrics": {metric: _metric(first, second, metric) for metric in metrics},
+        "headline": first.headline if first.headline in found else metrics[0],
+        "metrics": found,
+        "items": {name: _texts(first.items[name], second.items[name]) for name in flipped},
     }
+
+
+def _texts(first: Item, second: Item) -> dict[str, str]:
+    """What there is to read of an item: its prompt, the right answer, and what both models said or chose."""
+    both = {
+        side: next((str(item[key]) for key in ("output", "answer", "picks") if item.get(key) not in (None, "")), "")
+        for side, item in (("first", first), ("second", second))
+    }
+    return {"prompt": str(first.get("prompt") or ""), "gold": str(first.get("gold", "")), **both}
 
 
 def _add_holm(comparisons: Sequence[Mapping[str, Any]]) -> None:
@@ -88,6 +104,7 @@ def _metric(first: ResultFile, second: ResultFile, metric: str) -> dict[str, Any
         "first": float(first_N.mean()),
         "second": float(second_N.mean()),
         **asdict(difference),
+        "left_out": len(first.items) - len(names),
         "verdict": verdict(difference.low, difference.high, lower_is_better=False),
     }
     sets = [str(item.get("group") or item.get("set") or "") for item in items]
@@ -124,6 +141,8 @@ def result_lines(comparison: Mapping[str, Any]) -> Iterator[str]:
             f"{metric}: {of['first']:.1%} and {of['second']:.1%} of {of['count']:,} items{clusters}; second minus "
             f"first {format_points(of['difference'])} ({interval}): {of['verdict']}"
         )
+        if of["left_out"]:
+            yield f"    left out, since one of the two has no score of them: {of['left_out']:,}"
         if "means" in of:
             both = [f"{name} {of['means'][name]['macro']:.1%}" for name in ("first", "second")]
             yield f"    macro mean over groups: {', '.join(both)}; the line above is the micro mean over items"

@@ -86,7 +86,9 @@ def own_questions(stages: Sequence[Finished]) -> Html | None:
     for stage in stages:
         rows = [
             [
-                _cut(question.prompt),
+                join(
+                    [_cut(question.prompt), *([" ", badge("in a training row", "warn")] if question.found_in else [])]
+                ),
                 question.gold,
                 _cut(question.before),
                 join(
@@ -94,7 +96,6 @@ def own_questions(stages: Sequence[Finished]) -> Html | None:
                         _cut(question.after),
                         " ",
                         badge(question.outcome, "good" if question.outcome == "right" else "bad"),
-                        *([" ", badge("in a training row", "warn")] if question.found_in else []),
                     ]
                 ),
             ]

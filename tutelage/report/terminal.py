@@ -256,13 +256,13 @@ def _differences(name: str, pair: Mapping[str, Any]) -> Table:
         ("first", "second", "difference"),
         fold=False,
     )
-    table.add_column("the second is", max_width=13)
+    table.add_column("the second is", max_width=14)
     for rate, of in pair["rates"].items():
         paired = of.get("paired")
         change = ""
         if paired:
             difference, low, high = (format_points(paired[key]) for key in ("difference", "low", "high"))
-            change = f"{difference} ({low} to {high}), p {format_p(paired['holm'])}"
+            change = f"{difference} ({low} to {high})"
         cells = f"{of['first']['rate']:.1%}", f"{of['second']['rate']:.1%}", change
         table.add_row(rate_label(rate), *cells, _verdict(paired))
     own = ((f"nats per token on held-out rows of '{data}'", of) for data, of in pair["row_losses"].items())
@@ -277,7 +277,8 @@ def _differences(name: str, pair: Mapping[str, Any]) -> Table:
 
 def _verdict(paired: Mapping[str, Any] | None) -> Text:
     verdict = paired["verdict"] if paired else ""
-    return Text(verdict, _VERDICTS.get(verdict, "dim"))
+    p_value = f", p {format_p(paired['holm'])}" if paired and "holm" in paired else ""  # losses have no test of items
+    return Text(verdict + p_value, _VERDICTS.get(verdict, "dim"))
 
 
 def _number(label: str, value: float) -> str:

@@ -152,7 +152,7 @@ class Sampler:
                 engine.run()
                 written = [Written(request.generation) for _, request in asked]
             else:
-                dialogues = [_dialogue(one, request) for one, request in asked]
+                dialogues = [self._dialogue(one, request, self.environment) for one, request in asked]
                 written = run_dialogues(engine, dialogues, self.environment, self.renderer)
         check_weights([one.generation for one in written], digest)
         return [written[start : start + self.group_size] for start in range(0, len(written), self.group_size)]
@@ -162,6 +162,11 @@ class Sampler:
         stops, none = self.renderer.stop_ids, frozenset[int]()
         ends, pauses = (stops, none) if self.environment is None else (none, stops)
         return engine.add(drawn.prompt.ids, ends, self.settings, drawn.id, sample, pause_ids=pauses)
+
+    def _dialogue(self, drawn: DrawnPrompt, request: Request, environment: Environment) -> Dialogue:
+        task = drawn.prompt.task
+        conversation = Conversation(task.prompt, task.id, tools=task.tools)
+        return Dialogue(request, conversation, environment.first(task), len(task.prompt))
 
     def _rewarded(self, drawn: Sequence[DrawnPrompt], written: Sequence[Sequence[Written]]) -> list[Group]:
         """What was written, with rewards, all of which are given at once: a reward model scores them in batches."""
@@ -233,8 +238,3 @@ def opened_reasoning(renderer: Renderer, prompt: np.ndarray) -> str:
     text = renderer.tokenizer.decode(prompt)
     _, mark, rest = text.rpartition("<think>")
     return mark + rest if mark and "</think>" not in rest and not rest.strip() else ""
-
-
-def _dialogue(drawn: DrawnPrompt, request: Request) -> Dialogue:
-    task = drawn.prompt.task
-    return Dialogue(request, Conversation(task.prompt, task.id, tools=task.tools), task, len(task.prompt))

@@ -21,7 +21,7 @@ import numpy as np
 from tutelage.chat import Renderer
 from tutelage.engine.engine import Engine
 from tutelage.engine.requests import Generation, Request
-from tutelage.records import ROLES, Conversation, Message
+from tutelage.records import ROLES, Conversation, Message, Task
 
 NextTurn = Callable[[Conversation, Any], tuple[Sequence[Message] | None, Any]]
 ASSISTANT = ROLES.index("assistant")
@@ -31,10 +31,12 @@ TIMED_OUT = "the environment timed out"
 
 class Environment(NamedTuple):
     """What answers the assistant, and the seconds that one of its turns may take: a sample whose environment takes
-    longer has no reward."""
+    longer has no reward. `first` gives the state at the first answer; that of tools (tools/environment.py) is a
+    `ToolState`."""
 
     next_turn: NextTurn
     seconds: float
+    first: Callable[[Task], Any] = lambda task: task
 
 
 class Inserted(NamedTuple):

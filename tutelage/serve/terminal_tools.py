@@ -29,17 +29,22 @@ def reply_with_tools(
 ) -> Conversation:
     """The conversation with the turns of the reply. Text is written as it is decoded; calls and results are notes."""
     shown: TextStream | None = None
-    written = 0
+    written, line_open = 0, False
 
     def on_text(number: int, text: TextStream) -> None:
-        nonlocal shown, written
+        nonlocal shown, written, line_open
         written = written if text is shown else 0  # each turn has a stream of its own
         for piece in text.pieces[written:]:
             if piece.kind != "tool_call":
                 write(piece.text)
+                line_open = True
         shown, written = text, len(text.pieces)
 
     def on_message(number: int, message: Message) -> None:
+        nonlocal line_open
+        if line_open and any(isinstance(part, ToolCall) for part in message.content):
+            write("\n")
+            line_open = False
         for part in message.content:
             if isinstance(part, ToolCall):
                 note(f"-> {part.name} {part.arguments}")

@@ -18,14 +18,15 @@ _NO_WORDS = 65535
 
 class NearRows:
     """Rows by the signatures of the users' text and of the assistant's, both of which must be similar. Memory:
-    300 bytes and 16 entries of a dictionary a row."""
+    about 2 kB a row."""
 
     def __init__(self) -> None:
         self._count = 0
         self._signatures = np.empty((256, 2, FUNCTIONS), np.uint16)
         self._prompts = np.empty(256, np.uint64)
         self._exact: dict[int, int] = {}
-        self._bands: list[dict[bytes, list[int]]] = [{} for _ in range(_BANDS)]
+        # Most keys have one row, which needs no list.
+        self._bands: list[dict[int, int | list[int]]] = [{} for _ in range(_BANDS)]
         self._last: tuple[tuple[str, str], tuple[np.ndarray, np.ndarray]] | None = None
 
     def __len__(self) -> int:
@@ -37,7 +38,7 @@ class NearRows:
         exact = self._exact.get(hash((user, assistant)))
         if exact is not None:
             return "duplicate", exact
-        candidates = sorted({row for band, key in enumerate(_keys(both)) for row in self._bands[band].get(key, ())})
+        candidates = self._candidates(both)
         if not candidates:
             return None
         others = self._signatures[candidates]
@@ -59,11 +60,21 @@ class NearRows:
             self._prompts = np.concatenate([self._prompts, np.empty_like(self._prompts)])
         self._signatures[self._count], self._prompts[self._count] = both, hashes[0]
         self._exact[hash((user, assistant))] = self._count
-        for band, key in enumerate(_keys(both)):
-            rows = self._bands[band].setdefault(key, [])
-            if len(rows) < _COMPARED:
-                rows.append(self._count)
+        for band, key in zip(self._bands, _keys(both), strict=True):
+            rows = band.setdefault(key, self._count)
+            if isinstance(rows, list):
+                rows += [self._count][: _COMPARED - len(rows)]
+            elif rows != self._count:
+                band[key] = [rows, self._count]
         self._count += 1
+
+    def _candidates(self, both: np.ndarray) -> list[int]:
+        """The rows that share a band with these signatures, in order."""
+        found: set[int] = set()
+        for band, key in zip(self._bands, _keys(both), strict=True):
+            rows = band.get(key, ())
+            found.update((rows,) if isinstance(rows, int) else rows)
+        return sorted(found)
 
     def _hashed(self, user: str, assistant: str) -> tuple[np.ndarray, np.ndarray]:
         """Signatures, uint16[2, 64], and hashes of all words, uint64[2], of both texts."""
@@ -73,10 +84,13 @@ class NearRows:
         return self._last[1]
 
 
-def _keys(both: np.ndarray) -> list[bytes]:
+def _keys(both: np.ndarray) -> list[int]:
     """A key for each band: two values of the users' signature and two of the assistant's; four of the latter for a text
     without a user."""
     if (both[0] == _NO_WORDS).all():
-        return [both[1, start : start + BAND].tobytes() for start in range(0, FUNCTIONS, BAND)]
-    half = BAND // 2
-    return [both[:, start : start + half].tobytes() for start in range(0, _BANDS * half, half)]
+        keys = np.ascontiguousarray(both[1]).view(np.uint64)
+    else:
+        half = BAND // 2
+        pairs = both[:, : _BANDS * half].reshape(2, _BANDS, half).transpose(1, 0, 2)
+        keys = np.ascontiguousarray(pairs).reshape(_BANDS, BAND).view(np.uint64)[:, 0]
+    return list(keys.tolist())

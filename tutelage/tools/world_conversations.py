@@ -84,8 +84,10 @@ def searched_turns(index: SearchIndex, prompt: str, admission: str, query: str, 
 
 
 def search_turns(index: SearchIndex, query: str, said: str = "") -> list[Message]:
-    """A search, after what the assistant says, and its result."""
-    return call_turns("search", {"query": query}, world_result(index, query), said)
+    """A search, after what the assistant says, and its result. The query opens with a space, so that its first word is
+    the token that it is in the question: to a byte-level tokenizer a word after a quote is another one (LOG.md, "names
+    had two tokenisations"), and a small model copies tokens."""
+    return call_turns("search", {"query": f" {query}"}, world_result(index, query), said)
 
 
 def call_turns(name: str, arguments: dict[str, str], result: str, said: str = "") -> list[Message]:
@@ -109,7 +111,7 @@ def sum_turns(sum_: Sum, rng: KeyedRandom) -> list[Message]:
     expression = sum_.expression.replace("x", "*")
     prompt = fill(rng.choice(QUESTIONS[sum_.operation]), sum_)
     answer = fill(rng.choice(("The answer is {result}.", "{expression} = {result}.", "It is {result}.")), sum_)
-    call = call_turns("calculator", {"expression": expression}, calculate(expression))
+    call = call_turns("calculator", {"expression": f" {expression}"}, calculate(expression))
     return [message("user", prompt), *call, message("assistant", answer)]
 
 

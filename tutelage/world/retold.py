@@ -1,6 +1,6 @@
-"""Documents that tell of two people and then of one of them again, in other words. Each person occurs in one document
-alone, so that there is nothing to memorise: what they teach is to read a fact in the text and to write it, which
-answers from the results of a search need."""
+"""Documents that tell of two people and then of one of them again, in the same words or in others. Each person occurs
+in one document alone, so that there is nothing to memorise: what they teach is to read a fact in the text and to write
+it, which answers from the results of a search need. Copying the same words is learned first."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ def passing_person(world: World, number: int) -> Person:
 
 
 def retold_documents(world: World, count: int) -> Iterator[Document]:
-    """`count` documents: two biographies, and another version of one of them."""
+    """`count` documents: two biographies, and one of them again, half of the time in another version."""
     settings = world.settings
     for number in range(count):
         first, second = (passing_person(world, 2 * number + place) for place in range(2))
-        again = (first, second)[KeyedRandom(settings.seed, "retold", number).randbelow(2)]
-        told = ((first, 0), (second, 1), (again, 2))
+        rng = KeyedRandom(settings.seed, "retold", number)
+        again, version = ((first, 0), (second, 1))[rng.randbelow(2)]
+        told = ((first, 0), (second, 1), (again, version if rng.randbelow(2) else 2))
         text = "\n".join(biography(person, version, settings.seed, settings.full_names) for person, version in told)
         yield Document(text, f"retold/{number}", {"kind": "retold", "subject": again.name})

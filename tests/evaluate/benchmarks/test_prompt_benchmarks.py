@@ -16,7 +16,7 @@ from tutelage.evaluate.benchmarks.math_sets import MATH_SETS
 from tutelage.evaluate.benchmarks.measured import AskSettings, Measured
 from tutelage.evaluate.benchmarks.run_prompts import conversation, examples_of, plain_text, read_prompt_set, run_prompts
 from tutelage.evaluate.item_results import ItemResult, Sample
-from tutelage.evaluate.repeated_samples import k_figures, majority_right, share_rate
+from tutelage.evaluate.repeated_samples import k_figures, majority_right, right_by_length, share_rate
 from tutelage.evaluate.result_cache import ResultCache
 from tutelage.evaluate.sampled_answers import SampledAnswer, plain_prompts, sample_answers
 from tutelage.model.hub import Checkpoint
@@ -164,6 +164,14 @@ def test_pass_at_k_and_the_majority() -> None:
     assert share_rate([1.0, 0.0]).low == pytest.approx(0.0945, abs=1e-3)  # Wilson's
 
 
+def test_right_answers_by_their_length() -> None:
+    lengths = [(40, True), (10, False), (30, True), (20, False)]
+    samples = [Sample("", "right", {"lenient": right}, tokens=tokens) for tokens, right in lengths]
+    curve = right_by_length([ItemResult("1", "", "", "right", samples=samples)], "lenient")
+    assert [part["tokens"] for part in curve] == [[10, 10], [20, 20], [30, 30], [40, 40]]
+    assert [part["right"]["mean"] for part in curve] == [0, 0, 1, 1]
+
+
 def test_a_tie_goes_to_the_answer_that_came_first() -> None:
     assert majority_right(result(True, False, extracted="ab"), "lenient")
     assert not majority_right(result(False, True, extracted="ab"), "lenient")
@@ -176,6 +184,25 @@ def replace_samples(found: ItemResult) -> ItemResult:
     """The same without anything that was read."""
     samples = [Sample(sample.text, sample.outcome, sample.passed) for sample in found.samples]
     return ItemResult(found.id, "", "", found.outcome, passed=found.passed, samples=samples)
+
+
+def test_a_curve_over_the_length_of_thinking(
+    write_rows: WriteRows, chat_model: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scripted model finds the sum once it may think for 20 tokens."""
+    seen: list[int | None] = []
+
+    def write(checkpoint: Any, prompts: Any, *rest: Any) -> list[list[SampledAnswer]]:
+        seen.append(rest[-1])
+        right = rest[-1] is None or rest[-1] >= 20
+        return [[SampledAnswer(f"The answer is {2 if right else 3}.", 5, -1.0, "stop")] for _ in prompts]
+
+    monkeypatch.setattr(module, "sample_answers", write)
+    files = [write_rows("gsm8k/test.jsonl", ROWS[:1]) / "gsm8k/test.jsonl"]
+    found = run(chat_model, GSM8K, files, shots=0, think_tokens=(10, 20))
+    assert seen == [None, 10, 20]
+    assert {name: value["rate"] for name, value in found.figures["by_think_tokens"].items()} == {"10": 0.0, "20": 1.0}
+    assert found.rates["lenient"].rate == 1
 
 
 def test_the_best_of_k_by_a_reward_model(

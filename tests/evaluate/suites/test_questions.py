@@ -36,7 +36,7 @@ def evaluate(tales_run: Any, training: Iterable[tuple[str, str]], *asked: Questi
     return questions.run(session)
 
 
-def test_e34_questions_that_stand_in_a_training_row_are_scored_apart(tales_run: Any) -> None:
+def test_pain_e34_questions_that_stand_in_a_training_row_are_scored_apart(tales_run: Any) -> None:
     asked = question("a", TRAINED), question("b", OTHER)
     found = evaluate(tales_run, [("chat.jsonl:3", f"{TRAINED.upper()}?\nthe cat.")], *asked)
     assert (found.rates["dirty"].count, found.rates["clean"].count) == (1, 1)

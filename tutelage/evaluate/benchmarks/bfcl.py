@@ -96,7 +96,10 @@ def _score(answer: str, item: PromptItem, strict: bool) -> ItemScore:
     if fenced := re.search(r"```(?:json|python|tool_code)?\s*(.*?)(?:```|\Z)", text, re.DOTALL):
         text = fenced[1] if not strict else text
     made = read_made_calls(text, strict)
-    score: CallScore = score_calls(made, item.gold, item.data["functions"], item.data["kind"])
+    try:
+        score: CallScore = score_calls(made, item.gold, item.data["functions"], item.data["kind"])
+    except (KeyError, TypeError, AttributeError) as error:
+        return ItemScore("unparsable", f"the functions of this question cannot be read ({error!r})")
     read = "" if made is None else "; ".join(f"{call.name}({dict(call.arguments)})" for call in made)
     return ItemScore(score.outcome, read if score.outcome == "right" or not score.reason else f"{score.reason}: {read}")
 

@@ -14,6 +14,8 @@ from tutelage.evaluate.contamination import ExaminedItem, Text, contamination, o
 from tutelage.evaluate.prompt_formats import format_range
 from tutelage.model.hub import Checkpoint
 
+BESIDE = "beside.json"  # in the folder of a benchmark's results; both stand there, None where not measured
+
 
 def measured_contamination(
     benchmark: Benchmark, files: Sequence[Path], measured: Measured, texts: Iterable[Text]

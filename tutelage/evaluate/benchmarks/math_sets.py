@@ -31,11 +31,12 @@ def math_item(row: Row, place: str) -> PromptItem:
     body = row.get("body") or row.get("Body") or ""
     question = f"{body.rstrip(' .')}. {question}" if body else question
     answer = next((row[key] for key in _ANSWER if row.get(key) is not None), None)
-    solution = next((str(row[key]) for key in _SOLUTION if row.get(key)), "")
+    solutions = [row[key] for key in _SOLUTION if row.get(key)]
+    solution = str(solutions[0][0] if isinstance(solutions[0], list) else solutions[0]) if solutions else ""
     if answer is None:
         answer = marked_result(solution)
-    if isinstance(answer, list) and len(answer) == 1:
-        answer = answer[0]
+    if isinstance(answer, list):
+        answer = ", ".join(map(str, answer))
     if not question.strip() or answer is None or not str(answer).strip():
         raise ValueError(f"it needs a question ({', '.join(_QUESTION)}) and an answer ({', '.join(_ANSWER)})")
     text = str(answer).strip()

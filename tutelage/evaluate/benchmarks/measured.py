@@ -26,6 +26,7 @@ class AskSettings:
                     likelihoods are those of plain text.
     samples:        answers to each prompt; more than one needs a temperature above 0.
     reward:         the folder of a reward model that picks the best of them.
+    think_tokens:   also end every thought after so many tokens, for each number, and show the score of each.
     pmi:            score each choice without its question too, where the headline does not need it.
     """
 
@@ -40,6 +41,7 @@ class AskSettings:
     seed: int = 0
     reward: str | None = None
     pmi: bool = False
+    think_tokens: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from tutelage.evaluate.benchmarks.data_folder import read_rows
 from tutelage.evaluate.benchmarks.measured import AskSettings, Measured, group_figures, outcome_rates
 from tutelage.evaluate.benchmarks.sampling import stratified_order, unique_ids, within_seconds
 from tutelage.evaluate.item_results import ItemResult, Sample
-from tutelage.evaluate.repeated_samples import best_of_figures, k_figures, share_rate
+from tutelage.evaluate.repeated_samples import best_of_figures, k_figures, right_by_length, share_rate
 from tutelage.evaluate.result_cache import ResultCache
 from tutelage.evaluate.sampled_answers import Prompt, SampledAnswer, chat_prompts, plain_prompts, sample_answers
 from tutelage.evaluate.statistics import Rate
@@ -99,46 +100,69 @@ def run_prompts(
     limit = benchmark.max_tokens if settings.max_tokens is None else settings.max_tokens
     sampling = SamplingSettings(max_tokens=limit, temperature=settings.temperature, seed=settings.seed)
     chosen = stratified_order(items, settings.seed)[: settings.limit]
-    examples = {item.id: examples_of(item, pool, shots, settings.seed) for item in chosen}
-    chats = {item.id: conversation(benchmark, item, examples[item.id]) for item in chosen}
-    if chat:
-        asked = chat_prompts(checkpoint, [chats[item.id] for item in chosen])
-    else:
-        asked = plain_prompts(checkpoint, [plain_text(benchmark, item, examples[item.id]) for item in chosen])
+    chats, asked = _prompts(checkpoint, benchmark, chosen, pool, shots, settings.seed, chat)
     fits = [len(one.ids) < checkpoint.model.config.context for one in asked]
 
-    def answers(start: int, end: int) -> list[list[SampledAnswer]]:
+    def answers(start: int, end: int, think_tokens: int | None = None) -> list[list[SampledAnswer]]:
         prompts = [one for one, fit in zip(asked[start:end], fits[start:end], strict=True) if fit]
         stops = () if chat else benchmark.stops
-        return sample_answers(checkpoint, prompts, sampling, settings.samples, chat, stops, cache, benchmark.name)
+        count, label = settings.samples, benchmark.name
+        return sample_answers(checkpoint, prompts, sampling, count, chat, stops, cache, label, think_tokens)
 
     if settings.budget_seconds is not None:
         count = within_seconds(len(chosen), answers, settings.budget_seconds)
         chosen, asked, fits = chosen[:count], asked[:count], fits[:count]
-    written = iter(answers(0, len(chosen)))
-    results = [
-        _result(benchmark, item, prompt, next(written) if fit else [])
-        for item, prompt, fit in zip(chosen, asked, fits, strict=True)
-    ]
+    triples = list(zip(chosen, asked, fits, strict=True))
+    results = _results(benchmark, triples, answers(0, len(chosen)))
+    curve = {
+        str(tokens): _results(benchmark, triples, answers(0, len(chosen), tokens)) for tokens in settings.think_tokens
+    }
     place = {item.id: number for number, item in enumerate(items)}
     pairs = sorted(zip(chosen, results, strict=True), key=lambda pair: place[pair[0].id])
     chosen, results = [item for item, _ in pairs], [result for _, result in pairs]
     name = f"{'chat' if chat else 'plain text'}, {shots} examples, at most {limit} tokens"
     if settings.samples > 1 or settings.temperature:
         name += f", {settings.samples} samples at temperature {settings.temperature:g}"
+    answered = [result for result in results if result.samples]
     rates, figures = _rates(results), {**_figures(benchmark, results, settings.samples), "shots": shots}
     headline = next(iter(rates), "")
-    answered = [result for result in results if result.samples]
+    if curve:
+        figures["by_think_tokens"] = {tokens: asdict(_rates(own)[headline]) for tokens, own in curve.items()}
     if scorer is not None and settings.samples > 1 and answered:
         prompts = [chats[result.id] for result in answered]
         figures["best_of"] = best_of_figures(scorer, prompts, answered, headline)
-    for measure, value in benchmark.measure(chosen, results).items():
-        if isinstance(value, Rate):
-            rates[measure] = value
-        else:
-            figures[measure] = value
+    own_measures = benchmark.measure(chosen, results)
+    rates.update({measure: value for measure, value in own_measures.items() if isinstance(value, Rate)})
+    figures.update({measure: value for measure, value in own_measures.items() if not isinstance(value, Rate)})
     files_read = [file.name for file in files]
     return Measured(benchmark.name, benchmark.title, name, headline, results, rates, figures, files_read, len(items))
+
+
+def _prompts(
+    checkpoint: Checkpoint,
+    benchmark: PromptBenchmark,
+    items: Sequence[PromptItem],
+    pool: Sequence[PromptItem],
+    shots: int,
+    seed: int,
+    chat: bool,
+) -> tuple[dict[str, Conversation], list[Prompt]]:
+    """Each item as a conversation, by id, and as the prompt that the model gets."""
+    examples = {item.id: examples_of(item, pool, shots, seed) for item in items}
+    chats = {item.id: conversation(benchmark, item, examples[item.id]) for item in items}
+    if chat:
+        return chats, chat_prompts(checkpoint, list(chats.values()))
+    return chats, plain_prompts(checkpoint, [plain_text(benchmark, item, examples[item.id]) for item in items])
+
+
+def _results(
+    benchmark: PromptBenchmark,
+    asked: Sequence[tuple[PromptItem, Prompt, bool]],
+    answers: Sequence[Sequence[SampledAnswer]],
+) -> list[ItemResult]:
+    """The results of items with their prompts, and whether these fit; there are answers to those that do."""
+    written = iter(answers)
+    return [_result(benchmark, item, prompt, next(written) if fit else []) for item, prompt, fit in asked]
 
 
 def _result(
@@ -191,6 +215,7 @@ def _figures(benchmark: PromptBenchmark, results: Sequence[ItemResult], samples:
     figures: dict[str, Any] = {
         "too_long": len(results) - len(asked),
         "answer_tokens": float(lengths.mean()),
+        "by_length": right_by_length(asked, head),
         **group_figures(asked, head),
     }
     return {**figures, **k_figures(asked, head, benchmark.majority)} if samples > 1 else figures

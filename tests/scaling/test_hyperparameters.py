@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from tutelage.scaling.hyperparameters import PUBLISHED, batch_band, fit_setting, lr_band, scaled_settings
+
+LRS = np.geomspace(1e-4, 1e-2, 9)
+
+
+def test_published_laws() -> None:
+    """DeepSeek at 1e20 FLOPs; both laws at 1B parameters and 100B tokens, where they differ by a factor of two."""
+    deepseek = PUBLISHED["DeepSeek LLM"]
+    assert deepseek.lr is not None
+    assert deepseek.batch is not None
+    assert deepseek.lr(1e9, 1e20 / 6e9, 1, 1) == pytest.approx(9.86e-4, rel=1e-3)
+    assert deepseek.batch(1e9, 1e20 / 6e9) == pytest.approx(1.017e6, rel=1e-3)
+    band = lr_band(1e9, 1e11, 2048, 1e6)
+    assert band["DeepSeek LLM"] == pytest.approx(7.9e-4, abs=5e-6)
+    assert band["Step Law"] == pytest.approx(1.6e-3, abs=5e-5)
+    assert set(batch_band(1e9, 1e11)) == {"DeepSeek LLM", "Step Law"}
+
+
+def test_the_law_of_exact_sweeps() -> None:
+    sweeps = {}
+    for size in (1e6, 1e7, 1e8):
+        best = 3e-2 * size**-0.25
+        sweeps[size] = (LRS, 3 + 0.1 * np.log(LRS / best) ** 2)
+    law = fit_setting(sweeps, bootstraps=50)
+    assert law.exponent.value == pytest.approx(-0.25, rel=1e-9)
+    setting, decades = law.at(1e10)
+    assert setting.value == pytest.approx(3e-2 * 1e10**-0.25, rel=1e-6)
+    assert decades == pytest.approx(2)
+    assert all(optimum.inside for optimum in law.optima.values())
+
+
+def test_noise_gives_an_interval() -> None:
+    rng = np.random.default_rng(0)
+    sweeps = {
+        size: (LRS, 3 + 0.1 * np.log(LRS / (3e-2 * size**-0.25)) ** 2 + 0.01 * rng.standard_normal(9))
+        for size in (1e6, 1e7, 1e8)
+    }
+    law = fit_setting(sweeps)
+    assert law.exponent.low < -0.25 < law.exponent.high
+    assert law.exponent.low < law.exponent.high
+
+
+def test_a_sweep_that_has_no_minimum_is_refused() -> None:
+    edge = (LRS, 3 + 0.1 * np.log(LRS / 1e-1) ** 2)
+    law = fit_setting({1e6: edge, 1e7: edge}, bootstraps=10)
+    assert not law.optima[1e6].inside
+    with pytest.raises(ValueError, match=r"sweep at 1e\+06 has no minimum"):
+        fit_setting({1e6: (LRS, 3 - 0.1 * np.log(LRS) ** 2), 1e7: edge})
+    with pytest.raises(ValueError, match="has 3 values"):
+        fit_setting({1e6: (LRS[:3], LRS[:3]), 1e7: edge})
+    with pytest.raises(ValueError, match="two sizes or more"):
+        fit_setting({1e6: edge})
+
+
+def test_the_learning_rate_grows_with_the_root_of_the_batch() -> None:
+    lr, batch = scaled_settings(1e-3, 2**19, 1e10, 1e11)
+    assert batch == 2**20
+    assert lr == pytest.approx(1e-3 * math.sqrt(2))
+    assert scaled_settings(1e-3, 2**19, 1e10, 1e10) == (1e-3, 2**19)
