@@ -3,17 +3,22 @@ FastChat."""
 
 from __future__ import annotations
 
+import errno
 import html
 import json
 import signal
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from annotate_helpers import HOSTILE, items, post, served, service
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tutelage.annotate.annotation_page import annotation_page
 from tutelage.annotate.events import LogSettings, PromptTurn
@@ -216,3 +221,63 @@ def test_changed_guidelines_get_another_version(tmp_path: Path) -> None:
         submit(desk, "ann", [1, 2, 3], "ann-67890")
         versions = [vote.guidelines for vote in desk.state.votes()]
         assert versions[0] != versions[1] == desk.state.settings.guidelines_version
+
+
+def test_of_many_who_ask_at_once_only_as_many_get_an_item_as_are_wanted(tmp_path: Path) -> None:
+    """H1: "both get it"."""
+    with service(tmp_path / "log", items(1), TWO) as desk, ThreadPoolExecutor(8) as threads:
+        found = [*threads.map(desk.next, [f"person{n}" for n in range(8)])]
+    assert sum("done" not in shown for shown in found) == 2
+
+
+def test_on_a_full_disk_nothing_is_acknowledged_and_it_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with service(tmp_path / "log", items(1), TWO) as desk:
+        desk.next("ann")
+        with monkeypatch.context() as patch:
+
+            def full(file: int) -> None:
+                raise OSError(errno.ENOSPC, "No space left on device")
+
+            patch.setattr("tutelage.annotate.log.os.fsync", full)
+            with pytest.raises(ApiError, match="not saved.*the disk is full") as refused:
+                submit(desk, "ann", [1, 2, 3], "ann-12345", number=0)
+            assert refused.value.status == 503  # the page tries again
+            assert not desk.state.by_id
+        assert submit(desk, "ann", [1, 2, 3], "ann-12345", number=0)["revision"] == 1
+    assert len([*read_events(read_log(tmp_path / "log")).votes()]) == 1
+
+
+@settings(max_examples=30)
+@given(moves=st.lists(st.sampled_from(["submit", "again", "reopen", "torn", "other window"]), max_size=25))
+def test_whatever_happens_nothing_acknowledged_is_lost_and_nothing_is_doubled(
+    tmp_path_factory: pytest.TempPathFactory, moves: list[str]
+) -> None:
+    """Submissions, repeated ones, restarts, and lines that a crash tore, in any order."""
+    path = tmp_path_factory.mktemp("log") / "log.jsonl"
+    with service(path, items(1), TWO) as desk:
+        desk.next("ann")
+    acknowledged: list[SubmitRequest] = []
+    opened = ExitStack()
+    desk = opened.enter_context(service(path))
+    for number, move in enumerate(moves):
+        if move in ("reopen", "torn"):
+            opened.close()
+            if move == "torn":
+                with path.open("a") as log:
+                    log.write('{"event":"submitted","id":"never-ackn')
+            desk = opened.enter_context(service(path))
+        elif move == "again" and acknowledged:
+            assert desk.submit("ann", acknowledged[-1])["revision"] == len(acknowledged)
+        elif move == "submit":
+            request = SubmitRequest(id=f"vote-{number:04d}", number=0, revision=len(acknowledged), ranks=[1, 2, 1])
+            acknowledged.append(request)
+            assert desk.submit("ann", request)["revision"] == len(acknowledged)
+        elif move == "other window" and acknowledged:
+            request = SubmitRequest(id=f"late-{number:04d}", number=0, revision=len(acknowledged) - 1, ranks=[2, 1, 1])
+            with pytest.raises(ApiError, match="another window"):
+                desk.submit("ann", request)
+    opened.close()
+    history = [*read_events(read_log(path)).history.values()]
+    assert [vote.id for votes in history for vote in votes] == [request.id for request in acknowledged]

@@ -47,8 +47,12 @@ def test_the_audits_checks_are_shown_while_one_writes(tmp_path: Path) -> None:
             assert fault in found.lower()
         assert "longer than" in " ".join(desk.check("ann", number, "sea " * 1001)["faults"])
         write(desk, "ann", LONG)
+        assert desk.check("ann", 0, LONG + "Yes.")["faults"] == []  # of one's own answer to the same prompt
         desk.next("ann")
-        assert "near duplicate" in " ".join(desk.check("ann", 0, LONG + "Yes.")["faults"])
+        (found,) = desk.check("ann", 1, LONG + "Yes.")["faults"]
+        assert "near duplicate" in found
+        (found,) = desk.check("ann", 1, LONG)["faults"]
+        assert found.startswith("duplicate")
         with pytest.raises(ApiError, match="the answer is empty"):
             write(desk, "ann", "  ")
 

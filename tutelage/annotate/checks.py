@@ -7,7 +7,6 @@ from functools import cache
 from tutelage.annotate.events import AnnotationItem
 from tutelage.chat.audit.checks import CHECKS
 from tutelage.synth.gate import Gate, GateSettings
-from tutelage.synth.near_rows import NearRows
 
 LONG_WORDS = 1000
 _TITLES = {check.name: check.title for check in CHECKS} | {"identity": "the answer names an assistant"}
@@ -18,8 +17,8 @@ def _gate() -> Gate:
     return Gate(GateSettings())
 
 
-def written_faults(item: AnnotationItem, text: str, written: NearRows) -> list[str]:
-    """What the audit would say of the answer, one sentence each; [] for an empty one."""
+def written_faults(item: AnnotationItem, text: str) -> list[str]:
+    """What the audit would say of the answer alone, one sentence each; [] for an empty one."""
     if not text.strip():
         return []
     turns = [{"role": turn.role, "content": turn.content} for turn in item.prompt]
@@ -30,7 +29,4 @@ def written_faults(item: AnnotationItem, text: str, written: NearRows) -> list[s
         faults.append(f"{title}: {found.raw[:120]}" if found.raw and found.raw != text else title)
     if len(text.split()) > LONG_WORDS:
         faults.append(f"longer than {LONG_WORDS:,} words")
-    similar = written.find(item.prompt[-1].content, text)
-    if similar is not None:
-        faults.append(f"{similar[0]} of an answer that is written already")
     return faults

@@ -133,7 +133,7 @@ def _votes(state: Annotations, ledger: Ledger) -> Iterator[ExportRow]:
         yield {
             "item": _plain(state.items[vote.item]),
             "vote": _plain(vote),
-            "order": list(state.order_of(vote)),
+            "order": list(state.orders.get((vote.item, vote.person, vote.repeat), ())),
         }
 
 

@@ -46,15 +46,10 @@ def merged_events(
             continue
         ledger.keep()
         events: list[Event] = [read.item] if read.item.id not in state.items else []
-        if before is None and not _had(state, vote):
+        if (vote.item, vote.person, vote.repeat) not in state.orders:
             events.append(
                 Assignment(item=vote.item, person=vote.person, order=read.order, repeat=vote.repeat, time=vote.time)
             )
         for event in (*events, vote):
             state.apply(event)
             yield event
-
-
-def _had(state: Annotations, vote: Submission) -> bool:
-    given = state.assigned.get(vote.person, [])
-    return any((each.item, each.repeat) == (vote.item, vote.repeat) for each in given)

@@ -16,13 +16,14 @@ from tutelage.annotate.checks import written_faults
 from tutelage.annotate.events import FLAGS, Assignment, Outcome, Submission, dense_ranks
 from tutelage.annotate.items import masked_answers
 from tutelage.annotate.log import AnnotationLog
-from tutelage.annotate.state import Annotations, read_events
+from tutelage.annotate.state import Annotations, Place, read_events
 from tutelage.files import DiskError, write_bytes
 from tutelage.serve.errors import ApiError
 from tutelage.synth.near_rows import NearRows
 
 _PERSON = re.compile(r"[\w][\w .-]{0,39}")
 _ID = re.compile(r"[\w-]{8,64}")
+COPY_WORDS = 10  # an answer of fewer words may well be given twice
 
 
 class AnnotationDraft(msgspec.Struct, kw_only=True):
@@ -67,7 +68,7 @@ class AnnotationService:
         self._lock = threading.Lock()
         self._drafts_path = drafts_path(log.path)
         self._drafts = read_drafts(self._drafts_path)
-        self._written = NearRows()
+        self._written, self._written_at = NearRows(), list[Place]()
         for vote in self.state.votes():
             self._remember(vote)
 
@@ -128,8 +129,14 @@ class AnnotationService:
     def check(self, person: str, number: int, text: str) -> dict[str, Any]:
         """What the audit says of an answer while it is written."""
         with self._lock:
-            item = self.state.items[self._assignment(person, number).item]
-            return {"faults": written_faults(item, text, self._written)}
+            assignment = self._assignment(person, number)
+            item = self.state.items[assignment.item]
+            faults = written_faults(item, text)
+            similar = self._written.find("", text) if len(text.split()) >= COPY_WORDS else None
+            own = (assignment.item, person, assignment.repeat)
+            if similar is not None and self._written_at[similar[1]] != own:
+                faults.append(f"{similar[0]} of an answer that is written already")
+            return {"faults": faults}
 
     def _submission(self, assignment: Assignment, asked: SubmitRequest) -> Submission:
         """The submission of a request, its ranks in the order of the item's answers."""
@@ -227,8 +234,9 @@ class AnnotationService:
         self.state.apply(event)
 
     def _remember(self, vote: Submission) -> None:
-        if vote.text.strip():
-            self._written.add(self.state.items[vote.item].prompt[-1].content, vote.text)
+        if len(vote.text.split()) >= COPY_WORDS:
+            self._written.add("", vote.text)
+            self._written_at.append((vote.item, vote.person, vote.repeat))
 
 
 def check_person(person: str) -> None:

@@ -17,6 +17,7 @@ class Annotations:
     assigned: of each person, in order; the page knows an assignment by its number in this list.
     history:  the revisions at each place, the last one counts.
     by_id:    all submissions.
+    orders:   the order in which the answers were shown at each place.
     """
 
     settings: LogSettings = field(default_factory=lambda: LogSettings(task="rank"))
@@ -24,6 +25,7 @@ class Annotations:
     assigned: dict[str, list[Assignment]] = field(default_factory=dict)
     history: dict[Place, list[Submission]] = field(default_factory=dict)
     by_id: dict[str, Submission] = field(default_factory=dict)
+    orders: dict[Place, tuple[int, ...]] = field(default_factory=dict)
 
     def apply(self, event: Event) -> None:
         """Takes in one more event."""
@@ -34,6 +36,7 @@ class Annotations:
                 self.items.setdefault(event.id, event)
             case Assignment():
                 self.assigned.setdefault(event.person, []).append(event)
+                self.orders[event.item, event.person, event.repeat] = event.order
             case Submission():
                 if event.id not in self.by_id:
                     self.by_id[event.id] = event
@@ -47,11 +50,6 @@ class Annotations:
     def votes(self) -> Iterator[Submission]:
         """The last revision of every (item, person, repeat), in the order of their first."""
         return (revisions[-1] for revisions in self.history.values())
-
-    def order_of(self, vote: Submission) -> tuple[int, ...]:
-        """The order in which a voter saw the answers; () where it is not known."""
-        given = self.assigned.get(vote.person, [])
-        return next((a.order for a in given if (a.item, a.repeat) == (vote.item, vote.repeat)), ())
 
 
 def read_events(events: Iterable[Event]) -> Annotations:

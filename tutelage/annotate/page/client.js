@@ -46,25 +46,47 @@ async function post(path, body) {
 
 // 32 characters that no other submission has. crypto.randomUUID exists on secure pages only.
 const freshId = () => [...crypto.getRandomValues(new Uint8Array(16))].map((b) => b.toString(16).padStart(2, "0")).join("");
-const pendingName = () => `pending ${keyed ? key : person}`;
+const pendingPrefix = () => `pending ${keyed ? key : person} `;
+const unsaved = new Map(); // submissions by id, as JSON; also in the browser's storage, where it has one
 const wait = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
 
-// Send the submission that is kept, again and again, until it is saved or refused; null where none is kept.
-async function sendPending(say) {
-  const text = keep(pendingName());
-  if (!text) return null;
-  for (let delay = 500; ; delay = Math.min(delay * 2, 8000)) {
-    try {
-      const answer = await post("submit", { submission: JSON.parse(text) });
-      keep(pendingName(), null);
-      return answer;
-    } catch (error) {
-      if (error instanceof Refused && error.status < 500) {
-        keep(pendingName(), null);
-        throw error;
+function keepUnsaved(submission) {
+  const text = JSON.stringify(submission);
+  unsaved.set(submission.id, text);
+  keep(pendingPrefix() + submission.id, text);
+}
+
+function dropUnsaved(id) {
+  unsaved.delete(id);
+  keep(pendingPrefix() + id, null);
+}
+
+// What a page that was closed, or another window, has not got an answer to.
+function findUnsaved() {
+  const prefix = pendingPrefix();
+  try {
+    for (const name of Object.keys(localStorage)) {
+      if (name.startsWith(prefix)) unsaved.set(name.slice(prefix.length), localStorage.getItem(name));
+    }
+  } catch { /* no storage: only this page knows them */ }
+}
+
+// Send each submission that is kept, again and again, until it is saved or refused.
+async function sendUnsaved(say) {
+  for (const [id, text] of [...unsaved]) {
+    for (let delay = 500; unsaved.has(id); delay = Math.min(delay * 2, 8000)) {
+      try {
+        await post("submit", { submission: JSON.parse(text) });
+        dropUnsaved(id);
+        say("");
+      } catch (error) {
+        if (error instanceof Refused && error.status < 500) {
+          dropUnsaved(id);
+          throw error;
+        }
+        say(`not saved yet, trying again: ${error.message}`);
+        await wait(delay);
       }
-      say(`not saved yet, trying again: ${error.message}`);
-      await wait(delay);
     }
   }
 }

@@ -76,7 +76,7 @@ async function submit(outcome) {
   busy = true;
   say("");
   const { number, revision } = item, { ranks, text, suggested, flags, reason, seconds } = work;
-  keep(pendingName(), JSON.stringify({ id: freshId(), number, revision, outcome, ranks, text, suggested, flags, reason, seconds }));
+  keepUnsaved({ id: freshId(), number, revision, outcome, ranks, text, suggested, flags, reason, seconds });
   await sendAndGoOn();
   busy = false;
 }
@@ -84,7 +84,7 @@ async function submit(outcome) {
 async function sendAndGoOn() {
   const at = item?.number;
   try {
-    if (await sendPending(say)) say("");
+    await sendUnsaved(say);
     await load();
   } catch (error) {
     say(error.message);
@@ -98,6 +98,7 @@ async function begin() {
     keep("annotator", person);
   }
   say("");
+  findUnsaved();
   byId("work").hidden = false;
   await sendAndGoOn();
   if (!item && byId("done").hidden) {
