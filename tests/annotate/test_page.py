@@ -10,6 +10,7 @@ import pytest
 from annotate_helpers import HOSTILE, items, served, service
 from browser import CHROMIUM, Browser, browser
 
+from tutelage.annotate.choose import choice_figures, until_decided
 from tutelage.annotate.events import LogSettings, PromptTurn, Submission
 from tutelage.annotate.items import make_item
 from tutelage.annotate.log import read_log
@@ -143,3 +144,24 @@ def test_without_keys_the_page_asks_for_a_name_and_ends_with_thanks(page: Browse
         page.wait("!document.getElementById('done').hidden")
         assert [vote.outcome for vote in desk.state.votes()] == ["skipped"]
     page.errors.clear()
+
+
+def test_a_checkpoint_is_chosen_blind_by_two_people(page: Browser, tmp_path: Path) -> None:
+    """They rank by what they read; the page ends when it is decided, and never says which it is."""
+    path, settings = tmp_path / "log.jsonl", LogSettings(task="choose")
+    with service(path, items(40, answers=2), settings, until_decided()) as desk, served(desk, KEYS) as url:
+        for person in ("ann", "ben"):
+            enter(page, url, person)
+            for number in range(10):
+                page.wait(f"item && item.number === {number}")
+                assert page.run("document.documentElement.outerHTML.includes('runs/m')") is False
+                texts = page.run("item.answers")
+                better = next(place for place, text in enumerate(texts) if text.startswith("Answer 1"))
+                for key in f"{'ab'[better]}1{'ab'[1 - better]}2":
+                    page.press(key)
+                page.press("Enter")
+            page.wait("(item && item.number === 10) || !document.getElementById('done').hidden")
+        page.wait("!document.getElementById('done').hidden")  # after 20 prompts in all
+        assert page.errors == []
+    found = choice_figures(desk.state)
+    assert found["decision"] == {"best": "runs/m2", "prompts": 20}

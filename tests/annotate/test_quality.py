@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from annotate_helpers import Ranks, items, log_of
+from annotate_helpers import HOSTILE, Ranks, items, log_of
 
+from tutelage.annotate.choose import choice_figures
 from tutelage.annotate.events import PromptTurn
 from tutelage.annotate.items import make_item
 from tutelage.annotate.quality import quality_figures, quality_lines, verdicts
+from tutelage.annotate.quality_page import quality_page
 from tutelage.evaluate.agreement import krippendorff_alpha
 
 
@@ -102,3 +104,22 @@ def test_clicks_faster_than_reading_are_counted() -> None:
     long = make_item([PromptTurn("user", "Why?")], ["word " * 100, "other " * 100])
     for seconds, fast in ((10.0, 1), (30.0, 0)):
         assert quality_figures(log_of([long], [(0, "ann", (1, 2))], seconds))["people"]["ann"]["fast"] == fast
+
+
+def test_agreement_is_shown_by_source_and_the_page_shows_where_people_disagree() -> None:
+    new = [
+        make_item([PromptTurn("user", f"{HOSTILE} {n}?")], ["x", HOSTILE, "z"], source=f"customer {n % 2}")
+        for n in range(4)
+    ]
+    votes: list[tuple[int, str, Ranks]] = [(n, "ann", (1, 2, 3)) for n in range(4)]
+    votes += [(n, "ben", (1, 2, 3) if n % 2 else (3, 2, None)) for n in range(4)]
+    state = log_of(new, votes)
+    found = quality_figures(state)
+    assert [figures["same"]["mean"] for figures in found["agreement_by_source"].values()] == [0, 1]
+    page = quality_page(state, found, None)
+    assert HOSTILE not in page
+    assert "Where people disagree" in page
+    assert page.count("0% of pairs alike") == 2
+    chosen = log_of(items(3), [(n, "ann", (1, 2, 3)) for n in range(3)])
+    page = quality_page(chosen, quality_figures(chosen), choice_figures(chosen))
+    assert "Not decided after 3 prompts." in page

@@ -75,13 +75,18 @@ def test_demonstrations_are_read_by_sft_and_say_who_took_a_suggestion(tmp_path: 
 
 def test_personal_data_in_prompts_is_masked_and_equal_prompts_are_one(tmp_path: Path) -> None:
     path = tmp_path / "prompts.jsonl"
-    rows = [{"prompt": "Write to joe.smith@gmail.com"}, {"prompt": "Hello"}, {"prompt": "Hello"}]
+    rows = [
+        {"prompt": "Write to joe.smith@gmail.com", "source": "user"},
+        {"prompt": "Hello"},
+        {"messages": [{"role": "user", "content": "Hello"}]},
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     ledger = Ledger("prompts")
     found = read_prompt_items(path, ledger)
     ledger.check()
     assert [item.prompt[0].content for item in found] == ["Write to email@example.com", "Hello"]
-    assert ledger.noted["personal data masked"].rows == ledger.dropped["duplicate prompt"].rows == 1
+    assert [item.source for item in found] == ["user", ""]
+    assert ledger.noted["personal data masked"].rows == ledger.dropped["duplicate item"].rows == 1
 
 
 def test_broken_rows_of_answers_are_dropped_with_their_reason(tmp_path: Path) -> None:
@@ -111,7 +116,7 @@ def test_broken_rows_of_answers_are_dropped_with_their_reason(tmp_path: Path) ->
         "malformed gold": 1,
     }
     path.write_text('{"prompt": "a?", "answers": ["x"]}\n')
-    with pytest.raises(ValueError, match="no answers to rank"):
+    with pytest.raises(ValueError, match="no row to annotate"):
         read_answer_items(path, Ledger("items"))
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tutelage.annotate.events import AnnotationItem, PromptTurn, dense_ranks, item_id
 from tutelage.annotate.masking import mask_names
 from tutelage.chat.formats.conversations import read_prompt
-from tutelage.chat.formats.reading import read_tasks
+from tutelage.chat.formats.prompts import PROMPT_FORMATS, task
 from tutelage.io.data_files import data_files
 from tutelage.io.row import BrokenRow, Row
 from tutelage.io.rows import rows
@@ -16,7 +16,7 @@ from tutelage.ledger import Ledger
 from tutelage.text.pii import find_pii, mask
 
 MOST_ANSWERS = 9
-_SOURCES = ("source", "customer", "user")
+_SOURCES = ("source", "customer")
 
 
 def make_item(
@@ -55,15 +55,14 @@ def masked_answers(item: AnnotationItem) -> list[str]:
 
 
 def read_prompt_items(path: Path, ledger: Ledger) -> list[AnnotationItem]:
-    """An item without answers for each prompt of a file, personal data in the prompts masked; equal prompts are one
-    item. Errors as `read_tasks`."""
-    found: dict[str, AnnotationItem] = {}
-    for task in read_tasks(path, ledger):
-        item = make_item(_masked([PromptTurn(m.role, m.text) for m in task.prompt], ledger, task.id))
-        if item.id in found:
-            ledger.drop_kept("duplicate prompt")
-        found[item.id] = item
-    return [*found.values()]
+    """An item without answers for each prompt of a file, with its "source" where it has one. Personal data in the
+    prompts is masked, equal prompts are one item, a broken row is dropped, with its reason in `ledger`.
+
+    Raises:
+        DiskError: the file cannot be read.
+        ValueError: no row has a prompt.
+    """
+    return _read_items(path, ledger, _is_prompt, _prompt_item, "{'prompt': ...}")
 
 
 def read_answer_items(path: Path, ledger: Ledger) -> list[AnnotationItem]:
@@ -74,14 +73,24 @@ def read_answer_items(path: Path, ledger: Ledger) -> list[AnnotationItem]:
         DiskError: the file cannot be read.
         ValueError: no row is an item.
     """
+    return _read_items(path, ledger, lambda row: "answers" in row, _answer_item, "{'prompt': ..., 'answers': [...]}")
+
+
+def _read_items(
+    path: Path,
+    ledger: Ledger,
+    is_row: Callable[[Row], bool],
+    make: Callable[[Row, Ledger, str], AnnotationItem],
+    form: str,
+) -> list[AnnotationItem]:
     found: dict[str, AnnotationItem] = {}
     for file in data_files(path):
-        for place, row in rows(file, lambda row: "answers" in row):
+        for place, row in rows(file, is_row):
             ledger.read()
             try:
                 if row is None or isinstance(row, BrokenRow):
                     raise row or BrokenRow("blank line")
-                item = _answer_item(row, ledger, place)
+                item = make(row, ledger, place)
                 if item.id in found:
                     raise BrokenRow("duplicate item")
             except BrokenRow as error:
@@ -91,8 +100,25 @@ def read_answer_items(path: Path, ledger: Ledger) -> list[AnnotationItem]:
             found[item.id] = item
     if not found:
         reasons = ", ".join(f"{entry.rows} x {reason}" for reason, entry in ledger.dropped.items())
-        raise ValueError(f"{path} has no answers to rank ({reasons}); a row is {{'prompt': ..., 'answers': [...]}}")
+        raise ValueError(f"{path} has no row to annotate ({reasons or 'no rows'}); a row is {form}")
     return [*found.values()]
+
+
+def _is_prompt(row: Row) -> bool:
+    return any(format_.recognises(row) for format_ in PROMPT_FORMATS.values())
+
+
+def _prompt_item(row: Row, ledger: Ledger, place: str) -> AnnotationItem:
+    name = next((name for name, format_ in PROMPT_FORMATS.items() if format_.recognises(row)), None)
+    if name is None:
+        raise BrokenRow("no prompt", "a row needs one, such as 'prompt' or 'messages'")
+    [found], _ = task(row, name, place, None)
+    prompt = [PromptTurn(turn.role, turn.text) for turn in found.prompt]
+    return make_item(_masked(prompt, ledger, place), source=_source(row))
+
+
+def _source(row: Row) -> str:
+    return next((str(row[name]) for name in _SOURCES if row.get(name)), "")
 
 
 def _answer_item(row: Row, ledger: Ledger, place: str) -> AnnotationItem:
@@ -109,8 +135,7 @@ def _answer_item(row: Row, ledger: Ledger, place: str) -> AnnotationItem:
     ):
         raise BrokenRow("malformed gold", "'gold' must be a list with the rank of each answer, 1 the best")
     prompt = [PromptTurn(m.role, m.text) for m in read_prompt(row)]
-    source = next((str(row[name]) for name in _SOURCES if row.get(name)), "")
-    return make_item(_masked(prompt, ledger, place), answers, [*map(str, models)], gold, source)
+    return make_item(_masked(prompt, ledger, place), answers, [*map(str, models)], gold, _source(row))
 
 
 def _masked(prompt: Sequence[PromptTurn], ledger: Ledger, place: str) -> list[PromptTurn]:

@@ -53,6 +53,7 @@ def quality_figures(state: Annotations, seed: int = 0) -> dict[str, Any]:
     blind = {item: found for item, found in by_item.items() if not any(state.items[item].leaks)}
     leaky = {item: found for item, found in by_item.items() if item not in blind}
     sizes = sorted({len(state.items[item].answers) for item in blind})
+    sources = sorted({source for item in blind if (source := state.items[item].source)})
     return {
         "task": state.settings.task,
         "items": len(state.items),
@@ -66,6 +67,10 @@ def quality_figures(state: Annotations, seed: int = 0) -> dict[str, Any]:
         "agreement_by_answers": {
             str(size): agreement([v for item, v in blind.items() if len(state.items[item].answers) == size], seed)
             for size in sizes
+        },
+        "agreement_by_source": {
+            source: agreement([v for item, v in blind.items() if state.items[item].source == source], seed)
+            for source in sources
         },
         "agreement_not_blind": agreement(leaky.values(), seed),
         "people": {person: person_figures(state, person, by_item) for person in sorted(state.assigned)},
@@ -89,7 +94,7 @@ def agreement(items: Iterable[Sequence[Submission]], seed: int = 0) -> dict[str,
     drawn = [_alpha([blocks[n] for n in rng.integers(0, len(blocks), len(blocks))]) for _ in range(RESAMPLES)]
     known = [value for value in drawn if value is not None]
     low, high = np.quantile(known, [0.025, 0.975]) if len(known) > RESAMPLES // 2 else (None, None)
-    both = [_same_verdicts(votes) for votes in shared]
+    both = [same_verdicts(votes) for votes in shared]
     strict = [[one == other for one, other in pairs if one and other] for pairs in both]
     return {
         "items": len(shared),
@@ -114,7 +119,7 @@ def _alpha(blocks: Sequence[np.ndarray]) -> float | None:
         return None  # all ranks are equal, or no answer has two
 
 
-def _same_verdicts(votes: Sequence[Submission]) -> list[tuple[int, int]]:
+def same_verdicts(votes: Sequence[Submission]) -> list[tuple[int, int]]:
     """The verdicts of each two people on each two answers that both ranked."""
     found = []
     for one, other in combinations([verdicts(vote.ranks) for vote in votes], 2):
@@ -145,7 +150,7 @@ def self_agreement(state: Annotations, person: str) -> tuple[int, int]:
     for vote in state.votes():
         first = state.current(vote.item, person)
         if vote.person == person and vote.repeat and first is not None:
-            pairs = _same_verdicts([first, vote])
+            pairs = same_verdicts([first, vote])
             same, total = same + sum(one == other for one, other in pairs), total + len(pairs)
     return same, total
 
@@ -159,7 +164,7 @@ def person_figures(state: Annotations, person: str, by_item: Mapping[str, Sequen
         for votes in by_item.values()
         for pair in combinations(votes, 2)
         if person in (pair[0].person, pair[1].person)
-        for one, other in _same_verdicts(pair)
+        for one, other in same_verdicts(pair)
     ]
     return {
         "submissions": len(own),
@@ -185,6 +190,7 @@ def quality_lines(found: Mapping[str, Any]) -> Iterator[str]:
     for label, figures in (
         ("agreement", found["agreement"]),
         *((f"  of {size} answers", figures) for size, figures in found["agreement_by_answers"].items()),
+        *((f"  from {source}", figures) for source, figures in found["agreement_by_source"].items()),
         ("not blind, a name was masked", found["agreement_not_blind"]),
     ):
         if figures is not None:
