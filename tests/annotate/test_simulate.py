@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
 from annotate_helpers import items
 
-from tutelage.annotate.choose import battles_of
+from tutelage.annotate.choose import FIRST_LOOK, LOOK_EVERY, battles_of, decision, look_level
 from tutelage.annotate.events import AnnotationItem, LogSettings, PromptTurn
 from tutelage.annotate.export import ExportRules, export_rows
 from tutelage.annotate.items import make_item
@@ -21,6 +22,7 @@ from tutelage.annotate.plan import (
     pilot_figures,
     pilot_lines,
     prompts_needed,
+    prompts_until_decided,
 )
 from tutelage.annotate.quality import quality_figures
 from tutelage.annotate.simulate import SimulatedAnnotator, simulate, team, world_items, world_prompts
@@ -124,6 +126,23 @@ def test_the_labels_needed_for_a_decision_are_predicted_within_a_fifth(
     assert decided(round(0.8 * predicted)) < 0.8 < decided(round(1.2 * predicted))
 
 
+@pytest.mark.parametrize(("gap", "spread"), [(0.8, 1.0), (0.4, 0.5)])
+def test_the_prompts_until_a_choice_is_decided_are_predicted_within_a_fifth(gap: float, spread: float) -> None:
+    """As above, with all looks of `annotate choose`; an interval of the share stands for that of the ratings."""
+    predicted = prompts_until_decided(*known_share(gap, spread, 1.0))
+
+    def decided(prompts: int) -> float:
+        rng = np.random.default_rng(7)
+        won_RN = rng.random((3000, prompts)) < 1 / (1 + np.exp(-rng.normal(gap, spread, (3000, prompts))))
+        z, sure_R = NormalDist().inv_cdf(1 - look_level(prompts, 2) / 2), np.zeros(3000, bool)
+        for look in range(FIRST_LOOK, prompts + 1, LOOK_EVERY):
+            seen_RN = won_RN[:, :look]
+            sure_R |= seen_RN.mean(1) - z * seen_RN.std(1, ddof=1) / math.sqrt(look) > 0.5
+        return float(sure_R.mean())
+
+    assert decided(round(0.8 * predicted)) < 0.8 < decided(round(1.2 * predicted))
+
+
 def pilot(path: Path, gaps: list[float], prompts: int, seed: int = 0) -> Annotations:
     """Votes of one annotator of noise 1 between models whose answers are worth `gaps`."""
     names = [f"m{n}" for n in range(len(gaps))]
@@ -138,11 +157,22 @@ def pilot(path: Path, gaps: list[float], prompts: int, seed: int = 0) -> Annotat
 def test_a_pilot_predicts_what_the_known_noise_does(tmp_path: Path) -> None:
     state = pilot(tmp_path / "log", [0.0, 0.8], 400)
     (found,) = pilot_figures(state)
-    truth = prompts_needed(*known_share(0.8, 1e-9, 1.0))
+    truth = prompts_until_decided(*known_share(0.8, 1e-9, 1.0))
     assert 0.5 < found["needed"] / truth < 2  # of one pilot; its own error is larger than that of the formula
     assert "to tell them apart" in next(pilot_lines([found]))
     with pytest.raises(ValueError, match="equally often"):
         prompts_needed(0.5, 0.25)
+
+
+@pytest.mark.slow
+def test_choices_are_decided_about_as_often_as_predicted(tmp_path: Path) -> None:
+    """25 choices with the predicted number of prompts, by the rule itself: 80% are decided; 14 or fewer has a
+    probability below 0.005."""
+    gap = 1.2
+    prompts = prompts_until_decided(*known_share(gap, 1e-9, 1.0))
+    found = [decision(pilot(tmp_path / f"log{seed}", [0.0, gap], prompts, seed), seed) for seed in range(25)]
+    assert sum(choice is not None for choice in found) > 14
+    assert all(choice is None or choice["best"] == "m1" for choice in found)
 
 
 @pytest.mark.slow

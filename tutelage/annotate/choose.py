@@ -90,6 +90,12 @@ def until_decided(seed: int = 0) -> Callable[[Annotations], bool]:
     return decided
 
 
+def look_level(prompts: int, players: int) -> float:
+    """The level of each look at so many prompts in all, and of each comparison with the best."""
+    looks = max(1, (prompts - FIRST_LOOK) // LOOK_EVERY + 1)
+    return LEVEL / looks / max(1, players - 1)
+
+
 def _looks(state: Annotations) -> range:
     """After how many prompts the votes so far are looked at."""
     return range(FIRST_LOOK, len(_ranked_prompts(state)) + 1, LOOK_EVERY)
@@ -97,9 +103,8 @@ def _looks(state: Annotations) -> range:
 
 def _look(state: Annotations, prompts: int, seed: int) -> dict[str, Any] | None:
     """The best checkpoint after so many prompts, if it is surely better than every other."""
-    planned = max(1, (len(state.items) - FIRST_LOOK) // LOOK_EVERY + 1)
     battles = battles_of(state, prompts)
-    best = _better_than_all(battles, LEVEL / planned / max(1, len(battles.players) - 1), seed)
+    best = _better_than_all(battles, look_level(len(state.items), len(battles.players)), seed)
     return None if best is None else {"best": battles.players[best], "prompts": prompts}
 
 

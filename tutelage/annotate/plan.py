@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.annotate.choose import LEVEL, battles_of, checkpoints_of
+from tutelage.annotate.choose import FIRST_LOOK, LEVEL, LOOK_EVERY, battles_of, checkpoints_of, look_level
 from tutelage.annotate.simulate import COMPARE_SECONDS, READ_WORDS
 from tutelage.annotate.state import Annotations
 from tutelage.evaluate.ratings import Battles
@@ -66,6 +66,19 @@ def prompts_needed(mean: float, variance: float, power: float = POWER, level: fl
     return math.ceil((z / (mean - 0.5)) ** 2 * variance)
 
 
+def prompts_until_decided(mean: float, variance: float, players: int = 2, power: float = POWER) -> int:
+    """How many prompts to prepare for `annotate choose`, so that it is decided with this probability: as
+    `prompts_needed`, at the level of each of its looks.
+
+    Raises:
+        ValueError: the mean is 1/2.
+    """
+    prompts = FIRST_LOOK
+    while prompts_needed(mean, variance, power, look_level(prompts, players)) > prompts:
+        prompts += LOOK_EVERY
+    return prompts
+
+
 def known_share(gap: float, spread: float, temperature: float, overlap: int = 1, seed: int = 0) -> tuple[float, float]:
     """The mean and the variance of the share that the better of two models wins of a prompt with `overlap` votes.
 
@@ -100,7 +113,8 @@ def pilot_figures(state: Annotations) -> list[dict[str, Any]]:
     found = []
     for first, second in sorted(met):
         mean, variance, prompts = pilot_share(battles, first, second)
-        needed = None if mean == 0.5 else prompts_needed(mean, max(variance, 1 / (4 * prompts)))
+        spread = max(variance, 1 / (4 * prompts))
+        needed = None if mean == 0.5 else prompts_until_decided(mean, spread, len(names))
         found.append({"models": [names[first], names[second]], "won": mean, "prompts": prompts, "needed": needed})
     return found
 

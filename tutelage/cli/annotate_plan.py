@@ -26,7 +26,7 @@ POSITIVE = click.FloatRange(0, min_open=True)
 @command
 def plan(pilot: Path | None, spread: float, noise: float, gap: float, as_json: bool, **options: Any) -> Any:
     """Show what an item of 2 to 9 answers tells in bits, how long it takes and what it costs, and how many prompts it
-    takes to tell two models apart with probability 0.8, for annotators of known noise or from a pilot."""
+    takes until `annotate choose` is decided with probability 0.8, for annotators of known noise or from a pilot."""
     from tutelage.annotate import plan as planned
     from tutelage.annotate.log import read_log
     from tutelage.annotate.state import read_events
@@ -34,7 +34,8 @@ def plan(pilot: Path | None, spread: float, noise: float, gap: float, as_json: b
     cost = planned.LabelCost(options["prompt_words"], options["answer_words"], options["wage"])
     rows = planned.cost_table(range(2, 10), spread, noise, cost)
     needed = {
-        overlap: planned.prompts_needed(*planned.known_share(gap, spread, noise, overlap)) for overlap in (1, 2, 3)
+        overlap: planned.prompts_until_decided(*planned.known_share(gap, spread, noise, overlap))
+        for overlap in (1, 2, 3)
     }
     figures = planned.pilot_figures(read_events(read_log(pilot))) if pilot else []
     if not as_json:
@@ -52,7 +53,8 @@ def plan(pilot: Path | None, spread: float, noise: float, gap: float, as_json: b
             )
         new_console().print(table)
         for overlap, prompts in needed.items():
-            click.echo(f"to tell two models apart: {prompts:,} prompts of {overlap} vote{'s' if overlap > 1 else ''}")
+            votes = "1 vote" if overlap == 1 else f"{overlap} votes"
+            click.echo(f"until it is decided between two models: {prompts:,} prompts of {votes}")
         for line in planned.pilot_lines(figures):
             click.echo(line)
     return {"items": rows, "prompts_needed": needed, "pilot": figures}
