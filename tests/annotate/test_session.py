@@ -58,6 +58,13 @@ def test_the_rank_command_serves_until_it_is_stopped_and_continues(tmp_path: Pat
     assert len(read_log(log)) == 1 + 2 + 2 + 2  # settings and items are there once
 
 
+def test_a_log_without_the_item_of_a_vote_is_one_sentence(tmp_path: Path) -> None:
+    log = write(tmp_path / "log.jsonl", [{"event": "submitted", "id": "vote-12345", "item": "gone", "person": "ann"}])
+    result = CliRunner().invoke(main, ["annotate", "report", str(log)])
+    assert result.exit_code == 1
+    assert "the log lacks item gone, which ann has" in result.output
+
+
 def test_others_may_reach_the_server_only_with_a_key_each(tmp_path: Path) -> None:
     log = tmp_path / "log.jsonl"
     with pytest.raises(ValueError, match="name each annotator with --annotator"):
@@ -109,6 +116,8 @@ def test_every_subcommand_has_help_that_fits() -> None:
 def test_models_answer_the_prompts_of_items(tales_run: Run) -> None:
     asked = [make_item([PromptTurn("user", "who fears the fox?")]), make_item([PromptTurn("user", "what is the sea?")])]
     settings = SamplingSettings(max_tokens=8)
-    assert len(ask_model(f"{tales_run.folder}/chat", asked, settings)) == 2
+    notes: list[str] = []
+    assert len(ask_model(f"{tales_run.folder}/chat", asked, SamplingSettings(max_tokens=2), notes.append)) == 2
+    assert re.search("of 2 answers were cut at 2 tokens", notes[0])
     with pytest.raises(ValueError, match="is a base model"):
-        ask_model(f"{tales_run.folder}/base", asked, settings)
+        ask_model(f"{tales_run.folder}/base", asked, settings, notes.append)

@@ -16,8 +16,10 @@ from tutelage.records import Conversation, message
 Ask = Callable[[str, Sequence[AnnotationItem]], Sequence[str]]
 
 
-def ask_model(name: str, items: Sequence[AnnotationItem], settings: SamplingSettings) -> list[str]:
-    """A model's answers to the prompts of items.
+def ask_model(
+    name: str, items: Sequence[AnnotationItem], settings: SamplingSettings, note: Callable[[str], None]
+) -> list[str]:
+    """A model's answers to the prompts of items. `note` is told how many were cut.
 
     Raises:
         ValueError: there is no such model, or it is a base model.
@@ -26,7 +28,11 @@ def ask_model(name: str, items: Sequence[AnnotationItem], settings: SamplingSett
     if not can_chat(checkpoint):
         raise ValueError(f"{name} is a base model and answers no prompts; give a fine-tuned one")
     chats = [Conversation(tuple(message(turn.role, turn.content) for turn in item.prompt)) for item in items]
-    return [answer.text.strip() or "(no answer)" for answer in ask(checkpoint, chats, settings, name)]
+    answers = ask(checkpoint, chats, settings, name)
+    cut = sum(answer.generation.finish_reason == "length" for answer in answers)
+    if cut:
+        note(f"{name}: {cut:,} of {len(answers):,} answers were cut at {settings.max_tokens:,} tokens (--max-tokens)")
+    return [answer.text.strip() or "(no answer)" for answer in answers]
 
 
 def answered_items(

@@ -53,8 +53,14 @@ class Annotations:
 
 
 def read_events(events: Iterable[Event]) -> Annotations:
-    """The state after some events."""
+    """The state after some events.
+
+    Raises:
+        ValueError: one is about an item that none of them adds.
+    """
     state = Annotations()
     for event in events:
+        if isinstance(event, Assignment | Submission) and event.item not in state.items:
+            raise ValueError(f"the log lacks item {event.item}, which {event.person} has; restore its line")
         state.apply(event)
     return state

@@ -44,11 +44,13 @@ def choose(models: tuple[str, ...], prompts: Path, as_json: bool, **options: Any
         guidelines=guidelines_of(options["guidelines"], RANK),
     )
 
+    note = partial(click.echo, err=True)
+
     def items(state: Annotations) -> Iterable[AnnotationItem]:
         from tutelage.annotate.items import read_prompt_items
         from tutelage.annotate.models import answered_items, ask_model
 
-        ask = partial(ask_model, settings=sampling_of(options))
+        ask = partial(ask_model, settings=sampling_of(options), note=note)
         return [*answered_items(state, read_prompt_items(prompts, Ledger("prompts")), models, ask)]
 
     state = run_session(
@@ -56,7 +58,7 @@ def choose(models: tuple[str, ...], prompts: Path, as_json: bool, **options: Any
         settings,
         items,
         access_of(options),
-        lambda line: click.echo(line, err=True),
+        note,
         until_decided(),
     )
     if not state.by_id:

@@ -52,16 +52,18 @@ def rank(prompts: Path | None, as_json: bool, **options: Any) -> Any:
         guidelines=guidelines_of(options["guidelines"], RANK),
     )
 
+    note = partial(click.echo, err=True)
+
     def items(state: Annotations) -> Iterable[AnnotationItem]:
         from tutelage.annotate.items import read_answer_items, read_prompt_items
         from tutelage.annotate.models import answered_items, ask_model
 
         if prompts is None:
             return read_answer_items(options["answers"], ledger)
-        ask = partial(ask_model, settings=sampling_of(options))
+        ask = partial(ask_model, settings=sampling_of(options), note=note)
         return [*answered_items(state, read_prompt_items(prompts, ledger), models, ask)]
 
-    state = run_session(options["out"], settings, items, access_of(options), lambda line: click.echo(line, err=True))
+    state = run_session(options["out"], settings, items, access_of(options), note)
     if not as_json and (ledger.dropped or ledger.noted):
         new_console().print(ledger.table())
     return {**summary_of(state), "log": options["out"], "ledger": ledger.to_dict()}

@@ -42,6 +42,8 @@ def write(prompts: Path, as_json: bool, **options: Any) -> Any:
         guidelines=guidelines_of(options["guidelines"], WRITE),
     )
 
+    note = partial(click.echo, err=True)
+
     def items(state: Annotations) -> Iterable[AnnotationItem]:
         from tutelage.annotate.items import read_prompt_items
         from tutelage.annotate.models import ask_model, suggested_items
@@ -49,10 +51,10 @@ def write(prompts: Path, as_json: bool, **options: Any) -> Any:
         asked = read_prompt_items(prompts, ledger)
         if options["suggest"] is None:
             return asked
-        ask = partial(ask_model, settings=sampling_of(options))
+        ask = partial(ask_model, settings=sampling_of(options), note=note)
         return suggested_items(state, asked, options["suggest"], ask)
 
-    state = run_session(options["out"], settings, items, access_of(options), lambda line: click.echo(line, err=True))
+    state = run_session(options["out"], settings, items, access_of(options), note)
     if not as_json and (ledger.dropped or ledger.noted):
         new_console().print(ledger.table())
     return {**summary_of(state), "log": options["out"], "ledger": ledger.to_dict()}
