@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
 import pytest
 from annotate_helpers import items
+from click.testing import CliRunner
 
 from tutelage.annotate.choose import FIRST_LOOK, LOOK_EVERY, battles_of, decision, look_level
 from tutelage.annotate.events import AnnotationItem, LogSettings, PromptTurn
@@ -25,10 +27,13 @@ from tutelage.annotate.plan import (
     prompts_until_decided,
 )
 from tutelage.annotate.quality import quality_figures
-from tutelage.annotate.simulate import SimulatedAnnotator, simulate, team, world_items, world_prompts
+from tutelage.annotate.simulate import SimulatedAnnotator, scored_utility, simulate, team, world_items, world_prompts
 from tutelage.annotate.state import Annotations
+from tutelage.cli import main
+from tutelage.config import recipes_folder
 from tutelage.evaluate.arena import arena
 from tutelage.ledger import Ledger
+from tutelage.records import Message
 from tutelage.world.preferences import PreferenceSettings
 from tutelage.world.society import World, WorldSettings
 
@@ -203,3 +208,26 @@ def test_the_worlds_utility_is_what_they_rank_and_write_by(tmp_path: Path) -> No
     rows = [*export_rows(state, "demonstrations", ExportRules(), Ledger("votes"))]
     assert len(rows) == len(asked)
     assert {row["annotator"] for row in rows} == {"person1", "person2"}
+
+
+def test_a_model_may_be_the_utility(tmp_path: Path) -> None:
+    """Such as a reward model; an answer that it cannot score is the worst."""
+    new = items(3)
+
+    def score(answers: Sequence[tuple[tuple[Message, ...], str]]) -> list[float | None]:
+        return [None if text.startswith("Answer 0") else float(text.split()[1]) for _, text in answers]
+
+    state = simulate(tmp_path / "log", RANK, new, [*team(2, 1e-6, 0, 0)], scored_utility(new, score))
+    assert all(vote.ranks[2] == 1 and {vote.ranks[0], vote.ranks[1]} == {2, 3} for vote in state.votes())
+    with pytest.raises(ValueError, match="can score none"):
+        scored_utility(new, lambda answers: [None] * len(answers))
+
+
+def test_the_command_wants_a_labeller(tmp_path: Path) -> None:
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(main, ["annotate", "simulate", *arguments, "--out", str(tmp_path / "log")])
+        assert result.exit_code == 1
+        return result.output
+
+    assert "no [data] of kind 'world-preferences'" in run(str(recipes_folder() / "demo.toml"))
+    assert "give --reward MODEL" in run(str(tmp_path / "answers.jsonl"))

@@ -17,6 +17,7 @@ from tutelage.annotate.items import make_item
 from tutelage.annotate.log import open_log
 from tutelage.annotate.service import AnnotationService, SubmitRequest
 from tutelage.annotate.state import Annotations
+from tutelage.records import Message, message
 from tutelage.world.answers import draw_answer, tasks
 from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.preferences import RESOLUTION, PreferenceSettings, comparisons
@@ -136,6 +137,28 @@ def world_items(world: World, settings: PreferenceSettings) -> tuple[list[Annota
             utility = proxy_utility(comparison.task, answer, settings.flaw, settings.strength)
             known[item.id, answer] = utility
     return [*items.values()], lambda item, answer: known[item.id, answer]
+
+
+def scored_utility(
+    items: Sequence[AnnotationItem], score: Callable[[Sequence[tuple[tuple[Message, ...], str]]], list[float | None]]
+) -> Utility:
+    """The utility that a model gives to answers, such as `RewardModel.score`; an answer that it cannot score is worth
+    as little as the worst of all.
+
+    Raises:
+        ValueError: it can score none.
+    """
+    asked = [(item, text) for item in items for text in item.answers]
+    chats = [(tuple(message(turn.role, turn.content) for turn in item.prompt), text) for item, text in asked]
+    scores = score(chats)
+    known = [value for value in scores if value is not None]
+    if not known:
+        raise ValueError("the model can score none of the answers; give one whose context is long enough")
+    table = {
+        (item.id, text): min(known) if value is None else value
+        for (item, text), value in zip(asked, scores, strict=True)
+    }
+    return lambda item, answer: table[item.id, answer]
 
 
 def world_prompts(
