@@ -32,6 +32,8 @@ def test_a_better_checkpoint_is_found_and_no_more_votes_are_asked_for() -> None:
     assert decision(votes(60, 1.0)) == {"best": "runs/m1", "prompts": 20}
     assert decision(votes(60, 0.9)) == {"best": "runs/m1", "prompts": 40}
     assert decision(votes(60, 1 / 3)) is None
+    unseen = log_of(items(30), [(n, "ann", (1, 2, None)) for n in range(30)])
+    assert decision(unseen) is None  # the third may be the best
 
 
 @pytest.mark.slow

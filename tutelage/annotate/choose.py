@@ -15,7 +15,7 @@ import numpy as np
 from tutelage.annotate.quality import votes_of_items
 from tutelage.annotate.state import Annotations
 from tutelage.evaluate.arena import arena
-from tutelage.evaluate.ratings import Battles, fit_ratings
+from tutelage.evaluate.ratings import Battles, fit_ratings, groups_of
 from tutelage.files import read_text
 from tutelage.train.selection import held_out_loss
 
@@ -109,7 +109,9 @@ def _look(state: Annotations, prompts: int, seed: int) -> dict[str, Any] | None:
 
 
 def _better_than_all(battles: Battles, level: float, seed: int) -> int | None:
-    """The player whose ability is surely above every other's."""
+    """The player whose ability is surely above every other's; None too where some never met, not even over others."""
+    if len({*groups_of(battles)}) > 1:
+        return None
     ability_P = fit_ratings(battles).ability_P
     best = int(ability_P.argmax())
     rng, prompts = np.random.default_rng(seed), int(battles.prompt_N.max()) + 1

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 
 from tutelage.annotate.events import AnnotationItem, Submission
-from tutelage.annotate.items import gold_matches
+from tutelage.annotate.items import MOST_ANSWERS, gold_matches
 from tutelage.annotate.state import Annotations
-from tutelage.evaluate.agreement import krippendorff_alpha
+from tutelage.evaluate.agreement import alpha_of, coincidences
 from tutelage.evaluate.statistics import mean_interval
 
 RESAMPLES = 200
 # Somebody who skims reads about 5 words a second; who answers in less than half of that time has not read.
 FAST_WORDS_PER_SECOND = 12.0
 Ranks = Sequence[int | None]
+_RANKS = np.arange(1, MOST_ANSWERS + 1)
 
 
 def verdicts(ranks: Ranks) -> dict[tuple[int, int], int]:
@@ -87,13 +88,12 @@ def agreement(items: Iterable[Sequence[Submission]], seed: int = 0) -> dict[str,
     shared = [votes for votes in items if len(votes) > 1]
     if not shared:
         return None
-    people = sorted({vote.person for votes in shared for vote in votes})
-    blocks = [_ranks_of(votes, people) for votes in shared]
-    alpha = _alpha(blocks)
-    rng = np.random.default_rng(seed)
-    drawn = [_alpha([blocks[n] for n in rng.integers(0, len(blocks), len(blocks))]) for _ in range(RESAMPLES)]
+    pairs_NKK = np.stack([_coincidences(votes) for votes in shared])
+    weight_RN = np.random.default_rng(seed).multinomial(len(shared), np.full(len(shared), 1 / len(shared)), RESAMPLES)
+    drawn = [_alpha(pairs_KK) for pairs_KK in np.tensordot(weight_RN, pairs_NKK, 1)]
     known = [value for value in drawn if value is not None]
     low, high = np.quantile(known, [0.025, 0.975]) if len(known) > RESAMPLES // 2 else (None, None)
+    alpha = _alpha(pairs_NKK.sum(0))
     both = [same_verdicts(votes) for votes in shared]
     strict = [[one == other for one, other in pairs if one and other] for pairs in both]
     return {
@@ -104,17 +104,16 @@ def agreement(items: Iterable[Sequence[Submission]], seed: int = 0) -> dict[str,
     }
 
 
-def _ranks_of(votes: Sequence[Submission], people: Sequence[str]) -> np.ndarray:
-    """The rank of each answer by each person, NaN where there is none, [answers, people]."""
-    ranks = {vote.person: vote.ranks for vote in votes}
-    count = len(votes[0].ranks)
-    table = [[ranks[person][n] if person in ranks else None for person in people] for n in range(count)]
-    return np.array([[np.nan if rank is None else float(rank) for rank in row] for row in table])
+def _coincidences(votes: Sequence[Submission]) -> np.ndarray:
+    """How often two people gave an answer of the item these two ranks, over its answers, [K, K]."""
+    units = [np.array([rank for vote in votes if (rank := vote.ranks[n])]) for n in range(len(votes[0].ranks))]
+    units = [unit for unit in units if len(unit) > 1]
+    return coincidences(units, _RANKS) if units else np.zeros((len(_RANKS),) * 2)
 
 
-def _alpha(blocks: Sequence[np.ndarray]) -> float | None:
+def _alpha(pairs_KK: np.ndarray) -> float | None:
     try:
-        return krippendorff_alpha(np.concatenate(blocks), "ordinal")
+        return alpha_of(pairs_KK, _RANKS, "ordinal")
     except ValueError:
         return None  # all ranks are equal, or no answer has two
 

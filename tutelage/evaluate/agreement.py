@@ -28,14 +28,26 @@ def krippendorff_alpha(values_NC: np.ndarray, level: Level = "nominal") -> float
     if not units:
         raise ValueError("agreement needs an item that at least two coders coded")
     values_K = np.unique(np.concatenate(units))
-    if len(values_K) == 1:
-        raise ValueError("all values are equal, so agreement cannot be told from chance")
+    return alpha_of(coincidences(units, values_K), values_K, level)
+
+
+def coincidences(units: Sequence[np.ndarray], values_K: np.ndarray) -> np.ndarray:
+    """Ordered pairs of values inside of units, [K, K]; each unit, of two values or more, counts as its number of
+    values."""
     counts_NK = np.stack([(unit[:, None] == values_K).sum(0) for unit in units]).astype(float)
-    size_N = counts_NK.sum(1)
-    # Ordered pairs of values inside of units; each unit counts as its number of values.
-    scaled_NK = counts_NK / (size_N - 1)[:, None]
-    pairs_KK = counts_NK.T @ scaled_NK - np.diag(scaled_NK.sum(0))
+    scaled_NK = counts_NK / (counts_NK.sum(1) - 1)[:, None]
+    return counts_NK.T @ scaled_NK - np.diag(scaled_NK.sum(0))
+
+
+def alpha_of(pairs_KK: np.ndarray, values_K: np.ndarray, level: Level) -> float:
+    """Krippendorff's alpha from the coincidences of values.
+
+    Raises:
+        ValueError: all values are equal.
+    """
     totals_K = pairs_KK.sum(1)
+    if (totals_K > 0).sum() < 2:
+        raise ValueError("all values are equal, so agreement cannot be told from chance")
     apart_KK = _apart(values_K, totals_K, level)
     expected = (np.outer(totals_K, totals_K) * apart_KK).sum() / (totals_K.sum() - 1)
     return float(1 - (pairs_KK * apart_KK).sum() / expected)
