@@ -31,7 +31,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_of_a_runs_stage_its_text_rate_and_optimizer_are_known(base: Path) -> None:
     found = find_base(base)
     assert found.stage == PretrainedModel(
-        path=str(base), data={"world": 1.0}, held_out=0.02, lr=6e-3, batch_tokens=1024
+        path=str(base), data={"world": 1.0}, held_out=0.02, lr=2.4e-2, batch_tokens=1024
     )
     assert found.optimizer.kind == "muon"
     assert list(found.data) == ["world"]
