@@ -143,6 +143,18 @@ def test_without_keys_the_page_asks_for_a_name_and_ends_with_thanks(page: Browse
         page.press("s")
         page.wait("!document.getElementById('done').hidden")
         assert [vote.outcome for vote in desk.state.votes()] == ["skipped"]
+        page.run("document.getElementById('before').click()")  # one may still change it
+        page.wait("item && item.submitted")
+        for key in "a1b2":
+            page.press(key)
+        page.wait("!document.getElementById('submit').disabled")
+        page.press("Enter")
+        page.wait("!document.getElementById('done').hidden")
+        assert [(vote.outcome, vote.revision) for vote in desk.state.votes()] == [("done", 2)]
+        page.run("document.getElementById('before').click()")
+        page.wait("item && !document.getElementById('after').disabled")
+        page.press("ArrowRight")
+        page.wait("!document.getElementById('done').hidden")
     page.errors.clear()
 
 

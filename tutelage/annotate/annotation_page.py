@@ -54,6 +54,7 @@ def _item(writes: bool) -> Html:
     bar = tag(
         "div",
         tag("button", "← before", attributes={"id": "before", "type": "button"}),
+        tag("button", "after →", attributes={"id": "after", "type": "button"}),
         tag("span", attributes={"id": "progress", "class": "note"}),
         tag("span", attributes={"id": "clock", "class": "note"}),
         tag("span", attributes={"id": "saved", "class": "note", "role": "status"}),

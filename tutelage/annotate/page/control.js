@@ -1,6 +1,7 @@
 // One item at a time: shown, kept as a draft each second, submitted.
 const IDLE_SECONDS = 60; // without a key or a move of the mouse, the clock stops
 let item = null, work = null, dirty = false, idle = 0, busy = false;
+let last = 0; // the number of the item that was shown last
 
 const emptyWork = (count) => ({ ranks: Array(count).fill(null), text: "", suggested: false, all_bad: false, flags: [], reason: "", seconds: 0 });
 
@@ -24,6 +25,8 @@ function show(got) {
   byId("done").hidden = !got.done;
   byId("saved").textContent = got.submitted ? "submitted; you may change it" : "";
   item = got.done ? null : got;
+  byId("after").disabled = !item?.submitted;
+  byId("before").disabled = false;
   dirty = false;
   if (!item) return;
   const kept = item.draft || (item.submitted && { ...item.submitted, all_bad: item.submitted.outcome === "all bad" });
@@ -35,7 +38,8 @@ function show(got) {
   }));
   byId("reason").value = work.reason;
   for (const flag of document.querySelectorAll("[name=flag]")) flag.checked = work.flags.includes(flag.value);
-  byId("before").disabled = item.number === 0;
+  last = item.number;
+  byId("before").disabled = last === 0;
   showClock();
   if (writes) showWriting(item);
   else {
@@ -106,8 +110,9 @@ async function begin() {
   }
 }
 
+// The item after this one, or a new one; what is not submitted stays a draft.
 async function after() {
-  if (item && await load(item.number + 1)) return;
+  if (item?.submitted && await load(item.number + 1)) return;
   say("");
   await load();
 }
@@ -116,7 +121,8 @@ function listenToControls() {
   byId("begin").addEventListener("click", begin);
   byId("submit").addEventListener("click", () => submit(work.all_bad ? "all bad" : "done"));
   byId("skip").addEventListener("click", () => submit("skipped"));
-  byId("before").addEventListener("click", () => { if (item && item.number > 0) load(item.number - 1); });
+  byId("before").addEventListener("click", () => { if (!item || last > 0) load(item ? last - 1 : last); });
+  byId("after").addEventListener("click", after);
   byId("all-bad")?.addEventListener("click", () => {
     work.all_bad = !work.all_bad;
     byId("all-bad").setAttribute("aria-pressed", String(work.all_bad));
@@ -145,7 +151,7 @@ function pressed(event) {
   } else if (event.key === "x") byId("all-bad").click();
   else if (event.key === "s") byId("skip").click();
   else if (event.key === "ArrowLeft") byId("before").click();
-  else if (event.key === "ArrowRight") after();
+  else if (event.key === "ArrowRight") byId("after").click();
   else if (!rankKey(event.key)) return;
   event.preventDefault();
 }
