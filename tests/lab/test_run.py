@@ -48,6 +48,7 @@ def test_every_finding_finishes_and_a_second_run_trains_nothing(number: str, cac
     assert f"## {first.title}" in page
 
 
+@pytest.mark.slow
 def test_findings_share_the_base_and_the_plain_sft_stage(cache: Path) -> None:
     def base_mtime(number: str) -> int:
         run_finding(number, cache, quick=True)
