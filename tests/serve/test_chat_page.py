@@ -82,21 +82,10 @@ def test_a_conversation_is_streamed_kept_and_says_what_the_cache_saved(page: Bro
     assert re.match(r"\d+ of \d+ prompt tokens from the prefix cache \(\d+% not computed again\)", lines[1])
     page.open(served.url)
     page.wait("models.length")
-    page.run("settings.max_tokens = 8; settings.seed = 3; settings.temperature = 1")
-    page.run("document.querySelector('#conversations button').click()")
+    page.run("settings.max_tokens = 8; document.querySelector('#conversations button').click()")
     assert answers(page) == first
     page.run("document.getElementById('new').click()")
     assert answers(page) == []
-
-
-@pytest.mark.slow
-@pytest.mark.xfail(reason="known fault: a message in a new conversation after a reload may stay without an answer")
-def test_a_new_conversation_after_a_reload_is_answered(page: Browser, served: Served) -> None:
-    say(page, "Good day, you are well. " * 3, 1)
-    page.open(served.url)
-    page.wait("models.length")
-    page.run("settings.max_tokens = 8; settings.seed = 3; settings.temperature = 1")
-    page.run("document.getElementById('new').click()")
     say(page, "Another", 1)
     assert page.run("document.querySelectorAll('#conversations li').length") == 2
 

@@ -87,8 +87,8 @@ function fillModels() {
 
 async function connect() {
   try {
-    models = await fetchModels();
-    await fetchTools();
+    // Both at once: between the models and what is drawn from them nobody must get in.
+    [models] = await Promise.all([fetchModels(), fetchTools()]);
     $("tools").placeholder = serverTools.length ? `the server's: ${serverTools.map((tool) => tool.function.name).join(", ")}` : "";
     $("problem").hidden = true;
   } catch (error) {
