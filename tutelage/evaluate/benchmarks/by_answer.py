@@ -19,7 +19,7 @@ from tutelage.evaluate.questions import CHOOSE
 from tutelage.scoring.choice import choice
 from tutelage.scoring.extract import marked_result, visible
 
-_LETTER = re.compile(r"\W*[A-Z]\W*")
+_LETTER = re.compile(r"\W*([A-Z])\b\W*(.*)", re.DOTALL)
 
 
 def by_answer(benchmark: ChoiceBenchmark) -> PromptBenchmark:
@@ -56,20 +56,26 @@ def by_answer(benchmark: ChoiceBenchmark) -> PromptBenchmark:
 
 
 def score_choice(answer: str, item: PromptItem) -> Mapping[str, ItemScore]:
-    """Lenient: the letter that the answer names, or the only choice whose text it has. Strict: a letter alone, or one
-    that is marked as the answer."""
-    text = visible(answer)
-    lenient = as_item_score(choice(answer, item.gold))
+    """Lenient: the letter that the answer names, or the only choice whose text it has. Strict: nothing but a letter,
+    maybe with its choice, or one that is marked as the answer."""
+    text, choices = visible(answer), item.data["choices"]
+    named = as_item_score(choice(answer, item.gold))
+    lenient = named
     if lenient.outcome == "unparsable":
-        named = [place for place, words in enumerate(item.data["choices"]) if _has(text, words)]
-        if len(named) == 1:
-            letter = LETTERS[named[0]]
+        places = [place for place, words in enumerate(choices) if _has(text, words)]
+        if len(places) == 1:
+            letter = LETTERS[places[0]]
             lenient = ItemScore("right" if letter == item.gold else "wrong", letter)
-    plain = _LETTER.fullmatch(text) or _LETTER.fullmatch(marked_result(text) or "")
-    return {
-        "lenient": lenient,
-        "strict": as_item_score(choice(answer, item.gold)) if plain else ItemScore("unparsable"),
-    }
+    plain = any(_is_plain(part, choices) for part in (text, marked_result(text) or ""))
+    return {"lenient": lenient, "strict": named if plain else ItemScore("unparsable")}
+
+
+def _is_plain(text: str, choices: Sequence[str]) -> bool:
+    """Whether a text is a letter, maybe with its choice."""
+    found = _LETTER.fullmatch(text)
+    if found is None or found[1] not in LETTERS[: len(choices)]:
+        return False
+    return found[2].strip(" .*\n").lower() in ("", choices[LETTERS.index(found[1])].strip(" .").lower())
 
 
 def _has(text: str, words: str) -> bool:
