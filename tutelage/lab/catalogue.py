@@ -5,13 +5,18 @@ from __future__ import annotations
 from tutelage.lab.finding import Finding
 from tutelage.lab.findings import (
     answer_length,
+    base_sometimes,
     cold_start,
+    comparing,
     forgetting,
+    isoflop,
     knowledge_extraction,
     learning_rate,
+    loss_and_compute,
     majority_vote,
     mask,
     memorised_copies,
+    rate_and_size,
     style_locking,
     task_diversity,
     token_shift,
@@ -26,12 +31,17 @@ MODULES = (
     task_diversity,
     knowledge_extraction,
     token_shift,
+    isoflop,
     memorised_copies,
     worked_thought,
     majority_vote,
     cold_start,
+    comparing,
     answer_length,
     style_locking,
+    base_sometimes,
+    loss_and_compute,
+    rate_and_size,
 )
 FINDINGS: dict[str, Finding] = {module.FINDING.number: module.FINDING for module in MODULES}
 assert list(FINDINGS) == sorted(FINDINGS, key=order), "findings are listed in order"
