@@ -88,9 +88,9 @@ def _add_values(weights_T, values_TK, first, end, out_K):  # type: ignore[no-unt
 
 
 @numba.njit(fastmath=True, cache=True)
-def _attend(
+def _attend(  # type: ignore[no-untyped-def]
     layer, kv, rows_B, positions_B, k_BGK, v_BGK, q_BHK, scale, window, softcap, scores_T, q_K, out_K, out_BHK
-):  # type: ignore[no-untyped-def]  # fmt: skip
+):  # fmt: skip
     tokens, heads, size = q_BHK.shape
     group = heads // k_BGK.shape[1]
     for b in range(tokens):
