@@ -51,6 +51,8 @@ class Engine:
         foreign = model.config.hf_parameters is not None
         if foreign and settings.int8:
             raise ValueError("int8 needs one of the built-in model families; this model is held by transformers")
+        if not model.config.causal:
+            raise ValueError("this model reads in both directions, so it cannot write; use a causal model")
         self.model, self.settings = model, settings
         self.rows: Rows | StaticRows = (
             StaticRows(cast(HFModel, model))

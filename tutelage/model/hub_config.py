@@ -12,7 +12,8 @@ from tutelage.model.sizes import LinearScaling, Llama3Scaling, LongScaling, Rope
 
 
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The keys of a family's config.json that are used, as named by transformers; `output_heads` is ours."""
+    """The keys of a family's config.json that are used, as named by transformers; `output_heads` and
+    `output_labels` are ours."""
 
     vocab_size: int
     hidden_size: int
@@ -44,7 +45,10 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     attn_logit_softcapping: float | None = None
     final_logit_softcapping: float | None = None
     scale_attn_weights: bool = True
+    type_vocab_size: int = 2
+    position_embedding_type: str = "absolute"
     output_heads: dict[str, int] = {}
+    output_labels: dict[str, tuple[str, ...]] = {}
 
 
 def rope_settings(c: HubConfig, kind: str) -> dict[str, Any]:

@@ -88,7 +88,8 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
 
     biases:            linear layers with a bias; `bias` adds one to all of them and to LayerNorm.
     qk_norm_over:      `qk_norm` normalises each head, or the whole projection.
-    norm_place:        norms come before attention and MLP, after them (before the residual is added), or both.
+    norm_place:        norms come before attention and MLP, after them (before the residual is added), or both;
+                       "post" is after the residual is added, without a norm at the end (BERT).
     rotary_share:      fraction of each head that is rotated (partial rotary).
     rope_scaling:      how rotary positions were extended to a longer context.
     unrotated:         layers without positions (NoPE).
@@ -97,7 +98,12 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     attention_scale:   scores are multiplied by it; None is 1 / sqrt(head_size).
     attention_softcap, logit_softcap: scores and logits x become cap * tanh(x / cap).
     embedding_scale:   the embedding is multiplied by it.
+    causal:            a token sees no later token; False for models that read in both directions (BERT).
+    token_types:       rows of the embedding that tells the parts of a segment apart, such as question and passage.
+    embedding_norm:    a norm after the embeddings.
+    mlm_head:          a layer and a norm before the output embedding, and a bias on the logits (BERT).
     output_heads:      outputs per position of each named head (see `heads`).
+    output_labels:     names of a head's outputs, of heads that have them.
     hf_parameters:     parameter count of a transformers-backed model (see `hf_model`); None for this transformer.
     """
 
@@ -119,7 +125,7 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     tied: bool
     biases: tuple[Literal["qkv", "attention_out", "mlp"], ...] = ()
     qk_norm_over: Literal["head", "projection"] = "head"
-    norm_place: Literal["before", "after", "both"] = "before"
+    norm_place: Literal["before", "after", "both", "post"] = "before"
     rotary_share: float = 1.0
     rope_scaling: RopeScaling | None = None
     unrotated: tuple[int, ...] = ()
@@ -130,7 +136,12 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     attention_softcap: float | None = None
     logit_softcap: float | None = None
     embedding_scale: float = 1.0
+    causal: bool = True
+    token_types: int = 0
+    embedding_norm: bool = False
+    mlm_head: bool = False
     output_heads: dict[str, int] = {}
+    output_labels: dict[str, tuple[str, ...]] = {}
     hf_parameters: int | None = None
 
 
@@ -203,7 +214,9 @@ def parameter_count(config: ModelConfig) -> int:
     positions = config.context * width if config.position == "learned" else 0
     embeddings = config.vocab * width * (1 if config.tied else 2)
     heads = width * sum(config.output_heads.values())
-    return embeddings + positions + config.depth * block + norm + heads
+    norms = norm * ((config.norm_place != "post") + config.embedding_norm)
+    mlm_head = width * width + width + norm + config.vocab if config.mlm_head else 0
+    return embeddings + positions + config.token_types * width + config.depth * block + norms + mlm_head + heads
 
 
 def _block_matrices(config: ModelConfig) -> int:
