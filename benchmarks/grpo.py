@@ -156,7 +156,8 @@ def measure_trl(quick: bool, inputs: Path, precision: Precision, **options: Any)
         arguments = GRPOConfig(
             output_dir=folder, use_cpu=True, max_steps=steps, num_generations=GROUP, max_completion_length=MAX_TOKENS,
             temperature=1.0, beta=0.0, bf16=precision == "bfloat16", learning_rate=LR, adam_beta1=BETAS[0],
-            adam_beta2=BETAS[1], max_grad_norm=CLIP, weight_decay=0.0, lr_scheduler_type="constant", warmup_steps=0, logging_steps=1,
+            adam_beta2=BETAS[1], max_grad_norm=CLIP, weight_decay=0.0, lr_scheduler_type="constant", warmup_steps=0,
+            logging_steps=1,
             save_strategy="no", report_to="none", disable_tqdm=True, dataloader_pin_memory=False,
             per_device_train_batch_size=batch, gradient_accumulation_steps=completions // batch, **options,
         )  # fmt: skip
