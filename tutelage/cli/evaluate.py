@@ -69,6 +69,7 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Limit of an answer.")
 @click.option("--seed", type=int, help="Seed of samples and examples (default 0).")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Where results go; default: runs/evaluations/MODEL.")
+@click.option("--inspect", type=FOLDER, metavar="DIR", help="Also write logs that inspect_ai reads into this folder.")
 @click.option("--beside", type=FILE, metavar="DIR", help="Results of another model, to show its answers beside.")
 @command
 def evaluate(
@@ -164,8 +165,8 @@ def _evaluate_benchmarks(
         think_tokens=_numbers(asked["think_tokens"] or ""),
     )
     names = [name for name in suite.split(",") if name]
-    out, beside, formats = asked["out"], asked["beside"], asked["formats"]
-    return evaluate_benchmarks(model, names, data, settings, out, beside, contamination, formats, as_json)
+    out, beside, logs, formats = asked["out"], asked["beside"], asked["inspect"], asked["formats"]
+    return evaluate_benchmarks(model, names, data, settings, out, beside, logs, contamination, formats, as_json)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -193,6 +194,7 @@ _OF_BENCHMARKS = (
     "think_tokens",
     "max_tokens",
     "out",
+    "inspect",
     "beside",
 )
 

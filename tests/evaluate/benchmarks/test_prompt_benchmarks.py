@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tutelage.engine.requests import Generation
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate import repeated_samples, sampled_answers
 from tutelage.evaluate.benchmarks import run_prompts as module
@@ -248,6 +249,28 @@ def test_a_benchmark_of_few_lines(write_rows: WriteRows, base_model: Checkpoint)
     refused = replace(length, chat_only=True)
     with pytest.raises(ValueError, match="length asks in a chat, which a base model does not"):
         run(base_model, refused, files)
+
+
+def test_a_model_that_chats_ends_plain_text_at_the_end_of_a_turn_too(
+    chat_model: Checkpoint, base_model: Checkpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SmolLM2-Instruct, asked in plain text, closed its turn and wrote further ones until the limit."""
+    seen: list[frozenset[int]] = []
+
+    def write(checkpoint: Any, jobs: Any, settings: Any, stop_ids: frozenset[int], *rest: Any) -> Any:
+        seen.append(stop_ids)
+        return [(key, Generation([stop], stop_token=stop)) for key in jobs for stop in [min(stop_ids)]]
+
+    monkeypatch.setattr(sampled_answers, "_generate", write)
+    for model in (chat_model, base_model):
+        for chat in (False, True):
+            if not chat or model is chat_model:
+                sample_answers(
+                    model, plain_prompts(model, ["Nora"]), SamplingSettings(), 1, chat, (), ResultCache(), "test"
+                )
+    of_template, of_documents = seen[1], frozenset(chat_model.tokenizer.document_edges[1].tolist())
+    assert seen[0] == of_template | of_documents and not of_documents <= of_template
+    assert seen[2] == frozenset(base_model.tokenizer.document_edges[1].tolist())
 
 
 def test_power_sampling_draws_whole_answers(write_rows: WriteRows, base_model: Checkpoint) -> None:
