@@ -39,7 +39,16 @@ from tutelage.stages.data_files import (
     QuestionData,
     TextData,
 )
-from tutelage.stages.data_world import WorldChat, WorldProbe, WorldPrompts, WorldRetold, WorldText, WorldTools
+from tutelage.stages.data_world import (
+    WorldAgents,
+    WorldAgentTasks,
+    WorldChat,
+    WorldProbe,
+    WorldPrompts,
+    WorldRetold,
+    WorldText,
+    WorldTools,
+)
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.grpo import Grpo
@@ -177,6 +186,8 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "world-probe"`', WorldProbe, None),
     ('`kind = "world-retold"`', WorldRetold, None),
     ('`kind = "world-tools"`', WorldTools, None),
+    ('`kind = "world-agents"`', WorldAgents, None),
+    ('`kind = "world-agent-tasks"`', WorldAgentTasks, None),
 )
 
 
