@@ -89,7 +89,9 @@ class RunCache:
         for name, make in (rows or {}).items():
             some = islice(make(), QUICK_ROWS) if self.overrides else make()
             write_bytes(place / f"{name}.jsonl", b"".join(to_json(row, indent=None) + b"\n" for row in some))
-        checked = read_recipe(recipe.replace("ROWS", str(place)), f"the recipe for {folder}", self.overrides)
+        stages = tomllib.loads(recipe)["stages"]
+        overrides = [text for text in self.overrides if not text.startswith("stages.") or text.split(".")[1] in stages]
+        checked = read_recipe(recipe.replace("ROWS", str(place)), f"the recipe for {folder}", overrides)
         run = Run(checked, self.cache / folder, "--cache DIR")
         trained = [name for name in run.recipe.stages if run.stage_done(name) is None]
         parts = [other for other in self.finished if other.run.folder == run.folder]
