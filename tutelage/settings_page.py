@@ -13,6 +13,7 @@ import msgspec
 
 from tutelage.config import Settings, to_toml_value
 from tutelage.model.lora import LoraSettings
+from tutelage.model.settings import Experts
 from tutelage.model.sizes import ModelSettings
 from tutelage.recipe import Recipe, TokenizerRecipe
 from tutelage.rl.reward_settings import (
@@ -64,6 +65,7 @@ from tutelage.stages.sft import Sft
 from tutelage.stages.synth import Synth
 from tutelage.stages.train_stage import TrainStage
 from tutelage.train.optimizers import OptimizerSettings
+from tutelage.train.router import RouterSettings
 from tutelage.train.schedule import ScheduleSettings
 
 TITLE = """# Settings
@@ -134,6 +136,15 @@ OTHER_NAMES: Mapping[str, str] = {
     "ScheduleSettings.decay": "lr_scheduler_kwargs: num_decay_steps, as a share",
     "ScheduleSettings.final": "lr_scheduler_kwargs: min_lr_ratio",
     "ChatData.path": "--dataset_name",
+    "Experts.count": "num_local_experts",
+    "Experts.used": "num_experts_per_tok",
+    "Experts.width": "moe_intermediate_size",
+    "Experts.shared": "n_shared_experts",
+    "Experts.normalised": "norm_topk_prob",
+    "Experts.scaling": "routed_scaling_factor",
+    "Experts.groups": "n_group",
+    "Experts.used_groups": "topk_group",
+    "RouterSettings.balance": "router_aux_loss_coef",
     "PretrainedModel.path": "--model_name_or_path",
     "Recipe.seed": "seed",
 }
@@ -142,6 +153,7 @@ OTHER_NAMES: Mapping[str, str] = {
 SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ("The recipe", Recipe, None),
     ("`[model]`: a model trained from scratch", ModelSettings, None),
+    ("`[model.experts]`: a mixture of experts", Experts, None),
     ("`[tokenizer]`", TokenizerRecipe, None),
     ("`[stages.NAME]`: all kinds", Stage, None),
     ("Stages that train", TrainStage, Stage),
@@ -171,6 +183,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ("`lora`", LoraSettings, None),
     ("`optimizer`", OptimizerSettings, None),
     ("`schedule`", ScheduleSettings, None),
+    ("`router`: mixtures of experts", RouterSettings, None),
     ('`[data.NAME]`: `kind = "chat"`', ChatData, None),
     ('`kind = "preferences"`', PreferenceData, None),
     ('`kind = "questions"`', QuestionData, None),

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 import torch
 
-from tutelage.model.parts import parts
+from tutelage.model.parts import as_rows, parts
 from tutelage.model.sizes import ModelConfig
 
-# Maps our module to the family's modules that it consists of, stacked by rows; `*` is the layer number.
+# Maps our module to the family's modules that it consists of, stacked by rows; `*` is the number of a layer, `#` that
+# of an expert.
 ModuleNames = Mapping[str, tuple[str, ...]]
 
 
@@ -42,6 +43,16 @@ _BERT_LAYER = {
     "mlp_down": "output.dense",
     "mlp_out_norm": "output.LayerNorm",
 }
+_QWEN_EXPERTS = {
+    "router": "mlp.gate",
+    "experts.up": "mlp.experts.#.gate_proj mlp.experts.#.up_proj",
+    "experts.down": "mlp.experts.#.down_proj",
+}
+_MIXTRAL_EXPERTS = {
+    "router": "block_sparse_moe.gate",
+    "experts.up": "block_sparse_moe.experts.#.w1 block_sparse_moe.experts.#.w3",
+    "experts.down": "block_sparse_moe.experts.#.w2",
+}
 _GPT2_LAYER = {
     "attention_norm": "ln_1",
     "qkv": "attn.c_attn",
@@ -59,6 +70,7 @@ def _like_llama(changed: Mapping[str, str]) -> ModuleNames:
 
 
 LLAMA, OLMO2, GEMMA, PHI3 = (_like_llama(changed) for changed in ({}, _OUT_NORMS, _GEMMA_NORMS, _FUSED))
+QWEN_MOE, MIXTRAL = (_like_llama(changed) for changed in (_QWEN_EXPERTS, _MIXTRAL_EXPERTS))
 GPT2: ModuleNames = {
     "embedding": ("transformer.wte",),
     "position_embedding": ("transformer.wpe",),
@@ -81,7 +93,7 @@ _ENDS = ("embedding", "position_embedding", "token_type_embedding", "embedding_n
 # A model that fits no family is saved under our own names.
 OWN: ModuleNames = {
     **{name: (name,) for name in (*_ENDS, "mlm_head.dense", "mlm_head.norm", "mlm_head")},
-    **_in_layers("blocks", {name: name for name in [*_LLAMA_LAYER, *_OUT_NORMS]}),
+    **_in_layers("blocks", {name: name for name in [*_LLAMA_LAYER, *_OUT_NORMS, "shared_up", "shared_down"]}),
 }
 
 # llama.cpp's names for all of its architectures that are like Llama.
@@ -130,7 +142,7 @@ def family_names(modules: ModuleNames, name: str) -> list[str]:
     module, _, tensor = name.rpartition(".")
     if module.startswith("heads."):
         return [name]
-    layer = re.fullmatch(r"blocks\.(\d+)\.(\w+)", module)
+    layer = re.fullmatch(r"blocks\.(\d+)\.([\w.]+)", module)
     if layer is None:
         return [f"{theirs}.{tensor}" for theirs in modules[module]]
     return [f"{theirs.replace('*', layer[1])}.{tensor}" for theirs in modules[f"blocks.*.{layer[2]}"]]
@@ -141,6 +153,11 @@ def split_tensor(modules: ModuleNames, config: ModelConfig, name: str, tensor: t
     names = family_names(modules, name)
     if modules is GPT2 and name.startswith("blocks.") and tensor.ndim == 2:
         tensor = tensor.T  # GPT-2 stores its matrices transposed
+    pieces = parts(config, name)
+    if "#" in names[0]:
+        assert config.experts is not None
+        tensor = as_rows(tensor, name)
+        names = [theirs.replace("#", str(number)) for number in range(config.experts.count) for theirs in names]
     if len(names) == 1:
         return {names[0]: tensor}
-    return {theirs: tensor[part.rows] for theirs, part in zip(names, parts(config, name), strict=True)}
+    return {theirs: tensor[part.rows] for theirs, part in zip(names, pieces, strict=True)}
