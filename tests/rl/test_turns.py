@@ -26,11 +26,13 @@ from tutelage.rl.prompts import DrawnPrompt, Prompt
 from tutelage.rl.reward_settings import FunctionReward, LengthReward
 from tutelage.rl.rewards import Rewards, Sample, Sources
 from tutelage.rl.sampling import Group, Sampler
-from tutelage.rl.turns import REWRITTEN, TIMED_OUT, Environment, HistoryRewritten, inserted_ids
+from tutelage.rl.turns import Environment
 from tutelage.runner import Run
 from tutelage.stages.grpo import Grpo
 from tutelage.tokenizer import TokenizerSettings, train
 from tutelage.tools.environment import ToolLimits, ToolState, tool_environment
+from tutelage.tools.inserted import REWRITTEN, HistoryRewritten, inserted_ids
+from tutelage.tools.loop import TIMED_OUT
 from tutelage.train.policy_losses import SAMPLED
 from tutelage.world.guessing import GUESSES, HIGHEST, guessing_tasks, next_turn
 

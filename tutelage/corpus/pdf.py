@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tutelage.corpus.hard_lines import SOFT_HYPHEN, join_pages, without_running_lines
+from tutelage.corpus.pdf_columns import Box, column_order
 from tutelage.extras import load
 
-_MAX_PAGES = 5000
+_MAX_PAGES, _MAX_BOXES = 5000, 20_000
 # What browsers print above and below a page: "11/30/26, 2:07 AM Title", and the address with the number of the page.
 _PRINTED_AT = re.compile(r"\d{1,4}[/.-]\d{1,2}[/.-]\d{2,4}, \d{1,2}:\d{2}(?:\s?[AP]M)?(?:\s.*)?")
 _PRINTED_FROM = re.compile(r"(?:https?|file)://\S+ \d+/\d+")
@@ -46,7 +47,7 @@ def pdf_text(content: bytes) -> PdfText:
             try:
                 page = paper[number]
                 words = page.get_textpage()
-                pages.append(without_print_lines(_tidy(words.get_text_range())))
+                pages.append(without_print_lines(_tidy(_page_text(words))))
                 words.close()
                 page.close()
             except pdfium.PdfiumError:
@@ -55,6 +56,15 @@ def pdf_text(content: bytes) -> PdfText:
         paper.close()
     blank = sum(not page for page in pages)
     return PdfText(_paragraphs([page for page in pages if page]), "", count, unread, blank)
+
+
+def _page_text(words: Any) -> str:
+    """The text of a page, column by column."""
+    boxes = [Box(*words.get_rect(number)) for number in range(min(words.count_rects(), _MAX_BOXES))]
+    regions = column_order(boxes)
+    if not regions:
+        return words.get_text_range()
+    return "\n".join(words.get_text_bounded(*region) for region in regions)
 
 
 def _paragraphs(pages: list[str]) -> str:

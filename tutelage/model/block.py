@@ -53,14 +53,15 @@ def make_rms_norm(config: ModelConfig, size: int) -> nn.Module:
 
 
 class Block(nn.Module):
-    """Attention and MLP with residual connections; norms come before them, after them, or both."""
+    """Attention and MLP with residual connections; norms come before them, after them, both, or after the residual."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         c, self.config, self.layer = config, config, layer
         self.norm_over_projection = c.qk_norm and c.qk_norm_over == "projection"
         qkv_rows = (c.heads + 2 * c.kv_heads) * c.head_size
-        before, after = c.norm_place != "after", c.norm_place != "before"
+        before, after = c.norm_place in ("before", "both"), c.norm_place != "before"
+        self.post_norm = c.norm_place == "post"
         self.attention_norm = make_norm(c) if before else nn.Identity()
         self.qkv = nn.Linear(c.width, qkv_rows, bias=has_bias(c, "qkv"))
         self.attention_out = nn.Linear(c.heads * c.head_size, c.width, bias=has_bias(c, "attention_out"))
@@ -87,9 +88,11 @@ class Block(nn.Module):
     ) -> tuple[torch.Tensor, Routing | None]:
         """The residual stream after the block; and, of a mixture of experts, what its router decided. It is returned,
         not stored, so that running the block again for the backward pass counts nothing twice."""
-        x_ND = x_ND + self.attention_out_norm(self.attention(self.attention_norm(x_ND), rotation, attend))
+        y_ND = self.attention(self.attention_norm(x_ND), rotation, attend)
+        x_ND = self.attention_out_norm(x_ND + y_ND) if self.post_norm else x_ND + self.attention_out_norm(y_ND)
         y_ND, routing = self.mlp(self.mlp_norm(x_ND))
-        return x_ND + self.mlp_out_norm(y_ND), routing
+        x_ND = self.mlp_out_norm(x_ND + y_ND) if self.post_norm else x_ND + self.mlp_out_norm(y_ND)
+        return x_ND, routing
 
     def attention(self, x_ND: torch.Tensor, rotation: torch.Tensor | None, attend: Attend) -> torch.Tensor:
         c = self.config

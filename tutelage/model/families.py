@@ -13,12 +13,13 @@ from tutelage.config import SettingsError, convert
 from tutelage.model.hub_config import HubConfig, experts_settings, rope_settings
 from tutelage.model.settings import Llama3Scaling, YarnScaling
 from tutelage.model.sizes import ModelConfig
-from tutelage.model.tensor_map import GEMMA, GPT2, LLAMA, MIXTRAL, OLMO2, PHI3, QWEN_MOE, ModuleNames
+from tutelage.model.tensor_map import BERT, GEMMA, GPT2, LLAMA, MIXTRAL, OLMO2, PHI3, QWEN_MOE, ModuleNames
 
 # Unsupported features, by the key that enables them in config.json.
 UNSUPPORTED = {
     "quantization_config": "its weights are quantised; use the original checkpoint",
     "use_bidirectional_attention": "its attention is bidirectional; only causal models are supported",
+    "is_decoder": "it is a BERT that reads from left to right (is_decoder), which is not supported",
     "add_cross_attention": "it has cross-attention (add_cross_attention), which is not supported",
     "clip_qkv": "its queries, keys and values are clipped (clip_qkv), which is not supported",
     "scale_attn_by_inverse_layer_idx": "its attention is scaled by layer, which is not supported",
@@ -142,6 +143,23 @@ def _gpt2(c: HubConfig) -> dict[str, Any]:
     }
 
 
+def _bert(c: HubConfig) -> dict[str, Any]:
+    if c.position_embedding_type != "absolute":
+        raise ValueError(f"its positions are of type '{c.position_embedding_type}', which is not supported")
+    if not c.tie_word_embeddings:
+        raise ValueError("its output embedding is not tied to the input embedding, which is not supported")
+    return {
+        "position": "learned",
+        "norm": "layer",
+        "norm_place": "post",
+        "bias": True,
+        "causal": False,
+        "token_types": c.type_vocab_size,
+        "embedding_norm": True,
+        "mlm_head": True,
+    }
+
+
 def _window_settings(c: HubConfig, kinds: list[str]) -> dict[str, Any]:
     _check_count(c, "layer_types", kinds)
     unknown = set(kinds) - {"sliding_attention", "full_attention"}
@@ -227,6 +245,13 @@ FAMILIES: dict[str, Family] = {
             "layer_norm_epsilon": "rms_norm_eps",
         },
     ),
+    "bert": Family(
+        "BertForMaskedLM",
+        BERT,
+        _bert,
+        {**_TIED, "hidden_act": "gelu", "rms_norm_eps": 1e-12},
+        {"layer_norm_eps": "rms_norm_eps"},
+    ),
 }
 _NO_SPECIAL_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
 _GATED = {"silu": "swiglu", "swish": "swiglu", "gelu_pytorch_tanh": "geglu_tanh", "gelu_new": "geglu_tanh"}
@@ -263,7 +288,8 @@ def read_config(table: Mapping[str, Any], where: str) -> ModelConfig:
 
 def _common(c: HubConfig, kind: str) -> dict[str, Any]:
     """Fields that all families share, as in Llama where they may differ."""
-    acts = _UNGATED if kind == "gpt2" else _GATED
+    plain = kind in ("gpt2", "bert")  # without gates and rotary positions
+    acts = _UNGATED if plain else _GATED
     if c.hidden_act not in acts:
         raise ValueError(f"its activation '{c.hidden_act}' is not supported; supported: {', '.join(acts)}")
     kv_heads = c.num_key_value_heads or c.num_attention_heads
@@ -290,15 +316,17 @@ def _common(c: HubConfig, kind: str) -> dict[str, Any]:
         "qk_norm": False,
         "tied": c.tie_word_embeddings,
         "output_heads": c.output_heads,
+        "output_labels": c.output_labels,
     }
-    return settings | ({"rope_theta": c.rope_theta} if kind == "gpt2" else rope_settings(c, kind))
+    return settings | ({"rope_theta": c.rope_theta} if plain else rope_settings(c, kind))
 
 
 def write_config(config: ModelConfig, loaded: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The config.json of a model in its family's layout: `loaded`, which it came with, updated. If that is None, the
     config.json of the first family that the model fits, or None if it fits none."""
     if loaded is None:
-        heads = {"output_heads": config.output_heads} if config.output_heads else {}
+        heads: dict[str, Any] = {"output_heads": config.output_heads} if config.output_heads else {}
+        heads |= {"output_labels": config.output_labels} if config.output_labels else {}
         plain = (_as_llama, _as_gpt2) if config.experts is None else (_as_mixtral, _as_olmoe, _as_qwen3_moe)
         tables = (as_family(config) | heads for as_family in plain)
         return next((table for table in tables if _describes(table, config)), None)
@@ -315,6 +343,8 @@ def write_config(config: ModelConfig, loaded: Mapping[str, Any] | None) -> dict[
             table[key] = {"factor": old.rope_scaling.factor, **original, **table[key]}
     if config.output_heads != old.output_heads:
         table["output_heads"] = config.output_heads
+    if config.output_labels != old.output_labels:
+        table["output_labels"] = config.output_labels
     assert _describes(table, config), "more than vocabulary, context and heads changed"
     return table
 

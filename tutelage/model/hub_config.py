@@ -12,7 +12,8 @@ from tutelage.model.settings import LinearScaling, Llama3Scaling, LongScaling, R
 
 
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The keys of a family's config.json that are used, as named by transformers; `output_heads` is ours."""
+    """The keys of a family's config.json that are used, as named by transformers; `output_heads` and
+    `output_labels` are ours."""
 
     vocab_size: int
     hidden_size: int
@@ -50,7 +51,10 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     norm_topk_prob: bool = False
     decoder_sparse_step: int = 1
     mlp_only_layers: list[int] | None = None
+    type_vocab_size: int = 2
+    position_embedding_type: str = "absolute"
     output_heads: dict[str, int] = {}
+    output_labels: dict[str, tuple[str, ...]] = {}
 
 
 def experts_settings(c: HubConfig, width: int | None) -> dict[str, Any]:

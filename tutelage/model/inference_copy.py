@@ -1,7 +1,7 @@
 """Copies of a model for inference, whose matrices are stored in a form that multiplies faster on a CPU: packed, or with
-8-bit weights. Norms, routed experts, the embedding and rotary tables are shared with the model; other matrices of the
-blocks and the output embedding are copied. So a tied table has two forms: the look-up reads the model's own rows, the
-output its copy.
+8-bit weights. The embedding, gains of norms, routed experts and rotary tables are shared with the model; other matrices
+of the blocks and the output embedding are copied. So a tied table has two forms: the look-up reads the model's own
+rows, the output its copy.
 
 Shape suffixes: N tokens, I inputs, O outputs.
 """
@@ -14,6 +14,8 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from tutelage.model.block import RMSNorm
+from tutelage.model.few_rows import FewRowsRMSNorm
 from tutelage.model.lora import block_matrices
 from tutelage.model.quantization import Int8Linear
 from tutelage.model.transformer import Transformer
@@ -84,8 +86,16 @@ def _copy_with(model: Transformer, make: Callable[[torch.Tensor, torch.Tensor | 
             linear = getattr(block, name)
             if isinstance(linear, nn.Linear):  # a layer with LoRA pairs stays as it is
                 setattr(block, name, make(linear.weight, linear.bias))
+        _replace_norms(block)
     copy.output = make(model.head_weight, None)
+    _replace_norms(copy)
     return copy
+
+
+def _replace_norms(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if type(child) is RMSNorm and child.eps is not None:
+            setattr(module, name, FewRowsRMSNorm(child.weight, child.eps))
 
 
 def _shallow_copy(module: ModuleType) -> ModuleType:

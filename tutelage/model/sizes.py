@@ -52,7 +52,8 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
 
     biases:            linear layers with a bias; `bias` adds one to all of them and to LayerNorm.
     qk_norm_over:      `qk_norm` normalises each head, or the whole projection.
-    norm_place:        norms come before attention and MLP, after them (before the residual is added), or both.
+    norm_place:        norms come before attention and MLP, after them (before the residual is added), or both;
+                       "post" is after the residual is added, without a norm at the end (BERT).
     rotary_share:      fraction of each head that is rotated (partial rotary).
     rope_scaling:      how rotary positions were extended to a longer context.
     unrotated:         layers without positions (NoPE).
@@ -62,7 +63,12 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     attention_softcap, logit_softcap: scores and logits x become cap * tanh(x / cap).
     embedding_scale:   the embedding is multiplied by it.
     experts:           a mixture of experts in place of the MLP, in all but its `dense_layers`.
+    causal:            a token sees no later token; False for models that read in both directions (BERT).
+    token_types:       rows of the embedding that tells the parts of a segment apart, such as question and passage.
+    embedding_norm:    a norm after the embeddings.
+    mlm_head:          a layer and a norm before the output embedding, and a bias on the logits (BERT).
     output_heads:      outputs per position of each named head (see `heads`).
+    output_labels:     names of a head's outputs, of heads that have them.
     hf_parameters:     parameter count of a transformers-backed model (see `hf_model`); None for this transformer.
     """
 
@@ -84,7 +90,7 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     tied: bool
     biases: tuple[Literal["qkv", "attention_out", "mlp"], ...] = ()
     qk_norm_over: Literal["head", "projection"] = "head"
-    norm_place: Literal["before", "after", "both"] = "before"
+    norm_place: Literal["before", "after", "both", "post"] = "before"
     rotary_share: float = 1.0
     rope_scaling: RopeScaling | None = None
     unrotated: tuple[int, ...] = ()
@@ -96,7 +102,12 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     logit_softcap: float | None = None
     embedding_scale: float = 1.0
     experts: Experts | None = None
+    causal: bool = True
+    token_types: int = 0
+    embedding_norm: bool = False
+    mlm_head: bool = False
     output_heads: dict[str, int] = {}
+    output_labels: dict[str, tuple[str, ...]] = {}
     hf_parameters: int | None = None
 
 
@@ -173,12 +184,14 @@ def parameter_count(config: ModelConfig) -> int:
         return config.hf_parameters
     width = config.width
     norm = width * (2 if config.norm == "layer" and config.bias else 1)
-    norms = norm * (4 if config.norm_place == "both" else 2)
+    block_norms = norm * (4 if config.norm_place == "both" else 2)
     positions = config.context * width if config.position == "learned" else 0
     embeddings = config.vocab * width * (1 if config.tied else 2)
     heads = width * sum(config.output_heads.values())
-    blocks = config.depth * (norms + _attention_vectors(config)) + _matrices(config) + _mlp_biases(config)
-    return embeddings + positions + blocks + norm + heads
+    norms = norm * ((config.norm_place != "post") + config.embedding_norm)
+    mlm_head = width * width + width + norm + config.vocab if config.mlm_head else 0
+    blocks = config.depth * (block_norms + _attention_vectors(config)) + _matrices(config) + _mlp_biases(config)
+    return embeddings + positions + config.token_types * width + blocks + norms + mlm_head + heads
 
 
 def active_parameter_count(config: ModelConfig) -> int:

@@ -45,6 +45,14 @@ _MIXTRAL_EXPERTS = {
     "experts.up": "block_sparse_moe.experts.#.w1 block_sparse_moe.experts.#.w3",
     "experts.down": "block_sparse_moe.experts.#.w2",
 }
+_BERT_LAYER = {
+    "qkv": "attention.self.query attention.self.key attention.self.value",
+    "attention_out": "attention.output.dense",
+    "attention_out_norm": "attention.output.LayerNorm",
+    "mlp_up": "intermediate.dense",
+    "mlp_down": "output.dense",
+    "mlp_out_norm": "output.LayerNorm",
+}
 _GPT2_LAYER = {
     "attention_norm": "ln_1",
     "qkv": "attn.c_attn",
@@ -70,9 +78,21 @@ GPT2: ModuleNames = {
     "head": ("lm_head",),
     **_in_layers("transformer.h", _GPT2_LAYER),
 }
+BERT: ModuleNames = {
+    "embedding": ("bert.embeddings.word_embeddings",),
+    "position_embedding": ("bert.embeddings.position_embeddings",),
+    "token_type_embedding": ("bert.embeddings.token_type_embeddings",),
+    "embedding_norm": ("bert.embeddings.LayerNorm",),
+    "mlm_head.dense": ("cls.predictions.transform.dense",),
+    "mlm_head.norm": ("cls.predictions.transform.LayerNorm",),
+    "mlm_head": ("cls.predictions",),
+    "head": ("cls.predictions.decoder",),
+    **_in_layers("bert.encoder.layer", _BERT_LAYER),
+}
+_ENDS = ("embedding", "position_embedding", "token_type_embedding", "embedding_norm", "final_norm", "head")
 # A model that fits no family is saved under our own names.
 OWN: ModuleNames = {
-    **{name: (name,) for name in ("embedding", "position_embedding", "final_norm", "head")},
+    **{name: (name,) for name in (*_ENDS, "mlm_head.dense", "mlm_head.norm", "mlm_head")},
     **_in_layers("blocks", {name: name for name in [*_LLAMA_LAYER, *_OUT_NORMS, "shared_up", "shared_down"]}),
 }
 
@@ -99,12 +119,22 @@ GGUF: ModuleNames = {
 }
 
 # Tensors beside the weights, which follow from the config. `is_redundant` handles a tied head.
-_TABLES = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|attn\.bias|attn\.masked_bias)")
+_TABLES = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|attn\.bias|attn\.masked_bias|embeddings\.position_ids)")
+# What BERT's checkpoints have for next-sentence prediction, and second names of tied tensors.
+_BERT_UNUSED = re.compile(r"bert\.pooler\..*|cls\.seq_relationship\..*|cls\.predictions\.decoder\.(weight|bias)")
 
 
 def is_redundant(name: str, config: ModelConfig) -> bool:
-    """Whether a tensor of a family's file can be ignored: computed tables, and a head tied to the embedding."""
+    """Whether a tensor of a family's file can be ignored: computed tables, a head tied to the embedding, and BERT's
+    layers for next-sentence prediction, which masked language models do not use."""
+    if config.mlm_head and _BERT_UNUSED.fullmatch(name):
+        return True
     return _TABLES.fullmatch(name) is not None or (config.tied and name == "lm_head.weight")
+
+
+def modern_name(name: str) -> str:
+    """A tensor's name in BERT's first checkpoints as in later ones."""
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
 def family_names(modules: ModuleNames, name: str) -> list[str]:

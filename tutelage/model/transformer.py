@@ -1,4 +1,5 @@
-"""A decoder-only transformer. Published families are configurations of it (see `families`).
+"""A transformer: a decoder or, with `causal` off, an encoder. Published families are configurations of it (see
+`families`).
 
 Shape suffixes: N tokens laid end to end, D width, H query heads, G key-value heads, K head size (of a named head:
 its outputs), V vocabulary.
@@ -21,6 +22,7 @@ from tutelage.model.block import Attend, Block, make_norm
 from tutelage.model.embedding_rows import TrainedEmbeddingRows
 from tutelage.model.logprobs import label_logprobs
 from tutelage.model.lora_dropout import LoraDropout
+from tutelage.model.mlm_head import MlmHead
 from tutelage.model.moe import Routing
 from tutelage.model.rotary import rotation_at, rotation_table, window_rotation_table
 from tutelage.model.shared_prefixes import Sharing, shared_attention, sharing_of, spread
@@ -32,6 +34,9 @@ PAD_MULTIPLE = 128
 
 # A scalar of segments that were sampled at another temperature than 1: their log-probabilities are at it, too.
 TEMPERATURE = "temperature"
+
+# A stream of models with token types: the type of each token, such as 0 in the question and 1 in the passage.
+TOKEN_TYPES = "token_types"
 
 
 class Outputs(NamedTuple):
@@ -71,9 +76,12 @@ class Transformer(nn.Module):
         self.config, self.activation_checkpointing, self.token_count = config, False, config.vocab
         self.embedding = make_embedding(config.vocab, config.width)
         self.position_embedding = make_embedding(config.context, config.width) if config.position == "learned" else None
+        self.token_type_embedding = make_embedding(config.token_types, config.width) if config.token_types else None
+        self.embedding_norm = make_norm(config) if config.embedding_norm else nn.Identity()
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.depth))
         self.score_options = [attention.score_options(config, layer) for layer in range(config.depth)]
-        self.final_norm = make_norm(config)
+        self.final_norm = nn.Identity() if config.norm_place == "post" else make_norm(config)
+        self.mlm_head = MlmHead(config) if config.mlm_head else None
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
         self.output: nn.Module | None = None
         self.embedding_rows: TrainedEmbeddingRows | None = None
@@ -103,32 +111,44 @@ class Transformer(nn.Module):
         """
         return self(batch, heads=True)
 
-    def forward(self, batch: Batch, heads: bool = False) -> torch.Tensor | Outputs:
+    def head_values(self, batch: Batch) -> Mapping[str, torch.Tensor]:
+        """The named heads alone, without log-probabilities."""
+        outputs: Outputs = self(batch, heads=True, labels=False)
+        return outputs.heads
+
+    def forward(self, batch: Batch, heads: bool = False, labels: bool = True) -> torch.Tensor | Outputs:
         tokens_N, positions_N, lengths = batch.tokens_N, batch.positions_N, batch.lengths
+        types_N = batch.streams.get(TOKEN_TYPES)
+        assert types_N is None or not any(batch.shifts), "token types are of segments with targets"
         trained = selected = batch.weights_N.nonzero()[:, 0]
         if self._pads_batches():
             if extra := -len(tokens_N) % PAD_MULTIPLE:  # one more segment, whose outputs are dropped
                 tokens_N, positions_N = F.pad(tokens_N, (0, extra)), F.pad(positions_N, (0, extra))
+                types_N = None if types_N is None else F.pad(types_N, (0, extra))
                 lengths = (*lengths, extra)
             selected = F.pad(trained, (0, -len(trained) % PAD_MULTIPLE))
         # Losses of routers count every position of the batch.
         plain = self._pads_batches() or self.lora_dropout is not None or self.config.experts is not None
         sharing = None if plain else sharing_of(batch)
-        if sharing is None:
-            hidden_ND = self.hidden(tokens_N, positions_N, self.within_segments(lengths))
+        if sharing is None or not self.config.causal:  # without causality equal beginnings have unequal hidden states
+            hidden_ND = self.hidden(tokens_N, positions_N, self.within_segments(lengths), types_N)
         else:
             tokens_C, positions_C = tokens_N[sharing.unique_C], positions_N[sharing.unique_C]
             hidden_CD = self.hidden(tokens_C, positions_C, self._within_shared(lengths, sharing))
             hidden_ND = spread(hidden_CD, sharing)
         head_outputs = self.head_outputs(hidden_ND.narrow(0, 0, len(batch.tokens_N))) if heads else {}
+        if not labels:
+            return Outputs(hidden_ND.new_zeros(0), head_outputs)
         if TEMPERATURE in batch.scalars:
             hidden_ND = hidden_ND[: len(batch.tokens_N)] / temperatures(batch)
         if len(trained) != len(hidden_ND):
             hidden_ND = hidden_ND.index_select(0, selected)
-        labels = batch.labels_N.index_select(0, selected)
+        if self.mlm_head is not None:
+            hidden_ND = self.mlm_head(hidden_ND)
+        labels_N = batch.labels_N.index_select(0, selected)
         rows = self.embedding_rows
         row_arguments = () if rows is None else (rows.ids_R, rows.head_rows)
-        logprobs = label_logprobs(hidden_ND, self.head_weight, labels, self.config.logit_softcap, *row_arguments)
+        logprobs = label_logprobs(hidden_ND, self.head_weight, labels_N, self.config.logit_softcap, *row_arguments)
         logprobs = logprobs[: len(trained)]
         return Outputs(logprobs, head_outputs) if heads else logprobs
 
@@ -156,14 +176,23 @@ class Transformer(nn.Module):
         device = self.embedding.weight.device.type
         return device == "cpu" and torch.is_autocast_enabled(device)
 
-    def hidden(self, tokens_N: torch.Tensor, positions_N: torch.Tensor, attend: Attend) -> torch.Tensor:
-        """Hidden states after the last norm, [N, D]."""
+    def hidden(
+        self,
+        tokens_N: torch.Tensor,
+        positions_N: torch.Tensor,
+        attend: Attend,
+        types_N: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """Hidden states after the last norm, [N, D]. Token types are 0 where `types_N` is None."""
         c = self.config
         rows = self.embedding_rows
         x_ND = self.embedding(tokens_N) if rows is None else rows.embed(self.embedding, tokens_N)
         if c.embedding_scale != 1:
             # Rounded to the weights' dtype: in bfloat16 Gemma was trained with 55.5, not with sqrt(3072).
             x_ND = x_ND * torch.tensor(c.embedding_scale, dtype=x_ND.dtype).item()
+        if self.token_type_embedding is not None:
+            types_N = torch.zeros_like(tokens_N) if types_N is None else types_N
+            x_ND = x_ND + self.token_type_embedding(types_N.long())
         if torch.is_autocast_enabled(x_ND.device.type):
             # The residual stream too: autocast alone would leave it, and every read of it, in float32.
             x_ND = x_ND.to(torch.get_autocast_dtype(x_ND.device.type))
@@ -172,6 +201,7 @@ class Transformer(nn.Module):
             x_ND = x_ND + self.position_embedding(positions_N).to(x_ND.dtype)
         else:
             rotation = window_rotation = rotation_at(self.rotations, positions_N, x_ND.dtype)
+        x_ND = self.embedding_norm(x_ND)
         if c.window_rope_theta is not None:
             window_rotation = rotation_at(self.window_rotations, positions_N, x_ND.dtype)
         routings = []
@@ -191,6 +221,8 @@ class Transformer(nn.Module):
     def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
         """Logits over the vocabulary, [N, V]."""
         cap = self.config.logit_softcap
+        if self.mlm_head is not None:
+            hidden_ND = self.mlm_head(hidden_ND)
         logits_NV = hidden_ND @ self.head_weight.T if self.output is None else self.output(hidden_ND)
         if self.embedding_rows is not None:
             logits_NV = self.embedding_rows.replace_logits(hidden_ND, logits_NV)
@@ -198,7 +230,7 @@ class Transformer(nn.Module):
 
     def within_segments(self, lengths: tuple[int, ...]) -> Attend:
         """Attention within segments of these lengths."""
-        plan = attention.plan_padding(lengths, self.embedding.weight.device)
+        plan = attention.plan_padding(lengths, self.embedding.weight.device, self.config.causal)
         return lambda layer, q, k, v: attention.segment_attention(q, k, v, plan, self.score_options[layer])
 
     def _within_shared(self, lengths: tuple[int, ...], sharing: Sharing) -> Attend:
@@ -207,8 +239,9 @@ class Transformer(nn.Module):
 
     @property
     def head_weight(self) -> torch.Tensor:
-        """The output embedding, [V, D]."""
-        return self.embedding.weight if self.head is None else self.head.weight
+        """The output embedding, [V, D]; with an `mlm_head` also the bias, [V, D + 1]."""
+        weight = self.embedding.weight if self.head is None else self.head.weight
+        return weight if self.mlm_head is None else self.mlm_head.with_bias(weight)
 
 
 def temperatures(batch: Batch) -> torch.Tensor:

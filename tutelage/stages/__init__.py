@@ -7,6 +7,7 @@ from tutelage.stages.dpo import Dpo
 from tutelage.stages.grpo import Grpo
 from tutelage.stages.knowledge_probe import KnowledgeProbe
 from tutelage.stages.kto import Kto
+from tutelage.stages.mlm import Mlm
 from tutelage.stages.ppo import Ppo
 from tutelage.stages.pretrain import Pretrain
 from tutelage.stages.pretrained_model import PretrainedModel
@@ -14,4 +15,6 @@ from tutelage.stages.reward import RewardModel
 from tutelage.stages.sft import Sft
 from tutelage.stages.synth import Synth
 
-AnyStage = Pretrain | Sft | RewardModel | Dpo | Kto | Grpo | Ppo | BestOfN | KnowledgeProbe | Synth | PretrainedModel
+AnyStage = (
+    Pretrain | Mlm | Sft | RewardModel | Dpo | Kto | Grpo | Ppo | BestOfN | KnowledgeProbe | Synth | PretrainedModel
+)

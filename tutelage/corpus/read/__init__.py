@@ -19,7 +19,7 @@ from tutelage.ledger import Ledger
 from tutelage.records import Document
 
 # Raise it when a reader gives other documents for the same file: shards are read again.
-READING = 3
+READING = 4
 
 Reader = Callable[[str, Ledger], Iterator[Document]]
 
