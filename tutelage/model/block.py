@@ -91,7 +91,8 @@ class Block(nn.Module):
         y_ND = self.attention(self.attention_norm(x_ND), rotation, attend)
         x_ND = self.attention_out_norm(x_ND + y_ND) if self.post_norm else x_ND + self.attention_out_norm(y_ND)
         y_ND, routing = self.mlp(self.mlp_norm(x_ND))
-        return self.mlp_out_norm(x_ND + y_ND) if self.post_norm else x_ND + self.mlp_out_norm(y_ND), routing
+        x_ND = self.mlp_out_norm(x_ND + y_ND) if self.post_norm else x_ND + self.mlp_out_norm(y_ND)
+        return x_ND, routing
 
     def attention(self, x_ND: torch.Tensor, rotation: torch.Tensor | None, attend: Attend) -> torch.Tensor:
         c = self.config

@@ -45,14 +45,14 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     attn_logit_softcapping: float | None = None
     final_logit_softcapping: float | None = None
     scale_attn_weights: bool = True
-    type_vocab_size: int = 2
-    position_embedding_type: str = "absolute"
     num_local_experts: int | None = None
     num_experts_per_tok: int | None = None
     moe_intermediate_size: int | None = None
     norm_topk_prob: bool = False
     decoder_sparse_step: int = 1
     mlp_only_layers: list[int] | None = None
+    type_vocab_size: int = 2
+    position_embedding_type: str = "absolute"
     output_heads: dict[str, int] = {}
     output_labels: dict[str, tuple[str, ...]] = {}
 

@@ -1,5 +1,5 @@
 """Copies of a model for inference, whose matrices are stored in a form that multiplies faster on a CPU: packed, or with
-8-bit weights. Gains of norms, routed experts, the embedding and rotary tables are shared with the model; other matrices
+8-bit weights. The embedding, gains of norms, routed experts and rotary tables are shared with the model; other matrices
 of the blocks and the output embedding are copied. So a tied table has two forms: the look-up reads the model's own
 rows, the output its copy.
 

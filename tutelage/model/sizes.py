@@ -62,11 +62,11 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     attention_scale:   scores are multiplied by it; None is 1 / sqrt(head_size).
     attention_softcap, logit_softcap: scores and logits x become cap * tanh(x / cap).
     embedding_scale:   the embedding is multiplied by it.
+    experts:           a mixture of experts in place of the MLP, in all but its `dense_layers`.
     causal:            a token sees no later token; False for models that read in both directions (BERT).
     token_types:       rows of the embedding that tells the parts of a segment apart, such as question and passage.
     embedding_norm:    a norm after the embeddings.
     mlm_head:          a layer and a norm before the output embedding, and a bias on the logits (BERT).
-    experts:           a mixture of experts in place of the MLP, in all but its `dense_layers`.
     output_heads:      outputs per position of each named head (see `heads`).
     output_labels:     names of a head's outputs, of heads that have them.
     hf_parameters:     parameter count of a transformers-backed model (see `hf_model`); None for this transformer.
@@ -101,11 +101,11 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     attention_softcap: float | None = None
     logit_softcap: float | None = None
     embedding_scale: float = 1.0
+    experts: Experts | None = None
     causal: bool = True
     token_types: int = 0
     embedding_norm: bool = False
     mlm_head: bool = False
-    experts: Experts | None = None
     output_heads: dict[str, int] = {}
     output_labels: dict[str, tuple[str, ...]] = {}
     hf_parameters: int | None = None
@@ -188,9 +188,9 @@ def parameter_count(config: ModelConfig) -> int:
     positions = config.context * width if config.position == "learned" else 0
     embeddings = config.vocab * width * (1 if config.tied else 2)
     heads = width * sum(config.output_heads.values())
-    blocks = config.depth * (block_norms + _attention_vectors(config)) + _matrices(config) + _mlp_biases(config)
     norms = norm * ((config.norm_place != "post") + config.embedding_norm)
     mlm_head = width * width + width + norm + config.vocab if config.mlm_head else 0
+    blocks = config.depth * (block_norms + _attention_vectors(config)) + _matrices(config) + _mlp_biases(config)
     return embeddings + positions + config.token_types * width + blocks + norms + mlm_head + heads
 
 

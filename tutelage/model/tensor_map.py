@@ -35,14 +35,6 @@ _LLAMA_LAYER = {
 _OUT_NORMS = {"attention_out_norm": "post_attention_layernorm", "mlp_out_norm": "post_feedforward_layernorm"}
 _GEMMA_NORMS = {**_OUT_NORMS, "mlp_norm": "pre_feedforward_layernorm"}
 _FUSED = {"qkv": "self_attn.qkv_proj", "mlp_up": "mlp.gate_up_proj"}
-_BERT_LAYER = {
-    "qkv": "attention.self.query attention.self.key attention.self.value",
-    "attention_out": "attention.output.dense",
-    "attention_out_norm": "attention.output.LayerNorm",
-    "mlp_up": "intermediate.dense",
-    "mlp_down": "output.dense",
-    "mlp_out_norm": "output.LayerNorm",
-}
 _QWEN_EXPERTS = {
     "router": "mlp.gate",
     "experts.up": "mlp.experts.#.gate_proj mlp.experts.#.up_proj",
@@ -52,6 +44,14 @@ _MIXTRAL_EXPERTS = {
     "router": "block_sparse_moe.gate",
     "experts.up": "block_sparse_moe.experts.#.w1 block_sparse_moe.experts.#.w3",
     "experts.down": "block_sparse_moe.experts.#.w2",
+}
+_BERT_LAYER = {
+    "qkv": "attention.self.query attention.self.key attention.self.value",
+    "attention_out": "attention.output.dense",
+    "attention_out_norm": "attention.output.LayerNorm",
+    "mlp_up": "intermediate.dense",
+    "mlp_down": "output.dense",
+    "mlp_out_norm": "output.LayerNorm",
 }
 _GPT2_LAYER = {
     "attention_norm": "ln_1",

@@ -127,11 +127,10 @@ class Transformer(nn.Module):
                 types_N = None if types_N is None else F.pad(types_N, (0, extra))
                 lengths = (*lengths, extra)
             selected = F.pad(trained, (0, -len(trained) % PAD_MULTIPLE))
-        # Losses of routers count every position; without causality equal beginnings have unequal hidden states.
-        plain = self._pads_batches() or self.lora_dropout is not None
-        plain = plain or self.config.experts is not None or not self.config.causal
+        # Losses of routers count every position of the batch.
+        plain = self._pads_batches() or self.lora_dropout is not None or self.config.experts is not None
         sharing = None if plain else sharing_of(batch)
-        if sharing is None:
+        if sharing is None or not self.config.causal:  # without causality equal beginnings have unequal hidden states
             hidden_ND = self.hidden(tokens_N, positions_N, self.within_segments(lengths), types_N)
         else:
             tokens_C, positions_C = tokens_N[sharing.unique_C], positions_N[sharing.unique_C]
