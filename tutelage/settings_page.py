@@ -28,6 +28,7 @@ from tutelage.rl.reward_settings import (
 )
 from tutelage.stages.base import Stage
 from tutelage.stages.best_of_n import BestOfN
+from tutelage.stages.classify import Classify
 from tutelage.stages.data_files import (
     BenchmarkData,
     ChatData,
@@ -39,12 +40,14 @@ from tutelage.stages.data_files import (
     QuestionData,
     TextData,
 )
+from tutelage.stages.data_labelled import LabelledData
 from tutelage.stages.data_world import WorldChat, WorldProbe, WorldPrompts, WorldRetold, WorldText, WorldTools
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.grpo import Grpo
 from tutelage.stages.knowledge_probe import KnowledgeProbe
 from tutelage.stages.kto import Kto
+from tutelage.stages.mlm import Mlm
 from tutelage.stages.ppo import Ppo
 from tutelage.stages.preferences import PreferenceStage
 from tutelage.stages.pretrain import Pretrain
@@ -139,6 +142,8 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ("Stages that fine-tune", FineTune, TrainStage),
     ('`kind = "model"`: an existing checkpoint', PretrainedModel, Stage),
     ('`kind = "pretrain"`', Pretrain, TrainStage),
+    ('`kind = "mlm"`', Mlm, TrainStage),
+    ('`kind = "classify"`', Classify, TrainStage),
     ('`kind = "sft"`', Sft, FineTune),
     ("Stages that learn from preferences", PreferenceStage, FineTune),
     ('`kind = "dpo"`', Dpo, PreferenceStage),
@@ -164,6 +169,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ("`schedule`", ScheduleSettings, None),
     ('`[data.NAME]`: `kind = "chat"`', ChatData, None),
     ('`kind = "preferences"`', PreferenceData, None),
+    ('`kind = "labelled"`', LabelledData, None),
     ('`kind = "questions"`', QuestionData, None),
     ('`kind = "benchmarks"`', BenchmarkData, None),
     ('`kind = "prompts"`', Prompts, None),

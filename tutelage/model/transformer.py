@@ -26,16 +26,13 @@ from tutelage.model.mlm_head import MlmHead
 from tutelage.model.rotary import rotate, rotation_at, rotation_table, window_rotation_table
 from tutelage.model.shared_prefixes import Sharing, shared_attention, sharing_of, spread
 from tutelage.model.sizes import ModelConfig, has_bias, is_gated
-from tutelage.records import Batch
+from tutelage.records import TOKEN_TYPES, Batch
 
 # Batches are padded to multiples of this where few distinct shapes are wanted.
 PAD_MULTIPLE = 128
 
 # A scalar of segments that were sampled at another temperature than 1: their log-probabilities are at it, too.
 TEMPERATURE = "temperature"
-
-# A stream of models with token types: the type of each token, such as 0 in the question and 1 in the passage.
-TOKEN_TYPES = "token_types"
 
 # Attention: (layer, q_NHK, k_NGK, v_NGK) -> [N, H K]. Training attends within segments, decoding over a cache; blocks
 # are the same for both.
