@@ -29,6 +29,7 @@ from tutelage.rl.reward_settings import (
 )
 from tutelage.stages.base import Stage
 from tutelage.stages.best_of_n import BestOfN
+from tutelage.stages.classify import Classify
 from tutelage.stages.data_files import (
     BenchmarkData,
     ChatData,
@@ -40,6 +41,7 @@ from tutelage.stages.data_files import (
     QuestionData,
     TextData,
 )
+from tutelage.stages.data_labelled import LabelledData
 from tutelage.stages.data_world import (
     WorldAgents,
     WorldAgentTasks,
@@ -55,6 +57,7 @@ from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.grpo import Grpo
 from tutelage.stages.knowledge_probe import KnowledgeProbe
 from tutelage.stages.kto import Kto
+from tutelage.stages.mlm import Mlm
 from tutelage.stages.ppo import Ppo
 from tutelage.stages.preferences import PreferenceStage
 from tutelage.stages.pretrain import Pretrain
@@ -160,6 +163,8 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ("Stages that fine-tune", FineTune, TrainStage),
     ('`kind = "model"`: an existing checkpoint', PretrainedModel, Stage),
     ('`kind = "pretrain"`', Pretrain, TrainStage),
+    ('`kind = "mlm"`', Mlm, TrainStage),
+    ('`kind = "classify"`', Classify, TrainStage),
     ('`kind = "sft"`', Sft, FineTune),
     ("Stages that learn from preferences", PreferenceStage, FineTune),
     ('`kind = "dpo"`', Dpo, PreferenceStage),
@@ -186,6 +191,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ("`router`: mixtures of experts", RouterSettings, None),
     ('`[data.NAME]`: `kind = "chat"`', ChatData, None),
     ('`kind = "preferences"`', PreferenceData, None),
+    ('`kind = "labelled"`', LabelledData, None),
     ('`kind = "questions"`', QuestionData, None),
     ('`kind = "benchmarks"`', BenchmarkData, None),
     ('`kind = "prompts"`', Prompts, None),

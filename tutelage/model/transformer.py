@@ -27,16 +27,13 @@ from tutelage.model.moe import Routing
 from tutelage.model.rotary import rotation_at, rotation_table, window_rotation_table
 from tutelage.model.shared_prefixes import Sharing, shared_attention, sharing_of, spread
 from tutelage.model.sizes import ModelConfig
-from tutelage.records import Batch
+from tutelage.records import TOKEN_TYPES, Batch
 
 # Batches are padded to multiples of this where few distinct shapes are wanted.
 PAD_MULTIPLE = 128
 
 # A scalar of segments that were sampled at another temperature than 1: their log-probabilities are at it, too.
 TEMPERATURE = "temperature"
-
-# A stream of models with token types: the type of each token, such as 0 in the question and 1 in the passage.
-TOKEN_TYPES = "token_types"
 
 
 class Outputs(NamedTuple):
