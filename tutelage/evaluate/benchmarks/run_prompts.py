@@ -65,8 +65,9 @@ def conversation(benchmark: PromptBenchmark, item: PromptItem, examples: Example
     below = f"\n\n{benchmark.instruction}" if benchmark.instruction else ""
     messages: list[Message] = [message("system", item.system)] if item.system else []
     for question, answer in examples:
-        messages += [message("user", question + below), message("assistant", answer)]
-    return Conversation((*messages, message("user", item.question + below)), item.id)
+        asked = benchmark.wording.replace("{}", question) + below
+        messages += [message("user", asked), message("assistant", answer)]
+    return Conversation((*messages, message("user", benchmark.wording.replace("{}", item.question) + below)), item.id)
 
 
 def plain_text(benchmark: PromptBenchmark, item: PromptItem, examples: Examples) -> str:
