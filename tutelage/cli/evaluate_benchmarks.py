@@ -29,15 +29,18 @@ def evaluate_benchmarks(
     settings: AskSettings,
     out: Path | None,
     beside: Path | None,
+    logs: Path | None,
     contamination: Sequence[Path],
     formats: bool,
     as_json: bool,
 ) -> Any:
-    """Run the benchmarks, print a line for each rate, and write results, items and a page of them."""
+    """Run the benchmarks, print a line for each rate, and write results, items, a page of them, and logs for inspect_ai
+    where a folder is named."""
     from tutelage.evaluate.answers import can_chat
     from tutelage.evaluate.benchmarks.examined import BESIDE
     from tutelage.evaluate.benchmarks.measured import to_plain
     from tutelage.evaluate.benchmarks.run import find_benchmarks, run_benchmarks
+    from tutelage.evaluate.inspect_log import write_inspect_log
     from tutelage.find_model import find_model
     from tutelage.model.hub import load_model
     from tutelage.report.benchmarks_page import write_benchmarks_page
@@ -56,9 +59,13 @@ def evaluate_benchmarks(
         benchmark, files = benchmarks[measured.name]
         beside_scores[measured.name] = _beside(checkpoint, benchmark, files, measured, contamination, formats, as_json)
         write_json(out / measured.name / BESIDE, beside_scores[measured.name])
+        if logs is not None:
+            write_inspect_log(out / measured.name, logs)
     page = write_benchmarks_page(out, [one.name for one in found], beside)
     if not as_json:
         click.echo(f"items and answers: {page}")
+        if logs is not None:
+            click.echo(f"logs for inspect_ai: {logs}; inspect view --log-dir {logs}")
     return {
         "model": model,
         "out": out,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from tutelage import __version__
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, to_plain
 from tutelage.corpus.input_files import LIST, InputFile, input_files, short_pattern, split_known
+from tutelage.corpus.ocr import Engine, Ocr
 from tutelage.corpus.read import READERS, READING, ReadOptions, kind_of
 from tutelage.corpus.shards import FORMAT
 from tutelage.corpus.steps import GLOBAL_STEPS, StepSettings
@@ -36,6 +37,9 @@ class Curation(Settings, frozen=True, kw_only=True):
     limit:        documents that are read of each file at most; default: all.
     sample:       the share of the documents that enter the first step, chosen by their ids; the others are counted.
     pdf_blank:    the share of pages without text above which a PDF is dropped; they are counted in any case.
+    ocr:          what reads pages of PDF that have no text: "rapidocr" (pip install 'tutelage[ocr]'), or the installed
+                  program "tesseract"; default: such pages are only counted.
+    ocr_languages: the languages of tesseract ("eng+deu"); default: eng.
     steps:        name -> settings of a step, in order.
     engine:       processes on this machine, or a Ray cluster.
     workers:      number of processes; 0: one per core of this machine or of the cluster.
@@ -55,6 +59,8 @@ class Curation(Settings, frozen=True, kw_only=True):
     limit: int | None = None
     sample: float = 1.0
     pdf_blank: float = 1.0
+    ocr: Engine | None = None
+    ocr_languages: str | None = None
     output: Literal["jsonl", "parquet"] = "jsonl"
     engine: Literal["local", "ray"] = "local"
     workers: int = 0
@@ -73,6 +79,8 @@ class Curation(Settings, frozen=True, kw_only=True):
             raise SettingsError(f"there is no reader '{self.reader}'; choose one of {', '.join(READERS)}")
         if not 0 <= self.pdf_blank <= 1:
             raise SettingsError(f"pdf_blank is {self.pdf_blank:g}; it is a share of pages, from 0 to 1")
+        if self.ocr_languages is not None and self.ocr != "tesseract":
+            raise SettingsError("ocr_languages needs ocr = 'tesseract'; RapidOCR finds the language itself")
         if self.limit is not None and self.limit < 1:
             raise SettingsError(f"limit is {self.limit}; it is a number of documents of each file: at least 1")
         if not 0 < self.sample <= 1:
@@ -116,7 +124,12 @@ def _full(pattern: str, folder: Path) -> str:
 
 def read_options(curation: Curation) -> ReadOptions:
     """How the input is read."""
-    return ReadOptions(curation.text, curation.id, curation.pdf_blank)
+    return ReadOptions(curation.text, curation.id, curation.pdf_blank, ocr_of(curation))
+
+
+def ocr_of(curation: Curation) -> Ocr | None:
+    """What reads pages without text."""
+    return None if curation.ocr is None else Ocr(curation.ocr, curation.ocr_languages or "eng")
 
 
 @dataclass(frozen=True)
@@ -258,6 +271,8 @@ def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
         curation.limit,
         curation.sample,
         curation.pdf_blank,
+        curation.ocr,
+        curation.ocr_languages,
     )
 
 

@@ -19,7 +19,7 @@ from tutelage.evaluate.questions import Question, read_questions
 from tutelage.evaluate.session import BenchmarkSource
 from tutelage.io.data_files import data_files, split_files
 from tutelage.ledger import Ledger
-from tutelage.records import AnyPreference, Conversation, Document, Split, Task, message
+from tutelage.records import AnyPreference, Conversation, Document, Labelled, Split, Task, message
 from tutelage.stages.data_files import (
     BenchmarkData,
     ChatData,
@@ -34,6 +34,7 @@ from tutelage.stages.data_files import (
     held_out_files,
     rows_of_files,
 )
+from tutelage.stages.data_labelled import LabelledData, labelled_rows
 from tutelage.stages.data_world import (
     CardChat,
     CardTasks,
@@ -102,6 +103,7 @@ DataSettings = (
     | WorldTasks
     | QuestionData
     | BenchmarkData
+    | LabelledData
     | MadeData
 )
 
@@ -131,8 +133,12 @@ def benchmarks_of(table: DataTable) -> list[BenchmarkSource]:
     return [BenchmarkSource(data.suites, Path(data.path), data.limit) for data in found]
 
 
-def holds(data: DataSettings) -> Literal["documents", "conversations", "preferences", "prompts", "questions"]:
+def holds(
+    data: DataSettings,
+) -> Literal["documents", "conversations", "preferences", "prompts", "questions", "labelled"]:
     """The kind of rows that some data holds."""
+    if isinstance(data, LabelledData):
+        return "labelled"
     if isinstance(data, PreferenceData | WorldPreferences):
         return "preferences"
     if isinstance(data, Prompts | OfTasks):
@@ -243,10 +249,19 @@ def tasks(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator
     yield from rows_of_files(data, read, ledger or Ledger(f"{name}: rows of the file"))
 
 
+def labelled_data(name: str, table: DataTable) -> Iterator[Labelled]:
+    """The labelled rows of some data."""
+    data = table[name]
+    assert isinstance(data, LabelledData)
+    return labelled_rows(data)
+
+
 def plain_texts(name: str, table: DataTable) -> Iterator[str]:
     """Every text in the data, for a tokenizer to learn from."""
     if holds(table[name]) == "documents":
         yield from (document.text for document in documents(name, table))
+    elif holds(table[name]) == "labelled":
+        yield from (text for row in labelled_data(name, table) for text in (row.text, row.second) if text)
     else:
         for row in conversations(name, table):
             yield from (part_text(part) for turn in tools_in_system(row).messages for part in turn.content)
@@ -275,12 +290,12 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, *map(file_hash, corpus_files(Path(data.path)))]
     if isinstance(data, QuestionData | BenchmarkData):
         return [READING, *_identity_of_items(data)]
-    if isinstance(data, ChatData | PreferenceData | Prompts):
+    if isinstance(data, ChatData | PreferenceData | Prompts | LabelledData):
         others = held_out_files(data)
         files = [data_files(Path(data.path)), *([] if others is None else [data_files(*others)])]
         # Else a share is held out, by the rows' names, which depend on the names of the files.
         names = [[file.name for file in files[0]]] if others is None else []
-        form = data.gold_after if isinstance(data, Prompts) else data.format
+        form = data.gold_after if isinstance(data, Prompts) else getattr(data, "format", "labelled")
         return [READING, *([file_hash(file) for file in part] for part in files), form, *names]
     if isinstance(data, ProbeText):
         return [READING, "probe"]
