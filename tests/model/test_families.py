@@ -53,6 +53,8 @@ LLAMA3 = {
 }  # fmt: skip
 YARN = {"rope_type": "yarn", "rope_theta": 300.0, "factor": 4.0, "original_max_position_embeddings": 16}
 DIVISORS = [1.0, 1.3, 2.0]
+MOE = {**SIZES, "num_experts": 6, "num_experts_per_tok": 2}
+QWEN3_MOE = {**MOE, "moe_intermediate_size": 24, "head_dim": 12}
 
 # Each family, and what its settings may hold: the family's name, then what its config says.
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -80,6 +82,15 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma3_text",
         {**GEMMA, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
          "rope_scaling": {"rope_type": "linear", "factor": 8.0}, "tie_word_embeddings": False},
+    ),
+    "mixtral": ("mixtral", {**SIZES, "num_local_experts": 4}),
+    "mixtral-window": ("mixtral", {**SIZES, "num_local_experts": 4, "num_experts_per_tok": 1, "sliding_window": 6}),
+    "olmoe": ("olmoe", MOE),
+    "olmoe-normalised": ("olmoe", {**MOE, "norm_topk_prob": True, "tie_word_embeddings": True}),
+    "qwen3_moe": ("qwen3_moe", {**QWEN3_MOE, "mlp_only_layers": [1], "norm_topk_prob": True}),
+    "qwen3_moe-step": (
+        "qwen3_moe",
+        {**QWEN3_MOE, "decoder_sparse_step": 2, "use_sliding_window": True, "sliding_window": 6},
     ),
     "phi3": ("phi3", {**SIZES, "sliding_window": 6}),
     "phi3-longrope": (

@@ -57,6 +57,8 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option("--budget-minutes", type=click.FloatRange(0, min_open=True), help="As many items as fit into this time.")
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="Answers to each prompt, for pass@k and maj@k.")
 @click.option("--temperature", type=click.FloatRange(0), help="With --samples; default 0, or 0.8 with several.")
+@click.option("--power", type=click.FloatRange(0, min_open=True), metavar="ALPHA",
+              help="Power sampling: draw whole answers in proportion to this power of their probability.")  # fmt: skip
 @click.option("--reward", metavar=MODEL, help="With --samples: a reward model that picks the best of them.")
 @click.option(
     "--pmi", is_flag=True, default=None, help="Also score each choice against the choice without its question."
@@ -67,6 +69,7 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Limit of an answer.")
 @click.option("--seed", type=int, help="Seed of samples and examples (default 0).")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Where results go; default: runs/evaluations/MODEL.")
+@click.option("--inspect", type=FOLDER, metavar="DIR", help="Also write logs that inspect_ai reads into this folder.")
 @click.option("--beside", type=FILE, metavar="DIR", help="Results of another model, to show its answers beside.")
 @command
 def evaluate(
@@ -138,6 +141,9 @@ def _evaluate_benchmarks(
             f"there is no file {suite}; for benchmarks of that name add --data FOLDER, where their files are"
         )
     samples, minutes = asked["samples"] or 1, asked["budget_minutes"]
+    power = asked["power"]
+    if power is not None and (asked["temperature"] is not None or asked["think_tokens"]):
+        raise ValueError("--power draws whole answers; leave --temperature and --think-tokens out")
     temperature = asked["temperature"] if asked["temperature"] is not None else 0.8 if samples > 1 else 0.0
     if asked["reward"] is not None and samples == 1:
         raise ValueError("--reward picks the best of several answers; add --samples N")
@@ -151,15 +157,16 @@ def _evaluate_benchmarks(
         chat=asked["chat"],
         max_tokens=asked["max_tokens"],
         samples=samples,
-        temperature=temperature,
+        temperature=temperature if power is None else 0.0,
+        power=power,
         seed=asked["seed"] or 0,
         reward=None if asked["reward"] is None else str(find_model(asked["reward"])),
         pmi=bool(asked["pmi"]),
         think_tokens=_numbers(asked["think_tokens"] or ""),
     )
     names = [name for name in suite.split(",") if name]
-    out, beside, formats = asked["out"], asked["beside"], asked["formats"]
-    return evaluate_benchmarks(model, names, data, settings, out, beside, contamination, formats, as_json)
+    out, beside, logs, formats = asked["out"], asked["beside"], asked["inspect"], asked["formats"]
+    return evaluate_benchmarks(model, names, data, settings, out, beside, logs, contamination, formats, as_json)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -181,11 +188,13 @@ _OF_BENCHMARKS = (
     "budget_minutes",
     "samples",
     "temperature",
+    "power",
     "reward",
     "pmi",
     "think_tokens",
     "max_tokens",
     "out",
+    "inspect",
     "beside",
 )
 

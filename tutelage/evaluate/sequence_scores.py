@@ -18,8 +18,9 @@ import torch
 
 from tutelage.batching.packing import collate, pack, segment_sum, to_device
 from tutelage.model.attention import masked_attention, repeat_heads
+from tutelage.model.block import Attend
 from tutelage.model.hf_model import HFModel
-from tutelage.model.transformer import Attend, Transformer
+from tutelage.model.transformer import Transformer
 from tutelage.records import Example
 
 TREE_TOKENS = 512  # larger trees waste attention between sequences that do not see each other

@@ -10,15 +10,18 @@ from typing import Any
 import msgspec
 
 from tutelage.config import SettingsError, convert
-from tutelage.model.hub_config import HubConfig, rope_settings
-from tutelage.model.sizes import Llama3Scaling, ModelConfig, YarnScaling
-from tutelage.model.tensor_map import GEMMA, GPT2, LLAMA, OLMO2, PHI3, ModuleNames
+from tutelage.model.hub_config import HubConfig, experts_settings, rope_settings
+from tutelage.model.settings import Llama3Scaling, YarnScaling
+from tutelage.model.sizes import ModelConfig
+from tutelage.model.tensor_map import BERT, GEMMA, GPT2, LLAMA, MIXTRAL, OLMO2, PHI3, QWEN_MOE, ModuleNames
 
 # Unsupported features, by the key that enables them in config.json.
 UNSUPPORTED = {
     "quantization_config": "its weights are quantised; use the original checkpoint",
     "use_bidirectional_attention": "its attention is bidirectional; only causal models are supported",
+    "is_decoder": "it is a BERT that reads from left to right (is_decoder), which is not supported",
     "add_cross_attention": "it has cross-attention (add_cross_attention), which is not supported",
+    "clip_qkv": "its queries, keys and values are clipped (clip_qkv), which is not supported",
     "scale_attn_by_inverse_layer_idx": "its attention is scaled by layer, which is not supported",
 }
 
@@ -81,6 +84,27 @@ def _olmo2(c: HubConfig) -> dict[str, Any]:
     return {**_llama(c), "norm_place": "after", "qk_norm": True, "qk_norm_over": "projection"}
 
 
+def _mixtral(c: HubConfig) -> dict[str, Any]:
+    return {**_mistral(c), "experts": experts_settings(c, c.intermediate_size)}
+
+
+def _olmoe(c: HubConfig) -> dict[str, Any]:
+    experts = {**experts_settings(c, c.intermediate_size), "normalised": c.norm_topk_prob}
+    return {**_llama(c), "qk_norm": True, "qk_norm_over": "projection", "experts": experts}
+
+
+def _qwen3_moe(c: HubConfig) -> dict[str, Any]:
+    """Every `decoder_sparse_step`-th layer has experts, but those in `mlp_only_layers`."""
+    plain = [i for i in range(c.num_hidden_layers) if (i + 1) % c.decoder_sparse_step or i in (c.mlp_only_layers or [])]
+    settings = {**_llama(c), "qk_norm": True}
+    if c.use_sliding_window and c.sliding_window:
+        settings |= {"window": c.sliding_window, "windowed": list(range(c.num_hidden_layers))}
+    if len(plain) == c.num_hidden_layers:
+        return settings
+    experts = {**experts_settings(c, c.moe_intermediate_size), "normalised": c.norm_topk_prob, "dense_layers": plain}
+    return {**settings, "experts": experts}
+
+
 def _gemma2(c: HubConfig) -> dict[str, Any]:
     kinds = c.layer_types or ["full_attention" if i % 2 else "sliding_attention" for i in range(c.num_hidden_layers)]
     return {**_gemma(c, kinds), "attention_softcap": c.attn_logit_softcapping}
@@ -119,6 +143,23 @@ def _gpt2(c: HubConfig) -> dict[str, Any]:
     }
 
 
+def _bert(c: HubConfig) -> dict[str, Any]:
+    if c.position_embedding_type != "absolute":
+        raise ValueError(f"its positions are of type '{c.position_embedding_type}', which is not supported")
+    if not c.tie_word_embeddings:
+        raise ValueError("its output embedding is not tied to the input embedding, which is not supported")
+    return {
+        "position": "learned",
+        "norm": "layer",
+        "norm_place": "post",
+        "bias": True,
+        "causal": False,
+        "token_types": c.type_vocab_size,
+        "embedding_norm": True,
+        "mlm_head": True,
+    }
+
+
 def _window_settings(c: HubConfig, kinds: list[str]) -> dict[str, Any]:
     _check_count(c, "layer_types", kinds)
     unknown = set(kinds) - {"sliding_attention", "full_attention"}
@@ -142,6 +183,38 @@ FAMILIES: dict[str, Family] = {
     "qwen3": Family("Qwen3ForCausalLM", LLAMA, _qwen3, {"sliding_window": 4096, "head_dim": 128}),
     "smollm3": Family("SmolLM3ForCausalLM", LLAMA, _smollm3, {**_TIED, "rope_theta": 2e6}),
     "olmo2": Family("Olmo2ForCausalLM", OLMO2, _olmo2, {"rms_norm_eps": 1e-5}),
+    "mixtral": Family(
+        "MixtralForCausalLM",
+        MIXTRAL,
+        _mixtral,
+        {
+            "num_key_value_heads": 8,
+            "rms_norm_eps": 1e-5,
+            "rope_theta": 1e6,
+            "num_local_experts": 8,
+            "num_experts_per_tok": 2,
+        },
+    ),
+    "olmoe": Family(
+        "OlmoeForCausalLM",
+        QWEN_MOE,
+        _olmoe,
+        {"rms_norm_eps": 1e-5, "num_local_experts": 64, "num_experts_per_tok": 8},
+        {"num_experts": "num_local_experts"},
+    ),
+    "qwen3_moe": Family(
+        "Qwen3MoeForCausalLM",
+        QWEN_MOE,
+        _qwen3_moe,
+        {
+            "num_key_value_heads": 4,
+            "sliding_window": 4096,
+            "moe_intermediate_size": 768,
+            "num_local_experts": 128,
+            "num_experts_per_tok": 8,
+        },
+        {"num_experts": "num_local_experts"},
+    ),
     "gemma2": Family(
         "Gemma2ForCausalLM",
         GEMMA,
@@ -171,6 +244,13 @@ FAMILIES: dict[str, Family] = {
             "activation_function": "hidden_act",
             "layer_norm_epsilon": "rms_norm_eps",
         },
+    ),
+    "bert": Family(
+        "BertForMaskedLM",
+        BERT,
+        _bert,
+        {**_TIED, "hidden_act": "gelu", "rms_norm_eps": 1e-12},
+        {"layer_norm_eps": "rms_norm_eps"},
     ),
 }
 _NO_SPECIAL_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
@@ -208,7 +288,8 @@ def read_config(table: Mapping[str, Any], where: str) -> ModelConfig:
 
 def _common(c: HubConfig, kind: str) -> dict[str, Any]:
     """Fields that all families share, as in Llama where they may differ."""
-    acts = _UNGATED if kind == "gpt2" else _GATED
+    plain = kind in ("gpt2", "bert")  # without gates and rotary positions
+    acts = _UNGATED if plain else _GATED
     if c.hidden_act not in acts:
         raise ValueError(f"its activation '{c.hidden_act}' is not supported; supported: {', '.join(acts)}")
     kv_heads = c.num_key_value_heads or c.num_attention_heads
@@ -235,16 +316,19 @@ def _common(c: HubConfig, kind: str) -> dict[str, Any]:
         "qk_norm": False,
         "tied": c.tie_word_embeddings,
         "output_heads": c.output_heads,
+        "output_labels": c.output_labels,
     }
-    return settings | ({"rope_theta": c.rope_theta} if kind == "gpt2" else rope_settings(c, kind))
+    return settings | ({"rope_theta": c.rope_theta} if plain else rope_settings(c, kind))
 
 
 def write_config(config: ModelConfig, loaded: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """The config.json of a model in its family's layout: `loaded`, which it came with, updated. If that is None, the
     config.json of the first family that the model fits, or None if it fits none."""
     if loaded is None:
-        heads = {"output_heads": config.output_heads} if config.output_heads else {}
-        tables = (_as_llama(config) | heads, _as_gpt2(config) | heads)
+        heads: dict[str, Any] = {"output_heads": config.output_heads} if config.output_heads else {}
+        heads |= {"output_labels": config.output_labels} if config.output_labels else {}
+        plain = (_as_llama, _as_gpt2) if config.experts is None else (_as_mixtral, _as_olmoe, _as_qwen3_moe)
+        tables = (as_family(config) | heads for as_family in plain)
         return next((table for table in tables if _describes(table, config)), None)
     old = read_config(loaded, "config.json")
     theirs = {ours: name for name, ours in FAMILIES[loaded["model_type"]].renamed.items()}
@@ -259,6 +343,8 @@ def write_config(config: ModelConfig, loaded: Mapping[str, Any] | None) -> dict[
             table[key] = {"factor": old.rope_scaling.factor, **original, **table[key]}
     if config.output_heads != old.output_heads:
         table["output_heads"] = config.output_heads
+    if config.output_labels != old.output_labels:
+        table["output_labels"] = config.output_labels
     assert _describes(table, config), "more than vocabulary, context and heads changed"
     return table
 
@@ -288,6 +374,37 @@ def _as_llama(c: ModelConfig) -> dict[str, Any]:
         "tie_word_embeddings": c.tied,
         **_NO_SPECIAL_TOKENS,
     }
+
+
+def _as_mixtral(c: ModelConfig) -> dict[str, Any]:
+    assert c.experts is not None
+    return {**_as_experts(c, "mixtral"), "intermediate_size": c.experts.width}
+
+
+def _as_olmoe(c: ModelConfig) -> dict[str, Any]:
+    assert c.experts is not None
+    return {
+        **_as_experts(c, "olmoe"),
+        "intermediate_size": c.experts.width,
+        "norm_topk_prob": c.experts.normalised,
+    }
+
+
+def _as_qwen3_moe(c: ModelConfig) -> dict[str, Any]:
+    assert c.experts is not None
+    return {
+        **_as_experts(c, "qwen3_moe"),
+        "moe_intermediate_size": c.experts.width,
+        "norm_topk_prob": c.experts.normalised,
+        "decoder_sparse_step": 1,
+        "mlp_only_layers": list(c.experts.dense_layers),
+    }
+
+
+def _as_experts(c: ModelConfig, kind: str) -> dict[str, Any]:
+    assert c.experts is not None
+    named = {"num_local_experts": c.experts.count, "num_experts_per_tok": c.experts.used}
+    return {**_as_llama(c), "architectures": [FAMILIES[kind].architecture], "model_type": kind, **named}
 
 
 def _as_gpt2(c: ModelConfig) -> dict[str, Any]:

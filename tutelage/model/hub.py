@@ -44,7 +44,7 @@ from tutelage.model.hf_model import (
 )
 from tutelage.model.lora import LoraSettings, add_lora, merge_lora
 from tutelage.model.sizes import ModelConfig
-from tutelage.model.tensor_map import OWN, ModuleNames, is_redundant, split_tensor
+from tutelage.model.tensor_map import OWN, ModuleNames, is_redundant, modern_name, split_tensor
 from tutelage.model.transformer import Transformer
 from tutelage.model.vocab_extension import extend_vocabulary, resize_vocabulary, with_context
 from tutelage.model.weights import (
@@ -319,7 +319,8 @@ def _load_weights(folder: Path, model: Transformer, table: Mapping[str, Any] | N
     expected, files = _file_tensors(model, table), tensor_files(folder)
     # Files of models without a head, and some old files, omit the first component of every name.
     stem = next(iter(expected)).partition(".")[0]
-    file_name = {f"{stem}.{name}" if f"{stem}.{name}" in expected else name: name for name in files}
+    modern = {modern_name(name): name for name in files}
+    file_name = {f"{stem}.{name}" if f"{stem}.{name}" in expected else name: file for name, file in modern.items()}
     missing = sorted(expected.keys() - file_name.keys())
     extra = sorted(file_name.keys() - expected.keys())
     if table is not None:

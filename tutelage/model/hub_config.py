@@ -8,11 +8,12 @@ from typing import Any
 
 import msgspec
 
-from tutelage.model.sizes import LinearScaling, Llama3Scaling, LongScaling, RopeScaling, YarnScaling
+from tutelage.model.settings import LinearScaling, Llama3Scaling, LongScaling, RopeScaling, YarnScaling
 
 
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
-    """The keys of a family's config.json that are used, as named by transformers; `output_heads` is ours."""
+    """The keys of a family's config.json that are used, as named by transformers; `output_heads` and
+    `output_labels` are ours."""
 
     vocab_size: int
     hidden_size: int
@@ -44,7 +45,23 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     attn_logit_softcapping: float | None = None
     final_logit_softcapping: float | None = None
     scale_attn_weights: bool = True
+    num_local_experts: int | None = None
+    num_experts_per_tok: int | None = None
+    moe_intermediate_size: int | None = None
+    norm_topk_prob: bool = False
+    decoder_sparse_step: int = 1
+    mlp_only_layers: list[int] | None = None
+    type_vocab_size: int = 2
+    position_embedding_type: str = "absolute"
     output_heads: dict[str, int] = {}
+    output_labels: dict[str, tuple[str, ...]] = {}
+
+
+def experts_settings(c: HubConfig, width: int | None) -> dict[str, Any]:
+    """The fields of `Experts` that all families share; `width` is that of an expert."""
+    if not (c.num_local_experts and c.num_experts_per_tok and width):
+        raise ValueError("the number of experts, how many a token uses, or their size is not set")
+    return {"count": c.num_local_experts, "used": c.num_experts_per_tok, "width": width}
 
 
 def rope_settings(c: HubConfig, kind: str) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import math
 
 import torch
 
-from tutelage.model.sizes import LinearScaling, Llama3Scaling, LongScaling, ModelConfig, YarnScaling
+from tutelage.model.settings import LinearScaling, Llama3Scaling, LongScaling, YarnScaling
+from tutelage.model.sizes import ModelConfig
 
 # Up to this many numbers, a rotation of whole heads takes fewer, larger operations; above, it reads memory more often.
 SMALL = 2**15

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 
 import torch
 
-from tutelage.model.parts import parts
+from tutelage.model.parts import as_rows, parts
 from tutelage.model.sizes import ModelConfig
 
-# Maps our module to the family's modules that it consists of, stacked by rows; `*` is the layer number.
+# Maps our module to the family's modules that it consists of, stacked by rows; `*` is the number of a layer, `#` that
+# of an expert.
 ModuleNames = Mapping[str, tuple[str, ...]]
 
 
@@ -34,6 +35,24 @@ _LLAMA_LAYER = {
 _OUT_NORMS = {"attention_out_norm": "post_attention_layernorm", "mlp_out_norm": "post_feedforward_layernorm"}
 _GEMMA_NORMS = {**_OUT_NORMS, "mlp_norm": "pre_feedforward_layernorm"}
 _FUSED = {"qkv": "self_attn.qkv_proj", "mlp_up": "mlp.gate_up_proj"}
+_QWEN_EXPERTS = {
+    "router": "mlp.gate",
+    "experts.up": "mlp.experts.#.gate_proj mlp.experts.#.up_proj",
+    "experts.down": "mlp.experts.#.down_proj",
+}
+_MIXTRAL_EXPERTS = {
+    "router": "block_sparse_moe.gate",
+    "experts.up": "block_sparse_moe.experts.#.w1 block_sparse_moe.experts.#.w3",
+    "experts.down": "block_sparse_moe.experts.#.w2",
+}
+_BERT_LAYER = {
+    "qkv": "attention.self.query attention.self.key attention.self.value",
+    "attention_out": "attention.output.dense",
+    "attention_out_norm": "attention.output.LayerNorm",
+    "mlp_up": "intermediate.dense",
+    "mlp_down": "output.dense",
+    "mlp_out_norm": "output.LayerNorm",
+}
 _GPT2_LAYER = {
     "attention_norm": "ln_1",
     "qkv": "attn.c_attn",
@@ -51,6 +70,7 @@ def _like_llama(changed: Mapping[str, str]) -> ModuleNames:
 
 
 LLAMA, OLMO2, GEMMA, PHI3 = (_like_llama(changed) for changed in ({}, _OUT_NORMS, _GEMMA_NORMS, _FUSED))
+QWEN_MOE, MIXTRAL = (_like_llama(changed) for changed in (_QWEN_EXPERTS, _MIXTRAL_EXPERTS))
 GPT2: ModuleNames = {
     "embedding": ("transformer.wte",),
     "position_embedding": ("transformer.wpe",),
@@ -58,10 +78,22 @@ GPT2: ModuleNames = {
     "head": ("lm_head",),
     **_in_layers("transformer.h", _GPT2_LAYER),
 }
+BERT: ModuleNames = {
+    "embedding": ("bert.embeddings.word_embeddings",),
+    "position_embedding": ("bert.embeddings.position_embeddings",),
+    "token_type_embedding": ("bert.embeddings.token_type_embeddings",),
+    "embedding_norm": ("bert.embeddings.LayerNorm",),
+    "mlm_head.dense": ("cls.predictions.transform.dense",),
+    "mlm_head.norm": ("cls.predictions.transform.LayerNorm",),
+    "mlm_head": ("cls.predictions",),
+    "head": ("cls.predictions.decoder",),
+    **_in_layers("bert.encoder.layer", _BERT_LAYER),
+}
+_ENDS = ("embedding", "position_embedding", "token_type_embedding", "embedding_norm", "final_norm", "head")
 # A model that fits no family is saved under our own names.
 OWN: ModuleNames = {
-    **{name: (name,) for name in ("embedding", "position_embedding", "final_norm", "head")},
-    **_in_layers("blocks", {name: name for name in [*_LLAMA_LAYER, *_OUT_NORMS]}),
+    **{name: (name,) for name in (*_ENDS, "mlm_head.dense", "mlm_head.norm", "mlm_head")},
+    **_in_layers("blocks", {name: name for name in [*_LLAMA_LAYER, *_OUT_NORMS, "shared_up", "shared_down"]}),
 }
 
 # llama.cpp's names for all of its architectures that are like Llama.
@@ -87,12 +119,22 @@ GGUF: ModuleNames = {
 }
 
 # Tensors beside the weights, which follow from the config. `is_redundant` handles a tied head.
-_TABLES = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|attn\.bias|attn\.masked_bias)")
+_TABLES = re.compile(r"(.*\.)?(rotary_emb\.inv_freq|attn\.bias|attn\.masked_bias|embeddings\.position_ids)")
+# What BERT's checkpoints have for next-sentence prediction, and second names of tied tensors.
+_BERT_UNUSED = re.compile(r"bert\.pooler\..*|cls\.seq_relationship\..*|cls\.predictions\.decoder\.(weight|bias)")
 
 
 def is_redundant(name: str, config: ModelConfig) -> bool:
-    """Whether a tensor of a family's file can be ignored: computed tables, and a head tied to the embedding."""
+    """Whether a tensor of a family's file can be ignored: computed tables, a head tied to the embedding, and BERT's
+    layers for next-sentence prediction, which masked language models do not use."""
+    if config.mlm_head and _BERT_UNUSED.fullmatch(name):
+        return True
     return _TABLES.fullmatch(name) is not None or (config.tied and name == "lm_head.weight")
+
+
+def modern_name(name: str) -> str:
+    """A tensor's name in BERT's first checkpoints as in later ones."""
+    return name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
 
 
 def family_names(modules: ModuleNames, name: str) -> list[str]:
@@ -100,7 +142,7 @@ def family_names(modules: ModuleNames, name: str) -> list[str]:
     module, _, tensor = name.rpartition(".")
     if module.startswith("heads."):
         return [name]
-    layer = re.fullmatch(r"blocks\.(\d+)\.(\w+)", module)
+    layer = re.fullmatch(r"blocks\.(\d+)\.([\w.]+)", module)
     if layer is None:
         return [f"{theirs}.{tensor}" for theirs in modules[module]]
     return [f"{theirs.replace('*', layer[1])}.{tensor}" for theirs in modules[f"blocks.*.{layer[2]}"]]
@@ -111,6 +153,11 @@ def split_tensor(modules: ModuleNames, config: ModelConfig, name: str, tensor: t
     names = family_names(modules, name)
     if modules is GPT2 and name.startswith("blocks.") and tensor.ndim == 2:
         tensor = tensor.T  # GPT-2 stores its matrices transposed
+    pieces = parts(config, name)
+    if "#" in names[0]:
+        assert config.experts is not None
+        tensor = as_rows(tensor, name)
+        names = [theirs.replace("#", str(number)) for number in range(config.experts.count) for theirs in names]
     if len(names) == 1:
         return {names[0]: tensor}
-    return {theirs: tensor[part.rows] for theirs, part in zip(names, parts(config, name), strict=True)}
+    return {theirs: tensor[part.rows] for theirs, part in zip(names, pieces, strict=True)}

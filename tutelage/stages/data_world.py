@@ -70,6 +70,45 @@ class WorldTools(Settings, tag="world-tools", tag_field="kind", frozen=True, kw_
         check_count(self.indexed, "indexed")
 
 
+class WorldAgents(Settings, tag="world-agents", tag_field="kind", frozen=True, kw_only=True):
+    """Conversations of an assistant with search and a notebook and a simulated user, in the built-in world, for
+    fine-tuning. Each passes a rubric that is checked in code.
+
+    rows, indexed, split, world: as in "world-tools".
+    """
+
+    rows: int = 1000
+    indexed: int = 500
+    split: Split = "train"
+    world: str | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.rows, "rows")
+        check_count(self.indexed, "indexed")
+
+
+class WorldAgentTasks(Settings, tag="world-agent-tasks", tag_field="kind", frozen=True, kw_only=True):
+    """The tasks of "world-agents" as prompts, for a stage that samples with `environment = "world-agents"`.
+
+    rows:     how many tasks, none of which is in "world-agents" with at most `start` rows.
+    start:    the number of the first task.
+    held_out: how many further tasks are held out; they are about other people.
+    indexed, world: as in "world-tools".
+    """
+
+    rows: int = 500
+    start: int = 0
+    held_out: int = 300
+    indexed: int = 500
+    world: str | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.rows, "rows")
+        check_count(self.indexed, "indexed")
+        if self.start < 0 or self.held_out < 0:
+            raise SettingsError("start and held_out are numbers of tasks, at least 0")
+
+
 class WorldPreferences(PreferenceSettings, tag="world-preferences", tag_field="kind", frozen=True, kw_only=True):
     """Preferences about the people of the built-in world, by a labeller whose utility is known.
 
@@ -216,7 +255,16 @@ def check_sums(share: float, name: str) -> None:
 
 
 OfWorld = (
-    WorldChat | WorldRetold | WorldTools | WorldProbe | WorldAnswers | WorldPreferences | WorldPrompts | WorldTasks
+    WorldChat
+    | WorldRetold
+    | WorldTools
+    | WorldAgents
+    | WorldAgentTasks
+    | WorldProbe
+    | WorldAnswers
+    | WorldPreferences
+    | WorldPrompts
+    | WorldTasks
 )
 
 

@@ -34,6 +34,12 @@ def find_benchmarks(names: Sequence[str], data: Path) -> dict[str, tuple[Benchma
     return {name: (BENCHMARKS[name], benchmark_files(data, BENCHMARKS[name])) for name in dict.fromkeys(names)}
 
 
+def find_shot_files(benchmark: Benchmark, files: Sequence[Path], data: Path) -> list[Path]:
+    """The files whose rows are its examples; none where these are other rows of the same files."""
+    found = find_files(data, benchmark.shot_files) if data.is_dir() else []
+    return [] if list(found) == list(files) else list(found)
+
+
 def run_benchmark(
     checkpoint: Checkpoint,
     benchmark: Benchmark,
@@ -44,8 +50,7 @@ def run_benchmark(
     scorer: Checkpoint | None = None,
 ) -> Measured:
     """One benchmark; `scorer` is a reward model that picks the best of several samples. Raises as `run_prompts`."""
-    shot_files = find_files(data, benchmark.shot_files) if data.is_dir() else []
-    shot_files = [] if list(shot_files) == list(files) else shot_files
+    shot_files = find_shot_files(benchmark, files, data)
     if isinstance(benchmark, ChoiceBenchmark):
         return run_choices(checkpoint, benchmark, files, shot_files, settings, cache)
     return run_prompts(checkpoint, benchmark, files, shot_files, settings, cache, scorer)
