@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +20,7 @@ from tutelage.files import explain
 # Settings of steps that name files.
 FILE_SETTINGS = (
     "model", "scores", "positives", "negatives", "targets", "against", "path", "domains", "urls", "bad_words",
+    "file", "examples",
 )  # fmt: skip
 
 
@@ -109,11 +110,17 @@ def _find_files(table: dict[str, Any], folder: Path) -> None:
         if isinstance(settings, dict):
             named += [(settings, name) for name in FILE_SETTINGS]
     for settings, name in named:
-        given = settings.get(name)
-        if isinstance(given, str):
-            settings[name] = _full(given, folder)
-        elif isinstance(given, list):
-            settings[name] = [_full(file, folder) if isinstance(file, str) else file for file in given]
+        if name in settings:
+            settings[name] = _map_files(settings[name], lambda file: _full(file, folder))
+
+
+def _map_files(setting: Any, change: Callable[[str], str]) -> Any:
+    """A setting that names files, a name or a list or a table of them, with the names changed."""
+    if isinstance(setting, str):
+        return change(setting)
+    if isinstance(setting, dict):
+        return {key: _map_files(value, change) for key, value in setting.items()}
+    return [_map_files(value, change) for value in setting] if isinstance(setting, list | tuple) else setting
 
 
 def _full(pattern: str, folder: Path) -> str:
@@ -227,11 +234,8 @@ def shown_recipe(curation: Curation) -> dict[str, Any]:
     named = [(plain, "input"), (plain, "tokenizer")]
     named += [(settings, name) for settings in plain["steps"].values() for name in FILE_SETTINGS]
     for settings, name in named:
-        given = settings.get(name)
-        if isinstance(given, str):
-            settings[name] = short_pattern(given)
-        elif isinstance(given, list | tuple):
-            settings[name] = [short_pattern(file) for file in given]
+        if name in settings:
+            settings[name] = _map_files(settings[name], short_pattern)
     return plain
 
 
@@ -254,9 +258,8 @@ def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
     """Fingerprint of all that decides the output of the steps named in `until`: their settings in order, the files that
     these name, how shards are read, and the format of what is written."""
     plain = [[name, to_plain(curation.steps[name])] for name in until]
-    named = [file for _, settings in plain for name in FILE_SETTINGS for file in _named(settings.get(name))]
-    named += _named(curation.tokenizer)
-    about = [[file, _about(file)] for file in named if Path(file).exists()]  # missing: the step says so
+    about = [entry for _, settings in plain for entry in files_of(settings)]
+    about += files_of({"model": curation.tokenizer})
     return fingerprint(
         __version__,
         FORMAT,
@@ -276,5 +279,14 @@ def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
     )
 
 
-def _named(setting: Any) -> list[str]:
-    return [setting] if isinstance(setting, str) else list(setting or ())
+def files_of(settings: Mapping[str, Any]) -> list[list[Any]]:
+    """The files that the settings of a step name, with their sizes and times; missing ones are left to the step."""
+    files: list[str] = []
+
+    def note(file: str) -> str:
+        files.append(file)
+        return file
+
+    for name in FILE_SETTINGS:
+        _map_files(settings.get(name), note)
+    return [[file, _about(file)] for file in files if Path(file).exists()]
