@@ -69,7 +69,7 @@ def renderer_of(template: str) -> HFRenderer | str:
     try:
         return HFRenderer(OurTokenizer(made), ChatConfig(template, {"bos_token": "<s>", "eos_token": eos}))
     except ValueError as error:
-        return str(error).rpartition(": ")[2]
+        return re.split(r" \(|;", str(error).rpartition(": ")[2])[0]
 
 
 def bfcl(folder: Path) -> Iterator[Conversation]:
