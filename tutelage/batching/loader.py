@@ -7,7 +7,7 @@ processes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from operator import or_
@@ -22,6 +22,7 @@ from tutelage.records import Batch, ExampleGroup, Schema
 # The state of a stream of training data: a JSON value that only the stream itself reads.
 DataState = Any
 Draw = list[tuple[str, int]]
+Change = Callable[[list[ExampleGroup], DataState], list[ExampleGroup]]
 
 
 @dataclass(frozen=True)
@@ -136,14 +137,17 @@ def batches(
     ranks: int = 1,
     batch_rows: int | None = None,
     share: bool = False,
+    change: Change | None = None,
 ) -> Iterator[tuple[list[Batch], DataState]]:
-    """Yield the micro-batches of each step for this rank, and the state to resume after it.
+    """Yield the micro-batches of each step for this rank, and the state to resume after it. `change` makes the groups
+    that are trained on from those of the step and the state before it.
 
     Where there are several datasets each segment carries which one it is of, as the scalar "dataset": its place among
     `datasets`.
     """
     schema = step_schema(datasets)
     for groups, after in step_groups(datasets, batch_tokens, seed, epochs, state, batch_rows):
+        groups, state = groups if change is None else change(groups, state), after
         yield micro_batches(groups, micro_tokens, rank, ranks, schema, share), after
 
 

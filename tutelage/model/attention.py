@@ -27,17 +27,19 @@ class ScoreOptions:
     scale:   scores are multiplied by it; None is 1 / sqrt(K).
     window:  a token sees this many tokens, itself included; None is all before it.
     softcap: scores x become cap * tanh(x / cap).
+    causal:  a token sees none after it; False only without window and softcap.
     """
 
     scale: float | None = None
     window: int | None = None
     softcap: float | None = None
+    causal: bool = True
 
 
 def score_options(config: ModelConfig, layer: int) -> ScoreOptions:
     """The options of one layer of a model."""
     window = config.window if layer in config.windowed else None
-    return ScoreOptions(config.attention_scale, window, config.attention_softcap)
+    return ScoreOptions(config.attention_scale, window, config.attention_softcap, config.causal)
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +47,8 @@ class PaddingPlan:
     """How the segments of a batch are padded for attention, computed once a batch and used in every layer.
 
     Segments of similar length form one padded group. Padding is on the right, where causal attention cannot see it, so
-    no mask is needed. If all segments have one length nothing moves, and the index tensors are None.
+    no mask is needed. Where attention is not causal, only segments of equal length form a group. If all segments have
+    one length nothing moves, and the index tensors are None.
 
     Example: lengths (2, 3) form one group of 2 segments of 3 slots, the longer first. Tokens 0 1 | 2 3 4 are placed as
     2 3 4 | 0 1 _, so token_of_slot_P = [2, 3, 4, 0, 1, 0], slot_of_token_N = [3, 4, 0, 1, 2], padding = [5].
@@ -64,8 +67,9 @@ class PaddingPlan:
     masks: dict[tuple[int, int | None], torch.Tensor] = field(default_factory=dict)
 
 
-def plan_padding(lengths: Sequence[int], device: torch.device | str = "cpu") -> PaddingPlan:
+def plan_padding(lengths: Sequence[int], device: torch.device | str = "cpu", causal: bool = True) -> PaddingPlan:
     """Group the segments of a batch by length."""
+    padding_limit = PADDING if causal else 0
     assert lengths, "a batch holds at least one segment"
     lengths_S = np.asarray(lengths, dtype=np.int64)
     if (lengths_S == lengths_S[0]).all():
@@ -77,7 +81,7 @@ def plan_padding(lengths: Sequence[int], device: torch.device | str = "cpu") -> 
     first = offset = 0
     while first < len(order):
         longest = int(lengths_S[order[first]])
-        last = first + int(np.searchsorted(-lengths_S[order[first:]], PADDING - longest, side="right"))
+        last = first + int(np.searchsorted(-lengths_S[order[first:]], padding_limit - longest, side="right"))
         members = order[first:last]
         columns = np.arange(longest)
         real = columns[None, :] < lengths_S[members, None]
@@ -135,8 +139,10 @@ def segment_attention(
     v_NGK: torch.Tensor,
     plan: PaddingPlan,
     options: ScoreOptions = ScoreOptions(),
+    sinks_H: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Causal attention within each segment; returns [N, H K]."""
+    """Attention within each segment, causal unless the options say otherwise; returns [N, H K]. With sinks (see
+    `masked_attention`) all scores are computed and kept, as with a softcap."""
     if plan.token_of_slot_P is not None:
         q_NHK, k_NGK, v_NGK = (_Pad.apply(x, plan.token_of_slot_P, plan.slot_of_token_N) for x in (q_NHK, k_NGK, v_NGK))
     outputs = []
@@ -146,11 +152,14 @@ def segment_attention(
     for shape, group in zip(plan.shapes, groups, strict=True):
         q_SHLK, k_SGLK, v_SGLK = (x.unflatten(0, shape).transpose(1, 2) for x in group)
         window = options.window if options.window is not None and options.window < shape[1] else None
-        if window is None and options.softcap is None:
-            o_SHLK = causal_attention(q_SHLK, k_SGLK, v_SGLK, options.scale)
+        if window is None and options.softcap is None and sinks_H is None:
+            o_SHLK = dense_attention(q_SHLK, k_SGLK, v_SGLK, options.scale, options.causal)
         else:
+            assert options.causal, "windows, caps and sinks are of causal models only"
             k_SHLK, v_SHLK = (repeat_heads(x, q_SHLK.shape[1]) for x in (k_SGLK, v_SGLK))
-            o_SHLK = masked_attention(q_SHLK, k_SHLK, v_SHLK, _mask(plan, shape[1], window, q_SHLK), options)
+            mask_LL = _mask(plan, shape[1], window, q_SHLK)
+            sinks = None if sinks_H is None else sinks_H[:, None, None]
+            o_SHLK = masked_attention(q_SHLK, k_SHLK, v_SHLK, mask_LL, options, sinks)
         outputs.append(o_SHLK.transpose(1, 2).flatten(2).flatten(0, 1))
     y = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return (
@@ -158,28 +167,28 @@ def segment_attention(
     )
 
 
-def causal_attention(
-    q_SHLK: torch.Tensor, k_SGLK: torch.Tensor, v_SGLK: torch.Tensor, scale: float | None = None
+def dense_attention(
+    q_SHLK: torch.Tensor, k_SGLK: torch.Tensor, v_SGLK: torch.Tensor, scale: float | None = None, causal: bool = True
 ) -> torch.Tensor:
-    """Causal attention; scores are multiplied by `scale` (None is 1 / sqrt(K)). Returns [S, H, L, K]."""
+    """Attention without padding; scores are multiplied by `scale` (None is 1 / sqrt(K)). Returns [S, H, L, K]."""
     if q_SHLK.device.type == "cpu":
-        return _CausalOnCpu.apply(q_SHLK, k_SGLK, v_SGLK, scale)
-    return F.scaled_dot_product_attention(q_SHLK, k_SGLK, v_SGLK, is_causal=True, scale=scale, enable_gqa=True)
+        return _DenseOnCpu.apply(q_SHLK, k_SGLK, v_SGLK, scale, causal)
+    return F.scaled_dot_product_attention(q_SHLK, k_SGLK, v_SGLK, is_causal=causal, scale=scale, enable_gqa=True)
 
 
-class _CausalOnCpu(torch.autograd.Function):
+class _DenseOnCpu(torch.autograd.Function):
     """PyTorch's flash attention for CPUs, with two improvements. Keys and values are saved once, not once for every
     query head. The backward pass runs in float32 at least: the bfloat16 kernel is slower (34 ms against 23 ms, where
     the forward pass takes 7 ms) and rounds more."""
 
     @staticmethod
-    def forward(ctx, q_SHLK, k_SGLK, v_SGLK, scale):  # type: ignore[no-untyped-def]
+    def forward(ctx, q_SHLK, k_SGLK, v_SGLK, scale, causal):  # type: ignore[no-untyped-def]
         heads = q_SHLK.shape[1]
         k_SHLK, v_SHLK = repeat_heads(k_SGLK, heads), repeat_heads(v_SGLK, heads)
         forward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-        o_SHLK, logsumexp = forward(q_SHLK, k_SHLK, v_SHLK, 0.0, True, scale=scale)
+        o_SHLK, logsumexp = forward(q_SHLK, k_SHLK, v_SHLK, 0.0, causal, scale=scale)
         ctx.save_for_backward(q_SHLK, k_SGLK, v_SGLK, o_SHLK, logsumexp)
-        ctx.scale = scale
+        ctx.scale, ctx.causal = scale, causal
         return o_SHLK
 
     @staticmethod
@@ -190,10 +199,10 @@ class _CausalOnCpu(torch.autograd.Function):
         k_SHLK, v_SHLK = repeat_heads(k_SGLK, heads), repeat_heads(v_SGLK, heads)
         backward = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
         grad = grad_SHLK.to(logsumexp.dtype)
-        dq, dk, dv = backward(grad, q_SHLK, k_SHLK, v_SHLK, o_SHLK, logsumexp, 0.0, True, scale=ctx.scale)
+        dq, dk, dv = backward(grad, q_SHLK, k_SHLK, v_SHLK, o_SHLK, logsumexp, 0.0, ctx.causal, scale=ctx.scale)
         if k_SGLK.shape[1] != heads:
             dk, dv = (x.unflatten(1, (k_SGLK.shape[1], -1)).sum(dim=2) for x in (dk, dv))
-        return dq.to(dtype), dk.to(dtype), dv.to(dtype), None
+        return dq.to(dtype), dk.to(dtype), dv.to(dtype), None, None
 
 
 def _mask(plan: PaddingPlan, length: int, window: int | None, like: torch.Tensor) -> torch.Tensor:
@@ -208,16 +217,30 @@ def _mask(plan: PaddingPlan, length: int, window: int | None, like: torch.Tensor
 
 
 def masked_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, options: ScoreOptions
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None,
+    options: ScoreOptions,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Attention with an additive mask; q [..., Q, K], k and v [..., T, K], mask broadcast to [..., Q, T]."""
-    if options.softcap is None:
+    """Attention with an additive mask; q [..., Q, K], k and v [..., T, K], mask broadcast to [..., Q, T].
+
+    sinks: a score of each head, broadcast to [..., Q, 1], that takes weight from the tokens and adds nothing (gpt-oss;
+           Xiao et al. 2023, arXiv 2309.17453).
+    """
+    if options.softcap is None and sinks is None:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=options.scale)
     scale = q.shape[-1] ** -0.5 if options.scale is None else options.scale
-    scores = options.softcap * torch.tanh(q @ k.transpose(-1, -2) * (scale / options.softcap))
+    scores = q @ k.transpose(-1, -2) * (scale / (options.softcap or 1.0))
+    if options.softcap is not None:
+        scores = options.softcap * torch.tanh(scores)
     if mask is not None:
         scores = scores + mask
-    return scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(v.dtype) @ v
+    if sinks is not None:
+        scores = torch.cat([scores, sinks.to(scores.dtype).expand(*scores.shape[:-1], 1)], dim=-1)
+    weights = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(v.dtype)
+    return (weights if sinks is None else weights[..., :-1]) @ v
 
 
 def repeat_heads(x_SGLK: torch.Tensor, heads: int) -> torch.Tensor:

@@ -10,7 +10,8 @@ import torch
 
 from tutelage.model.checkpoint import Checkpoint
 from tutelage.model.hf_model import HFModel, resize_hf_embeddings, resize_hf_vocabulary
-from tutelage.model.sizes import LongScaling, ModelConfig
+from tutelage.model.settings import LongScaling
+from tutelage.model.sizes import ModelConfig
 from tutelage.model.transformer import Transformer
 
 
@@ -59,6 +60,8 @@ def extend_vocabulary(checkpoint: Checkpoint, names: tuple[str, ...], seed: int)
         resized = resize_hf_embeddings(cast(HFModel, old), known, extended, generator)
         return replace(checkpoint, model=cast(Transformer, resized), tokenizer=tokenizer)
     config = msgspec.structs.replace(old.config, vocab=max(extended, old.config.vocab))
+    if old.mlm_head is not None:
+        raise ValueError(f"BERT's vocabulary cannot grow, and its tokenizer lacks {names[0]}; start from another model")
     tensors = dict(old.state_dict())
     for name in ("embedding.weight", "head.weight"):
         if name in tensors:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from tutelage.batching.loader import DataState, WeightedStore, batches, count_steps, read_cursors
+from tutelage.batching.loader import Change, DataState, WeightedStore, batches, count_steps, read_cursors
 from tutelage.batching.store import Store
 from tutelage.progress import status
 from tutelage.stages.stream import DataStream, StepBatches
@@ -17,8 +17,10 @@ from tutelage.train.distributed import rank, world_size
 FEWEST_STEPS = 3
 
 
-def store_stream(stage: TrainStage, label: str, datasets: Mapping[str, WeightedStore]) -> DataStream:
-    """A stream over stores, mixed by their shares of the trained tokens.
+def store_stream(
+    stage: TrainStage, label: str, datasets: Mapping[str, WeightedStore], change: Change | None = None
+) -> DataStream:
+    """A stream over stores, mixed by their shares of the trained tokens. `change` as in `loader.batches`.
 
     Raises:
         ValueError: a store is empty.
@@ -48,6 +50,7 @@ def store_stream(stage: TrainStage, label: str, datasets: Mapping[str, WeightedS
             ranks=world_size(),
             batch_rows=stage.batch_rows,
             share=stage.reads in ("preferences", "rankings"),  # answers to one prompt
+            change=change,
         )
 
     main = next(iter(datasets))
