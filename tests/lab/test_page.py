@@ -64,7 +64,7 @@ def test_a_file_that_is_not_a_result_is_refused_in_one_sentence(tmp_path: Path) 
 def test_the_page_shows_claim_setup_verdict_and_provenance() -> None:
     text = page_text([RESULT], "lab")
     for part in (
-        "| [8. Half known](#8-half-known)<br>The claim. | **reproduced**<br>50.0% (40.0 to 60.0) | The figures. | 0 min<br>",
+        "| [8. Half known](#8-half-known)<br>The claim. | **reproduced**<br>50.0% (40.0 to 60.0) | The figures. |",
         "1 findings: 1 reproduced, 0 not at this scale, 0 contradicted.",
         "## What needs more scale",
         "**Published.** The figures. (The source)",

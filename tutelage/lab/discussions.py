@@ -12,6 +12,9 @@ DISCUSSIONS: Mapping[str, str] = {
     "seven attributes, and asked for the one that no row has, the model answers with another one. The control shows "
     "that more kinds do help on the kinds that are trained. What would decide it: some hundred kinds of questions, "
     "or a larger base, such as a real checkpoint of 100M parameters and more.",
+    "N2": "As in finding 6, the kinds that no row has stay at the floor, and so cannot tell the arms apart. On the "
+    "kinds that are trained breadth does beat depth (see the table), which is no test of the claim: breadth has "
+    "rows of these kinds. What would decide it: a larger base, or hundreds of kinds.",
     "12": "The second effect is shown: tokens shift most at the beginning of an answer. The share of unshifted "
     "tokens is below the published 77 to 82%. The most likely reason is that the base has read no dialogue: after a "
     "question its likeliest continuation is another document, so that names and verbs of the answer count as "

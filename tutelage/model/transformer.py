@@ -228,11 +228,15 @@ class Transformer(nn.Module):
     def within_segments(self, lengths: tuple[int, ...]) -> Attend:
         """Attention within segments of these lengths."""
         plan = attention.plan_padding(lengths, self.embedding.weight.device, self.config.causal)
-        return lambda layer, q, k, v: attention.segment_attention(q, k, v, plan, self.score_options[layer])
+        return lambda layer, q, k, v, sinks=None: attention.segment_attention(
+            q, k, v, plan, self.score_options[layer], sinks
+        )
 
     def _within_shared(self, lengths: tuple[int, ...], sharing: Sharing) -> Attend:
         plan = attention.plan_padding(lengths, self.embedding.weight.device)
-        return lambda layer, q, k, v: shared_attention(q, k, v, sharing, plan, self.score_options[layer])
+        return lambda layer, q, k, v, sinks=None: shared_attention(
+            q, k, v, sharing, plan, self.score_options[layer], sinks
+        )
 
     @property
     def head_weight(self) -> torch.Tensor:
@@ -259,7 +263,7 @@ def initialise(model: Transformer, seed: int) -> Transformer:
     generator = torch.Generator().manual_seed(seed)
     residual_std = 0.02 / math.sqrt(2 * model.config.depth)
     for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
+        if name.endswith("bias") or name.endswith("sinks.weight"):
             parameter.zero_()
         elif parameter.ndim == 1:
             parameter.fill_(0.0 if model.config.norm == "rms_zero_centred" else 1.0)
