@@ -50,6 +50,10 @@ class Outputs(NamedTuple):
     heads: Mapping[str, torch.Tensor]
 
 
+# (model, batch, heads, labels) -> what `Transformer.forward` returns.
+SharedForward = Callable[["Transformer", Batch, bool, bool], "torch.Tensor | Outputs"]
+
+
 class RMSNorm(nn.RMSNorm):
     """nn.RMSNorm with the fused operation of `fused_ops`."""
 
@@ -146,6 +150,9 @@ class Transformer(nn.Module):
     activation_checkpointing: save only the input of each block, and run the block again in the backward pass.
     token_count:              the rows of the vocabulary that have a token; published models often pad it with more.
     embedding_rows:           trained rows of a few tokens; None unless the embedding is frozen.
+    row_orders:               of matrices that processes share, in which order their rows are stored (see
+                              `train.tensor_parallel`); none otherwise.
+    shared_forward:           computes micro-batches whose tokens processes share (see `train.context_parallel`).
     output:                   computes logits in place of the output embedding; None but in copies for inference.
     """
 
@@ -164,6 +171,8 @@ class Transformer(nn.Module):
         self.final_norm = nn.Identity() if config.norm_place == "post" else make_norm(config)
         self.mlm_head = MlmHead(config) if config.mlm_head else None
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
+        self.row_orders: dict[str, torch.Tensor] = {}
+        self.shared_forward: SharedForward | None = None
         self.output: nn.Module | None = None
         self.embedding_rows: TrainedEmbeddingRows | None = None
         self.lora_dropout: LoraDropout | None = None
@@ -197,6 +206,8 @@ class Transformer(nn.Module):
         return outputs.heads
 
     def forward(self, batch: Batch, heads: bool = False, labels: bool = True) -> torch.Tensor | Outputs:
+        if self.shared_forward is not None:
+            return self.shared_forward(self, batch, heads, labels)
         tokens_N, positions_N, lengths = batch.tokens_N, batch.positions_N, batch.lengths
         types_N = batch.streams.get(TOKEN_TYPES)
         assert types_N is None or not any(batch.shifts), "token types are of segments with targets"
