@@ -19,8 +19,9 @@ from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Conversation, Message, Text, ToolCall, message
 from tutelage.tokenizer import Tokenizer, TokenizerSettings, train
 from tutelage.tools.environment import ToolLimits, ToolState, tool_environment
-from tutelage.tools.loop import Trace, run_conversations
+from tutelage.tools.loop import run_conversations
 from tutelage.tools.tool import Tool
+from tutelage.tools.trace import Trace
 
 TOKENIZER = train(["what is the answer? it is 4."], TokenizerSettings(vocab=300)).extend(TEMPLATE_TOKENS)
 RENDERER = NativeRenderer(TOKENIZER)

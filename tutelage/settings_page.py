@@ -13,6 +13,7 @@ import msgspec
 
 from tutelage.config import Settings, to_toml_value
 from tutelage.model.lora import LoraSettings
+from tutelage.model.settings import Experts, Latent
 from tutelage.model.sizes import ModelSettings
 from tutelage.recipe import Recipe, TokenizerRecipe
 from tutelage.rl.reward_settings import (
@@ -41,7 +42,16 @@ from tutelage.stages.data_files import (
     TextData,
 )
 from tutelage.stages.data_labelled import LabelledData
-from tutelage.stages.data_world import WorldChat, WorldProbe, WorldPrompts, WorldRetold, WorldText, WorldTools
+from tutelage.stages.data_world import (
+    WorldAgents,
+    WorldAgentTasks,
+    WorldChat,
+    WorldProbe,
+    WorldPrompts,
+    WorldRetold,
+    WorldText,
+    WorldTools,
+)
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.grpo import Grpo
@@ -59,6 +69,7 @@ from tutelage.stages.synth import Synth
 from tutelage.stages.train_stage import TrainStage
 from tutelage.train.layout import LayoutSettings
 from tutelage.train.optimizers import OptimizerSettings
+from tutelage.train.router import RouterSettings
 from tutelage.train.schedule import ScheduleSettings
 
 TITLE = """# Settings
@@ -129,6 +140,20 @@ OTHER_NAMES: Mapping[str, str] = {
     "ScheduleSettings.decay": "lr_scheduler_kwargs: num_decay_steps, as a share",
     "ScheduleSettings.final": "lr_scheduler_kwargs: min_lr_ratio",
     "ChatData.path": "--dataset_name",
+    "Experts.count": "num_local_experts",
+    "Experts.used": "num_experts_per_tok",
+    "Experts.width": "moe_intermediate_size",
+    "Experts.shared": "n_shared_experts",
+    "Experts.normalised": "norm_topk_prob",
+    "Experts.scaling": "routed_scaling_factor",
+    "Experts.groups": "n_group",
+    "Experts.used_groups": "topk_group",
+    "Latent.rank": "kv_lora_rank",
+    "Latent.query_rank": "q_lora_rank",
+    "Latent.plain": "qk_nope_head_dim",
+    "Latent.rotated": "qk_rope_head_dim",
+    "Latent.value": "v_head_dim",
+    "RouterSettings.balance": "router_aux_loss_coef",
     "PretrainedModel.path": "--model_name_or_path",
     "Recipe.seed": "seed",
 }
@@ -137,6 +162,8 @@ OTHER_NAMES: Mapping[str, str] = {
 SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ("The recipe", Recipe, None),
     ("`[model]`: a model trained from scratch", ModelSettings, None),
+    ("`[model.experts]`: a mixture of experts", Experts, None),
+    ("`[model.latent]`: multi-head latent attention", Latent, None),
     ("`[tokenizer]`", TokenizerRecipe, None),
     ("`[stages.NAME]`: all kinds", Stage, None),
     ("Stages that train", TrainStage, Stage),
@@ -169,6 +196,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ("`layout`", LayoutSettings, None),
     ("`optimizer`", OptimizerSettings, None),
     ("`schedule`", ScheduleSettings, None),
+    ("`router`: mixtures of experts", RouterSettings, None),
     ('`[data.NAME]`: `kind = "chat"`', ChatData, None),
     ('`kind = "preferences"`', PreferenceData, None),
     ('`kind = "labelled"`', LabelledData, None),
@@ -185,6 +213,8 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "world-probe"`', WorldProbe, None),
     ('`kind = "world-retold"`', WorldRetold, None),
     ('`kind = "world-tools"`', WorldTools, None),
+    ('`kind = "world-agents"`', WorldAgents, None),
+    ('`kind = "world-agent-tasks"`', WorldAgentTasks, None),
 )
 
 

@@ -11,6 +11,7 @@ from rich.console import Console
 from tutelage import progress
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.suites import format, knowledge
+from tutelage.lab import measures
 from tutelage.lab.catalogue import FINDINGS
 from tutelage.lab.results import FindingResult, order, read_result, write_result
 from tutelage.lab.run import run_finding
@@ -22,20 +23,18 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """One cache for all tests here, as findings share it; untrained models would answer at full length."""
     progress.set_mode("quiet")
     with pytest.MonkeyPatch.context() as patch:
-        for suite in (format, knowledge):
-            patch.setattr(suite, "ANSWER", SamplingSettings(max_tokens=2))
+        for module in (format, knowledge, measures):
+            patch.setattr(module, "ANSWER", SamplingSettings(max_tokens=2))
         yield tmp_path_factory.mktemp("cache")
     progress.set_mode("auto")
 
 
-# Two show the common way, one without data files of its own and one with them.
-QUICK = ("1", "22")
+# Two small ones show the common way: one with suites, and one with data files of its own.
+QUICK = ("12", "4")
 
 
-@pytest.mark.parametrize(
-    "number", [number if number in QUICK else pytest.param(number, marks=pytest.mark.slow) for number in FINDINGS]
-)
-def test_every_finding_finishes_and_a_second_run_trains_nothing(number: str, cache: Path) -> None:
+@pytest.mark.parametrize("number", QUICK)
+def test_a_second_run_trains_nothing_and_concludes_the_same(number: str, cache: Path) -> None:
     first = run_finding(number, cache, quick=True)
     again = run_finding(number, cache, quick=True)
     assert first.quick
@@ -49,6 +48,15 @@ def test_every_finding_finishes_and_a_second_run_trains_nothing(number: str, cac
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", [number for number in FINDINGS if number not in QUICK])
+def test_every_finding_finishes(number: str, cache: Path) -> None:
+    result = run_finding(number, cache, quick=True)
+    assert len({stage.name for stage in result.stages}) == len(result.stages)
+    assert all(len(effect.by_seed) >= 3 for effect in result.primary)
+    assert result.reason
+
+
+@pytest.mark.slow
 def test_findings_share_the_base_and_the_plain_sft_stage(cache: Path) -> None:
     def base_mtime(number: str) -> int:
         run_finding(number, cache, quick=True)
@@ -58,10 +66,10 @@ def test_findings_share_the_base_and_the_plain_sft_stage(cache: Path) -> None:
 
 
 def test_a_quick_run_never_replaces_a_full_result(cache: Path, tmp_path: Path) -> None:
-    quick = run_finding("3", cache, tmp_path / "lab", quick=True)
+    quick = run_finding("12", cache, tmp_path / "lab", quick=True)
     path = write_result(tmp_path / "lab", msgspec.structs.replace(quick, quick=False))
-    with pytest.raises(ValueError, match=r"03-forgetting.json holds the result of a full run; .* --results DIR$"):
-        run_finding("3", cache, tmp_path / "lab", quick=True)
+    with pytest.raises(ValueError, match=r"12-token-shift.json holds the result of a full run; .* --results DIR$"):
+        run_finding("12", cache, tmp_path / "lab", quick=True)
     assert not read_result(path).quick
 
 
@@ -72,14 +80,14 @@ def printed(result: FindingResult, width: int = 200) -> str:
 
 
 def test_the_terminal_lists_findings_and_prints_results(cache: Path) -> None:
-    result = run_finding("2", cache, quick=True)
+    result = run_finding("12", cache, quick=True)
     text = printed(result)
     for part in (result.claim, result.reason[:40], *map(str, result.table.rows[0]), "quick run: no evidence"):
         assert part in text
     assert "…" not in printed(result, width=40)
     rows = overview(cache / "quick" / "results")
     assert [row["number"] for row in rows] == sorted(FINDINGS, key=order)
-    assert {row["number"]: row["verdict"] for row in rows}["2"] == f"{result.verdict} (quick run: no evidence)"
+    assert {row["number"]: row["verdict"] for row in rows}["12"] == f"{result.verdict} (quick run: no evidence)"
     assert {row["verdict"] for row in overview(cache / "nowhere")} == {None}
     console = Console(file=io.StringIO(), width=200)
     print_overview(overview(cache / "nowhere"), console)

@@ -15,11 +15,11 @@ from tutelage.records import Document
 from tutelage.sandbox import check_available
 from tutelage.tools.calculator import CALCULATOR, calculate
 from tutelage.tools.environment import ToolLimits
-from tutelage.tools.loop import verify_trace
 from tutelage.tools.python_tool import python_tool
 from tutelage.tools.recording import record_calls, replay_calls
 from tutelage.tools.search import NOT_FOUND, build_index, folder_documents, search, search_tool
 from tutelage.tools.tool import ToolError
+from tutelage.tools.trace import verify_trace
 
 PAGES = [
     Document("Ada Adair Askew was born in Brindle.", "people/ada"),

@@ -10,7 +10,7 @@ from scripted_engine import RENDERER, call, results, run, say, text_of
 
 from tutelage.tools.environment import ToolLimits
 from tutelage.tools.functions import function_tools
-from tutelage.tools.loop import verify_trace
+from tutelage.tools.trace import verify_trace
 
 FILE = Path(__file__).with_name("hostile_tools.py")
 TOOLS = {tool.name: tool for tool in function_tools(FILE, seconds=0.5)}

@@ -24,8 +24,9 @@ from tutelage.engine.sampling import SamplingSettings
 from tutelage.records import Conversation, Message, Text, ToolCall, ToolResult, message
 from tutelage.tools.calculator import CALCULATOR
 from tutelage.tools.environment import ToolLimits, ToolState, tool_environment
-from tutelage.tools.loop import run_conversations, verify_trace
+from tutelage.tools.loop import run_conversations
 from tutelage.tools.tool import Tool, ToolError, make_tool
+from tutelage.tools.trace import verify_trace
 
 ECHO = make_tool("echo", "Says it again.", {"text": {"type": "string"}}, lambda arguments, seconds: arguments["text"])
 

@@ -11,8 +11,8 @@ import pytest
 from scripted_engine import RENDERER, call, results, run, say
 
 from tutelage.tools.environment import ToolLimits
-from tutelage.tools.loop import verify_trace
 from tutelage.tools.mcp_tools import close_servers, mcp_tools
+from tutelage.tools.trace import verify_trace
 
 pytest.importorskip("mcp", reason="the extra mcp is not installed")
 

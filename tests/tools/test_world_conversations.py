@@ -11,8 +11,8 @@ from scripted_engine import RENDERER, run
 from tutelage.records import Conversation, Message, Text, ToolCall, ToolResult
 from tutelage.tools.calculator import CALCULATOR
 from tutelage.tools.environment import ToolLimits
-from tutelage.tools.loop import verify_trace
 from tutelage.tools.search import NOT_FOUND
+from tutelage.tools.trace import verify_trace
 from tutelage.tools.world_conversations import KINDS, called, indexed_questions, spoken, tool_conversations
 from tutelage.tools.world_pages import SPLITS, indexed_person, world_index, world_pages, world_search_tool
 from tutelage.world.grading import admits_ignorance, values_named

@@ -111,6 +111,7 @@ def part(tensors: dict[str, torch.Tensor], kind: str) -> dict[str, torch.Tensor]
         "qwen3",
         "qwen3 with a value head",
         "gpt2",
+        "mixture",
         "llama with lora",
         "qwen3 with lora",
         "llama with muon",

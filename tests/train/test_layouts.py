@@ -25,6 +25,7 @@ from tutelage.config import SettingsError
 from tutelage.cost.layout import Layout
 from tutelage.model.hub import load_tensors
 from tutelage.model.lora import LoraSettings, add_lora
+from tutelage.model.settings import Experts
 from tutelage.model.sizes import ModelConfig, ModelSettings, resolve
 from tutelage.model.tensor_map import LLAMA
 from tutelage.model.transformer import Transformer, initialise
@@ -132,6 +133,8 @@ MODELS = {
     "gpt2": msgspec.structs.replace(SMALL, kv_heads=4, position="learned", norm="layer", mlp="gelu", bias=True),
     "one key-value head": msgspec.structs.replace(SMALL, kv_heads=1),
     "odd mlp": msgspec.structs.replace(SMALL, mlp_width=33),
+    "experts": msgspec.structs.replace(SMALL, experts=Experts(count=4, used=2, width=16)),
+    "sinks": msgspec.structs.replace(SMALL, sinks=True),
     "windows": msgspec.structs.replace(SMALL, window=5, windowed=(0,)),
 }
 
@@ -143,6 +146,9 @@ MODELS = {
         ("llama", Layout(tp=4), "tp 4 does not divide the 2 key-value heads; choose a divisor"),
         ("one key-value head", Layout(tp=2), "tp 2 does not divide the 1 key-value heads; choose a divisor"),
         ("odd mlp", Layout(tp=2), "gate and up of the MLP have 33 rows; choose a divisor"),
+        ("experts", Layout(tp=2), "tp 2 cannot share this model: it has experts; use layout.dp"),
+        ("sinks", Layout(tp=2), "tp 2 cannot share this model: it has attention sinks; use layout.dp"),
+        ("experts", Layout(cp=2), "cp 2 cannot share this model: its routers count all of a batch; use layout.dp"),
         ("olmo2", Layout(tp=2), "normalises queries over all heads at once; use layout.dp"),
     ],
 )

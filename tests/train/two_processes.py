@@ -22,6 +22,7 @@ from tutelage.model import logprobs
 from tutelage.model.families import FAMILIES
 from tutelage.model.hub import save_tensors
 from tutelage.model.lora import LoraSettings, add_lora
+from tutelage.model.settings import Experts
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Batch, Example, ExampleGroup, Schema, Stream
@@ -55,6 +56,7 @@ from tutelage.train.policy_losses import (
 )
 from tutelage.train.preference_losses import REFERENCE, LossOptions, pair_loss
 from tutelage.train.reward_losses import reward_loss
+from tutelage.train.router import RouterSettings, RouterTraining
 
 DATA: DataState = {"all": {"epoch": 1, "position": 2, "trained_tokens": 3.0}}
 # A vocabulary that two processes cannot share evenly, and steps of three micro-batches, so that one of them idles.
@@ -89,11 +91,14 @@ class Case:
     activation_checkpointing: bool = False
     head: bool = False
     loss: Loss = CROSS_ENTROPY
+    router: RouterSettings | None = None
 
 
 LLAMA = ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=128, tied=False)
 QWEN = ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=128, qk_norm=True)
 GPT = ModelSettings(depth=2, width=32, heads=4, context=128, position="learned", norm="layer", mlp="gelu", bias=True)
+EXPERTS = Experts(count=6, used=2, width=16, scores="sigmoid", selection_bias=True, shared=1)
+MIXTURE = ModelSettings(depth=2, width=32, heads=4, context=128, experts=EXPERTS)
 CASES = {
     "llama": Case(LLAMA),
     "qwen3": Case(QWEN, activation_checkpointing=True),
@@ -110,6 +115,7 @@ CASES = {
     "qwen3 with lora": Case(QWEN, lora_rank=3, new_tokens=(29, 30), activation_checkpointing=True),
     "llama with muon": Case(LLAMA, OptimizerSettings(kind="muon", weight_decay=0.1)),
     # Pairs of one row, of which one process has nothing.
+    "mixture": Case(MIXTURE, router=RouterSettings(balance=0.3, balance_over="step", z=0.1, bias_rate=0.01)),
     "llama with lora and muon": Case(LLAMA, OptimizerSettings(kind="muon"), lora_rank=1),
 }
 
@@ -202,18 +208,21 @@ def part_here(parameter: torch.Tensor) -> torch.Tensor:
 
 def work_out(case: Case) -> dict[str, torch.Tensor]:
     """The gradients and figures of one step, and the weights after a few; all tensors on the first process alone."""
-    model, loss = make(case), case.loss
+    model, kind = make(case), case.loss
     untouched = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     whole = shard(model)
+    router = None if case.router is None else RouterTraining(model, EXPERTS, case.router)
+    loss, stream = (kind, steps(kind)) if router is None else (router.loss(kind), router.batches(steps(kind), None))
+    hooks = [lambda report: report.figures.update({} if router is None else router.after_step())]
     here = sum(part_here(parameter).numel() for parameter in model.parameters())
     assert here < 1.1 / world_size() * sum(parameter.numel() for parameter in model.parameters())
     remembering = Remembering(model, OptimizerSettings(clip=None), 1e-3)
     reports: list[StepReport] = []
-    train(model, remembering, steps(loss), loss, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append])
+    train(model, remembering, stream, loss, start=0, steps=1, lr=lambda step: 1.0, hooks=[reports.append, *hooks])
     before = whole()
-    assert before is None or all(torch.equal(t, untouched[name]) for name, t in before.state_dict().items())
+    assert before is None or all(torch.equal(p, untouched[name]) for name, p in before.named_parameters())
     optimizer = Optimizer(model, case.optimizer, 1e-2)
-    train(model, optimizer, steps(loss), loss, start=0, steps=STEPS, lr=lambda step: 1.0)
+    train(model, optimizer, stream, loss, start=0, steps=STEPS, lr=lambda step: 1.0, hooks=hooks)
     after = whole()
     if after is None:
         return {}
@@ -223,6 +232,7 @@ def work_out(case: Case) -> dict[str, torch.Tensor]:
         "norm": report.gradient_norm,
         "tokens": report.tokens,
         "trained_tokens": report.trained_tokens,
+        **{name: value for name, value in report.figures.items() if value},
     }
     return {
         **{f"gradient/{name}": gradient for name, gradient in remembering.gradients.items()},

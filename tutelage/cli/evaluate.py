@@ -30,9 +30,7 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option(
     "--by",
     type=click.Choice(["answer", "likelihood"]),
-    default="answer",
-    show_default=True,
-    help="With a FILE: verify a generated answer, or take the likeliest of the choices.",
+    help="Verify a written answer (default with a FILE), or take the likeliest choice (default of named sets).",
 )
 @click.option(
     "--form",
@@ -57,6 +55,8 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option("--budget-minutes", type=click.FloatRange(0, min_open=True), help="As many items as fit into this time.")
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="Answers to each prompt, for pass@k and maj@k.")
 @click.option("--temperature", type=click.FloatRange(0), help="With --samples; default 0, or 0.8 with several.")
+@click.option("--power", type=click.FloatRange(0, min_open=True), metavar="ALPHA",
+              help="Power sampling: draw whole answers in proportion to this power of their probability.")  # fmt: skip
 @click.option("--reward", metavar=MODEL, help="With --samples: a reward model that picks the best of them.")
 @click.option(
     "--pmi", is_flag=True, default=None, help="Also score each choice against the choice without its question."
@@ -67,6 +67,7 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Limit of an answer.")
 @click.option("--seed", type=int, help="Seed of samples and examples (default 0).")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Where results go; default: runs/evaluations/MODEL.")
+@click.option("--inspect", type=FOLDER, metavar="DIR", help="Also write logs that inspect_ai reads into this folder.")
 @click.option("--beside", type=FILE, metavar="DIR", help="Results of another model, to show its answers beside.")
 @command
 def evaluate(
@@ -75,7 +76,7 @@ def evaluate(
     suite: str | None,
     data: Path | None,
     system: str | None,
-    by: str,
+    by: str | None,
     prompting: Any,
     rule_adapter: bool,
     contamination: Sequence[Path],
@@ -87,14 +88,15 @@ def evaluate(
     if suite is not None and _names_benchmarks(suite, data):
         of_files = {
             "--system": system,
-            "--by": None if by == "answer" else by,
+            "--by likelihood": None if by == "answer" else by,
             "--force": force or None,
             "--prompting": prompting,
             "--rule-adapter": rule_adapter or None,
         }
         _refuse_options(of_files, "a FILE")
         check_sources(contamination)
-        return _evaluate_benchmarks(model, suite, data, asked, contamination, as_json)
+        return _evaluate_benchmarks(model, suite, data, by == "answer", asked, contamination, as_json)
+    by = by or "answer"
     _check_options(suite, data, system, by, asked)
     if contamination and suite is None:
         raise ValueError("--contamination is for the questions of --suite FILE; add it")
@@ -127,7 +129,13 @@ def _names_benchmarks(suite: str, data: Path | None) -> bool:
 
 
 def _evaluate_benchmarks(
-    model: str, suite: str, data: Path | None, asked: Mapping[str, Any], contamination: Sequence[Path], as_json: bool
+    model: str,
+    suite: str,
+    data: Path | None,
+    answered: bool,
+    asked: Mapping[str, Any],
+    contamination: Sequence[Path],
+    as_json: bool,
 ) -> Any:
     from tutelage.cli.evaluate_benchmarks import evaluate_benchmarks
     from tutelage.evaluate.benchmarks.measured import AskSettings
@@ -137,7 +145,12 @@ def _evaluate_benchmarks(
         raise ValueError(
             f"there is no file {suite}; for benchmarks of that name add --data FOLDER, where their files are"
         )
+    if answered and (asked["form"] or asked["pmi"]):
+        raise ValueError("--form and --pmi score likelihoods; leave them out, or --by answer")
     samples, minutes = asked["samples"] or 1, asked["budget_minutes"]
+    power = asked["power"]
+    if power is not None and (asked["temperature"] is not None or asked["think_tokens"]):
+        raise ValueError("--power draws whole answers; leave --temperature and --think-tokens out")
     temperature = asked["temperature"] if asked["temperature"] is not None else 0.8 if samples > 1 else 0.0
     if asked["reward"] is not None and samples == 1:
         raise ValueError("--reward picks the best of several answers; add --samples N")
@@ -151,15 +164,17 @@ def _evaluate_benchmarks(
         chat=asked["chat"],
         max_tokens=asked["max_tokens"],
         samples=samples,
-        temperature=temperature,
+        temperature=temperature if power is None else 0.0,
+        power=power,
         seed=asked["seed"] or 0,
         reward=None if asked["reward"] is None else str(find_model(asked["reward"])),
+        by_answer=answered,
         pmi=bool(asked["pmi"]),
         think_tokens=_numbers(asked["think_tokens"] or ""),
     )
     names = [name for name in suite.split(",") if name]
-    out, beside, formats = asked["out"], asked["beside"], asked["formats"]
-    return evaluate_benchmarks(model, names, data, settings, out, beside, contamination, formats, as_json)
+    out, beside, logs, formats = asked["out"], asked["beside"], asked["inspect"], asked["formats"]
+    return evaluate_benchmarks(model, names, data, settings, out, beside, logs, contamination, formats, as_json)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -181,11 +196,13 @@ _OF_BENCHMARKS = (
     "budget_minutes",
     "samples",
     "temperature",
+    "power",
     "reward",
     "pmi",
     "think_tokens",
     "max_tokens",
     "out",
+    "inspect",
     "beside",
 )
 

@@ -8,8 +8,12 @@ the tree is handed on.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
+
+from tutelage.corpus.page_index import INLINE_TAGS, SENTENCE_TAGS, PageIndex
+from tutelage.corpus.page_kernels import HOLDER
 
 _KINDS = "captions?|comments?|gallery|galleries|byline|cookies?|related|tooltips?"
 # Words that may stand before and after a kind in the name of such an element: "wp-caption-text", "related-posts".
@@ -43,19 +47,12 @@ _SUSPECT = re.compile(
     r"|prev|permalink|pagination|view|spinner|trend|recommend|feature|popular|pick|related|read|caption|tooltip",
     re.IGNORECASE,
 )
-_INLINE = frozenset(
-    "a abbr b bdi bdo cite code data del dfn em font i ins kbd mark q s samp small span strong sub sup u var".split()
-)
-_NAMED_INLINE = ", ".join(f"{tag}[class], {tag}[id]" for tag in sorted(_INLINE - {"a"})) + ", p a[class], p a[id]"
-_SENTENCES = frozenset("p li dd dt td th blockquote h1 h2 h3 h4 h5 h6".split())
 _LARGE, _SEVERAL = 0.3, 3  # of the prose in an element, and paragraphs right inside it, that make it an article
 _NOT_PROSE = re.compile(
     r"nav|menu|social|share|tags?\b|breadcrumb|meta|related|links?\b|pagination|comment|widget", re.IGNORECASE
 )
 _BESIDE_LISTS = frozenset(["p", "h2", "h3", "h4", "h5"])
 _CONTROLS = "form, input, button, img, svg, time"
-_ARTICLES = ("article", "main")
-_HOLDERS = frozenset(["nav", "aside", "footer", "header", "form", "menu", "dialog"])
 _MOST, _MUCH, _NEARLY_ALL = 0.5, 0.15, 2 / 3  # of the prose of a page
 _MAX_DEPTH = 60
 
@@ -66,16 +63,24 @@ def remove_scripts(tree: Any) -> None:
         element.decompose()
 
 
-def keep_named_text(tree: Any, total: int) -> None:
+def keep_named_text(tree: Any, index: PageIndex) -> None:
     """Change the tree of a page in place so that no rule on names removes text: the class and id of elements inside of
     sentences go, and those of elements that hold much of the prose of the page, unless their whole name is that of
-    furniture and they hold less than half of it. `total` is the prose of the page."""
-    for element in tree.body.query_selector_all(_NAMED_INLINE).values():
-        if _is_suspect(_names(element)) and _in_sentence(element):
-            _strip(element)
-    if total:
-        held = visible(tree.body.text or "")
-        _keep_holders(tree, tree.body, total, held, held - total, 0)
+    furniture and they hold less than half of it. `index` is that of the tree."""
+    names = {element: index.names(element) for element in index.named_in_sentences()}
+    stripped = {element for element, name in names.items() if _is_suspect(name)}
+    renamed: set[int] = set()
+    for element in _content_holders(index):
+        if _is_suspect(index.names(element)):
+            stripped.add(element)
+        if index.kinds[element] & HOLDER:
+            renamed.add(element)
+    nodes = index.nodes(tree.body, stripped | renamed)
+    for element in sorted(nodes):
+        if element in stripped:
+            _strip(nodes[element])
+        if element in renamed:
+            _renamed(tree, nodes[element])
 
 
 def remove_furniture(tree: Any, total: int) -> None:
@@ -85,7 +90,7 @@ def remove_furniture(tree: Any, total: int) -> None:
         if (
             element.tag in ("body", "html")
             or element.parent is None
-            or (element.tag in _INLINE and _in_sentence(element))
+            or (element.tag in INLINE_TAGS and _in_sentence(element))
         ):
             continue
         if element.tag != "footer" and not _is_furniture(element):
@@ -132,46 +137,33 @@ def remove_menus(tree: Any) -> None:
             element.decompose()
 
 
-def _keep_holders(tree: Any, node: Any, total: int, left: int, linked: int, depth: int) -> None:
-    """Keep the children of a node that must stay, and theirs. `left` is the number of characters of the node, and
-    `linked` at least the number of those in links."""
-    following = node.first_element_child if depth < _MAX_DEPTH else None
-    while following is not None and left >= _MUCH * total:
-        child, following, inner = following, following.next_element_sibling, linked
-        held = visible(child.text or "")
-        left -= held
-        if held < _MUCH * total:
-            continue
-        suspect, holder = _is_suspect(_names(child)), child.tag in _HOLDERS
-        if suspect or holder:
-            stays, inner = _must_stay(child, held, linked, total)
-            if stays and suspect:
-                _strip(child)
-            if stays and holder:
-                child = _renamed(tree, child)
-        _keep_holders(tree, child, total, held, inner, depth + 1)
+def _content_holders(index: PageIndex) -> Iterator[int]:
+    """The elements that hold much of the prose of a page and are content, though a rule on names or tags may take them
+    for furniture."""
+    total = int(index.prose[0])
+    open_ = [(0, 0)] if total else []
+    while open_:
+        element, depth = open_.pop()
+        for child in index.children(element):
+            if index.characters[child] < _MUCH * total:
+                continue
+            if (index.kinds[child] & HOLDER or _is_suspect(index.names(child))) and _must_stay(index, child, total):
+                yield child
+            if depth + 1 < _MAX_DEPTH:
+                open_.append((child, depth + 1))
 
 
-def _must_stay(element: Any, held: int, linked: int, total: int) -> tuple[bool, int]:
-    """Whether an element with `held` characters is content, whatever its name; and at most how many characters are in
-    its links, of which there are at most `linked`. They are counted only where it matters, since that takes time."""
-    article = _is_article(element)
-    several = article or (held >= _LARGE * total and _paragraphs(element) >= _SEVERAL)
-    if not several and held < _NEARLY_ALL * total:
-        return False, linked
-    bounds = [share * total for share in (_MUCH, _LARGE, _MOST, _NEARLY_ALL)]
-    if any(held - linked < bound <= held for bound in bounds):
-        linked = held - prose(element)
-    share = (held - linked) / total
+def _must_stay(index: PageIndex, element: int, total: int) -> bool:
+    """Whether an element is content, whatever its name."""
+    share = int(index.prose[element]) / total
     if share < _MUCH:
-        return False, linked
-    if article or (share >= _LARGE and several):
-        return share >= _MOST or (element.tag not in _HOLDERS and not _is_furniture(element)), linked
-    return share >= _NEARLY_ALL, linked
-
-
-def _paragraphs(element: Any) -> int:
-    return sum(child.tag == "p" for child in element.children.values())
+        return False
+    article = index.is_article(element)
+    if article or (share >= _LARGE and index.paragraphs[element] >= _SEVERAL):
+        match = _furniture_match(index.names(element))
+        furniture = match == "whole" or (match == "last" and not article)
+        return share >= _MOST or not (furniture or index.kinds[element] & HOLDER)
+    return share >= _NEARLY_ALL
 
 
 def _renamed(tree: Any, element: Any, tag: str = "div") -> Any:
@@ -188,14 +180,19 @@ def _names(element: Any) -> str:
 
 
 def _is_furniture(element: Any) -> bool:
-    names = [_CAMEL.sub("-", name) for name in _names(element).split()]
-    if any(map(_WHOLE.fullmatch, names)):
-        return True
-    return any(map(_LAST.fullmatch, names)) and not _is_article(element)
+    match = _furniture_match(_names(element))
+    if match != "last":
+        return match == "whole"
+    return element.tag not in ("article", "main") and element.query_selector("h1, article, main") is None
 
 
-def _is_article(element: Any) -> bool:
-    return element.tag in _ARTICLES or element.query_selector("h1, article, main") is not None
+@lru_cache(4096)
+def _furniture_match(names: str) -> Literal["whole", "last", ""]:
+    """How one of the names is that of furniture: by all of it, or by its last words, which may name an article too."""
+    parts = [_CAMEL.sub("-", name) for name in names.split()]
+    if any(map(_WHOLE.fullmatch, parts)):
+        return "whole"
+    return "last" if any(map(_LAST.fullmatch, parts)) else ""
 
 
 @lru_cache(4096)
@@ -218,12 +215,12 @@ def _in_sentence(element: Any) -> bool:
     """Whether an inline element is part of a sentence: text stands right beside it in a paragraph or the like, or on
     both sides elsewhere, but not in a figure."""
     before = after = False
-    while element is not None and element.tag in _INLINE:
+    while element is not None and element.tag in INLINE_TAGS:
         before, after = before or _is_text(element.prev), after or _is_text(element.next)
         element = element.parent
     if element is None or element.tag in ("figure", "figcaption"):
         return False
-    return before or after if element.tag in _SENTENCES else before and after
+    return before or after if element.tag in SENTENCE_TAGS else before and after
 
 
 def _is_text(node: Any) -> bool:

@@ -9,12 +9,12 @@ from typing import Any, Literal
 from tutelage.corpus.furniture import (
     keep_lists,
     keep_named_text,
-    prose,
     remove_furniture,
     remove_menus,
     remove_scripts,
 )
 from tutelage.corpus.markup import mark, unwrap_layout
+from tutelage.corpus.page_index import PageIndex
 from tutelage.extras import load
 
 Mode = Literal["fast", "careful"]
@@ -51,9 +51,9 @@ def html_text(page: str, main: bool = True) -> str:
     if not main:
         return _tidy(_plain(tree, main))
     remove_scripts(tree)
-    total = prose(tree.body)
-    keep_named_text(tree, total)
-    remove_furniture(tree, total)
+    index = PageIndex(tree.body)
+    keep_named_text(tree, index)
+    remove_furniture(tree, int(index.prose[0]))
     keep_lists(tree)
     text = _plain(tree, main)
     if len(text) < _FEW_CHARACTERS:
@@ -68,7 +68,7 @@ def _other_readings(page: str) -> Iterator[str]:
     tree = parse(page)
     mark(tree)
     remove_scripts(tree)
-    keep_named_text(tree, prose(tree.body))
+    keep_named_text(tree, PageIndex(tree.body))
     text = _plain(tree, True)
     yield text
     if len(text) >= _NEXT_TO_NOTHING:

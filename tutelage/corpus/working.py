@@ -14,10 +14,10 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from tutelage.config import to_plain
+from tutelage.config import fingerprint, to_plain
 from tutelage.corpus.batch import DocumentBatch, Dropped, Step
 from tutelage.corpus.corpus_step import ColumnWriter, GlobalStep
-from tutelage.corpus.curation import Curation, passes, read_options
+from tutelage.corpus.curation import Curation, files_of, passes, read_options
 from tutelage.corpus.funnel import MetadataCounts, StepStats, TokenCount, count_metadata, run_step
 from tutelage.corpus.read import documents as read_input
 from tutelage.corpus.shards import (
@@ -271,12 +271,13 @@ def _global_step(curation: Curation, name: str) -> GlobalStep:
 
 def _made(curation: Curation, name: str) -> Step | GlobalStep:
     settings = curation.steps[name]
-    return _make_once(type(settings), to_json(to_plain(settings), indent=None))
+    plain = to_plain(settings)
+    return _make_once(type(settings), to_json(plain, indent=None), fingerprint(files_of(plain)))
 
 
 @lru_cache(maxsize=64)
-def _make_once(kind: type, plain: bytes) -> Step | GlobalStep:
-    # A worker loads a model once, not once per shard.
+def _make_once(kind: type, plain: bytes, _files: str) -> Step | GlobalStep:
+    # A worker loads a model once, not once per shard, until the model changes.
     return make(msgspec.json.decode(plain, type=kind))
 
 

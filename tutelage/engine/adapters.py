@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from tutelage.model.adapter import Adapter
-from tutelage.model.lora import MATRICES, lora_scale, lora_targets, part_sizes
+from tutelage.model.lora import block_matrices, lora_scale, lora_targets, part_sizes
 from tutelage.model.tensor_map import ModuleNames
 from tutelage.model.transformer import Transformer
 
@@ -75,7 +75,7 @@ class AdaptedLinear(nn.Module):
 def adapt_layers(copy: Transformer, step: StepAdapters) -> None:
     """Let the matrices of an inference copy follow the adapters of each step."""
     for layer, block in enumerate(copy.blocks):
-        for matrix in MATRICES:
+        for matrix in block_matrices(block):
             setattr(block, matrix, AdaptedLinear(getattr(block, matrix), (layer, matrix), step))
 
 
@@ -86,7 +86,7 @@ def request_adapter(model: Transformer, modules: ModuleNames, adapter: Adapter) 
         ValueError: it belongs to another model, or trains more than LoRA pairs, which a request cannot bring.
     """
     if model.config.hf_parameters is not None or any(
-        not isinstance(getattr(block, matrix), nn.Linear) for block in model.blocks for matrix in MATRICES
+        not isinstance(getattr(block, matrix), nn.Linear) for block in model.blocks for matrix in block_matrices(block)
     ):
         raise ValueError("adapters by request need a plain model of one of the built-in families")
     tensors = {name: tensor for name, tensor in adapter.tensors.items() if not name.startswith("heads.")}

@@ -9,15 +9,14 @@ Shape suffixes: B decoded tokens, G key-value heads, H query heads, K head size,
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numba
 import numpy as np
 import torch
-from numba import types
-from numba.extending import overload, register_jitable
+from numba.extending import register_jitable
 
 from tutelage.model.attention import ScoreOptions
+from tutelage.model.compiled import exp_below_zero, narrow, raw_array, widen
 
 # With more threads PyTorch's kernel is faster.
 MOST_THREADS = 4
@@ -29,62 +28,36 @@ def supports(kv: torch.Tensor) -> bool:
     return few and kv.dtype in (torch.float32, torch.bfloat16)
 
 
-def raw_array(x: torch.Tensor) -> np.ndarray:
-    """The memory of a float32 or bfloat16 tensor as a contiguous array; of bfloat16, its bits as uint16."""
-    x = x.contiguous()
-    return x.view(torch.uint16).numpy() if x.dtype == torch.bfloat16 else x.numpy()
-
-
 class DecodeKernel:
-    """The loops over one cache [2, L, R, G, T, K], for one step: token b writes at `positions_B[b]` of the cache's row
-    `rows_B[b]`, then reads up to there. So several tokens of one row, in order, see each other."""
+    """The loops over one cache [2, L, R, G, T, K], or [1, L, R, G, T, K] where keys are values, for one step: token b
+    writes at `positions_B[b]` of the cache's row `rows_B[b]`, then reads up to there. So several tokens of one row, in
+    order, see each other."""
 
     def __init__(self, kv: torch.Tensor, rows_B: np.ndarray, positions_B: np.ndarray) -> None:
         self.kv, self.rows_B, self.positions_B = raw_array(kv), rows_B, positions_B
         self.scores_T = np.empty(kv.shape[4], dtype=np.float32)
+        # A query and an output, widened.
+        self.q_K, self.out_K = np.empty(kv.shape[5], dtype=np.float32), np.empty(kv.shape[5], dtype=np.float32)
 
     def __call__(
-        self, layer: int, q_BHK: torch.Tensor, k_BGK: torch.Tensor, v_BGK: torch.Tensor, options: ScoreOptions
+        self,
+        layer: int,
+        q_BHK: torch.Tensor,
+        k_BGK: torch.Tensor,
+        v_BGK: torch.Tensor,
+        options: ScoreOptions,
+        sinks_H: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Write keys and values at the rows' positions, and attend up to there; returns [B, H K] in q's dtype."""
         scale = q_BHK.shape[2] ** -0.5 if options.scale is None else options.scale
-        out_BHK = torch.empty(q_BHK.shape, dtype=torch.float32)
+        out_BHK = torch.empty(q_BHK.shape, dtype=q_BHK.dtype)
+        sinks = np.empty(0, dtype=np.float32) if sinks_H is None else sinks_H.detach().float().numpy()
         _attend(
-            layer, self.kv, self.rows_B, self.positions_B, raw_array(k_BGK), raw_array(v_BGK),
-            q_BHK.float().contiguous().numpy(), np.float32(scale), options.window or 0,
-            np.float32(options.softcap or 0), self.scores_T, out_BHK.numpy(),
+            layer, self.kv, self.rows_B, self.positions_B, raw_array(k_BGK), raw_array(v_BGK), raw_array(q_BHK),
+            np.float32(scale), options.window or 0, np.float32(options.softcap or 0), sinks, self.scores_T, self.q_K,
+            self.out_K, raw_array(out_BHK),
         )  # fmt: skip
-        return out_BHK.flatten(1).to(q_BHK.dtype)
-
-
-def _widen(x: Any) -> Any:
-    """A float32 as it is; the bits of a bfloat16 as the float32 that they begin."""
-    raise NotImplementedError("compiled code only")
-
-
-@overload(_widen, inline="always")
-def _compile_widen(x):  # type: ignore[no-untyped-def]
-    if isinstance(x, types.Integer):
-        return lambda x: np.uint32(np.uint32(x) << np.uint32(16)).view(np.float32)
-    return lambda x: x
-
-
-@register_jitable
-def _exp(x: Any) -> Any:
-    """exp(x) for x <= 0, to 2e-7, without a call, so that loops over it are vectorised: 2 to a whole power, times the
-    Taylor series of the rest, at most ln(2) / 2."""
-    x = max(x, np.float32(-87))
-    whole = np.int32(x * np.float32(1.4426950408889634) - np.float32(0.5))
-    rest = x - np.float32(whole) * np.float32(0.693359375) - np.float32(whole) * np.float32(-2.12194440e-4)
-    series = np.float32(1 / 5040)
-    series = series * rest + np.float32(1 / 720)
-    series = series * rest + np.float32(1 / 120)
-    series = series * rest + np.float32(1 / 24)
-    series = series * rest + np.float32(1 / 6)
-    series = series * rest + np.float32(0.5)
-    series = series * rest + np.float32(1)
-    series = series * rest + np.float32(1)
-    return series * np.uint32((whole + np.int32(127)) << np.int32(23)).view(np.float32)
+        return out_BHK.flatten(1)
 
 
 @register_jitable
@@ -94,7 +67,7 @@ def _scores(q_K, keys_TK, first, end, scale, softcap, scores_T):  # type: ignore
     for t in range(first, end):
         score = np.float32(0)
         for i in range(len(q_K)):
-            score += q_K[i] * _widen(keys_TK[t, i])
+            score += q_K[i] * widen(keys_TK[t, i])
         score *= scale
         scores_T[t] = softcap * np.float32(math.tanh(score / softcap)) if softcap > 0 else score
         highest = max(highest, scores_T[t])
@@ -109,36 +82,44 @@ def _add_values(weights_T, values_TK, first, end, out_K):  # type: ignore[no-unt
         a, b, c, d = weights_T[t], weights_T[t + 1], weights_T[t + 2], weights_T[t + 3]
         for i in range(size):
             out_K[i] += (
-                a * _widen(values_TK[t, i])
-                + b * _widen(values_TK[t + 1, i])
-                + c * _widen(values_TK[t + 2, i])
-                + d * _widen(values_TK[t + 3, i])
+                a * widen(values_TK[t, i])
+                + b * widen(values_TK[t + 1, i])
+                + c * widen(values_TK[t + 2, i])
+                + d * widen(values_TK[t + 3, i])
             )
         t += 4
     while t < end:
         a = weights_T[t]
         for i in range(size):
-            out_K[i] += a * _widen(values_TK[t, i])
+            out_K[i] += a * widen(values_TK[t, i])
         t += 1
 
 
 @numba.njit(fastmath=True, cache=True)
-def _attend(layer, kv, rows_B, positions_B, k_BGK, v_BGK, q_BHK, scale, window, softcap, scores_T, out_BHK):  # type: ignore[no-untyped-def]
-    tokens, heads, _ = q_BHK.shape
+def _attend(  # type: ignore[no-untyped-def]
+    layer, kv, rows_B, positions_B, k_BGK, v_BGK, q_BHK, scale, window, softcap, sinks_H, scores_T, q_K,
+    out_K, out_BHK
+):  # fmt: skip
+    tokens, heads, size = q_BHK.shape
     group = heads // k_BGK.shape[1]
     for b in range(tokens):
         position = positions_B[b]
         first, end = max(0, position + 1 - window) if window > 0 else 0, position + 1
         for g in range(k_BGK.shape[1]):
-            keys_TK, values_TK = kv[0, layer, rows_B[b], g], kv[1, layer, rows_B[b], g]
+            keys_TK, values_TK = kv[0, layer, rows_B[b], g], kv[len(kv) - 1, layer, rows_B[b], g]
             keys_TK[position], values_TK[position] = k_BGK[b, g], v_BGK[b, g]
             for h in range(g * group, (g + 1) * group):
-                highest = _scores(q_BHK[b, h], keys_TK, first, end, scale, softcap, scores_T)
+                for i in range(size):
+                    q_K[i] = widen(q_BHK[b, h, i])
+                highest = _scores(q_K, keys_TK, first, end, scale, softcap, scores_T)
                 total = np.float32(0)
+                if len(sinks_H):
+                    highest = max(highest, sinks_H[h])
+                    total += exp_below_zero(sinks_H[h] - highest)
                 for t in range(first, end):
-                    scores_T[t] = _exp(scores_T[t] - highest)
+                    scores_T[t] = exp_below_zero(scores_T[t] - highest)
                     total += scores_T[t]
-                out_K = out_BHK[b, h]
                 out_K[:] = 0
                 _add_values(scores_T, values_TK, first, end, out_K)
-                out_K /= total
+                for i in range(size):
+                    out_BHK[b, h, i] = narrow(out_K[i] / total, out_BHK[b, h, i])

@@ -26,6 +26,7 @@ from tutelage.engine.static_rows import StaticRows
 from tutelage.engine.text_stream import TextStream
 from tutelage.engine.token_choice import choose_tokens
 from tutelage.engine.weights_digest import weights_digest
+from tutelage.model.few_rows import log_sum_exp
 from tutelage.model.hf_model import HFModel
 from tutelage.model.transformer import Transformer
 from tutelage.process import keep_freed_memory, release_freed_memory
@@ -231,8 +232,7 @@ class Engine:
         """Draw the next token of each request, and end those that are done. Rows of the vocabulary without a token are
         never drawn, but the model's log-probability counts them, as training does."""
         tokens_B, sample_logprobs_B = choose_tokens(requests, logits_BV[:, : self.model.token_count])
-        logits_BV = logits_BV.to(torch.promote_types(logits_BV.dtype, torch.float32))
-        logprobs_B = logits_BV.gather(1, tokens_B[:, None])[:, 0] - logits_BV.logsumexp(dim=-1)
+        logprobs_B = logits_BV.gather(1, tokens_B[:, None])[:, 0] - log_sum_exp(logits_BV)
         context = self.model.config.context
         for request, token, logprob, sample_logprob in zip(
             requests, tokens_B.tolist(), logprobs_B.tolist(), sample_logprobs_B.tolist(), strict=True

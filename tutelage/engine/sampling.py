@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from tutelage.config import Settings
+from tutelage.model.few_rows import most_likely
 
 DRAWS_AT_ONCE = 64
 
@@ -111,7 +112,7 @@ def choose(
     """The next token of each row, int64 [B], and its log-probability under the distribution it was drawn from, float64
     [B]. `uniform_B` has one random number per row; None for greedy decoding, where the log-probability is 0."""
     if uniform_B is None:
-        tokens_B = logits_BV.max(dim=-1).indices  # three times as fast as argmax on a CPU
+        tokens_B = most_likely(logits_BV)
         return tokens_B, torch.zeros(len(tokens_B), dtype=torch.float64, device=logits_BV.device)
     probabilities_BV, tokens_BV = distribution(logits_BV, settings)
     places_B1, total_B1 = _places(probabilities_BV, uniform_B)

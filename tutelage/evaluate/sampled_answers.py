@@ -10,10 +10,12 @@ import numpy as np
 
 from tutelage.chat import Renderer, make_renderer
 from tutelage.engine.engine import Engine, EngineSettings
+from tutelage.engine.power_sampling import PowerPrompt, PowerSettings, power_samples
 from tutelage.engine.requests import Generation
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.text_stream import TextStream
 from tutelage.engine.weights_digest import weights_digest
+from tutelage.evaluate.answers import can_chat
 from tutelage.evaluate.result_cache import ResultCache, cache_key
 from tutelage.evaluate.thinking_budget import OPEN, end_thoughts
 from tutelage.model.hub import Checkpoint
@@ -66,20 +68,26 @@ def sample_answers(
     stops: tuple[str, ...],
     cache: ResultCache,
     label: str,
+    power: PowerSettings | None = None,
     think_tokens: int | None = None,
 ) -> list[list[SampledAnswer]]:
     """`samples` answers to each prompt. Draws depend on the prompt, the sample's number and the seed, and not on what
     else is asked.
 
-    chat:  stop at the ends of the chat template; otherwise at the end of a document.
+    chat:  stop at the ends of the chat template; otherwise at the end of a document too.
     stops: strings that end an answer too.
+    power: answers are drawn from the distribution over whole answers, sharpened (`engine.power_sampling`), and not at
+           the temperature of the settings.
     think_tokens: a thought is ended after so many tokens (`thinking_budget`).
     """
-    renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config) if chat else None
-    ends = checkpoint.tokenizer.document_edges[1].tolist()
-    stop_ids = frozenset(ends) if renderer is None else renderer.stop_ids
+    chats = chat or can_chat(checkpoint)
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config) if chats else None
+    stop_ids = frozenset() if renderer is None else renderer.stop_ids  # in plain text too: it was trained to end so
+    if not chat:
+        renderer, stop_ids = None, stop_ids | frozenset(checkpoint.tokenizer.document_edges[1].tolist())
     digest = weights_digest(checkpoint.model)
-    described = (msgspec.json.encode(settings), chat, stops, *(() if think_tokens is None else (think_tokens,)))
+    further = [msgspec.json.encode(power)] if power else [think_tokens] if think_tokens else []
+    described = (msgspec.json.encode(settings), chat, stops, *further)
     keys = [[cache_key(digest, one.ids, described, sample) for sample in range(samples)] for one in prompts]
     todo = {
         keys[place][sample]: (place, sample)
@@ -91,7 +99,11 @@ def sample_answers(
     with track(label, total, "answers", start=total - len(todo)) as bar:
         if todo:
             jobs = {key: (prompts[place], sample) for key, (place, sample) in todo.items()}
-            for key, generation in _generate(checkpoint, jobs, settings, stop_ids, stops, think_tokens):
+            if power is None:
+                written = _generate(checkpoint, jobs, settings, stop_ids, stops, think_tokens)
+            else:
+                written = _generate_by_power(checkpoint, jobs, settings, stop_ids, stops, power)
+            for key, generation in written:
                 cache.put(key, msgspec.to_builtins(_answer(checkpoint, generation, renderer, stops)))
                 bar.update()
     return [[msgspec.convert(cache.values[key], SampledAnswer) for key in own] for own in keys]
@@ -107,9 +119,7 @@ def _generate(
 ) -> Iterator[tuple[str, Generation]]:
     """The generation of each job, a prompt and the sample's number, under its key, as they end."""
     keep_freed_memory()
-    device = checkpoint.model.embedding.weight.device.type
-    rows = min(ROWS.get(device, ROWS["cpu"]), len(jobs))
-    engine = Engine(checkpoint.model, EngineSettings(max_rows=rows, prefix_cache="prompts"))
+    engine = _make_engine(checkpoint, len(jobs))
     keys: dict[int, str] = {}
     for key, (prompt, sample) in jobs.items():
         opened, process = prompt.text.rstrip().endswith(OPEN), None
@@ -122,6 +132,39 @@ def _generate(
         yield from ((keys[one.number], one.generation) for one in requests if one.state == "finished")
     engine.rows.close()
     release_freed_memory()
+
+
+def _generate_by_power(
+    checkpoint: Checkpoint,
+    jobs: Mapping[str, tuple[Prompt, int]],
+    settings: SamplingSettings,
+    stop_ids: frozenset[int],
+    stops: tuple[str, ...],
+    power: PowerSettings,
+) -> Iterator[tuple[str, Generation]]:
+    """The same by power sampling; as many at once as the engine has rows, so that a killed run keeps what is done."""
+    keep_freed_memory()
+    engine = _make_engine(checkpoint, len(jobs))
+
+    def make_text() -> TextStream:
+        return TextStream(checkpoint.tokenizer, stops, markers={})
+
+    keys = list(jobs)
+    for start in range(0, len(keys), engine.settings.max_rows):
+        batch = keys[start : start + engine.settings.max_rows]
+        prompts = [
+            PowerPrompt(prompt.ids, _prompt_id(prompt.ids), sample) for prompt, sample in (jobs[key] for key in batch)
+        ]
+        text = make_text if stops else None
+        yield from zip(batch, power_samples(engine, prompts, stop_ids, settings, power, text), strict=True)
+    engine.rows.close()
+    release_freed_memory()
+
+
+def _make_engine(checkpoint: Checkpoint, jobs: int) -> Engine:
+    device = checkpoint.model.embedding.weight.device.type
+    rows = min(ROWS.get(device, ROWS["cpu"]), jobs)
+    return Engine(checkpoint.model, EngineSettings(max_rows=rows, prefix_cache="prompts"))
 
 
 def _prompt_id(ids: np.ndarray) -> int:

@@ -52,10 +52,13 @@ GUESS = 1 / 32  # the rate of right answers by chance: an attribute has 32 value
 
 def sft_stage(
     name: str, changes: str = "", epochs: int = 3, base: str = "base", data: str = "chat", optimizer: str = "muon",
+    steps: int | None = None,
 ) -> str:  # fmt: skip
-    """A line for [stages] of a recipe: SFT as in the demo with `changes`, for a fixed number of steps."""
+    """A line for [stages] of a recipe: SFT as in the demo with `changes`, for a fixed number of steps: some epochs, or
+    `steps`."""
+    length = f"epochs = {epochs}" if steps is None else f"steps = {steps}"
     settings = (
-        f'kind = "sft", from = "{base}", data = {{ {data} = 1 }}, epochs = {epochs}, batch_tokens = 2048, '
+        f'kind = "sft", from = "{base}", data = {{ {data} = 1 }}, {length}, batch_tokens = 2048, '
         f'keep = "last", optimizer = {{ kind = "{optimizer}" }}{", " if changes else ""}{changes}'
     )
     return f"{name} = {{ {settings} }}"
@@ -63,13 +66,15 @@ def sft_stage(
 
 def seeded(
     name: str, changes: str = "", epochs: int = 3, base: str = "base", data: str = "chat", optimizer: str = "muon",
+    steps: int | None = None,
 ) -> dict[str, str]:  # fmt: skip
     """The lines of `sft_stage` with each seed, by name of the stage: NAME, NAME_seed_1, NAME_seed_2."""
     lines = {}
     for seed in SEEDS:
         stage = f"{name}_seed_{seed}" if seed else name
         seed_setting = f"seed = {seed}" if seed else ""
-        lines[stage] = sft_stage(stage, ", ".join(filter(None, [seed_setting, changes])), epochs, base, data, optimizer)
+        changed = ", ".join(filter(None, [seed_setting, changes]))
+        lines[stage] = sft_stage(stage, changed, epochs, base, data, optimizer, steps)
     return lines
 
 

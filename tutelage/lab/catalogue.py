@@ -1,40 +1,24 @@
-"""All findings that can be replicated, by number."""
+"""All findings that can be replicated, by number: one file each in the package `findings`."""
 
 from __future__ import annotations
 
+from importlib import import_module
+from pkgutil import iter_modules
+
+from tutelage.lab import findings
 from tutelage.lab.finding import Finding
-from tutelage.lab.findings import (
-    answer_length,
-    cold_start,
-    forgetting,
-    knowledge_extraction,
-    learning_rate,
-    majority_vote,
-    mask,
-    memorised_copies,
-    style_locking,
-    task_diversity,
-    token_shift,
-    worked_thought,
-)
 from tutelage.lab.results import order
 
-MODULES = (
-    mask,
-    learning_rate,
-    forgetting,
-    task_diversity,
-    knowledge_extraction,
-    token_shift,
-    memorised_copies,
-    worked_thought,
-    majority_vote,
-    cold_start,
-    answer_length,
-    style_locking,
-)
-FINDINGS: dict[str, Finding] = {module.FINDING.number: module.FINDING for module in MODULES}
-assert list(FINDINGS) == sorted(FINDINGS, key=order), "findings are listed in order"
+
+def _load() -> dict[str, Finding]:
+    modules = [import_module(f"{findings.__name__}.{module.name}") for module in iter_modules(findings.__path__)]
+    found: list[Finding] = [module.FINDING for module in modules]
+    by_number = {finding.number: finding for finding in sorted(found, key=lambda finding: order(finding.number))}
+    assert len(by_number) == len(found), "a number names one finding"
+    return by_number
+
+
+FINDINGS = _load()
 
 
 def find(number: str) -> Finding:

@@ -12,8 +12,8 @@ import numpy as np
 from tutelage.evaluate.statistics import Z_95, rate
 
 # rate: a fraction of trials, from 0 to 1. relative_change: 0.1 is an increase by a tenth. points: the difference of two
-# rates, 0.1 is 10 percentage points. mean: of anything that is counted.
-Kind = Literal["rate", "relative_change", "points", "mean"]
+# rates, 0.1 is 10 percentage points. mean: of anything that is counted. number: anything else, such as an exponent.
+Kind = Literal["rate", "relative_change", "points", "mean", "number"]
 
 
 class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -27,6 +27,8 @@ class Estimate(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def __str__(self) -> str:
         if self.kind == "mean":
             return f"{self.value:.1f} ({self.low:.1f} to {self.high:.1f})".replace("-", "−")
+        if self.kind == "number":
+            return f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})".replace("-", "−")
         sign = "" if self.kind == "rate" else "+"
         value, low, high = (f"{100 * part:{sign}.1f}".replace("-", "−") for part in (self.value, self.low, self.high))
         unit = " points" if self.kind == "points" else "%"

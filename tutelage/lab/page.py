@@ -37,7 +37,7 @@ def draw(plot: Plot) -> Html:
         Series(line.name, line.x, [e.value for e in line.y], [e.low for e in line.y], [e.high for e in line.y])
         for line in plot.lines
     ]
-    counts = any(estimate.kind == "mean" for line in plot.lines for estimate in line.y)
+    counts = any(estimate.kind in ("mean", "number") for line in plot.lines for estimate in line.y)
     return line_plot(
         series, x_label=plot.x_label, y_label=plot.y_label, log_x=plot.log_x, percent=not counts, title=plot.title
     )

@@ -61,7 +61,13 @@ def run_findings(hours: float | None, cache: Path = CACHE, results: Path | None 
 
 
 def _result(finding: Finding, runs: RunCache, conclusion: Conclusion, quick: bool, seconds: float) -> FindingResult:
-    stages = [_stage_summary(finished.run, name) for finished in runs.finished for name in finished.run.recipe.stages]
+    trained = [
+        (finished, name)
+        for finished in runs.finished
+        for name, stage in finished.run.recipe.stages.items()
+        if stage.trains and not stage.makes_data
+    ]
+    stages = [_stage_summary(finished.run, name) for finished, name in trained]
     machine = environment()
     verdict, reason = decide(conclusion.primary, conclusion.control, conclusion.needed)
     return FindingResult(
@@ -84,7 +90,7 @@ def _result(finding: Finding, runs: RunCache, conclusion: Conclusion, quick: boo
         reason=reason,
         command=f"tutelage lab {finding.number}{' --quick' if quick else ''}",
         seconds=seconds,
-        reused_stages=len(stages) - sum(len(finished.trained) for finished in runs.finished),
+        reused_stages=sum(name not in finished.trained for finished, name in trained),
         version=__version__,
         environment={key: machine[key] for key in ENVIRONMENT},
     )

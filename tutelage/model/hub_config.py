@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from tutelage.model.sizes import LinearScaling, Llama3Scaling, LongScaling, RopeScaling, YarnScaling
+from tutelage.model.settings import LinearScaling, Llama3Scaling, LongScaling, RopeScaling, YarnScaling
 
 
 class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -45,10 +45,39 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     attn_logit_softcapping: float | None = None
     final_logit_softcapping: float | None = None
     scale_attn_weights: bool = True
+    num_local_experts: int | None = None
+    num_experts_per_tok: int | None = None
+    moe_intermediate_size: int | None = None
+    norm_topk_prob: bool = False
+    decoder_sparse_step: int = 1
+    mlp_only_layers: list[int] | None = None
+    n_shared_experts: int | None = None
+    routed_scaling_factor: float = 1.0
+    n_group: int | None = None
+    topk_group: int | None = None
+    topk_method: str | None = None
+    scoring_func: str | None = None
+    first_k_dense_replace: int = 0
+    moe_layer_freq: int = 1
+    q_lora_rank: int | None = None
+    kv_lora_rank: int | None = None
+    qk_nope_head_dim: int | None = None
+    qk_rope_head_dim: int | None = None
+    v_head_dim: int | None = None
+    rope_interleave: bool = True
+    swiglu_alpha: float = 1.702
+    swiglu_limit: float = 7.0
     type_vocab_size: int = 2
     position_embedding_type: str = "absolute"
     output_heads: dict[str, int] = {}
     output_labels: dict[str, tuple[str, ...]] = {}
+
+
+def experts_settings(c: HubConfig, width: int | None) -> dict[str, Any]:
+    """The fields of `Experts` that all families share; `width` is that of an expert."""
+    if not (c.num_local_experts and c.num_experts_per_tok and width):
+        raise ValueError("the number of experts, how many a token uses, or their size is not set")
+    return {"count": c.num_local_experts, "used": c.num_experts_per_tok, "width": width}
 
 
 def rope_settings(c: HubConfig, kind: str) -> dict[str, Any]:
@@ -124,6 +153,13 @@ def _yarn(c: HubConfig, table: Mapping[str, Any], original: int) -> YarnScaling:
         beta_slow=float(table.get("beta_slow") or 1),
         truncate=bool(table.get("truncate", True)),
     )
+
+
+def yarn_score_scale(c: HubConfig) -> float:
+    """The square of DeepSeek's second factor, of scores; the first is that of rotated vectors."""
+    table = c.rope_scaling or c.rope_parameters or {}
+    scale, kind = table.get("mscale_all_dim"), table.get("rope_type") or table.get("type") or "default"
+    return _yarn_growth(float(table["factor"]), float(scale)) ** 2 if scale and kind != "default" else 1.0
 
 
 def _yarn_growth(factor: float, scale: float) -> float:

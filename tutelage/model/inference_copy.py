@@ -1,6 +1,7 @@
 """Copies of a model for inference, whose matrices are stored in a form that multiplies faster on a CPU: packed, or with
-8-bit weights. Norms, the embedding and rotary tables are shared with the model; matrices of the blocks and the output
-embedding are copied. So a tied table has two forms: the look-up reads the model's own rows, the output its copy.
+8-bit weights. The embedding, gains of norms, routed experts and rotary tables are shared with the model; other matrices
+of the blocks and the output embedding are copied. So a tied table has two forms: the look-up reads the model's own
+rows, the output its copy.
 
 Shape suffixes: N tokens, I inputs, O outputs.
 """
@@ -13,7 +14,9 @@ from typing import TypeVar
 import torch
 from torch import nn
 
-from tutelage.model.lora import MATRICES
+from tutelage.model.block import RMSNorm
+from tutelage.model.few_rows import FewRowsRMSNorm
+from tutelage.model.lora import block_matrices
 from tutelage.model.quantization import Int8Linear
 from tutelage.model.transformer import Transformer
 
@@ -69,7 +72,7 @@ def int8_copy(model: Transformer) -> Transformer:
     """
     if model.embedding.weight.device.type != "cpu":
         raise ValueError("8-bit weights run on CPUs only; leave int8 out, or move the model to the CPU")
-    if any(not isinstance(getattr(block, name), nn.Linear) for block in model.blocks for name in MATRICES):
+    if any(not isinstance(getattr(block, name), nn.Linear) for block in model.blocks for name in block_matrices(block)):
         raise ValueError("8-bit weights need plain matrices, but the model has LoRA pairs; merge them first")
     return _copy_with(model, lambda weight, bias: Int8Linear(weight, bias, pack))
 
@@ -79,12 +82,21 @@ def _copy_with(model: Transformer, make: Callable[[torch.Tensor, torch.Tensor | 
     copy = _shallow_copy(model)
     copy.blocks = nn.ModuleList(_shallow_copy(block) for block in model.blocks)
     for block in copy.blocks:
-        for name in MATRICES:
+        for name in block_matrices(block):
             linear = getattr(block, name)
             if isinstance(linear, nn.Linear):  # a layer with LoRA pairs stays as it is
                 setattr(block, name, make(linear.weight, linear.bias))
+        block.absorbed = model.config.latent is not None
+        _replace_norms(block)
     copy.output = make(model.head_weight, None)
+    _replace_norms(copy)
     return copy
+
+
+def _replace_norms(module: nn.Module) -> None:
+    for name, child in module.named_children():
+        if type(child) is RMSNorm and child.eps is not None:
+            setattr(module, name, FewRowsRMSNorm(child.weight, child.eps))
 
 
 def _shallow_copy(module: ModuleType) -> ModuleType:

@@ -27,8 +27,16 @@ from tutelage.model.parts import parts
 from tutelage.model.tensor_map import ModuleNames, family_names
 from tutelage.model.transformer import Transformer
 
-# The matrices of a block that can have LoRA pairs.
-MATRICES = ("qkv", "attention_out", "mlp_up", "mlp_down")
+# The matrices of a block that can have LoRA pairs; a block has some of them. Routed experts and routers have none.
+# Nor has `kv_up` of latent attention, which inference absorbs into queries and outputs.
+MATRICES = (
+    "qkv", "q", "q_down", "q_up", "kv_down", "attention_out", "mlp_up", "mlp_down", "shared_up", "shared_down",
+)  # fmt: skip
+
+
+def block_matrices(block: nn.Module) -> list[str]:
+    """Those of MATRICES that a block has."""
+    return [name for name in MATRICES if hasattr(block, name)]
 
 
 class LoraSettings(Settings, frozen=True, kw_only=True):
@@ -139,7 +147,7 @@ def lora_targets(model: Transformer, modules: ModuleNames) -> dict[str, LoraTarg
     return {
         name: LoraTarget(block, matrix, name.rpartition(".")[2])
         for layer, block in enumerate(model.blocks)
-        for matrix in MATRICES
+        for matrix in block_matrices(block)
         for name in _family_parts(modules, layer, matrix)
     }
 

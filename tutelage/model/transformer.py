@@ -18,14 +18,15 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from tutelage.model import attention
+from tutelage.model.block import Attend, Block, make_norm
 from tutelage.model.embedding_rows import TrainedEmbeddingRows
-from tutelage.model.fused_ops import rms_norm, swiglu
 from tutelage.model.logprobs import label_logprobs
 from tutelage.model.lora_dropout import LoraDropout
 from tutelage.model.mlm_head import MlmHead
-from tutelage.model.rotary import rotate, rotation_at, rotation_table, window_rotation_table
+from tutelage.model.moe import Routing
+from tutelage.model.rotary import rotation_at, rotation_table, window_rotation_table
 from tutelage.model.shared_prefixes import Sharing, shared_attention, sharing_of, spread
-from tutelage.model.sizes import ModelConfig, has_bias, is_gated
+from tutelage.model.sizes import ModelConfig
 from tutelage.records import TOKEN_TYPES, Batch
 
 # Batches are padded to multiples of this where few distinct shapes are wanted.
@@ -33,10 +34,6 @@ PAD_MULTIPLE = 128
 
 # A scalar of segments that were sampled at another temperature than 1: their log-probabilities are at it, too.
 TEMPERATURE = "temperature"
-
-# Attention: (layer, q_NHK, k_NGK, v_NGK) -> [N, H K]. Training attends within segments, decoding over a cache; blocks
-# are the same for both.
-Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Outputs(NamedTuple):
@@ -54,93 +51,10 @@ class Outputs(NamedTuple):
 SharedForward = Callable[["Transformer", Batch, bool, bool], "torch.Tensor | Outputs"]
 
 
-class RMSNorm(nn.RMSNorm):
-    """nn.RMSNorm with the fused operation of `fused_ops`."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        assert self.eps is not None
-        return rms_norm(x, self.weight, self.eps)
-
-
-class ZeroCentredRMSNorm(nn.RMSNorm):
-    """RMSNorm with gain 1 + weight, so weight decay pulls the gain towards 1. As in Gemma it computes in float32 at
-    least: in bfloat16 1 + weight would round a small weight away."""
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        assert self.eps is not None
-        wide = torch.promote_types(x.dtype, torch.float32)
-        return rms_norm(x.to(wide), 1 + self.weight.to(wide), self.eps).to(x.dtype)
-
-
-def make_norm(config: ModelConfig) -> nn.Module:
-    """The norm of the residual stream."""
-    if config.norm == "layer":
-        return nn.LayerNorm(config.width, eps=config.norm_eps, bias=config.bias)
-    return make_rms_norm(config, config.width)
-
-
-def make_rms_norm(config: ModelConfig, size: int) -> nn.Module:
-    """An RMSNorm over `size` numbers, of the model's kind."""
-    kind = ZeroCentredRMSNorm if config.norm == "rms_zero_centred" else RMSNorm
-    return kind(size, eps=config.norm_eps)
-
-
 def make_embedding(rows: int, width: int) -> nn.Embedding:
     """An embedding of zeros, which `initialise` or a file fills. nn.Embedding's own random numbers would be wasted, and
     on the meta device, where a model is built before its file is read, drawing them costs a second of imports."""
     return nn.Embedding.from_pretrained(torch.zeros(rows, width), freeze=False)
-
-
-class Block(nn.Module):
-    """Attention and MLP with residual connections; norms come before them, after them, both, or after the residual."""
-
-    def __init__(self, config: ModelConfig, layer: int) -> None:
-        super().__init__()
-        c, self.config, self.layer = config, config, layer
-        self.norm_over_projection = c.qk_norm and c.qk_norm_over == "projection"
-        qkv_rows, up = (c.heads + 2 * c.kv_heads) * c.head_size, c.mlp_width * (2 if is_gated(c) else 1)
-        before, after = c.norm_place in ("before", "both"), c.norm_place != "before"
-        self.post_norm = c.norm_place == "post"
-        self.attention_norm = make_norm(c) if before else nn.Identity()
-        self.qkv = nn.Linear(c.width, qkv_rows, bias=has_bias(c, "qkv"))
-        self.attention_out = nn.Linear(c.heads * c.head_size, c.width, bias=has_bias(c, "attention_out"))
-        if c.qk_norm:
-            self.q_norm = make_rms_norm(c, c.head_size * (c.heads if self.norm_over_projection else 1))
-            self.k_norm = make_rms_norm(c, c.head_size * (c.kv_heads if self.norm_over_projection else 1))
-        self.attention_out_norm = make_norm(c) if after else nn.Identity()
-        self.mlp_norm = make_norm(c) if before else nn.Identity()
-        self.mlp_up = nn.Linear(c.width, up, bias=has_bias(c, "mlp"))
-        self.mlp_down = nn.Linear(c.mlp_width, c.width, bias=has_bias(c, "mlp"))
-        self.mlp_out_norm = make_norm(c) if after else nn.Identity()
-
-    def forward(self, x_ND: torch.Tensor, rotation: torch.Tensor | None, attend: Attend) -> torch.Tensor:
-        c = self.config
-        qkv = self.qkv(self.attention_norm(x_ND)).unflatten(-1, (c.heads + 2 * c.kv_heads, c.head_size))
-        q_NHK, k_NGK, v_NGK = qkv.split([c.heads, c.kv_heads, c.kv_heads], dim=1)
-        if self.norm_over_projection:
-            q_NHK = self.q_norm(q_NHK.flatten(1)).unflatten(-1, (c.heads, c.head_size))
-            k_NGK = self.k_norm(k_NGK.flatten(1)).unflatten(-1, (c.kv_heads, c.head_size))
-        elif c.qk_norm:
-            q_NHK, k_NGK = self.q_norm(q_NHK), self.k_norm(k_NGK)
-        if rotation is not None and not qkv.requires_grad and not c.qk_norm:  # queries and keys in one operation
-            q_NHK, k_NGK = rotate(qkv[:, : c.heads + c.kv_heads], rotation).split([c.heads, c.kv_heads], dim=1)
-        elif rotation is not None:
-            q_NHK, k_NGK = rotate(q_NHK, rotation), rotate(k_NGK, rotation)
-        y_ND = self.attention_out(attend(self.layer, q_NHK, k_NGK, v_NGK))
-        x_ND = self.attention_out_norm(x_ND + y_ND) if self.post_norm else x_ND + self.attention_out_norm(y_ND)
-        y_ND = self.mlp_down(self.activation(self.mlp_up(self.mlp_norm(x_ND))))
-        return self.mlp_out_norm(x_ND + y_ND) if self.post_norm else x_ND + self.mlp_out_norm(y_ND)
-
-    def activation(self, hidden: torch.Tensor) -> torch.Tensor:
-        kind = self.config.mlp
-        if kind == "swiglu":
-            return swiglu(hidden)
-        if kind == "geglu_tanh":
-            gate, up = hidden.chunk(2, dim=-1)
-            return F.gelu(gate, approximate="tanh") * up
-        if kind == "relu2":
-            return F.relu(hidden).square()
-        return F.gelu(hidden, approximate="tanh" if kind == "gelu_tanh" else "none")
 
 
 class Transformer(nn.Module):
@@ -154,6 +68,8 @@ class Transformer(nn.Module):
                               `train.tensor_parallel`); none otherwise.
     shared_forward:           computes micro-batches whose tokens processes share (see `train.context_parallel`).
     output:                   computes logits in place of the output embedding; None but in copies for inference.
+    routings:                 what the routers of the last forward pass decided, for each layer with experts; of the
+                              first positions where the batch was padded. Kept only where gradients are.
     """
 
     rotations: torch.Tensor
@@ -176,6 +92,7 @@ class Transformer(nn.Module):
         self.output: nn.Module | None = None
         self.embedding_rows: TrainedEmbeddingRows | None = None
         self.lora_dropout: LoraDropout | None = None
+        self.routings: list[Routing] = []
         self.heads = nn.ModuleDict(
             {name: nn.Linear(config.width, outputs, bias=False) for name, outputs in config.output_heads.items()}
         )
@@ -218,7 +135,9 @@ class Transformer(nn.Module):
                 types_N = None if types_N is None else F.pad(types_N, (0, extra))
                 lengths = (*lengths, extra)
             selected = F.pad(trained, (0, -len(trained) % PAD_MULTIPLE))
-        sharing = None if self._pads_batches() or self.lora_dropout is not None else sharing_of(batch)
+        # Losses of routers count every position of the batch.
+        plain = self._pads_batches() or self.lora_dropout is not None or self.config.experts is not None
+        sharing = None if plain else sharing_of(batch)
         if sharing is None or not self.config.causal:  # without causality equal beginnings have unequal hidden states
             hidden_ND = self.hidden(tokens_N, positions_N, self.within_segments(lengths), types_N)
         else:
@@ -293,12 +212,18 @@ class Transformer(nn.Module):
         x_ND = self.embedding_norm(x_ND)
         if c.window_rope_theta is not None:
             window_rotation = rotation_at(self.window_rotations, positions_N, x_ND.dtype)
+        routings = []
         for layer, block in enumerate(self.blocks):
             own_rotation = None if layer in c.unrotated else window_rotation if layer in c.windowed else rotation
             if self.activation_checkpointing and torch.is_grad_enabled():
-                x_ND = checkpoint(block, x_ND, own_rotation, attend, use_reentrant=False, preserve_rng_state=False)
+                x_ND, routing = checkpoint(
+                    block, x_ND, own_rotation, attend, use_reentrant=False, preserve_rng_state=False
+                )
             else:
-                x_ND = block(x_ND, own_rotation, attend)
+                x_ND, routing = block(x_ND, own_rotation, attend)
+            if routing is not None and torch.is_grad_enabled():
+                routings.append(routing)
+        self.routings = routings
         return self.final_norm(x_ND)
 
     def logits(self, hidden_ND: torch.Tensor) -> torch.Tensor:
@@ -314,11 +239,15 @@ class Transformer(nn.Module):
     def within_segments(self, lengths: tuple[int, ...]) -> Attend:
         """Attention within segments of these lengths."""
         plan = attention.plan_padding(lengths, self.embedding.weight.device, self.config.causal)
-        return lambda layer, q, k, v: attention.segment_attention(q, k, v, plan, self.score_options[layer])
+        return lambda layer, q, k, v, sinks=None: attention.segment_attention(
+            q, k, v, plan, self.score_options[layer], sinks
+        )
 
     def _within_shared(self, lengths: tuple[int, ...], sharing: Sharing) -> Attend:
         plan = attention.plan_padding(lengths, self.embedding.weight.device)
-        return lambda layer, q, k, v: shared_attention(q, k, v, sharing, plan, self.score_options[layer])
+        return lambda layer, q, k, v, sinks=None: shared_attention(
+            q, k, v, sharing, plan, self.score_options[layer], sinks
+        )
 
     @property
     def head_weight(self) -> torch.Tensor:
@@ -333,19 +262,23 @@ def temperatures(batch: Batch) -> torch.Tensor:
     return torch.repeat_interleave(values_S, torch.tensor(batch.lengths, device=values_S.device))[:, None]
 
 
+# The projections into the residual stream.
+RESIDUAL = ("attention_out.weight", "mlp_down.weight", "shared_down.weight", "experts.down.weight")
+
+
 @torch.no_grad()
 def initialise(model: Transformer, seed: int) -> Transformer:
-    """Set random weights: normal with standard deviation 0.02. The two projections into the residual stream are divided
+    """Set random weights: normal with standard deviation 0.02. The projections into the residual stream are divided
     by sqrt(2 depth), so that its variance does not grow with depth (GPT-2, Radford et al. 2019, section 2.3). The same
     seed gives the same weights."""
     generator = torch.Generator().manual_seed(seed)
     residual_std = 0.02 / math.sqrt(2 * model.config.depth)
     for name, parameter in model.named_parameters():
-        if name.endswith("bias"):
+        if name.endswith("bias") or name.endswith("sinks.weight"):
             parameter.zero_()
         elif parameter.ndim == 1:
             parameter.fill_(0.0 if model.config.norm == "rms_zero_centred" else 1.0)
         else:
-            std = residual_std if name.endswith(("attention_out.weight", "mlp_down.weight")) else 0.02
+            std = residual_std if name.endswith(RESIDUAL) else 0.02
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
     return model

@@ -10,7 +10,8 @@ import torch
 
 from tutelage.model.checkpoint import Checkpoint
 from tutelage.model.hf_model import HFModel, resize_hf_embeddings, resize_hf_vocabulary
-from tutelage.model.sizes import LongScaling, ModelConfig
+from tutelage.model.settings import LongScaling
+from tutelage.model.sizes import ModelConfig
 from tutelage.model.transformer import Transformer
 
 

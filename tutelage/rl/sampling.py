@@ -13,17 +13,21 @@ import numpy as np
 import torch
 
 from tutelage.chat import Renderer
+from tutelage.chat.audit.fix import openai_row
 from tutelage.engine.engine import Engine, EngineSettings
-from tutelage.engine.requests import FinishReason, Generation, Request
+from tutelage.engine.requests import FinishReason, Generation
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.weights_digest import weights_digest
 from tutelage.files import read_json, write_json
 from tutelage.model.transformer import Transformer
-from tutelage.records import Conversation
+from tutelage.records import Conversation, Task
 from tutelage.rl.prompts import DrawnPrompt, Prompt
 from tutelage.rl.remote import RemoteWriter
 from tutelage.rl.rewards import Rewards, Sample, Scored
-from tutelage.rl.turns import ASSISTANT, Dialogue, Environment, Inserted, Written, run_dialogues
+from tutelage.rl.turns import Environment, Written, written
+from tutelage.tools.inserted import ASSISTANT, Inserted
+from tutelage.tools.loop import run_openings
+from tutelage.tools.trace import Opening
 from tutelage.train.distributed import all_gather_object, is_main_process, rank, world_size
 from tutelage.train.loop import Precision
 
@@ -46,6 +50,7 @@ class SampleRow:
     total:    the reward; None where a part abstained, with the reason.
     inserted: context between the sampled tokens, from an environment.
     transcript: where there is any, all text after the prompt, for people to read.
+    messages: where there is any, all turns after the prompt, as a row of a file of conversations has them.
     age:      rollouts since the weights that wrote its first token.
     """
 
@@ -62,6 +67,7 @@ class SampleRow:
     reason: str = ""
     inserted: list[Inserted] = field(default_factory=list)
     transcript: str = ""
+    messages: list[dict[str, Any]] = field(default_factory=list)
     age: int = 0
 
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -145,28 +151,30 @@ class Sampler:
             return []
         settings = EngineSettings(max_rows=min(ROWS, len(drawn) * self.group_size), prefix_cache="prompts")
         engine, digest = Engine(model, settings), weights_digest(model)
-        asked = [(one, self._add(engine, one, sample)) for one in drawn for sample in range(self.group_size)]
         device = model.embedding.weight.device.type
         with torch.autocast(device, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            if self.environment is None:
-                engine.run()
-                written = [Written(request.generation) for _, request in asked]
-            else:
-                dialogues = [self._dialogue(one, request, self.environment) for one, request in asked]
-                written = run_dialogues(engine, dialogues, self.environment, self.renderer)
-        check_weights([one.generation for one in written], digest)
-        return [written[start : start + self.group_size] for start in range(0, len(written), self.group_size)]
+            answers = self._answers(engine, drawn)
+        check_weights([one.generation for one in answers], digest)
+        return [answers[start : start + self.group_size] for start in range(0, len(answers), self.group_size)]
 
-    def _add(self, engine: Engine, drawn: DrawnPrompt, sample: int) -> Request:
-        """A request that ends, or pauses for the environment, at the end of a turn."""
-        stops, none = self.renderer.stop_ids, frozenset[int]()
-        ends, pauses = (stops, none) if self.environment is None else (none, stops)
-        return engine.add(drawn.prompt.ids, ends, self.settings, drawn.id, sample, pause_ids=pauses)
-
-    def _dialogue(self, drawn: DrawnPrompt, request: Request, environment: Environment) -> Dialogue:
-        task = drawn.prompt.task
-        conversation = Conversation(task.prompt, task.id, tools=task.tools)
-        return Dialogue(request, conversation, environment.first(task), len(task.prompt))
+    def _answers(self, engine: Engine, drawn: Sequence[DrawnPrompt]) -> list[Written]:
+        """The answers to all prompts, `group_size` to each."""
+        asked = [(one, sample) for one in drawn for sample in range(self.group_size)]
+        environment, stops = self.environment, self.renderer.stop_ids
+        if environment is None:
+            requests = [engine.add(one.prompt.ids, stops, self.settings, one.id, sample) for one, sample in asked]
+            engine.run()
+            return [Written(request.generation) for request in requests]
+        openings = [
+            Opening(task_conversation(task), one.prompt.ids.tolist(), environment.first(task), one.id, sample)
+            for one, sample in asked
+            for task in (one.prompt.task,)
+        ]
+        traces = run_openings(
+            engine, self.renderer, openings, environment.next_turn, self.settings,
+            seconds=environment.seconds, exact=False,
+        )  # fmt: skip
+        return [written(trace, len(one.prompt.task.prompt)) for (one, _), trace in zip(asked, traces, strict=True)]
 
     def _rewarded(self, drawn: Sequence[DrawnPrompt], written: Sequence[Sequence[Written]]) -> list[Group]:
         """What was written, with rewards, all of which are given at once: a reward model scores them in batches."""
@@ -198,6 +206,7 @@ class Sampler:
             max_tokens=self.settings.max_tokens,
             finish_reason=written.generation.finish_reason,
             id=prompt.task.id,
+            state=written.state,
         )
 
     def _row(self, drawn: DrawnPrompt, written: Written, sample: Sample, scored: Scored) -> SampleRow:
@@ -220,7 +229,14 @@ class Sampler:
         )
         if not row.inserted:
             return row
-        return replace(row, transcript=self.renderer.tokenizer.decode(row.columns()[0][len(row.prompt) :]))
+        transcript = self.renderer.tokenizer.decode(row.columns()[0][len(row.prompt) :])
+        turns = Conversation((*written.turns, self.renderer.parse(written.answer)))
+        return replace(row, transcript=transcript, messages=openai_row(turns)["messages"])
+
+
+def task_conversation(task: Task) -> Conversation:
+    """The prompt of a task as a conversation."""
+    return Conversation(task.prompt, task.id, tools=task.tools)
 
 
 def check_weights(generations: Sequence[Generation], digest: str) -> None:

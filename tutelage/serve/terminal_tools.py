@@ -58,5 +58,5 @@ def reply_with_tools(
     write("\n")
     if trace.ended not in ("stop", "length"):
         why = {"calls": "the limit of calls is reached", "context": "the context is full"}
-        note(f"cut short: {why.get(trace.ended, trace.ended)}")
+        note(f"cut short: {why.get(trace.ended, trace.problem or trace.ended)}")
     return trace.conversation

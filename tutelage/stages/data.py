@@ -42,6 +42,8 @@ from tutelage.stages.data_world import (
     SumChat,
     SumTasks,
     SumText,
+    WorldAgents,
+    WorldAgentTasks,
     WorldAnswers,
     WorldChat,
     WorldPreferences,
@@ -55,6 +57,8 @@ from tutelage.stages.data_world import (
     world_questions,
 )
 from tutelage.text.hashing import file_hash
+from tutelage.tools.agent_tasks import agent_prompts
+from tutelage.tools.agents import agent_conversations
 from tutelage.tools.world_conversations import tool_conversations
 from tutelage.tools.world_pages import world_index
 from tutelage.world import cards, sums
@@ -78,6 +82,8 @@ DataSettings = (
     | WorldChat
     | WorldRetold
     | WorldTools
+    | WorldAgents
+    | WorldAgentTasks
     | WorldProbe
     | WorldAnswers
     | WorldPreferences
@@ -101,11 +107,11 @@ DataSettings = (
     | MadeData
 )
 
-OfTasks = SumTasks | CardTasks | WorldPrompts | WorldProbe | WorldTasks
+OfTasks = SumTasks | CardTasks | WorldPrompts | WorldProbe | WorldTasks | WorldAgentTasks
 DataTable = Mapping[str, DataSettings]
 
 # Raise it when the readers, or the built-in world, give other rows for the same data: stores are made again.
-READING = 3
+READING = 4
 
 
 def find_data(name: str, table: DataTable, where: str) -> DataSettings:
@@ -137,7 +143,7 @@ def holds(
         return "preferences"
     if isinstance(data, Prompts | OfTasks):
         return "prompts"
-    if isinstance(data, WorldChat | WorldTools | WorldAnswers | ChatData | SumChat | CardChat | MadeData):
+    if isinstance(data, WorldChat | WorldTools | WorldAgents | WorldAnswers | ChatData | SumChat | CardChat | MadeData):
         return "conversations"
     return "questions" if isinstance(data, QuestionData | BenchmarkData) else "documents"
 
@@ -156,7 +162,7 @@ def documents(name: str, table: DataTable) -> Iterator[Document]:
     if isinstance(data, SumText):
         return sums.documents(data.share)
     if isinstance(data, WorldRetold):
-        return retold_documents(World(find_world(data, table)), data.documents)
+        return retold_documents(World(find_world(data, table)), data.documents, data.form)
     assert isinstance(data, WorldText)
     return World(data).documents()
 
@@ -177,6 +183,10 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
         world = World(find_world(data, table))
         index = world_index(world, data.indexed)
         yield from tool_conversations(world, index, data.rows, data.indexed, data.split)
+        return
+    if isinstance(data, WorldAgents):
+        world = World(find_world(data, table))
+        yield from agent_conversations(world, world_index(world, data.indexed), data.rows, data.indexed, data.split)
         return
     if isinstance(data, MadeData):
         raise ValueError(f"data '{name}' is made by stage '{data.stage}', which is not finished; run it first")
@@ -220,6 +230,11 @@ def tasks(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator
         return
     if isinstance(data, WorldProbe):
         yield from probe_tasks(World(find_world(data, table)), data.facts, data.unknown)
+        return
+    if isinstance(data, WorldAgentTasks):
+        world = World(find_world(data, table))
+        yield from agent_prompts(world, data.rows, data.indexed, "train", data.start)
+        yield from agent_prompts(world, data.held_out, data.indexed, "held_out")
         return
     if isinstance(data, WorldPrompts):
         for question in world_questions(name, table):

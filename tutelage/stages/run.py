@@ -9,6 +9,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tutelage.chat.render.make import with_system
 from tutelage.config import convert, to_plain
 from tutelage.evaluate.dev_eval import run_dev_eval
@@ -24,7 +26,7 @@ from tutelage.process import environment, peak_rss_bytes, stop_requests
 from tutelage.progress import status, track
 from tutelage.stages.base import CHECKPOINT, LOG, LR_RANGE_TEST, SELECTED, STAGE, StageContext
 from tutelage.stages.kept import kept_folder, kept_steps
-from tutelage.stages.train_stage import TrainSetup, TrainStage, precision_of, set_up
+from tutelage.stages.train_stage import TrainSetup, TrainStage, precision_of, router_training, set_up
 from tutelage.tracking import TrackerName, tracker
 from tutelage.train.checkpoint import TrainState, load_checkpoint, save_checkpoint
 from tutelage.train.distributed import barrier, broadcast_object, is_main_process, main_process_first, shard
@@ -60,6 +62,7 @@ def run_stage(
     test = range_test(stage, at, setup, fingerprint) if stage.searches_lr() else None
     setup = setup if test is None else setup.with_lr(test.chosen)
     optimizer = Optimizer(checkpoint.model, stage.optimizer, setup.lr)
+    router = router_training(stage, checkpoint.model)
     at.folder.mkdir(parents=True, exist_ok=True)
     tally = Tally(_resume(at, checkpoint.model, optimizer, fingerprint, steps))
     log = _cut_log(at.folder / LOG, tally.state.step) if is_main_process() else []
@@ -68,6 +71,9 @@ def run_stage(
     stream = setup.stream.batches(tally.state.data, False)
     if (dropout := checkpoint.model.lora_dropout) is not None:
         stream = count_steps(dropout, stream, tally.state.step)
+    precision = precision_of(stage, checkpoint.model)
+    if router is not None:
+        stream = router.batches(stream, torch.bfloat16 if precision == "bfloat16" else None)
     shown = {"lr": setup.lr, **to_plain(stage)}
     tracked = tracker(track_with if is_main_process() else None, f"{at.folder.parent.name}/{at.name}", at.folder, shown)
     with stop_requests() as stop, tracked as send, track(at.name, steps, "steps", tally.state.step) as bar:
@@ -78,11 +84,15 @@ def run_stage(
             with setup.stream.saving(tally.state.data):
                 save_checkpoint(at.folder / CHECKPOINT, checkpoint.model, optimizer, tally.state)
 
-        precision = precision_of(stage, checkpoint.model)
+        def figures(report: StepReport) -> None:
+            report.figures.update(setup.stream.figures())
+            if router is not None:
+                report.figures.update(router.after_step())
+
         hooks = hooks_in_order(
             FirstStepCheck(setup.loss.first_step, precision, stage.start_settings(at)),
             tally,
-            lambda report: report.figures.update(setup.stream.figures()),
+            figures,
             _evaluation(stage, at, setup, gathered, tally, session, best_so_far(log, stage.selection())),
             log_hook,
             CheckpointHook(
@@ -95,8 +105,9 @@ def run_stage(
                 label=at.name,
             ),
         )
+        loss = setup.loss if router is None else router.loss(setup.loss)
         train(
-            checkpoint.model, optimizer, stream, setup.loss, start=tally.state.step, steps=steps,
+            checkpoint.model, optimizer, stream, loss, start=tally.state.step, steps=steps,
             lr=make_schedule(stage.schedule, steps), hooks=hooks, precision=precision,
         )  # fmt: skip
     model = gathered()

@@ -15,6 +15,7 @@ from tutelage.evaluate.session import EvalSession
 from tutelage.model.hub import Checkpoint
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import ModelConfig, lora_training_bytes, training_bytes
+from tutelage.model.transformer import Transformer
 from tutelage.stages.base import BATCH_TOKENS, RecipeTables, Stage, StageContext
 from tutelage.stages.data import DataTable
 from tutelage.stages.data_world import known_utility, world_of
@@ -23,6 +24,7 @@ from tutelage.tokenizer import Tokenizer
 from tutelage.train.loop import TRAINING, Precision
 from tutelage.train.losses import Loss
 from tutelage.train.optimizers import OPTIMIZER, OptimizerSettings
+from tutelage.train.router import RouterSettings, RouterTraining
 from tutelage.train.schedule import ScheduleSettings
 from tutelage.train.selection import Selection
 
@@ -61,6 +63,7 @@ class TrainStage(Stage, frozen=True, kw_only=True):
     seed:            sets the order of the data.
     optimizer:       AdamW or Muon, and their settings.
     schedule:        the learning rate over the steps.
+    router:          balance of the experts, of a mixture of experts.
     """
 
     epochs: int | None = None
@@ -76,6 +79,7 @@ class TrainStage(Stage, frozen=True, kw_only=True):
     seed: int = 0
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    router: RouterSettings = RouterSettings()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -125,6 +129,8 @@ class TrainStage(Stage, frozen=True, kw_only=True):
     def content(self) -> list[object]:
         names = {"checkpoint_seconds", "micro_tokens", "activation_checkpointing", "save_every", "keep_checkpoints"}
         names |= self.no_content()
+        if self.router == RouterSettings():  # stages from before the setting keep their fingerprints
+            names.add("router")
         return [TRAINING, OPTIMIZER, {key: value for key, value in to_plain(self).items() if key not in names}]
 
     def no_content(self) -> set[str]:
@@ -247,3 +253,18 @@ def precision_of(stage: TrainStage, model: torch.nn.Module) -> Precision:
 def micro_tokens(stage: TrainStage, longest: int) -> int:
     """Tokens of one forward pass, at most."""
     return stage.micro_tokens or max(MICRO_TOKENS, longest)
+
+
+def router_training(stage: TrainStage, model: Transformer) -> RouterTraining | None:
+    """How the stage trains the routers of a mixture of experts; None of other models, and where they are frozen.
+
+    Raises:
+        SettingsError: the stage balances experts that the model does not have, or has frozen.
+    """
+    experts, settings = model.config.experts, stage.router
+    if experts is not None and stage.adapter() is None:
+        return RouterTraining(model, experts, settings)
+    if settings != RouterSettings():
+        problem = "its experts are frozen" if experts is not None else "the model has no experts"
+        raise SettingsError(f"router has settings, but {problem}; leave router out")
+    return None

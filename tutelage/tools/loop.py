@@ -1,20 +1,22 @@
-"""The tool loop: a request whose turn makes calls is paused in the batch while they run, and goes on after the results.
+"""The loop of conversations with an environment: a request whose turn has ended is paused in the batch while the
+environment (tools, a simulated user) answers, and goes on after what it says. Chat, serving, evaluation, made data and
+rollouts of reinforcement learning run through it.
 
-The ids after a pause are what the renderer writes for the conversation with the results, so that the model reads what
-training would have shown. Where these do not begin with the ids of the request (it wrote a text in other tokens than
-the tokenizer does, or the template writes earlier turns differently), the request starts again from the rendered ids,
-whose beginning the prefix cache has.
+The ids after a pause are what the renderer writes for the conversation with the new messages, so that the model reads
+what training would have shown. Where these do not begin with the ids of the request (it wrote a text in other tokens
+than the tokenizer does, or the template writes earlier turns differently), the request starts again from the rendered
+ids, whose beginning the prefix cache has. Reinforcement learning trains the very tokens that were sampled: there the
+sampled ids stay where their text is the same, and a conversation that the template writes differently ends with a
+problem.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
-from typing import Any, Generic, Literal, TypeVar
+from dataclasses import dataclass, replace
+from typing import Generic
 
 import msgspec
-import numpy as np
 
 from tutelage.chat.render.renderer import Renderer
 from tutelage.engine.engine import Engine
@@ -23,38 +25,30 @@ from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.text_stream import TextStream
 from tutelage.records import Conversation, Message, ToolCall
 from tutelage.tools.environment import NextTurn, State
+from tutelage.tools.environment_calls import EnvironmentCalls, Reply
+from tutelage.tools.inserted import HistoryRewritten, Inserted, inserted_ids
+from tutelage.tools.trace import Opening, Trace
 
-AT_ONCE = 8  # environments that run at the same time
+TIMED_OUT = "the environment timed out"
 
-# "calls": the last turn makes calls that the limits do not allow.
-Ended = Literal["stop", "length", "context", "cancelled", "calls"]
-Made = TypeVar("Made")
+MakeText = Callable[[Sequence[int]], TextStream]
+# Called after each step with the number of a conversation and the text stream of its turn, and with each complete
+# message.
+OnText = Callable[[int, TextStream], None]
+OnMessage = Callable[[int, Message], None]
 
 
-@dataclass(eq=False)
-class Trace(Generic[State]):
-    """A conversation and how it came about.
+@dataclass(frozen=True)
+class _Loop(Generic[State]):
+    """What all conversations of a loop share."""
 
-    conversation: with all turns of the assistant and of the tools.
-    state:        the environment's.
-    ended:        why it ended.
-    ids:          what the model has read and written, in order.
-    sampled:      for each token of `ids` whether the model wrote it.
-    restarts:     how often the request started again from rendered ids; see the module.
-    """
-
-    conversation: Conversation
-    state: State
-    ended: Ended = "cancelled"
-    ids: list[int] = field(default_factory=list)
-    sampled: list[bool] = field(default_factory=list)
-    restarts: int = 0
-
-    @property
-    def answer(self) -> Message:
-        """The last turn of the assistant; empty where it wrote none."""
-        turns = [turn for turn in self.conversation.messages if turn.role == "assistant"]
-        return turns[-1] if turns else Message("assistant", ())
+    engine: Engine
+    renderer: Renderer
+    settings: SamplingSettings
+    exact: bool
+    make_text: MakeText | None
+    on_text: OnText
+    on_message: OnMessage
 
 
 @dataclass(eq=False)
@@ -63,18 +57,12 @@ class _Run(Generic[State]):
     how many turns the assistant has written, `written` how many tokens all of them have."""
 
     number: int
+    opening: Opening
     trace: Trace[State]
     request: Request
     begin: int
     turns: int = 0
     written: int = 0
-
-
-MakeText = Callable[[Sequence[int]], TextStream]
-# Called after each step with the number of a conversation and the text stream of its turn, and with each complete
-# message.
-OnText = Callable[[int, TextStream], None]
-OnMessage = Callable[[int, Message], None]
 
 
 def run_conversations(
@@ -100,140 +88,178 @@ def run_conversations(
         ValueError: a prompt cannot be rendered or leaves no room; or the engine's model cannot be paused.
     """
     prompts = [rendered.ids.tolist() for rendered in renderer.render_prompts(conversations)]
-    runs: dict[Request, _Run[State]] = {}
-    for number, (conversation, prompt) in enumerate(zip(conversations, prompts, strict=True)):
-        request = _add(engine, renderer, prompt, settings, number, sample, _text(make_text, prompt, renderer))
-        trace = Trace(conversation, state(), ids=list(prompt), sampled=[False] * len(prompt))
-        runs[request] = _Run(number, trace, request, len(prompt))
-    traces = [run.trace for run in runs.values()]
-    waiting: dict[Future[tuple[Sequence[Message] | None, State]], _Run[State]] = {}
-    with ThreadPoolExecutor(AT_ONCE, "environment") as pool:
-        try:
-            while runs or waiting:
-                for request in engine.step():
-                    run = runs.get(request)
-                    if run is None:
-                        continue
-                    if request.text is not None:
-                        on_text(run.number, request.text)
-                    if request.state not in ("finished", "paused"):
-                        continue
-                    del runs[request]
-                    on_message(run.number, _take_turn(run, renderer))
-                    if request.state == "finished":
-                        run.trace.ended = request.generation.finish_reason
-                    else:
-                        future = pool.submit(next_turn, run.trace.conversation, run.trace.state)
-                        waiting[future] = run
-                idle = not (engine.scheduler.running or engine.scheduler.waiting)
-                for future in wait(waiting, None if idle else 0, FIRST_COMPLETED).done if waiting else ():
-                    run = waiting.pop(future)
-                    messages, run.trace.state = future.result()
-                    if _resume(engine, renderer, run, messages, settings, sample, make_text):
-                        runs[run.request] = run
-                    for message in messages or ():
-                        on_message(run.number, message)
-        finally:  # where Ctrl-C interrupts, or an environment fails
-            for run in (*runs.values(), *waiting.values()):
-                engine.cancel(run.request)
-    return traces
+    openings = [
+        Opening(conversation, prompt, state(), number, sample)
+        for number, (conversation, prompt) in enumerate(zip(conversations, prompts, strict=True))
+    ]
+    return run_openings(
+        engine, renderer, openings, next_turn, settings, make_text=make_text, on_text=on_text, on_message=on_message
+    )
 
 
-def _add(
+def run_openings(
     engine: Engine,
     renderer: Renderer,
-    prompt: Sequence[int],
+    openings: Sequence[Opening],
+    next_turn: NextTurn[State],
     settings: SamplingSettings,
-    number: int,
-    sample: int,
-    text: TextStream | None,
-) -> Request:
+    *,
+    seconds: float | None = None,
+    exact: bool = True,
+    make_text: MakeText | None = None,
+    on_text: OnText = lambda number, text: None,
+    on_message: OnMessage = lambda number, message: None,
+) -> list[Trace[State]]:
+    """As `run_conversations`, from rendered prompts.
+
+    seconds: limit of one call of the environment; a conversation whose environment takes longer ends with a problem.
+    exact:   the ids are exactly those that the renderer writes, at the cost of a new start; else the sampled ids stay,
+             and a conversation that the template writes differently ends with a problem.
+    """
+    loop: _Loop[State] = _Loop(engine, renderer, settings, exact, make_text, on_text, on_message)
+    runs = [_begin(loop, number, opening) for number, opening in enumerate(openings)]
+    by_request = {run.request: run for run in runs}
+    calls = EnvironmentCalls(next_turn, seconds)
+    scheduler = engine.scheduler
+    try:
+        while scheduler.running or scheduler.waiting or calls:
+            for request in engine.step():
+                run = by_request.get(request)
+                if run is None:
+                    continue
+                if request.text is not None:
+                    on_text(run.number, request.text)
+                if request.state in ("finished", "paused") and _take_turn(loop, run):
+                    calls.start(run.number, run.trace.conversation, run.trace.state)
+            for reply in calls.arrived(idle=not (scheduler.running or scheduler.waiting)):
+                _go_on(loop, runs[reply.number], reply)
+                by_request[runs[reply.number].request] = runs[reply.number]
+            for number in calls.late():
+                _fail(loop, runs[number], TIMED_OUT)
+    finally:  # where Ctrl-C interrupts, or an environment fails
+        for run in runs:
+            engine.cancel(run.request)
+    return [run.trace for run in runs]
+
+
+def _begin(loop: _Loop[State], number: int, opening: Opening) -> _Run[State]:
+    request = _add(loop, opening, opening.ids, loop.settings)
+    ids = list(opening.ids)
+    trace: Trace[State] = Trace(
+        opening.conversation, opening.state, ids=ids, sampled=[False] * len(ids), generation=request.generation
+    )
+    return _Run(number, opening, trace, request, len(ids))
+
+
+def _add(loop: _Loop[State], opening: Opening, ids: Sequence[int], settings: SamplingSettings) -> Request:
     """Queue a prompt; the request is paused at the token that ends a turn, and not finished by it."""
-    return engine.add(prompt, frozenset(), settings, number, sample, text, pause_ids=renderer.stop_ids)
+    text, pauses = _text(loop, ids), loop.renderer.stop_ids
+    return loop.engine.add(ids, frozenset(), settings, opening.key, opening.sample, text, pause_ids=pauses)
 
 
-def _text(make_text: MakeText | None, ids: Sequence[int], renderer: Renderer) -> TextStream | None:
+def _text(loop: _Loop[State], ids: Sequence[int]) -> TextStream | None:
     """The text stream of a turn after these ids. The token that ends the turn, which the request reads as any other, is
     no text."""
-    if make_text is None:
+    if loop.make_text is None:
         return None
-    text = make_text(ids)
-    text.marker_ids = {**text.marker_ids, **dict.fromkeys(renderer.stop_ids, "text")}
+    text = loop.make_text(ids)
+    text.marker_ids = {**text.marker_ids, **dict.fromkeys(loop.renderer.stop_ids, "text")}
     return text
 
 
-def _take_turn(run: _Run[State], renderer: Renderer) -> Message:
-    """Append what the model has written since its last turn to the trace, as a message."""
-    new = run.request.ids[run.begin :]
-    message = renderer.parse(new)
+def _take_turn(loop: _Loop[State], run: _Run[State]) -> bool:
+    """Append what the model has written since its last turn to the trace, as a message. Returns whether the turn is
+    complete, so that the environment is to answer."""
+    trace, request = run.trace, run.request
+    new = request.ids[run.begin :]
+    message = loop.renderer.parse(new)
     run.turns += 1
     run.written += len(new)
-    calls = iter(range(1, 1 + len(message.content)))
+    numbers = iter(range(1, 1 + len(message.content)))
     content = tuple(
-        replace(part, id=part.id or f"call_{run.turns}_{next(calls)}") if isinstance(part, ToolCall) else part
+        replace(part, id=part.id or f"call_{run.turns}_{next(numbers)}") if isinstance(part, ToolCall) else part
         for part in message.content
     )
     message = Message("assistant", content)
-    run.trace.conversation = replace(run.trace.conversation, messages=(*run.trace.conversation.messages, message))
-    run.trace.ids += new
-    run.trace.sampled += [True] * len(new)
-    return message
+    trace.conversation = _followed_by(trace.conversation, message)
+    trace.ids += new
+    trace.sampled += [True] * len(new)
+    if request.state == "finished":
+        trace.ended = request.generation.finish_reason
+    loop.on_message(run.number, message)
+    return bool(new) and new[-1] in loop.renderer.stop_ids
 
 
-def _resume(
-    engine: Engine,
-    renderer: Renderer,
-    run: _Run[State],
-    messages: Sequence[Message] | None,
-    settings: SamplingSettings,
-    sample: int,
-    make_text: MakeText | None,
-) -> bool:
-    """Resume the request after what the environment says. False where the conversation has ended."""
+def _go_on(loop: _Loop[State], run: _Run[State], reply: Reply) -> None:
+    """End a conversation, or resume its request, after what the environment says."""
     trace, request = run.trace, run.request
-    if messages is None:
-        engine.cancel(request)
-        made_calls = any(isinstance(part, ToolCall) for part in trace.answer.content)
-        trace.ended = "calls" if made_calls else "stop"
-        return False
-    trace.conversation = replace(trace.conversation, messages=(*trace.conversation.messages, *messages))
-    ids = renderer.render_prompts([trace.conversation])[0].ids.tolist()
+    trace.state = reply.state
+    if reply.messages is None:
+        loop.engine.cancel(request)
+        trace.generation.finish_reason, trace.generation.stop_token = "stop", request.ids[-1]
+        trace.ended = "calls" if any(isinstance(part, ToolCall) for part in trace.answer.content) else "stop"
+        return
+    if not reply.messages or any(message.role == "assistant" for message in reply.messages):
+        raise ValueError(
+            "the environment returned no messages, or one of the assistant; it returns what follows an answer, and "
+            "None to end"
+        )
+    for message in reply.messages:
+        loop.on_message(run.number, message)
+    if request.state != "paused":  # max_tokens, or the context, leaves no room for another turn
+        return
+    conversation = _followed_by(trace.conversation, *reply.messages)
     try:
-        if ids[: len(trace.ids)] == trace.ids:
-            engine.resume(request, ids[len(trace.ids) :])
-            request.text = _text(make_text, ids, renderer)
-            trace.sampled += [False] * (len(ids) - len(trace.ids))
-        else:
-            engine.cancel(request)
-            rest = msgspec.structs.replace(settings, max_tokens=max(1, settings.max_tokens - run.written))
-            run.request = _add(engine, renderer, ids, rest, run.number, sample, _text(make_text, ids, renderer))
-            trace.sampled, trace.restarts = [False] * len(ids), trace.restarts + 1
-    except ValueError:  # no room
-        engine.cancel(request)
-        trace.ended = "context"
+        ids, roles = inserted_ids(loop.renderer, conversation, request.ids, loop.exact)
+    except HistoryRewritten as error:
+        if not loop.exact:
+            _fail(loop, run, str(error))
+            return
+        _start_again(loop, run, conversation)
+        return
+    except ValueError as error:
+        _fail(loop, run, str(error))
+        return
+    if _resumed(loop, run, ids):
+        trace.conversation = conversation
+        trace.inserted.append(Inserted(len(trace.generation.tokens), ids, roles))
+        trace.start = len(trace.generation.tokens)
+        trace.ids, run.begin = list(request.ids), len(request.ids)
+        trace.sampled += [False] * len(ids)
+
+
+def _resumed(loop: _Loop[State], run: _Run[State], ids: Sequence[int]) -> bool:
+    """Whether the context had room for what the environment says; else the conversation has ended."""
+    try:
+        loop.engine.resume(run.request, ids)
+    except ValueError:
+        loop.engine.cancel(run.request)
+        run.trace.generation.finish_reason = run.trace.ended = "context"
         return False
-    trace.ids, run.begin = ids, len(ids)
+    run.request.text = _text(loop, run.request.ids)
     return True
 
 
-def verify_trace(renderer: Renderer, trace: Trace[Any]) -> str:
-    """Why the ids of a complete trace are not those that training would read and train, or "".
+def _start_again(loop: _Loop[State], run: _Run[State], conversation: Conversation) -> None:
+    """Add the conversation as a new request, as the renderer writes it."""
+    trace = run.trace
+    loop.engine.cancel(run.request)
+    ids = loop.renderer.render_prompts([conversation])[0].ids.tolist()
+    settings = msgspec.structs.replace(loop.settings, max_tokens=max(1, loop.settings.max_tokens - run.written))
+    try:
+        run.request = _add(loop, run.opening, ids, settings)
+    except ValueError:  # no room
+        trace.ended = "context"
+        return
+    trace.conversation, trace.generation, trace.inserted, trace.start = conversation, run.request.generation, [], 0
+    trace.ids, run.begin, trace.sampled = ids, len(ids), [False] * len(ids)
+    trace.restarts += 1
 
-    Training renders the finished conversation, or where the template writes turns differently once others follow, each
-    turn as the last; the last example must begin with the trace's ids, and train exactly what was sampled of it.
-    """
-    (row,) = renderer.render_rows([trace.conversation])
-    if isinstance(row, ValueError):
-        return f"training would refuse the conversation: {row}"
-    ids = np.asarray(trace.ids)
-    last = row[-1]
-    if len(last.ids) < len(ids) or not np.array_equal(last.ids[: len(ids)], ids):
-        return "training would read other ids"
-    trained = np.flatnonzero(last.weights)
-    sampled = np.flatnonzero(trace.sampled)
-    if not set(sampled.tolist()) <= set(trained.tolist()):
-        return "training would not train all that was sampled"
-    extra = sorted(set(trained.tolist()) - set(sampled.tolist()))
-    if extra and not trace.restarts and min(extra) >= np.flatnonzero(trace.sampled).min(initial=0):
-        return "training would train what was not sampled"
-    return ""
+
+def _fail(loop: _Loop[State], run: _Run[State], problem: str) -> None:
+    run.trace.problem = problem
+    loop.engine.cancel(run.request)
+
+
+def _followed_by(conversation: Conversation, *messages: Message) -> Conversation:
+    return replace(conversation, messages=(*conversation.messages, *messages))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
 from tutelage.sandbox import run_python
 from tutelage.tools.tool import Tool, ToolError, make_tool
 
+AT_ONCE = threading.BoundedSemaphore(8)  # programs; others wait, which their time does not count
 LONGEST_ERROR = 1000  # characters of a traceback: its end
 
 
@@ -18,7 +20,8 @@ def python_tool(unsafe: bool = False) -> Tool:
     """
 
     def run(arguments: Mapping[str, Any], seconds: float) -> str:
-        result = run_python(arguments["code"], seconds=max(0.1, (seconds - 1) / 2), unsafe=unsafe)
+        with AT_ONCE:
+            result = run_python(arguments["code"], seconds=max(0.1, (seconds - 1) / 2), unsafe=unsafe)
         if result.status == "timed out":
             raise TimeoutError
         if result.status == "refused":

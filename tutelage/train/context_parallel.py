@@ -150,18 +150,19 @@ def _attend(
     q_MHK: torch.Tensor,
     k_MGK: torch.Tensor,
     v_MGK: torch.Tensor,
+    sinks_H: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Attention of this process's tokens to all tokens of their segments; [M, H K]."""
-    options = model.score_options[layer]
-    kv_N2GK = chunks.in_order(_GatherKeys.apply(torch.stack([k_MGK, v_MGK], dim=1), chunks.mesh))
-    k_NGK, v_NGK = kv_N2GK.unbind(1)
+    options, sinks = model.score_options[layer], None if sinks_H is None else sinks_H[:, None, None]
+    together = torch.cat([k_MGK, v_MGK], dim=2)
+    k_NGK, v_NGK = chunks.in_order(_GatherKeys.apply(together, chunks.mesh)).split([k_MGK.shape[2], v_MGK.shape[2]], 2)
     outputs = []
     for own_Q, q_QHK in zip(chunks.own_M.split(chunks.size), q_MHK.split(chunks.size), strict=True):
         first, last = int(own_Q[0]), int(own_Q[-1])
         start, stop = int(bounds_2N[0, first]), last + 1 if options.causal else int(bounds_2N[1, last])
         mask_QT = _mask(own_Q, torch.arange(start, stop, device=own_Q.device), bounds_2N[0], options, q_QHK.dtype)
         k_HTK, v_HTK = (repeat_heads(x[None, start:stop].transpose(1, 2), q_QHK.shape[1])[0] for x in (k_NGK, v_NGK))
-        o_HQK = masked_attention(q_QHK.transpose(0, 1), k_HTK, v_HTK, mask_QT, options)
+        o_HQK = masked_attention(q_QHK.transpose(0, 1), k_HTK, v_HTK, mask_QT, options, sinks)
         outputs.append(o_HQK.transpose(0, 1).flatten(1))
     return torch.cat(outputs)
 

@@ -151,6 +151,12 @@ def check_model(layout: Layout, config: ModelConfig) -> None:
     if layout.tp > 1 and config.mlp_width % layout.tp:
         width = f"{'gate and up' if is_gated(config) else 'up'} of the MLP have {config.mlp_width} rows"
         raise ValueError(f"tp {layout.tp} does not divide the model: {width}; choose a divisor")
+    kinds = {"experts": config.experts, "latent attention": config.latent, "attention sinks": config.sinks or None}
+    found = [name for name, value in kinds.items() if value is not None]
+    if layout.tp > 1 and found:
+        raise ValueError(f"tp {layout.tp} cannot share this model: it has {found[0]}; use layout.dp")
+    if layout.cp > 1 and config.experts is not None:
+        raise ValueError(f"cp {layout.cp} cannot share this model: its routers count all of a batch; use layout.dp")
     if layout.tp > 1 and config.qk_norm and config.qk_norm_over == "projection":
         raise ValueError(
             f"tp {layout.tp} cannot share this model: it normalises queries over all heads at once; use layout.dp"

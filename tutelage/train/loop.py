@@ -72,7 +72,7 @@ def train(
     optimizer's state stay as they are, and sums over a vocabulary and the loss are in float32.
 
     Raises:
-        NothingToTrain: every denominator of a step is 0.
+        NothingToTrain: every denominator of a step is 0, but those of auxiliary components.
         LossNotFinite: a loss is not finite; the model still holds the weights from before that step.
     """
     keep_freed_memory()
@@ -80,7 +80,7 @@ def train(
     for step in range(start, steps):
         micro, state = next(batches)
         tokens, trained_tokens, denominators = count(micro, loss)
-        if not any(denominators.values()):
+        if not any(count for name, count in denominators.items() if name not in loss.auxiliary):
             raise NothingToTrain(
                 f"step {step + 1}: all loss weights are 0, nothing to train on; inspect the data with `tutelage look`"
             )

@@ -26,12 +26,14 @@ class Loss(NamedTuple):
     first_step: what metrics must be at the first step, before any weight has changed; checked in every run.
     items:      gives the components, and the figures of each item (such as a pair) for evaluations; None where it has
                 none.
+    auxiliary:  components that alone are nothing to train on, such as those of routers.
     """
 
     function: LossFunction
     denominators: Mapping[str, Count]
     first_step: Mapping[str, float] = {}
     items: Callable[[nn.Module, Batch], tuple[Components, Mapping[str, torch.Tensor]]] | None = None
+    auxiliary: frozenset[str] = frozenset()
 
 
 def trained_tokens(batch: Batch) -> float:

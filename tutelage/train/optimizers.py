@@ -11,7 +11,7 @@ from torch import nn
 from torch.autograd.graph import increment_version
 
 from tutelage.config import Settings
-from tutelage.model.parts import parts
+from tutelage.model.parts import as_rows, is_matrix, parts
 from tutelage.model.sizes import ModelConfig
 from tutelage.train.distributed import distribute_like, full_tensor, sharding, world_size
 from tutelage.train.row_orders import in_model_order, in_stored_order, orders_of
@@ -69,12 +69,14 @@ class MuonOnParts(torch.optim.Muon):
         orders: Mapping[str, torch.Tensor],
     ) -> None:
         super().__init__(
-            named.values(),
+            [nn.Parameter(torch.empty(1, 1))],  # it takes matrices alone, and a parameter may hold many: see below
             lr=lr,
             momentum=settings.momentum,
             weight_decay=settings.weight_decay,
             adjust_lr_fn="match_rms_adamw",
         )
+        self.param_groups[0]["params"] = list(named.values())
+        self.names = {parameter: name for name, parameter in named.items()}
         self.orders = {parameter: orders.get(name) for name, parameter in named.items()}
         self.rows = {parameter: [part.rows for part in parts(config, name)] for name, parameter in named.items()}
 
@@ -89,10 +91,13 @@ class MuonOnParts(torch.optim.Muon):
             state = self.state.pop(parameter, {})
             momentum = in_model_order(full_tensor(state["momentum_buffer"]), order) if state else torch.zeros_like(grad)
             # Views, so that the step changes the rows of weight and momentum in place.
-            matrices = [nn.Parameter(weight[part]) for part in rows]
+            weight_rows, grad_rows, momentum_rows = (
+                as_rows(tensor, self.names[parameter]) for tensor in (weight, grad, momentum)
+            )
+            matrices = [nn.Parameter(weight_rows[part]) for part in rows]
             for matrix, part in zip(matrices, rows, strict=True):
-                matrix.grad = grad[part]
-                self.state[matrix] = {"momentum_buffer": momentum[part]}
+                matrix.grad = grad_rows[part]
+                self.state[matrix] = {"momentum_buffer": momentum_rows[part]}
             group["params"] = matrices
             super().step()
             for matrix in matrices:
@@ -113,13 +118,12 @@ class Optimizer:
         self.settings, self.lr = settings, lr
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
         self.parameters, self.orders = list(self.named.values()), orders_of(model)
-        muon = {
-            name: p for name, p in self.named.items() if settings.kind == "muon" and p.ndim == 2 and "blocks." in name
-        }
-        rest = [p for name, p in self.named.items() if name not in muon]
+        matrices = {name: p for name, p in self.named.items() if is_matrix(name, p)}
+        muon = {name: p for name, p in matrices.items() if settings.kind == "muon" and "blocks." in name}
+        rest = {name: p for name, p in self.named.items() if name not in muon}
         adam_groups = [
-            {"params": [p for p in rest if p.ndim >= 2], "weight_decay": settings.weight_decay},
-            {"params": [p for p in rest if p.ndim < 2], "weight_decay": 0.0},
+            {"params": [p for name, p in rest.items() if name in matrices], "weight_decay": settings.weight_decay},
+            {"params": [p for name, p in rest.items() if name not in matrices], "weight_decay": 0.0},
         ]
         self.optimizers: list[torch.optim.Optimizer] = []
         if rest:

@@ -20,7 +20,7 @@ from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Conversation, Text, ToolCall, message
 from tutelage.tokenizer import TokenizerSettings, train
 from tutelage.tools.environment import CallRecord, ToolState
-from tutelage.tools.loop import Trace
+from tutelage.tools.trace import Trace
 from tutelage.tools.world_conversations import indexed_questions
 from tutelage.world.grading import admits_ignorance
 from tutelage.world.probe_tasks import is_probed, probe_replies, probe_tasks, reported_people

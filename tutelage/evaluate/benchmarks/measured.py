@@ -25,8 +25,10 @@ class AskSettings:
     chat:           in the model's chat template. By default answers are written in it where there is one, and
                     likelihoods are those of plain text.
     samples:        answers to each prompt; more than one needs a temperature above 0.
+    power:          draw whole answers in proportion to this power of their probability (`engine.power_sampling`).
     reward:         the folder of a reward model that picks the best of them.
     think_tokens:   also end every thought after so many tokens, for each number, and show the score of each.
+    by_answer:      sets of multiple choice are answered in words too, and not scored by likelihood.
     pmi:            score each choice without its question too, where the headline does not need it.
     """
 
@@ -38,8 +40,10 @@ class AskSettings:
     max_tokens: int | None = None
     samples: int = 1
     temperature: float = 0.0
+    power: float | None = None
     seed: int = 0
     reward: str | None = None
+    by_answer: bool = False
     pmi: bool = False
     think_tokens: tuple[int, ...] = ()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tutelage.engine.power_sampling import PowerSettings
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.answers import can_chat
 from tutelage.evaluate.benchmarks.benchmark import ItemScore, PromptBenchmark, PromptItem
@@ -64,8 +66,9 @@ def conversation(benchmark: PromptBenchmark, item: PromptItem, examples: Example
     below = f"\n\n{benchmark.instruction}" if benchmark.instruction else ""
     messages: list[Message] = [message("system", item.system)] if item.system else []
     for question, answer in examples:
-        messages += [message("user", question + below), message("assistant", answer)]
-    return Conversation((*messages, message("user", item.question + below)), item.id)
+        asked = benchmark.wording.replace("{}", question) + below
+        messages += [message("user", asked), message("assistant", answer)]
+    return Conversation((*messages, message("user", benchmark.wording.replace("{}", item.question) + below)), item.id)
 
 
 def plain_text(benchmark: PromptBenchmark, item: PromptItem, examples: Examples) -> str:
@@ -97,8 +100,11 @@ def run_prompts(
     if benchmark.chat_only and not chat:
         raise ValueError(f"{benchmark.name} asks in a chat, which a base model does not; leave it out")
     shots = benchmark.shots if settings.shots is None else settings.shots
+    if not any(item.examples or item.solution for item in (*items, *pool)):
+        shots = 0  # such as IFEval and XSTest; the format says so
     limit = benchmark.max_tokens if settings.max_tokens is None else settings.max_tokens
     sampling = SamplingSettings(max_tokens=limit, temperature=settings.temperature, seed=settings.seed)
+    power = None if settings.power is None else PowerSettings(power=settings.power)
     chosen = stratified_order(items, settings.seed)[: settings.limit]
     chats, asked = _prompts(checkpoint, benchmark, chosen, pool, shots, settings.seed, chat)
     fits = [len(one.ids) < checkpoint.model.config.context for one in asked]
@@ -107,7 +113,7 @@ def run_prompts(
         prompts = [one for one, fit in zip(asked[start:end], fits[start:end], strict=True) if fit]
         stops = () if chat else benchmark.stops
         count, label = settings.samples, benchmark.name
-        return sample_answers(checkpoint, prompts, sampling, count, chat, stops, cache, label, think_tokens)
+        return sample_answers(checkpoint, prompts, sampling, count, chat, stops, cache, label, power, think_tokens)
 
     if settings.budget_seconds is not None:
         count = within_seconds(len(chosen), answers, settings.budget_seconds)
@@ -121,7 +127,9 @@ def run_prompts(
     pairs = sorted(zip(chosen, results, strict=True), key=lambda pair: place[pair[0].id])
     chosen, results = [item for item, _ in pairs], [result for _, result in pairs]
     name = f"{'chat' if chat else 'plain text'}, {shots} examples, at most {limit} tokens"
-    if settings.samples > 1 or settings.temperature:
+    if power is not None:
+        name += f", {settings.samples} samples by power {power.power:g}, {power.moves} moves in blocks of {power.block}"
+    elif settings.samples > 1 or settings.temperature:
         name += f", {settings.samples} samples at temperature {settings.temperature:g}"
     answered = [result for result in results if result.samples]
     rates, figures = _rates(results), {**_figures(benchmark, results, settings.samples), "shots": shots}
@@ -148,7 +156,12 @@ def _prompts(
     chat: bool,
 ) -> tuple[dict[str, Conversation], list[Prompt]]:
     """Each item as a conversation, by id, and as the prompt that the model gets."""
-    examples = {item.id: examples_of(item, pool, shots, seed) for item in items}
+    pools: defaultdict[str, list[PromptItem]] = defaultdict(list)
+    for other in pool:
+        pools[other.group if benchmark.same_group else ""].append(other)
+    examples = {
+        item.id: examples_of(item, pools[item.group if benchmark.same_group else ""], shots, seed) for item in items
+    }
     chats = {item.id: conversation(benchmark, item, examples[item.id]) for item in items}
     if chat:
         return chats, chat_prompts(checkpoint, list(chats.values()))

@@ -22,7 +22,8 @@ from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation, Text, message
 from tutelage.tools.calculator import CALCULATOR
 from tutelage.tools.environment import ToolLimits, ToolState, tool_environment
-from tutelage.tools.loop import Trace, run_conversations
+from tutelage.tools.loop import run_conversations
+from tutelage.tools.trace import Trace
 from tutelage.tools.world_conversations import called, indexed_questions
 from tutelage.tools.world_pages import world_index, world_search_tool
 from tutelage.world.arithmetic import QUESTIONS, fill, random_sum

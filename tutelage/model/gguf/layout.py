@@ -16,7 +16,8 @@ import torch
 from tutelage.config import to_plain
 from tutelage.model.families import FAMILIES, read_config
 from tutelage.model.rotary import scaled_periods, unscaled_periods
-from tutelage.model.sizes import LinearScaling, Llama3Scaling, ModelConfig
+from tutelage.model.settings import LinearScaling, Llama3Scaling
+from tutelage.model.sizes import ModelConfig
 from tutelage.model.tensor_map import GGUF, split_tensor
 
 # The architecture of each family in llama.cpp. Others exist there, but their tensors differ from ours by more.
