@@ -67,6 +67,7 @@ from tutelage.stages.rl import RolloutStage
 from tutelage.stages.sft import Sft
 from tutelage.stages.synth import Synth
 from tutelage.stages.train_stage import TrainStage
+from tutelage.train.layout import LayoutSettings
 from tutelage.train.optimizers import OptimizerSettings
 from tutelage.train.router import RouterSettings
 from tutelage.train.schedule import ScheduleSettings
@@ -192,6 +193,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "overlong"`', OverlongReward, RewardSettings),
     ('`kind = "function"`', FunctionReward, RewardSettings),
     ("`lora`", LoraSettings, None),
+    ("`layout`", LayoutSettings, None),
     ("`optimizer`", OptimizerSettings, None),
     ("`schedule`", ScheduleSettings, None),
     ("`router`: mixtures of experts", RouterSettings, None),

@@ -40,12 +40,6 @@ NEEDS_SCALE: tuple[Wanting, ...] = (
         "(`recipes/synth`), fine-tune with `recipes/finetune.toml`, and compare on MT-Bench with `tutelage answers`.",
     ),
     Wanting(
-        "25",
-        "Specialists against one generalist; composed tasks come free.",
-        "Composition: two-step questions are near the floor for models of this size. Train a masked model with "
-        "heads and a decoder on equal text from 100M parameters on.",
-    ),
-    Wanting(
         "28",
         "Judges like length and first place; correct for both.",
         "A judge: no model of this size judges. `tutelage judge-pairs` and `tutelage win-rate` measure and correct "
