@@ -61,7 +61,7 @@ def originals() -> tuple[str, ...]:
 def people() -> Mapping[str, Person]:
     """The people by their normalised names."""
     world = World(SETTINGS)
-    return {normalise(person.name): person for split in ("train", "held_out") for person in world.people(split)}  # type: ignore[arg-type]
+    return {normalise(person.name): person for split in ("train", "held_out") for person in world.people(split)}
 
 
 def true_share(text: str) -> float:
