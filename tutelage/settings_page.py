@@ -13,7 +13,7 @@ import msgspec
 
 from tutelage.config import Settings, to_toml_value
 from tutelage.model.lora import LoraSettings
-from tutelage.model.settings import Experts
+from tutelage.model.settings import Experts, Latent
 from tutelage.model.sizes import ModelSettings
 from tutelage.recipe import Recipe, TokenizerRecipe
 from tutelage.rl.reward_settings import (
@@ -67,6 +67,7 @@ from tutelage.stages.rl import RolloutStage
 from tutelage.stages.sft import Sft
 from tutelage.stages.synth import Synth
 from tutelage.stages.train_stage import TrainStage
+from tutelage.train.layout import LayoutSettings
 from tutelage.train.optimizers import OptimizerSettings
 from tutelage.train.router import RouterSettings
 from tutelage.train.schedule import ScheduleSettings
@@ -147,6 +148,11 @@ OTHER_NAMES: Mapping[str, str] = {
     "Experts.scaling": "routed_scaling_factor",
     "Experts.groups": "n_group",
     "Experts.used_groups": "topk_group",
+    "Latent.rank": "kv_lora_rank",
+    "Latent.query_rank": "q_lora_rank",
+    "Latent.plain": "qk_nope_head_dim",
+    "Latent.rotated": "qk_rope_head_dim",
+    "Latent.value": "v_head_dim",
     "RouterSettings.balance": "router_aux_loss_coef",
     "PretrainedModel.path": "--model_name_or_path",
     "Recipe.seed": "seed",
@@ -157,6 +163,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ("The recipe", Recipe, None),
     ("`[model]`: a model trained from scratch", ModelSettings, None),
     ("`[model.experts]`: a mixture of experts", Experts, None),
+    ("`[model.latent]`: multi-head latent attention", Latent, None),
     ("`[tokenizer]`", TokenizerRecipe, None),
     ("`[stages.NAME]`: all kinds", Stage, None),
     ("Stages that train", TrainStage, Stage),
@@ -186,6 +193,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "overlong"`', OverlongReward, RewardSettings),
     ('`kind = "function"`', FunctionReward, RewardSettings),
     ("`lora`", LoraSettings, None),
+    ("`layout`", LayoutSettings, None),
     ("`optimizer`", OptimizerSettings, None),
     ("`schedule`", ScheduleSettings, None),
     ("`router`: mixtures of experts", RouterSettings, None),

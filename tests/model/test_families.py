@@ -14,13 +14,20 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from tutelage.batching.packing import collate
+from tutelage.cost.shapes import SHAPES, cache_bytes_per_token, parameters
 from tutelage.engine.requests import Chunk, Generation, Request, StepPlan
 from tutelage.engine.rows import Rows
 from tutelage.engine.sampling import DrawStream, SamplingSettings
 from tutelage.model import logprobs, weights
 from tutelage.model.families import FAMILIES, read_config
 from tutelage.model.hub import extend_vocabulary, load_model, save_model, with_context
-from tutelage.model.sizes import activation_bytes, flops_per_token, parameter_count
+from tutelage.model.sizes import (
+    activation_bytes,
+    active_parameter_count,
+    flops_per_token,
+    kv_bytes_per_token,
+    parameter_count,
+)
 from tutelage.model.tensor_map import split_tensor
 from tutelage.model.transformer import Transformer
 from tutelage.records import Example
@@ -54,6 +61,11 @@ LLAMA3 = {
 YARN = {"rope_type": "yarn", "rope_theta": 300.0, "factor": 4.0, "original_max_position_embeddings": 16}
 DIVISORS = [1.0, 1.3, 2.0]
 MOE = {**SIZES, "num_experts": 6, "num_experts_per_tok": 2}
+DEEPSEEK = {
+    **SIZES, "num_key_value_heads": 4, "kv_lora_rank": 16, "q_lora_rank": 20, "qk_rope_head_dim": 8,
+    "qk_nope_head_dim": 12, "v_head_dim": 10, "moe_intermediate_size": 24, "n_routed_experts": 8,
+    "num_experts_per_tok": 3, "first_k_dense_replace": 1,
+}  # fmt: skip
 QWEN3_MOE = {**MOE, "moe_intermediate_size": 24, "head_dim": 12}
 
 # Each family, and what its settings may hold: the family's name, then what its config says.
@@ -92,6 +104,29 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
         "qwen3_moe",
         {**QWEN3_MOE, "decoder_sparse_step": 2, "use_sliding_window": True, "sliding_window": 6},
     ),
+    "deepseek_v2": (
+        "deepseek_v2",
+        {**DEEPSEEK, "q_lora_rank": None, "n_shared_experts": 2,
+         "rope_scaling": {**YARN, "mscale": 0.707, "mscale_all_dim": 1.0}},
+    ),
+    "deepseek_v2-groups": (
+        "deepseek_v2",
+        {**DEEPSEEK, "topk_method": "group_limited_greedy", "n_group": 4, "topk_group": 2,
+         "routed_scaling_factor": 3.0},
+    ),
+    "deepseek_v3": (
+        "deepseek_v3",
+        {**DEEPSEEK, "n_group": 4, "topk_group": 2, "rope_scaling": {**YARN, "mscale": 1.0, "mscale_all_dim": 1.0}},
+    ),
+    "deepseek_v3-whole": (
+        "deepseek_v3",
+        {**DEEPSEEK, "n_group": 1, "topk_group": 1, "first_k_dense_replace": 0, "norm_topk_prob": False},
+    ),
+    "gpt_oss": (
+        "gpt_oss",
+        {**SIZES, "num_local_experts": 4, "num_experts_per_tok": 2, "head_dim": 8, "sliding_window": 6,
+         "rope_parameters": {**YARN, "truncate": False}},
+    ),
     "phi3": ("phi3", {**SIZES, "sliding_window": 6}),
     "phi3-longrope": (
         "phi3",
@@ -110,6 +145,9 @@ def make(folder: Path, kind: str) -> transformers.PreTrainedModel:
     with torch.no_grad():
         for parameter in model.parameters():  # gains and biases too, which would be ones and zeros
             parameter.add_(torch.randn(parameter.shape) * 0.2)
+        for name, buffer in model.named_buffers():
+            if name.endswith("e_score_correction_bias"):
+                buffer.add_(torch.randn(buffer.shape) * 0.2)
     model.eval().save_pretrained(folder)
     TOKENIZER.save(folder)
     return model
@@ -145,7 +183,7 @@ def padded_logits(model: transformers.PreTrainedModel, rows: list[torch.Tensor])
 
 
 def assert_close(found: torch.Tensor, expected: torch.Tensor) -> None:
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
 
 def test_logits_are_those_of_transformers(made: tuple[Path, Any, Transformer]) -> None:
@@ -220,6 +258,35 @@ def test_parameters_are_counted_exactly(made: tuple[Path, Any, Transformer]) -> 
     assert parameter_count(ours.config) == sum(p.numel() for p in ours.parameters()) == theirs.num_parameters()
 
 
+PUBLISHED = {
+    "mixtral-8x7b": {"model_type": "mixtral", "intermediate_size": 14336},
+    "olmoe-1b-7b": {"model_type": "olmoe", "intermediate_size": 1024},
+    "qwen3-30b-a3b": {"model_type": "qwen3_moe", "num_key_value_heads": 4, "intermediate_size": 6144},
+    "qwen3-235b-a22b": {"model_type": "qwen3_moe", "intermediate_size": 12288, "moe_intermediate_size": 1536},
+    "deepseek-v2-lite": {
+        "model_type": "deepseek_v2", "intermediate_size": 10944, "moe_intermediate_size": 1408, "n_routed_experts": 64,
+        "num_experts_per_tok": 6, "n_shared_experts": 2, "first_k_dense_replace": 1, "q_lora_rank": None,
+    },
+    "deepseek-v3": {
+        "model_type": "deepseek_v3", "intermediate_size": 18432, "moe_intermediate_size": 2048, "n_routed_experts": 256,
+        "num_experts_per_tok": 8, "n_shared_experts": 1,
+    },
+    "gpt-oss-20b": {"model_type": "gpt_oss", "num_local_experts": 32, "intermediate_size": 2880},
+    "gpt-oss-120b": {"model_type": "gpt_oss", "intermediate_size": 2880},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_mixtures_have_their_parameters_active_ones_and_cache(name: str) -> None:
+    shape = SHAPES[name]
+    heads = {"num_attention_heads": shape.heads, "num_key_value_heads": shape.kv_heads, "head_dim": shape.head_size}
+    sizes = {"vocab_size": shape.vocab, "num_hidden_layers": shape.depth, "hidden_size": shape.width}
+    config = read_config({**heads, **sizes, "max_position_embeddings": 4096, **PUBLISHED[name]}, name)
+    expected = parameters(shape)
+    assert (parameter_count(config), active_parameter_count(config)) == (expected.total, expected.active)
+    assert kv_bytes_per_token(config, 2) == cache_bytes_per_token(shape)
+
+
 @pytest.mark.parametrize(
     ("kind", "setting", "other"),
     [
@@ -233,6 +300,9 @@ def test_parameters_are_counted_exactly(made: tuple[Path, Any, Transformer]) -> 
         ("gemma2", "attention_scale", None),
         ("gemma2", "embedding_scale", 1.0),
         ("smollm3", "unrotated", ()),
+        ("deepseek_v3", "rope_scaling", None),
+        ("deepseek_v3", "attention_scale", 20**-0.5),
+        ("gpt_oss", "window", 7),
         ("gpt2", "mlp", "gelu"),
     ],
 )

@@ -45,7 +45,7 @@ def evaluate_benchmarks(
     from tutelage.model.hub import load_model
     from tutelage.report.benchmarks_page import write_benchmarks_page
 
-    benchmarks = find_benchmarks(names, data)
+    benchmarks = find_benchmarks(names, data, settings.by_answer)
     folder = find_model(model)
     checkpoint = load_model(folder)
     if settings.chat and not can_chat(checkpoint):

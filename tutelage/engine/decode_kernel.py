@@ -29,8 +29,9 @@ def supports(kv: torch.Tensor) -> bool:
 
 
 class DecodeKernel:
-    """The loops over one cache [2, L, R, G, T, K], for one step: token b writes at `positions_B[b]` of the cache's row
-    `rows_B[b]`, then reads up to there. So several tokens of one row, in order, see each other."""
+    """The loops over one cache [2, L, R, G, T, K], or [1, L, R, G, T, K] where keys are values, for one step: token b
+    writes at `positions_B[b]` of the cache's row `rows_B[b]`, then reads up to there. So several tokens of one row, in
+    order, see each other."""
 
     def __init__(self, kv: torch.Tensor, rows_B: np.ndarray, positions_B: np.ndarray) -> None:
         self.kv, self.rows_B, self.positions_B = raw_array(kv), rows_B, positions_B
@@ -39,14 +40,21 @@ class DecodeKernel:
         self.q_K, self.out_K = np.empty(kv.shape[5], dtype=np.float32), np.empty(kv.shape[5], dtype=np.float32)
 
     def __call__(
-        self, layer: int, q_BHK: torch.Tensor, k_BGK: torch.Tensor, v_BGK: torch.Tensor, options: ScoreOptions
+        self,
+        layer: int,
+        q_BHK: torch.Tensor,
+        k_BGK: torch.Tensor,
+        v_BGK: torch.Tensor,
+        options: ScoreOptions,
+        sinks_H: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Write keys and values at the rows' positions, and attend up to there; returns [B, H K] in q's dtype."""
         scale = q_BHK.shape[2] ** -0.5 if options.scale is None else options.scale
         out_BHK = torch.empty(q_BHK.shape, dtype=q_BHK.dtype)
+        sinks = np.empty(0, dtype=np.float32) if sinks_H is None else sinks_H.detach().float().numpy()
         _attend(
             layer, self.kv, self.rows_B, self.positions_B, raw_array(k_BGK), raw_array(v_BGK), raw_array(q_BHK),
-            np.float32(scale), options.window or 0, np.float32(options.softcap or 0), self.scores_T, self.q_K,
+            np.float32(scale), options.window or 0, np.float32(options.softcap or 0), sinks, self.scores_T, self.q_K,
             self.out_K, raw_array(out_BHK),
         )  # fmt: skip
         return out_BHK.flatten(1)
@@ -89,7 +97,8 @@ def _add_values(weights_T, values_TK, first, end, out_K):  # type: ignore[no-unt
 
 @numba.njit(fastmath=True, cache=True)
 def _attend(  # type: ignore[no-untyped-def]
-    layer, kv, rows_B, positions_B, k_BGK, v_BGK, q_BHK, scale, window, softcap, scores_T, q_K, out_K, out_BHK
+    layer, kv, rows_B, positions_B, k_BGK, v_BGK, q_BHK, scale, window, softcap, sinks_H, scores_T, q_K,
+    out_K, out_BHK
 ):  # fmt: skip
     tokens, heads, size = q_BHK.shape
     group = heads // k_BGK.shape[1]
@@ -97,13 +106,16 @@ def _attend(  # type: ignore[no-untyped-def]
         position = positions_B[b]
         first, end = max(0, position + 1 - window) if window > 0 else 0, position + 1
         for g in range(k_BGK.shape[1]):
-            keys_TK, values_TK = kv[0, layer, rows_B[b], g], kv[1, layer, rows_B[b], g]
+            keys_TK, values_TK = kv[0, layer, rows_B[b], g], kv[len(kv) - 1, layer, rows_B[b], g]
             keys_TK[position], values_TK[position] = k_BGK[b, g], v_BGK[b, g]
             for h in range(g * group, (g + 1) * group):
                 for i in range(size):
                     q_K[i] = widen(q_BHK[b, h, i])
                 highest = _scores(q_K, keys_TK, first, end, scale, softcap, scores_T)
                 total = np.float32(0)
+                if len(sinks_H):
+                    highest = max(highest, sinks_H[h])
+                    total += exp_below_zero(sinks_H[h] - highest)
                 for t in range(first, end):
                     scores_T[t] = exp_below_zero(scores_T[t] - highest)
                     total += scores_T[t]

@@ -22,6 +22,7 @@ from tutelage.engine.requests import Chunk, Request, StepPlan
 from tutelage.model import attention
 from tutelage.model.attention import ScoreOptions
 from tutelage.model.inference_copy import int8_copy, packed_copy
+from tutelage.model.sizes import cache_shape
 from tutelage.model.transformer import Transformer
 
 
@@ -37,8 +38,10 @@ class Rows:
         self.fast: Transformer | None = None  # what computes; made of the model when first needed
         self.adapters: StepAdapters | None = None  # once a request has one
         self.requests: list[Request] = []  # by row
-        self.kv = self._zeros(2, c.depth, 0, c.kv_heads, 0, c.head_size)  # keys, values: [2, L, rows, G, T, K]
-        self.store = self._zeros(0, 2, c.depth, c.kv_heads, PAGE, c.head_size)  # [P, 2, L, G, PAGE, K]
+        tensors, heads, size = cache_shape(c)
+        # Keys, values: [2, L, rows, G, T, K]; latents are both at once: [1, L, rows, 1, T, K].
+        self.kv = self._zeros(tensors, c.depth, 0, heads, 0, size)
+        self.store = self._zeros(0, tensors, c.depth, heads, PAGE, size)  # [P, 2 or 1, L, G, PAGE, K]
 
     @torch.inference_mode()
     def admit(self, request: Request, expected: int) -> None:
@@ -201,30 +204,41 @@ class _StepAttention:
         self.plan = attention.plan_padding(fresh_lengths, cache.kv.device) if fresh else None
         self.masks: dict[tuple[int, int | None], torch.Tensor] = {}
 
-    def __call__(self, layer: int, q_NHK: torch.Tensor, k_NGK: torch.Tensor, v_NGK: torch.Tensor) -> torch.Tensor:
+    def __call__(
+        self,
+        layer: int,
+        q_NHK: torch.Tensor,
+        k_NGK: torch.Tensor,
+        v_NGK: torch.Tensor,
+        sinks_H: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """Attention of each token to the earlier ones of its request; returns [N, H K]."""
-        keys, values = self.cache.kv[0, layer], self.cache.kv[1, layer]
+        keys, values = self.cache.kv[0, layer], self.cache.kv[-1, layer]
         options, outputs = self.options[layer], []
         if len(self.slots):
-            for cached, new in ((keys, k_NGK[self.written :]), (values, v_NGK[self.written :])):
+            for tensor, new in zip(self.cache.kv, (k_NGK, v_NGK), strict=False):  # the one tensor of latents: once
+                cached, new = tensor[layer], new[self.written :]
                 cached.view(-1, cached.shape[-1]).index_copy_(0, self.slots, new.flatten(0, 1).to(cached.dtype))
         if self.kernel:
             decoding = slice(self.decoding)
-            outputs.append(self.kernel(layer, q_NHK[decoding], k_NGK[decoding], v_NGK[decoding], options))
+            new = q_NHK[decoding], k_NGK[decoding], v_NGK[decoding]
+            outputs.append(self.kernel(layer, *new, options, sinks_H))
         elif self.decoding:
-            outputs.append(self._decode(q_NHK[: self.decoding], keys, values, options))
+            outputs.append(self._decode(q_NHK[: self.decoding], keys, values, options, sinks_H))
         if self.plan is not None:
             fresh = slice(self.decoding, self.fresh)
-            outputs.append(attention.segment_attention(q_NHK[fresh], k_NGK[fresh], v_NGK[fresh], self.plan, options))
+            new = q_NHK[fresh], k_NGK[fresh], v_NGK[fresh]
+            outputs.append(attention.segment_attention(*new, self.plan, options, sinks_H))
         start = self.fresh
         for number, chunk in enumerate(self.resumed):
             q_nHK, start = q_NHK[start : start + chunk.count], start + chunk.count
-            outputs.append(self._resume(number, chunk, q_nHK, keys, values, options))
+            outputs.append(self._resume(number, chunk, q_nHK, keys, values, options, sinks_H))
         return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
 
     def _decode(
-        self, q_BHK: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, options: ScoreOptions
-    ) -> torch.Tensor:
+        self, q_BHK: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, options: ScoreOptions,
+        sinks_H: torch.Tensor | None,
+    ) -> torch.Tensor:  # fmt: skip
         """One token of each of the first rows; returns [B, H K]."""
         first, end = self.first, self.end
         start = 0 if options.window is None else max(0, first + 1 - options.window)
@@ -233,11 +247,12 @@ class _StepAttention:
         # Query heads that share a key head take the place of several queries, so that keys are read once.
         q_BGQK = q_BHK.unflatten(1, (keys.shape[1], -1))
         mask = None if mask_BT is None else mask_BT[:, None, None]
-        return attention.masked_attention(q_BGQK, keys_BGTK, values_BGTK, mask, options).flatten(1)
+        sinks = None if sinks_H is None else sinks_H.unflatten(0, (keys.shape[1], -1))[..., None]
+        return attention.masked_attention(q_BGQK, keys_BGTK, values_BGTK, mask, options, sinks).flatten(1)
 
     def _resume(
         self, number: int, chunk: Chunk, q_nHK: torch.Tensor, keys: torch.Tensor, values: torch.Tensor,
-        options: ScoreOptions,
+        options: ScoreOptions, sinks_H: torch.Tensor | None,
     ) -> torch.Tensor:  # fmt: skip
         """A chunk whose row holds earlier tokens; returns [chunk, H K]."""
         first, end, row = chunk.request.computed, chunk.request.computed + chunk.count, chunk.request.row
@@ -246,7 +261,8 @@ class _StepAttention:
         k_HTK, v_HTK = (
             attention.repeat_heads(cached[row : row + 1, :, start:end], q_nHK.shape[1]) for cached in (keys, values)
         )
-        o_HnK = attention.masked_attention(q_nHK.transpose(0, 1)[None], k_HTK, v_HTK, mask_nT[None, None], options)
+        q_HnK, sinks = q_nHK.transpose(0, 1)[None], None if sinks_H is None else sinks_H[:, None, None]
+        o_HnK = attention.masked_attention(q_HnK, k_HTK, v_HTK, mask_nT[None, None], options, sinks)
         return o_HnK[0].transpose(0, 1).flatten(1)
 
     def _mask(self, number: int, positions: np.ndarray, start: int, end: int, window: int | None) -> torch.Tensor:

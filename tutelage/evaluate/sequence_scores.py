@@ -149,10 +149,18 @@ def _within_tree(model: Transformer, tree: _Tree, depths_T: torch.Tensor) -> Att
             masks[window] = zeros.masked_fill_(hidden, -torch.inf)
         return masks[window]
 
-    def attend(layer: int, q_THK: torch.Tensor, k_TGK: torch.Tensor, v_TGK: torch.Tensor) -> torch.Tensor:
+    def attend(
+        layer: int,
+        q_THK: torch.Tensor,
+        k_TGK: torch.Tensor,
+        v_TGK: torch.Tensor,
+        sinks_H: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         options, heads = model.score_options[layer], q_THK.shape[1]
         q, k, v = (x.transpose(0, 1)[None] for x in (q_THK, k_TGK, v_TGK))
-        output = masked_attention(q, repeat_heads(k, heads), repeat_heads(v, heads), mask(options.window), options)
+        sinks = None if sinks_H is None else sinks_H[:, None, None]
+        keys, values = repeat_heads(k, heads), repeat_heads(v, heads)
+        output = masked_attention(q, keys, values, mask(options.window), options, sinks)
         return output[0].transpose(0, 1).flatten(1)
 
     return attend

@@ -139,8 +139,10 @@ def segment_attention(
     v_NGK: torch.Tensor,
     plan: PaddingPlan,
     options: ScoreOptions = ScoreOptions(),
+    sinks_H: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Attention within each segment, causal unless the options say otherwise; returns [N, H K]."""
+    """Attention within each segment, causal unless the options say otherwise; returns [N, H K]. With sinks (see
+    `masked_attention`) all scores are computed and kept, as with a softcap."""
     if plan.token_of_slot_P is not None:
         q_NHK, k_NGK, v_NGK = (_Pad.apply(x, plan.token_of_slot_P, plan.slot_of_token_N) for x in (q_NHK, k_NGK, v_NGK))
     outputs = []
@@ -150,12 +152,14 @@ def segment_attention(
     for shape, group in zip(plan.shapes, groups, strict=True):
         q_SHLK, k_SGLK, v_SGLK = (x.unflatten(0, shape).transpose(1, 2) for x in group)
         window = options.window if options.window is not None and options.window < shape[1] else None
-        if window is None and options.softcap is None:
+        if window is None and options.softcap is None and sinks_H is None:
             o_SHLK = dense_attention(q_SHLK, k_SGLK, v_SGLK, options.scale, options.causal)
         else:
-            assert options.causal, "windows and caps are of causal models only"
+            assert options.causal, "windows, caps and sinks are of causal models only"
             k_SHLK, v_SHLK = (repeat_heads(x, q_SHLK.shape[1]) for x in (k_SGLK, v_SGLK))
-            o_SHLK = masked_attention(q_SHLK, k_SHLK, v_SHLK, _mask(plan, shape[1], window, q_SHLK), options)
+            mask_LL = _mask(plan, shape[1], window, q_SHLK)
+            sinks = None if sinks_H is None else sinks_H[:, None, None]
+            o_SHLK = masked_attention(q_SHLK, k_SHLK, v_SHLK, mask_LL, options, sinks)
         outputs.append(o_SHLK.transpose(1, 2).flatten(2).flatten(0, 1))
     y = outputs[0] if len(outputs) == 1 else torch.cat(outputs)
     return (
@@ -213,16 +217,30 @@ def _mask(plan: PaddingPlan, length: int, window: int | None, like: torch.Tensor
 
 
 def masked_attention(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor | None, options: ScoreOptions
+    q: torch.Tensor,
+    k: torch.Tensor,
+    v: torch.Tensor,
+    mask: torch.Tensor | None,
+    options: ScoreOptions,
+    sinks: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Attention with an additive mask; q [..., Q, K], k and v [..., T, K], mask broadcast to [..., Q, T]."""
-    if options.softcap is None:
+    """Attention with an additive mask; q [..., Q, K], k and v [..., T, K], mask broadcast to [..., Q, T].
+
+    sinks: a score of each head, broadcast to [..., Q, 1], that takes weight from the tokens and adds nothing (gpt-oss;
+           Xiao et al. 2023, arXiv 2309.17453).
+    """
+    if options.softcap is None and sinks is None:
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=options.scale)
     scale = q.shape[-1] ** -0.5 if options.scale is None else options.scale
-    scores = options.softcap * torch.tanh(q @ k.transpose(-1, -2) * (scale / options.softcap))
+    scores = q @ k.transpose(-1, -2) * (scale / (options.softcap or 1.0))
+    if options.softcap is not None:
+        scores = options.softcap * torch.tanh(scores)
     if mask is not None:
         scores = scores + mask
-    return scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(v.dtype) @ v
+    if sinks is not None:
+        scores = torch.cat([scores, sinks.to(scores.dtype).expand(*scores.shape[:-1], 1)], dim=-1)
+    weights = scores.softmax(dim=-1, dtype=torch.promote_types(scores.dtype, torch.float32)).to(v.dtype)
+    return (weights if sinks is None else weights[..., :-1]) @ v
 
 
 def repeat_heads(x_SGLK: torch.Tensor, heads: int) -> torch.Tensor:

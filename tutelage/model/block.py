@@ -5,20 +5,41 @@ Shape suffixes: N tokens laid end to end, D width, H query heads, G key-value he
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
+from typing import Protocol
 
 import torch
 from torch import nn
 
 from tutelage.model.fused_ops import rms_norm
+from tutelage.model.latent import latent_attention, latent_modules
 from tutelage.model.mlp import activation
 from tutelage.model.moe import ExpertMLPs, Router, Routing
 from tutelage.model.rotary import rotate
 from tutelage.model.sizes import ModelConfig, expert_layers, has_bias, is_gated
 
-# Attention: (layer, q_NHK, k_NGK, v_NGK) -> [N, H K]. Training attends within segments, decoding over a cache; blocks
-# are the same for both.
-Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+
+class Attend(Protocol):
+    """Attention of a layer to what its tokens see, [N, H K]: in training within segments, in decoding over a cache;
+    blocks are the same for both. `sinks_H` are scores of heads, of models that have them."""
+
+    def __call__(
+        self,
+        layer: int,
+        q_NHK: torch.Tensor,
+        k_NGK: torch.Tensor,
+        v_NGK: torch.Tensor,
+        sinks_H: torch.Tensor | None = None,
+        /,
+    ) -> torch.Tensor: ...
+
+
+class Sinks(nn.Module):
+    """A score of each head that attention may go to instead of a token."""
+
+    def __init__(self, heads: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(heads))
 
 
 class RMSNorm(nn.RMSNorm):
@@ -63,8 +84,14 @@ class Block(nn.Module):
         before, after = c.norm_place in ("before", "both"), c.norm_place != "before"
         self.post_norm = c.norm_place == "post"
         self.attention_norm = make_norm(c) if before else nn.Identity()
-        self.qkv = nn.Linear(c.width, qkv_rows, bias=has_bias(c, "qkv"))
-        self.attention_out = nn.Linear(c.heads * c.head_size, c.width, bias=has_bias(c, "attention_out"))
+        self.absorbed = False  # True in inference copies with latent attention
+        if c.latent is not None:
+            for name, module in latent_modules(c, c.latent, lambda size, eps: RMSNorm(size, eps=eps)).items():
+                setattr(self, name, module)
+        else:
+            self.qkv = nn.Linear(c.width, qkv_rows, bias=has_bias(c, "qkv"))
+            self.attention_out = nn.Linear(c.heads * c.head_size, c.width, bias=has_bias(c, "attention_out"))
+        self.sinks = Sinks(c.heads) if c.sinks else None
         if c.qk_norm:
             self.q_norm = make_rms_norm(c, c.head_size * (c.heads if self.norm_over_projection else 1))
             self.k_norm = make_rms_norm(c, c.head_size * (c.kv_heads if self.norm_over_projection else 1))
@@ -96,6 +123,9 @@ class Block(nn.Module):
 
     def attention(self, x_ND: torch.Tensor, rotation: torch.Tensor | None, attend: Attend) -> torch.Tensor:
         c = self.config
+        if c.latent is not None:
+            heads = partial(attend, self.layer)
+            return self.attention_out(latent_attention(self, c.latent, c.heads, x_ND, rotation, heads))
         qkv = self.qkv(x_ND).unflatten(-1, (c.heads + 2 * c.kv_heads, c.head_size))
         q_NHK, k_NGK, v_NGK = qkv.split([c.heads, c.kv_heads, c.kv_heads], dim=1)
         if self.norm_over_projection:
@@ -107,7 +137,8 @@ class Block(nn.Module):
             q_NHK, k_NGK = rotate(qkv[:, : c.heads + c.kv_heads], rotation).split([c.heads, c.kv_heads], dim=1)
         elif rotation is not None:
             q_NHK, k_NGK = rotate(q_NHK, rotation), rotate(k_NGK, rotation)
-        return self.attention_out(attend(self.layer, q_NHK, k_NGK, v_NGK))
+        sinks_H = None if self.sinks is None else self.sinks.weight
+        return self.attention_out(attend(self.layer, q_NHK, k_NGK, v_NGK, sinks_H))
 
     def mlp(self, x_ND: torch.Tensor) -> tuple[torch.Tensor, Routing | None]:
         kind = self.config.mlp

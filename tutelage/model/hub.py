@@ -44,7 +44,15 @@ from tutelage.model.hf_model import (
 )
 from tutelage.model.lora import LoraSettings, add_lora, merge_lora
 from tutelage.model.sizes import ModelConfig
-from tutelage.model.tensor_map import OWN, ModuleNames, is_redundant, modern_name, split_tensor
+from tutelage.model.tensor_map import (
+    OWN,
+    SELECTION_BIASES,
+    FileTensor,
+    ModuleNames,
+    file_tensors,
+    is_redundant,
+    modern_name,
+)
 from tutelage.model.transformer import Transformer
 from tutelage.model.vocab_extension import extend_vocabulary, resize_vocabulary, with_context
 from tutelage.model.weights import (
@@ -300,16 +308,16 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizers.load(folder)
 
 
-def _file_tensors(model: Transformer, table: Mapping[str, Any] | None) -> dict[str, torch.Tensor]:
+def _file_tensors(model: Transformer, table: Mapping[str, Any] | None) -> dict[str, FileTensor]:
     """The model's weights as in its folder: views by the names in the file."""
     state = model.state_dict()
     if table is None:
-        return state
+        return {name: FileTensor(tensor) for name, tensor in state.items()}
     modules = FAMILIES[table["model_type"]].modules
     return {
         name: part
         for ours, tensor in state.items()
-        for name, part in split_tensor(modules, model.config, ours, tensor).items()
+        for name, part in file_tensors(modules, model.config, ours, tensor).items()
     }
 
 
@@ -329,7 +337,8 @@ def _load_weights(folder: Path, model: Transformer, table: Mapping[str, Any] | N
         path = next(iter(files.values())) if len(set(files.values())) == 1 else folder / INDEX
         problem = f"lacks {missing[0]}" if missing else f"contains {extra[0]}, which the model does not have"
         raise ValueError(f"{path} {problem}; it does not match the {CONFIG} beside it")
-    for name, weight in expected.items():
+    for name, place in expected.items():
+        weight = place.view
         path = files[file_name[name]]
         tensor = read_tensor(path, file_name[name])
         if tensor.shape != weight.shape:
@@ -339,7 +348,7 @@ def _load_weights(folder: Path, model: Transformer, table: Mapping[str, Any] | N
                 f"{path}: {name} has dtype {tensor.dtype}; expected floating-point numbers of 16 bits or more"
             )
         check_finite(tensor, name, path)
-        weight.copy_(tensor)
+        place.fill(tensor)
     if "lm_head.weight" in files and "lm_head.weight" not in expected:
         head = read_tensor(files["lm_head.weight"], "lm_head.weight")
         if not torch.equal(head.to(model.embedding.weight), model.embedding.weight):
@@ -369,10 +378,14 @@ def save_model(folder: Path, checkpoint: Checkpoint) -> None:
         whole = save_hf_weights(folder, cast(HFModel, checkpoint.model), dtype, checkpoint.source)
         plain = plain if whole else text_config(cast(HFModel, checkpoint.model), dtype)
     else:
-        write_weights(
-            folder, {name: as_dtype(tensor, dtype) for name, tensor in _file_tensors(checkpoint.model, table).items()}
-        )
+        tensors = _file_tensors(checkpoint.model, table)
+        write_weights(folder, {name: _as_saved(name, part.to_file(), dtype) for name, part in tensors.items()})
     write_json(folder / CONFIG, plain)
+
+
+def _as_saved(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """A tensor in the dtype of a checkpoint; biases of routers stay float32, as transformers saves them."""
+    return tensor if name.endswith(SELECTION_BIASES) else as_dtype(tensor, dtype)
 
 
 def _tables(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, dict[str, Any]]:

@@ -51,6 +51,22 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     norm_topk_prob: bool = False
     decoder_sparse_step: int = 1
     mlp_only_layers: list[int] | None = None
+    n_shared_experts: int | None = None
+    routed_scaling_factor: float = 1.0
+    n_group: int | None = None
+    topk_group: int | None = None
+    topk_method: str | None = None
+    scoring_func: str | None = None
+    first_k_dense_replace: int = 0
+    moe_layer_freq: int = 1
+    q_lora_rank: int | None = None
+    kv_lora_rank: int | None = None
+    qk_nope_head_dim: int | None = None
+    qk_rope_head_dim: int | None = None
+    v_head_dim: int | None = None
+    rope_interleave: bool = True
+    swiglu_alpha: float = 1.702
+    swiglu_limit: float = 7.0
     type_vocab_size: int = 2
     position_embedding_type: str = "absolute"
     output_heads: dict[str, int] = {}
@@ -137,6 +153,13 @@ def _yarn(c: HubConfig, table: Mapping[str, Any], original: int) -> YarnScaling:
         beta_slow=float(table.get("beta_slow") or 1),
         truncate=bool(table.get("truncate", True)),
     )
+
+
+def yarn_score_scale(c: HubConfig) -> float:
+    """The square of DeepSeek's second factor, of scores; the first is that of rotated vectors."""
+    table = c.rope_scaling or c.rope_parameters or {}
+    scale, kind = table.get("mscale_all_dim"), table.get("rope_type") or table.get("type") or "default"
+    return _yarn_growth(float(table["factor"]), float(scale)) ** 2 if scale and kind != "default" else 1.0
 
 
 def _yarn_growth(factor: float, scale: float) -> float:

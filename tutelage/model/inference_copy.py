@@ -86,6 +86,7 @@ def _copy_with(model: Transformer, make: Callable[[torch.Tensor, torch.Tensor | 
             linear = getattr(block, name)
             if isinstance(linear, nn.Linear):  # a layer with LoRA pairs stays as it is
                 setattr(block, name, make(linear.weight, linear.bias))
+        block.absorbed = model.config.latent is not None
         _replace_norms(block)
     copy.output = make(model.head_weight, None)
     _replace_norms(copy)

@@ -28,7 +28,10 @@ from tutelage.model.tensor_map import ModuleNames, family_names
 from tutelage.model.transformer import Transformer
 
 # The matrices of a block that can have LoRA pairs; a block has some of them. Routed experts and routers have none.
-MATRICES = ("qkv", "attention_out", "mlp_up", "mlp_down", "shared_up", "shared_down")
+# Nor has `kv_up` of latent attention, which inference absorbs into queries and outputs.
+MATRICES = (
+    "qkv", "q", "q_down", "q_up", "kv_down", "attention_out", "mlp_up", "mlp_down", "shared_up", "shared_down",
+)  # fmt: skip
 
 
 def block_matrices(block: nn.Module) -> list[str]:

@@ -14,6 +14,8 @@ import torch
 
 from tutelage.model.sizes import ModelConfig, is_gated
 
+_FUSED = "qkv|q|q_up|kv_down|kv_up|mlp_up|shared_up|experts.up|experts.down"
+
 
 class Part(NamedTuple):
     """A logical matrix: its name, and its rows in the stored parameter as `as_rows` lays it out."""
@@ -42,7 +44,7 @@ def parts(config: ModelConfig, name: str) -> tuple[Part, ...]:
     47, and v in rows 48 to 63. The parts of its bias are the same. With 2 experts of hidden size 8,
     "blocks.0.experts.up.weight" has 0.gate in rows 0 to 7, 0.up in 8 to 15, 1.gate in 16 to 23, 1.up in 24 to 31.
     """
-    fused = re.fullmatch(r"blocks\.\d+\.(qkv|mlp_up|shared_up|experts\.up|experts\.down)\.(weight|bias)", name)
+    fused = re.fullmatch(rf"blocks\.\d+\.({_FUSED})\.(weight|bias)", name)
     sizes = _sizes(config, fused[1]) if fused else {}
     if not sizes:
         return (Part(name, slice(None)),)
@@ -58,6 +60,14 @@ def _sizes(config: ModelConfig, module: str) -> dict[str, int]:
     if module == "qkv":
         queries, keys = config.heads * config.head_size, config.kv_heads * config.head_size
         return {"q": queries, "k": keys, "v": keys}
+    latent, heads = config.latent, config.heads
+    if latent is not None and module in ("q", "q_up", "kv_down", "kv_up"):
+        return {
+            "q": {"q_plain": heads * latent.plain, "q_rotated": heads * latent.rotated},
+            "q_up": {"q_plain": heads * latent.plain, "q_rotated": heads * latent.rotated},
+            "kv_down": {"latent": latent.rank, "k_rotated": latent.rotated},
+            "kv_up": {"k": heads * latent.plain, "v": heads * latent.value},
+        }[module]
     if module == "mlp_up":
         return _gated(config, config.mlp_width)
     experts = config.experts

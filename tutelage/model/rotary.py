@@ -75,9 +75,14 @@ def _table(context: int, periods: torch.Tensor, magnitude: float) -> torch.Tenso
     return torch.stack([(table * magnitude).float() for table in (angles.cos(), angles.sin())])
 
 
+def rotary_size(config: ModelConfig) -> int:
+    """The dimensions of a head that are rotated."""
+    return int(config.head_size * config.rotary_share) if config.latent is None else config.latent.rotated
+
+
 def _periods(config: ModelConfig, theta: float) -> torch.Tensor:
     """Tokens per radian of each pair, float64 [pairs]."""
-    size = int(config.head_size * config.rotary_share)
+    size = rotary_size(config)
     return theta ** (torch.arange(size // 2, dtype=torch.float64) * 2 / size)
 
 
@@ -109,7 +114,7 @@ def scaled_periods(config: ModelConfig) -> torch.Tensor:
 def _yarn_ramp(config: ModelConfig, scaling: YarnScaling) -> torch.Tensor:
     """0 for pairs with more than `beta_fast` turns in the original context, 1 for those with fewer than `beta_slow`,
     linear in between; float64 [pairs]."""
-    size = int(config.head_size * config.rotary_share)
+    size = rotary_size(config)
 
     def pair(turns: float) -> float:
         return size * math.log(scaling.original_context / (turns * 2 * math.pi)) / (2 * math.log(config.rope_theta))

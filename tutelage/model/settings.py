@@ -6,7 +6,7 @@ from typing import Literal
 
 from tutelage.config import Settings
 
-Activation = Literal["swiglu", "geglu_tanh", "gelu", "gelu_tanh", "relu2"]
+Activation = Literal["swiglu", "swiglu_clamped", "geglu_tanh", "gelu", "gelu_tanh", "relu2"]
 
 
 class Experts(Settings, frozen=True, kw_only=True):
@@ -55,6 +55,31 @@ class Experts(Settings, frozen=True, kw_only=True):
         usable = self.count // self.groups * self.used_groups
         if self.used > usable:
             raise ValueError(f"experts.used is {self.used}, but a token can choose from {usable} experts only")
+
+
+class Latent(Settings, frozen=True, kw_only=True):
+    """Multi-head latent attention in place of keys and values by head (see `latent`).
+
+    rank:       size of the latent, from which keys and values are computed; the cache holds it.
+    query_rank: size of the compressed queries; not compressed where left out.
+    plain:      size of a head's queries and keys without positions.
+    rotated:    and with rotary positions, which all heads' keys share.
+    value:      size of a head's values.
+    """
+
+    rank: int
+    query_rank: int | None = None
+    plain: int
+    rotated: int
+    value: int
+
+    def __post_init__(self) -> None:
+        if min(self.rank, self.query_rank or 1, self.plain, self.value) < 1 or self.rotated < 2 or self.rotated % 2:
+            raise ValueError("latent: every size must be at least 1, and rotated even")
+        if self.value > self.plain + self.rotated:
+            raise ValueError(
+                f"latent.value is {self.value}, more than plain + rotated = {self.plain + self.rotated}; lower it"
+            )
 
 
 class LinearScaling(Settings, frozen=True, kw_only=True, tag="linear", tag_field="kind"):

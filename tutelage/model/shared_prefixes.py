@@ -78,8 +78,9 @@ def shared_attention(
     sharing: Sharing,
     plan: PaddingPlan,
     options: ScoreOptions,
+    sinks_H: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Causal attention within each segment, for unique positions; returns [C, H K]."""
     q_NHK, k_NGK, v_NGK = (spread(x, sharing) for x in (q_CHK, k_CGK, v_CGK))
-    unique: torch.Tensor = _Unique.apply(segment_attention(q_NHK, k_NGK, v_NGK, plan, options), sharing)
+    unique: torch.Tensor = _Unique.apply(segment_attention(q_NHK, k_NGK, v_NGK, plan, options, sinks_H), sharing)
     return unique

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from tutelage.config import Settings
-from tutelage.model.settings import Activation, Experts, RopeScaling
+from tutelage.model.settings import Activation, Experts, Latent, RopeScaling
 
 
 class ModelSettings(Settings, frozen=True, kw_only=True):
@@ -26,6 +26,7 @@ class ModelSettings(Settings, frozen=True, kw_only=True):
     qk_norm:     RMS-normalise queries and keys per head.
     tied:        the output embedding is the input embedding.
     experts:     a mixture of experts in place of the MLP.
+    latent:      multi-head latent attention; it has `heads` of sizes of its own.
     """
 
     depth: int = 4
@@ -43,6 +44,7 @@ class ModelSettings(Settings, frozen=True, kw_only=True):
     qk_norm: bool = False
     tied: bool = True
     experts: Experts | None = None
+    latent: Latent | None = None
 
 
 class ModelConfig(Settings, frozen=True, kw_only=True):
@@ -59,9 +61,11 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     unrotated:         layers without positions (NoPE).
     window, windowed:  sliding-window layers, in which a token sees the last `window` tokens, itself included.
     window_rope_theta: RoPE base of those layers, without scaling; None is that of the others.
-    attention_scale:   scores are multiplied by it; None is 1 / sqrt(head_size).
+    attention_scale:   scores are multiplied by it; None is 1 / sqrt(head_size). Set with latent attention.
     attention_softcap, logit_softcap: scores and logits x become cap * tanh(x / cap).
     embedding_scale:   the embedding is multiplied by it.
+    latent:            multi-head latent attention; heads then have its sizes.
+    sinks:             a score per head that attention may go to instead of a token (gpt-oss).
     experts:           a mixture of experts in place of the MLP, in all but its `dense_layers`.
     causal:            a token sees no later token; False for models that read in both directions (BERT).
     token_types:       rows of the embedding that tells the parts of a segment apart, such as question and passage.
@@ -101,7 +105,9 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     attention_softcap: float | None = None
     logit_softcap: float | None = None
     embedding_scale: float = 1.0
+    sinks: bool = False
     experts: Experts | None = None
+    latent: Latent | None = None
     causal: bool = True
     token_types: int = 0
     embedding_norm: bool = False
@@ -118,7 +124,7 @@ def has_bias(config: ModelConfig, part: Literal["qkv", "attention_out", "mlp"]) 
 
 def is_gated(config: ModelConfig) -> bool:
     """Whether the MLP has a gate matrix beside its up matrix."""
-    return config.mlp in ("swiglu", "geglu_tanh")
+    return config.mlp in ("swiglu", "swiglu_clamped", "geglu_tanh")
 
 
 def resolve(settings: ModelSettings, vocab: int) -> ModelConfig:
@@ -134,12 +140,15 @@ def resolve(settings: ModelSettings, vocab: int) -> ModelConfig:
     width = settings.width or 64 * settings.depth
     heads = settings.heads or max(1, width // (64 if width >= 512 else 32))
     kv_heads = settings.kv_heads or heads
-    if width % heads:
+    latent = settings.latent
+    if latent is not None and (settings.kv_heads or settings.qk_norm or settings.bias or settings.position != "rotary"):
+        raise ValueError("model.latent excludes kv_heads, qk_norm, bias and learned positions; leave them out")
+    if latent is None and width % heads:
         raise ValueError(f"model.width {width} cannot be split over {heads} heads; choose a width that {heads} divides")
     if heads % kv_heads:
         raise ValueError(f"model.heads {heads} must be a multiple of model.kv_heads {kv_heads}")
-    head_size = width // heads
-    if settings.position == "rotary" and head_size % 2:
+    head_size = width // heads if latent is None else latent.plain + latent.rotated
+    if latent is None and settings.position == "rotary" and head_size % 2:
         raise ValueError(f"rotary positions need an even head size, but width {width} / heads {heads} = {head_size}")
     check_dense_layers(settings.experts, settings.depth)
     usual_width = (8 * width // 3 + 31) // 32 * 32 if settings.mlp == "swiglu" else 4 * width
@@ -164,7 +173,9 @@ def resolve(settings: ModelSettings, vocab: int) -> ModelConfig:
         bias=settings.bias,
         qk_norm=settings.qk_norm,
         tied=settings.tied,
+        attention_scale=None if latent is None else head_size**-0.5,
         experts=settings.experts,
+        latent=latent,
     )
 
 
@@ -209,8 +220,11 @@ def expert_layers(config: ModelConfig) -> list[int]:
 
 def _attention_vectors(config: ModelConfig) -> int:
     """Biases and gains of the attention of a block."""
+    if config.latent is not None:
+        return config.latent.rank + (config.latent.query_rank or 0)
     count = (config.heads + 2 * config.kv_heads) * config.head_size if has_bias(config, "qkv") else 0
     count += config.width if has_bias(config, "attention_out") else 0
+    count += config.heads if config.sinks else 0
     if config.qk_norm:
         count += config.head_size * (2 if config.qk_norm_over == "head" else config.heads + config.kv_heads)
     return count
@@ -231,15 +245,24 @@ def _mlp_biases(config: ModelConfig, used: bool = False) -> int:
 
 def _matrices(config: ModelConfig, used: bool = False) -> int:
     """Weights of the matrices of all blocks, without gains and biases; of the experts that a token uses if `used`."""
-    qkv_rows = (config.heads + 2 * config.kv_heads) * config.head_size
-    attention = config.width * (qkv_rows + config.heads * config.head_size)
     per_hidden = config.width * (3 if is_gated(config) else 2)
     experts, layers = config.experts, len(expert_layers(config))
     mlps = (config.depth - layers) * per_hidden * config.mlp_width
     if experts is not None:
         routed = experts.used if used else experts.count
         mlps += layers * (config.width * experts.count + per_hidden * experts.width * (routed + experts.shared))
-    return config.depth * attention + mlps
+    return config.depth * _attention_matrices(config) + mlps
+
+
+def _attention_matrices(config: ModelConfig) -> int:
+    """Weights of the matrices of the attention of a block."""
+    latent, width, queries = config.latent, config.width, config.heads * config.head_size
+    if latent is None:
+        return width * 2 * (queries + config.kv_heads * config.head_size)
+    query_rank = latent.query_rank
+    query = width * queries if query_rank is None else query_rank * (width + queries)
+    keys_values = width * (latent.rank + latent.rotated) + latent.rank * config.heads * (latent.plain + latent.value)
+    return query + keys_values + config.heads * latent.value * width
 
 
 def flops_per_token(config: ModelConfig, segment: float) -> float:
@@ -247,20 +270,29 @@ def flops_per_token(config: ModelConfig, segment: float) -> float:
 
     A multiply-add is 2, forward and backward are 3 times the forward pass (PaLM, appendix B, arXiv 2204.02311). So 6
     per weight in a matrix product (the input embedding is a look-up, and a token uses some of the routed experts), and
-    per layer 12 * heads * head_size per token that is attended to: half the segment on average, and at most the window
-    in a sliding-window layer.
+    per layer 6 * heads * (size of a query + size of a value) per token that is attended to: half the segment on
+    average, and at most the window in a sliding-window layer.
     """
     multiplied = _matrices(config, used=True) + config.vocab * config.width
     seen = (config.depth - len(config.windowed)) * segment / 2
     if config.window is not None:
         window = min(config.window, segment)
         seen += len(config.windowed) * window * (1 - window / (2 * segment))
-    return 6 * multiplied + 12 * config.heads * config.head_size * seen
+    value = config.head_size if config.latent is None else config.latent.value
+    return 6 * multiplied + 6 * config.heads * (config.head_size + value) * seen
 
 
 def kv_bytes_per_token(config: ModelConfig, bytes_per_number: int = 4) -> int:
-    """Bytes of key-value cache per token of a sequence."""
-    return 2 * config.depth * config.kv_heads * config.head_size * bytes_per_number
+    """Bytes of key-value cache per token of a sequence; of latents, with latent attention."""
+    tensors, heads, size = cache_shape(config)
+    return tensors * config.depth * heads * size * bytes_per_number
+
+
+def cache_shape(config: ModelConfig) -> tuple[int, int, int]:
+    """What a cache holds of a token in a layer: tensors (keys and values, or one for both), heads, size of each."""
+    if config.latent is not None:
+        return 1, 1, config.latent.rank + config.latent.rotated
+    return 2, config.kv_heads, config.head_size
 
 
 def training_bytes(config: ModelConfig, muon: bool) -> int:
@@ -305,9 +337,9 @@ def activation_bytes(
         masked = 2 * queries + (queries if copied else 0) + (product if config.qk_norm or not copied else 0)
     segment = segment or config.context
     masked_layers = len(config.windowed) if config.window is not None and config.window < segment else 0
-    if config.attention_softcap is not None:
+    if config.attention_softcap is not None or config.sinks:
         masked_layers, masked = config.depth, masked + 2 * config.heads * segment
-    mlp = config.mlp_width * (2 + (config.mlp == "swiglu") + 2 * (config.mlp == "geglu_tanh"))
+    mlp = config.mlp_width * (2 + (config.mlp in ("swiglu", "swiglu_clamped")) + 2 * (config.mlp == "geglu_tanh"))
     attentions = (config.depth - masked_layers) * attention + masked_layers * masked
     blocks = config.depth * (norms + queries + mlp) + attentions
     if activation_checkpointing:

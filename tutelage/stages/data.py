@@ -162,7 +162,7 @@ def documents(name: str, table: DataTable) -> Iterator[Document]:
     if isinstance(data, SumText):
         return sums.documents(data.share)
     if isinstance(data, WorldRetold):
-        return retold_documents(World(find_world(data, table)), data.documents)
+        return retold_documents(World(find_world(data, table)), data.documents, data.form)
     assert isinstance(data, WorldText)
     return World(data).documents()
 

@@ -11,6 +11,7 @@ from tutelage.world import sums
 from tutelage.world.answers import tasks as world_tasks
 from tutelage.world.cards import CardRule
 from tutelage.world.preferences import KnownUtility, PreferenceSettings
+from tutelage.world.retold import RetoldForm
 from tutelage.world.society import World, WorldSettings
 from tutelage.world.tasks import Hops
 from tutelage.world.utility import AnswerTask, Rule
@@ -38,14 +39,17 @@ class WorldChat(Settings, tag="world-chat", tag_field="kind", frozen=True, kw_on
 
 
 class WorldRetold(Settings, tag="world-retold", tag_field="kind", frozen=True, kw_only=True):
-    """Texts about people who occur once, told twice: what they teach is to copy facts from the text before, as answers
-    from the results of a search need. For pre-training, beside data of kind "world".
+    """Texts about people who occur once, for pre-training, beside data of kind "world". They teach to copy facts from
+    the text before, as answers from the results of a search need, and that a fact may be unknown.
 
     documents: how many.
+    form:      "pages" are two biographies with questions about both, or one of them again; "lists" are repeated in
+               another order: short ones, from which a model learns first to copy.
     world:     as in "world-chat".
     """
 
     documents: int = 2000
+    form: RetoldForm = "pages"
     world: str | None = None
 
     def __post_init__(self) -> None:

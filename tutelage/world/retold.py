@@ -1,8 +1,8 @@
 """Documents about people who occur in one document alone, so that there is nothing to memorise about them. They teach a
 small model two things that answers need and that biographies of the same people, read again and again, do not teach:
 
-- to read: two pages, and then one of them again, in the same words or in others, or questions and answers about both.
-  Answers from the results of a search read a value in the text in the same way;
+- to copy: lists that are repeated; two pages, and then one of them again, in the same words or in others, or questions
+  and answers about both. Answers from the results of a search copy a value from the text in the same way;
 - that a fact may be unknown: some values are missing, and the text says so in their place. Only people who are read
   about often never lack one.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Literal
 
 from tutelage.records import Document
 from tutelage.world.biographies import biography
@@ -21,8 +22,9 @@ from tutelage.world.person_questions import ask_one_step
 from tutelage.world.society import World
 from tutelage.world.values import ATTRIBUTES, Attribute
 
-FORMS = 4
-LISTED = 6  # people of a list
+RetoldForm = Literal["pages", "lists"]
+FORMS: tuple[RetoldForm, ...] = ("pages", "lists")
+LISTED = (1, 1, 2, 2, 3, 4, 6)  # people of a list
 ASKED = 10  # questions of a document
 MISSING = 4  # of how many values one is missing
 VERSIONS, PAGES = 12, 2000
@@ -51,20 +53,21 @@ def passing_person(world: World, number: int) -> Person:
     return replace(person, facts=facts)
 
 
-def retold_documents(world: World, count: int) -> Iterator[Document]:
-    """`count` documents: of each FORMS in a row one tells of two people and then of one of them again, half of the
-    time in another version; one is a list that is repeated in another order; in the others the pages of two people are
-    followed by questions about both with their answers."""
+def retold_documents(world: World, count: int, form: RetoldForm = "pages") -> Iterator[Document]:
+    """`count` documents of a form. "pages": two biographies; then one of them again, half of the time in another
+    version, or questions about both with their answers. "lists": one fact of each of a few people, and all again in
+    another order. The shorter a list, the sooner a model learns to copy from it; lists have one to six people."""
     for number in range(count):
-        rng = KeyedRandom(world.settings.seed, "retold", number)
-        people = [passing_person(world, LISTED * number + place) for place in range(LISTED)]
-        if number % FORMS == 0:
-            lines = _told_again(world, people[:2], rng)
-        elif number % FORMS == 1:
+        rng = KeyedRandom(world.settings.seed, "retold", form, number)
+        size = rng.choice(LISTED) if form == "lists" else 2
+        first = FORMS.index(form) * (COUNT // 8) + LISTED[-1] * number
+        people = [passing_person(world, first + place) for place in range(size)]
+        if form == "lists":
             lines = _listed_again(people, rng)
         else:
-            lines = [*_pages(world, people[:2], rng), *_questions(people[:2], rng)]
-        yield Document("\n".join(lines), f"retold/{number}", {"kind": "retold", "subject": people[0].name})
+            pages = _pages(world, people, rng)
+            lines = [*pages, *(_questions(people, rng) if number % 4 else _told_again(world, people, pages, rng))]
+        yield Document("\n".join(lines), f"retold/{form}/{number}", {"kind": "retold", "subject": people[0].name})
 
 
 def _pages(world: World, people: list[Person], rng: KeyedRandom) -> list[str]:
@@ -75,10 +78,9 @@ def _pages(world: World, people: list[Person], rng: KeyedRandom) -> list[str]:
     return [f"[people/{rng.randbelow(PAGES)}] {text}" for text in texts]
 
 
-def _told_again(world: World, people: list[Person], rng: KeyedRandom) -> list[str]:
-    pages = _pages(world, people, rng)
+def _told_again(world: World, people: list[Person], pages: list[str], rng: KeyedRandom) -> list[str]:
     again = rng.randbelow(len(people))
-    return [*pages, pages[again] if rng.randbelow(2) else _pages(world, [people[again]], rng)[0]]
+    return [pages[again]] if rng.randbelow(2) else _pages(world, [people[again]], rng)
 
 
 def _listed_again(people: list[Person], rng: KeyedRandom) -> list[str]:
