@@ -3,7 +3,8 @@
 Both load the same Llama-shaped checkpoint (hidden 256, 6 layers, vocabulary 4096) and the same prompts of log-normal
 length under a ChatML template, and learn from the same reward: 8 completions of each of 8 prompts per step, at most 128
 tokens at temperature 1, advantages over the group's standard deviation, one step per rollout, no divergence, AdamW,
-constant learning rate, gradients clipped at 1.0, 2 threads, float32. A step is timed from its prompts to its update,
+constant learning rate, gradients clipped at 1.0, 2 threads; products in float32 or, with `--precision bfloat16`, in
+bfloat16 on both sides. A step is timed from its prompts to its update,
 after a step of warm-up. The reward counts one letter, so that neither side waits for a grader. A model of random
 weights hardly ever ends a completion: both sides sample the full 128 tokens.
 
@@ -23,7 +24,7 @@ from collections.abc import Mapping
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from common import (
@@ -35,6 +36,8 @@ from common import (
     print_result,
 )
 from sft import write_inputs
+
+from tutelage.train.loop import Precision
 
 GROUP, PROMPTS, QUICK_PROMPTS, MAX_TOKENS = 8, 8, 4, 128
 STEPS, QUICK_STEPS, WARMUP = 8, 3, 1
@@ -88,7 +91,7 @@ def summary(stamps: list[float], rewards: list[float], completions: int) -> Meas
     }
 
 
-def measure_ours(quick: bool, inputs: Path) -> Measurement:
+def measure_ours(quick: bool, inputs: Path, precision: Precision) -> Measurement:
     """A GRPO stage as `tutelage grpo` runs it."""
     from tutelage.model.sizes import ModelSettings
     from tutelage.rl.reward_settings import FunctionReward
@@ -104,7 +107,7 @@ def measure_ours(quick: bool, inputs: Path) -> Measurement:
     prompts, steps = size(quick)
     stage = Grpo(
         parent="base", data={"prompts": 1.0}, steps=steps, prompts=prompts, group_size=GROUP, max_tokens=MAX_TOKENS,
-        held_out=0.0, lr=LR, track_kl=False, optimizer=OptimizerSettings(betas=BETAS, clip=CLIP),
+        held_out=0.0, lr=LR, track_kl=False, precision=precision, optimizer=OptimizerSettings(betas=BETAS, clip=CLIP),
         rewards={"letters": FunctionReward(name="grpo:letters_of_sample")},
         schedule=ScheduleSettings(kind="constant", warmup=0.0),
     )  # fmt: skip
@@ -126,12 +129,12 @@ def measure_ours(quick: bool, inputs: Path) -> Measurement:
         optimizer = Optimizer(setup.checkpoint.model, stage.optimizer, setup.lr)
         train(
             setup.checkpoint.model, optimizer, setup.stream.batches(None, False), setup.loss, start=0, steps=steps,
-            lr=make_schedule(stage.schedule, steps), hooks=[clock],
+            lr=make_schedule(stage.schedule, steps), hooks=[clock], precision=precision,
         )  # fmt: skip
     return summary(stamps, rewards, prompts * GROUP)
 
 
-def measure_trl(quick: bool, inputs: Path, **options: Any) -> Measurement:
+def measure_trl(quick: bool, inputs: Path, precision: Precision, **options: Any) -> Measurement:
     """`GRPOTrainer` with these options."""
     from datasets import load_dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
@@ -152,8 +155,9 @@ def measure_trl(quick: bool, inputs: Path, **options: Any) -> Measurement:
         rows = load_dataset("json", data_files=str(inputs / "prompts.jsonl"), cache_dir=folder, split="train")
         arguments = GRPOConfig(
             output_dir=folder, use_cpu=True, max_steps=steps, num_generations=GROUP, max_completion_length=MAX_TOKENS,
-            temperature=1.0, beta=0.0, bf16=False, learning_rate=LR, adam_beta1=BETAS[0], adam_beta2=BETAS[1],
-            max_grad_norm=CLIP, weight_decay=0.0, lr_scheduler_type="constant", warmup_steps=0, logging_steps=1,
+            temperature=1.0, beta=0.0, bf16=precision == "bfloat16", learning_rate=LR, adam_beta1=BETAS[0],
+            adam_beta2=BETAS[1], max_grad_norm=CLIP, weight_decay=0.0, lr_scheduler_type="constant", warmup_steps=0,
+            logging_steps=1,
             save_strategy="no", report_to="none", disable_tqdm=True, dataloader_pin_memory=False,
             per_device_train_batch_size=batch, gradient_accumulation_steps=completions // batch, **options,
         )  # fmt: skip
@@ -177,9 +181,9 @@ def print_details(measured: Mapping[str, list[Measurement]], quick: bool) -> Non
 
 
 def roles(arguments: argparse.Namespace) -> dict[str, Any]:
-    trl = partial(measure_trl, inputs=arguments.inputs)
+    trl = partial(measure_trl, inputs=arguments.inputs, precision=arguments.precision)
     all_roles = {
-        "ours": partial(measure_ours, inputs=arguments.inputs),
+        "ours": partial(measure_ours, inputs=arguments.inputs, precision=arguments.precision),
         "TRL": trl,
         MAIN_PEER: partial(trl, gradient_checkpointing=False, per_device_train_batch_size="all"),
     }
@@ -188,6 +192,7 @@ def roles(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def main() -> None:
     parser = argument_parser(rounds=3)
+    parser.add_argument("--precision", choices=get_args(Precision), default="float32", help="of matrix products")
     parser.add_argument("--inputs", type=Path, help=argparse.SUPPRESS)  # for the child processes
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -196,7 +201,7 @@ def main() -> None:
             with exit_if_package_missing():
                 write_inputs(arguments.inputs, quick=False)
             write_prompts(arguments.inputs, PROMPTS * STEPS)
-        child_options = ["--inputs", str(arguments.inputs)]
+        child_options = ["--inputs", str(arguments.inputs), "--precision", arguments.precision]
         measured = measure_in_turn(roles(arguments), arguments, unit="completions/s", child_options=child_options)
     print_details(measured, arguments.quick)
     print_comparison(measured, arguments, name="grpo", unit="completions/s", main_peer=MAIN_PEER)

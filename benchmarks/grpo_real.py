@@ -105,9 +105,8 @@ def gsm8k(arguments: argparse.Namespace) -> dict[str, Any]:
     rewards = Rewards({"right": VerifierReward(verifier="numeric")}, Sources([p.task.gold for p in prompts]))
     settings = SamplingSettings(temperature=1.0, max_tokens=max_tokens, seed=arguments.seed)
     sampler = Sampler(renderer, rewards, settings, SAMPLES)
-    groups = []
-    for number, prompt in enumerate(prompts):
-        groups += sampler.groups(checkpoint.model, [DrawnPrompt("gsm8k", prompt, number)])
+    drawn = [DrawnPrompt("gsm8k", prompt, number) for number, prompt in enumerate(prompts)]
+    groups = list(sampler.groups(checkpoint.model, drawn))
     right = [sum(row.parts["right"][1] == "right" for row in group) for group in groups]
     found = {f"pass@{k}": mean_interval(np.array([pass_at_k(SAMPLES, c, k) for c in right])) for k in (1, SAMPLES)}
     reasons = Counter(no_signal_reason(group) for group in groups)

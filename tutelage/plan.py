@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import islice
@@ -28,10 +28,10 @@ from tutelage.model.sizes import (
 from tutelage.model.tensor_map import OWN, ModuleNames
 from tutelage.model.transformer import Transformer
 from tutelage.process import best_device
-from tutelage.records import Conversation, Document
+from tutelage.records import Conversation, Document, Labelled
 from tutelage.runner import Run
 from tutelage.stages.base import CHECKPOINT, TOKENIZER, chats
-from tutelage.stages.data import MadeData, conversations, documents, plain_texts
+from tutelage.stages.data import DataTable, MadeData, conversations, documents, labelled_data, plain_texts
 from tutelage.stages.store_stream import few_steps_warning
 from tutelage.stages.train_stage import MICRO_TOKENS, RolloutShape, TrainStage
 from tutelage.tokenizer import Tokenizer
@@ -257,10 +257,11 @@ def _measure(
     """All rows are counted; their tokens are estimated from the first ones."""
     table = run.data_table()
     sample = stage.render_sample(name, table, tokenizer, config, SAMPLE_ROWS, context)
-    every: Iterator[Document | Conversation] = (
-        documents(name, table) if stage.reads == "documents" else conversations(name, table)
-    )
-    rows = _count(every, stage.held_out)
+    readers: Mapping[str, Callable[[str, DataTable], Iterator[Document | Conversation | Labelled]]] = {
+        "documents": documents,
+        "labelled": labelled_data,
+    }
+    rows = _count(readers.get(stage.reads, conversations)(name, table), stage.held_out)
     if not sample:
         raise ValueError(f"data '{name}' holds nothing to train on")
     tokens = sum(len(rendered.ids) for rendered in sample) / len(sample)
@@ -272,7 +273,7 @@ def _measure(
     return DataSize(rows, rows * tokens, rows * trained, unfilled, lengths)
 
 
-def _count(rows: Iterator[Document | Conversation], held_out: float) -> float:
+def _count(rows: Iterator[Document | Conversation | Labelled], held_out: float) -> float:
     """How many rows there are to train on, where a share of those that do not say so themselves is held out."""
     return sum(1.0 if row.split else 1 - held_out for row in rows if row.split != "held_out")
 

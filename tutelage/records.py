@@ -181,6 +181,40 @@ class Task:
     split: Split | None = None
 
 
+class Word(NamedTuple):
+    """A word of a text by its characters, half-open, with its tag, such as B-PER."""
+
+    start: int
+    end: int
+    tag: str
+
+
+class Span(NamedTuple):
+    """An answer in a text: where it starts, and its characters."""
+
+    start: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """A text with what a specialist must find in it; `id` and `split` as in Conversation.
+
+    text, second: the text, and a second one where there are two (premise and hypothesis; question and passage).
+    label:        the class of the whole; None where the row is of another task.
+    words:        the words of `text` with their tags.
+    answers:      spans of `second` that answer `text`; of an unanswerable question none.
+    """
+
+    text: str
+    second: str = ""
+    label: str | None = None
+    words: tuple[Word, ...] = ()
+    answers: tuple[Span, ...] = ()
+    id: str = ""
+    split: Split | None = None
+
+
 AnyPreference = Preference | UnpairedPreference | Ranking
 
 
@@ -235,6 +269,9 @@ class Schema:
             assert self.scalars[name] == other.scalars[name], f"two scalars called '{name}'"
         return Schema({**self.streams, **other.streams}, {**self.scalars, **other.scalars})
 
+
+# A stream of models with token types: the type of each token, such as 0 in the question and 1 in the passage.
+TOKEN_TYPES = "token_types"
 
 ROLE_STREAM = Schema(streams={"roles": Stream("uint8")})
 

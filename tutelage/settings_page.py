@@ -29,6 +29,7 @@ from tutelage.rl.reward_settings import (
 )
 from tutelage.stages.base import Stage
 from tutelage.stages.best_of_n import BestOfN
+from tutelage.stages.classify import Classify
 from tutelage.stages.data_files import (
     BenchmarkData,
     ChatData,
@@ -40,12 +41,23 @@ from tutelage.stages.data_files import (
     QuestionData,
     TextData,
 )
-from tutelage.stages.data_world import WorldChat, WorldProbe, WorldPrompts, WorldRetold, WorldText, WorldTools
+from tutelage.stages.data_labelled import LabelledData
+from tutelage.stages.data_world import (
+    WorldAgents,
+    WorldAgentTasks,
+    WorldChat,
+    WorldProbe,
+    WorldPrompts,
+    WorldRetold,
+    WorldText,
+    WorldTools,
+)
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.grpo import Grpo
 from tutelage.stages.knowledge_probe import KnowledgeProbe
 from tutelage.stages.kto import Kto
+from tutelage.stages.mlm import Mlm
 from tutelage.stages.ppo import Ppo
 from tutelage.stages.preferences import PreferenceStage
 from tutelage.stages.pretrain import Pretrain
@@ -55,6 +67,7 @@ from tutelage.stages.rl import RolloutStage
 from tutelage.stages.sft import Sft
 from tutelage.stages.synth import Synth
 from tutelage.stages.train_stage import TrainStage
+from tutelage.train.layout import LayoutSettings
 from tutelage.train.optimizers import OptimizerSettings
 from tutelage.train.router import RouterSettings
 from tutelage.train.schedule import ScheduleSettings
@@ -158,6 +171,8 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ("Stages that fine-tune", FineTune, TrainStage),
     ('`kind = "model"`: an existing checkpoint', PretrainedModel, Stage),
     ('`kind = "pretrain"`', Pretrain, TrainStage),
+    ('`kind = "mlm"`', Mlm, TrainStage),
+    ('`kind = "classify"`', Classify, TrainStage),
     ('`kind = "sft"`', Sft, FineTune),
     ("Stages that learn from preferences", PreferenceStage, FineTune),
     ('`kind = "dpo"`', Dpo, PreferenceStage),
@@ -179,11 +194,13 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "overlong"`', OverlongReward, RewardSettings),
     ('`kind = "function"`', FunctionReward, RewardSettings),
     ("`lora`", LoraSettings, None),
+    ("`layout`", LayoutSettings, None),
     ("`optimizer`", OptimizerSettings, None),
     ("`schedule`", ScheduleSettings, None),
     ("`router`: mixtures of experts", RouterSettings, None),
     ('`[data.NAME]`: `kind = "chat"`', ChatData, None),
     ('`kind = "preferences"`', PreferenceData, None),
+    ('`kind = "labelled"`', LabelledData, None),
     ('`kind = "questions"`', QuestionData, None),
     ('`kind = "benchmarks"`', BenchmarkData, None),
     ('`kind = "prompts"`', Prompts, None),
@@ -197,6 +214,8 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "world-probe"`', WorldProbe, None),
     ('`kind = "world-retold"`', WorldRetold, None),
     ('`kind = "world-tools"`', WorldTools, None),
+    ('`kind = "world-agents"`', WorldAgents, None),
+    ('`kind = "world-agent-tasks"`', WorldAgentTasks, None),
 )
 
 

@@ -120,7 +120,7 @@ def test_reader_message_says_what_to_do(tmp_path: Path) -> None:
 
     for name in ("a.csv", "a.tsv.gz", "a.jsonl.zstd"):
         shards(name)
-    for name in ("a.docx", "a.epub", "a.7z", "a.zip", "a.tar.gz"):
+    for name in ("a.odt", "a.epub", "a.7z", "a.zip", "a.tar.gz"):
         with pytest.raises(
             ValueError, match=r"are not read; convert it, leave it out by .*input='FOLDER/\*.jsonl'.*skip"
         ):
@@ -129,16 +129,16 @@ def test_reader_message_says_what_to_do(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"set reader=NAME to read all files as one of warc.*unknown_files=skip"):
             shards(name)
         shards(name, reader="json")
-    shards("a.docx", unknown_files="skip")
+    shards("a.odt", unknown_files="skip")
 
 
 def test_reader_message_counts_what_is_skipped(tmp_path: Path) -> None:
-    make(tmp_path, "in/a.jsonl", "in/b.docx", "in/c.docx", "in/README")
+    make(tmp_path, "in/a.jsonl", "in/b.odt", "in/c.odt", "in/README")
     curation = Curation(name="x", input=str(tmp_path / "in"), steps={}, unknown_files="skip", workers=1)
     result = curate(curation, tmp_path / "out")
-    assert "3 files of unknown type skipped: .docx (2), no ending (1), first in/README" in result["warnings"]
-    with pytest.raises(ValueError, match="b.docx: files of type .docx are not read"):
-        input_shards(Curation(name="x", input=str(tmp_path / "in" / "b.docx"), steps={}, unknown_files="skip"))
+    assert "3 files of unknown type skipped: .odt (2), no ending (1), first in/README" in result["warnings"]
+    with pytest.raises(ValueError, match="b.odt: files of type .odt are not read"):
+        input_shards(Curation(name="x", input=str(tmp_path / "in" / "b.odt"), steps={}, unknown_files="skip"))
 
 
 def test_a_list_of_inputs_names_files_from_its_own_folder(tmp_path: Path) -> None:

@@ -83,3 +83,15 @@ def test_mistakes_are_said_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "bad.bin").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"bad\.bin is not a fastText model"):
         language(LanguageSettings(model=str(tmp_path / "bad.bin")))
+
+
+def test_each_language_has_its_least_confidence() -> None:
+    texts = ["The keeper of the light rose early on each day of the year.", "Der Wärter stand an jedem Tag früh auf."]
+    for confidences, kept in (({"en": 1.0}, 1), ({"de": 1.0}, 1), ({"en": 1.0, "de": 1.0}, 0), ({}, 2)):
+        batch = DocumentBatch([Document(text) for text in texts])
+        language(LanguageSettings(confidence=0.1, confidences=confidences))(batch)
+        assert len(batch) <= kept if confidences else len(batch) == kept
+    with pytest.raises(ValueError, match=r"confidences: the language model does not know 'german'"):
+        language(LanguageSettings(confidences={"german": 0.9}))
+    with pytest.raises(SettingsError, match=r"confidences.de is 9"):
+        LanguageSettings(confidences={"de": 9})

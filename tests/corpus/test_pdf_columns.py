@@ -2,53 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import textwrap
-
 import pytest
+from pdf_files import across, by_word, column, pdf_page
 
 from tutelage.corpus.pdf import pdf_text
 from tutelage.corpus.pdf_columns import Box, column_order
 
 pytest.importorskip("pypdfium2")
-
-WORDS = "the of a light sea keeper storm boat village lamp winter bread mail island rope water ship coast".split()
-Piece = tuple[float, float, str]
-
-
-def column(name: str, width: int, lines: int = 40) -> list[str]:
-    draw = random.Random(name)
-    paragraphs = [f"{name}{n} {' '.join(draw.choices(WORDS, k=50))}." for n in range(9)]
-    return [line for paragraph in paragraphs for line in textwrap.wrap(paragraph, width)][:lines]
-
-
-def across(columns: dict[float, list[str]], top: float = 700) -> list[Piece]:
-    """The pieces of a page, line by line over all columns."""
-    lines = max(map(len, columns.values()))
-    return [(x, top - 12 * n, own[n]) for n in range(lines) for x, own in columns.items() if n < len(own)]
-
-
-def by_word(pieces: list[Piece]) -> list[Piece]:
-    found: list[Piece] = []
-    for x, y, text in pieces:
-        for word in text.split():
-            found.append((round(x, 1), y, word))
-            x += 4.8 * (len(word) + 1)
-    return found
-
-
-def pdf_page(pieces: list[Piece]) -> bytes:
-    """A PDF of one page with pieces of text at these places."""
-    words = "\n".join(f"BT /F1 8 Tf {x} {y} Td ({text}) Tj ET" for x, y, text in pieces)
-    font = "<< /Font << /F1 << /Type /Font /Subtype /Type1 /BaseFont /Courier >> >> >>"
-    objects = [
-        "<< /Type /Catalog /Pages 2 0 R >>",
-        "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Resources {font} /Contents 4 0 R >>",
-        f"<< /Length {len(words)} >>\nstream\n{words}\nendstream",
-    ]
-    body = "".join(f"{number} 0 obj\n{content}\nendobj\n" for number, content in enumerate(objects, 1))
-    return f"%PDF-1.4\n{body}trailer\n<< /Size 5 /Root 1 0 R >>\n%%EOF".encode()
 
 
 @pytest.mark.parametrize("words", [False, True])

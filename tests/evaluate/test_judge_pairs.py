@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import importlib.util
 import json
 import re
@@ -11,7 +12,7 @@ import pytest
 
 from tutelage.client import EndpointSettings
 from tutelage.evaluate.judge_figures import agreement_with_people, figures, same_family
-from tutelage.evaluate.judge_pairs import AnswerRow, judge_pairs, question, read_answers, read_verdict
+from tutelage.evaluate.judge_pairs import AnswerRow, Judged, judge_pairs, question, read_answers, read_verdict
 
 Judge = Callable[[str, str], str]
 
@@ -72,6 +73,29 @@ def test_pain_e24_a_judge_of_length_is_unmasked(judged_by: Callable[[Judge], End
     assert found["longer_wins"].rate == 1
     assert (found["flips"].rate, found["first_seat"].rate, found["win_rate"]["mean"]) == (0, 0.5, 0.5)
     assert found["length_controlled"] is None  # length explains all
+
+
+def test_pain_e24_the_bias_of_gpt_4_as_qlora_used_it(data: Callable[[str], Path]) -> None:
+    """4,480 verdicts on 8 models: the first seat won 2,512, the second 1,355; 600 ties, 13 unparsed; the two orders
+    disagree on 873 of 2,240 pairs."""
+    of_first: dict[str, float | None] = {"1": 1.0, "2": 0.0, "3": 0.5, "-1": None}
+    with data("qlora_judge/gpt4_pairwise_vicuna.csv").open() as file:
+        rows = {
+            (row["question_id"], row["first"], row["second"]): of_first[row["score"]] for row in csv.DictReader(file)
+        }
+    assert len(rows) == 4480
+    judged = []
+    for (prompt, one, other), share in rows.items():
+        if one < other:
+            turned = rows[prompt, other, one]
+            shares = share, None if turned is None else 1 - turned
+            judged.append(Judged(f"{prompt} {one} {other}", AnswerRow("", ""), AnswerRow("", ""), shares, ("", "")))
+    found = figures(judged)
+    assert (found["pairs"], found["unparsed"].count) == (2240, 4480)
+    assert round(found["unparsed"].rate * 4480) == 13
+    assert found["first_seat"].rate == pytest.approx(2512 / (2512 + 1355)) and found["first_seat"].count == 3867
+    assert found["flips"].count == 2240 - 13  # a pair with an unparsed verdict has no flip; the source counts it as one
+    assert found["flips"].rate == pytest.approx((873 - 13) / (2240 - 13))
 
 
 def test_a_judge_of_substance_is_believed(judged_by: Callable[[Judge], EndpointSettings]) -> None:

@@ -35,6 +35,23 @@ def test_pain_e25_missing_prompts_are_named_and_not_paired_by_number(data: Data)
     result = CliRunner().invoke(main, published(data, "text_davinci_001"))
     assert result.exit_code == 1
     assert "text_davinci_001 lacks 2 of 805 prompts, such as '247', '504'" in result.stderr
+    by_number = CliRunner().invoke(main, [*published(data, "text_davinci_001"), "--by-number", "--json"])
+    assert by_number.exit_code == 0, by_number.output
+    assert 100 * json.loads(by_number.stdout)["published"] == pytest.approx(9.02573, abs=1e-4)
+
+
+def test_pain_e23_rows_without_a_verdict_leave_the_denominator(tmp_path: Path) -> None:
+    path = tmp_path / "annotations.json"  # as AlpacaEval writes them: one list
+    rows = [
+        {"instruction": str(n), "preference": p, "output_1": "a", "output_2": "b"}
+        for n, p in enumerate([1, 2, 2, None])
+    ]
+    path.write_text(json.dumps(rows))
+    found = json.loads(CliRunner().invoke(main, ["win-rate", str(path), "--json"]).stdout)
+    assert found["win_rate"]["mean"] == pytest.approx(2 / 3) and found["prompts"] == 3
+    assert found["unparsed"]["rate"] == 0.25
+    path.write_text(json.dumps(rows[3:]))
+    assert "no row has a verdict" in CliRunner().invoke(main, ["win-rate", str(path)]).stderr
 
 
 def test_a_win_rate_of_shares_and_of_answers(tmp_path: Path) -> None:

@@ -76,7 +76,9 @@ def test_pain_e25_rows_are_paired_by_prompt_and_not_by_number(data: Data) -> Non
 def test_longer_answers_win_more_and_length_control_takes_it_away(data: Data) -> None:
     """The raw rates of RewardBench's best-of-16 study are exact, and grow with length; ours at equal length do not."""
     rows = table(data("rewardbench_bon/alpaca_eval_bon16.csv"))
-    published = [27.31367, 28.67660, 30.54935, 31.25058, 30.91316, 32.56823, 33.76810, 33.00680, 34.33924, 34.44314]
+    published = [
+        27.31367, 28.67660, 30.54935, 31.25058, 30.91316, 32.56823, 33.76810, 33.00680, 34.33924, 34.44314, 35.45479,
+    ]  # fmt: skip
     raw, controlled = [], []
     for number, value in enumerate(published):
         share_N = shares(rows, f"preference_{number}")
@@ -87,7 +89,26 @@ def test_longer_answers_win_more_and_length_control_takes_it_away(data: Data) ->
         assert fitted is not None
         controlled.append(100 * fitted)
     assert raw[-1] - raw[0] > 7
-    assert abs(controlled[-1] - controlled[0]) < 3
+    assert max(controlled) - min(controlled) < (max(raw) - min(raw)) / 2
+
+
+def test_the_best_of_16_by_reward_models_is_the_published_one(data: Data) -> None:
+    """RewardBench's study: the win rate of what one reward model picks, and the length of what each picks."""
+    rows = table(data("rewardbench_bon/alpaca_eval_bon16.csv"))
+    deberta = "reward-model-deberta-v3-large-v2"
+    assert 100 * shares(rows, f"preference_of_pick_{deberta}").mean() == pytest.approx(33.38721, abs=1e-5)
+    published = {
+        "UltraRM-13b": 1695, "hh_rlhf_rm_open_llama_3b": 2008, "beaver-7b-v1.0-cost": 1640,
+        "beaver-7b-v1.0-reward": 1915, "oasst-rm-2.1-pythia-1.4b-epoch-2.5": 1520, deberta: 1429,
+    }  # fmt: skip
+    for name, length in published.items():
+        picks = [int(row[f"pick_{name}"]) for row in rows]
+        lengths = [int(row[f"length_{pick}"]) for row, pick in zip(rows, picks, strict=True)]
+        assert int(np.mean(lengths)) == length
+        known = [row for row, pick in zip(rows, picks, strict=True) if name == deberta and pick <= 10]
+        for row in known:  # both files have one preference for an answer
+            pick, of_pick = row[f"preference_{row[f'pick_{name}']}"], row[f"preference_of_pick_{name}"]
+            assert float(pick) == pytest.approx(float(of_pick), abs=1e-6)
 
 
 def test_pain_e24_the_judge_of_alpaca_eval_prefers_the_longer_answer(data: Data) -> None:

@@ -38,5 +38,5 @@ def test_findings_that_share_a_folder_agree_on_everything_with_the_same_name() -
 
 def test_a_finding_is_found_by_its_number() -> None:
     assert all(find(number).number == number for number in FINDINGS)
-    with pytest.raises(ValueError, match=r"^there is no finding 99 in the lab; choose one of 1, 2, 3, 6"):
+    with pytest.raises(ValueError, match=r"^there is no finding 99 in the lab; choose one of 1, 2, 3, "):
         find(99)

@@ -29,8 +29,8 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     progress.set_mode("auto")
 
 
-# Two show the common way, one without data files of its own and one with them.
-QUICK = ("1", "22")
+# Two small ones show the common way: one with suites, and one with data files of its own.
+QUICK = ("12", "4")
 
 
 @pytest.mark.parametrize("number", QUICK)
@@ -66,10 +66,10 @@ def test_findings_share_the_base_and_the_plain_sft_stage(cache: Path) -> None:
 
 
 def test_a_quick_run_never_replaces_a_full_result(cache: Path, tmp_path: Path) -> None:
-    quick = run_finding("3", cache, tmp_path / "lab", quick=True)
+    quick = run_finding("12", cache, tmp_path / "lab", quick=True)
     path = write_result(tmp_path / "lab", msgspec.structs.replace(quick, quick=False))
-    with pytest.raises(ValueError, match=r"03-forgetting.json holds the result of a full run; .* --results DIR$"):
-        run_finding("3", cache, tmp_path / "lab", quick=True)
+    with pytest.raises(ValueError, match=r"12-token-shift.json holds the result of a full run; .* --results DIR$"):
+        run_finding("12", cache, tmp_path / "lab", quick=True)
     assert not read_result(path).quick
 
 
@@ -80,14 +80,14 @@ def printed(result: FindingResult, width: int = 200) -> str:
 
 
 def test_the_terminal_lists_findings_and_prints_results(cache: Path) -> None:
-    result = run_finding("2", cache, quick=True)
+    result = run_finding("12", cache, quick=True)
     text = printed(result)
     for part in (result.claim, result.reason[:40], *map(str, result.table.rows[0]), "quick run: no evidence"):
         assert part in text
     assert "…" not in printed(result, width=40)
     rows = overview(cache / "quick" / "results")
     assert [row["number"] for row in rows] == sorted(FINDINGS, key=order)
-    assert {row["number"]: row["verdict"] for row in rows}["2"] == f"{result.verdict} (quick run: no evidence)"
+    assert {row["number"]: row["verdict"] for row in rows}["12"] == f"{result.verdict} (quick run: no evidence)"
     assert {row["verdict"] for row in overview(cache / "nowhere")} == {None}
     console = Console(file=io.StringIO(), width=200)
     print_overview(overview(cache / "nowhere"), console)

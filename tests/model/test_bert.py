@@ -19,8 +19,8 @@ from tutelage.model.families import FAMILIES
 from tutelage.model.hub import extend_vocabulary, load_model, save_model
 from tutelage.model.sizes import ModelSettings, parameter_count, resolve
 from tutelage.model.tensor_map import split_tensor
-from tutelage.model.transformer import TOKEN_TYPES, Transformer, initialise
-from tutelage.records import Batch, Example
+from tutelage.model.transformer import Transformer, initialise
+from tutelage.records import TOKEN_TYPES, Batch, Example
 from tutelage.tokenizer import TokenizerSettings, train
 from tutelage.train.losses import cross_entropy
 

@@ -124,8 +124,9 @@ OTHERS: dict[str, list[tuple[list[str], list[str]]]] = {
     ],
     "normalisation": [([], [f'normalisation="{name}"']) for name in ("sequence", "constant")],
 }
-# What is measured, which weights are kept, a time limit, and where samples are written (test_remote.py).
-NOT_OF_THE_GRADIENT = {"track_kl", "keep", "environment_seconds", "engine"}
+# What is measured, which weights are kept, a time limit, where samples are written (test_remote.py), and tools, whose
+# schemas the character model cannot read (tests/stages/test_environment.py).
+NOT_OF_THE_GRADIENT = {"track_kl", "keep", "environment_seconds", "tools", "tool_limits", "engine"}
 
 
 @pytest.mark.parametrize("name", sorted(OTHERS))

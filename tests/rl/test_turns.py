@@ -28,6 +28,7 @@ from tutelage.rl.rewards import Rewards, Sample, Sources
 from tutelage.rl.sampling import Group, Sampler
 from tutelage.rl.turns import Environment
 from tutelage.runner import Run
+from tutelage.stages.environment import load_environment
 from tutelage.stages.grpo import Grpo
 from tutelage.tokenizer import TokenizerSettings, train
 from tutelage.tools.environment import ToolLimits, ToolState, tool_environment
@@ -129,8 +130,8 @@ def test_errors_of_an_environment_and_what_cannot_follow_an_answer_are_raised(ch
             sampler(chat, lambda c, s, m=messages: (m, s)).groups(chat.model, drawn(chat, "who?"))
     common: dict[str, Any] = {"parent": "c", "data": {"q": 1.0}, "rewards": {"r": FunctionReward(name="a:b")}}
     with pytest.raises(SettingsError, match="environment: 'nowhere:f' cannot be imported"):
-        Grpo(**common, environment="nowhere:f").load_environment()
-    with pytest.raises(SettingsError, match="environment_seconds is 5.0; it belongs to environment"):
+        load_environment(Grpo(**common, environment="nowhere:f"), {}, sampler(chat, broken).renderer)
+    with pytest.raises(SettingsError, match="environment_seconds is 5.0; it belongs to environment, or tools"):
         Grpo(**common, environment_seconds=5.0)
 
 

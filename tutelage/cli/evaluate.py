@@ -30,9 +30,7 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option(
     "--by",
     type=click.Choice(["answer", "likelihood"]),
-    default="answer",
-    show_default=True,
-    help="With a FILE: verify a generated answer, or take the likeliest of the choices.",
+    help="Verify a written answer (default with a FILE), or take the likeliest choice (default of named sets).",
 )
 @click.option(
     "--form",
@@ -69,6 +67,7 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Limit of an answer.")
 @click.option("--seed", type=int, help="Seed of samples and examples (default 0).")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Where results go; default: runs/evaluations/MODEL.")
+@click.option("--inspect", type=FOLDER, metavar="DIR", help="Also write logs that inspect_ai reads into this folder.")
 @click.option("--beside", type=FILE, metavar="DIR", help="Results of another model, to show its answers beside.")
 @command
 def evaluate(
@@ -77,7 +76,7 @@ def evaluate(
     suite: str | None,
     data: Path | None,
     system: str | None,
-    by: str,
+    by: str | None,
     prompting: Any,
     rule_adapter: bool,
     contamination: Sequence[Path],
@@ -89,14 +88,15 @@ def evaluate(
     if suite is not None and _names_benchmarks(suite, data):
         of_files = {
             "--system": system,
-            "--by": None if by == "answer" else by,
+            "--by likelihood": None if by == "answer" else by,
             "--force": force or None,
             "--prompting": prompting,
             "--rule-adapter": rule_adapter or None,
         }
         _refuse_options(of_files, "a FILE")
         check_sources(contamination)
-        return _evaluate_benchmarks(model, suite, data, asked, contamination, as_json)
+        return _evaluate_benchmarks(model, suite, data, by == "answer", asked, contamination, as_json)
+    by = by or "answer"
     _check_options(suite, data, system, by, asked)
     if contamination and suite is None:
         raise ValueError("--contamination is for the questions of --suite FILE; add it")
@@ -129,7 +129,13 @@ def _names_benchmarks(suite: str, data: Path | None) -> bool:
 
 
 def _evaluate_benchmarks(
-    model: str, suite: str, data: Path | None, asked: Mapping[str, Any], contamination: Sequence[Path], as_json: bool
+    model: str,
+    suite: str,
+    data: Path | None,
+    answered: bool,
+    asked: Mapping[str, Any],
+    contamination: Sequence[Path],
+    as_json: bool,
 ) -> Any:
     from tutelage.cli.evaluate_benchmarks import evaluate_benchmarks
     from tutelage.evaluate.benchmarks.measured import AskSettings
@@ -139,6 +145,8 @@ def _evaluate_benchmarks(
         raise ValueError(
             f"there is no file {suite}; for benchmarks of that name add --data FOLDER, where their files are"
         )
+    if answered and (asked["form"] or asked["pmi"]):
+        raise ValueError("--form and --pmi score likelihoods; leave them out, or --by answer")
     samples, minutes = asked["samples"] or 1, asked["budget_minutes"]
     power = asked["power"]
     if power is not None and (asked["temperature"] is not None or asked["think_tokens"]):
@@ -160,12 +168,13 @@ def _evaluate_benchmarks(
         power=power,
         seed=asked["seed"] or 0,
         reward=None if asked["reward"] is None else str(find_model(asked["reward"])),
+        by_answer=answered,
         pmi=bool(asked["pmi"]),
         think_tokens=_numbers(asked["think_tokens"] or ""),
     )
     names = [name for name in suite.split(",") if name]
-    out, beside, formats = asked["out"], asked["beside"], asked["formats"]
-    return evaluate_benchmarks(model, names, data, settings, out, beside, contamination, formats, as_json)
+    out, beside, logs, formats = asked["out"], asked["beside"], asked["inspect"], asked["formats"]
+    return evaluate_benchmarks(model, names, data, settings, out, beside, logs, contamination, formats, as_json)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -193,6 +202,7 @@ _OF_BENCHMARKS = (
     "think_tokens",
     "max_tokens",
     "out",
+    "inspect",
     "beside",
 )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ from tutelage.files import write_json
 if TYPE_CHECKING:
     from tutelage.evaluate.benchmarks.benchmark import Benchmark
     from tutelage.evaluate.benchmarks.measured import AskSettings, Measured
-    from tutelage.model.hub import Checkpoint
 
 OUT = Path("runs/evaluations")
 
@@ -29,20 +28,24 @@ def evaluate_benchmarks(
     settings: AskSettings,
     out: Path | None,
     beside: Path | None,
+    logs: Path | None,
     contamination: Sequence[Path],
     formats: bool,
     as_json: bool,
 ) -> Any:
-    """Run the benchmarks, print a line for each rate, and write results, items and a page of them."""
+    """Run the benchmarks, print a line for each rate, and write results, items, a page of them, and logs for inspect_ai
+    where a folder is named."""
     from tutelage.evaluate.answers import can_chat
-    from tutelage.evaluate.benchmarks.examined import BESIDE
+    from tutelage.evaluate.benchmarks.examined import BESIDE, measured_format_range
     from tutelage.evaluate.benchmarks.measured import to_plain
-    from tutelage.evaluate.benchmarks.run import find_benchmarks, run_benchmarks
+    from tutelage.evaluate.benchmarks.run import CACHE, find_benchmarks, run_benchmarks
+    from tutelage.evaluate.inspect_log import write_inspect_log
+    from tutelage.evaluate.result_cache import ResultCache
     from tutelage.find_model import find_model
     from tutelage.model.hub import load_model
     from tutelage.report.benchmarks_page import write_benchmarks_page
 
-    benchmarks = find_benchmarks(names, data)
+    benchmarks = find_benchmarks(names, data, settings.by_answer)
     folder = find_model(model)
     checkpoint = load_model(folder)
     if settings.chat and not can_chat(checkpoint):
@@ -54,11 +57,21 @@ def evaluate_benchmarks(
         if not as_json and is_output_rank():
             _print(measured, settings)
         benchmark, files = benchmarks[measured.name]
-        beside_scores[measured.name] = _beside(checkpoint, benchmark, files, measured, contamination, formats, as_json)
+        dirty, ranged = _contaminated(benchmark, files, measured, contamination), None
+        if formats:
+            with ResultCache(out / CACHE) as cache:
+                ranged = measured_format_range(checkpoint, benchmark, files, data, settings, measured, cache)
+        beside_scores[measured.name] = {"contamination": dirty, "format_range": ranged}
+        if not as_json and is_output_rank():
+            _print_beside(beside_scores[measured.name], formats)
         write_json(out / measured.name / BESIDE, beside_scores[measured.name])
+        if logs is not None:
+            write_inspect_log(out / measured.name, logs)
     page = write_benchmarks_page(out, [one.name for one in found], beside)
     if not as_json:
         click.echo(f"items and answers: {page}")
+        if logs is not None:
+            click.echo(f"logs for inspect_ai: {logs}; inspect view --log-dir {logs}")
     return {
         "model": model,
         "out": out,
@@ -67,29 +80,26 @@ def evaluate_benchmarks(
     }
 
 
-def _beside(
-    checkpoint: Checkpoint,
-    benchmark: Benchmark,
-    files: Sequence[Path],
-    measured: Measured,
-    sources: Sequence[Path],
-    formats: bool,
-    as_json: bool,
-) -> dict[str, Any]:
-    """Contamination and the range over prompt formats; None where they were not asked for, or there is none."""
-    from tutelage.evaluate.benchmarks.examined import measured_contamination, measured_format_range
-    from tutelage.evaluate.prompt_formats import range_lines
+def _contaminated(
+    benchmark: Benchmark, files: Sequence[Path], measured: Measured, sources: Sequence[Path]
+) -> dict[str, Any] | None:
+    """Contamination by texts of the sources; None where there is no source."""
+    from tutelage.evaluate.benchmarks.examined import measured_contamination
 
     texts = (text for path in sources for text in source_texts(path))
-    dirty = measured_contamination(benchmark, files, measured, texts) if sources else None
-    ranged = measured_format_range(checkpoint, benchmark, files, measured) if formats else None
-    if not as_json and is_output_rank():
-        for line in [NOT_CHECKED] if dirty is None else contamination_lines(dirty):
-            click.echo(f"  {line}")
-        unmeasured = "format range not measured" if formats else NOT_MEASURED
-        for line in [unmeasured] if ranged is None else range_lines(ranged):
-            click.echo(f"  {line}")
-    return {"contamination": dirty, "format_range": ranged}
+    return measured_contamination(benchmark, files, measured, texts) if sources else None
+
+
+def _print_beside(beside: Mapping[str, Any], formats: bool) -> None:
+    """Contamination and the range over prompt formats, or that they were not measured."""
+    from tutelage.evaluate.benchmarks.examined import format_lines
+
+    dirty, ranged = beside["contamination"], beside["format_range"]
+    for line in [NOT_CHECKED] if dirty is None else contamination_lines(dirty):
+        click.echo(f"  {line}")
+    unmeasured = "format range not measured" if formats else NOT_MEASURED
+    for line in [unmeasured] if ranged is None else format_lines(ranged):
+        click.echo(f"  {line}")
 
 
 def _print(measured: Measured, settings: AskSettings) -> None:

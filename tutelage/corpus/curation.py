@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,6 +10,7 @@ from typing import Any, Literal
 from tutelage import __version__
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, to_plain
 from tutelage.corpus.input_files import LIST, InputFile, input_files, short_pattern, split_known
+from tutelage.corpus.ocr import Engine, Ocr
 from tutelage.corpus.read import READERS, READING, ReadOptions, kind_of
 from tutelage.corpus.shards import FORMAT
 from tutelage.corpus.steps import GLOBAL_STEPS, StepSettings
@@ -19,6 +20,7 @@ from tutelage.files import explain
 # Settings of steps that name files.
 FILE_SETTINGS = (
     "model", "scores", "positives", "negatives", "targets", "against", "path", "domains", "urls", "bad_words",
+    "file", "examples",
 )  # fmt: skip
 
 
@@ -36,6 +38,9 @@ class Curation(Settings, frozen=True, kw_only=True):
     limit:        documents that are read of each file at most; default: all.
     sample:       the share of the documents that enter the first step, chosen by their ids; the others are counted.
     pdf_blank:    the share of pages without text above which a PDF is dropped; they are counted in any case.
+    ocr:          what reads pages of PDF that have no text: "rapidocr" (pip install 'tutelage[ocr]'), or the installed
+                  program "tesseract"; default: such pages are only counted.
+    ocr_languages: the languages of tesseract ("eng+deu"); default: eng.
     steps:        name -> settings of a step, in order.
     engine:       processes on this machine, or a Ray cluster.
     workers:      number of processes; 0: one per core of this machine or of the cluster.
@@ -55,6 +60,8 @@ class Curation(Settings, frozen=True, kw_only=True):
     limit: int | None = None
     sample: float = 1.0
     pdf_blank: float = 1.0
+    ocr: Engine | None = None
+    ocr_languages: str | None = None
     output: Literal["jsonl", "parquet"] = "jsonl"
     engine: Literal["local", "ray"] = "local"
     workers: int = 0
@@ -73,6 +80,8 @@ class Curation(Settings, frozen=True, kw_only=True):
             raise SettingsError(f"there is no reader '{self.reader}'; choose one of {', '.join(READERS)}")
         if not 0 <= self.pdf_blank <= 1:
             raise SettingsError(f"pdf_blank is {self.pdf_blank:g}; it is a share of pages, from 0 to 1")
+        if self.ocr_languages is not None and self.ocr != "tesseract":
+            raise SettingsError("ocr_languages needs ocr = 'tesseract'; RapidOCR finds the language itself")
         if self.limit is not None and self.limit < 1:
             raise SettingsError(f"limit is {self.limit}; it is a number of documents of each file: at least 1")
         if not 0 < self.sample <= 1:
@@ -101,11 +110,17 @@ def _find_files(table: dict[str, Any], folder: Path) -> None:
         if isinstance(settings, dict):
             named += [(settings, name) for name in FILE_SETTINGS]
     for settings, name in named:
-        given = settings.get(name)
-        if isinstance(given, str):
-            settings[name] = _full(given, folder)
-        elif isinstance(given, list):
-            settings[name] = [_full(file, folder) if isinstance(file, str) else file for file in given]
+        if name in settings:
+            settings[name] = _map_files(settings[name], lambda file: _full(file, folder))
+
+
+def _map_files(setting: Any, change: Callable[[str], str]) -> Any:
+    """A setting that names files, a name or a list or a table of them, with the names changed."""
+    if isinstance(setting, str):
+        return change(setting)
+    if isinstance(setting, dict):
+        return {key: _map_files(value, change) for key, value in setting.items()}
+    return [_map_files(value, change) for value in setting] if isinstance(setting, list | tuple) else setting
 
 
 def _full(pattern: str, folder: Path) -> str:
@@ -116,7 +131,12 @@ def _full(pattern: str, folder: Path) -> str:
 
 def read_options(curation: Curation) -> ReadOptions:
     """How the input is read."""
-    return ReadOptions(curation.text, curation.id, curation.pdf_blank)
+    return ReadOptions(curation.text, curation.id, curation.pdf_blank, ocr_of(curation))
+
+
+def ocr_of(curation: Curation) -> Ocr | None:
+    """What reads pages without text."""
+    return None if curation.ocr is None else Ocr(curation.ocr, curation.ocr_languages or "eng")
 
 
 @dataclass(frozen=True)
@@ -214,11 +234,8 @@ def shown_recipe(curation: Curation) -> dict[str, Any]:
     named = [(plain, "input"), (plain, "tokenizer")]
     named += [(settings, name) for settings in plain["steps"].values() for name in FILE_SETTINGS]
     for settings, name in named:
-        given = settings.get(name)
-        if isinstance(given, str):
-            settings[name] = short_pattern(given)
-        elif isinstance(given, list | tuple):
-            settings[name] = [short_pattern(file) for file in given]
+        if name in settings:
+            settings[name] = _map_files(settings[name], short_pattern)
     return plain
 
 
@@ -241,9 +258,8 @@ def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
     """Fingerprint of all that decides the output of the steps named in `until`: their settings in order, the files that
     these name, how shards are read, and the format of what is written."""
     plain = [[name, to_plain(curation.steps[name])] for name in until]
-    named = [file for _, settings in plain for name in FILE_SETTINGS for file in _named(settings.get(name))]
-    named += _named(curation.tokenizer)
-    about = [[file, _about(file)] for file in named if Path(file).exists()]  # missing: the step says so
+    about = [entry for _, settings in plain for entry in files_of(settings)]
+    about += files_of({"model": curation.tokenizer})
     return fingerprint(
         __version__,
         FORMAT,
@@ -258,8 +274,19 @@ def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
         curation.limit,
         curation.sample,
         curation.pdf_blank,
+        curation.ocr,
+        curation.ocr_languages,
     )
 
 
-def _named(setting: Any) -> list[str]:
-    return [setting] if isinstance(setting, str) else list(setting or ())
+def files_of(settings: Mapping[str, Any]) -> list[list[Any]]:
+    """The files that the settings of a step name, with their sizes and times; missing ones are left to the step."""
+    files: list[str] = []
+
+    def note(file: str) -> str:
+        files.append(file)
+        return file
+
+    for name in FILE_SETTINGS:
+        _map_files(settings.get(name), note)
+    return [[file, _about(file)] for file in files if Path(file).exists()]

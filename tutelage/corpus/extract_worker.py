@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from tutelage.corpus.ocr import Ocr
 from tutelage.corpus.page_text import page_text
 from tutelage.corpus.pdf import pdf_text
 from tutelage.workers import Worker, WorkerDied
@@ -20,21 +21,22 @@ _GAVE_UP = "parser failed"
 
 
 class Extracted(NamedTuple):
-    """The text of a page, or why there is none; for a PDF also its number of pages, of unreadable ones and of those
-    without text."""
+    """The text of a page, or why there is none; for a PDF also its number of pages, of unreadable ones, of those
+    without text and of those read by OCR."""
 
     text: str
     problem: str = ""
     pages: int = 0
     unread: int = 0
     blank: int = 0
+    scanned: int = 0
 
 
 class ExtractWorker:
     """Sends pages to its process one by one, and starts another if it ended."""
 
-    def __init__(self, kind: Kind, seconds: float, mebibytes: int) -> None:
-        self._extract = _Extract(kind, seconds, mebibytes)
+    def __init__(self, kind: Kind, seconds: float, mebibytes: int, ocr: Ocr | None = None) -> None:
+        self._extract = _Extract(kind, seconds, mebibytes, ocr)
         self._worker: Worker | None = None
         self._owner = os.getpid()
 
@@ -92,6 +94,7 @@ class _Extract:
     kind: Kind
     seconds: float
     mebibytes: int
+    ocr: Ocr | None = None
 
     def __call__(self, page: str | bytes | None) -> Extracted:
         if page is None:
@@ -106,6 +109,8 @@ class _Extract:
             signal.setitimer(signal.ITIMER_PROF, 0)
 
     def _prepare(self) -> None:
+        if self.ocr is not None:
+            self.ocr.check()
         self._text(
             "<p>.</p>" if self.kind != "pdf" else b""
         )  # imports take none of the first page's time; raises ValueError if one is missing
@@ -116,7 +121,7 @@ class _Extract:
 
     def _text(self, page: str | bytes) -> Extracted:
         if isinstance(page, bytes):
-            return Extracted(*pdf_text(page))
+            return Extracted(*pdf_text(page, self.ocr))
         assert self.kind != "pdf"
         try:
             return Extracted(page_text(page, self.kind))

@@ -21,6 +21,7 @@ class LanguageSettings(Settings, tag="language", tag_field="kind", frozen=True, 
     keep:       language codes such as "en"; default: all.
     confidence: minimum probability. Its meaning depends on the model: FineWeb uses 0.65 and CCNet 0.5 with fastText
                 models, C4 0.99 with langdetect.
+    confidences: language -> its minimum probability, instead of `confidence`.
     share:      minimum fraction of characters in the language of the document, identified in chunks of about 300
                 characters. Adds the field `language_share`. Default: not checked.
     model:      a fastText model with labels such as __label__en; default: the model of py3langid.
@@ -28,12 +29,13 @@ class LanguageSettings(Settings, tag="language", tag_field="kind", frozen=True, 
 
     keep: tuple[str, ...] | None = None
     confidence: float = 0.65
+    confidences: dict[str, float] = {}
     share: float | None = None
     model: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("confidence", "share"):
-            value = getattr(self, name)
+        limits = {f"confidences.{code}": value for code, value in self.confidences.items()}
+        for name, value in {"confidence": self.confidence, "share": self.share, **limits}.items():
             if value is not None and not 0 <= value <= 1:
                 raise SettingsError(f"{name} is {value}; it must be from 0 to 1")
 
@@ -45,9 +47,11 @@ def language(settings: LanguageSettings) -> Step:
         ValueError: the model is not available, or does not know a language to keep.
     """
     identify, known = identifier(None if settings.model is None else local_file(settings.model))
-    for code in settings.keep or ():
-        if code not in known:
-            raise ValueError(f"keep: the language model does not know '{code}'; it knows {', '.join(sorted(known))}")
+    for name, codes in {"keep": settings.keep or (), "confidences": settings.confidences}.items():
+        for code in codes:
+            if code not in known:
+                names = ", ".join(sorted(known))
+                raise ValueError(f"{name}: the language model does not know '{code}'; it knows {names}")
 
     def step(batch: DocumentBatch) -> None:
         texts = batch.texts
@@ -56,7 +60,7 @@ def language(settings: LanguageSettings) -> Step:
             "language": found.languages,
             "language_confidence": found.confidences.round(4).tolist(),
         }
-        unsure = found.confidences < settings.confidence
+        unsure = found.confidences < [settings.confidences.get(code, settings.confidence) for code in found.languages]
         checks = [Check("low language confidence", unsure, found.confidences)]
         if settings.share is not None:
             portions = language_shares(texts, found.languages, identify)

@@ -6,6 +6,7 @@ import re
 from typing import Any, NamedTuple
 
 from tutelage.corpus.hard_lines import SOFT_HYPHEN, join_pages, without_running_lines
+from tutelage.corpus.ocr import DOTS_PER_POINT, Ocr
 from tutelage.corpus.pdf_columns import Box, column_order
 from tutelage.extras import load
 
@@ -23,6 +24,7 @@ class PdfText(NamedTuple):
     pages:   how many it has.
     unread:  pages that cannot be read.
     blank:   pages without text, such as pictures.
+    scanned: pages whose text comes from their picture.
     """
 
     text: str
@@ -30,10 +32,12 @@ class PdfText(NamedTuple):
     pages: int = 0
     unread: int = 0
     blank: int = 0
+    scanned: int = 0
 
 
-def pdf_text(content: bytes) -> PdfText:
-    """The text of a PDF: lines joined to paragraphs, without running titles and page numbers."""
+def pdf_text(content: bytes, ocr: Ocr | None = None) -> PdfText:
+    """The text of a PDF: lines joined to paragraphs, without running titles and page numbers. Pages without text are
+    read by `ocr`, if it is given."""
     pdfium = load("pypdfium2")
     try:
         paper = pdfium.PdfDocument(content)
@@ -42,20 +46,25 @@ def pdf_text(content: bytes) -> PdfText:
     pages: list[str] = []
     count = len(paper)
     unread = max(count - _MAX_PAGES, 0)
+    scanned = 0
     try:
         for number in range(min(count, _MAX_PAGES)):
             try:
                 page = paper[number]
                 words = page.get_textpage()
-                pages.append(without_print_lines(_tidy(_page_text(words))))
+                text = without_print_lines(_tidy(_page_text(words)))
                 words.close()
+                if ocr is not None and not text:
+                    text = _tidy(ocr.text(page.render(scale=DOTS_PER_POINT, grayscale=True).to_numpy()))
+                    scanned += bool(text)
+                pages.append(text)
                 page.close()
             except pdfium.PdfiumError:
                 unread += 1
     finally:
         paper.close()
     blank = sum(not page for page in pages)
-    return PdfText(_paragraphs([page for page in pages if page]), "", count, unread, blank)
+    return PdfText(_paragraphs([page for page in pages if page]), "", count, unread, blank, scanned)
 
 
 def _page_text(words: Any) -> str:

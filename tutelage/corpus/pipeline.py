@@ -20,18 +20,18 @@ from tutelage.corpus.curation import (
     Curation,
     InputShard,
     input_shards,
+    ocr_of,
     passes,
     shown_recipe,
-    skipped_files,
     steps_fingerprint,
 )
 from tutelage.corpus.engine import Run, engine
 from tutelage.corpus.funnel import MetadataCounts, StepStats, metadata_rows, step_warnings
-from tutelage.corpus.input_files import skipped_sentence
-from tutelage.corpus.read.pages import PAGES_WITHOUT_TEXT
+from tutelage.corpus.shard_progress import shown
 from tutelage.corpus.shards import FORMAT, PARQUET, RESULT, SUFFIX, is_current, read_documents, read_result
 from tutelage.corpus.steps import make
-from tutelage.corpus.working import DOCUMENTS, DROPPED, LIMITED, NOT_SAMPLED, STATS, Job, suffix_of
+from tutelage.corpus.unread import unread_sentences
+from tutelage.corpus.working import DOCUMENTS, DROPPED, STATS, Job, suffix_of
 from tutelage.files import atomic_file, atomic_folder, locked, read_json, resolve_folder, write_json
 from tutelage.ledger import Ledger
 from tutelage.process import Stopped, peak_rss_bytes, stop_requests
@@ -39,7 +39,7 @@ from tutelage.progress import status, track
 
 WORK, DETAILS = ".work", "details.json"
 BETWEEN = f"{DOCUMENTS}{SUFFIX}"  # the documents of a shard between two passes
-_SHOWN_CHARACTERS, _REASONS_SHOWN = 400, 3
+_SHOWN_CHARACTERS = 400
 
 
 def curate(curation: Curation, out: Path) -> dict[str, Any]:
@@ -64,6 +64,8 @@ def curate(curation: Curation, out: Path) -> dict[str, Any]:
             status(f"{out} is up to date; nothing to do")
             return before
         _check_no_foreign_files(out, before)
+        if (ocr := ocr_of(curation)) is not None:
+            ocr.check()
         for settings in curation.steps.values():
             make(settings)  # a missing file or package fails now, not in a worker
         began = time.perf_counter()
@@ -129,6 +131,7 @@ def _run_passes(
                 i,
                 str(outs[i]),
                 shard.names if not number else (),
+                f"{outs[i]}.progress",
             )
             for i, shard in enumerate(shards)
         ]
@@ -144,11 +147,15 @@ def _run_pass(name: str, label: str, jobs: list[Job], run: Run) -> None:
     todo = [job for job in jobs if not resolve_folder(job.out).exists()]
     if not todo:
         return
-    with track(f"{name}: {label}", len(jobs), "shards", start=len(jobs) - len(todo)) as bar:
-        done = 0
+    done = 0
+    with (
+        track(f"{name}: {label}", len(jobs), "shards", start=len(jobs) - len(todo)) as bar,
+        shown([job.progress for job in todo], bar) as lock,
+    ):
         for _ in run(todo):
             done += 1
-            bar.update()
+            with lock:
+                bar.update()
     if done < len(todo):
         raise Stopped(f"interrupted in {label}, after {len(jobs) - len(todo) + done} of {len(jobs)} shards")
 
@@ -225,20 +232,6 @@ def _result(
             raise AssertionError(
                 f"documents were lost between {before.step} and {after.step}: {before.output}, {after.input}"
             )
-    unread = []
-    lost = {reason: entry.rows for reason, entry in ledger.dropped.items() if reason != NOT_SAMPLED}
-    if lost:
-        reasons = sorted(lost.items(), key=lambda item: -item[1])[:_REASONS_SHOWN]
-        why = ", ".join(f"{reason} ({rows:,})" for reason, rows in reasons)
-        unread = [f"{sum(lost.values()):,} records not read: {why}"]
-    if left := ledger.dropped.get(NOT_SAMPLED):
-        unread.append(f"{left.rows:,} documents are not in the sample (sample = {curation.sample:g})")
-    if cut := ledger.noted.get(LIMITED):
-        unread.append(f"{cut.rows:,} files were read up to {curation.limit:,} documents (limit), the rest was not")
-    if blank := ledger.noted.get(PAGES_WITHOUT_TEXT):
-        unread.append(f"{blank.rows:,} {PAGES_WITHOUT_TEXT}, first in {blank.examples[0]}")
-    if curation.unknown_files == "skip" and (skipped := skipped_files(curation)):
-        unread.append(skipped_sentence(skipped))
     empty = [] if ledger.rows_read else ["the input contains no documents"]
     return {
         "format": FORMAT,
@@ -249,7 +242,7 @@ def _result(
         "read": ledger.to_dict(),
         "metadata": metadata_rows(metadata),
         "steps": [stats.to_dict() for stats in steps.values()],
-        "warnings": empty + unread + step_warnings(steps.values()),
+        "warnings": empty + unread_sentences(curation, ledger) + step_warnings(steps.values()),
     }
 
 

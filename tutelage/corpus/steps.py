@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Union, get_type_hints
 
 from tutelage.config import Settings
 from tutelage.corpus.batch import Step
+from tutelage.corpus.by_language import ByLanguageSettings, by_language
 from tutelage.corpus.consent import (
     BlockSettings,
     LicenceSettings,
@@ -57,6 +58,8 @@ from tutelage.corpus.rules.gopher import (
 from tutelage.corpus.rules.length import LengthSettings, length
 from tutelage.corpus.select import KeepTopSettings, PercentilesSettings, keep_top, percentiles
 from tutelage.corpus.templated import BoilerplateSettings, boilerplate
+from tutelage.corpus.topics import ReweightSettings, TopicsSettings, reweight, topics
+from tutelage.corpus.user_step import PythonSettings, user_step
 
 MAKERS: dict[type, Callable[[Any], Step | GlobalStep]] = {
     RobotsSettings: robots,
@@ -92,6 +95,10 @@ MAKERS: dict[type, Callable[[Any], Step | GlobalStep]] = {
     CutSettings: cut_contamination,
     Llama3Settings: decontaminate,
     Tulu3Settings: decontaminate,
+    ByLanguageSettings: by_language,
+    PythonSettings: user_step,
+    TopicsSettings: topics,
+    ReweightSettings: reweight,
     KeepTopSettings: keep_top,
     PercentilesSettings: percentiles,
 }

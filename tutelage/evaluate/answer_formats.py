@@ -43,15 +43,21 @@ def answer_format_range(
     for wording in others:
         answers = answer_questions(checkpoint, [reworded(one, wording) for one in questions], system)
         right[wording] = [one.outcome == "right" for one in answers]
+    return range_over(right)
+
+
+def range_over(right: Mapping[str, Sequence[bool]]) -> dict[str, Any]:
+    """From whether each question is right, by wording: the share of each wording, their median and range, and how many
+    questions change between right and not right."""
     right_FN = np.array([*right.values()])
     means_F = right_FN.mean(1)
     changed = int((right_FN != right_FN[0]).any(0).sum())
     return {
-        "questions": len(questions),
+        "questions": right_FN.shape[1],
         "median": float(np.median(means_F)),
         "low": float(means_F.min()),
         "high": float(means_F.max()),
-        "changed": asdict(rate(changed, len(questions))),
+        "changed": asdict(rate(changed, right_FN.shape[1])),
         "formats": [{"name": name, **asdict(rate(sum(own), len(own)))} for name, own in right.items()],
     }
 
@@ -60,9 +66,9 @@ def answer_range_lines(found: Mapping[str, Any]) -> Iterator[str]:
     """The range as lines for the terminal."""
     yield (
         f"format range: {found['low']:.1%} to {found['high']:.1%}, median {found['median']:.1%}, over "
-        f"{len(found['formats'])} wordings of {found['questions']:,} questions"
+        f"{len(found['formats'])} formats of {found['questions']:,} questions"
     )
     for form in found["formats"]:
         yield f"    {form['name']}: {form['rate']:.1%} ({form['low']:.1%} to {form['high']:.1%})"
     changed = found["changed"]
-    yield f"right in one wording and not in another: {changed['rate']:.1%} of {changed['count']:,} questions"
+    yield f"right in one format and not in another: {changed['rate']:.1%} of {changed['count']:,} questions"

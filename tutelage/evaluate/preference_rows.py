@@ -1,7 +1,8 @@
 """Preferences of a judge between a model and a baseline, from a file, and the win rate that they give.
 
-A row is {"preference": from 1 (the baseline) to 2 (the model); 0 is a tie}, as AlpacaEval writes it, or {"share": from
-0 to 1}; with `length_1` and `length_2`, or the answers `output_1` and `output_2`; those of the baseline are the first.
+A row is {"preference": from 1 (the baseline) to 2 (the model); 0 is a tie, null no verdict}, as AlpacaEval writes it,
+or {"share": from 0 to 1}; with `length_1` and `length_2`, or the answers `output_1` and `output_2`; those of the
+baseline are the first.
 `index`, `instruction` or `prompt` names the prompt.
 """
 
@@ -27,10 +28,10 @@ _NAMES = ("index", "instruction", "prompt", "id")
 
 @dataclass(frozen=True)
 class PreferenceRow:
-    """What the model won of a prompt, the lengths of the baseline's and its own answer, and the fitted preference of a
-    published model, where there is one."""
+    """What the model won of a prompt, None without a verdict; the lengths of the baseline's and its own answer; and the
+    fitted preference of a published model, where there is one."""
 
-    share: float
+    share: float | None
     lengths: tuple[float, float] | None
     fitted: float | None
 
@@ -63,12 +64,13 @@ def read_preference_rows(path: Path) -> dict[str, PreferenceRow]:
 
 
 def _row(row: Row) -> PreferenceRow:
+    share: float | None = None
     if row.get("share") not in (None, ""):
         share = float(row["share"])
-    else:
+    elif row.get("preference") not in (None, ""):
         preference = float(row["preference"])
         share = 0.5 if preference == 0 else preference - 1
-    if not 0 <= share <= 1:
+    if share is not None and not 0 <= share <= 1:
         raise ValueError(f"the model's share is {share}")
     lengths = [row.get(f"length_{n}") for n in (1, 2)]
     if None in lengths and isinstance(row.get("output_1"), str) and isinstance(row.get("output_2"), str):
@@ -80,11 +82,19 @@ def _row(row: Row) -> PreferenceRow:
 
 def win_rate_figures(preferences: Mapping[str, PreferenceRow]) -> dict[str, Any]:
     """The raw win rate with its interval over prompts; where lengths are known, the win rate at equal length by a fit
-    on these rows, and how often the longer answer wins."""
-    shares = np.array([row.share for row in preferences.values()])
+    on these rows, and how often the longer answer wins. Rows without a verdict are counted apart.
+
+    Raises:
+        ValueError: no row has a verdict.
+    """
+    decided = [row for row in preferences.values() if row.share is not None]
+    if not decided:
+        raise ValueError("no row has a verdict; each 'preference' is null")
+    shares = np.array([row.share for row in decided], float)
     found: dict[str, Any] = {"prompts": len(shares), "win_rate": mean_interval(shares)}
-    if all(row.lengths is not None for row in preferences.values()):
-        lengths = np.array([row.lengths for row in preferences.values()])
+    found["unparsed"] = rate(len(preferences) - len(decided), len(preferences))
+    if all(row.lengths is not None for row in decided):
+        lengths = np.array([row.lengths for row in decided])
         found["length_controlled"] = length_controlled(shares, lengths[:, 1], lengths[:, 0])
         found["mean_length"] = {"baseline": float(lengths[:, 0].mean()), "model": float(lengths[:, 1].mean())}
         differ = (lengths[:, 0] != lengths[:, 1]) & (shares != 0.5)
@@ -100,9 +110,13 @@ def published_rate(
     model: str,
     known: Mapping[str, PreferenceRow],
     known_model: str,
+    by_number: bool = False,
 ) -> float:
     """AlpacaEval 2's length-controlled win rate of a model with published weights. The difficulty of each prompt is
     read from another model's fitted preferences (`glm_preference`).
+
+    by_number: pair the rows by number, as AlpacaEval's own code does: after a missing row each has the difficulty of
+               another prompt. Only to reproduce figures that were published so.
 
     Raises:
         ValueError: a model has no weights, a fitted preference is missing, or the prompts differ.
@@ -114,8 +128,14 @@ def published_rate(
     difficulty_weight, intercept = table[known_model]
     if lacking := [name for name, row in known.items() if row.fitted is None]:
         raise ValueError(f"the rows of {known_model} lack 'glm_preference', such as prompt {lacking[0][:60]!r}")
-    pairs = aligned(known, preferences, (known_model, model))
-    fitted = np.array([row.fitted for _, row, _ in pairs], float)
+    rows = [*known.values()]
+    if not by_number:
+        rows = [row for _, row, _ in aligned(known, preferences, (known_model, model))]
+    elif len(rows) < len(preferences):
+        raise ValueError(
+            f"{known_model} has {len(rows)} rows and {model} {len(preferences)}; by number it needs as many"
+        )
+    fitted = np.array([row.fitted for row in rows[: len(preferences)]], float)
     difficulty_N = (np.log(fitted / (1 - fitted)) - intercept) / difficulty_weight
     own_weight, own_intercept = table[model]
     return controlled_win_rate(own_intercept, own_weight, difficulty_N)
@@ -148,6 +168,8 @@ def win_rate_lines(found: Mapping[str, Any]) -> Iterator[str]:
         )
     if "published" in found:
         yield f"length-controlled by the published weights: {found['published']:.2%}"
+    if found["unparsed"].rate:
+        yield f"without a verdict, left out: {found['unparsed'].rate:.1%} of {found['unparsed'].count:,}"
     if "longer_wins" in found:
         longer = found["longer_wins"]
         yield f"the longer answer wins: {longer.rate:.1%} of {longer.count:,} ({longer.low:.1%} to {longer.high:.1%})"

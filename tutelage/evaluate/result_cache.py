@@ -14,7 +14,7 @@ import numpy as np
 from tutelage.files import explain
 
 # Raise it when scoring or decoding gives other values for the same weights, ids and settings.
-CACHED = 1
+CACHED = 2
 
 
 def cache_key(weights: str, ids: np.ndarray, *settings: object) -> str:

@@ -15,6 +15,7 @@ from tutelage.engine.requests import Generation
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.text_stream import TextStream
 from tutelage.engine.weights_digest import weights_digest
+from tutelage.evaluate.answers import can_chat
 from tutelage.evaluate.result_cache import ResultCache, cache_key
 from tutelage.evaluate.thinking_budget import OPEN, end_thoughts
 from tutelage.model.hub import Checkpoint
@@ -73,15 +74,17 @@ def sample_answers(
     """`samples` answers to each prompt. Draws depend on the prompt, the sample's number and the seed, and not on what
     else is asked.
 
-    chat:  stop at the ends of the chat template; otherwise at the end of a document.
+    chat:  stop at the ends of the chat template; otherwise at the end of a document too.
     stops: strings that end an answer too.
     power: answers are drawn from the distribution over whole answers, sharpened (`engine.power_sampling`), and not at
            the temperature of the settings.
     think_tokens: a thought is ended after so many tokens (`thinking_budget`).
     """
-    renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config) if chat else None
-    ends = checkpoint.tokenizer.document_edges[1].tolist()
-    stop_ids = frozenset(ends) if renderer is None else renderer.stop_ids
+    chats = chat or can_chat(checkpoint)
+    renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config) if chats else None
+    stop_ids = frozenset() if renderer is None else renderer.stop_ids  # in plain text too: it was trained to end so
+    if not chat:
+        renderer, stop_ids = None, stop_ids | frozenset(checkpoint.tokenizer.document_edges[1].tolist())
     digest = weights_digest(checkpoint.model)
     further = [msgspec.json.encode(power)] if power else [think_tokens] if think_tokens else []
     described = (msgspec.json.encode(settings), chat, stops, *further)

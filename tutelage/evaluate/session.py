@@ -12,7 +12,7 @@ from tutelage.batching.store import Store
 from tutelage.evaluate.item_figures import Items
 from tutelage.evaluate.questions import Question
 from tutelage.model.hub import Checkpoint, load_model
-from tutelage.records import Conversation, Message
+from tutelage.records import Conversation, Labelled, Message
 from tutelage.world.preferences import KnownUtility
 from tutelage.world.society import World
 
@@ -26,6 +26,9 @@ NEEDS = {
     "rows": "held-out rows; set held_out of the stage above 0, or name a file of them as held_out of its data",
     "preferences": "a stage that learns from preferences: of kind 'reward', 'dpo' or 'kto'",
     "tasks": "a stage that samples answers to prompts: of kind 'grpo' or 'ppo'",
+    "sequence_labels": "classes of texts; ask it of a stage of kind 'classify' with task = \"sequence\"",
+    "token_labels": "tags of words; ask it of a stage of kind 'classify' with task = \"token\"",
+    "span_labels": "answers in passages; ask it of a stage of kind 'classify' with task = \"span\"",
     "reward": "a reward model; ask it of a stage of kind 'reward'",
     "utility": "preferences of the built-in world, but [data] has none of kind 'world-preferences'; leave it out",
     "questions": "questions with answers; name a file of them as data of kind 'questions' (--eval FILE)",
@@ -95,6 +98,7 @@ class EvalSession:
     open_preferences:  the held-out preferences, by name of their data, as the model's tokenizer cuts them.
     open_questions:    the questions of the recipe's own file, with their answers.
     open_benchmarks:   the published benchmarks that the recipe names.
+    open_labelled:     the held-out labelled rows of a specialist, by name of their data.
     open_training:     every text that the stage is trained on, with its place.
     items:             the figures of each preference; see `train.losses.Loss.items`.
     answer_tasks:      the held-out prompts of a stage that samples, answered by a model and rewarded.
@@ -119,6 +123,7 @@ class EvalSession:
     open_preferences: Callable[[], Mapping[str, Store]] = lambda: {}
     open_questions: Callable[[], Sequence[Question]] = lambda: ()
     open_benchmarks: Callable[[], Sequence[BenchmarkSource]] = lambda: ()
+    open_labelled: Callable[[], Mapping[str, Sequence[Labelled]]] = lambda: {}
     open_training: Callable[[], Iterable[tuple[str, str]]] = lambda: ()
     items: Items | None = None
     answer_tasks: Callable[[Checkpoint], Sequence[TaskItem]] = lambda checkpoint: ()

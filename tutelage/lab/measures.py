@@ -94,6 +94,22 @@ def reply_logprobs(model: Checkpoint, pairs: Sequence[tuple[str, str]]) -> np.nd
     return means
 
 
+def text_logprobs(model: Checkpoint, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+    """The log-probability in nats of each continuation of a beginning, without a chat template, float64[pairs]. The two
+    are encoded apart."""
+    encoded = [model.tokenizer.encode_batch(list(texts)) for texts in zip(*pairs, strict=True)]
+    opening = model.tokenizer.document_edges[0]
+    examples = []
+    for beginning, rest in zip(*encoded, strict=True):
+        weights = np.repeat(np.array([0, 1], np.float32), [len(opening) + len(beginning), len(rest)])
+        examples.append(Example(np.concatenate([opening, beginning, rest]), weights))
+    found = np.empty(len(examples))
+    for scores in score_sequences(model.model, examples):
+        for number, score in scores:
+            found[number] = score.logprob
+    return found
+
+
 def budget(run: FinishedRun, stages: Sequence[str]) -> list[str]:
     """The steps and trained tokens of the first of some stages, for a table."""
     steps, tokens = (run.summary[f"stages.{stages[0]}.{name}"] for name in ("steps", "trained_tokens"))

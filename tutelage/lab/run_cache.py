@@ -81,15 +81,21 @@ class RunCache:
     overrides: tuple[str, ...] = ()
     finished: list[FinishedRun] = field(default_factory=list)
 
-    def run(self, recipe: str, folder: str, rows: Mapping[str, Rows] | None = None) -> FinishedRun:
+    def run(
+        self, recipe: str, folder: str, rows: Mapping[str, Rows] | None = None, quick: Sequence[str] | None = None
+    ) -> FinishedRun:
         """Run and evaluate the unfinished stages of a recipe in TOML. `rows` are data files of its own, which it finds
         as ROWS/NAME.jsonl; they are written first, in a quick run a few of them. A recipe may be run in parts: rows
-        that depend on the base model are made once that is trained, and then the whole is run in the same folder."""
+        that depend on the base model are made once that is trained, and then the whole is run in the same folder.
+        `quick` are the overrides of a quick run where the finding's own belong to another recipe."""
         place = self.cache / f"{folder}-rows"
         for name, make in (rows or {}).items():
             some = islice(make(), QUICK_ROWS) if self.overrides else make()
             write_bytes(place / f"{name}.jsonl", b"".join(to_json(row, indent=None) + b"\n" for row in some))
-        checked = read_recipe(recipe.replace("ROWS", str(place)), f"the recipe for {folder}", self.overrides)
+        stages = tomllib.loads(recipe)["stages"]
+        own = self.overrides if quick is None or not self.overrides else quick
+        overrides = [text for text in own if not text.startswith("stages.") or text.split(".")[1] in stages]
+        checked = read_recipe(recipe.replace("ROWS", str(place)), f"the recipe for {folder}", overrides)
         run = Run(checked, self.cache / folder, "--cache DIR")
         trained = [name for name in run.recipe.stages if run.stage_done(name) is None]
         parts = [other for other in self.finished if other.run.folder == run.folder]

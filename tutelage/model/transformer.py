@@ -27,16 +27,13 @@ from tutelage.model.moe import Routing
 from tutelage.model.rotary import rotation_at, rotation_table, window_rotation_table
 from tutelage.model.shared_prefixes import Sharing, shared_attention, sharing_of, spread
 from tutelage.model.sizes import ModelConfig
-from tutelage.records import Batch
+from tutelage.records import TOKEN_TYPES, Batch
 
 # Batches are padded to multiples of this where few distinct shapes are wanted.
 PAD_MULTIPLE = 128
 
 # A scalar of segments that were sampled at another temperature than 1: their log-probabilities are at it, too.
 TEMPERATURE = "temperature"
-
-# A stream of models with token types: the type of each token, such as 0 in the question and 1 in the passage.
-TOKEN_TYPES = "token_types"
 
 
 class Outputs(NamedTuple):
@@ -48,6 +45,10 @@ class Outputs(NamedTuple):
 
     logprobs: torch.Tensor
     heads: Mapping[str, torch.Tensor]
+
+
+# (model, batch, heads, labels) -> what `Transformer.forward` returns.
+SharedForward = Callable[["Transformer", Batch, bool, bool], "torch.Tensor | Outputs"]
 
 
 def make_embedding(rows: int, width: int) -> nn.Embedding:
@@ -63,6 +64,9 @@ class Transformer(nn.Module):
     activation_checkpointing: save only the input of each block, and run the block again in the backward pass.
     token_count:              the rows of the vocabulary that have a token; published models often pad it with more.
     embedding_rows:           trained rows of a few tokens; None unless the embedding is frozen.
+    row_orders:               of matrices that processes share, in which order their rows are stored (see
+                              `train.tensor_parallel`); none otherwise.
+    shared_forward:           computes micro-batches whose tokens processes share (see `train.context_parallel`).
     output:                   computes logits in place of the output embedding; None but in copies for inference.
     routings:                 what the routers of the last forward pass decided, for each layer with experts; of the
                               first positions where the batch was padded. Kept only where gradients are.
@@ -83,6 +87,8 @@ class Transformer(nn.Module):
         self.final_norm = nn.Identity() if config.norm_place == "post" else make_norm(config)
         self.mlm_head = MlmHead(config) if config.mlm_head else None
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
+        self.row_orders: dict[str, torch.Tensor] = {}
+        self.shared_forward: SharedForward | None = None
         self.output: nn.Module | None = None
         self.embedding_rows: TrainedEmbeddingRows | None = None
         self.lora_dropout: LoraDropout | None = None
@@ -117,6 +123,8 @@ class Transformer(nn.Module):
         return outputs.heads
 
     def forward(self, batch: Batch, heads: bool = False, labels: bool = True) -> torch.Tensor | Outputs:
+        if self.shared_forward is not None:
+            return self.shared_forward(self, batch, heads, labels)
         tokens_N, positions_N, lengths = batch.tokens_N, batch.positions_N, batch.lengths
         types_N = batch.streams.get(TOKEN_TYPES)
         assert types_N is None or not any(batch.shifts), "token types are of segments with targets"

@@ -22,15 +22,19 @@ LONGEST = 400  # tokens of a segment that are shown
 
 def trained_row(run: Run, stages: Mapping[str, Finished]) -> Html | None:
     """A conversation and a replayed text of the first step of the run's last fine-tuned stage, or a text of a base
-    model; None where no stage is finished or the model it started from is missing."""
+    model; None where no stage is finished, the model it started from is missing, or it does not learn next tokens."""
     if not stages:
         return None
     name = last_of(stages).name
     stage, at = run.trained_stage(name), run.context(name)
+    if stage.reads == "labelled":
+        return None
     parent = stage.parent
     if not ((at.tokenizer if parent is None else at.folders[parent] / CONFIG).exists()):
         return None
     micro, tokenizer = step_batches(stage, at, 1)
+    if not any(any(batch.shifts) for batch in micro):
+        return None
     shown = _segments(micro, tokenizer)
     intro = (
         "These are the tokens of the first step as the training loop got them. The model reads all of them, and is "

@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from tutelage.records import Message
+from tutelage.chat.audit.fix import openai_row
+from tutelage.records import Conversation
 from tutelage.rl.prompts import DrawnPrompt
 from tutelage.rl.sampling import Group, SampleRow
 
@@ -46,11 +47,8 @@ def reward(row: SampleRow) -> float:
 
 
 def as_row(drawn: DrawnPrompt, sample: SampleRow) -> Mapping[str, Any]:
-    """A prompt with a sample as a row of a file of conversations."""
-    turns = [_turn(message) for message in drawn.prompt.task.prompt]
-    answer = {"role": "assistant", "content": sample.raw}
-    return {"id": drawn.prompt.task.id, "messages": [*turns, answer], "reward": sample.total}
-
-
-def _turn(message: Message) -> dict[str, str]:
-    return {"role": message.role, "content": message.text}
+    """A prompt with a sample as a row of a file of conversations, with all turns of its environment."""
+    task = drawn.prompt.task
+    row = openai_row(Conversation(task.prompt, tools=task.tools))
+    answer = sample.messages or [{"role": "assistant", "content": sample.raw}]
+    return {"id": task.id, **row, "messages": [*row["messages"], *answer], "reward": sample.total}

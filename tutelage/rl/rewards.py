@@ -46,6 +46,7 @@ class Sample:
     tokens:     sampled tokens, the stop token included; `max_tokens` is their limit.
     finish_reason: "stop" where it ended itself; else it was cut off.
     id:         of the prompt.
+    state:      of the environment after the answer, where there is one.
     """
 
     prompt: tuple[Message, ...]
@@ -56,6 +57,7 @@ class Sample:
     max_tokens: int
     finish_reason: FinishReason
     id: str = ""
+    state: Any = None
 
 
 class Part(NamedTuple):

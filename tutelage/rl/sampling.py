@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from tutelage.chat import Renderer
+from tutelage.chat.audit.fix import openai_row
 from tutelage.engine.engine import Engine, EngineSettings
 from tutelage.engine.requests import FinishReason, Generation
 from tutelage.engine.sampling import SamplingSettings
@@ -49,6 +50,7 @@ class SampleRow:
     total:    the reward; None where a part abstained, with the reason.
     inserted: context between the sampled tokens, from an environment.
     transcript: where there is any, all text after the prompt, for people to read.
+    messages: where there is any, all turns after the prompt, as a row of a file of conversations has them.
     age:      rollouts since the weights that wrote its first token.
     """
 
@@ -65,6 +67,7 @@ class SampleRow:
     reason: str = ""
     inserted: list[Inserted] = field(default_factory=list)
     transcript: str = ""
+    messages: list[dict[str, Any]] = field(default_factory=list)
     age: int = 0
 
     def columns(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -203,6 +206,7 @@ class Sampler:
             max_tokens=self.settings.max_tokens,
             finish_reason=written.generation.finish_reason,
             id=prompt.task.id,
+            state=written.state,
         )
 
     def _row(self, drawn: DrawnPrompt, written: Written, sample: Sample, scored: Scored) -> SampleRow:
@@ -225,7 +229,9 @@ class Sampler:
         )
         if not row.inserted:
             return row
-        return replace(row, transcript=self.renderer.tokenizer.decode(row.columns()[0][len(row.prompt) :]))
+        transcript = self.renderer.tokenizer.decode(row.columns()[0][len(row.prompt) :])
+        turns = Conversation((*written.turns, self.renderer.parse(written.answer)))
+        return replace(row, transcript=transcript, messages=openai_row(turns)["messages"])
 
 
 def task_conversation(task: Task) -> Conversation:

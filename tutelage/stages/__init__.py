@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tutelage.stages.best_of_n import BestOfN
+from tutelage.stages.classify import Classify
 from tutelage.stages.dpo import Dpo
 from tutelage.stages.grpo import Grpo
 from tutelage.stages.knowledge_probe import KnowledgeProbe
@@ -16,5 +17,17 @@ from tutelage.stages.sft import Sft
 from tutelage.stages.synth import Synth
 
 AnyStage = (
-    Pretrain | Mlm | Sft | RewardModel | Dpo | Kto | Grpo | Ppo | BestOfN | KnowledgeProbe | Synth | PretrainedModel
+    Pretrain
+    | Mlm
+    | Sft
+    | Classify
+    | RewardModel
+    | Dpo
+    | Kto
+    | Grpo
+    | Ppo
+    | BestOfN
+    | KnowledgeProbe
+    | Synth
+    | PretrainedModel
 )

@@ -32,7 +32,7 @@ RUN_FILES = (STAGE, LR_RANGE_TEST, SUMMARY, RECIPE)
 # Tokens of an optimizer step, where no setting says how many.
 BATCH_TOKENS = 8192
 
-Reads = Literal["documents", "conversations", "preferences", "rankings", "prompts"]
+Reads = Literal["documents", "conversations", "preferences", "rankings", "prompts", "labelled"]
 
 
 class RecipeTables(Protocol):

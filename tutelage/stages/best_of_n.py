@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
+import msgspec
 import numpy as np
 
 from tutelage.chat import make_renderer
@@ -18,7 +19,9 @@ from tutelage.rl.prompts import DrawnPrompt
 from tutelage.rl.reward_settings import AnyReward
 from tutelage.rl.sampling import Sampler
 from tutelage.stages.base import DataSetup, DataStage, Reads, RecipeTables, StageContext
+from tutelage.stages.environment import load_environment, offered, turn_refusals
 from tutelage.stages.rewards import check_rewards, load_rewards, model_fingerprints, read_prompt_sets, reward_models
+from tutelage.tools.environment import ToolLimits
 
 AT_ONCE = 32  # prompts that are sampled together
 
@@ -31,6 +34,7 @@ class BestOfN(DataStage, tag="best_of_n", tag_field="kind", frozen=True, kw_only
     keep:       how many of them become rows, the best first; equal answers once.
     min_reward: answers below it are left out, such as 1 for a verifier's right answers.
     max_tokens, temperature: of an answer; one that was cut off is left out.
+    environment, environment_seconds, tools, tool_limits: as in GRPO; rows then have several turns.
     """
 
     reads: ClassVar[Reads] = "prompts"
@@ -42,6 +46,10 @@ class BestOfN(DataStage, tag="best_of_n", tag_field="kind", frozen=True, kw_only
     min_reward: float | None = None
     max_tokens: int = 256
     temperature: float = 1.0
+    environment: str | None = None
+    environment_seconds: float = 60.0
+    tools: str | None = None
+    tool_limits: ToolLimits = ToolLimits()
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -50,6 +58,9 @@ class BestOfN(DataStage, tag="best_of_n", tag_field="kind", frozen=True, kw_only
             raise SettingsError(f"keep is {self.keep}; it must be at least 1 and at most samples = {self.samples}")
         if self.max_tokens < 1 or self.temperature <= 0:
             raise SettingsError("max_tokens must be at least 1, and temperature above 0")
+        for name, refused, why in turn_refusals(self):
+            if refused:
+                raise SettingsError(f"{name} is {msgspec.json.encode(getattr(self, name)).decode()}; {why}")
 
     def other_models(self) -> list[str]:
         return reward_models(self.rewards)
@@ -68,11 +79,12 @@ class BestOfN(DataStage, tag="best_of_n", tag_field="kind", frozen=True, kw_only
 
     def _rows(self, at: StageContext, ledger: Ledger, figures: dict[str, float]) -> Iterator[Mapping[str, Any]]:
         checkpoint = load_model(at.parent_folder(self))
-        sets = read_prompt_sets(self, at, checkpoint, self.max_tokens)
+        sets = read_prompt_sets(self, at, checkpoint, self.max_tokens, offered(self, at.data))
         settings = SamplingSettings(temperature=self.temperature, max_tokens=self.max_tokens, seed=self.seed)
         renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
         special = frozenset(checkpoint.tokenizer.special_tokens.values()) - renderer.stop_ids
-        sampler = Sampler(renderer, load_rewards(self.rewards, at, sets), settings, self.samples)
+        rewards, environment = load_rewards(self.rewards, at, sets), load_environment(self, at.data, renderer)
+        sampler = Sampler(renderer, rewards, settings, self.samples, environment=environment)
         prompts = [(name, prompt) for name, one in sets.items() for prompt in one.train]
         drawn = [DrawnPrompt(name, prompt, number) for number, (name, prompt) in enumerate(prompts)]
         every, kept = [], []

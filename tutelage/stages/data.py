@@ -19,7 +19,7 @@ from tutelage.evaluate.questions import Question, read_questions
 from tutelage.evaluate.session import BenchmarkSource
 from tutelage.io.data_files import data_files, split_files
 from tutelage.ledger import Ledger
-from tutelage.records import AnyPreference, Conversation, Document, Split, Task, message
+from tutelage.records import AnyPreference, Conversation, Document, Labelled, Split, Task, message
 from tutelage.stages.data_files import (
     BenchmarkData,
     ChatData,
@@ -34,6 +34,7 @@ from tutelage.stages.data_files import (
     held_out_files,
     rows_of_files,
 )
+from tutelage.stages.data_labelled import LabelledData, labelled_rows
 from tutelage.stages.data_world import (
     CardChat,
     CardTasks,
@@ -41,6 +42,8 @@ from tutelage.stages.data_world import (
     SumChat,
     SumTasks,
     SumText,
+    WorldAgents,
+    WorldAgentTasks,
     WorldAnswers,
     WorldChat,
     WorldPreferences,
@@ -54,6 +57,8 @@ from tutelage.stages.data_world import (
     world_questions,
 )
 from tutelage.text.hashing import file_hash
+from tutelage.tools.agent_tasks import agent_prompts
+from tutelage.tools.agents import agent_conversations
 from tutelage.tools.world_conversations import tool_conversations
 from tutelage.tools.world_pages import world_index
 from tutelage.world import cards, sums
@@ -77,6 +82,8 @@ DataSettings = (
     | WorldChat
     | WorldRetold
     | WorldTools
+    | WorldAgents
+    | WorldAgentTasks
     | WorldProbe
     | WorldAnswers
     | WorldPreferences
@@ -96,14 +103,15 @@ DataSettings = (
     | WorldTasks
     | QuestionData
     | BenchmarkData
+    | LabelledData
     | MadeData
 )
 
-OfTasks = SumTasks | CardTasks | WorldPrompts | WorldProbe | WorldTasks
+OfTasks = SumTasks | CardTasks | WorldPrompts | WorldProbe | WorldTasks | WorldAgentTasks
 DataTable = Mapping[str, DataSettings]
 
 # Raise it when the readers, or the built-in world, give other rows for the same data: stores are made again.
-READING = 3
+READING = 4
 
 
 def find_data(name: str, table: DataTable, where: str) -> DataSettings:
@@ -125,13 +133,17 @@ def benchmarks_of(table: DataTable) -> list[BenchmarkSource]:
     return [BenchmarkSource(data.suites, Path(data.path), data.limit) for data in found]
 
 
-def holds(data: DataSettings) -> Literal["documents", "conversations", "preferences", "prompts", "questions"]:
+def holds(
+    data: DataSettings,
+) -> Literal["documents", "conversations", "preferences", "prompts", "questions", "labelled"]:
     """The kind of rows that some data holds."""
+    if isinstance(data, LabelledData):
+        return "labelled"
     if isinstance(data, PreferenceData | WorldPreferences):
         return "preferences"
     if isinstance(data, Prompts | OfTasks):
         return "prompts"
-    if isinstance(data, WorldChat | WorldTools | WorldAnswers | ChatData | SumChat | CardChat | MadeData):
+    if isinstance(data, WorldChat | WorldTools | WorldAgents | WorldAnswers | ChatData | SumChat | CardChat | MadeData):
         return "conversations"
     return "questions" if isinstance(data, QuestionData | BenchmarkData) else "documents"
 
@@ -150,7 +162,7 @@ def documents(name: str, table: DataTable) -> Iterator[Document]:
     if isinstance(data, SumText):
         return sums.documents(data.share)
     if isinstance(data, WorldRetold):
-        return retold_documents(World(find_world(data, table)), data.documents)
+        return retold_documents(World(find_world(data, table)), data.documents, data.form)
     assert isinstance(data, WorldText)
     return World(data).documents()
 
@@ -171,6 +183,10 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
         world = World(find_world(data, table))
         index = world_index(world, data.indexed)
         yield from tool_conversations(world, index, data.rows, data.indexed, data.split)
+        return
+    if isinstance(data, WorldAgents):
+        world = World(find_world(data, table))
+        yield from agent_conversations(world, world_index(world, data.indexed), data.rows, data.indexed, data.split)
         return
     if isinstance(data, MadeData):
         raise ValueError(f"data '{name}' is made by stage '{data.stage}', which is not finished; run it first")
@@ -215,6 +231,11 @@ def tasks(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator
     if isinstance(data, WorldProbe):
         yield from probe_tasks(World(find_world(data, table)), data.facts, data.unknown)
         return
+    if isinstance(data, WorldAgentTasks):
+        world = World(find_world(data, table))
+        yield from agent_prompts(world, data.rows, data.indexed, "train", data.start)
+        yield from agent_prompts(world, data.held_out, data.indexed, "held_out")
+        return
     if isinstance(data, WorldPrompts):
         for question in world_questions(name, table):
             golds = tuple(question.person.facts[attribute] for attribute in question.attributes)
@@ -228,10 +249,19 @@ def tasks(name: str, table: DataTable, ledger: Ledger | None = None) -> Iterator
     yield from rows_of_files(data, read, ledger or Ledger(f"{name}: rows of the file"))
 
 
+def labelled_data(name: str, table: DataTable) -> Iterator[Labelled]:
+    """The labelled rows of some data."""
+    data = table[name]
+    assert isinstance(data, LabelledData)
+    return labelled_rows(data)
+
+
 def plain_texts(name: str, table: DataTable) -> Iterator[str]:
     """Every text in the data, for a tokenizer to learn from."""
     if holds(table[name]) == "documents":
         yield from (document.text for document in documents(name, table))
+    elif holds(table[name]) == "labelled":
+        yield from (text for row in labelled_data(name, table) for text in (row.text, row.second) if text)
     else:
         for row in conversations(name, table):
             yield from (part_text(part) for turn in tools_in_system(row).messages for part in turn.content)
@@ -260,12 +290,12 @@ def identity(name: str, table: DataTable) -> list[object]:
         return [READING, *map(file_hash, corpus_files(Path(data.path)))]
     if isinstance(data, QuestionData | BenchmarkData):
         return [READING, *_identity_of_items(data)]
-    if isinstance(data, ChatData | PreferenceData | Prompts):
+    if isinstance(data, ChatData | PreferenceData | Prompts | LabelledData):
         others = held_out_files(data)
         files = [data_files(Path(data.path)), *([] if others is None else [data_files(*others)])]
         # Else a share is held out, by the rows' names, which depend on the names of the files.
         names = [[file.name for file in files[0]]] if others is None else []
-        form = data.gold_after if isinstance(data, Prompts) else data.format
+        form = data.gold_after if isinstance(data, Prompts) else getattr(data, "format", "labelled")
         return [READING, *([file_hash(file) for file in part] for part in files), form, *names]
     if isinstance(data, ProbeText):
         return [READING, "probe"]

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from tutelage.config import Settings
 from tutelage.corpus.text import TextSettings
@@ -171,6 +171,13 @@ def rows_of_files(
             yield replace(row, split="held_out")
 
 
-def held_out_files(data: ChatData | PreferenceData | Prompts) -> tuple[Path, Split] | None:
+class _WithHeldOut(Protocol):
+    @property
+    def path(self) -> str: ...
+    @property
+    def held_out(self) -> str | None: ...
+
+
+def held_out_files(data: _WithHeldOut) -> tuple[Path, Split] | None:
     """Where held-out rows are, if they have files of their own: a path, and which of its splits."""
     return held_out_path(Path(data.path), None if data.held_out is None else Path(data.held_out))

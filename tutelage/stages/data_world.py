@@ -11,6 +11,7 @@ from tutelage.world import sums
 from tutelage.world.answers import tasks as world_tasks
 from tutelage.world.cards import CardRule
 from tutelage.world.preferences import KnownUtility, PreferenceSettings
+from tutelage.world.retold import RetoldForm
 from tutelage.world.society import World, WorldSettings
 from tutelage.world.tasks import Hops
 from tutelage.world.utility import AnswerTask, Rule
@@ -38,14 +39,17 @@ class WorldChat(Settings, tag="world-chat", tag_field="kind", frozen=True, kw_on
 
 
 class WorldRetold(Settings, tag="world-retold", tag_field="kind", frozen=True, kw_only=True):
-    """Texts about people who occur once, told twice: what they teach is to copy facts from the text before, as answers
-    from the results of a search need. For pre-training, beside data of kind "world".
+    """Texts about people who occur once, for pre-training, beside data of kind "world". They teach to copy facts from
+    the text before, as answers from the results of a search need, and that a fact may be unknown.
 
     documents: how many.
+    form:      "pages" are two biographies with questions about both, or one of them again; "lists" are repeated in
+               another order: short ones, from which a model learns first to copy.
     world:     as in "world-chat".
     """
 
     documents: int = 2000
+    form: RetoldForm = "pages"
     world: str | None = None
 
     def __post_init__(self) -> None:
@@ -68,6 +72,45 @@ class WorldTools(Settings, tag="world-tools", tag_field="kind", frozen=True, kw_
     def __post_init__(self) -> None:
         check_count(self.rows, "rows")
         check_count(self.indexed, "indexed")
+
+
+class WorldAgents(Settings, tag="world-agents", tag_field="kind", frozen=True, kw_only=True):
+    """Conversations of an assistant with search and a notebook and a simulated user, in the built-in world, for
+    fine-tuning. Each passes a rubric that is checked in code.
+
+    rows, indexed, split, world: as in "world-tools".
+    """
+
+    rows: int = 1000
+    indexed: int = 500
+    split: Split = "train"
+    world: str | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.rows, "rows")
+        check_count(self.indexed, "indexed")
+
+
+class WorldAgentTasks(Settings, tag="world-agent-tasks", tag_field="kind", frozen=True, kw_only=True):
+    """The tasks of "world-agents" as prompts, for a stage that samples with `environment = "world-agents"`.
+
+    rows:     how many tasks, none of which is in "world-agents" with at most `start` rows.
+    start:    the number of the first task.
+    held_out: how many further tasks are held out; they are about other people.
+    indexed, world: as in "world-tools".
+    """
+
+    rows: int = 500
+    start: int = 0
+    held_out: int = 300
+    indexed: int = 500
+    world: str | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.rows, "rows")
+        check_count(self.indexed, "indexed")
+        if self.start < 0 or self.held_out < 0:
+            raise SettingsError("start and held_out are numbers of tasks, at least 0")
 
 
 class WorldPreferences(PreferenceSettings, tag="world-preferences", tag_field="kind", frozen=True, kw_only=True):
@@ -216,7 +259,16 @@ def check_sums(share: float, name: str) -> None:
 
 
 OfWorld = (
-    WorldChat | WorldRetold | WorldTools | WorldProbe | WorldAnswers | WorldPreferences | WorldPrompts | WorldTasks
+    WorldChat
+    | WorldRetold
+    | WorldTools
+    | WorldAgents
+    | WorldAgentTasks
+    | WorldProbe
+    | WorldAnswers
+    | WorldPreferences
+    | WorldPrompts
+    | WorldTasks
 )
 
 

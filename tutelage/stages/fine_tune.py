@@ -174,6 +174,11 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
         """The parent's model with the chat template's tokens, its context, and the adapter that is trained."""
         narrow = self.lora is not None and self.lora.base_dtype == "bfloat16"
         checkpoint = load_model(at.parent_folder(self), dtype=torch.bfloat16 if narrow else None)
+        if not checkpoint.model.config.causal:
+            raise SettingsError(
+                f"stage {at.name}: its model reads in both directions and cannot write; start from a causal model, or "
+                'train a specialist: kind = "classify"'
+            )
         known = checkpoint.tokenizer.vocab_size
         if not has_own_template(checkpoint.chat_config):
             checkpoint = extend_vocabulary(checkpoint, TEMPLATE_TOKENS, at.seed)

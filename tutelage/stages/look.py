@@ -37,8 +37,10 @@ def step_batches(stage: TrainStage, at: StageContext, step: int) -> tuple[list[B
     """The micro-batches of step `step`, counted from 1, and the tokenizer to read them with.
 
     Raises:
-        ValueError: the stage has fewer steps.
+        ValueError: the stage has fewer steps, or its labels are not tokens.
     """
+    if stage.reads == "labelled":
+        raise ValueError(f"stage {at.name} learns labels of texts, not tokens; read the files of its data")
     if step < 1:
         raise ValueError(f"step {step} does not exist; steps are counted from 1")
     setup = set_up(stage, at)

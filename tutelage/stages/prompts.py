@@ -15,7 +15,7 @@ from tutelage.records import Conversation, Message
 from tutelage.stages.base import Stage, StageContext
 from tutelage.stages.data import DataTable, conversations, plain_texts
 from tutelage.stages.data_files import ProbeText, Prompts
-from tutelage.stages.data_world import WorldChat, WorldTools, find_world
+from tutelage.stages.data_world import WorldAgents, WorldAgentTasks, WorldChat, WorldTools, find_world
 from tutelage.stages.train_stage import TrainStage
 from tutelage.world.prompts import prompt_sets as world_prompts
 from tutelage.world.society import World
@@ -51,7 +51,7 @@ def indexed_people(stage: Stage, at: StageContext) -> int:
     """How many people only the search knows that a stage's conversations, or those of a stage above, call; else 0."""
     while True:
         for name in stage.data:
-            if isinstance(data := at.data[name], WorldTools):
+            if isinstance(data := at.data[name], WorldTools | WorldAgents | WorldAgentTasks):
                 return data.indexed
         if stage.parent is None:
             return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from tutelage.chat import make_renderer
@@ -18,14 +19,18 @@ from tutelage.stages.data_world import WorldPrompts, known_utility, world_questi
 from tutelage.train.distributed import rank
 
 
-def read_prompt_sets(stage: Stage, at: StageContext, checkpoint: Checkpoint, max_tokens: int) -> dict[str, PromptSet]:
-    """The prompts of each dataset of a stage as the model reads them, with room for answers of `max_tokens`."""
+def read_prompt_sets(
+    stage: Stage, at: StageContext, checkpoint: Checkpoint, max_tokens: int, tools: tuple[str, ...] = ()
+) -> dict[str, PromptSet]:
+    """The prompts of each dataset of a stage as the model reads them, with room for answers of `max_tokens`. `tools`
+    are offered with prompts that name none themselves."""
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
     room = (stage.context or checkpoint.model.config.context) - max_tokens
     sets = {}
     for name in stage.data:
         files = Ledger(f"{name}: rows of the file")
-        sets[name] = prompt_set(name, tasks(name, at.data, files), renderer, room, stage.held_out, files)
+        prompts = (replace(task, tools=task.tools or tools) for task in tasks(name, at.data, files))
+        sets[name] = prompt_set(name, prompts, renderer, room, stage.held_out, files)
     return sets
 
 

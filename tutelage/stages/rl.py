@@ -23,12 +23,12 @@ from tutelage.rl.passes import Pass, logprob_pass
 from tutelage.rl.prompts import PromptSet
 from tutelage.rl.remote import OWN_SERVER, RemoteEngineSettings
 from tutelage.rl.reward_settings import AnyReward, VerifierReward
-from tutelage.rl.rewards import Rewards, load_function
+from tutelage.rl.rewards import Rewards
 from tutelage.rl.rollouts import Assign, RolloutPlan, RolloutStream, rollout_schema
 from tutelage.rl.sampling import Sampler
-from tutelage.rl.turns import Environment
 from tutelage.stages.base import Reads, RecipeTables, StageContext
 from tutelage.stages.data import DataTable, tasks
+from tutelage.stages.environment import load_environment, offered, turn_refusals
 from tutelage.stages.fine_tune import FineTune
 from tutelage.stages.held_out import evaluate_stores
 from tutelage.stages.held_out_prompts import evaluate_prompts, held_out_prompts, task_items
@@ -38,6 +38,7 @@ from tutelage.stages.rewards import check_rewards, load_rewards, model_fingerpri
 from tutelage.stages.rollout_stream import rollout_data_stream
 from tutelage.stages.train_stage import RolloutShape, TrainSetup, micro_tokens, precision_of
 from tutelage.tokenizer import Tokenizer
+from tutelage.tools.environment import ToolLimits
 from tutelage.train.losses import Loss
 from tutelage.train.policy_losses import ADVANTAGE, OLD, SAMPLED, KlName, PolicyOptions
 from tutelage.train.preference_losses import REFERENCE
@@ -63,8 +64,12 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
     track_kl:      measure the divergence where kl is 0; it needs the starting model in memory, and a forward pass.
     replay_weight: factor of the loss on replayed text.
     environment:   "package.module:function", which answers the assistant, so that a sample has several turns; see
-                   tutelage.rl.turns. max_tokens then counts the sampled tokens of all turns.
+                   tutelage.rl.turns. max_tokens then counts the sampled tokens of all turns. "world-agents" is the
+                   simulated user and the tools of data of kind "world-agent-tasks".
     environment_seconds: for one of its turns; a sample whose environment takes longer has no reward.
+    tools:         offered with every prompt, and run where samples call them: a list as of `tutelage chat --tools`.
+                   "search" alone searches the built-in world of the recipe.
+    tool_limits:   what the calls of a sample may cost.
     engine:        the endpoint that writes the samples, in place of this process; see tutelage.rl.remote.
     held_out:      the share of the prompts that are kept to evaluate on.
     keep:          "last": nothing else selects weights here.
@@ -93,6 +98,8 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
     replay_weight: float = 1.0
     environment: str | None = None
     environment_seconds: float = 60.0
+    tools: str | None = None
+    tool_limits: ToolLimits = ToolLimits()
     engine: RemoteEngineSettings | None = None
     keep: Selection = "last"
 
@@ -145,12 +152,7 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
             ),
             ("track_kl", not self.track_kl and self.kl > 0, "kl above 0 measures the divergence anyway"),
             ("replay_weight", self.replay_weight != 1 and not self.replay, "it weighs replayed text: set replay"),
-            ("environment_seconds", self.environment_seconds <= 0, "it must be above 0"),
-            (
-                "environment_seconds",
-                self.environment_seconds != 60 and self.environment is None,
-                "it belongs to environment",
-            ),
+            *turn_refusals(self),
             *self._remote_refusals(),
             ("find_lr", self.find_lr, "the range test compares losses, and those of sampled answers do not fall"),
             ("keep", self.keep != "last", 'nothing selects weights here: use "last", and save_every to keep others'),
@@ -165,6 +167,7 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         return [
             ("temperature", self.temperature != 1, "endpoints send the log-probabilities of temperature 1"),
             ("environment", self.environment is not None, "requests at an endpoint cannot be paused for it"),
+            ("tools", self.tools is not None, "requests at an endpoint cannot be paused for them"),
             ("lora", self.lora is not None and own, "the server gets the weights of a whole model; leave lora out"),
             ("importance_cap", stale and self.importance_cap is None, "samples of older weights must be weighted"),
         ]
@@ -215,20 +218,11 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
 
     def prompt_sets(self, at: StageContext, checkpoint: Checkpoint) -> dict[str, PromptSet]:
         """The prompts of each dataset as the model reads them."""
-        return read_prompt_sets(self, at, checkpoint, self.max_tokens)
+        return read_prompt_sets(self, at, checkpoint, self.max_tokens, offered(self, at.data))
 
     def load_rewards(self, at: StageContext, sets: Mapping[str, PromptSet]) -> Rewards:
         """The rewards, tried on the gold answers of all prompts."""
         return load_rewards(self.rewards, at, sets)
-
-    def load_environment(self) -> Environment | None:
-        """What answers the assistant, if anything."""
-        if self.environment is None:
-            return None
-        try:
-            return Environment(load_function(self.environment), self.environment_seconds)
-        except ValueError as error:
-            raise SettingsError(f"environment: {error}") from error
 
     def set_up(self, at: StageContext, checkpoint: Checkpoint, own: Pass | None, assign: Assign, streams: Sequence[str],
                adapt: Callable[[float, float], float] | None = None) -> TrainSetup:  # fmt: skip
@@ -242,7 +236,7 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
         longest = max(len(p.ids) for one in sets.values() for p in one.train) + self.max_tokens
         rewards = self.load_rewards(at, sets)
         sampler = Sampler(
-            renderer, rewards, self.sampling(), self.group_size, precision, self.load_environment(),
+            renderer, rewards, self.sampling(), self.group_size, precision, load_environment(self, at.data, renderer),
             None if self.engine is None else make_writer(self.engine, self.sampling(), self.group_size, at, checkpoint),
         )  # fmt: skip
         # Samples of an earlier policy than the present one carry the log-probabilities of that policy.
@@ -277,7 +271,7 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
     def _task_items(self, at: StageContext, checkpoint: Checkpoint) -> list[TaskItem]:
         sets = self.prompt_sets(at, checkpoint)
         renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
-        rewards, environment = self.load_rewards(at, sets), self.load_environment()
+        rewards, environment = self.load_rewards(at, sets), load_environment(self, at.data, renderer)
         sampler = Sampler(renderer, rewards, self.sampling(), 1, environment=environment)
         verifier = next((name for name, part in self.rewards.items() if isinstance(part, VerifierReward)), None)
         return task_items(checkpoint, sampler, held_out_prompts(sets), verifier)
@@ -287,7 +281,10 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
     ) -> list[Rendered]:
         """The first prompts, each with an answer of `max_tokens`: what a step reads at most."""
         renderer = make_renderer(tokenizer, self.chat_config(config))
-        chats = [Conversation(task.prompt, task.id) for task in islice(tasks(name, table), rows)]
+        own = offered(self, table)
+        chats = [
+            Conversation(task.prompt, task.id, tools=task.tools or own) for task in islice(tasks(name, table), rows)
+        ]
         tail = np.zeros(self.max_tokens, np.int32)
 
         def longer(values: np.ndarray, fill: np.ndarray) -> np.ndarray:

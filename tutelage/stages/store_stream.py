@@ -11,7 +11,7 @@ from tutelage.batching.store import Store
 from tutelage.progress import status
 from tutelage.stages.stream import DataStream, StepBatches
 from tutelage.stages.train_stage import TrainStage, micro_tokens
-from tutelage.train.distributed import rank, world_size
+from tutelage.train.layout import data_rank, data_world_size
 
 # Fewer steps than these train next to nothing.
 FEWEST_STEPS = 3
@@ -47,8 +47,8 @@ def store_stream(
             seed=stage.seed,
             epochs=None if endless else stage.epochs,
             state=state,
-            rank=rank(),
-            ranks=world_size(),
+            rank=data_rank(),
+            ranks=data_world_size(),
             batch_rows=stage.batch_rows,
             share=stage.reads in ("preferences", "rankings"),  # answers to one prompt
             change=change,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Literal, cast
 
@@ -12,7 +13,8 @@ from torch.autograd.graph import increment_version
 from tutelage.config import Settings
 from tutelage.model.parts import as_rows, is_matrix, parts
 from tutelage.model.sizes import ModelConfig
-from tutelage.train.distributed import distribute_like, full_tensor, world_size
+from tutelage.train.distributed import distribute_like, full_tensor, sharding, world_size
+from tutelage.train.row_orders import in_model_order, in_stored_order, orders_of
 from tutelage.train.width import check_width, part_of, rate_factor
 
 # Part of the fingerprint of every trained stage. Raise it when a change here makes the same settings take other steps.
@@ -71,7 +73,12 @@ class MuonOnParts(torch.optim.Muon):
     """
 
     def __init__(
-        self, named: Mapping[str, nn.Parameter], config: ModelConfig, settings: OptimizerSettings, lr: float
+        self,
+        named: Mapping[str, nn.Parameter],
+        config: ModelConfig,
+        settings: OptimizerSettings,
+        lr: float,
+        orders: Mapping[str, torch.Tensor],
     ) -> None:
         scale = settings.update_rms / MATCHED_RMS
         if settings.base_width is not None:
@@ -86,6 +93,7 @@ class MuonOnParts(torch.optim.Muon):
         self.param_groups[0]["scale"] = scale
         self.param_groups[0]["params"] = list(named.values())
         self.names = {parameter: name for name, parameter in named.items()}
+        self.orders = {parameter: orders.get(name) for name, parameter in named.items()}
         self.rows = {parameter: [part.rows for part in parts(config, name)] for name, parameter in named.items()}
 
     @torch.no_grad()
@@ -94,9 +102,10 @@ class MuonOnParts(torch.optim.Muon):
         for parameter, rows in self.rows.items():
             if parameter.grad is None:
                 continue
-            weight, grad = full_tensor(parameter), full_tensor(parameter.grad)
+            order = self.orders[parameter]
+            weight, grad = (in_model_order(full_tensor(x), order) for x in (parameter, parameter.grad))
             state = self.state.pop(parameter, {})
-            momentum = full_tensor(state["momentum_buffer"]) if state else torch.zeros_like(grad)
+            momentum = in_model_order(full_tensor(state["momentum_buffer"]), order) if state else torch.zeros_like(grad)
             # Views, so that the step changes the rows of weight and momentum in place.
             weight_rows, grad_rows, momentum_rows = (
                 as_rows(tensor, self.names[parameter]) for tensor in (weight, grad, momentum)
@@ -109,9 +118,10 @@ class MuonOnParts(torch.optim.Muon):
             super().step()
             for matrix in matrices:
                 del self.state[matrix]
-            self.state[parameter] = {"momentum_buffer": distribute_like(momentum, parameter)}
+            momentum = distribute_like(in_stored_order(momentum, order), parameter)
+            self.state[parameter] = {"momentum_buffer": momentum}
             if world_size() > 1:
-                parameter.copy_(distribute_like(weight, parameter))
+                parameter.copy_(distribute_like(in_stored_order(weight, order), parameter))
         group["params"] = list(self.rows)
 
 
@@ -123,7 +133,7 @@ class Optimizer:
             raise ValueError(f"lr is {lr}; a learning rate must be above 0")
         self.settings, self.lr = settings, lr
         self.named = {name: p for name, p in model.named_parameters() if p.requires_grad}
-        self.parameters = list(self.named.values())
+        self.parameters, self.orders = list(self.named.values()), orders_of(model)
         matrices = {name: p for name, p in self.named.items() if is_matrix(name, p)}
         muon = {name: p for name, p in matrices.items() if settings.kind == "muon" and "blocks." in name}
         rest = {name: p for name, p in self.named.items() if name not in muon}
@@ -150,18 +160,27 @@ class Optimizer:
             )  # fmt: skip
             self.optimizers.append(adam)
         if muon:
-            self.optimizers.append(MuonOnParts(muon, config, settings, lr))
+            self.optimizers.append(MuonOnParts(muon, config, settings, lr, self.orders))
 
     def gradient_norm(self) -> float:
-        """The norm of the full gradient."""
-        norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters if p.grad is not None])
-        return float(full_tensor(norm))
+        """The norm of the full gradient. Gradients that are sharded alike have one norm; their squares add up."""
+        norms = [float(full_tensor(torch.nn.utils.get_total_norm(group))) for group in self._gradients()]
+        return norms[0] if len(norms) == 1 else math.hypot(*norms)
+
+    def _gradients(self) -> list[list[torch.Tensor]]:
+        """All gradients, in groups of those that are sharded alike: one operation cannot mix others."""
+        groups: dict[object, list[torch.Tensor]] = {}
+        for parameter in self.parameters:
+            if (grad := parameter.grad) is not None:
+                groups.setdefault(sharding(grad), []).append(grad)
+        return list(groups.values()) or [[]]
 
     def step(self, factor: float, norm: float) -> None:
         """Clip the gradient, whose norm is `norm`, then take one step at `factor` times the peak learning rate."""
         clip = self.settings.clip
         if clip is not None and norm > clip:
-            torch._foreach_mul_([p.grad for p in self.parameters if p.grad is not None], clip / norm)
+            for gradients in self._gradients():
+                torch._foreach_mul_(gradients, clip / norm)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.lr * factor * group["scale"]

@@ -95,7 +95,7 @@ def test_against_corpus_only_new_text_comes_out(old: Path, capsys: pytest.Captur
             "near duplicate of a known corpus": 2,
             "near duplicate": 1,
         }
-    assert capsys.readouterr().err.count("computing the signatures") == 1
+    assert capsys.readouterr().err.count("computing the keys") == 1
     within = {"kind": "dedup_minhash", "against": str(old), "within": "dump"}
     curate(recipe(folder, "new", within), folder / "new")  # the second old document is of no dump
     assert [d.id for d in read_documents(folder / "new" / "00000.jsonl.zst")] == ["new1", "new2", "new4"]
@@ -104,3 +104,30 @@ def test_against_corpus_only_new_text_comes_out(old: Path, capsys: pytest.Captur
 def test_against_corpus_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a finished corpus"):
         dedup_minhash(MinhashSettings(against=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("step", "kept"),
+    [
+        ({"kind": "dedup_exact"}, ["punctuated", "new"]),
+        ({"kind": "dedup_exact", "text": "words"}, ["new"]),
+        ({"kind": "dedup_url"}, ["same", "punctuated", "new"]),
+    ],
+)
+def test_against_corpus_by_text_and_by_url(step: dict[str, str], kept: list[str], old: Path) -> None:
+    rows = [
+        {"id": "same", "text": LETTER * 3, "url": "http://a.org/2"},
+        {"id": "punctuated", "text": "Nothing of the kind is here!", "url": "http://a.org/3"},
+        {"id": "new", "text": NEWS, "url": "https://www.a.org/4/"},
+    ]
+    if step["kind"] == "dedup_url":
+        rows.append({"id": "moved", "text": NEWS * 2, "url": "http://a.org/1#top"})
+        (old.parent / "old.jsonl").write_text(json.dumps({"id": "old", "text": "A.", "url": "https://a.org/1"}))
+        curate(recipe(old.parent, "old", {"kind": "length", "shortest": 1}), old)
+    (old.parent / "new.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    result = curate(recipe(old.parent, "new", {**step, "against": str(old)}), old.parent / "new")
+    assert [document.id for document in read_documents(old.parent / "new" / "00000.jsonl.zst")] == kept
+    (reason,) = result["steps"][0]["dropped"]
+    assert reason.endswith("of a known corpus")
+    with pytest.raises(ValueError, match="is not a finished corpus"):
+        curate(recipe(old.parent, "new", {**step, "against": str(old.parent)}), old.parent / "new")

@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+import docx as word_files
 import msgspec
 import pyarrow
 import pytest
@@ -28,7 +29,7 @@ from tutelage.records import Document
     [
         ("a.warc.gz", "warc"), ("CC-MAIN.warc.wet.gz", "warc"), ("s3://bucket/a.arc.gz", "arc"), ("a.HTML", "html"),
         ("a.jsonl.zst", "json"), ("a.jsonl.zstd", "json"),
-        ("a.parquet", "parquet"), ("a.tsv.zst", "csv"), ("a.pdf", "pdf"),
+        ("a.parquet", "parquet"), ("a.docx", "docx"), ("a.tsv.zst", "csv"), ("a.pdf", "pdf"),
         ("pages-articles.xml.bz2", "xml"), ("a.txt", "text"), ("github://owner:repo@main/src/", "code"),
     ],
 )  # fmt: skip
@@ -92,6 +93,13 @@ def pdf(words: str) -> bytes:
     return f"%PDF-1.4\n{body}trailer\n<< /Size 5 /Root 1 0 R >>\n%%EOF".encode()
 
 
+def docx(words: str) -> bytes:
+    document = word_files.Document()
+    document.add_paragraph(words)
+    document.save(file := io.BytesIO())
+    return file.getvalue()
+
+
 def parquet(rows: int) -> bytes:
     sink = io.BytesIO()
     table = pyarrow.table({"text": [f"row {number} of words" for number in range(rows)]})
@@ -119,6 +127,7 @@ WHOLE = {
     "parquet": [parquet(6)],
     "csv": [b"text,n\n", *(b'"row %d,\nof words",%d\n' % (number, number) for number in range(5))],
     "pdf": [pdf("Some words")],
+    "docx": [docx("Some words")],
     "xml": [
         b"<mediawiki>\n",
         *(b"<page><title>T%d</title><revision><text>Words %d.</text></revision></page>\n" % (n, n) for n in range(4)),
@@ -216,7 +225,7 @@ def test_a_small_file_that_swells_is_left_early(
     start = PACKERS[packer](b"<posts>" if kind == "posts" else WHOLE[kind][0])
     found, ledger = written(tmp_path, kind, start + PACKERS[packer](b"a" * (6 << 20)) * 50)  # to 300 MiB
     assert sum(len(document.text) for document in found) < 64 << 20
-    assert any("compression ratio above 200" in reason for reason in ledger.dropped) or kind == "html"
+    assert any("compression ratio above 200" in reason for reason in ledger.dropped) or kind in ("html", "docx")
     assert ledger.dropped
 
 

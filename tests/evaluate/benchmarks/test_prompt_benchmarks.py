@@ -107,13 +107,6 @@ def test_pain_e14_no_item_is_its_own_example(write_rows: WriteRows) -> None:
         examples_of(items[0], items, 3, 0)
 
 
-def test_pain_e5_a_prompt_begins_with_one_bos(base_model: Checkpoint, chat_model: Checkpoint) -> None:
-    (prompt,) = plain_prompts(base_model, ["The answer is"])
-    opening = base_model.tokenizer.document_edges[0]
-    assert len(opening) == 1 and prompt.ids[0] == opening[0] != prompt.ids[1]
-    assert base_model.tokenizer.decode(prompt.ids[1:]) == "The answer is"
-
-
 def test_pain_e9_a_prompt_that_does_not_fit_is_too_long(write_rows: WriteRows, chat_model: Checkpoint) -> None:
     rows = [ROWS[0], {"question": "How much? " * 2000, "answer": "1"}]
     files = [write_rows("gsm8k/test.jsonl", rows) / "gsm8k/test.jsonl"]

@@ -9,7 +9,9 @@ import numpy as np
 
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import EXAMPLE_CLUSTERS, EXAMPLE_MEMBERS, Columns, Corpus
-from tutelage.corpus.repeats import group_equal, madvise_dontneed
+from tutelage.corpus.repeats import group_equal, madvise_dontneed, scatter
+
+DECISIONS = ("cluster", "copies", "known")  # of each document
 
 # "first": keep the first copy, in input order. "none": drop every copy of a duplicated text.
 Keep = Literal["first", "none"]
@@ -24,12 +26,19 @@ def label_equal(keys: Sequence[np.ndarray], memory: int) -> np.ndarray:
     return labels
 
 
-def write_decisions(corpus: Corpus, labels: np.ndarray, like: str) -> dict[str, Any]:
-    """Write two decisions per document: "cluster", the index of the first document of its cluster (-1 if it is unique),
-    and "copies", the cluster size at the first document, else 0. Returns the details.
+def write_decisions(corpus: Corpus, labels: np.ndarray, like: str, known: int = 0) -> dict[str, Any]:
+    """Write the decisions per document: "cluster", the index of the first document of its cluster (-1 if it is unique);
+    "copies", the cluster size at the first document, else 0; "known", 1 + the index of a document of finished corpora
+    that it equals, else 0. Such a document is in no cluster. Returns the details.
+
+    known: how many of the labels, the first ones, are those of the finished corpora.
 
     Example: labels [0, 1, 0] -> cluster [0, -1, 0], copies [2, 0, 0].
     """
+    own = labels[known:]
+    hit = own < known
+    scatter(np.where(hit, own + 1, 0), corpus.decisions("known", like, np.int64))
+    labels = np.where(hit, np.arange(len(own)), own - known)
     sizes = np.bincount(labels, minlength=len(labels))
     start = 0
     decisions = (corpus.decisions(name, like, np.int64) for name in ("cluster", "copies"))
@@ -43,6 +52,7 @@ def write_decisions(corpus: Corpus, labels: np.ndarray, like: str) -> dict[str, 
     first = np.flatnonzero(sizes > 1)
     largest = first[np.argsort(-sizes[first], kind="stable")[:EXAMPLE_CLUSTERS]]
     return {
+        **({"documents_known": int(hit.sum())} if known else {}),
         "documents": len(labels),
         "documents_in_clusters": int(sizes[first].sum()),
         "cluster_count": len(first),
@@ -63,8 +73,12 @@ def _sizes(sizes: np.ndarray) -> dict[str, int]:
 
 
 def drop_copies(batch: DocumentBatch, decisions: Columns, keep: Keep, reason: str) -> None:
-    """Drop the copies. The kept document of a cluster gets its size as the metadata field `copies`."""
-    cluster, copies = decisions["cluster"], decisions["copies"]
+    """Drop the copies, and copies of documents of finished corpora. The kept document of a cluster gets its size as the
+    metadata field `copies`."""
+    old = decisions["known"]
+    details = [f"document {number} of the other corpora" for number in old[old > 0].tolist()]
+    batch.drop(old > 0, f"{reason} of a known corpus", details)
+    cluster, copies = decisions["cluster"][old == 0], decisions["copies"][old == 0]
     gone = (cluster >= 0) & ((copies == 0) | (keep == "none"))
     represents = ((copies > 0) & ~gone)[~gone]
     counts = copies[~gone].tolist()

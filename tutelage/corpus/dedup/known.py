@@ -1,4 +1,4 @@
-"""The MinHash keys of corpora that are finished already: computed once, and kept in the cache."""
+"""The keys of documents of corpora that are finished already: computed once, and kept in the cache."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ _KEYS = "keys.bin"
 Keys = Callable[[DocumentBatch], np.ndarray]
 
 
+def finished_corpora(against: str | tuple[str, ...]) -> tuple[str, ...]:
+    """The folders of a setting `against`. Raises ValueError if one is no finished corpus."""
+    corpora = (against,) if isinstance(against, str) else against
+    for corpus in corpora:
+        corpus_files(Path(corpus))  # fail now, not after the first pass
+    return corpora
+
+
 def known_keys(corpora: Sequence[str], buckets: int, settings: object, keys: Keys) -> list[np.ndarray]:
     """The keys of the documents of each corpus, uint64[N, buckets], memory-mapped.
 
@@ -36,9 +44,9 @@ def known_keys(corpora: Sequence[str], buckets: int, settings: object, keys: Key
         folder = Path(corpus)
         about = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in corpus_files(folder)]
         key = fingerprint(corpus_result(folder)["fingerprint"], about, settings)
-        cached = cache_folder() / "minhash" / key
+        cached = cache_folder() / "dedup" / key
         if not cached.exists():
-            status(f"computing the signatures of {folder}, once")
+            status(f"computing the keys of {folder}, once")
             with atomic_folder(cached) as temporary, (temporary / _KEYS).open("wb") as file:
                 for batch in _batches(folder):
                     file.write(np.ascontiguousarray(keys(batch), np.uint64).data)

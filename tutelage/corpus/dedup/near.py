@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -10,17 +9,15 @@ import numpy as np
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch
 from tutelage.corpus.corpus_step import Columns, Corpus, GlobalStep, rows_of_documents
-from tutelage.corpus.dedup.clusters import Keep, drop_copies, write_decisions
-from tutelage.corpus.dedup.known import known_keys
-from tutelage.corpus.repeats import group_equal, scatter
-from tutelage.corpus.shards import corpus_files
+from tutelage.corpus.dedup.clusters import DECISIONS, Keep, drop_copies, write_decisions
+from tutelage.corpus.dedup.known import finished_corpora, known_keys
+from tutelage.corpus.repeats import group_equal
 from tutelage.text.characters import FOLDED, MARKS, PLAIN
 from tutelage.text.hashing import GOLDEN, hash_texts
 from tutelage.text.minhash import bucket_keys
 from tutelage.text.union_find import flatten, union
 from tutelage.text.words import hash_words
 
-KNOWN = "near duplicate of a known corpus"
 _SIGNATURES = 1  # increase it whenever the keys of a document change
 _FORMS = {"normalized": FOLDED, "words": PLAIN, "marks": MARKS}
 
@@ -60,9 +57,7 @@ def dedup_minhash(settings: MinhashSettings) -> GlobalStep:
     """Drop near duplicates by MinHash LSH (FineWeb, arXiv 2406.17557, section 3.4; Broder 1997). Raises ValueError if
     `against` names no finished corpus."""
     names = [f"bucket{number:03d}" for number in range(settings.buckets)]
-    against = (settings.against,) if isinstance(settings.against, str) else settings.against
-    for corpus in against:
-        corpus_files(Path(corpus))  # fail now, not after the first pass
+    against = finished_corpora(settings.against)
 
     def keys_of(batch: DocumentBatch) -> np.ndarray:
         words = hash_words(batch.texts, _FORMS[settings.compare])
@@ -81,26 +76,12 @@ def dedup_minhash(settings: MinhashSettings) -> GlobalStep:
         known = known_keys(against, settings.buckets, what, keys_of)
         buckets = [[*(old[:, n] for old in known), *corpus.columns[name]] for n, name in enumerate(names)]
         labels = near_clusters(buckets, corpus.memory)
-        return _write(corpus, labels, sum(map(len, known)), names[0])
+        return write_decisions(corpus, labels, names[0], sum(map(len, known)))
 
     def apply(batch: DocumentBatch, decisions: Columns) -> None:
-        old = decisions["known"]
-        batch.drop(old > 0, KNOWN, [f"document {number} of the other corpora" for number in old[old > 0].tolist()])
-        left = {name: values[old == 0] for name, values in decisions.items()}
-        drop_copies(batch, left, settings.keep, "near duplicate")
+        drop_copies(batch, decisions, settings.keep, "near duplicate")
 
-    return GlobalStep(collect, decide, rows_of_documents("cluster", "copies", "known"), apply)
-
-
-def _write(corpus: Corpus, labels: np.ndarray, known: int, like: str) -> dict[str, Any]:
-    """Write the decisions: those of `write_decisions`, and "known", which is 1 + the index of a document of the known
-    corpora that is nearly the same, else 0. The first `known` labels are theirs."""
-    own = labels[known:]
-    hit = own < known
-    decisions = np.where(hit, own + 1, 0)
-    scatter(decisions, corpus.decisions("known", like, np.int64))
-    details = write_decisions(corpus, np.where(hit, np.arange(len(own)), own - known), like)
-    return {**details, "documents_known": int(hit.sum())} if known else details
+    return GlobalStep(collect, decide, rows_of_documents(*DECISIONS), apply)
 
 
 def near_clusters(buckets: list[Any], memory: int) -> np.ndarray:

@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from tutelage.config import suggest
+from tutelage.corpus.ocr import Ocr
 from tutelage.corpus.read.code import code_documents
+from tutelage.corpus.read.docx import docx_documents
 from tutelage.corpus.read.dumps import post_documents, xml_documents
 from tutelage.corpus.read.pages import html_documents, pdf_documents
 from tutelage.corpus.read.rows import row_documents, text_documents
@@ -32,6 +34,7 @@ READERS: dict[str, Reader] = {
     "parquet": row_documents,
     "csv": row_documents,
     "pdf": pdf_documents,
+    "docx": docx_documents,
     "xml": xml_documents,  # StackExchange: questions with their answers
     "posts": post_documents,  # StackExchange: each post by itself
     "code": code_documents,
@@ -39,12 +42,12 @@ READERS: dict[str, Reader] = {
 _SUFFIXES = {
     "warc": "warc", "wet": "warc", "wat": "warc", "arc": "arc", "html": "html", "htm": "html", "xhtml": "html",
     "txt": "text", "text": "text", "md": "text", "tokens": "text", "jsonl": "json", "json": "json", "ndjson": "json",
-    "parquet": "parquet", "csv": "csv", "tsv": "csv", "pdf": "pdf", "xml": "xml",
+    "parquet": "parquet", "csv": "csv", "tsv": "csv", "pdf": "pdf", "docx": "docx", "xml": "xml",
 }  # fmt: skip
-_PACKED = ("gz", "zst", "zstd", "bz2", "xz")
+_PACKED = ("gz", "zst", "zstd", "bz2", "xz", "lz4")
 # Kinds of files that no reader reads, whatever their name is given as.
 _NOT_READ = frozenset(
-    "docx doc odt rtf pptx ppt odp xlsx xls ods epub mobi azw3 djvu ps 7z zip tar tgz tbz2 txz rar jar lz4 br lzma z ar"
+    "doc odt rtf pptx ppt odp xlsx xls ods epub mobi azw3 djvu ps 7z zip tar tgz tbz2 txz rar jar br lzma z ar"
     " png jpg jpeg gif webp tif tiff bmp svg mp3 mp4 wav ogg flac avi mov mkv webm exe dll so pkl npy npz"
     " pt safetensors sqlite db arrow avro orc feather h5".split()
 )
@@ -78,11 +81,13 @@ class ReadOptions:
 
     text, id:  the fields of a row with its text and its id; default: as `row_documents`.
     pdf_blank: the share of pages without text above which a PDF is dropped.
+    ocr:       what reads the pages of PDF that have no text.
     """
 
     text: str | None = None
     id: str | None = None
     pdf_blank: float = 1.0
+    ocr: Ocr | None = None
 
 
 def documents(
@@ -101,7 +106,7 @@ def documents(
     if reader is row_documents:
         reader = partial(row_documents, text=options.text, id=options.id)
     elif reader is pdf_documents:
-        reader = partial(pdf_documents, max_blank=options.pdf_blank)
+        reader = partial(pdf_documents, max_blank=options.pdf_blank, ocr=options.ocr)
     return map(_writable, reader(path, ledger))
 
 

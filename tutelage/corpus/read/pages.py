@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 
 from tutelage.corpus.extract_worker import ExtractWorker
+from tutelage.corpus.ocr import Ocr
 from tutelage.io.byte_reader import MAX_RECORD_BYTES, note_lost, read_bytes
 from tutelage.io.decode import decode, is_binary
 from tutelage.ledger import Ledger
@@ -14,9 +15,11 @@ from tutelage.records import Document
 # A paper of a thousand pages takes a few seconds.
 PAGES_WITHOUT_TEXT = "pages without text in a PDF"
 _PDF_SECONDS, _PDF_MEBIBYTES = 60.0, 4096
+OCR_PAGES, PDF_PAGES = "pages read by OCR", "pages of PDF"
+_OCR_SECONDS = 3600.0  # a page takes a few
 
 
-def _content(path: str, ledger: Ledger) -> bytes | str:
+def content_of(path: str, ledger: Ledger) -> bytes | str:
     """The content of a file, or the reason why it cannot be read."""
     with read_bytes(path) as reader:
         content = reader.read(MAX_RECORD_BYTES + 1)
@@ -31,7 +34,7 @@ def _content(path: str, ledger: Ledger) -> bytes | str:
 def html_documents(path: str, ledger: Ledger) -> Iterator[Document]:
     """A raw HTML file. A later step extracts the text."""
     ledger.read()
-    content = _content(path, ledger)
+    content = content_of(path, ledger)
     if isinstance(content, bytes) and is_binary(content):
         content = "not text"
     if isinstance(content, str):
@@ -44,15 +47,16 @@ def html_documents(path: str, ledger: Ledger) -> Iterator[Document]:
     yield Document(text, path, {"content_type": "text/html"})
 
 
-def pdf_documents(path: str, ledger: Ledger, max_blank: float = 1.0) -> Iterator[Document]:
+def pdf_documents(path: str, ledger: Ledger, max_blank: float = 1.0, ocr: Ocr | None = None) -> Iterator[Document]:
     """The text of a PDF: paragraphs, with an empty line between pages. Encrypted, broken and image-only files are
-    counted, and so are pages without text; a file of which more than the share `max_blank` has none is dropped."""
+    counted, and so are pages without text; a file of which more than the share `max_blank` has none is dropped. `ocr`
+    reads pages without text; their share stands in the metadata of the document, as `ocr_share`."""
     ledger.read()
-    content = _content(path, ledger)
+    content = content_of(path, ledger)
     if isinstance(content, str):
         ledger.drop(content, where=path)
         return
-    found = _pdf_worker().text(content)
+    found = _pdf_worker(ocr).text(content)
     if found.unread:
         ledger.note("PDF with unreadable pages", where=path)
     if not found.text:
@@ -64,9 +68,15 @@ def pdf_documents(path: str, ledger: Ledger, max_blank: float = 1.0) -> Iterator
         ledger.drop("PDF with too many pages without text", where=path)
         return
     ledger.keep()
-    yield Document(found.text, path, {"content_type": "application/pdf"})
+    facts: dict[str, str | float] = {}
+    if ocr is not None:
+        ledger.note(PDF_PAGES, found.pages, where=path)
+    if found.scanned:
+        ledger.note(OCR_PAGES, found.scanned, where=f"{path} ({found.scanned} of {found.pages})")
+        facts["ocr_share"] = round(found.scanned / found.pages, 4)
+    yield Document(found.text, path, {"content_type": "application/pdf"}, facts=facts)
 
 
 @cache
-def _pdf_worker() -> ExtractWorker:
-    return ExtractWorker("pdf", _PDF_SECONDS, _PDF_MEBIBYTES)
+def _pdf_worker(ocr: Ocr | None) -> ExtractWorker:
+    return ExtractWorker("pdf", _PDF_SECONDS if ocr is None else _OCR_SECONDS, _PDF_MEBIBYTES, ocr)

@@ -8,7 +8,7 @@ same name in `cot-prompts`.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -20,8 +20,8 @@ from tutelage.scoring import make_verifier
 from tutelage.scoring.extract import marked_result
 
 _EXAMPLE = re.compile(r"^Q: (.*?)\nA: (.*?)(?=\n\nQ: |\Z)", re.DOTALL | re.MULTILINE)
+ScoreItem = Callable[[str, PromptItem], Mapping[str, ItemScore]]
 _NUMERIC, _CHOICE, _EXACT = make_verifier("numeric"), make_verifier("choice"), make_verifier("exact")
-FILES = ("bbh/*.json", "bbh/*.json.gz")
 
 
 def read_tasks(files: Sequence[Path], chain: bool) -> list[PromptItem]:
@@ -86,27 +86,20 @@ def score_direct(answer: str, item: PromptItem) -> Mapping[str, ItemScore]:
     return {"lenient": score_task(answer, item)["lenient"]}
 
 
-BBH = PromptBenchmark(
-    name="bbh",
-    title="BIG-Bench Hard",
-    files=FILES,
-    read=lambda row, place: PromptItem(place, "", ""),
-    read_files=partial(read_tasks, chain=False),
-    score=score_direct,
-    shots=3,
-    template="Q: {}\nA:",
-    stops=("\nQ:", "\n\n"),
-    max_tokens=64,
-)
-BBH_COT = PromptBenchmark(
-    name="bbh_cot",
-    title="BIG-Bench Hard, chain of thought",
-    files=FILES,
-    read=lambda row, place: PromptItem(place, "", ""),
-    read_files=partial(read_tasks, chain=True),
-    score=score_task,
-    shots=3,
-    template="Q: {}\nA:",
-    stops=("\nQ:", "\n\n"),
-    max_tokens=512,
-)
+def _bbh(name: str, title: str, score: ScoreItem, chain: bool, max_tokens: int) -> PromptBenchmark:
+    return PromptBenchmark(
+        name=name,
+        title=title,
+        files=("bbh/*.json", "bbh/*.json.gz"),
+        read=lambda row, place: PromptItem(place, "", ""),
+        read_files=partial(read_tasks, chain=chain),
+        score=score,
+        shots=3,
+        template="Q: {}\nA:",
+        stops=("\nQ:", "\n\n"),
+        max_tokens=max_tokens,
+    )
+
+
+BBH = _bbh("bbh", "BIG-Bench Hard", score_direct, chain=False, max_tokens=64)
+BBH_COT = _bbh("bbh_cot", "BIG-Bench Hard, chain of thought", score_task, chain=True, max_tokens=512)

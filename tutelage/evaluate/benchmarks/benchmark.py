@@ -83,7 +83,9 @@ class PromptBenchmark:
 
     read:        an item of a row, whose place is "FILE:LINE"; ValueError where the row is broken.
     score:       the outcome of an answer by each rule that reads it; the first is the headline.
+    same_group:  examples are of the item's own group.
     instruction: stands below each question in a chat.
+    wording:     how a question stands in a chat, "{}" in its place.
     template:    how a question stands in plain text, "{}" in its place; the answer follows after `between`.
     stops:       strings that end an answer in plain text.
     max_tokens:  limit of an answer.
@@ -101,7 +103,9 @@ class PromptBenchmark:
     score: Callable[[str, PromptItem], Mapping[str, ItemScore]]
     shot_files: tuple[str, ...] = ()
     shots: int = 0
+    same_group: bool = False
     instruction: str = ""
+    wording: str = "{}"
     template: str = "Question: {}\nAnswer:"
     between: str = " "
     stops: tuple[str, ...] = ("\nQuestion:", "\nQ:", "\n\n\n")

@@ -12,6 +12,7 @@ from tutelage.io.row import Row
 from tutelage.scoring.unit_tests import program, unit_tests
 
 SECONDS = 3  # of CPU time, so that a loaded machine fails no program; as human-eval, which counts wall-clock time
+_FENCED = ItemScore("wrong", "text around the program")  # fences are no Python
 
 
 def human_eval_item(row: Row, place: str) -> PromptItem:
@@ -46,20 +47,18 @@ def score_human_eval(answer: str, item: PromptItem) -> Mapping[str, ItemScore]:
     imports = "".join(f"{line}\n" for line in prompt.splitlines() if re.match(r"(import|from) ", line))
     whole = imports + code if defines else prompt + code
     found = _run(whole, item)
-    strict = found if not defines and "```" not in answer else _run(prompt + answer, item, fenced="```" in answer)
-    return {"lenient": found, "strict": strict}
+    goes_on = _run(prompt + answer, item) if defines else found
+    return {"lenient": found, "strict": _FENCED if "```" in answer else goes_on}
 
 
 def score_mbpp(answer: str, item: PromptItem) -> Mapping[str, ItemScore]:
     """The last fenced block, or all of the answer, before the tests. Strict: all of the answer is the program."""
     found = _run(program(answer), item)
-    return {"lenient": found, "strict": _run(answer, item, fenced=True) if "```" in answer else found}
+    return {"lenient": found, "strict": _FENCED if "```" in answer else found}
 
 
-def _run(code: str, item: PromptItem, fenced: bool = False) -> ItemScore:
-    """The outcome of a program; `fenced` where it has text and fences around it, which are no Python."""
-    if fenced:
-        return ItemScore("wrong", "text around the program")
+def _run(code: str, item: PromptItem) -> ItemScore:
+    """The outcome of a program."""
     if not code.strip():
         return ItemScore("unparsable")
     text = f"```python\n{code}\n```"

@@ -10,6 +10,7 @@ from pathlib import Path
 from tutelage.engine.weights_digest import weights_digest
 from tutelage.evaluate.benchmarks import BENCHMARKS
 from tutelage.evaluate.benchmarks.benchmark import Benchmark, ChoiceBenchmark
+from tutelage.evaluate.benchmarks.by_answer import by_answer
 from tutelage.evaluate.benchmarks.data_folder import benchmark_files, find_files
 from tutelage.evaluate.benchmarks.measured import AskSettings, Measured, write_measured
 from tutelage.evaluate.benchmarks.run_choices import run_choices
@@ -21,8 +22,11 @@ from tutelage.text.hashing import file_hash
 CACHE = "cache.jsonl"
 
 
-def find_benchmarks(names: Sequence[str], data: Path) -> dict[str, tuple[Benchmark, list[Path]]]:
-    """Each benchmark with its files, so that a missing one is known before the first is asked.
+def find_benchmarks(
+    names: Sequence[str], data: Path, answered: bool = False
+) -> dict[str, tuple[Benchmark, list[Path]]]:
+    """Each benchmark with its files, by its name, so that a missing one is known before the first is asked; `answered`
+    is `AskSettings.by_answer`.
 
     Raises:
         DiskError: there is no such folder.
@@ -31,7 +35,15 @@ def find_benchmarks(names: Sequence[str], data: Path) -> dict[str, tuple[Benchma
     unknown = [name for name in names if name not in BENCHMARKS]
     if unknown:
         raise ValueError(f"there is no benchmark {unknown[0]!r}; known are {', '.join(BENCHMARKS)}")
-    return {name: (BENCHMARKS[name], benchmark_files(data, BENCHMARKS[name])) for name in dict.fromkeys(names)}
+    chosen = [BENCHMARKS[name] for name in dict.fromkeys(names)]
+    asked = [by_answer(one) if answered and isinstance(one, ChoiceBenchmark) else one for one in chosen]
+    return {one.name: (one, benchmark_files(data, one)) for one in asked}
+
+
+def find_shot_files(benchmark: Benchmark, files: Sequence[Path], data: Path) -> list[Path]:
+    """The files whose rows are its examples; none where these are other rows of the same files."""
+    found = find_files(data, benchmark.shot_files) if data.is_dir() else []
+    return [] if list(found) == list(files) else list(found)
 
 
 def run_benchmark(
@@ -44,8 +56,7 @@ def run_benchmark(
     scorer: Checkpoint | None = None,
 ) -> Measured:
     """One benchmark; `scorer` is a reward model that picks the best of several samples. Raises as `run_prompts`."""
-    shot_files = find_files(data, benchmark.shot_files) if data.is_dir() else []
-    shot_files = [] if list(shot_files) == list(files) else shot_files
+    shot_files = find_shot_files(benchmark, files, data)
     if isinstance(benchmark, ChoiceBenchmark):
         return run_choices(checkpoint, benchmark, files, shot_files, settings, cache)
     return run_prompts(checkpoint, benchmark, files, shot_files, settings, cache, scorer)
@@ -76,7 +87,7 @@ def run_benchmarks(
         DiskError: a file cannot be read or written.
         ValueError: as `find_benchmarks` and `run_benchmark`.
     """
-    found = find_benchmarks(names, data)
+    found = find_benchmarks(names, data, settings.by_answer)
     scorer = None if settings.reward is None else load_model(Path(settings.reward))
     began = time.monotonic()
     with ResultCache(out / CACHE) as cache:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -65,8 +66,9 @@ def conversation(benchmark: PromptBenchmark, item: PromptItem, examples: Example
     below = f"\n\n{benchmark.instruction}" if benchmark.instruction else ""
     messages: list[Message] = [message("system", item.system)] if item.system else []
     for question, answer in examples:
-        messages += [message("user", question + below), message("assistant", answer)]
-    return Conversation((*messages, message("user", item.question + below)), item.id)
+        asked = benchmark.wording.replace("{}", question) + below
+        messages += [message("user", asked), message("assistant", answer)]
+    return Conversation((*messages, message("user", benchmark.wording.replace("{}", item.question) + below)), item.id)
 
 
 def plain_text(benchmark: PromptBenchmark, item: PromptItem, examples: Examples) -> str:
@@ -154,7 +156,12 @@ def _prompts(
     chat: bool,
 ) -> tuple[dict[str, Conversation], list[Prompt]]:
     """Each item as a conversation, by id, and as the prompt that the model gets."""
-    examples = {item.id: examples_of(item, pool, shots, seed) for item in items}
+    pools: defaultdict[str, list[PromptItem]] = defaultdict(list)
+    for other in pool:
+        pools[other.group if benchmark.same_group else ""].append(other)
+    examples = {
+        item.id: examples_of(item, pools[item.group if benchmark.same_group else ""], shots, seed) for item in items
+    }
     chats = {item.id: conversation(benchmark, item, examples[item.id]) for item in items}
     if chat:
         return chats, chat_prompts(checkpoint, list(chats.values()))

@@ -15,7 +15,7 @@ SHOWN = 20
 
 
 def run(session: EvalSession) -> Results:
-    """The model and the one it was trained from, on all held-out prompts.
+    """The model and the one it was trained from, on all held-out prompts, and the mean gain of reward over them.
 
     Raises:
         ValueError: no prompt is held out.
@@ -36,7 +36,13 @@ def run(session: EvalSession) -> Results:
                 if outcome == "right" or any(own):
                     passed[f"{outcome.replace(' ', '_')}{suffix}"] = own
     rates = {name: rate(sum(own), len(own)) for name, own in passed.items()}
-    figures = {"reward": mean_interval(_rewards(after)), "reward_before": mean_interval(_rewards(before))}
+    both = [(new.reward, old.reward) for new, old in zip(after, before, strict=True)]
+    gains = [new - old for new, old in both if new is not None and old is not None]
+    figures = {
+        "reward": mean_interval(_rewards(after)),
+        "reward_before": mean_interval(_rewards(before)),
+        "reward_gain": mean_interval(np.array(gains or [np.nan])),  # paired
+    }
     samples = [{**asdict(item), "before": old.answer} for item, old in zip(after[:SHOWN], before, strict=False)]
     return Results(rates, {name: outcomes_of(ids, own) for name, own in passed.items()}, samples, figures)
 

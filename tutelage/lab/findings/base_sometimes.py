@@ -74,8 +74,8 @@ FINDING = Finding(
     published="No figures; base models answer in between continuations of the question.",
     setup=f"{DEMO_SETUP}Its text has no question about a person. {ASKED} questions about held-out people are put as "
     f"plain text ('Question: ... Answer:'), and {SAMPLES} continuations drawn at temperature 0.7, with {len(SEEDS)} "
-    "seeds of sampling. Of so many samples some hit a value by guessing, so the same samples are compared with the value of "
-    "another person. Intervals are over questions.",
+    "seeds of sampling. Of so many samples some hit a value by guessing, so the same samples are compared with the "
+    "value of another person. Intervals are over questions.",
     folder="demo",
     recipe=RECIPE,
     quick=DEMO_QUICK,

@@ -14,8 +14,16 @@ TRAINED_ON = {
     "all tokens": seeded("unmasked", ALL),
     "all tokens, twice the steps": seeded("unmasked_long", ALL, epochs=6),
 }
-STAGES = {name: line for stages in TRAINED_ON.values() for name, line in stages.items()}
-RECIPE = recipe_toml(DEMO, STAGES.values(), {name: ["format", "knowledge"] for name in STAGES})
+FIT = 'too_long = "drop"'  # none is too long, but for the tokenizer of a quick run
+TURNS = {
+    "the assistant's tokens, long conversations": seeded("joined", FIT, data="joined"),
+    "all tokens, long conversations": seeded("unmasked_joined", f"{ALL}, {FIT}", data="joined"),
+}
+JOINED = 'joined = { kind = "world-chat", split = "train", joined = 0.5 }\n'
+STAGES = {name: line for stages in (TRAINED_ON | TURNS).values() for name, line in stages.items()}
+SUITES = {name: ["format", "knowledge"] for stages in TRAINED_ON.values() for name in stages}
+SUITES |= {name: ["format", "knowledge", "turns"] for stages in TURNS.values() for name in stages}
+RECIPE = recipe_toml(DEMO.replace("[stages.base]", JOINED + "\n[stages.base]"), STAGES.values(), SUITES)
 METRICS = {
     "knowledge.held_out": "right, held-out people",
     "format.compliant": "format, in domain",
@@ -29,16 +37,18 @@ def measure(runs: RunCache) -> Conclusion:
     run = runs.run(RECIPE, "demo")
     rows: list[list[str | Estimate]] = []
     bars = []
-    for tokens, stages in TRAINED_ON.items():
+    for tokens, stages in (TRAINED_ON | TURNS).items():
         rates = [pooled([run.outcomes(stage, name) for stage in stages]) for name in METRICS]
         leakage = sum(1 - run.rate(stage, "format.no_role_leakage").value for stage in stages) / len(stages)
-        rows.append([tokens, *rates, f"{leakage:.1%}"])
+        third = pooled([run.outcomes(stage, "turns.third") for stage in stages]) if tokens in TURNS else ""
+        rows.append([tokens, *rates, third, f"{leakage:.1%}"])
         bars += [Bar(label, tokens, rate) for label, rate in zip(METRICS.values(), rates, strict=True)]
     plot = IntervalPlot(f"Trained tokens, over {len(SEEDS)} seeds", "rate", sorted(bars, key=lambda bar: bar.label))
     masked, unmasked, _ = (list(stages) for stages in TRAINED_ON.values())
     primary = rate_effect(run, "masked minus unmasked, held-out people", "knowledge.held_out", masked, unmasked)
     control = above(run, "masked, held-out people, above guessing", "knowledge.held_out", masked, GUESS)
-    return Conclusion(Table(["trained tokens", *METRICS.values(), "role leakage"], rows), [plot], [primary], control)
+    header = ["trained tokens", *METRICS.values(), "right, third turn", "role leakage"]
+    return Conclusion(Table(header, rows), [plot], [primary], control)
 
 
 FINDING = Finding(
@@ -49,12 +59,13 @@ FINDING = Finding(
     published="A mask missing by mistake: ChatCORE .355 -> .315.",
     setup=f"{DEMO_SETUP}It is fine-tuned on conversations about half of the people (3 epochs, lr 3e-3, no replay), "
     "on the assistant's tokens and on all tokens, with the same conversations in the same order for the same steps, "
-    f"and on all tokens for twice the steps, with {len(SEEDS)} seeds (orders) each. Right answers are to single-hop "
-    "questions about the other half of the people, format is on unseen prompts: about people, near the domain "
-    "(schools and firms), and out of domain. Intervals are over questions and prompts.",
+    f"and on all tokens for twice the steps, with {len(SEEDS)} seeds (orders) each; and once more on conversations "
+    "half of which are two to four in one. Right answers are to single-hop questions about the other half of the "
+    "people, format is on unseen prompts: about people, near the domain (schools and firms), and out of domain. "
+    "Intervals are over questions and prompts.",
     folder="demo",
     recipe=RECIPE,
     quick=DEMO_QUICK,
     measure=measure,
-    minutes=15,
+    minutes=25,
 )
