@@ -21,6 +21,7 @@ from tutelage.stages.data import DataSettings, find_data
 from tutelage.stages.run import LAYOUT
 from tutelage.stages.train_stage import trained_stages
 from tutelage.tokenizer import TokenizerSettings
+from tutelage.train.layout import LayoutSettings
 
 
 class TokenizerRecipe(TokenizerSettings, frozen=True, kw_only=True):
@@ -44,6 +45,7 @@ class Recipe(Settings, frozen=True, kw_only=True):
     stages:    what is trained, in order, by name.
     evaluate:  suites by stage (docs/evaluation.md); of a stage fine-tuned from an external checkpoint those it has data
                for, where none are named.
+    layout:    how the processes that torchrun starts share the work; it does not change the result.
     seed:      sets random weights.
     """
 
@@ -54,6 +56,7 @@ class Recipe(Settings, frozen=True, kw_only=True):
     data: dict[str, DataSettings]
     stages: dict[str, AnyStage]
     evaluate: dict[str, list[str]] = msgspec.field(default_factory=dict)
+    layout: LayoutSettings = LayoutSettings()
     seed: int = 0
 
 

@@ -28,6 +28,7 @@ from tutelage.stages.train_stage import TrainStage, trained_stages
 from tutelage.tokenizer import END_OF_TEXT
 from tutelage.tracking import TrackerName, import_tracker
 from tutelage.train.distributed import barrier, broadcast_object, init_distributed, is_main_process
+from tutelage.train.layout import use_layout
 
 MADE_OF = "made_of.json"
 # Raise it when training a tokenizer gives another one for the same text.
@@ -169,6 +170,7 @@ class Run:
             import_tracker(self.track_with)
         with (
             init_distributed(),
+            use_layout(self.recipe.layout),
             locked(self.folder, f"name another folder: {self.out}") if is_main_process() else nullcontext(),
         ):
             summary = self._run(only)

@@ -67,6 +67,7 @@ from tutelage.stages.rl import RolloutStage
 from tutelage.stages.sft import Sft
 from tutelage.stages.synth import Synth
 from tutelage.stages.train_stage import TrainStage
+from tutelage.train.layout import LayoutSettings
 from tutelage.train.optimizers import OptimizerSettings
 from tutelage.train.router import RouterSettings
 from tutelage.train.schedule import ScheduleSettings
@@ -136,6 +137,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "OptimizerSettings.clip": "max_grad_norm",
     "ScheduleSettings.kind": "lr_scheduler_type",
     "ScheduleSettings.warmup": "warmup_ratio",
+    "ScheduleSettings.warmup_steps": "warmup_steps",
     "ScheduleSettings.decay": "lr_scheduler_kwargs: num_decay_steps, as a share",
     "ScheduleSettings.final": "lr_scheduler_kwargs: min_lr_ratio",
     "ChatData.path": "--dataset_name",
@@ -192,6 +194,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "overlong"`', OverlongReward, RewardSettings),
     ('`kind = "function"`', FunctionReward, RewardSettings),
     ("`lora`", LoraSettings, None),
+    ("`layout`", LayoutSettings, None),
     ("`optimizer`", OptimizerSettings, None),
     ("`schedule`", ScheduleSettings, None),
     ("`router`: mixtures of experts", RouterSettings, None),

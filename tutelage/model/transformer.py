@@ -8,7 +8,7 @@ its outputs), V vocabulary.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -47,6 +47,10 @@ class Outputs(NamedTuple):
     heads: Mapping[str, torch.Tensor]
 
 
+# (model, batch, heads, labels) -> what `Transformer.forward` returns.
+SharedForward = Callable[["Transformer", Batch, bool, bool], "torch.Tensor | Outputs"]
+
+
 def make_embedding(rows: int, width: int) -> nn.Embedding:
     """An embedding of zeros, which `initialise` or a file fills. nn.Embedding's own random numbers would be wasted, and
     on the meta device, where a model is built before its file is read, drawing them costs a second of imports."""
@@ -60,6 +64,9 @@ class Transformer(nn.Module):
     activation_checkpointing: save only the input of each block, and run the block again in the backward pass.
     token_count:              the rows of the vocabulary that have a token; published models often pad it with more.
     embedding_rows:           trained rows of a few tokens; None unless the embedding is frozen.
+    row_orders:               of matrices that processes share, in which order their rows are stored (see
+                              `train.tensor_parallel`); none otherwise.
+    shared_forward:           computes micro-batches whose tokens processes share (see `train.context_parallel`).
     output:                   computes logits in place of the output embedding; None but in copies for inference.
     routings:                 what the routers of the last forward pass decided, for each layer with experts; of the
                               first positions where the batch was padded. Kept only where gradients are.
@@ -80,6 +87,8 @@ class Transformer(nn.Module):
         self.final_norm = nn.Identity() if config.norm_place == "post" else make_norm(config)
         self.mlm_head = MlmHead(config) if config.mlm_head else None
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
+        self.row_orders: dict[str, torch.Tensor] = {}
+        self.shared_forward: SharedForward | None = None
         self.output: nn.Module | None = None
         self.embedding_rows: TrainedEmbeddingRows | None = None
         self.lora_dropout: LoraDropout | None = None
@@ -114,6 +123,8 @@ class Transformer(nn.Module):
         return outputs.heads
 
     def forward(self, batch: Batch, heads: bool = False, labels: bool = True) -> torch.Tensor | Outputs:
+        if self.shared_forward is not None:
+            return self.shared_forward(self, batch, heads, labels)
         tokens_N, positions_N, lengths = batch.tokens_N, batch.positions_N, batch.lengths
         types_N = batch.streams.get(TOKEN_TYPES)
         assert types_N is None or not any(batch.shifts), "token types are of segments with targets"
@@ -256,10 +267,10 @@ RESIDUAL = ("attention_out.weight", "mlp_down.weight", "shared_down.weight", "ex
 
 
 @torch.no_grad()
-def initialise(model: Transformer, seed: int) -> Transformer:
+def initialise(model: Transformer, seed: int, std_of: Callable[[str], float] = lambda name: 1.0) -> Transformer:
     """Set random weights: normal with standard deviation 0.02. The projections into the residual stream are divided
     by sqrt(2 depth), so that its variance does not grow with depth (GPT-2, Radford et al. 2019, section 2.3). The same
-    seed gives the same weights."""
+    seed gives the same weights. `std_of` gives a factor on the standard deviation of a parameter by its name."""
     generator = torch.Generator().manual_seed(seed)
     residual_std = 0.02 / math.sqrt(2 * model.config.depth)
     for name, parameter in model.named_parameters():
@@ -268,6 +279,6 @@ def initialise(model: Transformer, seed: int) -> Transformer:
         elif parameter.ndim == 1:
             parameter.fill_(0.0 if model.config.norm == "rms_zero_centred" else 1.0)
         else:
-            std = residual_std if name.endswith(RESIDUAL) else 0.02
+            std = (residual_std if name.endswith(RESIDUAL) else 0.02) * std_of(name)
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
     return model

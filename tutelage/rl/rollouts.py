@@ -28,7 +28,8 @@ from tutelage.rl.passes import Columns, Pass, columns_of
 from tutelage.rl.prompts import Cursors, Prompt, draw_prompts, read_cursors, write_cursors
 from tutelage.rl.rollout_files import digest_of, from_tensors, to_tensors
 from tutelage.rl.sampling import Group, Sampler, SampleRow
-from tutelage.train.distributed import is_main_process, rank, world_size
+from tutelage.train.distributed import is_main_process
+from tutelage.train.layout import data_rank, data_world_size
 from tutelage.train.loop import Precision
 from tutelage.train.policy_losses import OLD, RESPONSE, SAMPLED
 from tutelage.train.preference_losses import REFERENCE
@@ -112,7 +113,8 @@ class RolloutStream:
             at |= {"rollout": at["rollout"] + 1, "step": 0, "digest": ""} if last else {"step": at["step"] + 1}
             self._pending = None if last else self._pending
             everything = [*groups, *text]
-            micro = micro_batches(everything, self.plan.micro_tokens, rank(), world_size(), self._schema(), share=True)
+            part = data_rank(), data_world_size()
+            micro = micro_batches(everything, self.plan.micro_tokens, *part, self._schema(), share=True)
             yield micro, dict(at)
 
     def figures(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tutelage.stages.preferences import PreferenceStage
 from tutelage.stages.store_stream import store_stream
 from tutelage.stages.stream import DataStream, StepBatches
 from tutelage.stages.train_stage import TrainSetup, micro_tokens, precision_of
-from tutelage.train.distributed import rank, world_size
+from tutelage.train.layout import data_rank, data_world_size
 from tutelage.train.losses import Loss
 from tutelage.train.preference_losses import Z0, estimate_z0, kto_loss
 
@@ -63,9 +63,10 @@ class Kto(PreferenceStage, tag="kto", tag_field="kind", frozen=True, kw_only=Tru
             epochs = None if endless else self.epochs
             for groups, after in step_groups(datasets, plain.step_tokens, self.seed, epochs, state, self.batch_rows):
                 others = [(group[1],) for group in groups if len(group) > 1]
-                batches = micro_batches(others, micro, rank(), world_size(), step_schema(datasets)) if others else []
+                part = data_rank(), data_world_size()
+                batches = micro_batches(others, micro, *part, step_schema(datasets)) if others else []
                 z0 = estimate_z0(model, batches, bfloat16)
                 own = [(replace(group[0], scalars={**group[0].scalars, Z0: z0}),) for group in groups]
-                yield micro_batches(own, micro, rank(), world_size(), schema), after
+                yield micro_batches(own, micro, data_rank(), data_world_size(), schema), after
 
         return replace(plain, batches=stream)

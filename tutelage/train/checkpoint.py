@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from tutelage.model.hub import load_tensors, save_tensors
 from tutelage.model.weights import load_trained_state, trained_state
 from tutelage.train.distributed import (
     broadcast_object,
+    distribute_like,
+    full_tensor,
     is_main_process,
     load_shards,
     save_shards,
@@ -22,6 +25,7 @@ from tutelage.train.distributed import (
     world_size,
 )
 from tutelage.train.optimizers import Optimizer
+from tutelage.train.row_orders import in_model_order, in_stored_order, orders_of
 
 MODEL_FILE, OPTIMIZER_FILE, STATE_FILE = "model.safetensors", "optimizer.safetensors", "state.json"
 
@@ -47,7 +51,8 @@ def save_checkpoint(folder: Path, model: torch.nn.Module, optimizer: Optimizer, 
             save_tensors(temporary / MODEL_FILE, trained_state(model))
             save_tensors(temporary / OPTIMIZER_FILE, optimizer.state_tensors())
         else:
-            save_shards(temporary, trained_state(model) | optimizer.state_tensors())
+            tensors = trained_state(model) | optimizer.state_tensors()
+            save_shards(temporary, _reordered(tensors, model, in_model_order))
         if is_main_process():
             write_json(temporary / STATE_FILE, asdict(state))
 
@@ -71,8 +76,27 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimizer: Optimizer, 
         shapes = {name: shape for name, shape in saved_shapes(folder).items() if name not in own}
         state = optimizer.blank_state(shapes)
         load_shards(folder, own | state)
-        optimizer.load_state_tensors(state)
+        with torch.no_grad():
+            for name, tensor in _reordered(own, model, in_stored_order).items():
+                if tensor is not own[name]:
+                    own[name].copy_(tensor)
+        optimizer.load_state_tensors(_reordered(state, model, in_stored_order))
     return TrainState(**plain)
+
+
+def _reordered(
+    tensors: dict[str, torch.Tensor],
+    model: torch.nn.Module,
+    reorder: Callable[[torch.Tensor, torch.Tensor | None], torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """Weights and optimizer state with the rows of shared matrices in another order: files have the model's own, so
+    that any layout can resume them."""
+    orders, changed = orders_of(model), dict(tensors)
+    for name, tensor in tensors.items():
+        order = orders.get(name.partition("/")[0])
+        if order is not None and tensor.ndim:  # not AdamW's count of steps
+            changed[name] = distribute_like(reorder(full_tensor(tensor), order), tensor)
+    return changed
 
 
 def find_train_state(folder: Path, fingerprint: str) -> TrainState | None:

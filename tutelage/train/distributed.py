@@ -23,9 +23,11 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
+from tutelage.cost.layout import Layout
 from tutelage.files import atomic_folder
 from tutelage.process import device_type, rank_and_world_size
 from tutelage.progress import set_mode
+from tutelage.train.row_orders import in_model_order, orders_of
 
 # The main process may tokenise or evaluate for hours while the others wait. Nobody waits for a process that died: its
 # connections break, or its note in the store is found.
@@ -166,15 +168,15 @@ def shared_folder(path: Path) -> Iterator[Path]:
 
 
 def shard(model: Model) -> Callable[..., Model | None]:
-    """Shard a model's parameters over all processes, in place (FSDP2: a block's are gathered while it runs), on this
-    process's GPU where there is one.
+    """Shard a model's parameters over all processes, in place, as the run's layout says (FSDP2: a block's are gathered
+    while it runs), on this process's GPU where there is one.
 
     Returns a function that all processes must call together: it returns the whole model on the main process, as an
     ordinary module, and None on the others; with `everywhere=True` on all of them. With one process the model stays as
     it is.
 
     Raises:
-        ValueError: the model is not made of our blocks.
+        ValueError: the model is not made of our blocks, or does not fit the layout.
     """
     if world_size() == 1:
         return lambda everywhere=False: model
@@ -184,18 +186,26 @@ def shard(model: Model) -> Callable[..., Model | None]:
             "a model whose architecture is not built in cannot be trained by several processes; start the command "
             "without torchrun"
         )
-    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
+
+    from tutelage.train.context_parallel import share_tokens
+    from tutelage.train.layout import check_model, make_meshes, meshes
+    from tutelage.train.tensor_parallel import share_matrices
 
     # The losses of a batch are a slice, and nothing is done to them in place.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
     # A sharded model cannot be deep-copied. This copy holds no numbers, and so no memory.
     outlines = {id(p): nn.Parameter(p.detach().to("meta"), p.requires_grad) for p in model.parameters()}
     outline = copy.deepcopy(model, dict(outlines))
-    mesh = init_device_mesh(device_type(), (world_size(),))
+    shared = meshes() or make_meshes(Layout(dp=world_size()))
+    check_model(shared.layout, model.config)  # type: ignore[arg-type]
+    if shared.layout.tp > 1:
+        share_matrices(model, shared.weights["tp"])  # type: ignore[arg-type]
+    if shared.context is not None:
+        share_tokens(model, shared.context)  # type: ignore[arg-type]
     modules: list[nn.Module] = [*blocks, model]
     for module in modules:
-        sharded = fully_shard(module, mesh=mesh)
+        sharded = fully_shard(module, mesh=shared.weights["fsdp"] if shared.layout.tp > 1 else shared.weights)
         # By default gradients are averaged. A loss is already divided by the whole step's count: the sum is right.
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)
@@ -206,7 +216,7 @@ def shard(model: Model) -> Callable[..., Model | None]:
 def _gathered(model: Model, outline: Model, everywhere: bool) -> Model | None:
     tensors = {}
     for name, tensor in model.state_dict().items():
-        whole = full_tensor(tensor)
+        whole = in_model_order(full_tensor(tensor), orders_of(model).get(name))
         if is_main_process() or everywhere:
             tensors[name] = whole
     if not (is_main_process() or everywhere):
@@ -225,15 +235,32 @@ def full_tensor(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
+def sharding(tensor: torch.Tensor) -> object:
+    """How a tensor is sharded; equal for those that are sharded alike."""
+    if world_size() == 1:
+        return None
+    from torch.distributed.tensor import DTensor
+
+    return (tensor.device_mesh, tensor.placements) if isinstance(tensor, DTensor) else None
+
+
 def distribute_like(whole: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     """A tensor that each process has whole, sharded as `other` is; nothing is sent."""
     if world_size() == 1:
         return whole
-    from torch.distributed.tensor import DTensor, Replicate
+    from torch.distributed.tensor import DTensor
 
     assert isinstance(other, DTensor)
-    everywhere = DTensor.from_local(whole, other.device_mesh, [Replicate()], run_check=False)
-    return everywhere.redistribute(placements=other.placements)
+    mesh, local = other.device_mesh, whole
+    for dim in reversed(range(mesh.ndim)):  # FSDP2 splits what is left of a matrix that tensor parallel has split
+        split_dim = getattr(other.placements[dim], "dim", None)
+        if split_dim is not None:  # else every process has all of it
+            pieces = local.chunk(mesh.size(dim), split_dim)
+            place = mesh.get_local_rank(dim)
+            local = pieces[place] if place < len(pieces) else local.narrow(split_dim, 0, 0)
+    return DTensor.from_local(
+        local.contiguous(), mesh, other.placements, run_check=False, shape=whole.shape, stride=whole.stride()
+    )
 
 
 def save_shards(folder: Path, tensors: Mapping[str, torch.Tensor]) -> None:

@@ -16,6 +16,7 @@ from tutelage.batching.packing import to_device
 from tutelage.process import keep_freed_memory
 from tutelage.records import Batch
 from tutelage.train.distributed import all_gather_object
+from tutelage.train.layout import once_per_part
 from tutelage.train.losses import Components, Loss
 from tutelage.train.metrics import Metrics
 from tutelage.train.optimizers import Optimizer
@@ -108,7 +109,7 @@ def count(micro: Sequence[Batch], loss: Loss) -> tuple[float, float, dict[str, f
     """The tokens of a step, its trained tokens and the denominator of each component, over all processes."""
     own = [sum(len(batch.tokens_N) for batch in micro if not batch.padding), sum(batch.count for batch in micro)]
     own += [sum(map(denominator, micro)) for denominator in loss.denominators.values()]
-    tokens, trained, *totals = (sum(column) for column in zip(*all_gather_object(own), strict=True))
+    tokens, trained, *totals = (sum(column) for column in zip(*once_per_part(all_gather_object(own)), strict=True))
     return tokens, trained, dict(zip(loss.denominators, totals, strict=True))
 
 
@@ -119,6 +120,6 @@ def mean(components: Components, denominators: Mapping[str, float]) -> torch.Ten
 
 def _over_all_processes(own: Metrics) -> Metrics:
     together = Metrics()
-    for pairs in all_gather_object(own.pairs):
+    for pairs in once_per_part(all_gather_object(own.pairs)):
         together.add(Metrics(pairs))
     return together
