@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any
@@ -96,13 +97,11 @@ def train_for(size: Size, model: Transformer, batches: list[Batch], loss: Loss) 
     optimizer = Optimizer(model, OptimizerSettings(), 1e-6)
     steps: Iterator[tuple[list[Batch], None]] = repeat((batches, None))
     precision = "bfloat16" if torch.cuda.is_available() else "float32"
-    try:
+    with suppress(_Enough):
         train(
             model, optimizer, steps, loss, start=0, steps=100_000, lr=lambda step: 1.0, hooks=[stamp],
             precision=precision,
         )  # fmt: skip
-    except _Enough:
-        pass
     return len(stamps) - WARM, stamps[-1] - stamps[WARM - 1]
 
 
