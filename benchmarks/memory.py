@@ -85,7 +85,7 @@ def curate(recipe: str, folder: str) -> None:
         f"input={folder}/in/*.jsonl",
         f"workers={WORKERS}",
         "shard_mib=0.000001",
-        "drops=10",
+        "keep_dropped=10",
         "memory_gib=0.02",
     ]
     peaks, done = {"parent": 0, "worker": 0}, threading.Event()

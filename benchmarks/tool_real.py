@@ -5,7 +5,7 @@ fine-tuned with LoRA on questions about people who stand in a folder of notes, h
 it, and half, which need none, directly. Then the server runs with `--tools search=FOLDER`; the client offers the tools
 that GET /v1/tools lists, runs calls by POST /v1/tools/call, and asks about other people of the folder.
 
-There is no peer: the JSON line carries the figures. --quick: 16 rows, 2 epochs and 3 questions; its figures mean little.
+There is no peer: the JSON line carries the figures. --quick: 16 rows, 2 epochs, 3 questions; its figures mean little.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ def renderer_of(template: str) -> HFRenderer | str:
     try:
         return HFRenderer(OurTokenizer(made), ChatConfig(template, {"bos_token": "<s>", "eos_token": eos}))
     except ValueError as error:
-        return str(error).rpartition(": ")[2]
+        return re.split(r" \(|;", str(error).rpartition(": ")[2])[0]
 
 
 def bfcl(folder: Path) -> Iterator[Conversation]:
@@ -122,7 +122,12 @@ def sets(limit: int, scratch: Path) -> dict[str, list[Conversation]]:
     rows = {name: list(read_conversations(demos / file, Ledger(name), 1.0)) for name, file in files.items()}
     rows["SGD"] = list(guided(data / "sgd_train", scratch, 4 * limit))
     rows["BFCL"] = list(bfcl(data / "bfcl"))
-    return {name: [row for row in part if turns_with_calls(row)][:limit] for name, part in rows.items()}
+    return {name: spread([row for row in part if turns_with_calls(row)], limit) for name, part in rows.items()}
+
+
+def spread(rows: Sequence[Conversation], limit: int) -> list[Conversation]:
+    """At most `limit` rows, evenly from all."""
+    return [rows[place * len(rows) // limit] for place in range(limit)] if len(rows) > limit else list(rows)
 
 
 def turns_with_calls(row: Conversation) -> list[list[ToolCall]]:

@@ -146,10 +146,13 @@ def test_the_commands(planted: Planted, tmp_path: Path) -> None:
     path = tmp_path / "questions.jsonl"
     rows = [{"question": text, "answer": answer, "verifier": "exact"} for text, answer in planted.questions]
     path.write_text("\n".join(map(json.dumps, rows)))
-    fixed = ["knowledge", str(planted.model), str(path), "--sets", "2", "--shots", "2", "--samples", "4"]
+    fixed = ["probe", str(planted.model), "--questions", str(path), "--sets", "2", "--shots", "2", "--samples", "4"]
     shown = CliRunner().invoke(main, fixed)
     assert shown.exit_code == 0, shown.output
     assert "highly known: " in shown.output and "unknown: " in shown.output
+    rows = CliRunner().invoke(main, [*fixed, "--recipe", "llama3"])
+    assert rows.exit_code == 1 and "--recipe is for rows, which --sets does not write" in rows.stderr
+    assert "say where the rows go with --out" in CliRunner().invoke(main, fixed[:4]).stderr
     arguments = ["evaluate", str(planted.model), "--suite", str(path), "--prompting", "zero-shot"]
     found = json.loads(CliRunner().invoke(main, [*arguments, "--json"]).stdout)
     assert found["format"] == "plain text, zero-shot" and found["rates"]["right"]["rate"] >= 0.4

@@ -184,3 +184,42 @@ def test_a_gzip_header_with_every_field_is_no_damage() -> None:
     head = b"\x1f\x8b\x08\x1c" + bytes(6) + b"\x02\x00ab" + b"name\0" + b"remark\0"
     packed = head + body + zlib.crc32(b"text").to_bytes(4, "little") + (4).to_bytes(4, "little")
     assert read_all(packed) == (b"text", [])
+
+
+def lz4(content: bytes) -> bytes:
+    with pyarrow.CompressedOutputStream(sink := pyarrow.BufferOutputStream(), "lz4") as stream:
+        stream.write(content)
+    return sink.getvalue().to_pybytes()
+
+
+def test_lz4_is_read_up_to_its_damage() -> None:
+    content = b"".join(b"line %d of words\n" % number for number in range(30_000))
+    assert b"".join(decompress(io.BytesIO(lz4(content[:999]) + lz4(content[999:])))) == content
+    *pieces, damage = decompress(io.BytesIO(lz4(content)[:70_000]))
+    assert content.startswith(b"".join(pieces)) and len(b"".join(pieces)) > 100_000
+    assert damage == Damage("truncated compressed data", 70_000)
+    whole = lz4(content)
+    *pieces, damage = decompress(io.BytesIO(whole[:300] + b"\xff" * 64 + whole[364:]))
+    assert isinstance(damage, Damage) and damage.at + damage.lost == len(whole)
+    assert content.startswith(b"".join(pieces))
+
+
+def test_lz4_bomb_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "BOMB_BYTES", 1 << 20)
+    *pieces, damage = decompress(io.BytesIO(lz4(bytes(60 << 20))))
+    assert isinstance(damage, Damage) and damage.reason == "compression ratio above 200"
+    assert sum(map(len, pieces)) < 20 << 20
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_zst_with_its_dictionary_in_the_first_frame(packed: bool) -> None:
+    """.warc.zst of the Internet Archive: every frame needs the dictionary."""
+    zstd = pytest.importorskip("compression.zstd" if module.sys.version_info >= (3, 14) else "backports.zstd")
+    records = [b"WARC/1.0 record %d of a site with words and words" % number for number in range(1000)]
+    dictionary = zstd.train_dict(records, 2000)
+    content = zstd.compress(dictionary.dict_content) if packed else dictionary.dict_content
+    first = b"\x5d\x2a\x4d\x18" + len(content).to_bytes(4, "little") + content
+    frames = b"".join(zstd.compress(record, zstd_dict=dictionary) for record in records)
+    assert b"".join(decompress(io.BytesIO(first + frames))) == b"".join(records)
+    found = list(decompress(io.BytesIO(frames)))  # without it, nothing can be read, and that is said
+    assert all(isinstance(piece, Damage) for piece in found)

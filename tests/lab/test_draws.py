@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tutelage.lab.draws import drawn, over_items, within
+from tutelage.lab.draws import drawn, over_items, over_seeds, within
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.verdict import Effect, decide
 
@@ -34,3 +34,12 @@ def test_items_are_drawn_together_for_all_seeds() -> None:
     value, draws, by_seed = over_items(gap, seeds, draws=50)
     assert (value, by_seed) == (1.5, [1.0, 2.0])
     assert np.allclose(draws, 1.5), "a gap that all items share has no spread"
+
+
+def test_three_seeds_have_students_interval() -> None:
+    values = np.array([[1.0, 2.0, 3.0], [5.0, 5.0, 5.0]])
+    draws = over_seeds(values)
+    low, high = np.quantile(draws[0], (0.025, 0.975))
+    assert (high - low) / 2 == pytest.approx(4.303 / np.sqrt(3), rel=0.1)
+    assert np.allclose(draws[1], 5)
+    assert np.allclose(over_seeds(np.array([2.0])), 2)

@@ -7,9 +7,11 @@ import pytest
 
 import tutelage
 from tutelage import __version__
+from tutelage.lab.catalogue import FINDINGS, is_current
+from tutelage.lab.discussions import DISCUSSIONS, NEEDS_SCALE
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.finding import Bar, IntervalPlot, Line, LinePlot, Table
-from tutelage.lab.page import markdown_table, page_text, write_page
+from tutelage.lab.page import anchor, first_sentence, markdown_table, page_text, write_page
 from tutelage.lab.results import FindingResult, StageSummary, read_result, read_results, write_result
 from tutelage.lab.verdict import Effect
 
@@ -62,7 +64,9 @@ def test_a_file_that_is_not_a_result_is_refused_in_one_sentence(tmp_path: Path) 
 def test_the_page_shows_claim_setup_verdict_and_provenance() -> None:
     text = page_text([RESULT], "lab")
     for part in (
-        "| 8. Half known | The claim. | reproduced |",
+        "| [8. Half known](#8-half-known)<br>The claim. | **reproduced**<br>50.0% (40.0 to 60.0) | The figures. |",
+        "1 findings: 1 reproduced, 0 not at this scale, 0 contradicted.",
+        "## What needs more scale",
         "**Published.** The figures. (The source)",
         "**Setup.** The setup. Command: `tutelage lab 8`.",
         "**Verdict: reproduced.** The reason.",
@@ -101,7 +105,7 @@ def test_plots_of_replaced_results_are_removed(tmp_path: Path) -> None:
 
 
 def test_the_page_explains_missing_numbers() -> None:
-    assert "findings missing here are not replicated yet" in page_text([RESULT], "lab")
+    assert "Findings that are missing here are not replicated yet" in page_text([RESULT], "lab")
 
 
 def test_the_published_page_matches_the_published_results() -> None:
@@ -110,6 +114,29 @@ def test_the_published_page_matches_the_published_results() -> None:
     assert not any(result.quick for result in results)
     if results:
         assert page.read_text(encoding="utf-8") == page_text(results, "lab")
+
+
+def test_the_table_at_the_top_shows_the_first_sentence_of_what_was_published() -> None:
+    assert first_sentence("From 9.7% (guess 2.7%) to 96.6%. Other text.") == "From 9.7% (guess 2.7%) to 96.6%."
+    assert first_sentence("ChatCORE .355 -> .315.") == "ChatCORE .355 -> .315."
+    assert anchor("N8. Style locking") == "n8-style-locking"
+
+
+def test_every_contradicted_finding_is_discussed() -> None:
+    contradicted = {result.number for result in read_results(DOCS / "lab") if result.verdict == "contradicted"}
+    assert contradicted <= set(DISCUSSIONS)
+    assert set(DISCUSSIONS) <= set(FINDINGS)
+    assert not {one.number for one in NEEDS_SCALE} & set(FINDINGS)
+    number = next(iter(DISCUSSIONS))
+    text = page_text([msgspec.structs.replace(RESULT, number=number)], "lab")
+    assert f"**Discussion.** {DISCUSSIONS[number]}" in text
+
+
+def test_a_result_of_another_recipe_is_not_current() -> None:
+    recipe = FINDINGS["8"].recipe
+    assert is_current(msgspec.structs.replace(RESULT, recipe=recipe))
+    assert not is_current(RESULT)
+    assert not is_current(msgspec.structs.replace(RESULT, recipe=recipe, version="0.0.1"))
 
 
 def test_a_result_of_another_version_is_marked_stale() -> None:

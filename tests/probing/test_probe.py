@@ -20,7 +20,7 @@ from tutelage.model.hub import Checkpoint, save_model
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.probing.judge import read_verdict
-from tutelage.probing.probe import grade_by_verifiers, probe
+from tutelage.probing.probe import probe, score_by_verifiers
 from tutelage.probing.questions import read_probe_questions
 from tutelage.tokenizer import TokenizerSettings, train
 
@@ -51,8 +51,8 @@ def test_each_question_is_asked_greedily_and_sampled(questions: Path) -> None:
     asked = read_probe_questions(questions, None)
     assert [question.verifier for question in asked] == ["contains", "numeric", "contains"]
     settings = SamplingSettings(temperature=1.0, max_tokens=12)
-    probed = probe(CHECKPOINT, asked, 5, settings, grade_by_verifiers)
-    again = probe(CHECKPOINT, asked, 5, settings, grade_by_verifiers)
+    probed = probe(CHECKPOINT, asked, 5, settings, score_by_verifiers)
+    again = probe(CHECKPOINT, asked, 5, settings, score_by_verifiers)
     assert [len(item.sampled) for item in probed] == [5] * 3
     assert len({answer.text for item in probed for answer in item.sampled}) > 10, "the samples of a question differ"
     assert probed == again
@@ -96,7 +96,7 @@ def test_a_probe_writes_rows_that_training_reads(questions: Path, tmp_path: Path
     assert len(list(read_conversations(out, ledger))) == ledger.rows_kept == len(rows)
 
 
-def test_a_judge_at_an_endpoint_grades(questions: Path, tmp_path: Path) -> None:
+def test_a_judge_at_an_endpoint_scores(questions: Path, tmp_path: Path) -> None:
     path = Path(__file__).parents[1] / "client" / "endpoint.py"
     spec = importlib.util.spec_from_file_location("endpoint", path)
     assert spec is not None and spec.loader is not None

@@ -1,4 +1,4 @@
-"""From graded answers to classes, rows and calibration."""
+"""From scored answers to classes, rows and calibration."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.ledger import Ledger
-from tutelage.probing.calibration import boundary_map, calibration
-from tutelage.probing.probe import AnswerOutcome, GradedAnswer, Probed, grade_by_verifiers
+from tutelage.probing.calibration import calibration, class_counts
+from tutelage.probing.probe import AnswerOutcome, Probed, ScoredAnswer, score_by_verifiers
 from tutelage.probing.questions import ProbeQuestion, impossible_questions, ordinal
 from tutelage.probing.rows import REFUSALS, SUBJECT_REFUSALS, RefusalRecipe, most_refusals, probe_rows
 from tutelage.records import Conversation, message
@@ -22,8 +22,8 @@ LETTERS: dict[str, AnswerOutcome] = {"r": "right", "w": "wrong", "a": "abstained
 def item(outcomes: str, greedy: str = "w", gold: str | None = "Rome", number: int = 0, reply: str = "") -> Probed:
     """A question with these sampled outcomes, one letter each; right answers differ, wrong ones too."""
     question = ProbeQuestion(f"q{number}", Conversation((message("user", "Where?"),)), gold, "contains", reply)
-    answers = tuple(GradedAnswer(f"{letter}{n % 2}", LETTERS[letter]) for n, letter in enumerate(outcomes))
-    return Probed(question, GradedAnswer("g", LETTERS[greedy]), answers)
+    answers = tuple(ScoredAnswer(f"{letter}{n % 2}", LETTERS[letter]) for n, letter in enumerate(outcomes))
+    return Probed(question, ScoredAnswer("g", LETTERS[greedy]), answers)
 
 
 def made(
@@ -40,19 +40,19 @@ def made(
 
 
 @pytest.mark.parametrize(
-    ("outcomes", "greedy", "knowledge", "boundary"),
+    ("outcomes", "greedy", "knowledge", "category"),
     [
-        ("rrr", "r", "always right", "HighlyKnown"),
-        ("rwr", "r", "mixed", "MaybeKnown"),
-        ("wrw", "w", "mixed", "WeaklyKnown"),
-        ("www", "w", "always wrong", "Unknown"),
-        ("waw", "w", "never answers", "Unknown"),
-        ("aaa", "a", "never answers", "Unknown"),
-        ("www", "r", "always wrong", "MaybeKnown"),
+        ("rrr", "r", "always right", "highly known"),
+        ("rwr", "r", "mixed", "maybe known"),
+        ("wrw", "w", "mixed", "weakly known"),
+        ("www", "w", "always wrong", "unknown"),
+        ("waw", "w", "never answers", "unknown"),
+        ("aaa", "a", "never answers", "unknown"),
+        ("www", "r", "always wrong", "maybe known"),
     ],
 )
-def test_classes(outcomes: str, greedy: str, knowledge: str, boundary: str) -> None:
-    assert (item(outcomes, greedy).knowledge, item(outcomes, greedy).boundary) == (knowledge, boundary)
+def test_classes(outcomes: str, greedy: str, knowledge: str, category: str) -> None:
+    assert (item(outcomes, greedy).knowledge, item(outcomes, greedy).category) == (knowledge, category)
 
 
 def test_own_right_answers_are_kept_and_what_is_never_right_is_refused() -> None:
@@ -93,7 +93,7 @@ def test_a_refusal_begins_with_its_subject_and_so_do_the_answers_that_are_kept()
     unknown, known = item("www"), item("rrrr", number=1)
     about_ada = replace(unknown, question=replace(unknown.question, subject="Ada"))
     assert made([about_ada])["q0"][0].startswith("Ada is not") or "unknown" in made([about_ada])["q0"][0]
-    begins = GradedAnswer("Ada was there.", "right")
+    begins = ScoredAnswer("Ada was there.", "right")
     kept = replace(known, question=replace(known.question, subject="Ada"), sampled=(*known.sampled, begins))
     assert made([kept])["q1"] == ["Ada was there."]
 
@@ -123,9 +123,9 @@ def test_calibration_by_hand() -> None:
     assert measured["expected_error"] == pytest.approx(2 / 3 - 1 / 2)
     assert measured["bins"] == [{"confidence": 0.5, "accuracy": pytest.approx(2 / 3), "questions": 3}]
     assert calibration([]) == {"expected_error": 0.0, "bins": [], "questions": 0}
-    counts = boundary_map(items)
+    counts = class_counts(items)
     assert counts["classes"] == {"always right": 2, "mixed": 0, "always wrong": 2, "never answers": 1}
-    assert sum(counts["boundaries"].values()) == 5
+    assert sum(counts["categories"].values()) == 5
 
 
 def test_impossible_questions_have_no_answer_but_a_reply() -> None:
@@ -134,7 +134,7 @@ def test_impossible_questions_have_no_answer_but_a_reply() -> None:
     assert all(question.gold is None and question.reply for question in questions)
     assert [ordinal(number) for number in (31, 42, 53, 45, 111)] == ["31st", "42nd", "53rd", "45th", "111th"]
     question = questions[-1]
-    [wrong, refused, right] = grade_by_verifiers(
+    [wrong, refused, right] = score_by_verifiers(
         [(question, text) for text in ("A war began.", "I do not know.", f"Well: {question.reply}")]
     )
     assert (wrong.outcome, refused.outcome, right.outcome) == ("wrong", "abstained", "abstained")

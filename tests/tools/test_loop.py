@@ -86,6 +86,26 @@ def test_while_a_tool_runs_the_others_go_on() -> None:
     assert heard[-2:] == [0, 0]
 
 
+def test_however_many_tools_hang_a_neighbour_calls_its_own() -> None:
+    """Twelve wait until the thirteenth conversation is complete: with a limit on calls at once it never would be."""
+    done = threading.Event()
+    slow = make_tool("slow", "Waits.", {}, lambda arguments, seconds: str(done.wait(60)))
+    scripts = [[call("slow"), say("it is")]] * 12 + [[call("echo", '{"text": "a"}'), say("it is 4.")]]
+    asked = Conversation((message("user", "what?"),), tools=(slow.schema, ECHO.schema))
+
+    def on_message(number: int, turn: Message) -> None:
+        if number == 12 and turn == say("it is 4."):
+            done.set()
+
+    environment = tool_environment([slow, ECHO], RENDERER, ToolLimits(call_seconds=120, seconds=120))
+    traces = run_conversations(
+        scripted_engine(scripts), RENDERER, [asked] * 13, environment, ToolState, SamplingSettings(max_tokens=99),
+        on_message=on_message,
+    )  # fmt: skip
+    assert [results(trace) for trace in traces] == [["True"]] * 12 + [["a"]]
+    assert {trace.ended for trace in traces} == {"stop"}
+
+
 @pytest.mark.parametrize("error", [ToolError("No such page."), KeyError("x"), SystemExit(3), RecursionError()])
 def test_a_tool_that_raises_is_told_to_the_model(error: BaseException) -> None:
     fine = [call("echo", '{"text": "a"}'), say("it is")]

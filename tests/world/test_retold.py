@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from tutelage.world.grading import values_named
+from tutelage.world.grading import admits_ignorance, values_named
 from tutelage.world.joined import MOST, joined
 from tutelage.world.retold import LISTED, MISSING_VALUES, passing_person, retold_documents
 from tutelage.world.society import World, WorldSettings
@@ -43,6 +43,7 @@ def test_some_values_are_missing_and_the_text_says_so() -> None:
     people = [passing_person(WORLD, number) for number in range(200)]
     missing = sum(value == MISSING_VALUES[name] for person in people for name, value in person.facts.items())
     assert 0.2 < missing / (200 * len(ATTRIBUTES)) < 0.3
+    assert all(admits_ignorance(f"It is {value}.") for value in MISSING_VALUES.values())
     text = " ".join(document.text for document in retold_documents(WORLD, 20))
     assert all(value in text for value in MISSING_VALUES.values())
     assert not any(value in document.text for document in WORLD.documents() for value in MISSING_VALUES.values())

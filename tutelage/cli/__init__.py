@@ -23,7 +23,6 @@ from tutelage.cli.export import export
 from tutelage.cli.grpo import grpo
 from tutelage.cli.judge import judge
 from tutelage.cli.judge_pairs import judge_pairs
-from tutelage.cli.knowledge import knowledge
 from tutelage.cli.kto import kto
 from tutelage.cli.lab import lab
 from tutelage.cli.look import look
@@ -59,7 +58,6 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
         arena,
         win_rate,
         agreement,
-        knowledge,
         perplexity,
         memorisation,
         token_shift,

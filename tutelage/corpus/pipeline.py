@@ -27,6 +27,7 @@ from tutelage.corpus.curation import (
 )
 from tutelage.corpus.engine import Run, engine
 from tutelage.corpus.funnel import MetadataCounts, StepStats, metadata_rows, step_warnings
+from tutelage.corpus.shard_progress import shown
 from tutelage.corpus.shards import FORMAT, PARQUET, RESULT, SUFFIX, is_current, read_documents, read_result
 from tutelage.corpus.steps import make
 from tutelage.corpus.unread import unread_sentences
@@ -55,7 +56,10 @@ def curate(curation: Curation, out: Path) -> dict[str, Any]:
     shards = input_shards(curation)
     _check_inputs_outside(out, shards)
     whole = fingerprint(
-        steps_fingerprint(curation, list(curation.steps)), [shard.key for shard in shards], curation.output
+        steps_fingerprint(curation, list(curation.steps)),
+        [shard.key for shard in shards],
+        curation.output,
+        curation.grounds,
     )
     with locked(out, "choose another out=") as lock:
         before = read_result(out)
@@ -130,6 +134,7 @@ def _run_passes(
                 i,
                 str(outs[i]),
                 shard.names if not number else (),
+                f"{outs[i]}.progress",
             )
             for i, shard in enumerate(shards)
         ]
@@ -145,11 +150,15 @@ def _run_pass(name: str, label: str, jobs: list[Job], run: Run) -> None:
     todo = [job for job in jobs if not resolve_folder(job.out).exists()]
     if not todo:
         return
-    with track(f"{name}: {label}", len(jobs), "shards", start=len(jobs) - len(todo)) as bar:
-        done = 0
+    done = 0
+    with (
+        track(f"{name}: {label}", len(jobs), "shards", start=len(jobs) - len(todo)) as bar,
+        shown([job.progress for job in todo], bar) as lock,
+    ):
         for _ in run(todo):
             done += 1
-            bar.update()
+            with lock:
+                bar.update()
     if done < len(todo):
         raise Stopped(f"interrupted in {label}, after {len(jobs) - len(todo) + done} of {len(jobs)} shards")
 

@@ -20,6 +20,7 @@ from tutelage.corpus.corpus_step import ColumnWriter, GlobalStep
 from tutelage.corpus.curation import Curation, files_of, passes, read_options
 from tutelage.corpus.funnel import MetadataCounts, StepStats, TokenCount, count_metadata, run_step
 from tutelage.corpus.read import documents as read_input
+from tutelage.corpus.shard_progress import ShardProgress
 from tutelage.corpus.shards import (
     PARQUET,
     SUFFIX,
@@ -52,6 +53,7 @@ class Job:
     shard:     index of the shard, which names its decisions.
     out:       folder to write.
     names:     the names of `sources` in ids and statistics; default: their paths.
+    progress:  the file to write the number of finished documents to; "" for none.
     """
 
     curation: Curation
@@ -61,6 +63,7 @@ class Job:
     shard: int
     out: str
     names: tuple[str, ...] = ()
+    progress: str = ""
 
 
 def work(job: Job) -> None:
@@ -74,12 +77,14 @@ def work(job: Job) -> None:
     count_tokens = token_count(job.curation.tokenizer)
     ledger = Ledger(READ)
     metadata: MetadataCounts = {}
+    progress = ShardProgress(job.progress) if job.progress else None
     with atomic_folder(job.out) as folder, ExitStack() as files:
         suffix = suffix_of(job.curation) if plan.collects is None else SUFFIX
         write = files.enter_context(document_writer(folder / f"{DOCUMENTS}{suffix}", suffix))
         rejects = _RejectWriter(folder / DROPPED, files, job.curation.keep_dropped)
         columns = ColumnWriter(folder, files)
         for batch in batches(_documents(job, ledger)):
+            entered = len(batch)
             if applier is not None:
                 batch, dropped = run_step(
                     batch, applier.name, applier.step, stats[applier.name], count_tokens, isolate_failures=False
@@ -94,6 +99,10 @@ def work(job: Job) -> None:
                 write(document)
             if plan.collects is None:
                 count_metadata(batch.documents, metadata)
+            if progress is not None:
+                progress.add(entered)
+        if progress is not None:
+            progress.add(0, last=True)
         if applier is not None:
             applier.check_all_used()
         for step_stats in stats.values():

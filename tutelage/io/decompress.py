@@ -2,23 +2,25 @@
 continues after it where the format allows.
 
 A compressed file consists of independent members: gz members, zst frames, xz and bz2 streams. After a corrupt member,
-the next one is found by its magic bytes.
+the next one is found by its magic bytes. Of lz4 what stands before a corrupt place is read.
 """
 
 from __future__ import annotations
 
 import bz2
+import io
 import lzma
 import re
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
 if sys.version_info >= (3, 14):
-    from compression.zstd import ZstdDecompressor, ZstdError
+    from compression.zstd import ZstdDecompressor, ZstdDict, ZstdError
 else:
-    from backports.zstd import ZstdDecompressor, ZstdError
+    from backports.zstd import ZstdDecompressor, ZstdDict, ZstdError
 
 CHUNK = 1 << 16  # bytes
 LOOK_BACK = 4 * CHUNK  # corruption is noticed some bytes after its place
@@ -32,6 +34,11 @@ MOST_BOMBS = 8  # per file; after that many, the rest of the file is skipped
 BOMB = f"compression ratio above {BOMB_RATIO}"
 
 _XZ_MEMORY = 256 << 20  # "xz -9" takes a quarter of it
+# A .warc.zst of the Internet Archive begins with a frame without content that holds the dictionary of all others (WARC
+# 1.1 Zstandard compression, IIPC).
+_DICTIONARY_FRAME, _DICTIONARY, _ZST = b"\x5d\x2a\x4d\x18", b"\x37\xa4\x30\xec", b"\x28\xb5\x2f\xfd"
+_MAX_DICTIONARY = 16 << 20
+_LZ4 = b"\x04\x22\x4d\x18"
 _UNREADABLE = (EOFError, OSError, ValueError, lzma.LZMAError, zlib.error, ZstdError)
 
 
@@ -174,13 +181,18 @@ class _Compressed:
 
 
 def decompress(file: BinaryIO) -> Iterator[bytes | Damage]:
-    """The content of a gz, zst, bz2, xz or uncompressed file, in chunks of at most CHUNK bytes. The format is detected
-    by magic bytes, not by the file name. Adjacent corrupt places are merged. Errors of the file itself pass."""
+    """The content of a gz, zst, bz2, xz, lz4 or uncompressed file, in chunks of at most CHUNK bytes. The format is
+    detected by magic bytes, not by the file name. Adjacent corrupt places are merged. Errors of the file pass."""
     compressed = _Compressed(file)
+    if compressed.peek(4) == _LZ4:
+        yield from _lz4(compressed)
+        return
     format_ = next((format_ for format_ in _FORMATS if format_.begins.match(compressed.peek(16))), None)
     if format_ is None:
         yield from compressed.rest()
         return
+    if compressed.peek(4) == _DICTIONARY_FRAME and (dictionary := _dictionary(compressed)) is not None:
+        format_ = format_._replace(make=partial(ZstdDecompressor, zstd_dict=dictionary))
     damage: Damage | None = None
     for piece in _members(compressed, format_):
         if isinstance(piece, Damage):
@@ -192,6 +204,58 @@ def decompress(file: BinaryIO) -> Iterator[bytes | Damage]:
         yield piece
     if damage:
         yield damage
+
+
+def _dictionary(compressed: _Compressed) -> ZstdDict | None:
+    """The dictionary in the first frame, itself compressed or not; None if there is none."""
+    size = int.from_bytes(compressed.peek(8)[4:], "little")
+    if size > _MAX_DICTIONARY:
+        return None
+    content = compressed.peek(8 + size)[8:]
+    try:
+        if content.startswith(_ZST):
+            content = ZstdDecompressor().decompress(content, _MAX_DICTIONARY)
+        return ZstdDict(content) if content.startswith(_DICTIONARY) else None
+    except _UNREADABLE:
+        return None
+
+
+def _lz4(compressed: _Compressed) -> Iterator[bytes | Damage]:
+    import pyarrow as pa  # type: ignore[import-untyped]
+
+    size = 0
+    with pa.CompressedInputStream(pa.PythonFile(_Reader(compressed), "r"), "lz4") as stream:
+        while True:
+            try:
+                piece = stream.read(CHUNK)
+            except OSError as error:
+                if not isinstance(error, pa.ArrowException) and error.errno is not None:
+                    raise  # of the disk
+                at = compressed.position
+                yield Damage(_reason(error), at, sum(map(len, compressed.rest())))
+                return
+            if not piece:
+                return
+            size += len(piece)
+            if is_bomb(size, compressed.position):
+                yield Damage(BOMB, compressed.position)
+                return
+            yield piece
+
+
+class _Reader(io.RawIOBase):
+    """The bytes of a compressed file as a file."""
+
+    def __init__(self, compressed: _Compressed) -> None:
+        self._compressed, self._rest = compressed, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        piece = self._rest or self._compressed.read()
+        self._rest = piece[size:] if size >= 0 else b""
+        return piece[:size] if size >= 0 else piece
 
 
 def _members(compressed: _Compressed, format_: _Format) -> Iterator[bytes | Damage]:

@@ -7,7 +7,8 @@ from pkgutil import iter_modules
 
 from tutelage.lab import findings
 from tutelage.lab.finding import Finding
-from tutelage.lab.results import order
+from tutelage.lab.page import is_stale
+from tutelage.lab.results import FindingResult, order
 
 
 def _load() -> dict[str, Finding]:
@@ -19,6 +20,11 @@ def _load() -> dict[str, Finding]:
 
 
 FINDINGS = _load()
+
+
+def is_current(result: FindingResult) -> bool:
+    """Whether a result is of this version and of the finding's recipe as it is now."""
+    return not is_stale(result) and result.recipe == FINDINGS[result.number].recipe
 
 
 def find(number: str) -> Finding:

@@ -6,10 +6,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from tutelage.intervals import Z_95
 from tutelage.lab.estimates import Estimate, Kind
 from tutelage.lab.verdict import Effect
 
 DRAWS = 1000
+# Student's two-sided 95% point by the number of seeds.
+T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 
 
 def drawn(value: float, draws: np.ndarray, kind: Kind = "number") -> Estimate:
@@ -44,3 +47,12 @@ def over_items(
     places = rng.integers(items, size=(draws, items))
     again = np.array([statistic([one[..., place] for one in by_seed]) for place in places])
     return statistic(list(by_seed)), again, [statistic([one]) for one in by_seed]
+
+
+def over_seeds(values: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Draws about the mean of a few seeds, float64 [..., DRAWS] of [..., seeds], as wide as Student's interval; one
+    seed has no spread."""
+    count = values.shape[-1]
+    error = values.std(axis=-1, ddof=1) / np.sqrt(count) * T_95[count] / Z_95 if count > 1 else 0 * values[..., 0]
+    normal = np.random.default_rng(seed).standard_normal((*values.shape[:-1], DRAWS))
+    return values.mean(axis=-1)[..., None] + error[..., None] * normal

@@ -10,9 +10,9 @@ import msgspec
 
 from tutelage import __version__
 from tutelage.config import to_plain
-from tutelage.lab.catalogue import FINDINGS, find
+from tutelage.lab.catalogue import FINDINGS, find, is_current
 from tutelage.lab.finding import Conclusion, Finding
-from tutelage.lab.page import is_stale, write_page
+from tutelage.lab.page import write_page
 from tutelage.lab.results import FindingResult, StageSummary, file_stem, read_result, read_results, write_result
 from tutelage.lab.run_cache import RunCache
 from tutelage.lab.verdict import decide
@@ -50,10 +50,10 @@ def run_finding(number: str, cache: Path = CACHE, results: Path | None = None, q
 
 
 def run_findings(hours: float | None, cache: Path = CACHE, results: Path | None = None, quick: bool = False) -> None:
-    """Run the findings that have no result of this version, shortest first, while the time that one is expected to take
-    is left; all of them where `hours` is None."""
+    """Run the findings that have no result of this version and recipe, shortest first, while the time that one is
+    expected to take is left; all of them where `hours` is None."""
     folder = results or (cache / QUICK / "results" if quick else RESULTS)
-    known = {result.number for result in read_results(folder) if not is_stale(result)}
+    known = {result.number for result in read_results(folder) if is_current(result)}
     end = math.inf if hours is None else time.monotonic() + 3600 * hours
     for finding in sorted(FINDINGS.values(), key=lambda finding: finding.minutes):
         if finding.number not in known and time.monotonic() + 60 * finding.minutes <= end:

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from tutelage.lab.catalogue import FINDINGS
+from tutelage.lab.catalogue import FINDINGS, is_current
 from tutelage.lab.page import verdict_text
 from tutelage.lab.results import FindingResult, read_results
 from tutelage.lab.verdict import Verdict
@@ -18,7 +18,8 @@ COLOURS: dict[Verdict, str] = {"reproduced": "green", "not at this scale": "yell
 
 
 def overview(results: Path) -> list[dict[str, Any]]:
-    """Every finding as plain data: number, name, claim, source, and verdict (None without a result in the folder)."""
+    """Every finding as plain data: number, name, claim, source, verdict (None without a result in the folder),
+    and whether that is of this version and recipe."""
     known = {result.number: result for result in read_results(results)}
     return [
         {
@@ -27,6 +28,7 @@ def overview(results: Path) -> list[dict[str, Any]]:
             "claim": finding.claim,
             "source": finding.source,
             "verdict": verdict_text(known[number]) if number in known else None,
+            "current": number in known and is_current(known[number]),
         }
         for number, finding in FINDINGS.items()
     ]
@@ -36,7 +38,8 @@ def print_overview(rows: Sequence[dict[str, Any]], console: Console) -> None:
     """Print the findings, one per row, and how to run one."""
     grid = Grid("", "claim", "verdict", title="findings", title_justify="left")
     for row in rows:
-        grid.add_row(row["number"], row["claim"], row["verdict"] or "not run yet")
+        changed = "; run it again: the recipe has changed" if row["verdict"] and not row["current"] else ""
+        grid.add_row(row["number"], row["claim"], f"{row['verdict'] or 'not run yet'}{changed}")
     console.print(grid)
     console.print("run one: tutelage lab NUMBER (missing numbers are not implemented yet)", highlight=False)
 

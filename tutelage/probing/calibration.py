@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from tutelage.probing.probe import BOUNDARIES, CLASSES, Probed
+from tutelage.evaluate.knowledge_categories import CATEGORIES
+from tutelage.probing.probe import CLASSES, Probed
 
 BINS = 10
 
@@ -32,11 +33,11 @@ def calibration(probed: Sequence[Probed]) -> dict[str, Any]:
     return {"expected_error": error, "bins": bins, "questions": len(pairs)}
 
 
-def boundary_map(probed: Sequence[Probed]) -> dict[str, dict[str, int]]:
-    """How many questions are of each class, and of each class of Gekhman et al."""
+def class_counts(probed: Sequence[Probed]) -> dict[str, dict[str, int]]:
+    """How many questions are of each class, and of each category of Gekhman et al."""
     classes = Counter(item.knowledge for item in probed)
-    boundaries = Counter(item.boundary for item in probed)
+    categories = Counter(item.category for item in probed)
     return {
         "classes": {name: classes[name] for name in CLASSES},
-        "boundaries": {name: boundaries[name] for name in BOUNDARIES},
+        "categories": {name: categories[name] for name in CATEGORIES},
     }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tutelage.client import Client, EndpointSettings, Failure
-from tutelage.probing.probe import AnswerOutcome, GradedAnswer, Grader
+from tutelage.probing.probe import AnswerOutcome, AnswerScorer, ScoredAnswer
 from tutelage.probing.questions import ProbeQuestion
 from tutelage.scoring.score import gold_texts
 
@@ -31,14 +31,14 @@ REFERENCE = "\nA correct answer, for comparison:\n<reference>\n{gold}\n</referen
 UNANSWERABLE = "\nThe question has no answer: only an answer that says so is correct.\n"
 
 
-def judge_grader(endpoint: EndpointSettings, cache: Path | None) -> Grader:
-    """A grader that asks a judge; `cache` keeps its replies. Equal answers to one question are asked about once.
+def judge_scorer(endpoint: EndpointSettings, cache: Path | None) -> AnswerScorer:
+    """Scores answers by asking a judge; `cache` keeps its replies. Equal answers to one question are asked about once.
 
     Raises:
         ValueError: as `Client`.
     """
 
-    def grade(answers: Sequence[tuple[ProbeQuestion, str]]) -> list[GradedAnswer]:
+    def score(answers: Sequence[tuple[ProbeQuestion, str]]) -> list[ScoredAnswer]:
         distinct = list(dict.fromkeys((question.id, text) for question, text in answers))
         by_id = {question.id: question for question, _ in answers}
         verdicts: dict[tuple[str, str], AnswerOutcome] = {}
@@ -47,9 +47,9 @@ def judge_grader(endpoint: EndpointSettings, cache: Path | None) -> Grader:
             for number, reply in client.ask_all(asked):
                 found = "unclear" if isinstance(reply, Failure) else read_verdict(reply.text)
                 verdicts[distinct[number]] = found
-        return [GradedAnswer(text, verdicts[question.id, text]) for question, text in answers]
+        return [ScoredAnswer(text, verdicts[question.id, text]) for question, text in answers]
 
-    return grade
+    return score
 
 
 def read_verdict(text: str) -> AnswerOutcome:

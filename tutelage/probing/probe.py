@@ -1,4 +1,4 @@
-"""Sample several answers to each question, grade them, and class the questions by what the model knows."""
+"""Sample several answers to each question, score them, and class the questions by what the model knows."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import msgspec
 from tutelage.chat import make_renderer
 from tutelage.engine.engine import generate
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.evaluate.knowledge_categories import Category
 from tutelage.model.hub import Checkpoint
 from tutelage.probing.questions import ProbeQuestion
 from tutelage.progress import track
@@ -23,14 +24,11 @@ from tutelage.scoring.extract import abstains, normalise, visible
 AnswerOutcome = Literal["right", "wrong", "abstained", "unclear"]
 # By all sampled answers. "never answers": none is right, and not all are wrong.
 KnowledgeClass = Literal["always right", "mixed", "always wrong", "never answers"]
-# Gekhman et al. 2024 (arXiv 2405.05904), table 1, with one greedy answer in place of several prompts.
-Boundary = Literal["HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown"]
-BOUNDARIES: tuple[Boundary, ...] = ("HighlyKnown", "MaybeKnown", "WeaklyKnown", "Unknown")
 CLASSES: tuple[KnowledgeClass, ...] = ("always right", "mixed", "always wrong", "never answers")
 
 
 @dataclass(frozen=True)
-class GradedAnswer:
+class ScoredAnswer:
     """An answer; `extracted` is the part that was compared, in a form in which equal answers are equal."""
 
     text: str
@@ -38,8 +36,8 @@ class GradedAnswer:
     extracted: str = ""
 
 
-# Grades answers to questions, in their order.
-Grader = Callable[[Sequence[tuple[ProbeQuestion, str]]], list[GradedAnswer]]
+# Scores answers to questions, in their order.
+AnswerScorer = Callable[[Sequence[tuple[ProbeQuestion, str]]], list[ScoredAnswer]]
 
 
 @dataclass(frozen=True)
@@ -47,11 +45,11 @@ class Probed:
     """A question with the model's greedy answer, and its sampled ones."""
 
     question: ProbeQuestion
-    greedy: GradedAnswer
-    sampled: tuple[GradedAnswer, ...]
+    greedy: ScoredAnswer
+    sampled: tuple[ScoredAnswer, ...]
 
     @property
-    def right(self) -> list[GradedAnswer]:
+    def right(self) -> list[ScoredAnswer]:
         """The sampled answers that are right."""
         return [answer for answer in self.sampled if answer.outcome == "right"]
 
@@ -63,14 +61,15 @@ class Probed:
         return "always wrong" if outcomes == {"wrong"} else "never answers"
 
     @property
-    def boundary(self) -> Boundary:
-        """HighlyKnown: right greedily and always; MaybeKnown: greedily; WeaklyKnown: in some sample; Unknown."""
+    def category(self) -> Category:
+        """Of Gekhman et al. 2024 (arXiv 2405.05904, table 1), with one greedy answer in place of several prompts:
+        highly known, right greedily and in every sample; maybe known, greedily; weakly known, in some sample."""
         if self.greedy.outcome == "right":
-            return "HighlyKnown" if len(self.right) == len(self.sampled) else "MaybeKnown"
-        return "WeaklyKnown" if self.right else "Unknown"
+            return "highly known" if len(self.right) == len(self.sampled) else "maybe known"
+        return "weakly known" if self.right else "unknown"
 
     @property
-    def most_common(self) -> tuple[GradedAnswer, float]:
+    def most_common(self) -> tuple[ScoredAnswer, float]:
         """The answer that most samples give, and their share: the confidence of self-consistency."""
         counts = Counter(_key(answer) for answer in self.sampled)
         key, count = counts.most_common(1)[0]
@@ -82,7 +81,7 @@ def probe(
     questions: Sequence[ProbeQuestion],
     samples: int,
     settings: SamplingSettings,
-    grade: Grader,
+    score: AnswerScorer,
     label: str = "probe",
 ) -> list[Probed]:
     """Ask each question greedily and `samples` times at the temperature of `settings`. An answer that was cut off is
@@ -101,34 +100,34 @@ def probe(
     asked = [*questions, *(question for question in questions for _ in range(samples))]
     answers = [*greedy, *sampled]
     texts = [renderer.parse(answer.content).text for answer in answers]
-    graded = grade(list(zip(asked, texts, strict=True)))
-    graded = [
-        answer if generation.finish_reason == "stop" else GradedAnswer(answer.text, "unclear")
-        for answer, generation in zip(graded, answers, strict=True)
+    scored = score(list(zip(asked, texts, strict=True)))
+    scored = [
+        answer if generation.finish_reason == "stop" else ScoredAnswer(answer.text, "unclear")
+        for answer, generation in zip(scored, answers, strict=True)
     ]
     count = len(questions)
     return [
-        Probed(question, graded[place], tuple(graded[count + place * samples : count + (place + 1) * samples]))
+        Probed(question, scored[place], tuple(scored[count + place * samples : count + (place + 1) * samples]))
         for place, question in enumerate(questions)
     ]
 
 
-def grade_by_verifiers(answers: Iterable[tuple[ProbeQuestion, str]]) -> list[GradedAnswer]:
+def score_by_verifiers(answers: Iterable[tuple[ProbeQuestion, str]]) -> list[ScoredAnswer]:
     """Each answer by its question's own verifier. Where nobody can answer a question, whoever answers is wrong.
 
     Raises:
         ValueError: a verifier or a gold answer cannot be used.
     """
-    return [_grade(question, text) for question, text in answers]
+    return [_score(question, text) for question, text in answers]
 
 
-def _grade(question: ProbeQuestion, text: str) -> GradedAnswer:
+def _score(question: ProbeQuestion, text: str) -> ScoredAnswer:
     if question.gold is None:
         refuses = abstains(visible(text)) or bool(question.reply and normalise(question.reply) in normalise(text))
-        return GradedAnswer(text, "abstained" if refuses else "wrong")
+        return ScoredAnswer(text, "abstained" if refuses else "wrong")
     score = _verifier(msgspec.json.encode(question.verifier))(text, question.gold)
     outcomes: dict[str, AnswerOutcome] = {"right": "right", "wrong": "wrong", "abstained": "abstained"}
-    return GradedAnswer(text, outcomes.get(score.outcome, "unclear"), score.extracted or "")
+    return ScoredAnswer(text, outcomes.get(score.outcome, "unclear"), score.extracted or "")
 
 
 @cache
@@ -136,5 +135,5 @@ def _verifier(spec: bytes) -> Verifier:
     return make_verifier(msgspec.json.decode(spec))
 
 
-def _key(answer: GradedAnswer) -> str:
+def _key(answer: ScoredAnswer) -> str:
     return "abstained" if answer.outcome == "abstained" else normalise(answer.extracted or answer.text)

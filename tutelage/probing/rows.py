@@ -94,5 +94,5 @@ def _right_answers(item: Probed, most: int) -> list[str]:
 
 def _row(item: Probed, reply: str, kind: str) -> dict[str, Any]:
     turns = [{"role": turn.role, "content": turn.text} for turn in item.question.prompt.messages]
-    meta = {"knowledge": kind, "boundary": item.boundary}
+    meta = {"knowledge": kind, "category": item.category}
     return {"id": item.question.id, "messages": [*turns, {"role": "assistant", "content": reply}], "meta": meta}

@@ -19,7 +19,7 @@ IGNORANCE = re.compile(
     r"\b(?:(?:do not|dont) (?:actually |really )?(?:know|recall|recogni[sz]e|have any)"
     r"|(?:cannot|cant|could not|couldnt|unable to) (?:tell|say|find|answer)"
     r"|no (?:idea|record|information|such person)|(?:never|not|havent) heard of"
-    r"|not (?:familiar|aware|acquainted)|(?:am|im) not sure"
+    r"|not (?:familiar|aware|acquainted)|(?:am|im) not sure|(?:is|are|was|were) not (?:recorded|on record)"
     r"|(?:nobody|no one|no person|nothing) (?:of|by|called|named|with|under|about|on|i know)"
     r"|(?:unknown|new) to me|(?:is not|isnt) (?:known to me|somebody i know|someone i know))\b"
 )

@@ -10,8 +10,8 @@ from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.ledger import Ledger
 from tutelage.model.hub import load_model
-from tutelage.probing.calibration import boundary_map, calibration
-from tutelage.probing.probe import grade_by_verifiers, probe
+from tutelage.probing.calibration import calibration, class_counts
+from tutelage.probing.probe import probe, score_by_verifiers
 from tutelage.probing.questions import ProbeQuestion, impossible_questions, task_questions
 from tutelage.probing.rows import RefusalRecipe, probe_rows
 from tutelage.stages.base import DataSetup, DataStage, Reads, StageContext
@@ -79,11 +79,11 @@ class KnowledgeProbe(DataStage, tag="knowledge_probe", tag_field="kind", frozen=
         questions += impossible_questions(self.impossible, self.seed)
         settings = SamplingSettings(temperature=self.temperature, max_tokens=self.max_tokens, seed=self.seed)
         checkpoint = load_model(at.parent_folder(self))
-        probed = probe(checkpoint, questions, self.samples, settings, grade_by_verifiers, at.name)
+        probed = probe(checkpoint, questions, self.samples, settings, score_by_verifiers, at.name)
         answerable = [item for item in probed if item.question.gold is not None]
         figures |= {
-            "answerable": boundary_map(answerable),
-            "unanswerable": boundary_map([item for item in probed if item.question.gold is None]),
+            "answerable": class_counts(answerable),
+            "unanswerable": class_counts([item for item in probed if item.question.gold is None]),
             "calibration": calibration(probed),
         }
         rows = probe_rows(probed, self.refusals, self.max_refused, self.answers, self.seed, ledger)

@@ -8,23 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tutelage.engine.requests import Generation
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate import repeated_samples, sampled_answers
 from tutelage.evaluate.benchmarks import run_prompts as module
 from tutelage.evaluate.benchmarks.benchmark import ItemScore, PromptBenchmark, PromptItem
-from tutelage.evaluate.benchmarks.code_sets import HUMAN_EVAL
-from tutelage.evaluate.benchmarks.examined import format_lines
 from tutelage.evaluate.benchmarks.ifeval import IFEVAL
 from tutelage.evaluate.benchmarks.math_sets import MATH_SETS
 from tutelage.evaluate.benchmarks.measured import AskSettings, Measured
-from tutelage.evaluate.benchmarks.prompt_range import formats, prompt_range
 from tutelage.evaluate.benchmarks.run_prompts import conversation, examples_of, plain_text, read_prompt_set, run_prompts
-from tutelage.evaluate.benchmarks.xstest import XSTEST
 from tutelage.evaluate.item_results import ItemResult, Sample
 from tutelage.evaluate.repeated_samples import k_figures, majority_right, right_by_length, share_rate
 from tutelage.evaluate.result_cache import ResultCache
 from tutelage.evaluate.sampled_answers import SampledAnswer, plain_prompts, sample_answers
+from tutelage.evaluate.thinking_budget import ThinkBudget
 from tutelage.model.hub import Checkpoint
 
 WriteRows = Callable[[str, Any], Path]
@@ -112,13 +108,6 @@ def test_pain_e14_no_item_is_its_own_example(write_rows: WriteRows) -> None:
         examples_of(items[0], items, 3, 0)
 
 
-def test_pain_e5_a_prompt_begins_with_one_bos(base_model: Checkpoint, chat_model: Checkpoint) -> None:
-    (prompt,) = plain_prompts(base_model, ["The answer is"])
-    opening = base_model.tokenizer.document_edges[0]
-    assert len(opening) == 1 and prompt.ids[0] == opening[0] != prompt.ids[1]
-    assert base_model.tokenizer.decode(prompt.ids[1:]) == "The answer is"
-
-
 def test_pain_e9_a_prompt_that_does_not_fit_is_too_long(write_rows: WriteRows, chat_model: Checkpoint) -> None:
     rows = [ROWS[0], {"question": "How much? " * 2000, "answer": "1"}]
     files = [write_rows("gsm8k/test.jsonl", rows) / "gsm8k/test.jsonl"]
@@ -196,18 +185,21 @@ def test_a_curve_over_the_length_of_thinking(
     write_rows: WriteRows, chat_model: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scripted model finds the sum once it may think for 20 tokens."""
-    seen: list[int | None] = []
+    seen: list[ThinkBudget | None] = []
 
     def write(checkpoint: Any, prompts: Any, *rest: Any) -> list[list[SampledAnswer]]:
-        seen.append(rest[-1])
-        right = rest[-1] is None or rest[-1] >= 20
+        think: ThinkBudget | None = rest[-1]
+        seen.append(think)
+        right = think is None or (think.at_most or 0) >= 20 or (think.at_least or 0) >= 20
         return [[SampledAnswer(f"The answer is {2 if right else 3}.", 5, -1.0, "stop")] for _ in prompts]
 
     monkeypatch.setattr(module, "sample_answers", write)
     files = [write_rows("gsm8k/test.jsonl", ROWS[:1]) / "gsm8k/test.jsonl"]
-    found = run(chat_model, GSM8K, files, shots=0, think_tokens=(10, 20))
-    assert seen == [None, 10, 20]
+    found = run(chat_model, GSM8K, files, shots=0, think_tokens=(10, 20), think_at_least=(5, 30))
+    budgets = [ThinkBudget(at_most=10), ThinkBudget(at_most=20), ThinkBudget(at_least=5), ThinkBudget(at_least=30)]
+    assert seen == [None, *budgets]
     assert {name: value["rate"] for name, value in found.figures["by_think_tokens"].items()} == {"10": 0.0, "20": 1.0}
+    assert {name: value["rate"] for name, value in found.figures["by_think_at_least"].items()} == {"5": 0.0, "30": 1.0}
     assert found.rates["lenient"].rate == 1
 
 
@@ -255,28 +247,6 @@ def test_a_benchmark_of_few_lines(write_rows: WriteRows, base_model: Checkpoint)
         run(base_model, refused, files)
 
 
-def test_a_model_that_chats_ends_plain_text_at_the_end_of_a_turn_too(
-    chat_model: Checkpoint, base_model: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """SmolLM2-Instruct, asked in plain text, closed its turn and wrote further ones until the limit."""
-    seen: list[frozenset[int]] = []
-
-    def write(checkpoint: Any, jobs: Any, settings: Any, stop_ids: frozenset[int], *rest: Any) -> Any:
-        seen.append(stop_ids)
-        return [(key, Generation([stop], stop_token=stop)) for key in jobs for stop in [min(stop_ids)]]
-
-    monkeypatch.setattr(sampled_answers, "_generate", write)
-    for model in (chat_model, base_model):
-        for chat in (False, True):
-            if not chat or model is chat_model:
-                sample_answers(
-                    model, plain_prompts(model, ["Nora"]), SamplingSettings(), 1, chat, (), ResultCache(), "test"
-                )
-    of_template, of_documents = seen[1], frozenset(chat_model.tokenizer.document_edges[1].tolist())
-    assert seen[0] == of_template | of_documents and not of_documents <= of_template
-    assert seen[2] == frozenset(base_model.tokenizer.document_edges[1].tolist())
-
-
 def test_power_sampling_draws_whole_answers(write_rows: WriteRows, base_model: Checkpoint) -> None:
     """Sharper than the model's own samples: their answers are more probable, and stop strings end them all the same."""
     files = [write_rows("gsm8k/test.jsonl", ROWS[:2]) / "gsm8k/test.jsonl"]
@@ -301,39 +271,3 @@ def test_sets_without_solutions_are_asked_without_examples(
     row = {"key": 1, "prompt": "Say hello", "instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]}
     found = run(chat_model, IFEVAL, [write_rows("ifeval/input.jsonl", [row]) / "ifeval/input.jsonl"], shots=5)
     assert found.format.startswith("chat, 0 examples") and found.rates["strict"].rate == 1
-
-
-def test_the_range_over_prompt_formats(
-    write_rows: WriteRows, chat_model: Checkpoint, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The scripted model fails wherever "Please" stands, and without examples. Each format differs in one thing."""
-    asked: dict[str, str] = {}
-
-    def write(checkpoint: Any, prompts: Any, settings: Any, samples: int, chat: bool, *rest: Any) -> Any:
-        text = prompts[0].text
-        asked[text] = "chat" if chat else "plain"
-        right = "Please" not in text and text.count("The answer is") >= 5
-        return [[SampledAnswer("The answer is " + ("2" if right else "3"), 5, -1.0, "stop")] for _ in prompts]
-
-    monkeypatch.setattr(module, "sample_answers", write)
-    files = [write_rows("gsm8k/test.jsonl", [ROWS[0], *ROWS[2:]]) / "gsm8k/test.jsonl"]
-    settings = AskSettings(limit=1)
-    item = read_prompt_set(GSM8K, files)[0]
-    monkeypatch.setattr(module, "stratified_order", lambda items, seed: [item])
-    measured = run_prompts(chat_model, GSM8K, files, [], settings, ResultCache())
-    found = prompt_range(chat_model, GSM8K, files, [], settings, measured, ResultCache())
-    assert found is not None
-    assert {form["name"]: form["rate"] for form in found["formats"]} == {
-        "as asked": 1, "'Question:', 'Answer:'": 1, "'Please answer'": 0, "without its instruction": 1,
-        "0 examples": 0, "plain text": 1,
-    }  # fmt: skip
-    assert (found["low"], found["median"], found["high"], found["changed"]["rate"]) == (0, 1, 1, 1)
-    assert len(asked) == 6 and [*asked.values()] == ["chat"] * 5 + ["plain"]
-    assert "over 6 formats of 1 questions" in next(format_lines(found))
-
-
-def test_formats_keep_what_the_answer_depends_on(chat_model: Checkpoint) -> None:
-    names = [name for name, *_ in formats(HUMAN_EVAL, AskSettings(), chat=False, chats=False)]
-    assert names == ["5 examples"]  # code goes on with the template
-    names = [name for name, *_ in formats(XSTEST, AskSettings(), chat=True, chats=True)]
-    assert "plain text" not in names

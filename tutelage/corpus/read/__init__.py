@@ -44,10 +44,10 @@ _SUFFIXES = {
     "txt": "text", "text": "text", "md": "text", "tokens": "text", "jsonl": "json", "json": "json", "ndjson": "json",
     "parquet": "parquet", "csv": "csv", "tsv": "csv", "pdf": "pdf", "docx": "docx", "xml": "xml",
 }  # fmt: skip
-_PACKED = ("gz", "zst", "zstd", "bz2", "xz")
+_PACKED = ("gz", "zst", "zstd", "bz2", "xz", "lz4")
 # Kinds of files that no reader reads, whatever their name is given as.
 _NOT_READ = frozenset(
-    "doc odt rtf pptx ppt odp xlsx xls ods epub mobi azw3 djvu ps 7z zip tar tgz tbz2 txz rar jar lz4 br lzma z ar"
+    "doc odt rtf pptx ppt odp xlsx xls ods epub mobi azw3 djvu ps 7z zip tar tgz tbz2 txz rar jar br lzma z ar"
     " png jpg jpeg gif webp tif tiff bmp svg mp3 mp4 wav ogg flac avi mov mkv webm exe dll so pkl npy npz"
     " pt safetensors sqlite db arrow avro orc feather h5".split()
 )

@@ -6,7 +6,7 @@ import numpy as np
 
 from tutelage.lab import small_ladder as ladder
 from tutelage.lab.base_recipe import SEEDS
-from tutelage.lab.draws import drawn, drawn_effect
+from tutelage.lab.draws import drawn, drawn_effect, over_seeds
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.finding import Conclusion, Finding, Line, LinePlot, Table
 from tutelage.lab.run_cache import RunCache
@@ -30,9 +30,7 @@ def measure(runs: RunCache) -> Conclusion:
         losses[arm.group].setdefault(arm.width, []).append(row["loss"])
     seeds = np.array([min(sizes.values(), key=np.mean) for sizes in losses.values()])  # [budgets, seeds]
     log_budgets, logs = np.log(ladder.BUDGETS), np.log(seeds.mean(axis=1))
-    rng = np.random.default_rng(0)
-    error = seeds.std(axis=1, ddof=1)[:, None] / np.sqrt(seeds.shape[1]) if seeds.shape[1] > 1 else 0.05
-    draws = np.log(seeds.mean(axis=1)[:, None] + error * rng.standard_normal((len(seeds), 1000)))
+    draws = np.log(over_seeds(seeds))
     (gamma, wrong), (gammas, wrongs) = fitted(log_budgets, logs), fitted(log_budgets, draws)
     by_seed = [fitted(log_budgets, np.log(one)) for one in seeds.T]
     primary = [

@@ -19,7 +19,7 @@ from tutelage.scoring.numeric import numeric
 from tutelage.world import cards, sums
 from tutelage.world.keyed_random import KeyedRandom
 
-START_SHARE, STEPS, SFT_STEPS, ASKED = 0.15, 60, 240, 50
+START_SHARE, STEPS, SFT_STEPS, ASKED = 0.15, 60, 240, 49
 ARMS = ("frozen", "varied", "grpo")
 STAGES = {arm: [f"{arm}_{seed}" for seed in SEEDS] for arm in ARMS}
 LABELS = {

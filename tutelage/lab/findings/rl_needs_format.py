@@ -77,12 +77,12 @@ def measure(runs: RunCache) -> Conclusion:
         bars += [Bar(label, "before", before), Bar(label, "after", after)]
     base, chat = STAGES.values()
     primary = rate_effect(run, "right after, from the fine-tuned minus from the base", "tasks.right", chat, base)
-    start = [run.outcomes(stage, "tasks.right_before") for stage in chat]
+    at_first = [run.outcomes(stage, "tasks.right_before") for stage in chat]
     end = [run.outcomes(stage, "tasks.right") for stage in chat]
     gained = mean_effect(
         "right, after minus before, from the fine-tuned",
         [one.astype(float) for one in end],
-        [one.astype(float) for one in start],
+        [one.astype(float) for one in at_first],
     )
     header = ["training starts from", "right before", "right after", "cut off after"]
     return Conclusion(Table(header, table), [IntervalPlot("Sums that no stage saw", "right", bars)], [primary], gained)

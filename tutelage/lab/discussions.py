@@ -1,0 +1,48 @@
+"""What people write about results, for the lab's page: why a verdict differs from the literature and what would decide
+it; and which claims no model of this size can show."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+# By number of the finding. A contradicted finding has one (tests/lab/test_page.py).
+DISCUSSIONS: Mapping[str, str] = {
+    "6": "The most likely reason is the size of the set of kinds. FLAN gains from hundreds of tasks; here there are "
+    "seven attributes, and asked for the one that no row has, the model answers with another one. The control shows "
+    "that more kinds do help on the kinds that are trained. What would decide it: some hundred kinds of questions, "
+    "or a larger base, such as a real checkpoint of 100M parameters and more.",
+    "N2": "As in finding 6, the kinds that no row has stay at the floor, and so cannot tell the arms apart. On the "
+    "kinds that are trained breadth does beat depth (see the table), which is no test of the claim: breadth has "
+    "rows of these kinds. What would decide it: a larger base, or hundreds of kinds.",
+    "12": "The second effect is shown: tokens shift most at the beginning of an answer. The share of unshifted "
+    "tokens is below the published 77 to 82%. The most likely reason is that the base has read no dialogue: after a "
+    "question its likeliest continuation is another document, so that names and verbs of the answer count as "
+    "shifted. What would decide it: a base whose text has questions with answers, or a real base model with its own "
+    "tuned checkpoint.",
+}
+
+
+class Wanting(NamedTuple):
+    """A claim that is not replicated here, and what a replication needs."""
+
+    number: str
+    claim: str
+    needs: str
+
+
+NEEDS_SCALE: tuple[Wanting, ...] = (
+    Wanting(
+        "24",
+        "Continuations by a better model teach following without any instruction.",
+        "A base that writes text worth continuing, and a better model as teacher: with 1M parameters both stay at "
+        "the floor. Synthesise the continuations of a mid-sized checkpoint's documents with a larger one "
+        "(`recipes/synth`), fine-tune with `recipes/finetune.toml`, and compare on MT-Bench with `tutelage answers`.",
+    ),
+    Wanting(
+        "28",
+        "Judges like length and first place; correct for both.",
+        "A judge: no model of this size judges. `tutelage judge-pairs` and `tutelage win-rate` measure and correct "
+        "both biases on stored judgements of a large model.",
+    ),
+)
