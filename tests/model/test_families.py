@@ -14,6 +14,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from tutelage.batching.packing import collate
+from tutelage.cost import training as cost
 from tutelage.cost.shapes import SHAPES, cache_bytes_per_token, parameters
 from tutelage.engine.requests import Chunk, Generation, Request, StepPlan
 from tutelage.engine.rows import Rows
@@ -287,6 +288,8 @@ def test_published_mixtures_have_their_parameters_active_ones_and_cache(name: st
     expected = parameters(shape)
     assert (parameter_count(config), active_parameter_count(config)) == (expected.total, expected.active)
     assert kv_bytes_per_token(config, 2) == cache_bytes_per_token(shape)
+    whole = msgspec.structs.replace(config, window=None, windowed=())
+    assert flops_per_token(whole, 2048) == cost.flops_per_token(shape, 2048)
 
 
 @pytest.mark.parametrize(

@@ -45,4 +45,11 @@ NEEDS_SCALE: tuple[Wanting, ...] = (
         "A judge: no model of this size judges. `tutelage judge-pairs` and `tutelage win-rate` measure and correct "
         "both biases on stored judgements of a large model.",
     ),
+    Wanting(
+        "32",
+        "Reasoning first makes new facts easier to absorb.",
+        "A model that puts two facts together about people whom no row asks about: its measure is two-step questions. "
+        "Fine-tune a checkpoint of 1B or more on worked solutions, or on as many tokens of plain rows, then train both "
+        "on text about new people (data of kind `world`), and compare with the suite `knowledge`.",
+    ),
 )
