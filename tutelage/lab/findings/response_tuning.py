@@ -140,8 +140,8 @@ FINDING = Finding(
     f"steps of 2,048 tokens (lr 3e-3, {len(SEEDS)} seeds) on {ROWS:,} questions about half of the people with their "
     "answers, on the answers alone, on sums, on everyday talk, on moves of a game, or not at all. Then it answers "
     f"{ASKED} questions about the other half: right, and in at most {LONGEST} words. The base alone continues the "
-    "question, with and without the rules. It ranks the right value before that of somebody else, after the "
-    "question as text.",
+    "question, with and without the rules, whose end has its full weight after 250 tokens. It ranks the right value "
+    "before that of somebody else, after the question as text.",
     folder="demo",
     recipe=RECIPE,
     quick=(*DEMO_QUICK, *(f"stages.{name}.steps=1" for name in STAGES if "untouched" not in name)),
