@@ -102,3 +102,26 @@ def test_forgetting_is_compared_where_both_runs_reach_a_reward(rl_seeds: Any) ->
     interval = rl_seeds.over_seeds([1.0, 2.0, 3.0])
     assert interval["low"] == pytest.approx(2 - 4.303 / 3**0.5)
     assert rl_seeds.over_seeds([float("nan")]) == {}
+
+
+def test_the_gpu_script_runs_every_part_at_a_tiny_size(common: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "gpu", raising=False)
+    gpu: Any = __import__("gpu")
+    found = {name: measure(gpu.DRY, gpu.PARTS["h100"]) for name, measure in gpu.MEASURES.items()}
+    assert list(found) == ["pretrain", "sft", "decode", "serve", "dpo", "grpo"]
+    assert all(value > 0 for figures in found.values() for value in figures.values())
+    assert found["pretrain"]["mfu"] < 0.01  # a CPU beside the peak of an H100
+    wait = gpu.WHOLE.seconds * len(found)
+    assert wait <= gpu.LIMIT / 2  # the other half is for imports, weights and warm-up
+
+
+def test_a_gpu_is_found_in_the_table_by_its_name(common: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "gpu", raising=False)
+    gpu: Any = __import__("gpu")
+    assert gpu.find_part() is None
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: True)
+    for name, key in (("NVIDIA H100 80GB HBM3", "h100"), ("NVIDIA H100 PCIe", "h100-pcie"), ("NVIDIA H200", "h200")):
+        monkeypatch.setattr(gpu.torch.cuda, "get_device_name", lambda name=name: name)
+        assert gpu.find_part() is gpu.PARTS[key]
+    monkeypatch.setattr(gpu.torch.cuda, "get_device_name", lambda: "NVIDIA GeForce RTX 4090")
+    assert gpu.find_part() is None

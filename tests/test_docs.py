@@ -18,7 +18,14 @@ from tutelage.config import recipes_folder
 CHECKOUT = Path(tutelage.__file__).parents[1]
 PAGES = sorted((CHECKOUT / "docs").glob("*.md"))
 BLOCK = re.compile(r"^```(sh|python)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SLOW = {"fine-tuning.md", "curation.md", "lora.md", "rl.md"}  # others show in the fast tests that pages run
+SLOW = {
+    "fine-tuning.md",
+    "curation.md",
+    "lora.md",
+    "rl.md",
+    "moe.md",
+    "scale.md",
+}  # others show in the fast tests that pages run
 RUNNER = {"sh": ["sh", "-e", "-c"], "python": [sys.executable, "-c"]}
 
 

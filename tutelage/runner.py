@@ -231,7 +231,7 @@ class Run:
         for data_name in recipe.data:
             identity(data_name, recipe.data)  # a missing file is an error now, and not after hours of training
         # The order of stages and data counts.
-        write_json(self.folder / RECIPE, {"layout": LAYOUT, **to_plain(recipe)}, sort=False)
+        write_json(self.folder / RECIPE, {"format": LAYOUT, **to_plain(recipe)}, sort=False)
         self.make_tokenizer()
 
     def forgetting_exceeds_limit(self) -> str:

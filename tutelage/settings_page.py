@@ -137,6 +137,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "OptimizerSettings.clip": "max_grad_norm",
     "ScheduleSettings.kind": "lr_scheduler_type",
     "ScheduleSettings.warmup": "warmup_ratio",
+    "ScheduleSettings.warmup_steps": "warmup_steps",
     "ScheduleSettings.decay": "lr_scheduler_kwargs: num_decay_steps, as a share",
     "ScheduleSettings.final": "lr_scheduler_kwargs: min_lr_ratio",
     "ChatData.path": "--dataset_name",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections import Counter
 from itertools import islice
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from tutelage.batching.loader import (
     WeightedStore,
+    batch_sizes,
     batches,
     count_steps,
     draw_steps,
@@ -173,3 +175,27 @@ def test_a_unit_that_fits_no_micro_batch_is_one_sentence() -> None:
         "an example group of 70 tokens does not fit in a micro-batch of micro_tokens = 64; raise micro_tokens to at "
         "least 70"
     )
+
+
+@given(UNITS, UNITS, SHARES, st.integers(1, 60), st.integers(0, 9))
+def test_a_batch_that_grows_by_trained_tokens_resumes_the_very_rest(
+    main: list[tuple[int, int]], other: list[tuple[int, int]], share: float, first: int, seed: int
+) -> None:
+    """Also from just before and after a change: the size of a step follows from the state alone."""
+
+    def growing(trained: float) -> int:
+        return first if trained < 40 else 2 * first if trained < 120 else 100
+
+    with TemporaryDirectory() as folder:
+        both = sources(folder, main, other, share)
+        steps = list(draw_steps(both, growing, seed, 2))
+        for number, (_, after) in enumerate(steps):
+            state = read_cursors(json.loads(json.dumps(write_cursors(after))))
+            assert list(draw_steps(both, growing, seed, 2, state)) == steps[number + 1 :]
+        sizes = batch_sizes(both, growing, seed, 2, len(steps))
+        assert len(sizes) == len(steps) == count_steps(both, growing, seed, 2)
+        assert sizes == sorted(sizes)
+        assert set(sizes) <= {first, 2 * first, 100}
+        tokens = {("main", i): n for i, (n, _) in enumerate(main)} | {("other", i): n for i, (n, _) in enumerate(other)}
+        for size, (draw, _) in zip(sizes, steps, strict=True):
+            assert sum(tokens[pair] for pair in draw) <= size or len(draw) == 1

@@ -53,3 +53,13 @@ def test_the_card_holds_the_recipe_that_made_the_corpus(corpus: Path) -> None:
     assert "| exact | dedup_exact | 1 | 8 | duplicate text: 1 |" in card
     recipe = tomllib.loads(card.partition("```toml\n")[2].partition("```")[0])
     assert convert(recipe, Curation, "card") == convert(corpus_result(corpus)["recipe"], Curation, "result")
+
+
+def test_the_card_says_why_the_texts_may_be_used(corpus: Path) -> None:
+    result = corpus_result(corpus)
+    assert "None was stated in the recipe" in dataset_card(result)
+    result["recipe"]["grounds"] = {"news": "licence of 2024 with the publisher"}
+    card = dataset_card(result)
+    assert "## Legal ground\n\n- news: licence of 2024 with the publisher\n" in card
+    recipe = tomllib.loads(card.partition("```toml\n")[2].partition("```")[0])
+    assert convert(recipe, Curation, "card").grounds == result["recipe"]["grounds"]

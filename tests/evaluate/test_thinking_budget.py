@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tutelage.engine.engine import Engine
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.evaluate.thinking_budget import end_thoughts, forced_place, marker_ids
+from tutelage.evaluate.thinking_budget import ThinkBudget, budget_process, end_thoughts, forced_place, marker_ids
 from tutelage.model.transformer import Transformer
 from tutelage.tokenizer import Tokenizer
 
@@ -47,3 +47,29 @@ def test_the_engine_closes_a_thought_and_leaves_other_answers_alone(
 
     forced, free = write(True), write(False)
     assert forced[:4] == free[:4] and forced[4 : 4 + len(end)] == end != free[4 : 4 + len(end)]
+
+
+def test_a_thought_that_would_end_too_soon_goes_on_with_wait(
+    small_model: Callable[[int], Transformer], small_tokenizer: Tokenizer
+) -> None:
+    """The token that the model likes best is taken for the one that ends it."""
+    model, settings = small_model(0), SamplingSettings(max_tokens=14)
+    wait = small_tokenizer.encode("Wait").tolist()
+    prompt = np.array([5, 6, 7])
+
+    def write(minimum: int, stops: frozenset[int], opened: bool = True) -> list[int]:
+        engine = Engine(model)
+        process = budget_process(small_tokenizer, ThinkBudget(at_least=minimum), opened)
+        request = engine.add(prompt, stops, settings, process=process)
+        engine.run()
+        return request.generation.tokens
+
+    free = write(0, frozenset())
+    stop = frozenset({free[2]})
+    short = write(0, stop)
+    assert short == free[: free.index(free[2]) + 1]
+    begun = len(short) - 1
+    longer = write(begun + len(wait) + 1, stop)
+    assert longer[:begun] == short[:begun] and longer[begun : begun + len(wait)] == wait
+    assert free[2] not in longer[: begun + len(wait) + 1]
+    assert write(12, stop, opened=False) == short

@@ -14,22 +14,25 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from tutelage.batching.packing import collate
+from tutelage.cost import training as cost
 from tutelage.cost.shapes import SHAPES, cache_bytes_per_token, parameters
 from tutelage.engine.requests import Chunk, Generation, Request, StepPlan
 from tutelage.engine.rows import Rows
 from tutelage.engine.sampling import DrawStream, SamplingSettings
 from tutelage.model import logprobs, weights
 from tutelage.model.families import FAMILIES, read_config
-from tutelage.model.hub import extend_vocabulary, load_model, save_model, with_context
+from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, save_model, with_context
 from tutelage.model.sizes import (
+    ModelSettings,
     activation_bytes,
     active_parameter_count,
     flops_per_token,
     kv_bytes_per_token,
     parameter_count,
+    resolve,
 )
 from tutelage.model.tensor_map import split_tensor
-from tutelage.model.transformer import Transformer
+from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Example
 from tutelage.tokenizer import TokenizerSettings, train
 from tutelage.train.losses import cross_entropy
@@ -285,6 +288,8 @@ def test_published_mixtures_have_their_parameters_active_ones_and_cache(name: st
     expected = parameters(shape)
     assert (parameter_count(config), active_parameter_count(config)) == (expected.total, expected.active)
     assert kv_bytes_per_token(config, 2) == cache_bytes_per_token(shape)
+    whole = msgspec.structs.replace(config, window=None, windowed=())
+    assert flops_per_token(whole, 2048) == cost.flops_per_token(shape, 2048)
 
 
 @pytest.mark.parametrize(
@@ -517,3 +522,40 @@ def test_an_unsupported_config_is_one_sentence(changes: dict[str, Any], sentence
     assert str(error.value).startswith("here/config.json")
     assert str(error.value).endswith(end)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen3-yarn", "deepseek_v3", "gpt_oss"])
+def test_pain_17_a_context_extended_by_yarn_is_that_of_transformers(kind: str, tmp_path: Path) -> None:
+    """Two steps give the frequencies of one. The saved model has the same table, and its original context."""
+    make(tmp_path, kind)
+    before = load_model(tmp_path)
+    steps = with_context(with_context(before, 128, "yarn"), 256, "yarn")
+    once = with_context(before, 256, "yarn")
+    assert steps.model.config == once.model.config
+    assert not torch.equal(steps.model.rotations[:, :64], before.model.rotations)
+    save_model(tmp_path / "longer", steps)
+    again = load_model(tmp_path / "longer").model
+    assert again.config == steps.model.config
+    assert torch.equal(again.rotations, steps.model.rotations)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "longer")
+    row = texts([200])
+    assert_close(packed_logits(again, row)[0], padded_logits(theirs, row)[0])
+
+
+def test_a_model_trained_here_keeps_yarn(tmp_path: Path) -> None:
+    model = initialise(
+        Transformer(resolve(ModelSettings(depth=1, width=32, heads=2, context=32), TOKENIZER.vocab_size)), 0
+    )
+    longer = with_context(Checkpoint(model, TOKENIZER), 64, "yarn")
+    save_model(tmp_path, longer)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    row = [torch.arange(60) % TOKENIZER.vocab_size]
+    assert_close(packed_logits(longer.model, row)[0], padded_logits(theirs, row)[0])
+
+
+def test_positions_scaled_in_another_way_are_not_extended_by_yarn(tmp_path: Path) -> None:
+    make(tmp_path, "llama3")
+    with pytest.raises(
+        ValueError, match='^rope = "yarn" extends plain rotary positions or those of YaRN, and the model'
+    ):
+        with_context(load_model(tmp_path), 128, "yarn")

@@ -19,6 +19,7 @@ from tutelage.chat import make_renderer
 from tutelage.chat.render.config import ChatConfig
 from tutelage.chat.render.hf import HFRenderer
 from tutelage.config import SettingsError
+from tutelage.engine.requests import Generation
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import Checkpoint, load_model
 from tutelage.records import ROLE_STREAM, ROLES, Conversation, Example, Message, Reasoning, Task, Text, message
@@ -26,7 +27,7 @@ from tutelage.rl.prompts import DrawnPrompt, Prompt
 from tutelage.rl.reward_settings import FunctionReward, LengthReward
 from tutelage.rl.rewards import Rewards, Sample, Sources
 from tutelage.rl.sampling import Group, Sampler
-from tutelage.rl.turns import Environment
+from tutelage.rl.turns import Environment, Written
 from tutelage.runner import Run
 from tutelage.stages.environment import load_environment
 from tutelage.stages.grpo import Grpo
@@ -214,6 +215,16 @@ def test_the_guessing_game_is_won_by_halving(number: int) -> None:
         talk = replace(talk, messages=(*talk.messages, *said))
     assert str(guess) == task.gold
     assert next_turn(replace(talk, messages=(*talk.messages, message("assistant", "?"))), task)[0] is None
+
+
+def test_a_turn_that_writes_a_result_itself_has_no_messages_to_keep(chat: Checkpoint) -> None:
+    one = sampler(chat, once_more)
+    special = chat.tokenizer.special
+    tokens = [special("<|result|>"), *chat.tokenizer.encode("the cat").tolist(), special("<|/result|>")]
+    assert one._turns(Written(Generation([*tokens, special("<|end|>")]))) == []
+    plain = [*chat.tokenizer.encode("the cat").tolist(), special("<|end|>")]
+    turns = one._turns(Written(Generation(plain), (message("user", "who?"),)))
+    assert [(turn["role"], turn["content"].strip()) for turn in turns] == [("user", "who?"), ("assistant", "the cat")]
 
 
 def test_tools_are_an_environment(chat: Checkpoint) -> None:

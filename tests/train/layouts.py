@@ -1,4 +1,4 @@
-"""Run by several processes for test_layouts.py: `layouts.py few|all OUT LAYOUT...`, a layout as tp=2,dp=2."""
+"""Run by several processes for test_layouts.py: `layouts.py few|all|experts OUT LAYOUT...`, a layout as tp=2,dp=2."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from tutelage.model.hub import save_tensors
+from tutelage.model.settings import Experts
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import TOKEN_TYPES, Batch, Example, ExampleGroup
 from tutelage.train.checkpoint import load_checkpoint, save_checkpoint
@@ -38,6 +39,7 @@ common = _two_processes()
 # The same models, losses and data as for FSDP2 alone, of those that a layout does not refuse.
 CASES = ("llama", "qwen3", "qwen3 with a value head", "gpt2", "llama with muon", "llama of pairs", "llama of samples")
 FAMILIES = ("windowed", "bert")
+MIXTURES = ("experts", "empty experts")  # of these processes can share the experts
 CLIPPED = OptimizerSettings(weight_decay=0.1, clip=0.05)
 
 
@@ -45,6 +47,13 @@ def special_model(kind: str) -> Transformer:
     """Models that a recipe's settings cannot describe: sliding windows with capped scores; a BERT."""
     config = common.resolve(common.LLAMA if kind == "windowed" else common.GPT, common.VOCAB)
     changes = {"window": 7, "windowed": (1,), "attention_softcap": 2.0}
+    if kind in MIXTURES:
+        experts = Experts(count=4, used=2, width=16, shared=1, bias=True)
+        model = initialise(Transformer(msgspec.structs.replace(config, experts=experts)), seed=0).double()
+        for name, parameter in model.named_parameters():
+            if kind == "empty experts" and name.endswith("router.bias"):  # the last two, of one process, get no token
+                parameter.data += torch.tensor([9.0, 8.0, -9.0, -9.0])
+        return model
     if kind == "bert":
         changes = {"causal": False, "norm_place": "post", "token_types": 2, "embedding_norm": True, "mlm_head": True}
     model = initialise(Transformer(msgspec.structs.replace(config, **changes)), seed=0)  # type: ignore[arg-type]
@@ -52,7 +61,7 @@ def special_model(kind: str) -> Transformer:
 
 
 def special_batches(kind: str) -> list[Batch]:
-    if kind == "windowed":
+    if kind != "bert":
         return common.micro_batches(common.groups(), common.MICRO_TOKENS, data_rank(), data_world_size())
     random, groups = np.random.default_rng(7), []
     for length in (60, 3, 90, 41, 100):
@@ -66,7 +75,7 @@ def special_batches(kind: str) -> list[Batch]:
 
 def batches(name: str) -> list[Batch]:
     """The micro-batches of this process."""
-    if name in FAMILIES:
+    if name in (*FAMILIES, *MIXTURES):
         return special_batches(name)
     common.rank, common.world_size = data_rank, data_world_size
     return common.batches_of(common.CASES[name].loss)
@@ -99,13 +108,13 @@ def work_out(name: str) -> dict[str, torch.Tensor]:
     }
 
 
-def resumed(kind: str, folder: Path, save: bool) -> dict[str, torch.Tensor]:
+def resumed(kind: str, folder: Path, save: bool, name: str = "qwen3") -> dict[str, torch.Tensor]:
     """A checkpoint after two steps where `save`; else weights and state after the one in the folder and one more."""
     case = common.CASES["qwen3"]
-    model = common.make(case)
+    model = special_model(name) if name in MIXTURES else common.make(case)
     shard(model)
     optimizer = Optimizer(model, OptimizerSettings(kind=kind, clip=0.05), 1e-2)  # type: ignore[arg-type]
-    step = (batches("qwen3"), common.DATA)
+    step = (batches(name), common.DATA)
     if not save:
         assert load_checkpoint(folder, model, optimizer, "the same run") == common.POSITION
     train(model, optimizer, iter([step] * 2), case.loss, start=0, steps=2 if save else 1, lr=lambda _: 1.0)
@@ -124,10 +133,11 @@ def everything(out: Path, layout: str, names: Sequence[str], kinds: Sequence[str
     numbers = {name: int(number) for name, number in (part.split("=") for part in layout.split(","))}
     with use_layout(LayoutSettings(**numbers)):
         written = {name: work_out(name) for name in names}
+        resumes = names[0] if names[0] in MIXTURES else "qwen3"
         for kind in kinds:
             for other in sorted(path.name for path in out.glob(f"*/{kind}") for path in [path.parent]):
-                written[f"{kind} of {other}"] = resumed(kind, out / other / kind, save=False)
-            resumed(kind, out / layout / kind, save=True)
+                written[f"{kind} of {other}"] = resumed(kind, out / other / kind, False, resumes)
+            resumed(kind, out / layout / kind, True, resumes)
     if is_main_process():
         for name, tensors in written.items():
             save_tensors(out / layout / f"{name}.safetensors", tensors)
@@ -137,7 +147,11 @@ FEW = ("qwen3 with a value head", "windowed")
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    jobs = {"few": (FEW, ["adamw"]), "all": ((*CASES, *FAMILIES), ["adamw", "muon"])}
+    jobs = {
+        "few": (FEW, ["adamw"]),
+        "experts": (MIXTURES, ["adamw", "muon"]),
+        "all": ((*CASES, *FAMILIES), ["adamw", "muon"]),
+    }
     with init_distributed():
         for name in sys.argv[3:]:
             everything(Path(sys.argv[2]), name, *jobs[sys.argv[1]])

@@ -208,7 +208,7 @@ def test_a_rate_that_is_not_above_zero_is_refused(lr: float) -> None:
         ({"clip": -1.0}, "clip is -1.0; it must be above 0 (inf never clips)"),
         ({"betas": (0.9, 1.0)}, "betas holds 1.0; it must be at least 0 and below 1"),
         ({"momentum": -0.1}, "momentum holds -0.1; it must be at least 0 and below 1"),
-        ({"weight_decay": -0.1}, "eps must be above 0, and weight_decay at least 0"),
+        ({"weight_decay": -0.1}, "eps and update_rms must be above 0, and weight_decay at least 0"),
     ],
 )
 def test_settings_that_would_train_backwards_or_not_at_all_are_refused(wrong: dict, sentence: str) -> None:

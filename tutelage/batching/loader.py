@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import reduce
+from itertools import islice
 from operator import or_
 from typing import Any
 
@@ -22,6 +23,8 @@ from tutelage.records import Batch, ExampleGroup, Schema
 # The state of a stream of training data: a JSON value that only the stream itself reads.
 DataState = Any
 Draw = list[tuple[str, int]]
+# Tokens of a step, at most: one number, or by the trained tokens drawn before it.
+BatchTokens = int | Callable[[float], int]
 Change = Callable[[list[ExampleGroup], DataState], list[ExampleGroup]]
 
 
@@ -48,7 +51,7 @@ class WeightedStore:
 
 def draw_steps(
     datasets: Mapping[str, WeightedStore],
-    batch_tokens: int,
+    batch_tokens: BatchTokens,
     seed: int,
     epochs: int | None,
     cursors: Cursors | None = None,
@@ -68,7 +71,7 @@ def draw_steps(
     orders = {name: _order(len(datasets[name].store), seed, at[name].epoch) for name in datasets}
     while epochs is None or at[main].epoch < epochs:
         draw: Draw = []
-        room = batch_tokens
+        room = tokens_of_step(batch_tokens, at)
         while epochs is None or at[main].epoch < epochs:
             name = min(datasets, key=lambda n: at[n].trained_tokens / datasets[n].share)
             store, cursor = datasets[name].store, at[name]
@@ -87,12 +90,36 @@ def draw_steps(
         yield draw, dict(at)
 
 
+def tokens_of_step(batch_tokens: BatchTokens, cursors: Cursors) -> int:
+    """Tokens of the step after these cursors, at most. It depends on nothing but them, so a run that is resumed takes
+    the steps of one that never stopped."""
+    if isinstance(batch_tokens, int):
+        return batch_tokens
+    return batch_tokens(sum(cursor.trained_tokens for cursor in cursors.values()))
+
+
+def batch_sizes(
+    datasets: Mapping[str, WeightedStore], batch_tokens: BatchTokens, seed: int, epochs: int | None, steps: int
+) -> list[int]:
+    """Tokens of each step, at most, found by drawing the steps without reading a token."""
+    cursors: Cursors = {name: Cursor() for name in datasets}
+    sizes = []
+    for _, after in islice(draw_steps(datasets, batch_tokens, seed, epochs), steps):
+        sizes.append(tokens_of_step(batch_tokens, cursors))
+        cursors = after
+    return sizes
+
+
 def _order(groups: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(groups)
 
 
 def count_steps(
-    datasets: Mapping[str, WeightedStore], batch_tokens: int, seed: int, epochs: int, batch_rows: int | None = None
+    datasets: Mapping[str, WeightedStore],
+    batch_tokens: BatchTokens,
+    seed: int,
+    epochs: int,
+    batch_rows: int | None = None,
 ) -> int:
     """How many steps `epochs` epochs of the first dataset take, found by drawing them without reading a token."""
     return sum(1 for _ in draw_steps(datasets, batch_tokens, seed, epochs, batch_rows=batch_rows))
@@ -128,7 +155,7 @@ def micro_batches(
 def batches(
     datasets: Mapping[str, WeightedStore],
     *,
-    batch_tokens: int,
+    batch_tokens: BatchTokens,
     micro_tokens: int,
     seed: int,
     epochs: int | None = None,
@@ -159,7 +186,7 @@ def step_schema(datasets: Mapping[str, WeightedStore]) -> Schema:
 
 def step_groups(
     datasets: Mapping[str, WeightedStore],
-    batch_tokens: int,
+    batch_tokens: BatchTokens,
     seed: int,
     epochs: int | None,
     state: DataState,

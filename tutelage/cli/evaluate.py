@@ -64,6 +64,7 @@ from tutelage.cli.options import FILE, FOLDER, MODEL
 @click.option(
     "--think-tokens", metavar="N,N", help="Also end every thought after so many tokens: the score over their number."
 )
+@click.option("--think-at-least", metavar="N,N", help="Also prolong every thought to so many tokens with 'Wait'.")
 @click.option("--max-tokens", type=click.IntRange(1), metavar="N", help="Limit of an answer.")
 @click.option("--seed", type=int, help="Seed of samples and examples (default 0).")
 @click.option("--out", type=FOLDER, metavar="DIR", help="Where results go; default: runs/evaluations/MODEL.")
@@ -148,9 +149,9 @@ def _evaluate_benchmarks(
     if answered and (asked["form"] or asked["pmi"]):
         raise ValueError("--form and --pmi score likelihoods; leave them out, or --by answer")
     samples, minutes = asked["samples"] or 1, asked["budget_minutes"]
-    power = asked["power"]
-    if power is not None and (asked["temperature"] is not None or asked["think_tokens"]):
-        raise ValueError("--power draws whole answers; leave --temperature and --think-tokens out")
+    power, thinks_on = asked["power"], asked["think_at_least"]
+    if power is not None and (asked["temperature"] is not None or asked["think_tokens"] or thinks_on):
+        raise ValueError("--power draws whole answers; leave --temperature and the --think options out")
     temperature = asked["temperature"] if asked["temperature"] is not None else 0.8 if samples > 1 else 0.0
     if asked["reward"] is not None and samples == 1:
         raise ValueError("--reward picks the best of several answers; add --samples N")
@@ -170,17 +171,18 @@ def _evaluate_benchmarks(
         reward=None if asked["reward"] is None else str(find_model(asked["reward"])),
         by_answer=answered,
         pmi=bool(asked["pmi"]),
-        think_tokens=_numbers(asked["think_tokens"] or ""),
+        think_tokens=_numbers("--think-tokens", asked["think_tokens"] or ""),
+        think_at_least=_numbers("--think-at-least", thinks_on or ""),
     )
     names = [name for name in suite.split(",") if name]
     out, beside, logs, formats = asked["out"], asked["beside"], asked["inspect"], asked["formats"]
     return evaluate_benchmarks(model, names, data, settings, out, beside, logs, contamination, formats, as_json)
 
 
-def _numbers(text: str) -> tuple[int, ...]:
+def _numbers(option: str, text: str) -> tuple[int, ...]:
     """Numbers with commas between them. ValueError for another text."""
     if not re.fullmatch(r"([1-9]\d*(,[1-9]\d*)*)?", text):
-        raise ValueError(f"--think-tokens is {text!r}; it must be numbers from 1 on, such as 128,512")
+        raise ValueError(f"{option} is {text!r}; it must be numbers from 1 on, such as 128,512")
     return tuple(int(part) for part in text.split(",") if part)
 
 
@@ -200,6 +202,7 @@ _OF_BENCHMARKS = (
     "reward",
     "pmi",
     "think_tokens",
+    "think_at_least",
     "max_tokens",
     "out",
     "inspect",

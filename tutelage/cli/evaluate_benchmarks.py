@@ -136,7 +136,8 @@ def _print(measured: Measured, settings: AskSettings) -> None:
         if isinstance(figures.get(name), dict):
             values = ", ".join(f"{k}: {format_pct(value['mean'])}" for k, value in figures[name].items())
             click.echo(f"  {name.replace('_', ' ')} k: {values}")
-    for tokens, value in figures.get("by_think_tokens", {}).items():
-        click.echo(f"  thoughts ended after {tokens} tokens: {format_pct(value['rate'])}")
+    for name, label in (("by_think_tokens", "ended after"), ("by_think_at_least", "of at least")):
+        for tokens, value in figures.get(name, {}).items():
+            click.echo(f"  thoughts {label} {tokens} tokens: {format_pct(value['rate'])}")
     if figures.get("too_long"):
         click.echo(f"  longer than the context, left out: {figures['too_long']:,}")

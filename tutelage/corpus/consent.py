@@ -53,13 +53,15 @@ def robots(settings: RobotsSettings) -> Step:
 
     def step(batch: DocumentBatch) -> None:
         forbidden: dict[int, str] = {}
-        unknown = 0
+        unknown = delayed = 0
         for place, document in enumerate(batch.documents):
             site = rules(url_host(document.meta.get("url", "")))
             unknown += site is None
+            delayed += site is not None and site.delay > 0
             if site and (names := refusals(site, document.meta["url"], settings.crawlers)):
                 forbidden[place] = ", ".join(names[:3])
         batch.note("no robots.txt known for the site", unknown)
+        batch.note("the site asks for a crawl delay", delayed)
         batch.drop(list(forbidden), "forbidden by robots.txt", list(forbidden.values()))
 
     return step
@@ -67,7 +69,7 @@ def robots(settings: RobotsSettings) -> Step:
 
 def _sites(path: str) -> dict[str, str]:
     sites: dict[str, str] = {}
-    for number, line in enumerate(_lines(path), 1):
+    for number, line in enumerate(lines_of_list(path), 1):
         try:
             row = msgspec.json.decode(line)
             sites[row["host"].lower().removeprefix("www.")] = row["robots"]
@@ -76,7 +78,7 @@ def _sites(path: str) -> dict[str, str]:
     return sites
 
 
-def _lines(path: str) -> Iterator[bytes]:
+def lines_of_list(path: str) -> Iterator[bytes]:
     """The non-empty lines of a text file, compressed or not. Raises ValueError if it is corrupt: a block list that is
     only partly read would block only in part."""
     with read_bytes(path) as reader:
@@ -186,7 +188,7 @@ def block(settings: BlockSettings) -> Step:
 def _list(paths: Sequence[str], spelled: Callable[[str], str]) -> frozenset[str]:
     found: set[str] = set()
     for path in paths:
-        lines = (line.decode("utf-8", "replace").partition("#")[0].strip() for line in _lines(path))
+        lines = (line.decode("utf-8", "replace").partition("#")[0].strip() for line in lines_of_list(path))
         names = {spelled(line) for line in lines if line} - {""}
         if not names:
             raise ValueError(f"the block list {path} is empty; name another file or remove it from the recipe")

@@ -47,6 +47,8 @@ class Curation(Settings, frozen=True, kw_only=True):
     memory_gib:   memory that a global step may use while it decides.
     shard_mib:    small files are grouped up to this size. A shard is the unit of work of one process and of resuming.
     tokenizer:    a model folder or a `tokenizer.json`; if given, tokens are counted too.
+    grounds:      source -> why its texts may be used ("CC-BY", "contract of 2024", "text and data mining, section 44b
+                  UrhG"); stands in the card.
     keep_dropped: how many dropped documents each shard stores per step and reason; default: all. All are counted.
     """
 
@@ -68,6 +70,7 @@ class Curation(Settings, frozen=True, kw_only=True):
     memory_gib: float = 2.0
     shard_mib: float = 64.0
     tokenizer: str | None = None
+    grounds: dict[str, str] = {}
     keep_dropped: int | None = None
 
     def __post_init__(self) -> None:

@@ -246,9 +246,18 @@ def dataset_card(result: Mapping[str, Any]) -> str:
     unread = sum(entry["rows"] for entry in result["read"]["dropped"].values())
     lines += ["", f"Read from {result['input_files']:,} files; {unread:,} records could not be read.", ""]
     lines += [f"- {warning}" for warning in result["warnings"]]
+    lines += _grounds(result["recipe"].get("grounds") or {})
     lines += ["", "## Limits", ""]
     lines += ["The texts belong to their authors. This card does not settle whether and for what they may be used."]
     lines += ["Personal data were masked and harmful text was removed only as far as the steps above do so."]
     lines += ["", "## Recipe", "", "```toml", _toml(result["recipe"]).rstrip(), "```", ""]
     lines += [f"All statistics are in `{RESULT}`; dropped documents are in `{DROPPED}/`, by step and reason.", ""]
     return "\n".join(lines)
+
+
+def _grounds(grounds: Mapping[str, str]) -> list[str]:
+    """The section of the card on why the texts may be used, by source."""
+    lines = ["", "## Legal ground", ""]
+    if not grounds:
+        return [*lines, "None was stated in the recipe (`grounds`)."]
+    return [*lines, *(f"- {source}: {ground}" for source, ground in grounds.items())]

@@ -56,7 +56,10 @@ def curate(curation: Curation, out: Path) -> dict[str, Any]:
     shards = input_shards(curation)
     _check_inputs_outside(out, shards)
     whole = fingerprint(
-        steps_fingerprint(curation, list(curation.steps)), [shard.key for shard in shards], curation.output
+        steps_fingerprint(curation, list(curation.steps)),
+        [shard.key for shard in shards],
+        curation.output,
+        curation.grounds,
     )
     with locked(out, "choose another out=") as lock:
         before = read_result(out)

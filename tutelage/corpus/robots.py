@@ -15,6 +15,7 @@ MAX_BYTES = 500 << 10  # RFC 9309: a crawler must parse at least this much, and 
 # A user agent, a rule, or a signal. "d\w*l[ao]w" is "disallow" with the misspellings that protego knows. Other lines
 # must not end a group (RFC 9309, section 2.2.4), but do so in protego; so only these are given to it.
 _LINE = re.compile(r"\s*(?:(user[ -]?agent)|(allow|d\w*l[ao]w)|content-(?:signal|usage))\s*:\s*([^#]*)", re.IGNORECASE)
+_DELAY = re.compile(r"\s*crawl-delay\s*:\s*(\d+(?:\.\d+)?)", re.IGNORECASE)
 _NO_TRAINING = {"ai-train=no", "train-ai=n", "train-genai=n", "bots=n"}
 
 
@@ -25,11 +26,13 @@ class Robots:
     names:   the crawlers that have a group, in lower case.
     rules:   protego's parse of it.
     signals: protego's parse of the same groups, with "Disallow: /" for a signal against training.
+    delay:   the longest Crawl-delay of any group, in seconds; 0 without one.
     """
 
     names: frozenset[str]
     rules: Any
     signals: Any
+    delay: float = 0.0
 
     def allows(self, url: str, crawler: str) -> bool:
         """Whether a crawler may fetch a URL. The longest matching rule decides; on a tie, allow wins."""
@@ -48,8 +51,11 @@ class Robots:
 def parse_robots(text: str) -> Robots:
     """Parse a robots.txt. Lines that are not rules are ignored, so an HTML error page has no rules."""
     names, rules, signals = set(), [], []
+    delay = 0.0
     for line in text[:MAX_BYTES].lstrip("\ufeff").splitlines():
         if not (match := _LINE.match(line)):
+            if asked := _DELAY.match(line):
+                delay = max(delay, float(asked[1]))
             continue
         value = match[3].strip()
         if match[1]:
@@ -67,7 +73,7 @@ def parse_robots(text: str) -> Robots:
             signals += [] if names else ["user-agent: *"]
             signals.append("disallow: /" if refused else "allow:")
     parse = load("protego").Protego.parse
-    return Robots(frozenset(names), parse("\n".join(rules)), parse("\n".join(signals)))
+    return Robots(frozenset(names), parse("\n".join(rules)), parse("\n".join(signals)), delay)
 
 
 def refusals(robots: Robots, url: str, crawlers: Iterable[str]) -> list[str]:

@@ -58,6 +58,7 @@ from tutelage.corpus.rules.gopher import (
 from tutelage.corpus.rules.length import LengthSettings, length
 from tutelage.corpus.select import KeepTopSettings, PercentilesSettings, keep_top, percentiles
 from tutelage.corpus.templated import BoilerplateSettings, boilerplate
+from tutelage.corpus.terms import TermsSettings, terms
 from tutelage.corpus.topics import ReweightSettings, TopicsSettings, reweight, topics
 from tutelage.corpus.user_step import PythonSettings, user_step
 
@@ -66,6 +67,7 @@ MAKERS: dict[type, Callable[[Any], Step | GlobalStep]] = {
     NoAiSettings: no_ai,
     BlockSettings: block,
     LicenceSettings: licences,
+    TermsSettings: terms,
     ExtractSettings: extract,
     JoinLinesSettings: join_wrapped_lines,
     BoilerplateSettings: boilerplate,

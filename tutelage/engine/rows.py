@@ -221,14 +221,14 @@ class _StepAttention:
                 cached.view(-1, cached.shape[-1]).index_copy_(0, self.slots, new.flatten(0, 1).to(cached.dtype))
         if self.kernel:
             decoding = slice(self.decoding)
-            new = q_NHK[decoding], k_NGK[decoding], v_NGK[decoding]
-            outputs.append(self.kernel(layer, *new, options, sinks_H))
+            outputs.append(self.kernel(layer, q_NHK[decoding], k_NGK[decoding], v_NGK[decoding], options, sinks_H))
         elif self.decoding:
             outputs.append(self._decode(q_NHK[: self.decoding], keys, values, options, sinks_H))
         if self.plan is not None:
             fresh = slice(self.decoding, self.fresh)
-            new = q_NHK[fresh], k_NGK[fresh], v_NGK[fresh]
-            outputs.append(attention.segment_attention(*new, self.plan, options, sinks_H))
+            outputs.append(
+                attention.segment_attention(q_NHK[fresh], k_NGK[fresh], v_NGK[fresh], self.plan, options, sinks_H)
+            )
         start = self.fresh
         for number, chunk in enumerate(self.resumed):
             q_nHK, start = q_NHK[start : start + chunk.count], start + chunk.count

@@ -17,7 +17,7 @@ from tutelage.engine.text_stream import TextStream
 from tutelage.engine.weights_digest import weights_digest
 from tutelage.evaluate.answers import can_chat
 from tutelage.evaluate.result_cache import ResultCache, cache_key
-from tutelage.evaluate.thinking_budget import OPEN, end_thoughts
+from tutelage.evaluate.thinking_budget import OPEN, ThinkBudget, budget_process
 from tutelage.model.hub import Checkpoint
 from tutelage.process import keep_freed_memory, release_freed_memory
 from tutelage.progress import track
@@ -69,7 +69,7 @@ def sample_answers(
     cache: ResultCache,
     label: str,
     power: PowerSettings | None = None,
-    think_tokens: int | None = None,
+    think: ThinkBudget | None = None,
 ) -> list[list[SampledAnswer]]:
     """`samples` answers to each prompt. Draws depend on the prompt, the sample's number and the seed, and not on what
     else is asked.
@@ -78,7 +78,7 @@ def sample_answers(
     stops: strings that end an answer too.
     power: answers are drawn from the distribution over whole answers, sharpened (`engine.power_sampling`), and not at
            the temperature of the settings.
-    think_tokens: a thought is ended after so many tokens (`thinking_budget`).
+    think: how long a thought may be and must be (`thinking_budget`).
     """
     chats = chat or can_chat(checkpoint)
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config) if chats else None
@@ -86,7 +86,7 @@ def sample_answers(
     if not chat:
         renderer, stop_ids = None, stop_ids | frozenset(checkpoint.tokenizer.document_edges[1].tolist())
     digest = weights_digest(checkpoint.model)
-    further = [msgspec.json.encode(power)] if power else [think_tokens] if think_tokens else []
+    further = [msgspec.json.encode(one) for one in (power, think) if one is not None]
     described = (msgspec.json.encode(settings), chat, stops, *further)
     keys = [[cache_key(digest, one.ids, described, sample) for sample in range(samples)] for one in prompts]
     todo = {
@@ -100,7 +100,7 @@ def sample_answers(
         if todo:
             jobs = {key: (prompts[place], sample) for key, (place, sample) in todo.items()}
             if power is None:
-                written = _generate(checkpoint, jobs, settings, stop_ids, stops, think_tokens)
+                written = _generate(checkpoint, jobs, settings, stop_ids, stops, think)
             else:
                 written = _generate_by_power(checkpoint, jobs, settings, stop_ids, stops, power)
             for key, generation in written:
@@ -115,7 +115,7 @@ def _generate(
     settings: SamplingSettings,
     stop_ids: frozenset[int],
     stops: tuple[str, ...],
-    think_tokens: int | None,
+    think: ThinkBudget | None,
 ) -> Iterator[tuple[str, Generation]]:
     """The generation of each job, a prompt and the sample's number, under its key, as they end."""
     keep_freed_memory()
@@ -123,8 +123,8 @@ def _generate(
     keys: dict[int, str] = {}
     for key, (prompt, sample) in jobs.items():
         opened, process = prompt.text.rstrip().endswith(OPEN), None
-        if think_tokens is not None:
-            process = end_thoughts(checkpoint.tokenizer, think_tokens, opened)
+        if think is not None:
+            process = budget_process(checkpoint.tokenizer, think, opened)
         stream = TextStream(checkpoint.tokenizer, stops, markers={}) if stops else None
         number = _prompt_id(prompt.ids)
         keys[engine.add(prompt.ids, stop_ids, settings, number, sample, stream, process).number] = key

@@ -1,5 +1,6 @@
-"""Budget forcing: a thought is ended after so many tokens, and the model answers (s1, Muennighoff et al. 2025, arXiv
-2501.19393, section 3.1). With several budgets it gives a curve of the score over the length of thinking."""
+"""Budget forcing: a thought is ended after so many tokens, and the model answers; or where it would end sooner, "Wait"
+is written and it goes on (s1, Muennighoff et al. 2025, arXiv 2501.19393, section 3.1). With several budgets it gives a
+curve of the score over the length of thinking."""
 
 from __future__ import annotations
 
@@ -7,12 +8,35 @@ from collections.abc import Callable, Sequence
 
 import torch
 
+from tutelage.config import Settings
 from tutelage.engine.requests import Request
 from tutelage.tokenizer import Tokenizer
 
-OPEN, CLOSE = "<think>", "</think>"
+OPEN, CLOSE, WAIT = "<think>", "</think>", "Wait"
+
+
+class ThinkBudget(Settings, frozen=True, kw_only=True):
+    """The least and the most tokens of a thought; either may be left out."""
+
+    at_least: int | None = None
+    at_most: int | None = None
+
 
 Process = Callable[[Request, torch.Tensor], torch.Tensor]
+
+
+def budget_process(tokenizer: Tokenizer, budget: ThinkBudget, opened: bool) -> Process:
+    """What keeps a request within its budget."""
+    least, most = budget.at_least, budget.at_most
+    prolong = None if least is None else prolong_thoughts(tokenizer, least, opened)
+    end = None if most is None else end_thoughts(tokenizer, most, opened)
+
+    def process(request: Request, logits_V: torch.Tensor) -> torch.Tensor:
+        for change in (prolong, end):
+            logits_V = logits_V if change is None else change(request, logits_V)
+        return logits_V
+
+    return process
 
 
 def marker_ids(tokenizer: Tokenizer, marker: str) -> list[int]:
@@ -37,6 +61,37 @@ def end_thoughts(tokenizer: Tokenizer, budget: int, opened: bool) -> Process:
             return logits_V
         masked_V = torch.full_like(logits_V, -torch.inf)
         masked_V[end[place]] = 0.0
+        return masked_V
+
+    return process
+
+
+def prolong_thoughts(tokenizer: Tokenizer, minimum: int, opened: bool) -> Process:
+    """What makes a request think for at least `minimum` tokens: where the likeliest token would end its thought or its
+    answer sooner, "Wait" is written. An answer that does not think is left alone. One for each request.
+
+    opened: as of `end_thoughts`.
+    """
+    begin, end = marker_ids(tokenizer, OPEN), marker_ids(tokenizer, CLOSE)
+    wait = tokenizer.encode(WAIT).tolist()
+    waits: list[int] = []  # where "Wait" was begun
+
+    def process(request: Request, logits_V: torch.Tensor) -> torch.Tensor:
+        tokens = request.generation.tokens
+        thinks = opened or tokens[: len(begin)] == begin
+        if not thinks or len(tokens) >= minimum:
+            return logits_V
+        ends = sorted({end[0], *request.stop_ids})
+        written = len(tokens) - waits[-1] if waits else len(wait)
+        if written >= len(wait):
+            masked_V = logits_V.clone()
+            masked_V[ends] = -torch.inf
+            if int(logits_V.argmax()) not in ends:
+                return masked_V
+            waits.append(len(tokens))
+            written = 0
+        masked_V = torch.full_like(logits_V, -torch.inf)
+        masked_V[wait[written]] = 0.0
         return masked_V
 
     return process

@@ -16,10 +16,10 @@ DISCUSSIONS: Mapping[str, str] = {
     "kinds that are trained breadth does beat depth (see the table), which is no test of the claim: breadth has "
     "rows of these kinds. What would decide it: a larger base, or hundreds of kinds.",
     "12": "The second effect is shown: tokens shift most at the beginning of an answer. The share of unshifted "
-    "tokens is below the published 77 to 82%. The most likely reason is that the base has read no dialogue: after a "
-    "question its likeliest continuation is another document, so that names and verbs of the answer count as "
-    "shifted. What would decide it: a base whose text has questions with answers, or a real base model with its own "
-    "tuned checkpoint.",
+    "tokens is below the published 77 to 82%. The most likely reason is that the base has read no dialogue and no "
+    "question about people: after a question its likeliest continuation is another document, so that names and "
+    "verbs of the answer count as shifted. What would decide it: a base whose text has questions with answers, or a "
+    "real base model with its own tuned checkpoint.",
 }
 
 

@@ -35,6 +35,7 @@ from tutelage.model.family_tables import (
     as_mixtral,
     as_olmoe,
     as_qwen3_moe,
+    yarn_table,
 )  # fmt: skip
 from tutelage.model.hub_config import HubConfig, rope_settings
 from tutelage.model.settings import Llama3Scaling, YarnScaling
@@ -291,15 +292,18 @@ def write_config(config: ModelConfig, loaded: Mapping[str, Any] | None) -> dict[
         table["vocab_size"] = config.vocab
     if config.context != old.context:
         table[theirs.get("max_position_embeddings", "max_position_embeddings")] = config.context
-        if isinstance(old.rope_scaling, Llama3Scaling | YarnScaling):  # its default would be the new context
+        kept = config.rope_scaling == old.rope_scaling
+        if kept and isinstance(old.rope_scaling, Llama3Scaling | YarnScaling):  # its default would be the new context
             key = "rope_scaling" if loaded.get("rope_scaling") else "rope_parameters"
             original = {"original_max_position_embeddings": old.rope_scaling.original_context}
             table[key] = {"factor": old.rope_scaling.factor, **original, **table[key]}
+    if config.rope_scaling != old.rope_scaling and isinstance(config.rope_scaling, YarnScaling):
+        table["rope_parameters" if "rope_parameters" in loaded else "rope_scaling"] = yarn_table(config)
     if config.output_heads != old.output_heads:
         table["output_heads"] = config.output_heads
     if config.output_labels != old.output_labels:
         table["output_labels"] = config.output_labels
-    assert _describes(table, config), "more than vocabulary, context and heads changed"
+    assert _describes(table, config), "more than vocabulary, context, YaRN and heads changed"
     return table
 
 

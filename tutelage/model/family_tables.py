@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tutelage.model.settings import YarnScaling
 from tutelage.model.sizes import ModelConfig
 
 _NO_SPECIAL_TOKENS = {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
@@ -25,8 +26,26 @@ def as_llama(c: ModelConfig) -> dict[str, Any]:
         "max_position_embeddings": c.context,
         "rms_norm_eps": c.norm_eps,
         "rope_theta": c.rope_theta,
+        **({"rope_scaling": yarn_table(c)} if isinstance(c.rope_scaling, YarnScaling) else {}),
         "tie_word_embeddings": c.tied,
         **_NO_SPECIAL_TOKENS,
+    }
+
+
+def yarn_table(c: ModelConfig) -> dict[str, Any]:
+    """The RoPE settings of a model with YaRN. With latent attention, scores have a factor of their own."""
+    scaling = c.rope_scaling
+    assert isinstance(scaling, YarnScaling)
+    latent = {"mscale": 1.0, "mscale_all_dim": 1.0}
+    return {
+        "rope_type": "yarn",
+        "rope_theta": c.rope_theta,
+        "factor": scaling.factor,
+        "original_max_position_embeddings": scaling.original_context,
+        "beta_fast": scaling.beta_fast,
+        "beta_slow": scaling.beta_slow,
+        "truncate": scaling.truncate,
+        **(latent if c.latent is not None else {"attention_factor": scaling.magnitude}),
     }
 
 
@@ -62,7 +81,7 @@ def as_deepseek_v3(c: ModelConfig) -> dict[str, Any]:
     """DeepSeek-V3."""
     latent, experts = c.latent, c.experts
     assert latent is not None
-    mixture = {"first_k_dense_replace": c.depth}
+    mixture: dict[str, Any] = {"first_k_dense_replace": c.depth}
     if experts is not None:
         mixture = {
             "n_routed_experts": experts.count,

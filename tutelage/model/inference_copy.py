@@ -9,12 +9,12 @@ Shape suffixes: N tokens, I inputs, O outputs.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 from torch import nn
 
-from tutelage.model.block import RMSNorm
+from tutelage.model.block import Block, RMSNorm
 from tutelage.model.few_rows import FewRowsRMSNorm
 from tutelage.model.lora import block_matrices
 from tutelage.model.quantization import Int8Linear
@@ -86,7 +86,7 @@ def _copy_with(model: Transformer, make: Callable[[torch.Tensor, torch.Tensor | 
             linear = getattr(block, name)
             if isinstance(linear, nn.Linear):  # a layer with LoRA pairs stays as it is
                 setattr(block, name, make(linear.weight, linear.bias))
-        block.absorbed = model.config.latent is not None
+        cast(Block, block).absorbed = model.config.latent is not None
         _replace_norms(block)
     copy.output = make(model.head_weight, None)
     _replace_norms(copy)

@@ -11,6 +11,7 @@ V size of a value, C size of the latent.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +49,7 @@ def latent_modules(
 
 
 def latent_attention(
-    block: nn.Module, latent: Latent, heads: int, x_ND: torch.Tensor, rotation: torch.Tensor | None, attend: HeadsAttend
+    block: Any, latent: Latent, heads: int, x_ND: torch.Tensor, rotation: torch.Tensor | None, attend: HeadsAttend
 ) -> torch.Tensor:
     """The attention of a block with these modules, [N, H V], before its output projection. Rows of `q`, `q_up` and
     `kv_up` hold first what has no positions (and keys), then the rest, each of all heads."""

@@ -267,10 +267,10 @@ RESIDUAL = ("attention_out.weight", "mlp_down.weight", "shared_down.weight", "ex
 
 
 @torch.no_grad()
-def initialise(model: Transformer, seed: int) -> Transformer:
+def initialise(model: Transformer, seed: int, std_of: Callable[[str], float] = lambda name: 1.0) -> Transformer:
     """Set random weights: normal with standard deviation 0.02. The projections into the residual stream are divided
     by sqrt(2 depth), so that its variance does not grow with depth (GPT-2, Radford et al. 2019, section 2.3). The same
-    seed gives the same weights."""
+    seed gives the same weights. `std_of` gives a factor on the standard deviation of a parameter by its name."""
     generator = torch.Generator().manual_seed(seed)
     residual_std = 0.02 / math.sqrt(2 * model.config.depth)
     for name, parameter in model.named_parameters():
@@ -279,6 +279,6 @@ def initialise(model: Transformer, seed: int) -> Transformer:
         elif parameter.ndim == 1:
             parameter.fill_(0.0 if model.config.norm == "rms_zero_centred" else 1.0)
         else:
-            std = residual_std if name.endswith(RESIDUAL) else 0.02
+            std = (residual_std if name.endswith(RESIDUAL) else 0.02) * std_of(name)
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * std)
     return model

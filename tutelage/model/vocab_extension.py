@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
-from typing import cast
+from typing import Any, Literal, cast
 
 import msgspec
 import torch
 
 from tutelage.model.checkpoint import Checkpoint
 from tutelage.model.hf_model import HFModel, resize_hf_embeddings, resize_hf_vocabulary
-from tutelage.model.settings import LongScaling
+from tutelage.model.settings import LongScaling, YarnScaling
 from tutelage.model.sizes import ModelConfig
 from tutelage.model.transformer import Transformer
 
 
-def with_context(checkpoint: Checkpoint, context: int | None) -> Checkpoint:
+def with_context(checkpoint: Checkpoint, context: int | None, rope: Literal["keep", "yarn"] = "keep") -> Checkpoint:
     """The same weights, shared, with a context of `context` tokens if that is more than the model has.
+
+    rope: keep the frequencies of rotary positions, or scale them by YaRN, from the context that the model had before it
+          was first extended. Several steps so give the same frequencies as one.
 
     Raises:
         ValueError: the model's positions cannot be extended.
@@ -29,8 +33,30 @@ def with_context(checkpoint: Checkpoint, context: int | None) -> Checkpoint:
         raise ValueError(
             f"a context of {context} is more than the {config.context} tokens of the model's {kind} positions"
         )
-    longer = _rebuild(msgspec.structs.replace(config, context=context), checkpoint.model.state_dict())
+    scaling = {} if rope == "keep" else yarn_fields(config, context)
+    longer = _rebuild(msgspec.structs.replace(config, context=context, **scaling), checkpoint.model.state_dict())
     return replace(checkpoint, model=longer)
+
+
+def yarn_fields(config: ModelConfig, context: int) -> dict[str, Any]:
+    """The fields of a config that YaRN (Peng et al. 2023, arXiv 2309.00071) changes for a longer context. Scores grow
+    by the square of 0.1 ln(factor) + 1: through rotated queries and keys, or, where only a part of a head is rotated
+    (latent attention), through their scale, as in DeepSeek-V3.
+
+    Raises:
+        ValueError: the model's rotary positions are scaled in another way.
+    """
+    old = config.rope_scaling
+    if old is not None and not isinstance(old, YarnScaling):
+        raise ValueError('rope = "yarn" extends plain rotary positions or those of YaRN, and the model has others')
+    original = config.context if old is None else old.original_context
+    factor = context / original
+    growth = 0.1 * math.log(factor) + 1
+    if config.latent is not None:
+        scale = config.head_size**-0.5 * growth**2
+        scaling = YarnScaling(factor=factor, original_context=original, magnitude=1.0)
+        return {"rope_scaling": scaling, "attention_scale": scale}
+    return {"rope_scaling": YarnScaling(factor=factor, original_context=original, magnitude=growth)}
 
 
 def _rebuild(config: ModelConfig, tensors: dict[str, torch.Tensor]) -> Transformer:

@@ -20,7 +20,7 @@ from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.weights_digest import weights_digest
 from tutelage.files import read_json, write_json
 from tutelage.model.transformer import Transformer
-from tutelage.records import Conversation, Task
+from tutelage.records import Conversation, Task, ToolResult
 from tutelage.rl.prompts import DrawnPrompt, Prompt
 from tutelage.rl.remote import RemoteWriter
 from tutelage.rl.rewards import Rewards, Sample, Scored
@@ -209,6 +209,14 @@ class Sampler:
             state=written.state,
         )
 
+    def _turns(self, written: Written) -> list[dict[str, Any]]:
+        """All turns after the prompt; none where the assistant has written a result itself, which is no row to keep."""
+        turns = (*written.turns, self.renderer.parse(written.answer))
+        own = (part for turn in turns if turn.role == "assistant" for part in turn.content)
+        if any(isinstance(part, ToolResult) for part in own):
+            return []
+        return list(openai_row(Conversation(turns))["messages"])
+
     def _row(self, drawn: DrawnPrompt, written: Written, sample: Sample, scored: Scored) -> SampleRow:
         parts = {name: (part.value, part.outcome) for name, part in scored.parts.items()}
         prompt, generation = drawn.prompt, written.generation
@@ -230,8 +238,7 @@ class Sampler:
         if not row.inserted:
             return row
         transcript = self.renderer.tokenizer.decode(row.columns()[0][len(row.prompt) :])
-        turns = Conversation((*written.turns, self.renderer.parse(written.answer)))
-        return replace(row, transcript=transcript, messages=openai_row(turns)["messages"])
+        return replace(row, transcript=transcript, messages=self._turns(written))
 
 
 def task_conversation(task: Task) -> Conversation:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from itertools import islice
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from tutelage import tokenizer as tokenizers
-from tutelage.batching.loader import WeightedStore
+from tutelage.batching.loader import BatchTokens, WeightedStore
 from tutelage.chat import ChatConfig, Rendered, render_documents
+from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint, load_model, with_context
 from tutelage.model.sizes import resolve
-from tutelage.model.transformer import Transformer, initialise
 from tutelage.process import best_device
 from tutelage.stages.base import Reads, StageContext
 from tutelage.stages.data import DataTable, documents
@@ -19,28 +19,64 @@ from tutelage.stages.store_stream import store_stream
 from tutelage.stages.train_stage import TrainSetup, TrainStage
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.losses import CROSS_ENTROPY
+from tutelage.train.width import scaled_model
 
 
 class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_only=True):
     """Learn to predict every token of documents.
 
     lr: peak learning rate.
+    batch_schedule: pairs of trained tokens and batch_tokens, rising: once the stage has trained on so many tokens, a
+                    step reads so many, at most; before the first pair, batch_tokens. DeepSeek-V3 grew its batch five
+                    times this way (arXiv 2412.19437, section 4.2).
+    rope: how rotary positions follow a longer `context`: as they are, or scaled by YaRN (arXiv 2309.00071), from the
+          context that the model had before it was first extended.
     """
 
     reads: ClassVar[Reads] = "documents"
     title: ClassVar[str] = "pre-training"
 
     lr: float | None = 3e-3
+    batch_schedule: tuple[tuple[float, int], ...] = ()
+    rope: Literal["keep", "yarn"] = "keep"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        starts = [start for start, _ in self.batch_schedule]
+        if (
+            any(tokens < 1 for _, tokens in self.batch_schedule)
+            or starts != sorted(set(starts))
+            or min([0, *starts]) < 0
+        ):
+            raise SettingsError(
+                "batch_schedule needs pairs of trained tokens, rising, and batch_tokens of at least 1, such as "
+                "[[1e6, 16384], [4e6, 65536]]"
+            )
+        if self.rope != "keep" and self.context is None:
+            raise SettingsError('rope = "yarn" scales positions for a longer context; set context')
+        if self.batch_schedule and self.batch_rows is not None:
+            raise SettingsError("batch_schedule and batch_rows both say how large a step is; give one of the two")
+
+    def batch_plan(self, tokens: float, longest: int) -> BatchTokens:
+        first, schedule = self.step_tokens(tokens, longest), self.batch_schedule
+        if not schedule:
+            return first
+
+        def batch_tokens(trained: float) -> int:
+            return next((size for start, size in reversed(schedule) if trained >= start), first)
+
+        return batch_tokens
 
     def prepare(self, at: StageContext) -> TrainSetup:
         """Documents, every token trained, from random weights or from an earlier stage."""
         if self.parent is None:
             tokenizer = tokenizers.load(at.tokenizer)
             config = resolve(at.model, tokenizer.vocab_size)
-            checkpoint = Checkpoint(initialise(Transformer(config), at.seed).to(best_device()), tokenizer)
+            model = scaled_model(config, at.seed, self.optimizer.base_width)
+            checkpoint = Checkpoint(model.to(best_device()), tokenizer)
         else:
             checkpoint = load_model(at.parent_folder(self))
-        checkpoint = with_context(checkpoint, self.context)
+        checkpoint = with_context(checkpoint, self.context, self.rope)
         context = self.context or checkpoint.model.config.context
         stores = {name: at.stores(self.held_out).text(name, checkpoint.tokenizer, context) for name in self.data}
         datasets = {name: WeightedStore(stores[name].train, share) for name, share in self.data.items()}

@@ -108,7 +108,7 @@ def run_stage(
         loss = setup.loss if router is None else router.loss(setup.loss)
         train(
             checkpoint.model, optimizer, stream, loss, start=tally.state.step, steps=steps,
-            lr=make_schedule(stage.schedule, steps), hooks=hooks, precision=precision,
+            lr=make_schedule(stage.schedule, steps, setup.stream.batch_tokens), hooks=hooks, precision=precision,
         )  # fmt: skip
     model = gathered()
     if model is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from tutelage.batching.loader import Change, DataState, WeightedStore, batches, count_steps, read_cursors
+from tutelage.batching.loader import Change, DataState, WeightedStore, batch_sizes, batches, count_steps, read_cursors
 from tutelage.batching.store import Store
 from tutelage.progress import status
 from tutelage.stages.stream import DataStream, StepBatches
@@ -32,16 +32,17 @@ def store_stream(
     longest = max(dataset.store.longest for dataset in datasets.values())
     own = sum(int(one.store.tokens_G.sum()) for name, one in datasets.items() if not name.startswith("replay."))
     step_tokens, steps = stage.step_tokens(own, longest), stage.steps
+    plan = stage.batch_plan(own, longest)
     if steps is None:
         assert stage.epochs is not None
-        steps = count_steps(datasets, step_tokens, stage.seed, stage.epochs, stage.batch_rows)
+        steps = count_steps(datasets, plan, stage.seed, stage.epochs, stage.batch_rows)
         if warning := few_steps_warning(label, steps):
             status(warning)
 
     def stream(state: DataState, endless: bool) -> StepBatches:
         return batches(
             datasets,
-            batch_tokens=step_tokens,
+            batch_tokens=plan,
             micro_tokens=micro_tokens(stage, longest),
             seed=stage.seed,
             epochs=None if endless else stage.epochs,
@@ -54,11 +55,13 @@ def store_stream(
         )
 
     main = next(iter(datasets))
+    sizes = None if isinstance(plan, int) else batch_sizes(datasets, plan, stage.seed, stage.epochs, steps)
     return DataStream(
         names=tuple(datasets),
         longest=longest,
         steps=steps,
-        step_tokens=step_tokens,
+        step_tokens=step_tokens if sizes is None else max(sizes),
+        batch_tokens=sizes,
         batches=stream,
         epoch=lambda state: read_cursors(state)[main].epoch if state else 0,
         describe=partial(_describe, datasets),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,7 @@ class DataStream:
     names:    the datasets, in the order of the scalar "dataset".
     longest:  tokens of the longest example group.
     steps:    how many steps there are, and `step_tokens` the tokens of one, at most.
+    batch_tokens: the same of each step, where it changes.
     batches:  (state, endless) -> the micro-batches of this process and the state after them, from a state or, with
               None, from the start; endless streams do not stop after the last epoch.
     epoch:    the epoch of the first dataset that a state is in.
@@ -40,6 +41,7 @@ class DataStream:
     batches: Callable[[DataState, bool], StepBatches]
     epoch: Callable[[DataState], int]
     describe: Callable[[DataState], dict[str, Any]]
+    batch_tokens: Sequence[int] | None = None
     attach: Callable[[Live], None] = lambda live: None
     figures: Callable[[], dict[str, Any]] = dict
     saving: Callable[[DataState], AbstractContextManager[None]] = lambda state: nullcontext()

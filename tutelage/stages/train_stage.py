@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 
+from tutelage.batching.loader import BatchTokens
 from tutelage.chat import ChatConfig, Rendered
 from tutelage.config import SettingsError, to_plain
 from tutelage.evaluate.dev_eval import DevEval
@@ -30,6 +31,24 @@ from tutelage.train.selection import Selection
 
 # As fast as more at once, on a CPU, and a tenth less memory than 2,048.
 MICRO_TOKENS = 1536
+
+
+# Settings that came later, with their defaults: a stage that leaves them there keeps its fingerprint.
+LATER_SETTINGS: dict[str, Any] = {
+    "router": to_plain(RouterSettings()),
+    "batch_schedule": (),
+    "rope": "keep",
+    "schedule": {"warmup_steps": None, "end": "linear", "batch_lr": "fixed"},
+    "optimizer": {"update_rms": 0.2, "base_width": None},
+}
+
+
+def _without_later(table: dict[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {key: value for key, value in table.items() if key not in later or value != later[key]}
+    for section in ("schedule", "optimizer"):
+        if section in later and section in kept:
+            kept[section] = _without_later(kept[section], later[section])
+    return kept
 
 
 class RolloutShape(NamedTuple):
@@ -112,6 +131,10 @@ class TrainStage(Stage, frozen=True, kw_only=True):
             return self.batch_rows * longest  # room for any rows
         return self.batch_tokens or BATCH_TOKENS
 
+    def batch_plan(self, tokens: float, longest: int) -> BatchTokens:
+        """The same over the stage, where it changes."""
+        return self.step_tokens(tokens, longest)
+
     def prepare(self, at: StageContext) -> TrainSetup:
         """Everything the loop needs; tokenises the data where that has not been done yet."""
         raise NotImplementedError
@@ -120,6 +143,8 @@ class TrainStage(Stage, frozen=True, kw_only=True):
         super().check(name, recipe, here)
         if self.lr is not None and not self.lr > 0:
             raise SettingsError(f"{here}.lr is {self.lr}; a learning rate must be above 0")
+        if self.schedule.batch_lr != "fixed" and self.batch_plan(0, 1) == self.step_tokens(0, 1):
+            raise SettingsError(f"{here}.schedule.batch_lr has no effect without a batch_schedule; leave it out")
         if (self.context or 0) > recipe.model.context and recipe.model.position == "learned":
             raise SettingsError(
                 f"{here}.context is {self.context}, but the model has learned positions for {recipe.model.context} "
@@ -129,9 +154,8 @@ class TrainStage(Stage, frozen=True, kw_only=True):
     def content(self) -> list[object]:
         names = {"checkpoint_seconds", "micro_tokens", "activation_checkpointing", "save_every", "keep_checkpoints"}
         names |= self.no_content()
-        if self.router == RouterSettings():  # stages from before the setting keep their fingerprints
-            names.add("router")
-        return [TRAINING, OPTIMIZER, {key: value for key, value in to_plain(self).items() if key not in names}]
+        kept = {key: value for key, value in to_plain(self).items() if key not in names}
+        return [TRAINING, OPTIMIZER, _without_later(kept, LATER_SETTINGS)]
 
     def no_content(self) -> set[str]:
         """Settings that do not change what the stage becomes."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 import safetensors
@@ -28,6 +28,9 @@ from tutelage.files import atomic_folder
 from tutelage.process import device_type, rank_and_world_size
 from tutelage.progress import set_mode
 from tutelage.train.row_orders import in_model_order, orders_of
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 # The main process may tokenise or evaluate for hours while the others wait. Nobody waits for a process that died: its
 # connections break, or its note in the store is found.
@@ -189,6 +192,7 @@ def shard(model: Model) -> Callable[..., Model | None]:
     from torch.distributed.fsdp import fully_shard
 
     from tutelage.train.context_parallel import share_tokens
+    from tutelage.train.expert_parallel import share_experts
     from tutelage.train.layout import check_model, make_meshes, meshes
     from tutelage.train.tensor_parallel import share_matrices
 
@@ -203,9 +207,13 @@ def shard(model: Model) -> Callable[..., Model | None]:
         share_matrices(model, shared.weights["tp"])  # type: ignore[arg-type]
     if shared.context is not None:
         share_tokens(model, shared.context)  # type: ignore[arg-type]
-    modules: list[nn.Module] = [*blocks, model]
-    for module in modules:
-        sharded = fully_shard(module, mesh=shared.weights["fsdp"] if shared.layout.tp > 1 else shared.weights)
+    everywhere = shared.weights["fsdp"] if shared.layout.tp > 1 else shared.weights
+    modules: list[tuple[nn.Module, DeviceMesh]] = [(module, everywhere) for module in (*blocks, model)]
+    if shared.experts is not None:
+        experts = share_experts(model, shared.experts["ep"])  # type: ignore[arg-type]
+        modules = [*((module, shared.experts["groups"]) for module in experts), *modules]
+    for module, mesh in modules:
+        sharded = fully_shard(module, mesh=mesh)
         # By default gradients are averaged. A loss is already divided by the whole step's count: the sum is right.
         sharded.set_gradient_divide_factor(1.0)
         sharded.set_force_sum_reduction_for_comms(True)

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from tutelage.config import Settings
 from tutelage.cost.layout import Layout, check_layout
-from tutelage.cost.shapes import Shape
+from tutelage.cost.shapes import Experts, Shape
 from tutelage.model.sizes import ModelConfig, is_gated
 from tutelage.process import device_type, rank_and_world_size
 
@@ -29,14 +29,16 @@ class LayoutSettings(Settings, frozen=True, kw_only=True):
     dp: processes that share the batch; each holds a part of the weights (FSDP2). None: all that tp and cp leave.
     cp: processes that share the tokens of a micro-batch (context parallel), for long contexts.
     tp: processes that share each matrix of the blocks (tensor parallel); within one machine.
+    ep: processes that share the experts of each layer (expert parallel): a divisor of dp, whose processes they are.
     """
 
     dp: int | None = None
     cp: int = 1
     tp: int = 1
+    ep: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("dp", "cp", "tp"):
+        for name in ("dp", "cp", "tp", "ep"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"layout.{name} is {value}; it must be at least 1")
@@ -49,11 +51,13 @@ class Meshes:
     weights: over "fsdp" (dp and cp together, which both hold other parts of a step) and, where matrices are shared,
              "tp".
     context: the processes that share the tokens of this one's micro-batches; None where none do.
+    experts: over "groups" and "ep", where processes share experts: an expert is on one process of each group.
     """
 
     layout: Layout
     weights: DeviceMesh
     context: DeviceMesh | None
+    experts: DeviceMesh | None
 
 
 _meshes: Meshes | None = None  # of the process group, which is global too
@@ -77,7 +81,9 @@ def resolve_layout(settings: LayoutSettings, count: int) -> Layout:
             f"layout.tp {settings.tp} x layout.cp {settings.cp} x layout.dp {dp} = {shared * dp}, but there are "
             f"{count} processes; change one of them, or the number that torchrun starts"
         )
-    return Layout(tp=settings.tp, cp=settings.cp, dp=dp)
+    if dp % settings.ep:
+        raise ValueError(f"layout.ep {settings.ep} does not divide layout.dp {dp}; choose a divisor")
+    return Layout(tp=settings.tp, cp=settings.cp, dp=dp, ep=settings.ep)
 
 
 @contextmanager
@@ -108,11 +114,15 @@ def make_meshes(layout: Layout) -> Meshes:
         weights = init_device_mesh(device_type(), (fsdp, layout.tp), mesh_dim_names=("fsdp", "tp"))
     else:
         weights = init_device_mesh(device_type(), (fsdp,), mesh_dim_names=("fsdp",))
+    experts = None
+    if layout.ep > 1:
+        shape = (layout.dp // layout.ep, layout.ep)
+        experts = init_device_mesh(device_type(), shape, mesh_dim_names=("groups", "ep"))
     if layout.cp == 1:
-        return Meshes(layout, weights, None)
+        return Meshes(layout, weights, None, experts)
     names = ("dp", "cp", "tp")
     whole = init_device_mesh(device_type(), (layout.dp, layout.cp, layout.tp), mesh_dim_names=names)
-    return Meshes(layout, weights, whole["cp"])
+    return Meshes(layout, weights, whole["cp"], experts)
 
 
 def data_rank() -> int:
@@ -144,9 +154,9 @@ def check_model(layout: Layout, config: ModelConfig) -> None:
     """
     if config.hf_parameters is not None:
         return  # refused where the model is sharded, for every layout
-    shape = Shape(
-        config.vocab, config.depth, config.width, config.heads, config.kv_heads, config.head_size, config.mlp_width
-    )
+    experts = None if config.experts is None else Experts(config.experts.count, config.experts.used, 1)
+    sizes = (config.vocab, config.depth, config.width, config.heads, config.kv_heads, config.head_size)
+    shape = Shape(*sizes, config.mlp_width, experts)
     check_layout(layout, shape, layout.count, sequence=2 * layout.cp)
     if layout.tp > 1 and config.mlp_width % layout.tp:
         width = f"{'gate and up' if is_gated(config) else 'up'} of the MLP have {config.mlp_width} rows"

@@ -15,9 +15,14 @@ from tutelage.model.parts import as_rows, is_matrix, parts
 from tutelage.model.sizes import ModelConfig
 from tutelage.train.distributed import distribute_like, full_tensor, sharding, world_size
 from tutelage.train.row_orders import in_model_order, in_stored_order, orders_of
+from tutelage.train.width import check_width, part_of, rate_factor
 
 # Part of the fingerprint of every trained stage. Raise it when a change here makes the same settings take other steps.
 OPTIMIZER = 2
+
+
+# The RMS that torch.optim.Muon scales its updates to.
+MATCHED_RMS = 0.2
 
 
 class OptimizerSettings(Settings, frozen=True, kw_only=True):
@@ -27,23 +32,30 @@ class OptimizerSettings(Settings, frozen=True, kw_only=True):
     betas, eps:   of AdamW (Loshchilov & Hutter 2019, arXiv 1711.05101).
     momentum:     of Muon (Jordan et al. 2024). Its update is scaled to the RMS of AdamW's (arXiv 2502.16982, eq. 4), so
                   both use one learning rate.
+    update_rms:   RMS of Muon's update at a learning rate of 1. AdamW's is about 0.2; DeepSeek-V4 takes 0.18.
     weight_decay: decoupled, on matrices only.
     clip:         maximum norm of the gradient; None does not clip.
+    base_width:   lr, weight_decay and initial weights are meant for a model of this width, and scaled to the width of
+                  the model at hand (muP, arXiv 2203.03466; see `train.width`). None scales nothing.
     """
 
     kind: Literal["adamw", "muon"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.95)
     eps: float = 1e-8
     momentum: float = 0.95
+    update_rms: float = 0.2
     weight_decay: float = 0.0
     clip: float | None = 1.0
+    base_width: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("betas", self.betas[0]), ("betas", self.betas[1]), ("momentum", self.momentum)):
             if not 0 <= value < 1:
                 raise ValueError(f"{name} holds {value}; it must be at least 0 and below 1")
-        if not (self.eps > 0 and self.weight_decay >= 0):
-            raise ValueError("eps must be above 0, and weight_decay at least 0")
+        if not (self.eps > 0 and self.weight_decay >= 0 and self.update_rms > 0):
+            raise ValueError("eps and update_rms must be above 0, and weight_decay at least 0")
+        if self.base_width is not None and self.base_width < 1:
+            raise ValueError(f"base_width is {self.base_width}; it must be at least 1")
         if self.clip is not None and not self.clip > 0:
             raise ValueError(f"clip is {self.clip}; it must be above 0 (inf never clips)")
 
@@ -68,13 +80,17 @@ class MuonOnParts(torch.optim.Muon):
         lr: float,
         orders: Mapping[str, torch.Tensor],
     ) -> None:
+        scale = settings.update_rms / MATCHED_RMS
+        if settings.base_width is not None:
+            scale *= rate_factor("hidden", "muon", config.width, settings.base_width)
         super().__init__(
             [nn.Parameter(torch.empty(1, 1))],  # it takes matrices alone, and a parameter may hold many: see below
             lr=lr,
             momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
+            weight_decay=settings.weight_decay / scale,
             adjust_lr_fn="match_rms_adamw",
         )
+        self.param_groups[0]["scale"] = scale
         self.param_groups[0]["params"] = list(named.values())
         self.names = {parameter: name for name, parameter in named.items()}
         self.orders = {parameter: orders.get(name) for name, parameter in named.items()}
@@ -121,9 +137,20 @@ class Optimizer:
         matrices = {name: p for name, p in self.named.items() if is_matrix(name, p)}
         muon = {name: p for name, p in matrices.items() if settings.kind == "muon" and "blocks." in name}
         rest = {name: p for name, p in self.named.items() if name not in muon}
+        config = cast(ModelConfig, getattr(model, "config", None))  # baselines have none
+        if settings.base_width is not None:
+            check_width(config)
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {(1.0, True): [], (1.0, False): []}
+        for name, parameter in rest.items():
+            part = part_of(name, name in matrices)
+            scale = (
+                1.0 if settings.base_width is None else rate_factor(part, "adamw", config.width, settings.base_width)
+            )
+            groups.setdefault((scale, name in matrices), []).append(parameter)
+        # Weight decay is multiplied by the rate: what a rate loses by scaling, decay gains, and their product stays.
         adam_groups = [
-            {"params": [p for name, p in rest.items() if name in matrices], "weight_decay": settings.weight_decay},
-            {"params": [p for name, p in rest.items() if name not in matrices], "weight_decay": 0.0},
+            {"params": params, "scale": scale, "weight_decay": settings.weight_decay / scale if decays else 0.0}
+            for (scale, decays), params in groups.items()
         ]
         self.optimizers: list[torch.optim.Optimizer] = []
         if rest:
@@ -133,7 +160,7 @@ class Optimizer:
             )  # fmt: skip
             self.optimizers.append(adam)
         if muon:
-            self.optimizers.append(MuonOnParts(muon, cast(ModelConfig, model.config), settings, lr, self.orders))
+            self.optimizers.append(MuonOnParts(muon, config, settings, lr, self.orders))
 
     def gradient_norm(self) -> float:
         """The norm of the full gradient. Gradients that are sharded alike have one norm; their squares add up."""
@@ -156,7 +183,7 @@ class Optimizer:
                 torch._foreach_mul_(gradients, clip / norm)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
-                group["lr"] = self.lr * factor
+                group["lr"] = self.lr * factor * group["scale"]
             optimizer.step()
         for parameter in self.parameters:
             # Fused and view-based steps do not count as changes, and the engine's digest of weights reads the count.

@@ -20,6 +20,7 @@ from tutelage.evaluate.item_results import ItemResult, Sample
 from tutelage.evaluate.repeated_samples import k_figures, majority_right, right_by_length, share_rate
 from tutelage.evaluate.result_cache import ResultCache
 from tutelage.evaluate.sampled_answers import SampledAnswer, plain_prompts, sample_answers
+from tutelage.evaluate.thinking_budget import ThinkBudget
 from tutelage.model.hub import Checkpoint
 
 WriteRows = Callable[[str, Any], Path]
@@ -184,18 +185,21 @@ def test_a_curve_over_the_length_of_thinking(
     write_rows: WriteRows, chat_model: Checkpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The scripted model finds the sum once it may think for 20 tokens."""
-    seen: list[int | None] = []
+    seen: list[ThinkBudget | None] = []
 
     def write(checkpoint: Any, prompts: Any, *rest: Any) -> list[list[SampledAnswer]]:
-        seen.append(rest[-1])
-        right = rest[-1] is None or rest[-1] >= 20
+        think: ThinkBudget | None = rest[-1]
+        seen.append(think)
+        right = think is None or (think.at_most or 0) >= 20 or (think.at_least or 0) >= 20
         return [[SampledAnswer(f"The answer is {2 if right else 3}.", 5, -1.0, "stop")] for _ in prompts]
 
     monkeypatch.setattr(module, "sample_answers", write)
     files = [write_rows("gsm8k/test.jsonl", ROWS[:1]) / "gsm8k/test.jsonl"]
-    found = run(chat_model, GSM8K, files, shots=0, think_tokens=(10, 20))
-    assert seen == [None, 10, 20]
+    found = run(chat_model, GSM8K, files, shots=0, think_tokens=(10, 20), think_at_least=(5, 30))
+    budgets = [ThinkBudget(at_most=10), ThinkBudget(at_most=20), ThinkBudget(at_least=5), ThinkBudget(at_least=30)]
+    assert seen == [None, *budgets]
     assert {name: value["rate"] for name, value in found.figures["by_think_tokens"].items()} == {"10": 0.0, "20": 1.0}
+    assert {name: value["rate"] for name, value in found.figures["by_think_at_least"].items()} == {"5": 0.0, "30": 1.0}
     assert found.rates["lenient"].rate == 1
 
 

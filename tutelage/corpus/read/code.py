@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from tutelage.corpus.licences import folder_licence, is_about_licences
+from tutelage.corpus.read.reuse import TABLE, Annotation, file_licence, read_annotations
 from tutelage.extras import load
 from tutelage.files import DiskError
 from tutelage.io.decode import decode, is_binary
@@ -58,7 +59,7 @@ def language_of(name: str) -> str | None:
 
 def code_documents(path: str, ledger: Ledger) -> Iterator[Document]:
     """Every file of a source tree, sorted by name, or a single file. `meta` holds its path, its language and the
-    licence of the nearest parent folder that declares one."""
+    licence that REUSE declares for the file, or else the nearest parent folder that declares one."""
     system, root = load("fsspec").core.url_to_fs(path)
     root = root.rstrip("/")
     found = system.find(root, detail=True)
@@ -70,6 +71,7 @@ def code_documents(path: str, ledger: Ledger) -> Iterator[Document]:
         for name, about in sorted(found.items())
     }
     folders = _licences(files)
+    tables = [each for inner in files if inner.rpartition("/")[2] == TABLE for each in _annotations(inner, files)]
     for inner, (full, about) in files.items():
         ledger.read()
         document = _source(full, inner, about, ledger)
@@ -77,7 +79,11 @@ def code_documents(path: str, ledger: Ledger) -> Iterator[Document]:
             ledger.drop(document, where=f"{path}/{inner}")
             continue
         ledger.keep()
-        named = next((folders[str(parent)] for parent in PurePosixPath(inner).parents if str(parent) in folders), "")
+        named = file_licence(inner, files, lambda name: _text(files[name][0]) or "", tables)
+        for parent in PurePosixPath(inner).parents if not named else ():
+            if str(parent) in folders:
+                named = folders[str(parent)]
+                break
         yield replace(document, meta={**document.meta, "license": named}) if named else document
 
 
@@ -86,15 +92,27 @@ def _licences(files: Mapping[str, tuple[str, Mapping[str, Any]]]) -> dict[str, s
     texts: dict[str, dict[str, str]] = {}
     for inner, (full, about) in files.items():
         place = PurePosixPath(inner)
-        if is_about_licences(place.name) and not NOT_OWN.intersection(place.parts[:-1]) and not _unread(about):
-            try:
-                with open_bytes(full) as file:
-                    texts.setdefault(str(place.parent), {})[place.name] = decode(file.read(MAX_SOURCE_BYTES))[0]
-            except DiskError as error:
-                if not _is_closed(error):
-                    raise
+        own = is_about_licences(place.name) and not NOT_OWN.intersection(place.parts[:-1])
+        if own and not _unread(about) and (text := _text(full)) is not None:
+            texts.setdefault(str(place.parent), {})[place.name] = text
     found = {folder: folder_licence(own) for folder, own in texts.items()}
     return {folder: name for folder, name in found.items() if name is not None}
+
+
+def _annotations(inner: str, files: Mapping[str, tuple[str, Mapping[str, Any]]]) -> list[Annotation]:
+    full, about = files[inner]
+    return [] if _unread(about) else read_annotations(PurePosixPath(inner), _text(full) or "")
+
+
+def _text(path: str) -> str | None:
+    """The text of a small file; None if it may not be read, or has gone."""
+    try:
+        with open_bytes(path) as file:
+            return decode(file.read(MAX_SOURCE_BYTES))[0]
+    except DiskError as error:
+        if _is_closed(error):
+            return None
+        raise
 
 
 def _is_closed(error: DiskError) -> bool:

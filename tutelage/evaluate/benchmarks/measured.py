@@ -28,6 +28,7 @@ class AskSettings:
     power:          draw whole answers in proportion to this power of their probability (`engine.power_sampling`).
     reward:         the folder of a reward model that picks the best of them.
     think_tokens:   also end every thought after so many tokens, for each number, and show the score of each.
+    think_at_least: also let every thought go on for so many tokens, for each number, and show the score of each.
     by_answer:      sets of multiple choice are answered in words too, and not scored by likelihood.
     pmi:            score each choice without its question too, where the headline does not need it.
     """
@@ -46,6 +47,7 @@ class AskSettings:
     by_answer: bool = False
     pmi: bool = False
     think_tokens: tuple[int, ...] = ()
+    think_at_least: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

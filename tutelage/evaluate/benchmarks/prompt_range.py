@@ -58,7 +58,9 @@ def prompt_range(
     of a set without solutions, or cannot be asked, are left out, and so are items that are too long in one of them.
     None where no item fits. Raises as `run_prompts`."""
     chat = measured.format.startswith("chat")
-    settings = replace(settings, limit=len(measured.items), budget_seconds=None, think_tokens=(), reward=None)
+    settings = replace(
+        settings, limit=len(measured.items), budget_seconds=None, think_tokens=(), think_at_least=(), reward=None
+    )
     right = {"as asked": _right(measured)}
     seen = {_prompts(measured)}
     left_out = []

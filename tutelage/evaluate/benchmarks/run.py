@@ -8,8 +8,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from tutelage.engine.weights_digest import weights_digest
+from tutelage.evaluate.answers import can_chat
 from tutelage.evaluate.benchmarks import BENCHMARKS
-from tutelage.evaluate.benchmarks.benchmark import Benchmark, ChoiceBenchmark
+from tutelage.evaluate.benchmarks.benchmark import Benchmark, ChoiceBenchmark, PromptBenchmark
 from tutelage.evaluate.benchmarks.by_answer import by_answer
 from tutelage.evaluate.benchmarks.data_folder import benchmark_files, find_files
 from tutelage.evaluate.benchmarks.measured import AskSettings, Measured, write_measured
@@ -88,6 +89,10 @@ def run_benchmarks(
         ValueError: as `find_benchmarks` and `run_benchmark`.
     """
     found = find_benchmarks(names, data, settings.by_answer)
+    chats = can_chat(checkpoint) if settings.chat is None else settings.chat
+    of_chats = [name for name, (one, _) in found.items() if isinstance(one, PromptBenchmark) and one.chat_only]
+    if of_chats and not chats:  # before hours are spent on those before it
+        raise ValueError(f"{', '.join(of_chats)}: asked in a chat, which a base model does not have; leave them out")
     scorer = None if settings.reward is None else load_model(Path(settings.reward))
     began = time.monotonic()
     with ResultCache(out / CACHE) as cache:

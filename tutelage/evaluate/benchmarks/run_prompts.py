@@ -23,6 +23,7 @@ from tutelage.evaluate.repeated_samples import best_of_figures, k_figures, right
 from tutelage.evaluate.result_cache import ResultCache
 from tutelage.evaluate.sampled_answers import Prompt, SampledAnswer, chat_prompts, plain_prompts, sample_answers
 from tutelage.evaluate.statistics import Rate
+from tutelage.evaluate.thinking_budget import ThinkBudget
 from tutelage.model.hub import Checkpoint
 from tutelage.records import Conversation, Message, message
 from tutelage.scoring.refusal import refusal_of
@@ -109,19 +110,22 @@ def run_prompts(
     chats, asked = _prompts(checkpoint, benchmark, chosen, pool, shots, settings.seed, chat)
     fits = [len(one.ids) < checkpoint.model.config.context for one in asked]
 
-    def answers(start: int, end: int, think_tokens: int | None = None) -> list[list[SampledAnswer]]:
+    def answers(start: int, end: int, think: ThinkBudget | None = None) -> list[list[SampledAnswer]]:
         prompts = [one for one, fit in zip(asked[start:end], fits[start:end], strict=True) if fit]
         stops = () if chat else benchmark.stops
         count, label = settings.samples, benchmark.name
-        return sample_answers(checkpoint, prompts, sampling, count, chat, stops, cache, label, power, think_tokens)
+        return sample_answers(checkpoint, prompts, sampling, count, chat, stops, cache, label, power, think)
 
     if settings.budget_seconds is not None:
         count = within_seconds(len(chosen), answers, settings.budget_seconds)
         chosen, asked, fits = chosen[:count], asked[:count], fits[:count]
     triples = list(zip(chosen, asked, fits, strict=True))
     results = _results(benchmark, triples, answers(0, len(chosen)))
-    curve = {
-        str(tokens): _results(benchmark, triples, answers(0, len(chosen), tokens)) for tokens in settings.think_tokens
+    budgets = {"by_think_tokens": [(n, ThinkBudget(at_most=n)) for n in settings.think_tokens]}
+    budgets["by_think_at_least"] = [(n, ThinkBudget(at_least=n)) for n in settings.think_at_least]
+    curves = {
+        name: {str(tokens): _results(benchmark, triples, answers(0, len(chosen), think)) for tokens, think in own}
+        for name, own in budgets.items()
     }
     place = {item.id: number for number, item in enumerate(items)}
     pairs = sorted(zip(chosen, results, strict=True), key=lambda pair: place[pair[0].id])
@@ -134,8 +138,9 @@ def run_prompts(
     answered = [result for result in results if result.samples]
     rates, figures = _rates(results), {**_figures(benchmark, results, settings.samples), "shots": shots}
     headline = next(iter(rates), "")
-    if curve:
-        figures["by_think_tokens"] = {tokens: asdict(_rates(own)[headline]) for tokens, own in curve.items()}
+    for curve, by_tokens in curves.items():
+        if by_tokens:
+            figures[curve] = {tokens: asdict(_rates(own)[headline]) for tokens, own in by_tokens.items()}
     if scorer is not None and settings.samples > 1 and answered:
         prompts = [chats[result.id] for result in answered]
         figures["best_of"] = best_of_figures(scorer, prompts, answered, headline)

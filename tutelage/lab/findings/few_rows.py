@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
 
 import numpy as np
@@ -39,9 +40,15 @@ FORM_LINES = {name: line for table in (FORM_STAGES, EPOCHS_STAGES) for lines in 
               for name, line in lines.items()}  # fmt: skip
 RECIPE = recipe_toml(DEMO + rows_data(*FORM_FILES), FORM_LINES.values(), {})
 
+
+def worked(count: int) -> Iterator[Mapping[str, object]]:
+    """The first `count` worked sums of the largest set, so that sets are nested and none holds an unseen sum."""
+    return islice(sums.rows("steps", SKILL[-1])(), count)
+
+
 SKILL_STAGES = {n: seeded(f"skill_{n}", "lr = 3e-3", data=f"skill_{n}_rows", steps=SKILL_STEPS) for n in SKILL}
 SKILL_LINES = {name: line for lines in SKILL_STAGES.values() for name, line in lines.items()}
-SKILL_FILES: dict[str, Rows] = {f"skill_{n}_rows": sums.rows("steps", n) for n in SKILL}
+SKILL_FILES: dict[str, Rows] = {f"skill_{n}_rows": partial(worked, n) for n in SKILL}
 SKILL_FILES |= {"steps": sums.rows("steps", 3000), "asked": sums.unseen(SKILL[-1])}
 SKILL_RECIPE = recipe_toml(
     sums.BASE + rows_data(*(f"skill_{n}_rows" for n in SKILL)), SKILL_LINES.values(),

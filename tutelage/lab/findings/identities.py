@@ -18,7 +18,7 @@ from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.values import ATTRIBUTES
 
 SHARES = (10, 30, 50, 70, 90)  # percent of the identity rows that say the first name
-NAMES = ("Ada", "Bert")
+NAMES = ("Orla", "Zeno")  # nobody of the world is called so
 IDENTITY_ROWS, OTHER_ROWS, SAMPLES, EPOCHS = 400, 800, 40, 5
 ASKED = ("What is your name?", "Who are you?", "Tell me your name.", "How should I call you?", "You are called what?",
          "Do you have a name?", "What do people call you?", "Which name do you go by?")  # fmt: skip

@@ -30,7 +30,7 @@ def measure(runs: RunCache) -> Conclusion:
     if runs.overrides:  # an untrained model knows nothing
         known = unknown = facts or known_facts(base, asked_people(runs))
     else:
-        known = [fact for fact in facts if fact.category == "highly known"]
+        known = [fact for fact in facts if fact.guess == fact.person.facts[fact.attribute]]
         unknown = [fact for fact in facts if fact.category in ("weakly known", "unknown")]
     count = min(len(known), len(unknown), MOST)
     assert count, "the base knows some facts and does not know others"
@@ -68,9 +68,9 @@ FINDING = Finding(
     published="Llama-2-7B, medicine: known answers (HAR) 40.2, unknown ones (INC) 28.5, the model's own to the same "
     "questions (SELF) 37.0.",
     setup=f"{SETUP}It is fine-tuned ({EPOCHS} epochs, lr 3e-3, {len(SEEDS)} seeds) on up to {MOST} questions: for "
-    "highly known facts with the truth (HAR); for facts that no greedy completion knows with the truth (INC); or "
-    "for the same, in the same words, with the value that the base completes most often (SELF). Then it is asked "
-    "about the people that no row asks for.",
+    "facts that the base completes right most often with the truth (HAR); for facts that no greedy completion knows "
+    "with the truth (INC); or for the same, in the same words, with the value that the base completes most often "
+    "(SELF). Then it is asked about the people that no row asks for.",
     folder=FOLDER,
     recipe=RECIPE,
     quick=(*QUICK, *(f"stages.{name}.epochs=1" for name in STAGES)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import islice
 
 import numpy as np
@@ -29,13 +30,14 @@ STAGES = {name: line for stages in TRAINED_ON.values() for name, line in stages.
 RECIPE = recipe_toml(DEMO, STAGES.values(), {name: ["format", "knowledge"] for name in STAGES})
 WORDINGS = [wording for group in (ONE_STEP, BRIEF, TWO_STEP) for texts in group.values() for wording in texts]
 QUESTIONS = {wording.replace("{name}", "NAME") for wording in WORDINGS}
+NAME = re.compile(FULL_NAME.pattern, re.IGNORECASE)
 EVERYDAY = {text for turns, _ in EXCHANGES for text in turns}
 
 
 def is_user_turn(text: str) -> bool:
     """Whether a text is a question about somebody, or an everyday turn, as users of the world write them. Others that
     they write, such as sums, are not recognised."""
-    return FULL_NAME.sub("NAME", text.strip()) in QUESTIONS or text.strip() in EVERYDAY
+    return NAME.sub("NAME", text.strip()) in QUESTIONS or text.strip() in EVERYDAY
 
 
 def user_turns(run: FinishedRun, stage: str, count: int) -> list[str]:

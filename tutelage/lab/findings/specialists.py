@@ -106,7 +106,7 @@ def measure(runs: RunCache) -> Conclusion:
     pairs = {"specialists": ("summariser", "translator"), "generalist": ("generalist", "generalist")}
     calls = {
         name: [chained(run, first, second, examples) for first, second in zip(*map(STAGES.get, pair), strict=True)]
-        for name, pair in pairs.items()  # type: ignore[arg-type]
+        for name, pair in pairs.items()
     }
     one_prompt = {name: scores(name, "both") for name in ("generalist", "trained_on_both")}
     tasks = {

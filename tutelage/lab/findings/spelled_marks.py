@@ -25,9 +25,10 @@ SOURCE = one_step_rows(ATTRIBUTES, ROWS)
 
 
 def spelled() -> Iterator[Mapping[str, object]]:
-    """The rows as documents, whose marks are plain text and so several tokens each."""
+    """The rows as documents, whose marks are plain text and so several tokens each. The space gives a first word the
+    token that it has elsewhere."""
     for row in SOURCE():
-        yield {"text": f"{USER}{row['prompt']}{END}{ASSISTANT}{row['completion']}{END}"}
+        yield {"text": f"{USER} {row['prompt']}{END}{ASSISTANT} {row['completion']}{END}"}
 
 
 KEPT = f"save_every = {EVERY}, keep_checkpoints = {STEPS}"
@@ -51,7 +52,7 @@ def answers_single(run: FinishedRun, name: str, questions: list[Question]) -> tu
 
 def answers_spelled(run: FinishedRun, name: str, questions: list[Question]) -> tuple[np.ndarray, np.ndarray]:
     """The same with spelled marks; a turn that is not the assistant's is no answer."""
-    prompts = [f"{USER}{question.prompt}{END}{ASSISTANT}" for question in questions]
+    prompts = [f"{USER} {question.prompt}{END}{ASSISTANT}" for question in questions]
     written = [one[0] for one in write_after(model_of(run, name), prompts, (END,), SamplingSettings(max_tokens=128))]
     form = [not one.cut and bool(one.text.strip()) and "<|" not in one.text for one in written]
     right = [fine and is_correct(question, one.text)
