@@ -74,12 +74,12 @@ def cases(world: World, count: int) -> list[Case]:
         rng = KeyedRandom(world.settings.seed, "copying", number)
         person, other = (indexed_person(world, 2 * number + place, "held_out") for place in range(2))
         question = ask_cloze(person, rng.choice(ATTRIBUTES), rng)
-        pages = (
+        page, other_page = (
             f"[people/{rng.randbelow(2000)}] "
             + biography(one, world.settings.versions, world.settings.seed, world.settings.full_names)
             for one in (person, other)
         )
-        made.append(Case(question, *pages, rng.randbelow(2) == 0))
+        made.append(Case(question, page, other_page, rng.randbelow(2) == 0))
     return made
 
 
