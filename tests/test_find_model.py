@@ -96,7 +96,7 @@ def test_a_run_a_stage_and_a_checkpoint_of_an_older_version_are_refused(
     """Version 0.1 wrote no layout into recipe.json, and position.json into its checkpoints."""
     old = Path(shutil.copytree(kept, tmp_path / "old"))
     recipe = json.loads((old / "recipe.json").read_text())
-    del recipe["layout"]
+    del recipe["format"]
     (old / "recipe.json").write_text(json.dumps(recipe))
     for stage in ("base", "chat"):
         checkpoint = resolve_folder(old / stage / "checkpoint")

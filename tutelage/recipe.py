@@ -185,7 +185,8 @@ def read_recipe(path: Path) -> Recipe:
     table = read_json(path)
     if not isinstance(table, dict):
         raise ValueError(f"{path} is not a recipe; run the recipe again in another folder")
-    if table.pop("layout", None) != LAYOUT:
+    older = table.pop("layout") if isinstance(table.get("layout"), int) else None  # now a setting has this name
+    if table.pop("format", older) != LAYOUT:
         raise ValueError(
             f"{path.parent} was written by another version of Tutelage, which this one cannot read; make it again in "
             f"another folder: tutelage run RECIPE out=DIR, or tutelage sft ... --out DIR"

@@ -230,8 +230,8 @@ class Run:
         self._refuse_another_run()
         for data_name in recipe.data:
             identity(data_name, recipe.data)  # a missing file is an error now, and not after hours of training
-        # The order of stages and data counts. The layout of processes does not, and the file's own has its name.
-        write_json(self.folder / RECIPE, {**to_plain(recipe), "layout": LAYOUT}, sort=False)
+        # The order of stages and data counts.
+        write_json(self.folder / RECIPE, {"format": LAYOUT, **to_plain(recipe)}, sort=False)
         self.make_tokenizer()
 
     def forgetting_exceeds_limit(self) -> str:

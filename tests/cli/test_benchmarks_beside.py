@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -76,3 +77,15 @@ def test_what_was_asked_otherwise_is_refused(
     arguments = ["evaluate", folder / "model1", "--suite", "copa", "--data", folder / "copa.jsonl", "--limit", "5"]
     assert verb(*arguments, "--out", tmp_path / "fewer").exit_code == 0
     assert "different settings" in refused("compare", results[0], tmp_path / "fewer")
+
+
+def test_results_of_an_older_version_lack_only_options_that_were_not_used(
+    folders: Any, verb: Verb, tmp_path: Path
+) -> None:
+    _, _, results, _ = folders
+    shutil.copytree(results[0], tmp_path / "old")
+    path = tmp_path / "old" / "copa" / "results.json"
+    plain = json.loads(path.read_text())
+    assert plain["settings"].pop("power") is None and plain["settings"].pop("by_answer") is False
+    path.write_text(json.dumps(plain))
+    assert verb("compare", tmp_path / "old", results[1]).exit_code == 0

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import msgspec
@@ -7,13 +8,16 @@ import pytest
 
 import tutelage
 from tutelage import __version__
+from tutelage.lab.base_recipe import GUESS
 from tutelage.lab.catalogue import FINDINGS, is_current
 from tutelage.lab.discussions import DISCUSSIONS, NEEDS_SCALE
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.finding import Bar, IntervalPlot, Line, LinePlot, Table
-from tutelage.lab.page import anchor, first_sentence, markdown_table, page_text, write_page
+from tutelage.lab.page import INTRODUCTION, anchor, first_sentence, markdown_table, page_text, write_page
 from tutelage.lab.results import FindingResult, StageSummary, read_result, read_results, write_result
 from tutelage.lab.verdict import Effect
+from tutelage.lab.world_rows import demo_world
+from tutelage.world.values import ATTRIBUTES
 
 DOCS = Path(tutelage.__file__).parents[1] / "docs"
 HALF = Estimate(0.5, 0.4, 0.6)
@@ -120,6 +124,15 @@ def test_the_table_at_the_top_shows_the_first_sentence_of_what_was_published() -
     assert first_sentence("From 9.7% (guess 2.7%) to 96.6%. Other text.") == "From 9.7% (guess 2.7%) to 96.6%."
     assert first_sentence("ChatCORE .355 -> .315.") == "ChatCORE .355 -> .315."
     assert anchor("N8. Style locking") == "n8-style-locking"
+
+
+def test_the_page_states_chance_and_the_majority_guess_of_the_demo() -> None:
+    people = list(demo_world().people("held_out"))
+    counts = [Counter(person.facts[name] for person in people).most_common(1)[0][1] for name in ATTRIBUTES]
+    majority = sum(counts) / len(people) / len(ATTRIBUTES)
+    text = " ".join(INTRODUCTION.split())
+    assert f"is right in {GUESS:.1%}, 1 of 32 values" in text
+    assert f"is right in {majority:.1%}." in text
 
 
 def test_every_contradicted_finding_is_discussed() -> None:

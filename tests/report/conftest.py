@@ -179,7 +179,7 @@ def make_run(tmp_path: Path) -> MakeRun:
                 inner = inner[key]
             inner[last] = value
         run = Run(convert(plain, Recipe, "a test"), tmp_path / name)
-        write_json(run.folder / "recipe.json", {"layout": LAYOUT, **to_plain(run.recipe)})
+        write_json(run.folder / "recipe.json", {"format": LAYOUT, **to_plain(run.recipe)})
         for stage in stages:
             folder = run.folder / stage
             write_json(folder / "stage.json", stage_file(run, stage))

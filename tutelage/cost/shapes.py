@@ -78,6 +78,22 @@ def parameters(shape: Shape) -> Parameters:
     return Parameters(total, active, active - embedding)
 
 
+def multiplied(shape: Shape) -> int:
+    """The weights that a token is multiplied by: those of matrices, of routed experts those that it uses, and of the
+    output embedding; without biases, gains and the look-up of the input embedding."""
+    latent, experts = shape.latent, shape.experts
+    if latent:
+        attention = _latent_attention(shape, latent) - latent.query_rank - latent.rank
+    else:
+        attention = shape.width * 2 * (shape.heads + shape.kv_heads) * shape.head_size
+    total = shape.vocab * shape.width + shape.depth * attention
+    if experts is None:
+        return total + shape.depth * 3 * shape.width * shape.mlp_width
+    mixture = shape.width * experts.count + 3 * shape.width * experts.width * (experts.used + experts.shared)
+    dense = experts.dense_layers * 3 * shape.width * experts.dense_width
+    return total + dense + (shape.depth - experts.dense_layers) * mixture
+
+
 def cache_bytes_per_token(shape: Shape, bytes_per_number: int = 2) -> int:
     """Bytes of keys and values per token of context; of latent attention, of what both are computed from."""
     latent = shape.latent

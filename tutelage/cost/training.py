@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tutelage.cost.hardware import Part
-from tutelage.cost.shapes import Shape, parameters
+from tutelage.cost.shapes import Shape, multiplied, parameters
 
 HOUR, DAY = 3600.0, 24.0
 
@@ -27,6 +27,15 @@ def flops_6nd(active: float, tokens: float) -> float:
     """6 FLOPs per parameter and token: a multiply-add is 2, forward and backward are 3 times the forward pass (Kaplan
     et al. 2020, arXiv 2001.08361, section 2.1). Attention to other tokens is left out; see `attention_share`."""
     return 6 * active * tokens
+
+
+def flops_per_token(shape: Shape, length: int) -> float:
+    """Training FLOPs of a token in segments of `length` tokens: 6 per weight that it is multiplied by, and causal
+    attention to other tokens (PaLM, arXiv 2204.02311, appendix B, with half of the length). Windows are not counted;
+    otherwise it equals `model.sizes.flops_per_token`."""
+    latent = shape.latent
+    sizes = latent.plain + latent.rotated + latent.value if latent else 2 * shape.head_size
+    return 6 * multiplied(shape) + shape.depth * 6 * shape.heads * sizes * length / 2
 
 
 def attention_share(shape: Shape, length: int) -> float:

@@ -90,7 +90,9 @@ def read_result_folder(folder: Path) -> ResultFile:
     plain, items = read_json(folder / RESULTS), read_result_file(folder / ITEMS)
     if not isinstance(plain, dict):
         raise ValueError(f"{folder / RESULTS} holds no results; run the evaluation again")
-    settings = {key: plain[key] for key in ("name", "format", "data", "settings") if plain.get(key) is not None}
+    settings = {key: plain[key] for key in ("name", "format", "data") if plain.get(key) is not None}
+    # An option that an older version did not have is one that was not used.
+    settings["settings"] = {key: value for key, value in dict(plain.get("settings") or {}).items() if value}
     of_items = items.items
     if "chat" in str(plain.get("format")):
         of_items = {name: {key: item[key] for key in item if key != "prompt"} for name, item in of_items.items()}

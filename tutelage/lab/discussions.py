@@ -16,10 +16,10 @@ DISCUSSIONS: Mapping[str, str] = {
     "kinds that are trained breadth does beat depth (see the table), which is no test of the claim: breadth has "
     "rows of these kinds. What would decide it: a larger base, or hundreds of kinds.",
     "12": "The second effect is shown: tokens shift most at the beginning of an answer. The share of unshifted "
-    "tokens is below the published 77 to 82%. The most likely reason is that the base has read no dialogue: after a "
-    "question its likeliest continuation is another document, so that names and verbs of the answer count as "
-    "shifted. What would decide it: a base whose text has questions with answers, or a real base model with its own "
-    "tuned checkpoint.",
+    "tokens is below the published 77 to 82%. The most likely reason is that the base has read no dialogue and no "
+    "question about people: after a question its likeliest continuation is another document, so that names and "
+    "verbs of the answer count as shifted. What would decide it: a base whose text has questions with answers, or a "
+    "real base model with its own tuned checkpoint.",
 }
 
 
@@ -44,5 +44,12 @@ NEEDS_SCALE: tuple[Wanting, ...] = (
         "Judges like length and first place; correct for both.",
         "A judge: no model of this size judges. `tutelage judge-pairs` and `tutelage win-rate` measure and correct "
         "both biases on stored judgements of a large model.",
+    ),
+    Wanting(
+        "32",
+        "Reasoning first makes new facts easier to absorb.",
+        "A model that puts two facts together about people whom no row asks about: its measure is two-step questions. "
+        "Fine-tune a checkpoint of 1B or more on worked solutions, or on as many tokens of plain rows, then train both "
+        "on text about new people (data of kind `world`), and compare with the suite `knowledge`.",
     ),
 )

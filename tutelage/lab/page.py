@@ -28,7 +28,9 @@ Published findings, replicated at small scale in the built-in world, where every
   its 95% interval excludes 0, every seed has its sign, and it is large enough: 3 points of a rate, or 2% of a loss.
 - **Reproduced**: all effects are shown. **Contradicted**: one is shown the other way. **Not at this scale**: neither.
 - A control must show that the experiment works. Without it there is no verdict.
-- Intervals are in brackets. Guessing a fact is right in 3.1% (1 of 32 values).
+- Intervals are in brackets.
+- Chance: guessing a fact is right in 3.1%, 1 of 32 values. The majority guess, the most frequent value of each
+  attribute among the people who are asked about, is right in 6.7%.
 - The cost is training time on one or two cores of a shared machine, with the base models.
 - This page is generated from the result files. Findings that are missing here are not replicated yet.
 """

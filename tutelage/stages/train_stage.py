@@ -36,7 +36,7 @@ MICRO_TOKENS = 1536
 # Settings that came later, with their defaults: a stage that leaves them there keeps its fingerprint.
 LATER_SETTINGS: dict[str, Any] = {
     "router": to_plain(RouterSettings()),
-    "batch_schedule": [],
+    "batch_schedule": (),
     "rope": "keep",
     "schedule": {"warmup_steps": None, "end": "linear", "batch_lr": "fixed"},
     "optimizer": {"update_rms": 0.2, "base_width": None},

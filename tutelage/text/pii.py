@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, get_args
 
-from tutelage.text.secrets import find_cards, find_secrets, has_long_number
+from tutelage.text.phones import find_phones
+from tutelage.text.secrets import find_cards, find_secrets
 
 Kind = Literal["email", "ip", "phone", "card", "secret"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -49,16 +50,6 @@ _LOOKED_BACK = 24  # characters
 _SMALL = 32
 
 _IP6 = re.compile(r"(?<![\w:.])([23][0-9a-f]{3}(?::{1,2}[0-9a-f]{1,4}){2,7})(?![\w:])", re.IGNORECASE | re.ASCII)
-
-_PHONE_US = re.compile(
-    r"(?<![\w.+/=#-])(?:\+?1[ .-]?)?(?:\(([2-9]\d\d)\) ?|([2-9]\d\d)([ .-]))"
-    r"([2-9]\d\d)([ .-])(\d{4})(?![\w/=-])(?!\.\d)",
-    re.ASCII,
-)
-_NO_AREAS = ("200", "300", "400")  # unassigned area codes; round numbers are common in text
-_PHONE_WORLD = re.compile(
-    r"(?<![\w.+/=-])\+(?!1\b|1[ .(-])[1-9]\d{0,2}(?:[ .-]?\(?\d{1,5}\)?){2,6}(?![\w/=-])(?!\.\d)", re.ASCII
-)
 
 
 class Found(NamedTuple):
@@ -127,15 +118,7 @@ def _addresses(text: str) -> Iterator[Found]:
 
 
 def _phones(text: str) -> Iterator[Found]:
-    for match in _PHONE_US.finditer(text) if has_long_number(text) else ():
-        area, exchange = match[1] or match[2], match[4]
-        apart = match[3] is None or match[3] == match[5]
-        if apart and area not in _NO_AREAS and area[1:] != "11" and exchange[1:] != "11":
-            yield Found(*match.span(), "phone", PLACEHOLDERS["phone"])
-    if "+" in text:
-        for match in _PHONE_WORLD.finditer(text):
-            if 8 <= sum(map(str.isdigit, match[0])) <= 15:
-                yield Found(*match.span(), "phone", PLACEHOLDERS["phone"])
+    return (Found(*span, "phone", PLACEHOLDERS["phone"]) for span in find_phones(text))
 
 
 def _cards(text: str) -> Iterator[Found]:

@@ -59,6 +59,11 @@ def find_secrets(text: str) -> Iterator[Span]:
             yield match.span()
 
 
+def has_digit(text: str) -> bool:
+    """Whether there is a digit from 0 to 9."""
+    return contains_any(text, DIGITS)
+
+
 def has_long_number(text: str) -> bool:
     """Whether four digits stand together: every card number and most telephone numbers have that, and few texts."""
     return contains_any(text, DIGITS) and _FOUR_DIGITS.search(text) is not None

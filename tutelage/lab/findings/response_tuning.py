@@ -136,10 +136,11 @@ FINDING = Finding(
     "2410.02465",
     published="Win rates against instruction tuning: answers alone 43.3%, sums 23.7, poetry 22.9, recipes 14.6, "
     "chess 2.1, three rules on the logits 24.4, base 2.4. The base ranks the right reply first in 80.4%.",
-    setup=f"{DEMO_SETUP}It is fine-tuned for {STEPS} steps of 2,048 tokens (lr 3e-3, {len(SEEDS)} seeds) on {ROWS:,} "
-    "questions about half of the people with their answers, on the answers alone, on sums, on everyday talk, on "
-    f"moves of a game, or not at all. Then it answers {ASKED} questions about the other half: right, and in at most "
-    f"{LONGEST} words. The base alone continues the question, with and without the rules. It ranks the right value "
+    setup=f"{DEMO_SETUP}Its text has questions in some sums alone, and no dialogue. It is fine-tuned for {STEPS} "
+    f"steps of 2,048 tokens (lr 3e-3, {len(SEEDS)} seeds) on {ROWS:,} questions about half of the people with their "
+    "answers, on the answers alone, on sums, on everyday talk, on moves of a game, or not at all. Then it answers "
+    f"{ASKED} questions about the other half: right, and in at most {LONGEST} words. The base alone continues the "
+    "question, with and without the rules, whose end has its full weight after 250 tokens. It ranks the right value "
     "before that of somebody else, after the question as text.",
     folder="demo",
     recipe=RECIPE,

@@ -12,7 +12,7 @@ from tutelage.text.secrets import DIGITS
 # Searched for first: most texts have none of them.
 _SECRET_HINTS = (*DIGITS, "PRIVATE KEY")
 # What stands for anybody: in North America 555 is nobody's exchange.
-_INVENTED_PHONE = "555"
+_INVENTED_PHONES = ("555", "123456")
 _INVENTED_MAIL = re.compile(r"@(?:your|my|our|the)?-?(?:company|domain|email|mail|business|website|example[\w-]*)\.")
 
 
@@ -37,7 +37,10 @@ def without_secrets(text: str) -> str:
 
 def _invented(text: str, span: Found) -> bool:
     found = text[span.start : span.stop]
-    return _INVENTED_PHONE in found if span.kind == "phone" else bool(_INVENTED_MAIL.search(found.lower()))
+    if span.kind == "phone":
+        digits = "".join(filter(str.isdigit, found))
+        return any(number in digits for number in _INVENTED_PHONES)
+    return bool(_INVENTED_MAIL.search(found.lower()))
 
 
 def _first(spans: list[Found]) -> int:
