@@ -26,6 +26,22 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "lambada": {"output_type": "loglikelihood", "doc_to_text": "{{question}}", "doc_to_target": "{{' ' + choices[0]}}"},
     "mmlu": {**CHOICES, "doc_to_text": "{{prompt}}", "doc_to_choice": ["A", "B", "C", "D"]},
 }
+# As its gsm8k.yaml, but for the number of examples.
+GSM8K: dict[str, Any] = {
+    "output_type": "generate_until", "doc_to_text": "Question: {{question}}\nAnswer:", "doc_to_target": "{{gold}}",
+    "generation_kwargs": {"until": ["Question:", "</s>", "<|im_end|>"], "do_sample": False, "temperature": 0.0},
+    "metric_list": [{"metric": "exact_match", "ignore_case": True, "ignore_punctuation": False,
+                     "regexes_to_ignore": [",", "\\$", "(?s).*#### ", "\\.$"]}],
+    "filter_list": [{"name": "flexible-extract", "filter": [
+        {"function": "regex", "group_select": -1, "regex_pattern": "(-?[$0-9.,]{2,})|(-?[0-9]+)"},
+        {"function": "take_first"}]}],
+}  # fmt: skip
+
+
+def gsm8k_job(rows: Sequence[dict[str, str]], max_tokens: int) -> dict[str, Any]:
+    """The job of rows with "question" and "gold", answered in at most so many tokens."""
+    generation = {**GSM8K["generation_kwargs"], "max_gen_toks": max_tokens}
+    return {"name": "gsm8k_plain", "config": {**GSM8K, "generation_kwargs": generation}, "rows": list(rows)}
 
 
 def job(name: str, items: Sequence[Any], prompts: Sequence[str]) -> dict[str, Any]:
@@ -74,7 +90,11 @@ def main(model: str, jobs: list[dict[str, Any]], batch: int) -> None:
             arguments = sample["arguments"]
             asked = list(arguments.values()) if isinstance(arguments, dict) else arguments
             pairs = [list(pair.values()) if isinstance(pair, dict) else list(pair) for pair in asked]
-            line = {"name": name, "number": sample["doc_id"], "asked": pairs, "acc": float(sample["acc"])}
+            line: dict[str, Any] = {"name": name, "number": sample["doc_id"], "asked": pairs}
+            if "exact_match" in sample:
+                print(json.dumps({**line, "acc": float(sample["exact_match"]), "answer": sample["resps"][0][0]}))
+                continue
+            line["acc"] = float(sample["acc"])
             print(json.dumps({**line, "logprobs": [first_number(one) for one in sample["resps"]]}))
     print(json.dumps({"seconds": seconds}))
 

@@ -559,3 +559,26 @@ def test_positions_scaled_in_another_way_are_not_extended_by_yarn(tmp_path: Path
         ValueError, match='^rope = "yarn" extends plain rotary positions or those of YaRN, and the model'
     ):
         with_context(load_model(tmp_path), 128, "yarn")
+
+
+@pytest.mark.parametrize("kind", ["mixtral", "olmoe", "deepseek_v3", "gpt_oss"])
+def test_gradients_of_mixtures_are_those_of_transformers(kind: str, tmp_path: Path) -> None:
+    """Of experts, of the router and of the layer below all of them."""
+    theirs, ours, rows = make(tmp_path, kind), load_model(tmp_path).model, texts([20, 9])
+    cross_entropy(ours, collate([(Example(row.int().numpy()),) for row in rows]))[0]["loss"].backward()
+    for row in rows:
+        logits = theirs(input_ids=row[None]).logits[0]
+        torch.nn.functional.cross_entropy(logits[:-1], row[1:], reduction="sum").backward()
+    mlp, block = theirs.model.layers[1].mlp, ours.blocks[1]
+    router = mlp.router if kind == "gpt_oss" else mlp.gate
+    up, down = mlp.experts.gate_up_proj.grad, mlp.experts.down_proj.grad
+    if kind == "gpt_oss":
+        up, down = torch.cat([up[..., 0::2], up[..., 1::2]], dim=-1).transpose(1, 2), down.transpose(1, 2)
+        torch.testing.assert_close(block.sinks.weight.grad, theirs.model.layers[1].self_attn.sinks.grad)
+    for found, expected in (
+        (block.experts.up.weight.grad, up),
+        (block.experts.down.weight.grad, down),
+        (block.router.weight.grad, router.weight.grad),
+        (ours.embedding.weight.grad, theirs.model.embed_tokens.weight.grad),
+    ):
+        assert (found - expected).abs().max() < 1e-4 * expected.abs().max() + 1e-5

@@ -266,3 +266,25 @@ def test_pain_12_a_whole_run_of_two_processes_and_one_killed_and_resumed_by_two_
     assert_same_runs(killed, whole)
     Run(load_recipe(recipe), resumed_alone).run()
     assert_close_runs(resumed_alone, whole)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_pain_35_a_killed_run_of_shared_matrices_is_resumed_by_another_layout(tmp_path: Path) -> None:
+    """The survivor ends, and says why; then processes that share the batch, and one alone, finish the run."""
+    recipe = write_tiny_recipe(tmp_path, BASE, CHAT)
+    recipe.write_text(recipe.read_text().replace("width = 32", "width = 64, heads = 4, kv_heads = 2"))
+    single, killed = tmp_path / "single", tmp_path / "killed"
+    Run(load_recipe(recipe), single).run()
+    ended = torchrun(SCRIPT, "run", recipe, killed, 4, "layout.tp=2")
+    assert ended.returncode != 0
+    assert "another process of this run was killed" in ended.stderr
+    assert json.loads((killed / "base" / "checkpoint" / "state.json").read_text())["step"] == 3
+    alone = tmp_path / "alone"
+    shutil.copytree(killed, alone)
+    again = torchrun("-m", "tutelage", "run", recipe, f"out={killed}")
+    assert again.returncode == 0, again.stderr
+    assert "base: resuming after step 3 of 6" in again.stderr
+    Run(load_recipe(recipe), alone).run()
+    for resumed in (killed, alone):
+        assert_close_runs(resumed, single)

@@ -223,7 +223,8 @@ def outcome(model: str, settings: LayoutSettings, count: int, rank: int, lora: b
     """A forward and backward pass on a fake rank: "" where it ran, else the sentence it was refused with."""
     if dist.is_initialized():
         dist.destroy_process_group()
-    os.environ.update({"WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": "0", "MASTER_ADDR": "x"})
+    os.environ.update({"WORLD_SIZE": str(count), "RANK": str(rank), "LOCAL_RANK": "0"})
+    os.environ.update({"MASTER_ADDR": "x", "MASTER_PORT": "0"})
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=count)
     config: ModelConfig = MODELS[model]
     made = initialise(Transformer(config), seed=0)
@@ -248,7 +249,7 @@ def outcome(model: str, settings: LayoutSettings, count: int, rank: int, lora: b
 def test_ten_thousand_random_layouts_run_on_fake_ranks_or_are_refused_in_a_sentence(
     fake_ranks: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR"):
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
     source, found, run = random.Random(0), [], cache(outcome)
     for _ in range(10_000):

@@ -292,8 +292,8 @@ def everything(out: str) -> None:
         barrier()
 
 
-def run(recipe: str, out: str, moment: str) -> None:
-    """`tutelage run`; the second process kills itself as it opens the n-th file that only it writes."""
+def run(recipe: str, out: str, moment: str, *overrides: str) -> None:
+    """`tutelage run` with overrides; the second process kills itself as it opens the n-th file that only it writes."""
     left = int(moment)
 
     def before(event: str, arguments: tuple[object, ...]) -> None:
@@ -306,7 +306,7 @@ def run(recipe: str, out: str, moment: str) -> None:
     from tutelage.cli import main
 
     sys.addaudithook(before)
-    main(["run", recipe, f"out={out}"])
+    main(["run", recipe, f"out={out}", *overrides])
 
 
 JOBS = {job.__name__: job for job in (everything, run)}

@@ -56,14 +56,24 @@ def ask_text(checkpoint: Checkpoint, questions: Sequence[str], settings: Samplin
     return ask(checkpoint, [Conversation((message("user", text),)) for text in questions], settings, label)
 
 
+def text_ends(checkpoint: Checkpoint) -> frozenset[int]:
+    """The tokens that end a plain text: what stands after a document, and what the checkpoint declares. A published
+    tokenizer often adds nothing after a text, such as Llama's, whose texts end with "</s>" all the same."""
+    tokenizer, config = checkpoint.tokenizer, checkpoint.chat_config
+    declared = config.generation_config.get("eos_token_id")
+    ids = [*declared] if isinstance(declared, list) else [] if declared is None else [declared]
+    named = tokenizer.special_tokens.get(config.token("eos_token"))
+    ids += [] if named is None else [named]
+    return frozenset(ids) | frozenset(tokenizer.document_edges[1].tolist())
+
+
 def continue_text(
     checkpoint: Checkpoint, beginnings: Sequence[str], settings: SamplingSettings, label: str
 ) -> list[Answer]:
     """How a base model continues each text, as the beginning of a document."""
     tokenizer = checkpoint.tokenizer
-    opening, closing = tokenizer.document_edges
-    prompts = [np.concatenate([opening, ids]) for ids in tokenizer.encode_batch(list(beginnings))]
-    stop = frozenset(closing.tolist())
+    prompts = [np.concatenate([tokenizer.document_edges[0], ids]) for ids in tokenizer.encode_batch(list(beginnings))]
+    stop = text_ends(checkpoint)
     with track(label, len(prompts), "answers") as bar:
         results = generate(checkpoint.model, prompts, stop, settings, done=bar.update)
     return [Answer(tokenizer.decode(result.content), result) for result in results]

@@ -60,11 +60,16 @@ class ChoiceScore:
         return {name: int(values.argmax()) for name, values in scores.items()}
 
 
+def plain_opening(tokenizer: Tokenizer) -> np.ndarray:
+    """The ids before a plain prompt, int32. Scores of published checkpoints are measured with what their tokenizer
+    adds, and with nothing where it adds none; models trained here begin as their documents do."""
+    return (tokenizer.document_edges if tokenizer.opens_with_space else tokenizer.template_edges)[0]
+
+
 def plain_sequence(tokenizer: Tokenizer, context: str, continuation: str) -> tuple[Example, bool]:
     """Context and continuation tokenised together, of which the continuation is scored; and whether a token reaches
     over their border. Such a token is scored whole, as far back as both tokenisations are the same."""
-    # Scores of published checkpoints are measured with what their tokenizer adds, and with nothing where it adds none.
-    opening = (tokenizer.document_edges if tokenizer.opens_with_space else tokenizer.template_edges)[0]
+    opening = plain_opening(tokenizer)
     alone, ids = tokenizer.encode(context), tokenizer.encode(context + continuation)
     same = min(len(alone), len(ids))
     differs = np.flatnonzero(alone[:same] != ids[:same])

@@ -23,6 +23,7 @@ from tutelage.engine.rule_adapter import rule_adapter
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.settings import EngineSettings
 from tutelage.engine.text_stream import TextStream
+from tutelage.evaluate.answers import text_ends
 from tutelage.evaluate.questions import ANSWER_TOKENS, Answered, Question, QuestionOutcome
 from tutelage.model.hub import Checkpoint
 from tutelage.progress import track
@@ -81,8 +82,7 @@ def write_after(
         ValueError: a prompt leaves no room in the context.
     """
     tokenizer = checkpoint.tokenizer
-    opening, closing = tokenizer.document_edges
-    stop_ids = frozenset(closing.tolist())
+    opening, stop_ids = tokenizer.document_edges[0], text_ends(checkpoint)
     process = rule_adapter(tokenizer, stop_ids) if rules else None
     engine = Engine(checkpoint.model, EngineSettings(max_rows=_ROWS, prefix_cache="prompts"))
     requests = [

@@ -15,7 +15,8 @@ from tutelage.engine.requests import Generation
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.engine.text_stream import TextStream
 from tutelage.engine.weights_digest import weights_digest
-from tutelage.evaluate.answers import can_chat
+from tutelage.evaluate.answers import can_chat, text_ends
+from tutelage.evaluate.choices import plain_opening
 from tutelage.evaluate.result_cache import ResultCache, cache_key
 from tutelage.evaluate.thinking_budget import OPEN, ThinkBudget, budget_process
 from tutelage.model.hub import Checkpoint
@@ -51,8 +52,8 @@ def chat_prompts(checkpoint: Checkpoint, conversations: Sequence[Conversation]) 
 
 
 def plain_prompts(checkpoint: Checkpoint, texts: Sequence[str]) -> list[Prompt]:
-    """Prompts as the beginning of a document."""
-    opening = checkpoint.tokenizer.document_edges[0]
+    """Prompts as plain text, as they are scored by likelihood too."""
+    opening = plain_opening(checkpoint.tokenizer)
     return [
         Prompt(np.concatenate([opening, ids]), text)
         for ids, text in zip(checkpoint.tokenizer.encode_batch(list(texts)), texts, strict=True)
@@ -84,7 +85,7 @@ def sample_answers(
     renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config) if chats else None
     stop_ids = frozenset() if renderer is None else renderer.stop_ids  # in plain text too: it was trained to end so
     if not chat:
-        renderer, stop_ids = None, stop_ids | frozenset(checkpoint.tokenizer.document_edges[1].tolist())
+        renderer, stop_ids = None, stop_ids | text_ends(checkpoint)
     digest = weights_digest(checkpoint.model)
     further = [msgspec.json.encode(one) for one in (power, think) if one is not None]
     described = (msgspec.json.encode(settings), chat, stops, *further)

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,10 @@ from tokenizers import ByteLevelBPETokenizer
 
 from tutelage.evaluate.benchmarks import BENCHMARKS
 from tutelage.evaluate.benchmarks.benchmark import ChoiceBenchmark
+from tutelage.evaluate.benchmarks.math_sets import MATH_SETS
 from tutelage.evaluate.benchmarks.measured import AskSettings, Measured
 from tutelage.evaluate.benchmarks.run_choices import read_choice_set, run_choices
+from tutelage.evaluate.benchmarks.run_prompts import read_prompt_set, run_prompts
 from tutelage.evaluate.result_cache import ResultCache
 from tutelage.model.hub import Checkpoint, load_model
 
@@ -89,6 +93,33 @@ def test_every_item_is_scored_as_by_the_harness(
             assert "\n".join(context for context, _ in line["asked"]) == item.prompt
         assert item.logprobs == pytest.approx(line["logprobs"], abs=1e-3)
         assert item.passed["acc"] == line["acc"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif("TUTELAGE_LM_EVAL" not in os.environ, reason="TUTELAGE_LM_EVAL names no Python with lm-eval")
+def test_answers_to_gsm8k_are_those_of_the_harness(
+    data: Callable[[str], Path], folder: Path, checkpoint: Checkpoint, tmp_path: Path
+) -> None:
+    """As plain text without examples: the prompts, and every answer up to its stop. Its flexible reading takes the last
+    number of an answer, and so does ours where none is marked."""
+    items = read_prompt_set(MATH_SETS["gsm8k"], [data("gsm8k/train.jsonl.gz")])
+    asked = AskSettings(limit=8, shots=0, max_tokens=24, chat=False)
+    benchmark = replace(MATH_SETS["gsm8k"], stops=("Question:",))
+    ours = run_prompts(checkpoint, benchmark, [data("gsm8k/train.jsonl.gz")], [], asked, ResultCache())
+    questions = {item.id: item.question for item in items}
+    sys.path.insert(0, str(PEER.parent))
+    from lm_eval_tasks import gsm8k_job
+
+    rows = [{"question": questions[item.id], "gold": item.gold} for item in ours.items]
+    (tmp_path / "jobs.json").write_text(json.dumps([gsm8k_job(rows, 24)]))
+    theirs = harness(folder, tmp_path)
+    assert len(theirs) == len(ours.items) == 8
+    for item, line in zip(ours.items, theirs, strict=True):
+        assert line["asked"][0][0] == item.prompt
+        assert line["answer"] == item.output
+        if not re.search("answer is|####|boxed", item.output):
+            assert item.passed["lenient"] == line["acc"]
 
 
 def harness(folder: Path, tmp_path: Path) -> list[dict[str, Any]]:

@@ -10,10 +10,12 @@ import tokenizers
 from tokenizers.processors import TemplateProcessing
 
 from tutelage.chat import make_renderer
+from tutelage.chat.render.config import ChatConfig
 from tutelage.chat.render.documents import render_document
 from tutelage.engine.requests import Generation
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate import sampled_answers
+from tutelage.evaluate.answers import text_ends
 from tutelage.evaluate.choices import plain_sequence
 from tutelage.evaluate.result_cache import ResultCache
 from tutelage.evaluate.sampled_answers import chat_prompts, plain_prompts, sample_answers
@@ -78,3 +80,15 @@ def test_a_model_that_chats_ends_plain_text_at_the_end_of_a_turn_too(
     of_template, of_documents = seen[1], frozenset(chat_model.tokenizer.document_edges[1].tolist())
     assert seen[0] == of_template | of_documents and not of_documents <= of_template
     assert seen[2] == frozenset(base_model.tokenizer.document_edges[1].tolist())
+
+
+def test_plain_text_ends_at_what_a_checkpoint_declares(base_model: Checkpoint) -> None:
+    """Llama's tokenizer adds BOS alone; answers of its base models went on after "</s>" until the limit."""
+    model = with_bos(base_model)
+    end = model.tokenizer.special_tokens[END_OF_TEXT]
+    assert model.tokenizer.document_edges[1].tolist() == [] and text_ends(model) == frozenset()
+    named = ChatConfig(tokenizer_config={"eos_token": {"content": END_OF_TEXT}})
+    assert text_ends(replace(model, chat_config=named)) == {end}
+    declared = ChatConfig(generation_config={"eos_token_id": [3, 4]})
+    assert text_ends(replace(model, chat_config=declared)) == {3, 4}
+    assert text_ends(base_model) == {end}

@@ -1,0 +1,129 @@
+"""A model that is probed for what it knows, and taught to refuse the rest, makes up less."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tutelage.lab.base_recipe import BASE_LR, SEEDS, recipe_toml
+from tutelage.lab.effects import above, rate_effect
+from tutelage.lab.estimates import Estimate, pooled
+from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
+from tutelage.lab.run_cache import RunCache
+from tutelage.lab.verdict import Effect
+
+BASE_STEPS, STEPS, MARGIN = 700, 120, 0.05
+# As recipes/knows.toml, with half of the base's steps.
+BASE = f"""\
+name      = "lab"
+model     = {{ depth = 4, width = 128, context = 640, norm = "layer", mlp = "relu2" }}
+tokenizer = {{ kind = "bpe", vocab = 2048, data = ["world", "chat", "tools"] }}
+
+[data]
+world  = {{ kind = "world", people = 200, versions = 20, wordings = 6, unknown = 0.0 }}
+retold = {{ kind = "world-retold", documents = 6000 }}
+chat   = {{ kind = "world-chat" }}
+tools  = {{ kind = "world-tools", rows = 5000, indexed = 1500 }}
+asked  = {{ kind = "world-probe", facts = 7, unknown = 400 }}
+probed = {{ kind = "made", stage = "probe" }}
+blind  = {{ kind = "made", stage = "probe_blindly" }}
+
+[stages.base]
+kind         = "pretrain"
+data         = {{ world = 0.75, retold = 0.25 }}
+steps        = {BASE_STEPS}
+batch_tokens = 4096
+lr           = {BASE_LR}
+optimizer    = {{ kind = "muon" }}
+
+[stages.chat]
+kind         = "sft"
+from         = "base"
+data         = {{ chat = 1 }}
+replay       = 0.5
+epochs       = 2
+batch_tokens = 2048
+keep         = "last"
+optimizer    = {{ kind = "muon" }}
+
+[stages.probe]
+kind = "knowledge_probe"
+from = "chat"
+data = {{ asked = 1 }}
+
+[stages.probe_blindly]
+kind     = "knowledge_probe"
+from     = "chat"
+data     = {{ asked = 1 }}
+refusals = "control"
+
+"""
+SETUP = (
+    f"A model (4 layers, width 128) is pre-trained for {BASE_STEPS} steps on a world of 200 people and on texts about "
+    "people who occur once, and fine-tuned on conversations about half of the 200. "
+)
+ARMS = {"refuse": "probed", "control": "blind"}
+STAGES = {arm: [f"{arm}_{seed}" for seed in SEEDS] for arm in ARMS}
+LINES = [
+    f'{name} = {{ kind = "sft", from = "chat", data = {{ chat = 0.4, {ARMS[arm]} = 0.6 }}, replay = 0.4, '
+    f'steps = {STEPS}, batch_tokens = 2048, keep = "last", seed = {seed}, optimizer = {{ kind = "muon" }} }}'
+    for arm, names in STAGES.items()
+    for seed, name in enumerate(names)
+]
+SUITES = {"chat": ["knowing"]} | {name: ["knowing"] for names in STAGES.values() for name in names}
+RECIPE = recipe_toml(BASE, LINES, SUITES)
+QUICK = (
+    "model.depth=1", "model.width=32", "data.world.people=20", "data.world.versions=2",
+    "data.world.wordings=1", "data.retold.documents=40", "data.tools.rows=40", "data.tools.indexed=20",
+    "data.asked.facts=1", "data.asked.unknown=6", "stages.base.steps=2", "stages.chat.epochs=1",
+    "stages.probe_blindly.refusals=article",
+)  # fmt: skip
+METRICS = {
+    "unknown.made_up": "made up, names that do not exist",
+    "known.right": "right, people only read of",
+    "known.refused": "refused, people only read of",
+}
+
+
+def measure(runs: RunCache) -> Conclusion:
+    """What is made up, answered and refused, after refusals of what is not known and after as many random ones."""
+    run = runs.run(RECIPE, "knows")
+    labels = {"before": ["chat"], "refuses what it does not know": STAGES["refuse"],
+              "refuses as many that it knows": STAGES["control"]}  # fmt: skip
+    table: list[list[str | Estimate]] = []
+    bars = []
+    for label, stages in labels.items():
+        rates = [pooled([run.outcomes(stage, f"knowing.{name}") for stage in stages]) for name in METRICS]
+        table.append([label, str(len(stages)), *rates])
+        bars += [Bar(name, label, one) for name, one in zip(METRICS.values(), rates, strict=True)]
+    refuse, control = STAGES.values()
+    lost = rate_effect(run, "", "knowing.known.right", refuse, control).estimate
+    by_seed = [float(np.mean(run.outcomes(one, "knowing.known.right") - run.outcomes(other, "knowing.known.right")))
+               for one, other in zip(refuse, control, strict=True)]  # fmt: skip
+    kept = Effect(
+        f"right about people only read of, probing minus control, above -{100 * MARGIN:g} points",
+        Estimate(lost.value + MARGIN, lost.low + MARGIN, lost.high + MARGIN, "points"),
+        [one + MARGIN for one in by_seed],
+        least=0.0,
+    )
+    primary = [rate_effect(run, "made up, control minus probing", "knowing.unknown.made_up", control, refuse), kept]
+    control_effect = above(run, "right before, above guessing", "knowing.known.right", ["chat"], 1 / 32)
+    plot = IntervalPlot("By what is refused", "rate", sorted(bars, key=lambda bar: bar.label))
+    return Conclusion(Table(["refusals", "seeds", *METRICS.values()], table), [plot], primary, control_effect)
+
+
+FINDING = Finding(
+    number="9",
+    name="probed-refusals",
+    claim="A model that is probed for what it knows, and taught to refuse the rest, makes up less and loses little.",
+    source="SFT from scratch (article), on Llama 3",
+    published="5 to 10 samples a question, 5 to 10% of the mix (the article's numbers; the paper prints neither).",
+    setup=f"{SETUP}It is asked about some of the others and about names that do not exist, 8 samples each, at "
+    f"temperature 0.7. What it never answers right it is taught to refuse, for {STEPS} steps ({len(SEEDS)} seeds); "
+    "the control refuses as many questions that it knows. Reported are people whom neither conversations nor the "
+    "probe ask about, so that a refusal of whoever was never asked about shows, and other names that do not exist.",
+    folder="knows",
+    recipe=RECIPE,
+    quick=(*QUICK, *(f"stages.{name}.steps=1" for names in STAGES.values() for name in names)),
+    measure=measure,
+    minutes=30,
+)
