@@ -12,6 +12,13 @@ DISCUSSIONS: Mapping[str, str] = {
     "seven attributes, and asked for the one that no row has, the model answers with another one. The control shows "
     "that more kinds do help on the kinds that are trained. What would decide it: some hundred kinds of questions, "
     "or a larger base, such as a real checkpoint of 100M parameters and more.",
+    "31": "The size of the effect depends on the worst source. After the source of mixed quality alone no question "
+    "is answered right, and a fifth of both mixes is of it. The chosen source answers with the value alone, which "
+    "also costs the fewest trained tokens. What would decide whether purity itself helps: the mix of the other four "
+    "sources, in one style each and in one common style.",
+    "N5": "The effect needs some per cent of the rows. With one row in 1,000, or one in 100, no more answers run on "
+    "than without, so that a single missing end token does not confuse this model. A row without its end still ends "
+    "later here, which is milder than a mark that is missing everywhere.",
     "N2": "As in finding 6, the kinds that no row has stay at the floor, and so cannot tell the arms apart. On the "
     "kinds that are trained breadth does beat depth (see the table), which is no test of the claim: breadth has "
     "rows of these kinds. What would decide it: a larger base, or hundreds of kinds.",
@@ -48,8 +55,8 @@ NEEDS_SCALE: tuple[Wanting, ...] = (
     Wanting(
         "32",
         "Reasoning first makes new facts easier to absorb.",
-        "A model that puts two facts together about people whom no row asks about: its measure is two-step questions. "
-        "Fine-tune a checkpoint of 1B or more on worked solutions, or on as many tokens of plain rows, then train both "
-        "on text about new people (data of kind `world`), and compare with the suite `knowledge`.",
+        "A model that puts two facts together about people whom no row asks about: its measure is two-step "
+        "questions. Fine-tune a checkpoint of 1B or more on worked solutions, or on as many tokens of plain rows, "
+        "then train both on text about new people (data of kind `world`), and compare with the suite `knowledge`.",
     ),
 )

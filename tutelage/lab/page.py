@@ -78,9 +78,12 @@ def write_page(folder: Path) -> Path:
 def page_text(results: Sequence[FindingResult], folder: str) -> str:
     """The page in Markdown; the plots are in `folder` beside it."""
     overview = Table(["finding", "here", "published", "cost"], list(map(_overview_row, results)))
-    counts = Counter(result.verdict for result in results)
+    counts, shown = Counter(result.verdict for result in results), {result.number for result in results}
     summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict))
-    wanting = Table(["claim", "what it needs"], [[f"{one.number}. {one.claim}", one.needs] for one in NEEDS_SCALE])
+    wanting = Table(
+        ["claim", "what it needs"],
+        [[f"{one.number}. {one.claim}", one.needs] for one in NEEDS_SCALE if one.number not in shown],
+    )
     return "\n".join(
         [
             INTRODUCTION,
