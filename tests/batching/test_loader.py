@@ -184,7 +184,7 @@ def test_a_batch_that_grows_by_trained_tokens_resumes_the_very_rest(
     """Also from just before and after a change: the size of a step follows from the state alone."""
 
     def growing(trained: float) -> int:
-        return first if trained < 40 else 2 * first if trained < 120 else 100
+        return first if trained < 40 else 2 * first if trained < 120 else 2 * first + 1
 
     with TemporaryDirectory() as folder:
         both = sources(folder, main, other, share)
@@ -195,7 +195,7 @@ def test_a_batch_that_grows_by_trained_tokens_resumes_the_very_rest(
         sizes = batch_sizes(both, growing, seed, 2, len(steps))
         assert len(sizes) == len(steps) == count_steps(both, growing, seed, 2)
         assert sizes == sorted(sizes)
-        assert set(sizes) <= {first, 2 * first, 100}
+        assert set(sizes) <= {first, 2 * first, 2 * first + 1}
         tokens = {("main", i): n for i, (n, _) in enumerate(main)} | {("other", i): n for i, (n, _) in enumerate(other)}
         for size, (draw, _) in zip(sizes, steps, strict=True):
             assert sum(tokens[pair] for pair in draw) <= size or len(draw) == 1

@@ -64,7 +64,7 @@ def test_four_suites_load_each_model_once_and_read_the_conversations_once(
     summary = run.run(only="again")
     # The stage has no preferences, questions, tasks or rows of its own.
     absent = {"preferences", "questions", "held_out_rows", "hacking", "best_of_n", "tasks", "utility"}
-    absent |= {"knowing", "turns", "benchmarks"}
+    absent |= {"knowing", "turns", "copying", "benchmarks", "classification", "tags", "spans"}
     assert set(run.recipe.evaluate["again"]) == set(SUITES) - absent
     for rate in ("format.compliant", "knowledge.held_out", "before.format.compliant", "before.knowledge.held_out"):
         assert summary[f"evaluate.again.{rate}.count"] > 0
