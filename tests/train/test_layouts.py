@@ -118,6 +118,7 @@ def test_every_layout_is_one_process(count: int, layouts: tuple[str, ...], alone
     for number, layout in enumerate(layouts):
         assert_equals_one_process(alone, tmp_path / layout, (*alone.CASES, *alone.FAMILIES))
         for kind in ("adamw", "muon"):
+            alone.resumed(kind, tmp_path / "one" / kind, save=True)
             for saver in layouts[:number]:
                 assert_resumed(alone, tmp_path, layout, saver, kind, tmp_path / "one")
             wanted, found = (
