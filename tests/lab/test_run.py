@@ -39,7 +39,10 @@ def test_a_second_run_trains_nothing_and_concludes_the_same(number: str, cache: 
     again = run_finding(number, cache, quick=True)
     assert first.quick
     assert (
-        len({stage.name for stage in first.stages}) == len(first.stages) == again.reused_stages >= first.reused_stages
+        len({(stage.folder, stage.name) for stage in first.stages})
+        == len(first.stages)
+        == again.reused_stages
+        >= first.reused_stages
     )
     assert [stage.seconds for stage in again.stages] == [stage.seconds for stage in first.stages]
     assert (again.table, again.plots, again.reason) == (first.table, first.plots, first.reason)
@@ -51,9 +54,8 @@ def test_a_second_run_trains_nothing_and_concludes_the_same(number: str, cache: 
 @pytest.mark.parametrize("number", [number for number in FINDINGS if number not in QUICK])
 def test_every_finding_finishes(number: str, cache: Path) -> None:
     result = run_finding(number, cache, quick=True)
-    assert len({stage.name for stage in result.stages}) == len(result.stages)
-    assert all(len(effect.by_seed) >= 3 for effect in result.primary)
-    assert result.reason
+    assert len({(stage.folder, stage.name) for stage in result.stages}) == len(result.stages)
+    assert result.primary and result.reason  # that full results have three seeds is in test_verdict.py
 
 
 @pytest.mark.slow

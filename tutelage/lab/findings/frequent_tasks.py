@@ -24,7 +24,7 @@ STAGES = {arm: [f"{arm}_{seed}" for seed in SEEDS] for arm in ARMS}
 RECIPE = """\
 name      = "lab"
 model     = { depth = 2, width = 128, context = 64 }
-tokenizer = { kind = "char", data = ["frequent_13"] }
+tokenizer = { kind = "char", data = ["frequent_13", "frequent_8"] }
 
 [data]
 frequent_13 = { kind = "documents", path = "ROWS/frequent_13.jsonl" }
