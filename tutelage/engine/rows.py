@@ -21,7 +21,7 @@ from tutelage.engine.pages import PAGE
 from tutelage.engine.requests import Chunk, Request, StepPlan
 from tutelage.model import attention
 from tutelage.model.attention import ScoreOptions
-from tutelage.model.inference_copy import int8_copy, packed_copy
+from tutelage.model.inference_copy import compute_dtype, int8_copy, packed_copy
 from tutelage.model.sizes import cache_shape
 from tutelage.model.transformer import Transformer
 
@@ -155,7 +155,7 @@ class Rows:
     def _zeros(self, *shape: int) -> torch.Tensor:
         # Zeros, since columns that are masked must be finite.
         weight = self.model.embedding.weight
-        return torch.zeros(shape, dtype=weight.dtype, device=weight.device)
+        return torch.zeros(shape, dtype=compute_dtype(weight), device=weight.device)
 
 
 def flat_tokens(decodes: Sequence[Request], chunks: Sequence[Chunk]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

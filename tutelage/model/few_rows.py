@@ -9,10 +9,10 @@ from __future__ import annotations
 import numba
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from tutelage.model.compiled import exp_below_zero, narrow, raw_array, widen
+from tutelage.model.fused_ops import rms_norm
 
 # With more rows PyTorch's operations, which use all threads, are faster.
 MOST_ROWS = 64
@@ -35,8 +35,8 @@ class FewRowsRMSNorm(nn.Module):
         self.gain_D, self.eps = gain_D.detach(), eps
 
     def forward(self, x_ND: torch.Tensor) -> torch.Tensor:
-        if x_ND.ndim != 2 or not supports(x_ND) or x_ND.dtype != self.gain_D.dtype:
-            return F.rms_norm(x_ND, self.gain_D.shape, self.gain_D, self.eps)
+        if x_ND.ndim != 2 or not supports(x_ND) or self.gain_D.dtype == torch.float64:
+            return rms_norm(x_ND, self.gain_D, self.eps)
         out_ND = torch.empty_like(x_ND)
         _rms_norm(raw_array(x_ND), raw_array(self.gain_D), np.float32(self.eps), raw_array(out_ND))
         return out_ND

@@ -48,8 +48,17 @@ def can_pack(weight_OI: torch.Tensor) -> bool:
     return (bfloat16 or weight_OI.dtype == torch.float32) and weight_OI.numel() >= SMALLEST_PACKED
 
 
+def compute_dtype(weight: torch.Tensor) -> torch.dtype:
+    """The dtype of products with a weight, and of what is cached of them: under autocast its own."""
+    device = weight.device.type
+    narrow = weight.dtype == torch.float32 and torch.is_autocast_enabled(device)
+    return torch.get_autocast_dtype(device) if narrow else weight.dtype
+
+
 def pack(weight_OI: torch.Tensor, bias_O: torch.Tensor | None) -> nn.Module:
     """A layer with this weight, packed where that is faster; its weight is not copied elsewhere."""
+    dtype = compute_dtype(weight_OI)
+    weight_OI, bias_O = weight_OI.to(dtype), None if bias_O is None else bias_O.to(dtype)
     if can_pack(weight_OI):
         return PackedLinear(weight_OI, bias_O)
     linear = nn.Linear(weight_OI.shape[1], weight_OI.shape[0], bias=bias_O is not None, device="meta")
