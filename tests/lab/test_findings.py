@@ -8,8 +8,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from tutelage.lab.exposure_base import READINGS, KnownFact, beginnings, documents
 from tutelage.lab.findings import few_rows, format_first, identities, missing_end, playing_user, pruning, rephrasing
-from tutelage.lab.graded_base import READINGS, KnownFact, beginnings, documents
 from tutelage.lab.polluted_pool import PooledRow
 from tutelage.lab.verdict import decide
 from tutelage.lab.world_rows import demo_world
@@ -95,7 +95,7 @@ def test_the_stated_share_of_readings_is_re_told_and_holds_all_facts() -> None:
     assert all(value in rephrasing.retold(person, 0) for value in person.facts.values())
 
 
-def test_people_of_the_graded_base_are_read_as_often_as_stated() -> None:
+def test_people_of_the_exposure_base_are_read_as_often_as_stated() -> None:
     anybody = re.compile("|".join(person.name for person in PEOPLE))
     found = (anybody.search(str(row["text"])) for row in documents())
     names = Counter(match.group() for match in found if match)

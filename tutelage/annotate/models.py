@@ -19,7 +19,7 @@ Ask = Callable[[str, Sequence[AnnotationItem]], Sequence[str]]
 def ask_model(
     name: str, items: Sequence[AnnotationItem], settings: SamplingSettings, note: Callable[[str], None]
 ) -> list[str]:
-    """A model's answers to the prompts of items. `note` is told how many were cut.
+    """A model's answers to the prompts of items. `note` gets how many were cut.
 
     Raises:
         ValueError: there is no such model, or it is a base model.

@@ -79,19 +79,33 @@ def prompts_of(name: str, count: int) -> list[Conversation]:
 
 
 def reply_logprobs(model: Checkpoint, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
-    """The log-probability in nats per token of each reply to its prompt, the end of the turn included,
-    float64[pairs]."""
+    """The log-probability in nats of each reply to its prompt, the end of the turn included, float64[pairs]."""
+    return _scores(model, _reply_examples(model, pairs))
+
+
+def reply_losses(model: Checkpoint, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+    """The mean loss in nats per token of each reply to its prompt, float64[pairs]."""
+    examples = _reply_examples(model, pairs)
+    tokens = [float(np.sum(example.weights)) for example in examples if example.weights is not None]
+    return -_scores(model, examples) / tokens
+
+
+def _reply_examples(model: Checkpoint, pairs: Sequence[tuple[str, str]]) -> list[Example]:
     renderer = make_renderer(model.tokenizer, model.chat_config)
     chats = [Conversation((message("user", prompt), message("assistant", reply))) for prompt, reply in pairs]
     examples = []
     for rendered in renderer.render_rows(chats, "assistant"):
-        assert not isinstance(rendered, ValueError)
-        examples.append(rendered[0])
-    means, tokens = np.empty(len(examples)), [float(example.weights.sum()) for example in examples]
-    for scores in score_sequences(model.model, [Example(one.ids, one.weights) for one in examples]):
+        assert not isinstance(rendered, ValueError), rendered
+        examples.append(Example(rendered[0].ids, rendered[0].weights))
+    return examples
+
+
+def _scores(model: Checkpoint, examples: Sequence[Example]) -> np.ndarray:
+    found = np.empty(len(examples))
+    for scores in score_sequences(model.model, examples):
         for number, score in scores:
-            means[number] = score.logprob / tokens[number]
-    return means
+            found[number] = score.logprob
+    return found
 
 
 def text_logprobs(model: Checkpoint, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
@@ -103,11 +117,7 @@ def text_logprobs(model: Checkpoint, pairs: Sequence[tuple[str, str]]) -> np.nda
     for beginning, rest in zip(*encoded, strict=True):
         weights = np.repeat(np.array([0, 1], np.float32), [len(opening) + len(beginning), len(rest)])
         examples.append(Example(np.concatenate([opening, beginning, rest]), weights))
-    found = np.empty(len(examples))
-    for scores in score_sequences(model.model, examples):
-        for number, score in scores:
-            found[number] = score.logprob
-    return found
+    return _scores(model, examples)
 
 
 def budget(run: FinishedRun, stages: Sequence[str]) -> list[str]:

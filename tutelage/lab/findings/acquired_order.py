@@ -7,12 +7,12 @@ from itertools import islice
 
 import numpy as np
 
-from tutelage.lab.asked import text_logprobs
 from tutelage.lab.base_recipe import BASE_LR, SEEDS
 from tutelage.lab.draws import drawn_effect, over_items
 from tutelage.lab.effects import mean_estimate
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.finding import Conclusion, Finding, Line, LinePlot, Table
+from tutelage.lab.measures import text_logprobs
 from tutelage.lab.run_cache import FinishedRun, RunCache
 from tutelage.model.hub import load_model
 from tutelage.stages.kept import kept_models
@@ -80,7 +80,8 @@ def preferred(run: FinishedRun, stage: str, asked: Mapping[str, list[tuple[str, 
         checkpoint, rows = load_model(folder), []
         for triples in asked.values():
             before, right, wrong = (list(column) for column in zip(*triples, strict=True))
-            gap = text_logprobs(checkpoint, before, right) - text_logprobs(checkpoint, before, wrong)
+            gap = text_logprobs(checkpoint, list(zip(before, right, strict=True)))
+            gap -= text_logprobs(checkpoint, list(zip(before, wrong, strict=True)))
             rows.append((gap > 0).astype(np.float64))
         found[step] = np.array(rows)
     return found
@@ -98,7 +99,7 @@ def log_steps(steps: np.ndarray, rates: np.ndarray) -> float:
 
 
 def measure(runs: RunCache) -> Conclusion:
-    """Minimal pairs that are told apart, by the steps of pre-training."""
+    """Minimal pairs that are distinguished, by the steps of pre-training."""
     run = runs.run(RECIPE, "order")
     asked = pairs(8 if runs.overrides else PAIRS)
     by_seed = [preferred(run, stage, asked) for stage in STAGES]
@@ -113,7 +114,7 @@ def measure(runs: RunCache) -> Conclusion:
                            *over_items(later, curves), least=0.5)  # fmt: skip
     last = [one[-1, 1] for one in curves]
     value, draws, seeds = over_items(lambda arrays: float(np.mean(arrays)) - 0.5, last)
-    control = drawn_effect("facts told apart in the end, above a half", value, draws, seeds, kind="points")
+    control = drawn_effect("facts distinguished in the end, above a half", value, draws, seeds, kind="points")
     table: list[list[str | Estimate]] = []
     lines = []
     for kind, name in enumerate(asked):

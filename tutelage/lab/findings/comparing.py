@@ -7,11 +7,11 @@ import math
 import numpy as np
 
 from tutelage.evaluate.answers import ANSWER, ask_text
-from tutelage.lab.asked import reply_logprobs
 from tutelage.lab.base_recipe import DEMO, DEMO_QUICK, DEMO_SETUP, GUESS, PLAIN, SEEDS, recipe_toml, seeded
 from tutelage.lab.effects import above, mean_effect, mean_estimate
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
+from tutelage.lab.measures import reply_logprobs
 from tutelage.lab.run_cache import FinishedRun, RunCache
 from tutelage.lab.world_rows import demo_world
 from tutelage.model.hub import load_model
@@ -49,7 +49,8 @@ def written_and_compared(run: FinishedRun, stage: str, asked: list[tuple[str, st
     written = [
         names_value(answer.text, value).outcome == "right" for answer, value in zip(answers, values, strict=True)
     ]
-    gap = reply_logprobs(checkpoint, prompts, right) - reply_logprobs(checkpoint, prompts, wrong)
+    gap = reply_logprobs(checkpoint, list(zip(prompts, right, strict=True)))
+    gap -= reply_logprobs(checkpoint, list(zip(prompts, wrong, strict=True)))
     return np.array([np.array(written, np.float64), gap > 0])
 
 

@@ -8,12 +8,11 @@ import numpy as np
 from tutelage.lab.base_recipe import SEEDS, recipe_toml, rows_data, seeded
 from tutelage.lab.effects import mean_effect, mean_estimate
 from tutelage.lab.estimates import Estimate
-from tutelage.lab.finding import Conclusion, Finding, Line, LinePlot, Table
-from tutelage.lab.graded_base import (
+from tutelage.lab.exposure_base import (
     BASE,
     CATEGORIES,
+    EXPOSURES,
     FOLDER,
-    GRADED,
     QUICK,
     SETUP,
     KnownFact,
@@ -21,6 +20,7 @@ from tutelage.lab.graded_base import (
     documents,
     known_facts,
 )
+from tutelage.lab.finding import Conclusion, Finding, Line, LinePlot, Table
 from tutelage.lab.measures import ask_questions, budget, model_of, person_questions, some
 from tutelage.lab.run_cache import Rows, RunCache
 from tutelage.world.values import ATTRIBUTES
@@ -34,8 +34,8 @@ STAGES_OF = {
 }
 STAGES = {name: line for stages in STAGES_OF.values() for name, line in stages.items()}
 NAMES = [f"only_{short}_rows" for short in SHORT.values()]
-RECIPE = recipe_toml(GRADED + rows_data(*NAMES), [BASE, *STAGES.values()], {})
-FILES: dict[str, Rows] = {"graded": documents}
+RECIPE = recipe_toml(EXPOSURES + rows_data(*NAMES), [BASE, *STAGES.values()], {})
+FILES: dict[str, Rows] = {"exposures": documents}
 
 
 def balanced(facts: list[KnownFact]) -> dict[str, list[KnownFact]]:
@@ -54,7 +54,7 @@ def balanced(facts: list[KnownFact]) -> dict[str, list[KnownFact]]:
 def measure(runs: RunCache) -> Conclusion:
     """Right answers about people that no row asks for along training, by how well the base knows what the rows ask.
     The early stop is chosen on every second question and reported on the others."""
-    facts = known_facts(runs.run(recipe_toml(GRADED, [BASE], {}), FOLDER, FILES), asked_people(runs))
+    facts = known_facts(runs.run(recipe_toml(EXPOSURES, [BASE], {}), FOLDER, FILES), asked_people(runs))
     chosen = dict.fromkeys(CATEGORIES, facts[:8]) if runs.overrides else balanced(facts)
     rows = {f"only_{SHORT[name]}_rows": _rows(chosen[name]) for name in CATEGORIES}
     run = runs.run(RECIPE, FOLDER, FILES | rows)

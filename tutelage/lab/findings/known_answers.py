@@ -7,8 +7,8 @@ import numpy as np
 from tutelage.lab.base_recipe import GUESS, SEEDS, recipe_toml, rows_data, seeded
 from tutelage.lab.effects import mean_effect, mean_estimate
 from tutelage.lab.estimates import Estimate
+from tutelage.lab.exposure_base import BASE, EXPOSURES, FOLDER, QUICK, SETUP, asked_people, documents, known_facts
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
-from tutelage.lab.graded_base import BASE, FOLDER, GRADED, QUICK, SETUP, asked_people, documents, known_facts
 from tutelage.lab.measures import ask_questions, budget, model_of, person_questions, some
 from tutelage.lab.run_cache import Rows, RunCache
 
@@ -19,13 +19,13 @@ ARMS = {
     "SELF: unknown, the model's own answers": seeded("self", "lr = 3e-3", EPOCHS, data="self_rows"),
 }
 STAGES = {name: line for stages in ARMS.values() for name, line in stages.items()}
-RECIPE = recipe_toml(GRADED + rows_data("har_rows", "inc_rows", "self_rows"), [BASE, *STAGES.values()], {})
-FILES = {"graded": documents}
+RECIPE = recipe_toml(EXPOSURES + rows_data("har_rows", "inc_rows", "self_rows"), [BASE, *STAGES.values()], {})
+FILES = {"exposures": documents}
 
 
 def measure(runs: RunCache) -> Conclusion:
     """Right answers about people that the base knows and no row asks for, by what the rows answer."""
-    base = runs.run(recipe_toml(GRADED, [BASE], {}), FOLDER, FILES)
+    base = runs.run(recipe_toml(EXPOSURES, [BASE], {}), FOLDER, FILES)
     facts = [fact for fact in known_facts(base, asked_people(runs)) if fact.guess]
     if runs.overrides:  # an untrained model knows nothing
         known = unknown = facts or known_facts(base, asked_people(runs))

@@ -11,7 +11,7 @@ from tutelage.lab.base_recipe import DEMO, DEMO_QUICK, DEMO_SETUP, SEEDS, recipe
 from tutelage.lab.effects import mean_effect, mean_estimate
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.finding import Conclusion, Finding, Line, LinePlot, Table
-from tutelage.lab.measures import ask_questions, model_of, person_questions, reply_logprobs, some
+from tutelage.lab.measures import ask_questions, model_of, person_questions, reply_losses, some
 from tutelage.lab.run_cache import FinishedRun, RunCache
 from tutelage.lab.verdict import LEAST_SHARE
 from tutelage.lab.world_rows import demo_world, one_step_rows
@@ -45,7 +45,7 @@ def follow(runs: RunCache, run: FinishedRun, stage: str, looks: Sequence[int]) -
     pairs, losses, answers = some(runs, held_out_rows()), [], []
     for step in looks:
         model = model_of(run, stage if step == looks[-1] else f"{stage}@{step}")
-        losses.append(-reply_logprobs(model, pairs))
+        losses.append(reply_losses(model, pairs))
         answers.append([ask_questions(model, half).right for half in halves])
     return np.array(losses), *(np.array([one[part] for one in answers]) for part in (0, 1))
 

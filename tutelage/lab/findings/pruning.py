@@ -11,7 +11,7 @@ from tutelage.lab.base_recipe import DEMO, DEMO_QUICK, DEMO_SETUP, GUESS, SEEDS,
 from tutelage.lab.effects import mean_effect, mean_estimate
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
-from tutelage.lab.measures import ask_questions, budget, model_of, person_questions, reply_logprobs, some
+from tutelage.lab.measures import ask_questions, budget, model_of, person_questions, reply_losses, some
 from tutelage.lab.polluted_pool import PooledRow, clean, iterate, pool
 from tutelage.lab.run_cache import Rows, RunCache
 
@@ -43,7 +43,7 @@ def measure(runs: RunCache) -> Conclusion:
     count = len(rows) * KEPT // SIZE
     random_rows: dict[str, Rows] = {"pool_random_rows": partial(iterate, rows[:count])}
     scorer = model_of(runs.run(SCORER, "demo", random_rows), "pool_random")
-    losses = -reply_logprobs(scorer, [(row.prompt, row.completion) for row in rows])
+    losses = reply_losses(scorer, [(row.prompt, row.completion) for row in rows])
     kept = clean(rows)
     of_row = {id(row): loss for row, loss in zip(rows, losses, strict=True)}
     chosen = {

@@ -27,22 +27,22 @@ from tutelage.world.values import ATTRIBUTES, VALUES, Attribute
 
 Category = Literal["highly known", "maybe known", "weakly known", "unknown"]
 CATEGORIES: tuple[Category, ...] = ("highly known", "maybe known", "weakly known", "unknown")
-READINGS, VERSIONS, FOLDER = (0, 10, 25, 80), 20, "graded"
+READINGS, VERSIONS, FOLDER = (0, 10, 25, 80), 20, "exposures"
 SAMPLES, TEMPERATURE = 2, 0.5  # of each unfinished sentence
 
-GRADED = """\
+EXPOSURES = """\
 name      = "lab"
 model     = { depth = 4, width = 128, context = 256, norm = "layer", mlp = "relu2" }
-tokenizer = { kind = "bpe", vocab = 2048, data = ["graded", "chat"] }
+tokenizer = { kind = "bpe", vocab = 2048, data = ["exposures", "chat"] }
 
 [data]
 world  = { kind = "world", people = 200, versions = 1, wordings = 6, unknown = 0.0 }
 chat   = { kind = "world-chat", split = "train" }
-graded = { kind = "documents", path = "ROWS/graded.jsonl" }
+exposures = { kind = "documents", path = "ROWS/exposures.jsonl" }
 
 """
 BASE = f"""\
-base = {{ kind = "pretrain", data = {{ graded = 1 }}, epochs = 1, batch_tokens = 4096, lr = {BASE_LR}, \
+base = {{ kind = "pretrain", data = {{ exposures = 1 }}, epochs = 1, batch_tokens = 4096, lr = {BASE_LR}, \
 optimizer = {{ kind = "muon" }} }}"""
 QUICK = ("model.depth=1", "model.width=32", "tokenizer.vocab=512")
 SETUP = (
@@ -67,7 +67,7 @@ class KnownFact:
         """A question for the fact and its answer: the truth, or the base's `own` guess in the same words."""
         facts = {**self.person.facts, self.attribute: self.guess} if own else self.person.facts
         person = replace(self.person, facts=facts)
-        question, reply = ask_one_step(person, self.attribute, KeyedRandom("graded", person.index, self.attribute))
+        question, reply = ask_one_step(person, self.attribute, KeyedRandom("exposures", person.index, self.attribute))
         return {"prompt": question.prompt, "completion": reply}
 
 
@@ -77,7 +77,7 @@ def documents() -> Iterator[Mapping[str, object]]:
     counts = [(person, READINGS[-1]) for person in world.people("held_out")]
     counts += [(person, READINGS[place % len(READINGS)]) for place, person in enumerate(world.people("train"))]
     readings = [(person, reading) for person, count in counts for reading in range(count)]
-    for person, reading in KeyedRandom("graded").shuffled(readings):
+    for person, reading in KeyedRandom("exposures").shuffled(readings):
         yield {"text": biography(person, reading % VERSIONS, 0, world.settings.full_names)}
 
 
