@@ -18,8 +18,8 @@ _RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
     "at least": lambda count, bound: count >= bound,
 }
 RESPONSES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
-# A sentence ends after . ! or ? with closing marks, before white space; not after an initial or an abbreviation. The next
-# one begins with a capital, unless the whole text has none: an instruction may forbid them.
+# A sentence ends after . ! or ? with closing marks, before white space; not after an initial or an abbreviation. The
+# next one begins with a capital, unless the whole text has none: an instruction may forbid them.
 _MARK = r"(?<!\b[A-Za-z])(?<!\b(?:Mr|Ms|Dr|St|vs|Jr|Sr|No))(?<!\b(?:Mrs|etc|e\.g|i\.e|Inc|Ltd))[.!?][\"'”’)\]*]*"
 _SENTENCE_END = re.compile(_MARK + r"(?=\s+[^\sa-z])")
 _LOWER_CASE_SENTENCE_END = re.compile(_MARK + r"(?=\s+\S)")
