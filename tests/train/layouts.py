@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -156,6 +155,3 @@ if __name__ == "__main__":
     with init_distributed():
         for name in sys.argv[3:]:
             everything(Path(sys.argv[2]), name, *jobs[sys.argv[1]])
-    # All is written. Once in a dozen runs beside other work the interpreter aborted while it ended ("terminate called
-    # without an active exception"); the cause is not known, and no number depends on it.
-    os._exit(0)
