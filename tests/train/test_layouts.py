@@ -201,6 +201,8 @@ def test_a_layout_that_is_not_the_number_of_processes_is_refused_in_a_sentence(t
     recipe.write_text('name = "r"\n[data]\n[stages]\n')
     with pytest.raises(SettingsError, match="layout.tp is 0; it must be at least 1"):
         load_recipe(recipe, ["layout.tp=0"])
+    with pytest.raises(SettingsError, match="layout has no setting 'pp'; choose one of dp, cp, tp, ep$"):
+        load_recipe(recipe, ["layout.pp=2"])  # pipeline parallel
 
 
 def test_rows_of_a_fused_matrix_go_to_processes_by_heads_and_come_back() -> None:
