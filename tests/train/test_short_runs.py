@@ -35,7 +35,6 @@ def test_pain_13_fifty_runs_with_empty_experts_or_a_killed_process_do_not_hang(t
     for run in runs[WHOLE:]:
         victim = 0 if run["kill_at"][0] is not None else 1
         assert run["status"][victim] == -9 and run["status"][1 - victim] == 1, run
-        assert not run["finished"]
         last = run["said"][1 - victim].splitlines()[-1]
         assert last.startswith("tutelage: another process of this run was killed, or its machine is gone; rerun"), run
     assert {run["kill_at"][0] is None for run in runs[WHOLE:]} == {True, False}
