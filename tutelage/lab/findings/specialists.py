@@ -142,8 +142,8 @@ FINDING = Finding(
     setup=f"{DEMO_SETUP}It is fine-tuned ({ROWS:,} rows of each task, 3 epochs, lr 3e-3, {len(SEEDS)} seeds) to "
     "summarise passages of three facts, drawn for each passage, as two words, to translate two words into a made-up "
     "language, on both tasks, or on both and their combination. Then 100 new passages about held-out people are "
-    "summarised and translated: by the generalist in one prompt, which it was never trained on, and by specialists in two calls. An answer is right "
-    "if both words are.",
+    "summarised and translated: by the generalist in one prompt, which it was never trained on, and by specialists "
+    "in two calls. An answer is right if both words are.",
     folder="demo",
     recipe=RECIPE,
     quick=DEMO_QUICK,
