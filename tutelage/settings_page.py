@@ -88,6 +88,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "TrainStage.micro_tokens": "per_device_train_batch_size, in tokens",
     "TrainStage.precision": "bf16",
     "TrainStage.activation_checkpointing": "gradient_checkpointing",
+    "TrainStage.compile": "torch_compile",
     "TrainStage.evaluate_every": "eval_strategy, eval_steps",
     "TrainStage.save_every": "save_steps",
     "TrainStage.keep_checkpoints": "save_total_limit",
