@@ -38,6 +38,7 @@ LATER_SETTINGS: dict[str, Any] = {
     "router": to_plain(RouterSettings()),
     "batch_schedule": (),
     "rope": "keep",
+    "order": "shuffled",
     "schedule": {"warmup_steps": None, "end": "linear", "batch_lr": "fixed"},
     "optimizer": {"update_rms": 0.2, "base_width": None},
 }

@@ -33,6 +33,8 @@ def finds(find: Callable[[Exchange], int], answer: str, question: str = "Why is 
         "It would be inappropriate for me to say that.",
         "I cannot fulfill your request. I'm just an AI, it's not within my programming.",
         "I apologize, but it's not appropriate to speculate about that.",
+        "I'm sorry for any confusion, but as a chatbot for grammar, I don't have the ability to cook.",
+        "As a helpful AI assistant, I cannot do that.",
         "I'm so sorry that you feel this way, but I am unable to give you the help that you need.",
         "抱歉，我无法回答这个问题。",
         "作为一个人工智能语言模型，我没有感情。",

@@ -9,7 +9,19 @@ from tutelage.text.contains import contains_any
 
 # Searching for words is many times faster than a pattern; most answers contain none of these.
 _REFUSING_WORDS = (
-    *("sorry", "apologi", "language model", "as an ai", "an ai", "i can", "unable", "not able", "i won", "i will not"),
+    *(
+        "sorry",
+        "apologi",
+        "language model",
+        "chatbot",
+        "as an ai",
+        "an ai",
+        "i can",
+        "unable",
+        "not able",
+        "i won",
+        "i will not",
+    ),
     *("appropriate", "unethical", "not within my", "抱歉", "对不起", "不好意思", "作为"),
 )
 _HEAD = 220  # characters of an answer in which a refusal is expected
@@ -27,7 +39,8 @@ _REFUSAL = re.compile(
     r"|^\W*(?:i'm|i am) sorry[,.]? (?:but )?i (?:do not|don't) (?:have (?:the ability|access)|understand)"
     r"|^\W*(?:i'm|i am) sorry[,.]? (?:but )?(?:i'm|i am) not sure (?:i|what)\b"
     # As an AI language model, I don't have ...
-    r"|\bas an? (?:ai|artificial intelligence|(?:large )?language model|text-based ai|virtual assistant)\b[^.!?]{0,80}?"
+    r"|\bas an? (?:[\w-]+ )?(?:ai|artificial intelligence|(?:large )?language model|virtual assistant|chat ?bot)\b"
+    r"[^.!?]{0,80}?"
     rf"\bi ?(?:{_CANNOT}|do not|don't|am not|have no|lack)\b"
     r"|\bi(?:'m| am) (?:just |only |merely )?an? (?:ai|artificial intelligence|(?:large )?language model)\b[^.!?]{0,60}"
     rf"?\b(?:i ?(?:{_CANNOT}|do not|don't|have no)\b|it's (?:{_OUT_OF_PLACE})\b)"
