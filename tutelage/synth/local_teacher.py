@@ -33,21 +33,22 @@ _SAMPLING = {
 
 
 class LocalModel:
-    """A model on the engine, in a thread of its own. Answers are cached in a file; an answer depends on its question
-    and sample number only, never on what else runs.
+    """A model on the engine, in a thread of its own. Answers are cached in a file, if one is given; each depends on its
+    question and sample number only, never on what else runs.
 
     Raises:
         ValueError: the model cannot be loaded.
     """
 
-    def __init__(self, settings: LocalTeacher, cache: Path) -> None:
+    def __init__(self, settings: LocalTeacher, cache: Path | None) -> None:
         folder = find_checkpoint(settings.path)
         checkpoint = load_model(folder)
         self.model = f"{folder.name}@{folder_fingerprint(folder)[:8]}"
         self.parallel = settings.parallel
         self._renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
         self._engine = Engine(checkpoint.model, EngineSettings(max_rows=settings.parallel))
-        self._cache, self._queue = ResponseCache(cache), queue.SimpleQueue[Any]()
+        self._cache = None if cache is None else ResponseCache(cache)
+        self._queue = queue.SimpleQueue[Any]()
         self._counts = dict.fromkeys(("requests", "answers", "cached", "prompt_tokens", "completion_tokens"), 0)
         self._stopped = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -57,7 +58,7 @@ class LocalModel:
         """As `Teacher.submit`; the future raises ValueError where the model cannot do what is asked."""
         future: Future[Result] = Future()
         key = question_key({"model": self.model, **body}, sample)
-        if cached := self._cache.get(key):
+        if self._cache is not None and (cached := self._cache.get(key)):
             self._counts["cached"] += 1
             future.set_result(cached)
         else:
@@ -72,7 +73,8 @@ class LocalModel:
                     if request.state == "finished":
                         key, prompt_tokens, request, stream, future = running.pop(request.number)
                         answer = self._answer(prompt_tokens, request, stream)
-                        self._cache.put(key, answer)
+                        if self._cache is not None:
+                            self._cache.put(key, answer)
                         future.set_result(answer)
         except Exception as error:  # else the thread would end, and its questions wait for ever
             for *_, future in running.values():
@@ -140,7 +142,8 @@ class LocalModel:
         self._stopped = True
         self._queue.put(None)
         self._thread.join()
-        self._cache.close()
+        if self._cache is not None:
+            self._cache.close()
 
     def usage(self) -> dict[str, int]:
         """As `Teacher.usage`."""
