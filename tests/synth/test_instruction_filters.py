@@ -13,6 +13,7 @@ from tutelage.synth.instruction_filters import echoes, unusable
         ("Name a river.", "instruction too short"),
         ("word " * 151, "instruction too long"),
         ("Draw a picture of a cat.", "impossible task"),
+        ("Summarise the page at https://example.org/a.", "impossible task"),  # alpaca-lora PR 65
         ("Write a program that sorts words.", "program"),
         ("- name three rivers of Europe", "malformed opening"),
         ("4. Name three rivers.\n5. 6. Who wrote Hamlet?", "part of a list"),  # a small model counts twice

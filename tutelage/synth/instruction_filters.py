@@ -6,9 +6,10 @@ from __future__ import annotations
 import re
 
 MIN_WORDS, MAX_WORDS = 3, 150
-# Self-Instruct's words, then those that Alpaca adds: tasks that need eyes, ears or a network.
+# Self-Instruct's words, then those that Alpaca adds, and links: tasks that need eyes, ears or a network.
 _IMPOSSIBLE = re.compile(
-    r"\b(images?|graphs?|pictures?|files?|maps?|draw|plot|go to|video|audio|music|flowchart|diagram)\b", re.IGNORECASE
+    r"\b(images?|graphs?|pictures?|files?|maps?|draw|plot|go to|video|audio|music|flowchart|diagram)\b|https?://|\bwww\.",
+    re.IGNORECASE,
 )
 
 _NUMBER = re.compile(r"\(?\d+[.)]\s")  # a list whose items are numbered twice: "2. 3. Name a river."
