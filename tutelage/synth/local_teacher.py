@@ -14,6 +14,7 @@ from tutelage.client import Answer, Choice, EndpointError, Failure, question_key
 from tutelage.client.responses import ResponseCache
 from tutelage.engine.engine import Engine, EngineSettings
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.engine.scheduler import pages_for
 from tutelage.engine.text_stream import TextStream
 from tutelage.model.hub import find_checkpoint, folder_fingerprint, load_model
 from tutelage.records import Conversation, message
@@ -30,6 +31,13 @@ _SAMPLING = {
     "frequency_penalty": "frequency_penalty",
     "seed": "seed",
 }
+_USUAL_TOKENS = 1024  # of a question and its answer
+
+
+def cache_pages(parallel: int, context: int) -> int:
+    """Pages of the key-value cache: room for questions of the usual length, and for one that fills the context. The
+    engine keeps what it has read until they are full, so more would only be memory: 6 GiB for SmolLM2-135M."""
+    return max(pages_for(context + 1), parallel * pages_for(min(context + 1, _USUAL_TOKENS)))
 
 
 class LocalModel:
@@ -46,7 +54,8 @@ class LocalModel:
         self.model = f"{folder.name}@{folder_fingerprint(folder)[:8]}"
         self.parallel = settings.parallel
         self._renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
-        self._engine = Engine(checkpoint.model, EngineSettings(max_rows=settings.parallel))
+        pages = cache_pages(settings.parallel, checkpoint.model.config.context)
+        self._engine = Engine(checkpoint.model, EngineSettings(max_rows=settings.parallel, pages=pages))
         self._cache = None if cache is None else ResponseCache(cache)
         self._queue = queue.SimpleQueue[Any]()
         self._counts = dict.fromkeys(("requests", "answers", "cached", "prompt_tokens", "completion_tokens"), 0)
