@@ -40,6 +40,7 @@ LATER_SETTINGS: dict[str, Any] = {
     "float8": False,
     "batch_schedule": (),
     "rope": "keep",
+    "order": "shuffled",
     "schedule": {"warmup_steps": None, "end": "linear", "batch_lr": "fixed"},
     "optimizer": {"update_rms": 0.2, "base_width": None},
 }
