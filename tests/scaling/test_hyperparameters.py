@@ -36,6 +36,16 @@ def test_the_law_of_exact_sweeps() -> None:
     assert all(optimum.inside for optimum in law.optima.values())
 
 
+def test_rates_at_which_training_diverges_do_not_move_the_optimum() -> None:
+    """Pain: of a sweep whose upper half had diverged to one loss, the parabola's minimum was the lowest rate."""
+    sweeps = {
+        size: (LRS, np.minimum(3 + 0.3 * np.log(LRS / (9e-3 * size**-0.25)) ** 2, 3.6)) for size in (1e4, 1e5, 1e6)
+    }
+    law = fit_setting(sweeps, bootstraps=50)
+    assert law.exponent.value == pytest.approx(-0.25, rel=0.02)
+    assert all(optimum.inside for optimum in law.optima.values())
+
+
 def test_noise_gives_an_interval() -> None:
     rng = np.random.default_rng(0)
     sweeps = {

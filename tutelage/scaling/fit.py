@@ -126,7 +126,7 @@ def fit_chinchilla(points: Points, bootstraps: int = BOOTSTRAPS, seed: int = 0) 
     of the loss, summed; many starts. The intervals come from resampled points.
 
     Raises:
-        ValueError: the points do not determine five constants.
+        ValueError: the points do not determine five constants, or their loss does not fall with N or D.
     """
     sizes, lengths = len(np.unique(points.parameters)), len(np.unique(points.tokens))
     if len(points) < 6 or sizes < 3 or lengths < 3:
@@ -147,6 +147,9 @@ def fit_chinchilla(points: Points, bootstraps: int = BOOTSTRAPS, seed: int = 0) 
         return Chinchilla(np.exp(e), np.exp(a + alpha * x_mean), np.exp(b + beta * y_mean), alpha, beta)
 
     single = Chinchilla(*(float(np.asarray(part)[0]) for part in constants(best.parameters_BM)))
+    if min(single.alpha, single.beta) <= 0:
+        axis = "parameters" if single.alpha <= single.beta else "tokens"
+        raise ValueError(f"the loss of these points does not fall with {axis}; train models with more, and for longer")
     converged = bool(best.converged_B[0] and again.converged_B.all())
     objective = float(best.objective_B[0])
     return ChinchillaFit(single, constants(again.parameters_BM), objective, points, starts, agreeing, converged, seed)

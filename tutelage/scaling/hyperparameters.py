@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tutelage.scaling.fit import BOOTSTRAPS, Interval, decades_beyond, interval
-from tutelage.scaling.parabola import LEAST_POINTS, fit_parabola, power_through
+from tutelage.scaling.parabola import LEAST_POINTS, fit_parabola, near_lowest, power_through
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +94,8 @@ def fit_setting(
 ) -> SettingLaw:
     """A power law through the optima of sweeps: for each x the values of the setting and the losses, [S] each.
 
-    Each optimum is the minimum of a parabola in the logarithm of the setting; residuals are drawn again for the
-    intervals.
+    Each optimum is the minimum of a parabola in the logarithm of the setting through the values near the best one
+    (`near_lowest`); residuals are drawn again for the intervals.
 
     Raises:
         ValueError: fewer than two sweeps, a sweep of fewer than 4 values, or a sweep without a minimum.
@@ -107,7 +107,9 @@ def fit_setting(
     for x, (values, losses) in sorted(sweeps.items()):
         if len(np.unique(values)) < LEAST_POINTS:
             raise ValueError(f"the sweep at {x:g} has {len(np.unique(values))} values; sweep at least {LEAST_POINTS}")
-        parabola = fit_parabola(np.log(values), np.asarray(losses, np.float64), bootstraps, rng)
+        log, loss = np.log(values), np.asarray(losses, np.float64)
+        near = near_lowest(log, loss)
+        parabola = fit_parabola(log[near], loss[near], bootstraps, rng)
         if parabola is None:
             raise ValueError(f"the sweep at {x:g} has no minimum; sweep lower and higher values")
         optima[x] = Optimum(interval(math.exp(parabola.minimum), np.exp(parabola.draws)), parabola.inside)
