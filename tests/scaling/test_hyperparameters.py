@@ -33,7 +33,7 @@ def test_the_law_of_exact_sweeps() -> None:
     setting, decades = law.at(1e10)
     assert setting.value == pytest.approx(3e-2 * 1e10**-0.25, rel=1e-6)
     assert decades == pytest.approx(2)
-    assert all(optimum.inside for optimum in law.optima.values())
+    assert all(curve.parabola.inside for curve in law.curves.values())
 
 
 def test_rates_at_which_training_diverges_do_not_move_the_optimum() -> None:
@@ -43,7 +43,7 @@ def test_rates_at_which_training_diverges_do_not_move_the_optimum() -> None:
     }
     law = fit_setting(sweeps, bootstraps=50)
     assert law.exponent.value == pytest.approx(-0.25, rel=0.02)
-    assert all(optimum.inside for optimum in law.optima.values())
+    assert all(curve.parabola.inside for curve in law.curves.values())
 
 
 def test_noise_gives_an_interval() -> None:
@@ -60,7 +60,7 @@ def test_noise_gives_an_interval() -> None:
 def test_a_sweep_that_has_no_minimum_is_refused() -> None:
     edge = (LRS, 3 + 0.1 * np.log(LRS / 1e-1) ** 2)
     law = fit_setting({1e6: edge, 1e7: edge}, bootstraps=10)
-    assert not law.optima[1e6].inside
+    assert not law.curves[1e6].parabola.inside
     with pytest.raises(ValueError, match=r"sweep at 1e\+06 has no minimum"):
         fit_setting({1e6: (LRS, 3 - 0.1 * np.log(LRS) ** 2), 1e7: edge})
     with pytest.raises(ValueError, match="has 3 values"):

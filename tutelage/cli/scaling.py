@@ -75,9 +75,10 @@ def fit(
 )
 @command
 def ladder(file: Path, settings: tuple[str, ...], hours: float | None, as_json: bool) -> Any:
-    """Train every model of a ladder that is not finished, cheapest first, and write DIR/points.csv, DIR/sweeps.csv and
-    DIR/index.html. DIR defaults to runs/NAME. Run the same command again to resume."""
-    from tutelage.scaling.ladder import climb, load_ladder
+    """Train every model of a ladder that is not finished, cheapest first, then its baselines, and write DIR/points.csv,
+    DIR/sweeps.csv and DIR/index.html. DIR defaults to runs/NAME. Run the same command again to resume."""
+    from tutelage.scaling.climb import climb
+    from tutelage.scaling.ladder import load_ladder
     from tutelage.scaling.ladder_result import ladder_lines, ladder_result
 
     overrides, out = split_out(settings)

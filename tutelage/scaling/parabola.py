@@ -50,9 +50,9 @@ def fit_parabola(log: np.ndarray, loss: np.ndarray, bootstraps: int, rng: np.ran
 
 
 def near_lowest(log: np.ndarray, loss: np.ndarray) -> np.ndarray:
-    """Which points of a sweep [P] lie within a factor of 4 of the value with the lowest mean loss, but those of at least
-    4 values: bool [P]. A sweep of learning rates is a parabola only there: beyond, training diverges and the loss is
-    flat, which moves the minimum of a parabola through all points to an edge."""
+    """Which points of a sweep [P] lie within a factor of 4 of the value with the lowest mean loss, or at least 4
+    values: bool [P]. A sweep of learning rates is a parabola only there: beyond, training diverges and the loss
+    is flat, which moves the minimum of a parabola through all points to an edge."""
     values = np.unique(log)
     means = np.array([loss[log == value].mean() for value in values])
     lowest = values[means.argmin()]

@@ -100,10 +100,10 @@ FINDING = Finding(
     source="LLM pipeline (lecture), after Kaplan et al. 2020, arXiv 2001.08361, figure 7",
     published="LSTMs match transformers at early tokens, and stop gaining after about 100.",
     setup="A transformer (3 layers, width 96), an LSTM of at most as many parameters and 5-gram counts with Kneser-Ney "
-    f"smoothing on the world's text about 400 people: {STEPS} steps of 4,096 tokens for the neural models, all of the "
-    f"training text for the counts. AdamW, lr {LR:g}; the LSTM has the better of "
-    f"{' and '.join(f'{lr:g}' for lr in LSTM_LRS)}. {len(SEEDS)} seeds. The world's text is written from templates, "
-    f"which suit n-grams: the comparison is against the claim. The gain by context is the loss at tokens {EARLY[0]} "
+    f"smoothing on the world's text about 400 people: {STEPS} steps of 4,096 tokens for the neural models, as many "
+    f"tokens for the counts, or all of the training text where that is less. AdamW, lr {LR:g}; the LSTM has the "
+    f"better of {' and '.join(f'{lr:g}' for lr in LSTM_LRS)}. {len(SEEDS)} seeds. The world's text is written from "
+    f"templates, which suit n-grams: the comparison is against the claim. The gain by context is the loss at tokens {EARLY[0]} "
     f"to {EARLY[1]} less that at {LATE[0]} to {LATE[1]}. Intervals are over texts.",
     folder="baselines",
     recipe=RECIPE,

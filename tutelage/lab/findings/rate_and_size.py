@@ -66,8 +66,9 @@ FINDING = Finding(
     "tokens (Step Law).",
     setup=f"{ladder.SETUP}Widths {', '.join(map(str, ladder.SWEPT_WIDTHS))}; {ladder.SWEPT_STEPS} steps of AdamW at "
     f"{len(ladder.SWEPT_LRS)} learning rates from {ladder.SWEPT_LRS[0]:g} to {ladder.SWEPT_LRS[-1]:g}, so that all "
-    f"sizes read the same tokens; {len(SEEDS)} seeds. A parabola in the log of the rate through those within a "
-    "factor of 4 of the best one tried gives the best one of a size; intervals from residuals drawn again. An exponent counts from 0.05 on.",
+    f"sizes read the same tokens; {len(SEEDS)} seeds. A parabola in the log of the rate, through the rates within a "
+    "factor of 4 of the best one tried, gives the best one of a size; intervals from residuals drawn again. An "
+    "exponent counts from 0.05 on.",
     folder=ladder.folder(ARMS, 32),
     recipe=ladder.recipe(32, ARMS),
     quick=ladder.quick(ARMS, 32),
