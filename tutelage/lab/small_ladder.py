@@ -109,9 +109,7 @@ def train(runs: RunCache, arms: list[Arm]) -> Iterator[tuple[Arm, Mapping[str, A
     arms = [arm for arm in arms if not (runs.overrides and arm.seed)]
     for width in sorted({arm.width for arm in arms}):
         own = [arm for arm in arms if arm.width == width]
-        overrides = quick(arms, width) if runs.overrides else ()
-        here = RunCache(runs.cache, overrides, runs.finished)
-        run = here.run(recipe(width, arms), folder(arms, width)).run
+        run = runs.run(recipe(width, arms), folder(arms, width), quick=quick(arms, width)).run
         for arm in own:
             done = run.stage_done(arm.stage)
             assert done is not None
