@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from tutelage.scaling.hyperparameters import PUBLISHED, batch_band, fit_setting, lr_band, scaled_settings
+from tutelage.scaling.hyperparameters import PUBLISHED, batch_band, fit_setting, lr_band, scaled_decay, scaled_settings
 
 LRS = np.geomspace(1e-4, 1e-2, 9)
 
@@ -74,3 +74,26 @@ def test_the_learning_rate_grows_with_the_root_of_the_batch() -> None:
     assert batch == 2**20
     assert lr == pytest.approx(1e-3 * math.sqrt(2))
     assert scaled_settings(1e-3, 2**19, 1e10, 1e10) == (1e-3, 2**19)
+
+
+def nanochat_tokens(depth: int) -> float:
+    """Of nanochat's models, up to the ratio that all share: weights of matrices, and the output embedding."""
+    width = 64 * depth
+    return 12 * depth * width**2 + 32_768 * width
+
+
+def test_nanochats_batches_by_depth() -> None:
+    """2^18 to 2^21 tokens, from 2^19 at depth 12 (karpathy/nanochat, dev/LOG.md, MIT licence)."""
+    batches = {8: 18, 10: 19, 12: 19, 16: 19, 18: 20, 26: 20, 32: 21, 50: 21}
+    for depth, power in batches.items():
+        assert scaled_settings(1.0, 2**19, nanochat_tokens(12), nanochat_tokens(depth))[1] == 2**power
+
+
+def test_nanochats_decay_by_width() -> None:
+    """Printed 0.40, 0.22, 0.10 and 0.08 at widths 512, 768, 1024 and 1280; one reference value gives all of them."""
+    found = []
+    for depth in (8, 12, 16, 20):
+        tokens = nanochat_tokens(depth)
+        batch = scaled_settings(1.0, 2**19, nanochat_tokens(12), tokens)[1]
+        found.append(scaled_decay(0.2154, 2**19, nanochat_tokens(12), batch, tokens))
+    assert [round(decay, 2) for decay in found] == [0.40, 0.22, 0.10, 0.08]

@@ -92,6 +92,12 @@ def scaled_settings(lr: float, batch_tokens: float, tokens: float, new_tokens: f
     return lr * math.sqrt(batch / batch_tokens), batch
 
 
+def scaled_decay(decay: float, batch_tokens: float, tokens: float, new_batch: float, new_tokens: float) -> float:
+    """Weight decay for another batch and number of tokens, from a reference run: decay ~ sqrt(batch) / D, which keeps
+    AdamW's averaging over the same share of the training (Wang and Aitchison 2024, arXiv 2405.13698)."""
+    return decay * math.sqrt(new_batch / batch_tokens) * tokens / new_tokens
+
+
 def fit_setting(
     sweeps: Mapping[float, tuple[np.ndarray, np.ndarray]], bootstraps: int = BOOTSTRAPS, seed: int = 0
 ) -> SettingLaw:
