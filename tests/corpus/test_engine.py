@@ -18,8 +18,10 @@ import pytest
 
 from tutelage.config import convert
 from tutelage.corpus import engine as engines
-from tutelage.corpus.curation import Curation, input_shards
+from tutelage.corpus.curation import Curation
 from tutelage.corpus.engine import engine
+from tutelage.corpus.input_files import InputFile
+from tutelage.corpus.input_shards import input_shards
 from tutelage.corpus.pipeline import curate
 from tutelage.corpus.shards import corpus_files, corpus_result, read_documents
 from tutelage.corpus.working import Job
@@ -102,7 +104,7 @@ def jobs(folder: Path, out: Path, **more: Any) -> list[Job]:
     """The first pass of a recipe."""
     curation = recipe(folder, {"slow": STEPS["slow"]}, **more)
     shards = input_shards(curation)
-    return [Job(curation, 0, shard.paths, None, i, str(out / f"{i}")) for i, shard in enumerate(shards)]
+    return [Job(curation, 0, shard.files, None, i, str(out / f"{i}")) for i, shard in enumerate(shards)]
 
 
 @pytest.mark.usefixtures("cluster")
@@ -174,7 +176,9 @@ def test_workers_know_where_trained_models_stand_and_paths_are_whole(
 
 @pytest.mark.usefixtures("cluster")
 def test_errors_of_workers_are_told_as_they_are(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = Job(recipe(folder), 0, (str(tmp_path / "gone.jsonl"),), None, 0, str(tmp_path / "pass" / "0"))
+    missing = Job(
+        recipe(folder), 0, (InputFile(str(tmp_path / "gone.jsonl"), "gone"),), None, 0, str(tmp_path / "pass" / "0")
+    )
     with engine("ray", 2, lambda: False, 0) as run:
         with pytest.raises(DiskError, match=r"^cannot read .*gone.jsonl: no such file or directory; check the path$"):
             list(run([missing]))

@@ -80,7 +80,7 @@ def _estimate(curation: Curation, mib: float, as_json: bool) -> Any:
     if not as_json:
         table = _table(curation.name, "", ("sample", "all, estimated"))
         sample, all_of_it = found["sample"], found["estimate"]
-        table.add_row("files", f"{found['files_drawn']:,}", f"{found['files']:,}")
+        table.add_row("shards", f"{found['shards_drawn']:,}", f"{found['shards']:,}")
         table.add_row("input, MiB", _mib(found["bytes_drawn"]), _mib(found["bytes"]))
         table.add_row("documents read", f"{sample['documents']:,}", f"{all_of_it['documents']:,}")
         for measure, count in sample["kept"].items():

@@ -88,7 +88,9 @@ def _run_on_ray(workers: int, stop: Callable[[], bool], started: ExitStack, jobs
                 try:
                     raised, outcome = pickle.loads(ray.get(task))
                 except ray.exceptions.WorkerCrashedError:
-                    raise worker_died(f"{_MAX_ATTEMPTS} times in a row, at {', '.join(job.sources)}") from None
+                    raise worker_died(
+                        f"{_MAX_ATTEMPTS} times in a row, at {', '.join(file.path for file in job.files)}"
+                    ) from None
                 if raised:
                     raise outcome
                 Path(outcome).rename(job.out)

@@ -10,19 +10,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from tutelage.config import fingerprint
 from tutelage.corpus.read import UnknownFile, kind_of
 from tutelage.corpus.shards import corpus_files, finished
 from tutelage.extras import load
 from tutelage.files import explain
+from tutelage.io.parts import Part
 
 LIST = "@"  # before the name of a file that lists inputs
 
 
 class InputFile(NamedTuple):
-    """A file to read, and its name in ids and statistics ("in/a.txt")."""
+    """A file to read, its name in ids and statistics ("in/a.txt"), and the part of it that is meant; None: all."""
 
     path: str
     name: str
+    part: Part | None = None
 
 
 def input_files(patterns: Sequence[str], reader: str | None) -> list[InputFile]:
@@ -140,3 +143,18 @@ def _inside(path: str, base: str, label: str) -> str:
         return path.removeprefix("./")
     rest = re.sub(r"^/+", "", path[len(base) :]) if path.startswith(base) else Path(path).name
     return "/".join(part for part in (label, rest) if part)
+
+
+def about(path: str) -> list[object]:
+    """Size in bytes and modification time of a file; of a folder, those of all files in it."""
+    if "://" in path:
+        info = load("fsspec").core.url_to_fs(path)[0].info(path)
+        return [info.get("size"), str(info.get("mtime") or info.get("LastModified") or info.get("ETag") or "")]
+    try:
+        found = Path(path).stat()
+        if Path(path).is_dir():
+            inner = sorted((str(file), file.stat().st_size) for file in Path(path).rglob("*") if file.is_file())
+            return [sum(size for _, size in inner), fingerprint(inner)]
+    except OSError as error:
+        raise explain(error, Path(path), "read") from error
+    return [found.st_size, found.st_mtime_ns]

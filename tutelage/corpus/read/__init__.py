@@ -14,14 +14,16 @@ from tutelage.corpus.read.code import code_documents
 from tutelage.corpus.read.docx import docx_documents
 from tutelage.corpus.read.dumps import post_documents, xml_documents
 from tutelage.corpus.read.pages import html_documents, pdf_documents
-from tutelage.corpus.read.rows import row_documents, text_documents
+from tutelage.corpus.read.rows import TEXT_BYTES, can_split_text, row_documents, text_documents
 from tutelage.corpus.read.warc import arc_documents, warc_documents
 from tutelage.io.decode import valid_utf8
+from tutelage.io.parts import Part, parts_of
+from tutelage.io.rows import can_split
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
 # Raise it when a reader gives other documents for the same file: shards are read again.
-READING = 4
+READING = 5
 
 Reader = Callable[[str, Ledger], Iterator[Document]]
 
@@ -90,12 +92,27 @@ class ReadOptions:
     ocr: Ocr | None = None
 
 
+def split_file(path: str, kind: str | None, size: int, part_bytes: int) -> list[Part | None]:
+    """The parts of about `part_bytes` that processes read a large file in; [None] if it is small, or can only be read
+    as a whole. Raises DiskError, UnknownFile."""
+    kind = kind or kind_of(path)
+    text = kind == "text"
+    parts = parts_of(size, part_bytes, TEXT_BYTES if text else 1)
+    splits = len(parts) > 1 and (can_split_text(path) if text else kind in ("json", "parquet") and can_split(path))
+    return [*parts] if splits else [None]
+
+
 def documents(
-    path: str, ledger: Ledger, kind: str | None = None, options: ReadOptions = ReadOptions()
+    path: str,
+    ledger: Ledger,
+    kind: str | None = None,
+    options: ReadOptions = ReadOptions(),
+    part: Part | None = None,
 ) -> Iterator[Document]:
     """The documents of one file or source tree, local or a URL that fsspec opens.
 
     kind: a key of READERS; None: by the name of the file.
+    part: the part of it to read, from `split_file`; None: all of it.
 
     Raises ValueError for an unknown kind, DiskError if the file cannot be opened.
     """
@@ -104,7 +121,9 @@ def documents(
         raise ValueError(f"there is no reader '{kind}' for {path}{suggest(kind, READERS)}")
     reader = READERS[kind]
     if reader is row_documents:
-        reader = partial(row_documents, text=options.text, id=options.id)
+        reader = partial(row_documents, text=options.text, id=options.id, part=part)
+    elif reader is text_documents:
+        reader = partial(text_documents, part=part)
     elif reader is pdf_documents:
         reader = partial(pdf_documents, max_blank=options.pdf_blank, ocr=options.ocr)
     return map(_writable, reader(path, ledger))
