@@ -12,6 +12,7 @@ from tutelage.config import Settings, SettingsError, apply_overrides, convert, f
 from tutelage.corpus.input_files import LIST, about, short_pattern
 from tutelage.corpus.ocr import Engine, Ocr
 from tutelage.corpus.read import READERS, READING, ReadOptions
+from tutelage.corpus.read.pages import PDF_MEBIBYTES
 from tutelage.corpus.shards import FORMAT
 from tutelage.corpus.steps import GLOBAL_STEPS, StepSettings
 
@@ -36,6 +37,7 @@ class Curation(Settings, frozen=True, kw_only=True):
     limit:        documents that are read of each file at most; default: all.
     sample:       the share of the documents that enter the first step, chosen by their ids; the others are counted.
     pdf_blank:    the share of pages without text above which a PDF is dropped; they are counted in any case.
+    pdf_mib:      the size in MiB above which a PDF is dropped.
     ocr:          what reads pages of PDF that have no text: "rapidocr" (pip install 'tutelage[ocr]'), or the installed
                   program "tesseract"; default: such pages are only counted.
     ocr_languages: the languages of tesseract ("eng+deu"); default: eng.
@@ -61,6 +63,7 @@ class Curation(Settings, frozen=True, kw_only=True):
     limit: int | None = None
     sample: float = 1.0
     pdf_blank: float = 1.0
+    pdf_mib: float = PDF_MEBIBYTES
     ocr: Engine | None = None
     ocr_languages: str | None = None
     output: Literal["jsonl", "parquet"] = "jsonl"
@@ -80,6 +83,8 @@ class Curation(Settings, frozen=True, kw_only=True):
                 )
         if self.reader is not None and self.reader not in READERS:
             raise SettingsError(f"there is no reader '{self.reader}'; choose one of {', '.join(READERS)}")
+        if self.pdf_mib <= 0:
+            raise SettingsError(f"pdf_mib is {self.pdf_mib:g}; it is a size in MiB: above 0")
         if not 0 <= self.pdf_blank <= 1:
             raise SettingsError(f"pdf_blank is {self.pdf_blank:g}; it is a share of pages, from 0 to 1")
         if self.ocr_languages is not None and self.ocr != "tesseract":
@@ -133,7 +138,7 @@ def _full(pattern: str, folder: Path) -> str:
 
 def read_options(curation: Curation) -> ReadOptions:
     """How the input is read."""
-    return ReadOptions(curation.text, curation.id, curation.pdf_blank, ocr_of(curation))
+    return ReadOptions(curation.text, curation.id, curation.pdf_blank, ocr_of(curation), curation.pdf_mib)
 
 
 def ocr_of(curation: Curation) -> Ocr | None:
@@ -203,6 +208,7 @@ def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
         curation.limit,
         curation.sample,
         curation.pdf_blank,
+        curation.pdf_mib,
         curation.ocr,
         curation.ocr_languages,
     )

@@ -134,7 +134,7 @@ def _documents(job: Job, ledger: Ledger) -> Iterator[Document]:
                     of_file.drop_kept(NOT_SAMPLED)
                 else:
                     yield document
-        _shorten(of_file, file)
+        of_file.rename(file.path, file.name)
         ledger.merge(of_file)
     if not job.number:
         ledger.check()
@@ -147,13 +147,6 @@ def _limited(found: Iterator[Document], limit: int | None, ledger: Ledger, name:
         if number == limit:
             ledger.note(LIMITED, where=name)
             return
-
-
-def _shorten(ledger: Ledger, file: InputFile) -> None:
-    """Replace the path of a file by its name in the examples of its ledger."""
-    lists = [entry.examples for entry in ledger.dropped.values()] + [entry.examples for entry in ledger.noted.values()]
-    for examples in lists:
-        examples[:] = [example.replace(file.path, file.name) for example in examples]
 
 
 def _read(file: InputFile, ledger: Ledger, curation: Curation) -> Generator[Document]:
