@@ -190,7 +190,7 @@ def test_errors_of_workers_are_told_as_they_are(folder: Path, tmp_path: Path, mo
     assert list((tmp_path / "pass").iterdir()) == []
     unseen = engines._attempt(pickle.dumps((sys.path, {}, missing)), str(tmp_path / "of another node"))
     raised, error = pickle.loads(unseen)
-    assert raised and "out= must be a folder that all nodes share" in str(error)
+    assert raised and "all nodes must share out=" in str(error)
 
 
 def test_without_ray_or_its_cluster() -> None:

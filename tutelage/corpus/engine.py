@@ -111,7 +111,10 @@ def _attempt(pickled: bytes, attempts: str) -> bytes:
     folder = Path(attempts, uuid.uuid4().hex)
     try:
         if not Path(attempts).is_dir():
-            raise ValueError(f"a node of the cluster cannot see {job.out}; out= must be a folder that all nodes share")
+            raise ValueError(
+                f"a node of the cluster cannot see {job.out}; all nodes must share out=, or the cache "
+                "folder (TUTELAGE_CACHE) if it is an address"
+            )
         work(replace(job, out=str(folder)))
         return pickled_result(str(folder))
     except Exception as error:  # the driver raises it; raised here, it would surface as a traceback of Ray

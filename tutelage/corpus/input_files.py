@@ -4,6 +4,7 @@ corpus does not depend on where its input lies."""
 from __future__ import annotations
 
 import glob
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from tutelage.config import fingerprint
 from tutelage.corpus.read import UnknownFile, kind_of
-from tutelage.corpus.shards import corpus_files, finished
+from tutelage.corpus.shards import RESULT, corpus_files, finished
 from tutelage.extras import load
 from tutelage.files import explain
 from tutelage.io.parts import Part
@@ -93,6 +94,8 @@ def _listed(pattern: str) -> list[str]:
 def _matches(pattern: str, reader: str | None) -> list[str]:
     if "://" in pattern:
         system, bare = load("fsspec").core.url_to_fs(pattern)
+        if system.exists(result := f"{bare.rstrip('/')}/{RESULT}"):  # a corpus: without the dropped ones
+            return [f"{pattern.rstrip('/')}/{name}" for name in json.loads(system.cat_file(result))["files"]]
         exact = not glob.has_magic(bare) or system.exists(bare)
         found = sorted(system.unstrip_protocol(name) for name in (system.find(bare) if exact else system.glob(bare)))
     elif Path(pattern).is_dir() and reader == "code":

@@ -56,12 +56,7 @@ def curate(curation: Curation, out: Path, shards: Sequence[InputShard] | None = 
     """
     shards = input_shards(curation) if shards is None else shards
     _check_inputs_outside(out, shards)
-    whole = fingerprint(
-        steps_fingerprint(curation, list(curation.steps)),
-        [shard.key for shard in shards],
-        curation.output,
-        curation.grounds,
-    )
+    whole = corpus_fingerprint(curation, shards)
     with locked(out, "choose another out=") as lock:
         before = read_result(out)
         if before is not None and is_current(before) and before["fingerprint"] == whole:
@@ -84,6 +79,16 @@ def curate(curation: Curation, out: Path, shards: Sequence[InputShard] | None = 
     for sentence in result["warnings"]:
         status(f"warning: {sentence}")
     return result
+
+
+def corpus_fingerprint(curation: Curation, shards: Sequence[InputShard] | None = None) -> str:
+    """Fingerprint of all that decides the content of a corpus. Raises as `input_shards`."""
+    return fingerprint(
+        steps_fingerprint(curation, list(curation.steps)),
+        [shard.key for shard in (input_shards(curation) if shards is None else shards)],
+        curation.output,
+        curation.grounds,
+    )
 
 
 def _check_no_foreign_files(out: Path, before: Mapping[str, Any] | None) -> None:
