@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,62 @@ def test_stopped_and_killed_it_goes_on_and_no_process_is_left(folder: Path, by_p
     assert list((out / ".work").glob("pass*/[!.]*"))
     curate(recipe(folder), out)
     check_same(out, by_processes)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="tells processes by /proc")
+@pytest.mark.parametrize("killed", ["worker node", "head node"])
+def test_a_killed_ray_node_costs_nothing_or_the_run_publishes_nothing(
+    killed: str, folder: Path, by_processes: Path, tmp_path: Path
+) -> None:
+    """Two local nodes. Without one the run completes on the other; without the head it fails, and a rerun resumes."""
+    out = tmp_path / "out"
+    table = {"engine": "ray", "workers": 2, "shard_mib": 1e-9, "name": "test", "input": f"{folder}/in/*.jsonl"}
+    write_json(tmp_path / "recipe.json", {**table, "steps": STEPS}, sort=False)
+    mark = f"run-of-{tmp_path.name}-{os.getpid()}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MARK": mark}
+    command = [sys.executable, "-c", TWO_NODES, str(tmp_path / "recipe.json"), str(out), killed]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+    finally:
+        for process in left_of(mark):  # those of the killed node
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+    assert "killed after" in done.stdout, done.stderr
+    if killed == "worker node":
+        assert done.returncode == 0, done.stderr
+    elif done.returncode:
+        assert not (out / "curation.json").exists() and not list(out.glob("*.zst"))
+        curate(recipe(folder), out)
+    check_same(out, by_processes)
+
+
+# A cluster of two nodes; one is killed once shards are being worked on.
+TWO_NODES = """
+import os, sys, threading, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+from tutelage.config import convert
+from tutelage.corpus.curation import Curation
+from tutelage.corpus.pipeline import curate
+from tutelage.files import read_json
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 << 20})
+other = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+cluster.wait_for_nodes()
+os.environ["RAY_ADDRESS"] = cluster.address
+out = Path(sys.argv[2])
+def kill():
+    while len(list((out / ".work").glob("pass*/[!.]*/stats.json"))) < 3:
+        time.sleep(0.02)
+    print("killed after", len(list((out / ".work").glob("pass*/[!.]*/stats.json"))), "shards", flush=True)
+    node = other if sys.argv[3] == "worker node" else cluster.head_node
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
+threading.Thread(target=kill, daemon=True).start()
+try:
+    curate(convert(read_json(Path(sys.argv[1])), Curation, ""), out)
+    code = 0
+except ValueError as error:
+    print("failed:", error, file=sys.stderr)
+    code = 1
+os._exit(code)
+"""

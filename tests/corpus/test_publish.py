@@ -23,7 +23,7 @@ STEPS = {"short": {"kind": "length", "shortest": 8}}
 @pytest.fixture
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(publish, "RETRY_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("tutelage.io.open.RETRY_SECONDS", (0.0, 0.0))
     return f"memory://{tmp_path.name}/corpus"
 
 

@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from tutelage.corpus.read import UnknownFile, kind_of
 from tutelage.corpus.shards import RESULT, corpus_files, finished
 from tutelage.extras import load
 from tutelage.files import explain
+from tutelage.io.open import retried
 from tutelage.io.parts import Part
 
 LIST = "@"  # before the name of a file that lists inputs
@@ -93,11 +95,7 @@ def _listed(pattern: str) -> list[str]:
 
 def _matches(pattern: str, reader: str | None) -> list[str]:
     if "://" in pattern:
-        system, bare = load("fsspec").core.url_to_fs(pattern)
-        if system.exists(result := f"{bare.rstrip('/')}/{RESULT}"):  # a corpus: without the dropped ones
-            return [f"{pattern.rstrip('/')}/{name}" for name in json.loads(system.cat_file(result))["files"]]
-        exact = not glob.has_magic(bare) or system.exists(bare)
-        found = sorted(system.unstrip_protocol(name) for name in (system.find(bare) if exact else system.glob(bare)))
+        found = retried(partial(_remote_matches, pattern), pattern, "list")
     elif Path(pattern).is_dir() and reader == "code":
         found = [pattern]  # one source tree
     elif finished(Path(pattern)) is not None:
@@ -113,6 +111,17 @@ def _matches(pattern: str, reader: str | None) -> list[str]:
     if not found:
         raise ValueError(f"no file matches the input {pattern}; correct it with input=FILES")
     return found
+
+
+def _remote_matches(pattern: str) -> list[str]:
+    system, bare = load("fsspec").core.url_to_fs(pattern)
+    magic = glob.has_magic(bare)
+    if pattern.startswith("http") and not magic:
+        return [pattern]  # fsspec calls a file missing whose server answers 503
+    if not magic and system.exists(result := f"{bare.rstrip('/')}/{RESULT}"):  # a corpus: without the dropped ones
+        return [f"{pattern.rstrip('/')}/{name}" for name in json.loads(system.cat_file(result))["files"]]
+    exact = not magic or system.exists(bare)
+    return sorted(system.unstrip_protocol(name) for name in (system.find(bare) if exact else system.glob(bare)))
 
 
 def _hidden(file: Path, folder: str) -> bool:
@@ -151,7 +160,7 @@ def _inside(path: str, base: str, label: str) -> str:
 def about(path: str) -> list[object]:
     """Size in bytes and modification time of a file; of a folder, those of all files in it."""
     if "://" in path:
-        info = load("fsspec").core.url_to_fs(path)[0].info(path)
+        info = retried(lambda: load("fsspec").core.url_to_fs(path)[0].info(path), path, "read")
         return [info.get("size"), str(info.get("mtime") or info.get("LastModified") or info.get("ETag") or "")]
     try:
         found = Path(path).stat()

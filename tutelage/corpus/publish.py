@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,7 @@ from tutelage.corpus.funnel_page import write_pages
 from tutelage.corpus.pipeline import corpus_fingerprint, curate
 from tutelage.corpus.shards import RESULT
 from tutelage.extras import load
-from tutelage.files import DiskError
-from tutelage.io.open import RETRY_SECONDS
+from tutelage.io.open import retried
 from tutelage.progress import status, track
 
 UNFINISHED = ".unfinished"  # is at the address until all of the corpus is
@@ -48,7 +47,7 @@ def curate_to(curation: Curation, address: str) -> dict[str, Any]:
 
 
 class _Place:
-    """An address, and what is there. All methods raise DiskError once the retries have failed."""
+    """An address, and what is there. All methods raise DiskError if their retries fail."""
 
     def __init__(self, address: str) -> None:
         self._address = address.rstrip("/")
@@ -81,11 +80,11 @@ class _Place:
             self._retry(lambda: self._system.rm(f"{self._root}/{RESULT}"))
         for name in self.names():
             if name != UNFINISHED:
-                self._retry(lambda name=name: self._system.rm(f"{self._root}/{name}", recursive=True))
+                self._retry(partial(self._system.rm, f"{self._root}/{name}", recursive=True))
         with track(f"copying to {self._address}", len(files), "files") as bar:
             for file in files:
                 target = f"{self._root}/{file.relative_to(folder).as_posix()}"
-                self._retry(lambda file=file, target=target: self._put(file, target))
+                self._retry(partial(self._put, file, target))
                 bar.update()
         self._retry(lambda: self._system.rm(f"{self._root}/{UNFINISHED}"))
 
@@ -94,12 +93,4 @@ class _Place:
         self._system.put_file(str(file), target)
 
     def _retry(self, action: Callable[[], Any]) -> Any:
-        for wait in (*RETRY_SECONDS, None):
-            try:
-                return action()
-            except Exception as error:  # every fsspec file system raises its own exceptions
-                if wait is None:
-                    message = " ".join(str(error).split())
-                    raise DiskError(f"cannot write {self._address}: {message}; rerun to resume") from error
-                time.sleep(wait)
-        raise AssertionError("unreachable")
+        return retried(action, self._address, "write")
