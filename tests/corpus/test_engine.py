@@ -256,6 +256,7 @@ def test_stopped_and_killed_it_goes_on_and_no_process_is_left(folder: Path, by_p
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1000)  # Ray takes its time to notice
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="tells processes by /proc")
 @pytest.mark.parametrize("killed", ["worker node", "head node"])
 def test_a_killed_ray_node_costs_nothing_or_the_run_publishes_nothing(
@@ -269,7 +270,7 @@ def test_a_killed_ray_node_costs_nothing_or_the_run_publishes_nothing(
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MARK": mark}
     command = [sys.executable, "-c", TWO_NODES, str(tmp_path / "recipe.json"), str(out), killed]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
     finally:
         for process in left_of(mark):  # those of the killed node
             with suppress(ProcessLookupError):
@@ -292,7 +293,9 @@ from tutelage.config import convert
 from tutelage.corpus.curation import Curation
 from tutelage.corpus.pipeline import curate
 from tutelage.files import read_json
-cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 << 20})
+soon = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3, "health_check_timeout_ms": 5000}
+head = {"num_cpus": 1, "object_store_memory": 80 << 20, "_system_config": soon}
+cluster = Cluster(initialize_head=True, head_node_args=head)
 other = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
 cluster.wait_for_nodes()
 os.environ["RAY_ADDRESS"] = cluster.address
