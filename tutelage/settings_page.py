@@ -48,7 +48,7 @@ from tutelage.stages.data_world import (
     WorldChat,
     WorldProbe,
     WorldPrompts,
-    WorldRetold,
+    WorldReading,
     WorldText,
     WorldTools,
 )
@@ -212,7 +212,7 @@ SECTIONS: tuple[tuple[str, type[Settings], type[Settings] | None], ...] = (
     ('`kind = "world-chat"`', WorldChat, None),
     ('`kind = "world-prompts"`', WorldPrompts, None),
     ('`kind = "world-probe"`', WorldProbe, None),
-    ('`kind = "world-retold"`', WorldRetold, None),
+    ('`kind = "world-reading"`', WorldReading, None),
     ('`kind = "world-tools"`', WorldTools, None),
     ('`kind = "world-agents"`', WorldAgents, None),
     ('`kind = "world-agent-tasks"`', WorldAgentTasks, None),
