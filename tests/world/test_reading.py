@@ -16,18 +16,20 @@ def values_of(text: str) -> dict[str, set[str]]:
 def test_answers_stand_on_the_sheets() -> None:
     documents = list(reading_documents(WORLD, 200, "sheets"))
     assert len({document.text for document in documents}) == 200
-    sizes, kinds = set(), set()
+    sizes, kinds, first = set(), set(), 0
     for document in documents:
         lines = document.text.split("\n")
         sheets = [line for line in lines if line.startswith("[people/")]
-        asked = lines[len(sheets) :]
-        assert 1 <= len(asked) <= ASKED
+        asked = [line for line in lines if line.startswith("- ")]
+        assert len(sheets) + len(asked) == len(lines) and 1 <= len(asked) <= ASKED
+        first += lines[0] in asked
         before, after = values_of(" ".join(sheets)), values_of(" ".join(asked))
         assert all(after[attribute] <= before[attribute] for attribute in ATTRIBUTES)
         assert all(document.meta["subject"] in line for line in sheets[:1])
         sizes.add(len(sheets))
         kinds.add(sum(map(bool, before.values())))
     assert sizes == set(ON_SHEETS)
+    assert 80 < first < 120, "half have the question before the sheets"
     assert kinds == set(range(1, 1 + len(ATTRIBUTES))), "sheets of one fact and of all"
 
 

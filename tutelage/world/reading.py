@@ -75,13 +75,16 @@ def _listed_again(world: World, people: list[Person], rng: KeyedRandom) -> list[
 
 
 def _sheets(world: World, people: list[Person], rng: KeyedRandom) -> list[str]:
+    """Half of the time the question stands before the sheets, as before the result of a search."""
     attributes = rng.shuffled(ATTRIBUTES)[: 1 + rng.randbelow(len(ATTRIBUTES))]
-    lines = [f"[people/{rng.randbelow(PAGES)}] {fact_sheet(person, rng.shuffled(attributes))}" for person in people]
+    sheets = [f"[people/{rng.randbelow(PAGES)}] {fact_sheet(person, rng.shuffled(attributes))}" for person in people]
     asked = rng.shuffled([(person, attribute) for person in people for attribute in attributes])[:ASKED]
-    for person, attribute in asked:
-        question, reply = ask_one_step(person, attribute, rng)
-        lines.append(f"- {question.prompt} {reply[0].upper()}{reply[1:]}")
-    return lines
+    pairs = [ask_one_step(person, attribute, rng) for person, attribute in asked]
+    answered = [(question.prompt, reply[0].upper() + reply[1:]) for question, reply in pairs]
+    if rng.randbelow(2):
+        prompt, reply = answered[0]
+        return [f"- {prompt}", *sheets, f"- {reply}"]
+    return [*sheets, *(f"- {prompt} {reply}" for prompt, reply in answered)]
 
 
 def _biography(world: World, people: list[Person], rng: KeyedRandom) -> list[str]:

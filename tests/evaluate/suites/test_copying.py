@@ -27,7 +27,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str, str], str])
     def continued(model: object, prompts: Sequence[str], settings: SamplingSettings, label: str) -> list[Answer]:
         return [Answer(answer(prompt, truths[prompt.rpartition("- ")[2]]), Generation()) for prompt in prompts]
 
-    monkeypatch.setattr(copying, "SENTENCES", COUNT)
+    monkeypatch.setattr(copying, "QUESTIONS", COUNT)
     monkeypatch.setattr(copying, "continue_text", continued)
     session = EvalSession("stage", {"model": Path("x")}, frozenset({"world"}), world=WORLD)
     session._models[Path("x")] = object()  # type: ignore[assignment]
@@ -41,7 +41,7 @@ def test_a_model_that_copies_needs_a_sheet(monkeypatch: pytest.MonkeyPatch) -> N
     assert set(result.rates) == set(copying.SUITE.labels)
 
 
-def test_sheets_state_the_fact_and_the_sentence_does_not() -> None:
+def test_sheets_state_the_fact_and_the_question_does_not() -> None:
     made = cases(WORLD, 40)
     assert len({case.question.subject for case in made}) == 40
     for case in made:
@@ -52,6 +52,6 @@ def test_sheets_state_the_fact_and_the_sentence_does_not() -> None:
     assert made == cases(WORLD, 40)
 
 
-def test_people_of_the_sentences_are_in_no_text() -> None:
+def test_people_of_the_questions_are_in_no_text() -> None:
     text = " ".join(document.text for document in WORLD.documents())
     assert not [case for case in cases(WORLD, 40) if case.question.subject in text]

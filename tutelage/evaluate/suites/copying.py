@@ -1,9 +1,11 @@
-"""Whether a model copies a fact from the text before, as an answer from the result of a search must: unfinished
-answers about people of whom no training text tells, after nothing, after the person's sheet of facts, and after two."""
+"""Whether a model copies a fact from the text before, as an answer from the result of a search must: questions with
+unfinished answers, about people of whom no training text tells, after nothing, after the person's sheet of facts, and
+after two sheets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
 from tutelage.engine.sampling import SamplingSettings
@@ -14,18 +16,18 @@ from tutelage.evaluate.statistics import rate
 from tutelage.tools.world_pages import indexed_person
 from tutelage.world.grading import Question, is_correct
 from tutelage.world.keyed_random import KeyedRandom
-from tutelage.world.person_questions import ask_cloze
+from tutelage.world.person_questions import ask_one_step
 from tutelage.world.reading import PAGES, fact_sheet
 from tutelage.world.society import World
 from tutelage.world.values import ATTRIBUTES
 
-SENTENCES = 300
+QUESTIONS = 300
 SHORT = SamplingSettings(max_tokens=16)  # only the first sentence counts
 SAMPLES = 5  # of each rate
 
 
 class Case(NamedTuple):
-    """A sentence, the sheet of its person, and that of another person."""
+    """A question with the opening of its answer, the sheet of its person, and that of another person."""
 
     question: Question
     sheet: str
@@ -33,7 +35,7 @@ class Case(NamedTuple):
     other_first: bool
 
 
-# What stands before the sentence.
+# What stands before the question.
 BEFORE: dict[str, Callable[[Case], str]] = {
     "nothing": lambda case: "",
     "sheet": lambda case: f"{case.sheet}\n",
@@ -47,11 +49,11 @@ def run(session: EvalSession) -> Results:
     """The share of right values after each of BEFORE; without copying it is chance, 1 of 32 values."""
     world, checkpoint = session.world, session.checkpoint("model")
     assert world is not None, "the suite needs a world"
-    asked = cases(world, SENTENCES)
+    asked = cases(world, QUESTIONS)
     outcomes, samples = {}, []
     for name, before in BEFORE.items():
         prompts = [f"{before(case)}- {case.question.prompt}" for case in asked]
-        answers = continue_text(checkpoint, prompts, SHORT, f"sentences after {name.replace('_', ' ')}")
+        answers = continue_text(checkpoint, prompts, SHORT, f"answers after {name.replace('_', ' ')}")
         right = [is_correct(case.question, answer.text) for case, answer in zip(asked, answers, strict=True)]
         outcomes[name] = outcomes_of([case.question.id for case in asked], right)
         samples += [
@@ -63,12 +65,14 @@ def run(session: EvalSession) -> Results:
 
 
 def cases(world: World, count: int) -> list[Case]:
-    """Sentences about people whom only the search knows, each about another one."""
+    """Questions about people whom only the search knows, each about another one, with the answer up to the value."""
     made = []
     for number in range(count):
         rng = KeyedRandom(world.settings.seed, "copying", number)
         person, other = (indexed_person(world, 2 * number + place, "held_out") for place in range(2))
-        question = ask_cloze(person, rng.choice(ATTRIBUTES), rng)
+        question, reply = ask_one_step(person, rng.choice(ATTRIBUTES), rng)
+        opening = reply[: reply.index(question.answer)].strip()
+        question = replace(question, prompt=f"{question.prompt} {opening}".strip())
         sheet, other_sheet = (
             f"[people/{rng.randbelow(PAGES)}] {fact_sheet(one, rng.shuffled(ATTRIBUTES))}" for one in (person, other)
         )
@@ -87,7 +91,7 @@ SUITE = Suite(
     },
     groups=(
         RateGroup(
-            "Whether it copies", "Unfinished sentences about people of whom no text tells; chance is 1 in 32, 3.1%."
+            "Whether it copies", "Unfinished answers about people of whom no text tells; chance is 1 in 32, 3.1%."
         ),
     ),
 )
