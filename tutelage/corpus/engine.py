@@ -82,7 +82,9 @@ def _run_on_ray(workers: int, stop: Callable[[], bool], started: ExitStack, jobs
                 try:
                     raised, outcome = pickle.loads(ray.get(task))
                 except ray.exceptions.WorkerCrashedError:
-                    raise worker_died(f"{_MAX_ATTEMPTS} times in a row, at {', '.join(job.sources)}") from None
+                    raise worker_died(
+                        f"{_MAX_ATTEMPTS} times in a row, at {', '.join(file.path for file in job.files)}"
+                    ) from None
                 if raised:
                     raise outcome
                 Path(outcome).rename(job.out)
@@ -103,7 +105,10 @@ def _attempt(pickled: bytes, attempts: str) -> bytes:
     folder = Path(attempts, uuid.uuid4().hex)
     try:
         if not Path(attempts).is_dir():
-            raise ValueError(f"a node of the cluster cannot see {job.out}; out= must be a folder that all nodes share")
+            raise ValueError(
+                f"a node of the cluster cannot see {job.out}; all nodes must share out=, or the cache "
+                "folder (TUTELAGE_CACHE) if it is an address"
+            )
         work(replace(job, out=str(folder)))
         return pickled_result(str(folder))
     except Exception as error:  # the driver raises it; raised here, it would surface as a traceback of Ray
