@@ -11,8 +11,8 @@ Collapse: generation 0 reads the originals; each further one reads as many sampl
 originals. Reported of each generation's samples: true and false facts in 100 sentences, distinct 3-grams, texts that
 resemble others.
 
-`--size small` is for one core: 2 layers, 40 people, a sixth of the tokens. `--size quick` is there to see that it runs;
-its figures mean nothing. Finished stages are kept in --cache.
+`--size small` is for one core: 2 layers, 40 people, two thirds of the tokens. `--size quick` is there to see that it
+runs; its figures mean nothing. Finished stages are kept in --cache.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Size(NamedTuple):
 WORLD = {"people": 100, "versions": 2, "wordings": 6, "unknown": 0.0}
 SIZES = {
     "full": Size("depth = 4, width = 128", 2048, WORLD, 5, None, 512, 4096, 3),
-    "small": Size("depth = 2, width = 128", 1024, {**WORLD, "people": 40}, 2, 200, 160, 2048, 3),
+    "small": Size("depth = 2, width = 128", 1024, {**WORLD, "people": 40}, 2, 200, 320, 4096, 3),
     "quick": Size(
         "depth = 1, width = 32", 512, {**WORLD, "people": 20, "versions": 1, "wordings": 1}, 1, 60, 10, 512, 1
     ),

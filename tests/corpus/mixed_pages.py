@@ -68,7 +68,7 @@ def _documentation(w: _Writer) -> str:
 
 
 def _recipe(w: _Writer) -> str:
-    parts = f'{w.heading("h1")}{w.paragraph()}{w.heading()}{w.items(attributes=chr(32) + chr(99) + "lass=ingredients")}'
+    parts = f"{w.heading('h1')}{w.paragraph()}{w.heading()}{w.items(attributes=chr(32) + chr(99) + 'lass=ingredients')}"
     return w.around(f'<article class="recipe">{parts}{w.heading()}{w.items("ol")}{w.paragraph()}</article>')
 
 
@@ -78,7 +78,9 @@ def _questions(w: _Writer) -> str:
 
 
 def _forum(w: _Writer) -> str:
-    posts = "".join(f'<div class="post"><div class="post-body">{w.paragraph()}{w.items()}</div></div>' for _ in range(4))
+    posts = "".join(
+        f'<div class="post"><div class="post-body">{w.paragraph()}{w.items()}</div></div>' for _ in range(4)
+    )
     return w.around(f'<div id="thread">{w.heading("h1")}{posts}</div>')
 
 
@@ -90,13 +92,13 @@ def _shop(w: _Writer) -> str:
 
 def _wiki(w: _Writer) -> str:
     nested = f"<ul><li>{w.item()}{w.items()}</li><li>{w.item()}</li></ul>"
-    parts = f'{w.heading("h1")}{w.paragraph()}{w.paragraph()}{w.heading()}{nested}{w.paragraph()}{w.heading("h3")}'
+    parts = f"{w.heading('h1')}{w.paragraph()}{w.paragraph()}{w.heading()}{nested}{w.paragraph()}{w.heading('h3')}"
     return w.around(f'<div id="bodyContent"><div class="mw-parser-output">{parts}{w.items()}</div></div>')
 
 
 def _layout_table(w: _Writer) -> str:
     menu = "".join(f'<a href="/{n}">x</a><br>' for n in range(6))
-    cell = f'{w.heading("h1")}{w.paragraph()}{w.items()}{w.paragraph()}{w.heading()}{w.items()}{w.paragraph()}'
+    cell = f"{w.heading('h1')}{w.paragraph()}{w.items()}{w.paragraph()}{w.heading()}{w.items()}{w.paragraph()}"
     return f"<html><body><table width=100%><tr><td width=150>{menu}</td><td>{cell}</td></tr></table></body></html>"
 
 

@@ -18,6 +18,7 @@ from tutelage.chat.formats import read_conversations, read_preferences
 from tutelage.config import convert, recipes_folder, to_plain
 from tutelage.ledger import Ledger
 from tutelage.synth.methods import AnyMethod
+from tutelage.synth.methods.knowledge_probe import REFUSALS
 from tutelage.synth.oracle import Oracle
 from tutelage.synth.recipe import SynthRecipe, kind_of, load_recipe
 from tutelage.synth.runner import synthesise
@@ -32,6 +33,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "evol_instruct": {"rounds": 2},
     "exercises": {},
     "instruction_reversal": {},
+    "knowledge_probe": {"samples": 2},
     "mga": {"pairs": 2},
     "multi_turn": {"turns": 2},
     "nemotron_cc": {},
@@ -53,7 +55,8 @@ KINDS = [kind_of_class.__struct_config__.tag for kind_of_class in get_args(AnyMe
 def method_recipe(kind: str, faults: dict[str, float]) -> Any:
     teacher = {"kind": "world", "faults": faults, "world": {"people": 40}}
     make = {"kind": kind, **METHODS[kind]}
-    return recipe({"make": make, "input": "world", "limit": 20, "teacher": teacher, "world": {"people": 40}})
+    limit = 100 if kind == "knowledge_probe" else 20  # most pages are of no person, and nobody knows them
+    return recipe({"make": make, "input": "world", "limit": limit, "teacher": teacher, "world": {"people": 40}})
 
 
 def test_every_method_is_listed() -> None:
@@ -86,7 +89,23 @@ def test_a_method_accounts_for_every_fault(kind: str, tmp_path: Path) -> None:
     dropped = rows(tmp_path, "dropped.jsonl")
     assert dropped or kind == "rejection_sampling"  # where one of the samples of each prompt was right
     assert all(row["reason"] and "raw" in row for row in dropped)
-    assert summary["steps"][0]["items"] == 20 or METHODS[kind].get("count")
+    assert summary["steps"][0]["items"] == loaded.limit or METHODS[kind].get("count")
+
+
+def test_probing_teaches_to_answer_what_is_known_and_to_refuse_what_is_invented(tmp_path: Path) -> None:
+    """Llama 3, 4.3.6: always right, always wrong, sometimes right; wrong answers that say nothing are neither."""
+    table = to_plain(method_recipe("knowledge_probe", {"wrong": 0.5})) | {"limit": 200}
+    synthesise(convert(table, SynthRecipe), tmp_path / "drop")
+    made = rows(tmp_path / "drop")
+    refused = [row["messages"][1]["content"] in REFUSALS for row in made]
+    verdicts = [row["lineage"]["verdicts"] for row in made]
+    assert 3 <= sum(refused) <= len(made) - 3
+    assert all(found["wrong" if no else "right"] == 2 for no, found in zip(refused, verdicts, strict=True))
+    reasons = {row["reason"] for row in rows(tmp_path / "drop", "dropped.jsonl")}
+    assert reasons == {"some answers are right", "uninformative answers"}
+    table["make"] = table["make"] | {"mixed": "right"}
+    synthesise(convert(table, SynthRecipe), tmp_path / "right")
+    assert {row["reason"] for row in rows(tmp_path / "right", "dropped.jsonl")} == {"uninformative answers"}
 
 
 def test_every_method_has_a_recipe() -> None:

@@ -65,6 +65,18 @@ def test_deita_skips_what_is_near_and_ranks_no_missing_score_in_the_middle() -> 
     assert found.dropped == {1: "near a better row", 3: "no score"}
 
 
+def test_judged_difficulty_is_never_difficulty_alone() -> None:
+    scores = {"complex": [6, 5, 2, 4, np.nan, 5], "good": [1, 6, 6, 4, 6, np.nan]}
+    candidates = Candidates(
+        [talk(n, "x") for n in range(6)],
+        2,
+        scores=lambda criterion: np.array(scores["complex" if "complex" in criterion else "good"], float),
+    )
+    found = SELECTIONS["judged"](candidates)
+    assert list(found.kept) == [1, 3]
+    assert found.dropped == {0: "poor answer", 2: "easy", 4: "no score", 5: "no score"}
+
+
 def test_diversity_covers_the_clusters() -> None:
     centres = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]], np.float32)
     vectors = np.repeat(centres, 5, axis=0) + np.random.default_rng(0).normal(0, 0.01, (20, 2)).astype(np.float32)

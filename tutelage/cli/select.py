@@ -10,7 +10,7 @@ import click
 from tutelage.cli.command import command, new_console
 from tutelage.cli.options import FILE, MODEL
 
-NAMES = ("deita", "dedup", "difficulty", "diversity", "lima", "limo", "longest", "s1", "success")
+NAMES = ("deita", "dedup", "difficulty", "diversity", "judged", "lima", "limo", "longest", "s1", "success")
 
 
 @click.command(short_help="Keep a few conversations of many: difficulty, diversity, quality.")

@@ -147,6 +147,15 @@ def same(world: World, text: str, about: Any, rng: KeyedRandom) -> str:
     return "[[yes]]" if left == right else "[[no]]"
 
 
+def known(world: World, text: str, about: Any, rng: KeyedRandom) -> str:
+    """Whether the values that an answer names are those of a page; where it names none, it says nothing definite."""
+    row, reply = about
+    named = set(ANY_VALUE.findall(normalise(reply)))
+    if not named:
+        return "[[uninformative]]"
+    return "[[right]]" if named <= set(ANY_VALUE.findall(normalise(row["text"]))) else "[[wrong]]"
+
+
 def problem(world: World, text: str, about: Any, rng: KeyedRandom) -> str:
     """A question, after its label."""
     return f"Problem: {any_question(world, rng)[0]}"
@@ -207,6 +216,8 @@ REPLIES: dict[str, Writer] = {
     "educational": said("It does.\n[[yes]]"),
     "exercise": exercise,
     "same": same,
+    "question": lambda w, text, about, rng: page_questions(w, about, rng)[0][0],
+    "known": known,
     "equal": lambda w, text, about, rng: "[[equal]]" if about[0] == about[1] else "[[different]]",
     "evolve": lambda w, text, about, rng: f"{any_question(w, rng)[0]} Name the source of what you know.",
     "instruction": lambda w, text, about, rng: f"Write the page of {about['id']}.",

@@ -9,6 +9,7 @@ from tutelage.synth.methods.document_qa import DocumentQa
 from tutelage.synth.methods.evol_instruct import EvolInstruct
 from tutelage.synth.methods.exercises import Exercises
 from tutelage.synth.methods.instruction_reversal import InstructionReversal
+from tutelage.synth.methods.knowledge_probe import KnowledgeProbe
 from tutelage.synth.methods.mga import Mga
 from tutelage.synth.methods.multi_turn import MultiTurn
 from tutelage.synth.methods.nemotron_cc import NemotronCc
@@ -31,6 +32,7 @@ AnyMethod = (
     | EvolInstruct
     | Exercises
     | InstructionReversal
+    | KnowledgeProbe
     | Mga
     | MultiTurn
     | NemotronCc

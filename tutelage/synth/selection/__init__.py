@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tutelage.synth.selection import dedup, deita, difficulty, diversity, lima, limo, longest, s1, success
+from tutelage.synth.selection import dedup, deita, difficulty, diversity, judged, lima, limo, longest, s1, success
 from tutelage.synth.selection.candidates import Candidates, Decision
 
 SELECTIONS: dict[str, Callable[[Candidates], Decision]] = {
     "difficulty": difficulty.select,
     "success": success.select,
+    "judged": judged.select,
     "longest": longest.select,
     "diversity": diversity.select,
     "deita": deita.select,
