@@ -130,6 +130,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "LoraSettings.dropout": "lora_dropout",
     "LoraSettings.targets": "target_modules",
     "LoraSettings.rank_stabilised": "use_rslora",
+    "LoraSettings.dora": "use_dora",
     "OptimizerSettings.kind": "optim",
     "OptimizerSettings.betas": "adam_beta1, adam_beta2",
     "OptimizerSettings.eps": "adam_epsilon",

@@ -17,6 +17,7 @@ from torch import nn
 from tutelage.model.block import Block, RMSNorm
 from tutelage.model.few_rows import FewRowsRMSNorm
 from tutelage.model.lora import block_matrices
+from tutelage.model.lora_linear import LoraLinear
 from tutelage.model.quantization import Int8Linear
 from tutelage.model.transformer import Transformer
 
@@ -95,6 +96,10 @@ def _copy_with(model: Transformer, make: Callable[[torch.Tensor, torch.Tensor | 
             linear = getattr(block, name)
             if isinstance(linear, nn.Linear):  # a layer with LoRA pairs stays as it is
                 setattr(block, name, make(linear.weight, linear.bias))
+            elif isinstance(linear, LoraLinear) and len(linear.magnitude):
+                fixed = _shallow_copy(linear)
+                fixed.fix_factors()
+                setattr(block, name, fixed)
         cast(Block, block).absorbed = model.config.latent is not None
         _replace_norms(block)
     copy.output = make(model.head_weight, None)

@@ -16,13 +16,13 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from tutelage.config import Settings, SettingsError, suggest
 from tutelage.model.embedding_rows import TrainedEmbeddingRows
 from tutelage.model.hf_model import HFModel
 from tutelage.model.lora_dropout import LoraDropout
+from tutelage.model.lora_linear import LoraLinear
 from tutelage.model.parts import parts
 from tutelage.model.tensor_map import ModuleNames, family_names
 from tutelage.model.transformer import Transformer
@@ -48,6 +48,7 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
     targets:         matrices with a pair, by the names of the model's family ("q_proj", "c_attn"); default all matrices
                      of the blocks, as attention alone learns less (Schulman et al. 2025, "LoRA Without Regret").
     rank_stabilised: multiply by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv 2312.03732).
+    dora:            also train the norm of each row of the adapted matrix (DoRA, Liu et al. 2024, arXiv 2402.09353).
     base_dtype:      dtype of the frozen weights and their matrix products; trained weights are always float32.
     """
 
@@ -56,6 +57,7 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
     dropout: float = 0.0
     targets: list[str] | None = None
     rank_stabilised: bool = False
+    dora: bool = False
     base_dtype: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
@@ -72,59 +74,6 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
 def lora_scale(alpha: float, rank: int, stabilised: bool) -> float:
     """The factor of B A."""
     return alpha / (math.sqrt(rank) if stabilised else rank)
-
-
-class LoraLinear(nn.Module):
-    """A frozen linear layer with LoRA pairs beside its parts.
-
-    sizes:  output size of each part by its name, in row order.
-    lora_A: float32 [R, I] by part; lora_B: float32 [O of the part, R]. A part without a pair is unchanged.
-    """
-
-    bias: torch.Tensor | None
-
-    def __init__(self, base: nn.Linear, sizes: dict[str, int]) -> None:
-        super().__init__()
-        self.weight, self.bias, self.sizes = base.weight, base.bias, sizes
-        self.lora_A, self.lora_B = nn.ParameterDict(), nn.ParameterDict()
-        self.scales: dict[str, float] = {}
-        self.dropout: tuple[LoraDropout, int] | None = None  # with the number of the layer
-
-    def add_pair(self, part: str, a_RI: torch.Tensor, b_OR: torch.Tensor, scale: float) -> None:
-        """Add a pair, to be trained, to a part."""
-        self.lora_A[part], self.lora_B[part] = nn.Parameter(a_RI), nn.Parameter(b_OR)
-        self.scales[part] = scale
-
-    def forward(self, x_NI: torch.Tensor) -> torch.Tensor:
-        y_NO = F.linear(x_NI, self.weight, self.bias)
-        if not torch.is_autocast_enabled(x_NI.device.type):
-            x_NI = x_NI.to(torch.promote_types(x_NI.dtype, torch.float32))
-        if self.dropout is not None:
-            dropout, layer = self.dropout
-            x_NI = dropout(x_NI, layer)
-        split = y_NO.split(list(self.sizes.values()), dim=-1)
-        adapted = [self._add_lora(part, x_NI, y_part) for part, y_part in zip(self.sizes, split, strict=True)]
-        return adapted[0] if len(adapted) == 1 else torch.cat(adapted, dim=-1)
-
-    def _add_lora(self, part: str, x_NI: torch.Tensor, y_NO: torch.Tensor) -> torch.Tensor:
-        if part not in self.scales:
-            return y_NO
-        inner_NR = F.linear(x_NI, self.lora_A[part]) * self.scales[part]
-        return (y_NO + F.linear(inner_NR, self.lora_B[part])).to(y_NO.dtype)
-
-    @torch.no_grad()
-    def merged(self) -> nn.Linear:
-        """A plain linear layer with the same outputs. B A is computed in float32 and added to the weight in place."""
-        for part, rows_OI in zip(self.sizes, self.weight.split(list(self.sizes.values())), strict=True):
-            if part in self.scales:
-                delta_OI = self.lora_B[part] @ self.lora_A[part] * self.scales[part]
-                rows_OI.copy_(rows_OI.to(delta_OI.dtype) + delta_OI)
-        outputs, inputs = self.weight.shape
-        linear = nn.Linear(inputs, outputs, bias=self.bias is not None, device="meta")
-        linear.weight = nn.Parameter(self.weight.detach())
-        if self.bias is not None:
-            linear.bias = nn.Parameter(self.bias.detach())
-        return linear
 
 
 @dataclass(frozen=True)
@@ -230,6 +179,8 @@ def add_lora(
         a_RI = (torch.rand((settings.rank, inputs), generator=generator) * 2 - 1) / math.sqrt(inputs)
         b_OR = torch.zeros(linear.sizes[part], settings.rank)
         linear.add_pair(part, a_RI.to(device), b_OR.to(device), scale)
+        if settings.dora:
+            linear.add_magnitude(part, linear.row_norms(part))
     if settings.dropout:
         model.lora_dropout = dropout = LoraDropout(settings.dropout, seed)
         model.register_forward_pre_hook(dropout.begin)
