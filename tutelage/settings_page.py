@@ -134,6 +134,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "OptimizerSettings.kind": "optim",
     "OptimizerSettings.betas": "adam_beta1, adam_beta2",
     "OptimizerSettings.eps": "adam_epsilon",
+    "OptimizerSettings.state_bits": 'optim = "adamw_8bit"',
     "OptimizerSettings.weight_decay": "weight_decay",
     "OptimizerSettings.clip": "max_grad_norm",
     "ScheduleSettings.kind": "lr_scheduler_type",

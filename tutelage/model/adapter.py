@@ -187,7 +187,7 @@ def attach(model: Transformer, modules: ModuleNames, adapter: Adapter) -> None:
         magnitude_O = remaining.pop(f"{name}.{MAGNITUDE}", None)
         shape = None if magnitude_O is None else tuple(magnitude_O.shape)
         if shape != ((linear.sizes[part],) if adapter.dora else None):
-            raise _mismatch(adapter, f"{name}.{MAGNITUDE} of shape {shape}, with use_dora {adapter.dora},")
+            raise _mismatch(adapter, f"{name}.{MAGNITUDE} of shape {shape}, with use_dora {adapter.dora}")
         if magnitude_O is not None:
             linear.add_magnitude(part, magnitude_O.to(linear.weight.device, torch.float32))
     _load_full_matrices(model, modules, adapter, remaining)

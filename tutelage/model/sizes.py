@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from tutelage.config import Settings
@@ -295,12 +296,18 @@ def cache_shape(config: ModelConfig) -> tuple[int, int, int]:
     return 2, config.kv_heads, config.head_size
 
 
-def training_bytes(config: ModelConfig, muon: bool) -> int:
-    """Bytes of weights, gradients and optimizer state in float32. AdamW keeps two numbers per weight, Muon one; Muon
-    trains the matrices of the blocks."""
+def training_bytes(config: ModelConfig, muon: bool, state_bits: int = 32) -> int:
+    """Bytes of weights, gradients and optimizer state in float32. AdamW keeps two numbers per weight, in `state_bits`
+    bits, Muon one; Muon trains the matrices of the blocks."""
     count = parameter_count(config)
     matrices = _matrices(config) if muon else 0
-    return 4 * (4 * count - matrices)
+    return 8 * count + 4 * matrices + adamw_state_bytes(count - matrices, state_bits)
+
+
+def adamw_state_bytes(count: int, state_bits: int) -> int:
+    """Bytes of AdamW's state for `count` weights. In 8 bits, 256 numbers share a float32 scale (see
+    `train.eight_bit`)."""
+    return 8 * count if state_bits == 32 else 2 * count + 2 * 4 * math.ceil(count / 256)
 
 
 def lora_parameters(config: ModelConfig, rank: int) -> int:
@@ -311,9 +318,10 @@ def lora_parameters(config: ModelConfig, rank: int) -> int:
     return config.depth * rank * (sum(config.width + size for size in outputs) + inner)
 
 
-def lora_training_bytes(config: ModelConfig, rank: int, bytes_per_weight: int = 4) -> int:
-    """Bytes of the frozen weights, and of LoRA weights, gradients and AdamW state in float32."""
-    return bytes_per_weight * parameter_count(config) + 16 * lora_parameters(config, rank)
+def lora_training_bytes(config: ModelConfig, rank: int, bytes_per_weight: int = 4, state_bits: int = 32) -> int:
+    """Bytes of the frozen weights, of LoRA weights and gradients in float32, and of AdamW state."""
+    trained = lora_parameters(config, rank)
+    return bytes_per_weight * parameter_count(config) + 8 * trained + adamw_state_bytes(trained, state_bits)
 
 
 def activation_bytes(

@@ -177,8 +177,9 @@ class TrainStage(Stage, frozen=True, kw_only=True):
         """Bytes of weights, gradients and optimizer state."""
         lora = self.adapter()
         if lora is None:
-            return training_bytes(config, self.optimizer.kind == "muon")
-        return lora_training_bytes(config, lora.rank, 2 if lora.base_dtype == "bfloat16" else 4)
+            return training_bytes(config, self.optimizer.kind == "muon", self.optimizer.state_bits)
+        width = 2 if lora.base_dtype == "bfloat16" else 4
+        return lora_training_bytes(config, lora.rank, width, self.optimizer.state_bits)
 
     def replay_share(self) -> float:
         """The share of the trained tokens that is replayed pre-training text."""
