@@ -15,7 +15,8 @@ from tutelage.config import SettingsError, recipes_folder
 from tutelage.files import read_json, write_json
 from tutelage.model.hub import load_model
 from tutelage.model.logprobs import CHUNK_LOGITS
-from tutelage.model.sizes import ModelConfig, ModelSettings, activation_bytes, resolve, training_bytes
+from tutelage.model.memory import activation_bytes, training_bytes
+from tutelage.model.sizes import ModelConfig, ModelSettings, resolve
 from tutelage.model.transformer import Transformer
 from tutelage.plan import plan
 from tutelage.recipe import load_recipe

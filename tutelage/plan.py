@@ -18,9 +18,9 @@ from tutelage.chat import ChatConfig, chat_tokenizer
 from tutelage.engine.sample_time import sample_seconds
 from tutelage.model.hub import load_chat_files, load_config, load_module_names
 from tutelage.model.lora import add_lora
+from tutelage.model.memory import activation_bytes
 from tutelage.model.sizes import (
     ModelConfig,
-    activation_bytes,
     flops_per_token,
     parameter_count,
     resolve,
@@ -213,7 +213,7 @@ def _seconds_per_token(
 def _prepare(stage: TrainStage, modules: ModuleNames, model: Transformer) -> None:
     lora = stage.adapter()
     if lora is not None:
-        if lora.base_dtype == "bfloat16":
+        if lora.base_dtype != "float32":
             model.to(torch.bfloat16)
         add_lora(model, modules, lora, (), seed=0)
 

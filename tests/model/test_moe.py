@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tutelage.batching.packing import collate
 from tutelage.model.hub import Checkpoint, load_model, save_model
+from tutelage.model.memory import training_bytes
 from tutelage.model.mlp import activation
 from tutelage.model.moe import ExpertMLPs, Router, Routing, grouped_linear, route
 from tutelage.model.parts import as_rows, is_matrix, parts
@@ -24,7 +25,6 @@ from tutelage.model.sizes import (
     flops_per_token,
     parameter_count,
     resolve,
-    training_bytes,
 )
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Example

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tutelage.batching.packing import collate
-from tutelage.model.sizes import ModelSettings, resolve, training_bytes
+from tutelage.model.memory import training_bytes
+from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Example
 from tutelage.train import eight_bit

@@ -11,7 +11,7 @@ Shape suffixes: N tokens laid end to end, I inputs, O outputs, R rank.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -49,7 +49,9 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
                      of the blocks, as attention alone learns less (Schulman et al. 2025, "LoRA Without Regret").
     rank_stabilised: multiply by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv 2312.03732).
     dora:            also train the norm of each row of the adapted matrix (DoRA, Liu et al. 2024, arXiv 2402.09353).
-    base_dtype:      dtype of the frozen weights and their matrix products; trained weights are always float32.
+    base_dtype:      dtype of the frozen weights and their matrix products; trained weights are always float32. With
+                     "nf4" the matrices with pairs are in 4 bits (QLoRA, Dettmers et al. 2023, arXiv 2305.14314), and
+                     other weights, and products, in bfloat16; extra `bitsandbytes`.
     """
 
     rank: int = 16
@@ -58,7 +60,7 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
     targets: list[str] | None = None
     rank_stabilised: bool = False
     dora: bool = False
-    base_dtype: Literal["float32", "bfloat16"] = "float32"
+    base_dtype: Literal["float32", "bfloat16", "nf4"] = "float32"
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -69,6 +71,14 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
             raise SettingsError(f"dropout is {self.dropout}; it is a share: at least 0, below 1")
         if self.targets is not None and not self.targets:
             raise SettingsError("targets is empty; leave it out to target all matrices")
+
+
+def check_alike(settings: LoraSettings, why: str) -> None:
+    """SettingsError where an adapter computes otherwise in training than a reference without it: `why` that matters."""
+    if settings.dropout:
+        raise SettingsError(f"lora.dropout is {settings.dropout}; {why}: leave it at 0")
+    if settings.base_dtype == "nf4":
+        raise SettingsError(f'lora.base_dtype is "nf4"; {why}: set it to "bfloat16"')
 
 
 def lora_scale(alpha: float, rank: int, stabilised: bool) -> float:
@@ -169,17 +179,19 @@ def add_lora(
     freeze(model)
     targets = lora_targets(model, modules)
     generator = torch.Generator().manual_seed(seed)
-    scale = lora_scale(settings.alpha, settings.rank, settings.rank_stabilised)
+    scale, device = lora_scale(settings.alpha, settings.rank, settings.rank_stabilised), model.embedding.weight.device
     known = list(dict.fromkeys(name.rpartition(".")[2] for name in targets))
     names = _match_targets(list(targets), known if settings.targets is None else settings.targets, known)
     adapted = [(to_lora_linear(model, modules, targets[name]), targets[name].part) for name in names]
     _check_rank(settings.rank, adapted)
     for linear, part in adapted:
-        inputs, device = linear.weight.shape[1], linear.weight.device
-        a_RI = (torch.rand((settings.rank, inputs), generator=generator) * 2 - 1) / math.sqrt(inputs)
+        a_RI = (torch.rand((settings.rank, linear.inputs), generator=generator) * 2 - 1) / math.sqrt(linear.inputs)
         b_OR = torch.zeros(linear.sizes[part], settings.rank)
         linear.add_pair(part, a_RI.to(device), b_OR.to(device), scale)
-        if settings.dora:
+    if settings.base_dtype == "nf4":
+        quantise_base(linear for linear, _ in adapted)
+    if settings.dora:
+        for linear, part in adapted:
             linear.add_magnitude(part, linear.row_norms(part))
     if settings.dropout:
         model.lora_dropout = dropout = LoraDropout(settings.dropout, seed)
@@ -193,9 +205,15 @@ def add_lora(
         model.embedding_rows = TrainedEmbeddingRows(new_tokens, model.config.vocab, embedding_RD, head_RD)
 
 
+def quantise_base(layers: Iterable[LoraLinear]) -> None:
+    """Keep the frozen weights of layers in 4 bits."""
+    for linear in dict.fromkeys(layers):
+        linear.quantise()
+
+
 def _check_rank(rank: int, adapted: Sequence[tuple[LoraLinear, str]]) -> None:
     """SettingsError if the rank exceeds that of every matrix: the pairs would be larger than the matrices."""
-    largest = max(min(linear.sizes[part], linear.weight.shape[1]) for linear, part in adapted)
+    largest = max(min(linear.sizes[part], linear.inputs) for linear, part in adapted)
     if rank > largest:
         raise SettingsError(
             f"lora.rank (--lora) is {rank}, but the matrices of this model have rank {largest} at most; a rank of "

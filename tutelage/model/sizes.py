@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from tutelage.config import Settings
@@ -202,13 +201,13 @@ def parameter_count(config: ModelConfig) -> int:
     heads = width * sum(config.output_heads.values())
     norms = norm * ((config.norm_place != "post") + config.embedding_norm)
     mlm_head = width * width + width + norm + config.vocab if config.mlm_head else 0
-    blocks = config.depth * (block_norms + _attention_vectors(config)) + _matrices(config) + _mlp_biases(config)
+    blocks = config.depth * (block_norms + _attention_vectors(config)) + matrix_weights(config) + _mlp_biases(config)
     return embeddings + positions + config.token_types * width + blocks + norms + mlm_head + heads
 
 
 def active_parameter_count(config: ModelConfig) -> int:
     """The parameters that one token uses: all but those of the routed experts that it does not choose."""
-    unused = _matrices(config) - _matrices(config, used=True)
+    unused = matrix_weights(config) - matrix_weights(config, used=True)
     unused += _mlp_biases(config) - _mlp_biases(config, used=True)
     return parameter_count(config) - unused
 
@@ -244,7 +243,7 @@ def _mlp_biases(config: ModelConfig, used: bool = False) -> int:
     return count + layers * (shared + each)
 
 
-def _matrices(config: ModelConfig, used: bool = False) -> int:
+def matrix_weights(config: ModelConfig, used: bool = False) -> int:
     """Weights of the matrices of all blocks, without gains and biases; of the experts that a token uses if `used`."""
     per_hidden = config.width * (3 if is_gated(config) else 2)
     experts, layers = config.experts, len(expert_layers(config))
@@ -274,7 +273,7 @@ def flops_per_token(config: ModelConfig, segment: float) -> float:
     per layer 6 * heads * (size of a query + size of a value) per token that is attended to: half the segment on
     average, and at most the window in a sliding-window layer.
     """
-    multiplied = _matrices(config, used=True) + config.vocab * config.width
+    multiplied = matrix_weights(config, used=True) + config.vocab * config.width
     seen = (config.depth - len(config.windowed)) * segment / 2
     if config.window is not None:
         window = min(config.window, segment)
@@ -294,62 +293,3 @@ def cache_shape(config: ModelConfig) -> tuple[int, int, int]:
     if config.latent is not None:
         return 1, 1, config.latent.rank + config.latent.rotated
     return 2, config.kv_heads, config.head_size
-
-
-def training_bytes(config: ModelConfig, muon: bool, state_bits: int = 32) -> int:
-    """Bytes of weights, gradients and optimizer state in float32. AdamW keeps two numbers per weight, in `state_bits`
-    bits, Muon one; Muon trains the matrices of the blocks."""
-    count = parameter_count(config)
-    matrices = _matrices(config) if muon else 0
-    return 8 * count + 4 * matrices + adamw_state_bytes(count - matrices, state_bits)
-
-
-def adamw_state_bytes(count: int, state_bits: int) -> int:
-    """Bytes of AdamW's state for `count` weights. In 8 bits, 256 numbers share a float32 scale (see
-    `train.eight_bit`)."""
-    return 8 * count if state_bits == 32 else 2 * count + 2 * 4 * math.ceil(count / 256)
-
-
-def lora_parameters(config: ModelConfig, rank: int) -> int:
-    """Parameters of a LoRA on every matrix of the blocks; query, key, value, gate and up count as separate matrices."""
-    queries, keys = config.heads * config.head_size, config.kv_heads * config.head_size
-    outputs = [queries, keys, keys, *[config.mlp_width] * (2 if is_gated(config) else 1)]
-    inner = queries + config.mlp_width + 2 * config.width  # inputs and outputs of attention_out and mlp_down
-    return config.depth * rank * (sum(config.width + size for size in outputs) + inner)
-
-
-def lora_training_bytes(config: ModelConfig, rank: int, bytes_per_weight: int = 4, state_bits: int = 32) -> int:
-    """Bytes of the frozen weights, of LoRA weights and gradients in float32, and of AdamW state."""
-    trained = lora_parameters(config, rank)
-    return bytes_per_weight * parameter_count(config) + 8 * trained + adamw_state_bytes(trained, state_bits)
-
-
-def activation_bytes(
-    config: ModelConfig, tokens: int, segment: int | None = None, *, activation_checkpointing: bool = False
-) -> int:
-    """Bytes of float32 activations that the forward pass of `tokens` tokens saves for the backward pass.
-
-    segment:                  tokens of a segment, None is the context; matters only where scores are capped, as those
-                              are saved whole.
-    activation_checkpointing: count the input of each block, and all activations of one block.
-    """
-    width, queries, keys = config.width, config.heads * config.head_size, config.kv_heads * config.head_size
-    norm = 2 * width  # its input, and its output, which the following matrix saves
-    # With norms only after attention and MLP, the matrices save the residual stream instead.
-    norms = 2 * norm + (2 * width if config.norm_place == "both" else 0)
-    # Queries, keys and values are views of one product, which stays in memory while any of the three is saved.
-    product, copied = queries + 2 * keys, config.position == "rotary" or config.qk_norm
-    attention = product + (queries + keys if copied else 0)
-    masked = attention
-    if config.kv_heads != config.heads:  # masked attention repeats keys and values for every query head
-        masked = 2 * queries + (queries if copied else 0) + (product if config.qk_norm or not copied else 0)
-    segment = segment or config.context
-    masked_layers = len(config.windowed) if config.window is not None and config.window < segment else 0
-    if config.attention_softcap is not None or config.sinks:
-        masked_layers, masked = config.depth, masked + 2 * config.heads * segment
-    mlp = config.mlp_width * (2 + (config.mlp in ("swiglu", "swiglu_clamped")) + 2 * (config.mlp == "geglu_tanh"))
-    attentions = (config.depth - masked_layers) * attention + masked_layers * masked
-    blocks = config.depth * (norms + queries + mlp) + attentions
-    if activation_checkpointing:
-        blocks = blocks // config.depth + config.depth * width
-    return 4 * tokens * (blocks + norm + width)

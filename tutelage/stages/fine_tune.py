@@ -172,7 +172,7 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
 
     def start(self, at: StageContext) -> Checkpoint:
         """The parent's model with the chat template's tokens, its context, and the adapter that is trained."""
-        narrow = self.lora is not None and self.lora.base_dtype == "bfloat16"
+        narrow = self.lora is not None and self.lora.base_dtype != "float32"
         checkpoint = load_model(at.parent_folder(self), dtype=torch.bfloat16 if narrow else None)
         if not checkpoint.model.config.causal:
             raise SettingsError(

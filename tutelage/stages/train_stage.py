@@ -15,7 +15,8 @@ from tutelage.evaluate.dev_eval import DevEval
 from tutelage.evaluate.session import EvalSession
 from tutelage.model.hub import Checkpoint
 from tutelage.model.lora import LoraSettings
-from tutelage.model.sizes import ModelConfig, lora_training_bytes, training_bytes
+from tutelage.model.memory import lora_training_bytes, training_bytes
+from tutelage.model.sizes import ModelConfig
 from tutelage.model.transformer import Transformer
 from tutelage.stages.base import BATCH_TOKENS, RecipeTables, Stage, StageContext
 from tutelage.stages.data import DataTable
@@ -178,8 +179,8 @@ class TrainStage(Stage, frozen=True, kw_only=True):
         lora = self.adapter()
         if lora is None:
             return training_bytes(config, self.optimizer.kind == "muon", self.optimizer.state_bits)
-        width = 2 if lora.base_dtype == "bfloat16" else 4
-        return lora_training_bytes(config, lora.rank, width, self.optimizer.state_bits)
+        bits = self.optimizer.state_bits
+        return lora_training_bytes(config, lora.rank, lora.base_dtype, dora=lora.dora, state_bits=bits)
 
     def replay_share(self) -> float:
         """The share of the trained tokens that is replayed pre-training text."""
