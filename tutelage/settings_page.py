@@ -151,6 +151,7 @@ OTHER_NAMES: Mapping[str, str] = {
     "Experts.scaling": "routed_scaling_factor",
     "Experts.groups": "n_group",
     "Experts.used_groups": "topk_group",
+    "ModelSettings.mtp": "num_nextn_predict_layers",
     "Latent.rank": "kv_lora_rank",
     "Latent.query_rank": "q_lora_rank",
     "Latent.plain": "qk_nope_head_dim",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Literal
 
+import msgspec
+
 from tutelage.model.four_bit import BYTES_PER_WEIGHT
 from tutelage.model.sizes import ModelConfig, expert_layers, is_gated, matrix_weights, parameter_count
 
@@ -71,6 +73,13 @@ def activation_bytes(
                               are saved whole.
     activation_checkpointing: count the input of each block, and all activations of the largest block.
     """
+    if (
+        config.mtp
+    ):  # each saves what a block does, and the logits of its labels are made in chunks as those of the model
+        plain = msgspec.structs.replace(config, mtp=0)
+        deeper = msgspec.structs.replace(plain, depth=config.depth + config.mtp)
+        kept = activation_bytes(deeper, tokens, segment, activation_checkpointing=activation_checkpointing)
+        return kept + config.mtp * 4 * tokens * 7 * config.width
     width = config.width
     norm = 2 * width  # its input, and its output, which the following matrix saves
     # With norms only after attention and MLP, the matrices save the residual stream instead.

@@ -25,6 +25,7 @@ from tutelage.stages.stream import DataStream
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.loop import TRAINING, Precision
 from tutelage.train.losses import Loss
+from tutelage.train.mtp import MtpTraining
 from tutelage.train.optimizers import OPTIMIZER, OptimizerSettings
 from tutelage.train.router import RouterSettings, RouterTraining
 from tutelage.train.schedule import ScheduleSettings
@@ -40,15 +41,19 @@ LATER_SETTINGS: dict[str, Any] = {
     "batch_schedule": (),
     "rope": "keep",
     "schedule": {"warmup_steps": None, "end": "linear", "batch_lr": "fixed"},
-    "optimizer": {"update_rms": 0.2, "base_width": None},
+    "optimizer": {"update_rms": 0.2, "base_width": None, "state_bits": 32},
+    "lora": {"dora": False},
+    "mtp_weight": 0.3,
+    "mtp_decay_weight": None,
 }
 
 
-def _without_later(table: dict[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+def without_later(table: dict[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that have one of these defaults."""
     kept = {key: value for key, value in table.items() if key not in later or value != later[key]}
-    for section in ("schedule", "optimizer"):
-        if section in later and section in kept:
-            kept[section] = _without_later(kept[section], later[section])
+    for section in ("schedule", "optimizer", "lora"):
+        if section in later and kept.get(section) is not None:
+            kept[section] = without_later(kept[section], later[section])
     return kept
 
 
@@ -156,7 +161,7 @@ class TrainStage(Stage, frozen=True, kw_only=True):
         names = {"checkpoint_seconds", "micro_tokens", "activation_checkpointing", "save_every", "keep_checkpoints"}
         names |= self.no_content()
         kept = {key: value for key, value in to_plain(self).items() if key not in names}
-        return [TRAINING, OPTIMIZER, _without_later(kept, LATER_SETTINGS)]
+        return [TRAINING, OPTIMIZER, without_later(kept, LATER_SETTINGS)]
 
     def no_content(self) -> set[str]:
         """Settings that do not change what the stage becomes."""
@@ -172,6 +177,10 @@ class TrainStage(Stage, frozen=True, kw_only=True):
 
     def adapter(self) -> LoraSettings | None:
         """The low-rank adapter that is trained in place of the weights, if there is one."""
+        return None
+
+    def mtp_training(self, model: Transformer, steps: int) -> MtpTraining | None:
+        """How multi-token prediction is trained, of stages and models that have it."""
         return None
 
     def state_bytes(self, config: ModelConfig) -> int:

@@ -189,6 +189,8 @@ def shard(model: Model) -> Callable[..., Model | None]:
             "a model whose architecture is not built in cannot be trained by several processes; start the command "
             "without torchrun"
         )
+    if len(getattr(model, "mtp_blocks", ())):
+        raise ValueError("multi-token prediction is trained by one process only; set model.mtp = 0")
     from torch.distributed.fsdp import fully_shard
 
     from tutelage.train.context_parallel import share_tokens
