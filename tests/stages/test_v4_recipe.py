@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+from tiny_recipe import run_quietly
 
-from tests.tiny_recipe import run_quietly
 from tutelage.model.hub import MTP, load_model
 from tutelage.model.settings import YarnScaling
 from tutelage.recipe import load_recipe
