@@ -14,7 +14,7 @@ from tutelage.model.lora import LoraLinear, LoraSettings, add_lora, lora_pairs, 
 from tutelage.model.memory import lora_training_bytes
 from tutelage.model.settings import Experts, Latent
 from tutelage.model.sizes import ModelSettings, resolve
-from tutelage.model.tensor_map import DEEPSEEK, GPT2, LLAMA, OWN, PHI3, ModuleNames
+from tutelage.model.tensor_map import DEEPSEEK, GPT2, LLAMA, MIXTRAL, OWN, PHI3, QWEN_MOE, ModuleNames
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.model.weights import trained_state
 from tutelage.records import Batch, Example
@@ -286,6 +286,18 @@ def test_under_autocast_every_label_stays_at_its_position() -> None:
 
 MIXTURE = Experts(count=4, used=2, width=24, shared=1, dense_layers=(0,))
 LATENT = Latent(rank=16, query_rank=12, plain=12, rotated=8, value=10)
+
+
+@pytest.mark.parametrize(("modules", "target"), [(MIXTRAL, "w1"), (MIXTRAL, "gate"), (QWEN_MOE, "gate_proj")])
+def test_routed_experts_and_routers_are_refused_as_targets(modules: ModuleNames, target: str) -> None:
+    experts = msgspec.structs.replace(MIXTURE, shared=0, dense_layers=())
+    model = Transformer(resolve(ModelSettings(depth=1, width=32, heads=4, context=64, experts=experts), VOCAB))
+    with pytest.raises(
+        SettingsError, match=f"^lora.targets names '{target}' of routed experts or routers, which LoRA le"
+    ):
+        add_lora(model, modules, LoraSettings(rank=2, targets=["q_proj", target]), (), seed=0)
+    add_lora(model, modules, LoraSettings(rank=2), (), seed=0)
+    assert len(list(lora_pairs(model, modules))) == 4
 
 
 @pytest.mark.parametrize("dora", [False, True])

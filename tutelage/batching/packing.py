@@ -120,8 +120,8 @@ class TokensAhead(NamedTuple):
 
 
 def tokens_ahead(batch: Batch, ahead: int) -> TokensAhead:
-    """Tokens, labels and weights `ahead` positions later within each segment: tokens [a b c] with labels [b c 0] become,
-    one position ahead, tokens [b c 0] with labels [c 0 0]."""
+    """Tokens, labels and weights `ahead` positions later within each segment. Tokens [a b c] with labels [b c 0] are, one
+    position ahead, tokens [b c 0] with labels [c 0 0]."""
     lengths_S = torch.tensor(batch.lengths, device=batch.tokens_N.device)
     inside_N = batch.positions_N + ahead < lengths_S.repeat_interleave(lengths_S)
     later = (values_N.roll(-ahead) * inside_N for values_N in (batch.tokens_N, batch.labels_N, batch.weights_N))

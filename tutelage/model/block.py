@@ -5,7 +5,6 @@ Shape suffixes: N tokens laid end to end, D width, H query heads, G key-value he
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Protocol
 
 import torch
@@ -84,7 +83,6 @@ class Block(nn.Module):
         before, after = c.norm_place in ("before", "both"), c.norm_place != "before"
         self.post_norm = c.norm_place == "post"
         self.attention_norm = make_norm(c) if before else nn.Identity()
-        self.absorbed = False  # True in inference copies with latent attention
         if c.latent is not None:
             for name, module in latent_modules(c, c.latent, lambda size, eps: RMSNorm(size, eps=eps)).items():
                 setattr(self, name, module)
@@ -124,8 +122,7 @@ class Block(nn.Module):
     def attention(self, x_ND: torch.Tensor, rotation: torch.Tensor | None, attend: Attend) -> torch.Tensor:
         c = self.config
         if c.latent is not None:
-            heads = partial(attend, self.layer)
-            return self.attention_out(latent_attention(self, c.latent, c.heads, x_ND, rotation, heads))
+            return self.attention_out(latent_attention(self, c.latent, c.heads, x_ND, rotation, attend))
         qkv = self.qkv(x_ND).unflatten(-1, (c.heads + 2 * c.kv_heads, c.head_size))
         q_NHK, k_NGK, v_NGK = qkv.split([c.heads, c.kv_heads, c.kv_heads], dim=1)
         if self.norm_over_projection:

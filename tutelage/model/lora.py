@@ -125,9 +125,21 @@ def _family_parts(modules: ModuleNames, layer: int, matrix: str) -> list[str]:
     return [name.removesuffix(".weight") for name in family_names(modules, f"blocks.{layer}.{matrix}.weight")]
 
 
-def _match_targets(names: Sequence[str], targets: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The full names that end with a target; the rule of PEFT."""
+def _expert_parts(modules: ModuleNames) -> set[str]:
+    """The names of the matrices of routed experts and of routers in a family."""
+    names = [
+        name for module in ("router", "experts.up", "experts.down") for name in modules.get(f"blocks.*.{module}", ())
+    ]
+    return {name.rstrip("=").rpartition(".")[2] for name in names}
+
+
+def _match_targets(names: Sequence[str], targets: Sequence[str], known: Sequence[str], frozen: set[str]) -> list[str]:
+    """The full names that end with a target; the rule of PEFT. Matrices whose names are `frozen` cannot be targets."""
     for target in targets:
+        if target in frozen and target not in known:
+            raise SettingsError(
+                f"lora.targets names '{target}' of routed experts or routers, which LoRA leaves frozen; leave it out"
+            )
         if not any(f".{name}".endswith(f".{target}") for name in names):
             raise SettingsError(f"lora.targets names '{target}', which the model does not have{suggest(target, known)}")
     return [name for name in names if any(f".{name}".endswith(f".{target}") for target in targets)]
@@ -181,7 +193,9 @@ def add_lora(
     generator = torch.Generator().manual_seed(seed)
     scale, device = lora_scale(settings.alpha, settings.rank, settings.rank_stabilised), model.embedding.weight.device
     known = list(dict.fromkeys(name.rpartition(".")[2] for name in targets))
-    names = _match_targets(list(targets), known if settings.targets is None else settings.targets, known)
+    names = _match_targets(
+        list(targets), known if settings.targets is None else settings.targets, known, _expert_parts(modules)
+    )
     adapted = [(to_lora_linear(model, modules, targets[name]), targets[name].part) for name in names]
     _check_rank(settings.rank, adapted)
     for linear, part in adapted:
