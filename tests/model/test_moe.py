@@ -219,7 +219,7 @@ def test_flops_of_a_mixture_are_those_that_torch_counts(experts: Experts) -> Non
     assert flops_per_token(config, 0) == pytest.approx(counter.get_total_flops() / len(batch.tokens_N), rel=1e-9)
 
 
-def test_experts_are_separate_matrices_to_muon() -> None:
+def test_pain_25_experts_are_separate_matrices_to_muon() -> None:
     """Updates have one size in gate, up and down of every expert, though their gradients differ by 100. Biases of
     experts are vectors, which AdamW trains without decay."""
     model = initialise(Transformer(moe_config(msgspec.structs.replace(EIGHT, bias=True))), seed=0)

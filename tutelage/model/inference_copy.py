@@ -1,7 +1,7 @@
 """Copies of a model for inference, whose matrices are stored in a form that multiplies faster on a CPU: packed, or with
-8-bit weights. The embedding, gains of norms, rotary tables, and routed experts without 8 bits are shared with the model;
-other matrices of the blocks and the output embedding are copied. So a tied table has two forms: the look-up reads the
-model's own rows, the output its copy.
+8-bit weights. The embedding, gains of norms, rotary tables, and routed experts without 8 bits are the model's own; other
+matrices of the blocks and the output embedding are copied. So a tied table has two forms: the look-up reads the model's
+own rows, the output its copy.
 
 Shape suffixes: N tokens, I inputs, O outputs.
 """
