@@ -18,10 +18,11 @@ _RELATIONS: Mapping[str, Callable[[int, int], bool]] = {
     "at least": lambda count, bound: count >= bound,
 }
 RESPONSES = ("My answer is yes.", "My answer is no.", "My answer is maybe.")
-# A sentence ends after . ! or ? with closing marks, before white space; not after an initial or an abbreviation.
-_SENTENCE_END = re.compile(
-    r"(?<!\b[A-Za-z])(?<!\b(?:Mr|Ms|Dr|St|vs|Jr|Sr|No))(?<!\b(?:Mrs|etc|e\.g|i\.e|Inc|Ltd))[.!?][\"'”’)\]*]*(?=\s+[^\sa-z])"
-)
+# A sentence ends after . ! or ? with closing marks, before white space; not after an initial or an abbreviation. The
+# next one begins with a capital, unless the whole text has none: an instruction may forbid them.
+_MARK = r"(?<!\b[A-Za-z])(?<!\b(?:Mr|Ms|Dr|St|vs|Jr|Sr|No))(?<!\b(?:Mrs|etc|e\.g|i\.e|Inc|Ltd))[.!?][\"'”’)\]*]*"
+_SENTENCE_END = re.compile(_MARK + r"(?=\s+[^\sa-z])")
+_LOWER_CASE_SENTENCE_END = re.compile(_MARK + r"(?=\s+\S)")
 # Of one kind each: runs of letters and digits, of other signs.
 _TOKENS = re.compile(r"[\w'’-]+|[^\w\s]+")
 
@@ -46,7 +47,12 @@ def number_words(relation: str, num_words: int) -> Check:
 def number_sentences(relation: str, num_sentences: int) -> Check:
     """Ends of sentences, as `_SENTENCE_END` finds them."""
     meets = _relation(relation, num_sentences)
-    return lambda text: meets(sum(bool(part.strip()) for part in _SENTENCE_END.split(text)))
+
+    def check(text: str) -> bool:
+        ends = _LOWER_CASE_SENTENCE_END if text.islower() else _SENTENCE_END
+        return meets(sum(bool(part.strip()) for part in ends.split(text)))
+
+    return check
 
 
 def number_paragraphs(num_paragraphs: int) -> Check:
