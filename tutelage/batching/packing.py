@@ -111,8 +111,8 @@ def collate(groups: Sequence[ExampleGroup], schema: Schema | None = None, share:
 
 
 class TokensAhead(NamedTuple):
-    """What multi-token prediction reads and predicts at each position, [N]: the token so many positions ahead, the label
-    that is as far ahead, and its loss weight, which is 0 past the end of a segment."""
+    """What multi-token prediction reads and predicts at each position, [N]: the token so many positions ahead, the
+    label that is as far ahead, and its loss weight, which is 0 past the end of a segment."""
 
     tokens_N: torch.Tensor
     labels_N: torch.Tensor
@@ -120,8 +120,8 @@ class TokensAhead(NamedTuple):
 
 
 def tokens_ahead(batch: Batch, ahead: int) -> TokensAhead:
-    """Tokens, labels and weights `ahead` positions later within each segment. Tokens [a b c] with labels [b c 0] are, one
-    position ahead, tokens [b c 0] with labels [c 0 0]."""
+    """Tokens, labels and weights `ahead` positions later within each segment. One position ahead, tokens [a b c] with
+    labels [b c 0] are tokens [b c 0] with labels [c 0 0]."""
     lengths_S = torch.tensor(batch.lengths, device=batch.tokens_N.device)
     inside_N = batch.positions_N + ahead < lengths_S.repeat_interleave(lengths_S)
     later = (values_N.roll(-ahead) * inside_N for values_N in (batch.tokens_N, batch.labels_N, batch.weights_N))

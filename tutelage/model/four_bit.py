@@ -6,6 +6,8 @@ Shape suffixes: N tokens, I inputs, O outputs.
 
 from __future__ import annotations
 
+import logging
+
 import torch
 
 from tutelage import extras
@@ -23,6 +25,8 @@ class FourBitWeight:
     """
 
     def __init__(self, weight_OI: torch.Tensor) -> None:
+        # It warns of a faster kernel that another package could download.
+        logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
         self.library = extras.load("bitsandbytes", "bitsandbytes")
         rounded_OI = weight_OI.detach().bfloat16().float().contiguous()
         self.dtype = weight_OI.dtype

@@ -1,5 +1,5 @@
 """Copies of a model for inference, whose matrices are stored in a form that multiplies faster on a CPU: packed, or with
-8-bit weights. Embedding, gains of norms, rotary tables, and routed experts without 8 bits are the model's own; the other
+8-bit weights. Embedding, gains of norms, rotary tables, and routed experts without 8 bits are the model's own; other
 matrices of the blocks and the output embedding are copied. So a tied table has two forms: the look-up reads the model's
 own rows, the output its copy.
 
