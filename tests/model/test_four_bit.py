@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from tutelage.model.verify_adapter import export_merged, probe_logits, publish_a
 from tutelage.model.weights import trained_state
 from tutelage.records import Example
 from tutelage.tokenizer import TokenizerSettings, train
+from tutelage.train import distributed
 from tutelage.train.losses import cross_entropy
 
 pytest.importorskip("bitsandbytes", reason="bitsandbytes is not installed; the extra bitsandbytes has it")
@@ -119,9 +121,16 @@ def test_a_published_adapter_is_exact_and_merges_into_the_base_it_was_trained_on
     assert (merged - probe_logits(live)).abs().mean() < 0.05 * merged.std()
 
 
-def test_what_cannot_be_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SettingsError, match=r'^lora.base_dtype is "nf4"; both must be alike: set it to "bfloat16"$'):
         check_alike(LoraSettings(base_dtype="nf4"), "both must be alike")
+    model = with_lora(
+        load_model(make_base(tmp_path, "qwen2")), LoraSettings(rank=2, base_dtype="nf4"), (), seed=0
+    ).model
+    assert copy.deepcopy(model).blocks[0].qkv.packed is not None
+    monkeypatch.setattr(distributed, "world_size", lambda: 2)
+    with pytest.raises(ValueError, match="^a base in 4 bits is trained by one process only; set lora.base_dtype = "):
+        distributed.shard(model)
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(ValueError, match=r"run: pip install 'tutelage\[bitsandbytes\]'$"):
         FourBitWeight(torch.zeros(64, 64))

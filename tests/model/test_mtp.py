@@ -16,7 +16,7 @@ from tutelage.batching.packing import collate, tokens_ahead
 from tutelage.engine.engine import generate
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.model.hub import MTP, Checkpoint, load_model, save_model
-from tutelage.model.memory import training_bytes
+from tutelage.model.memory import activation_bytes, training_bytes
 from tutelage.model.rotary import rotation_at
 from tutelage.model.settings import Experts
 from tutelage.model.sizes import (
@@ -170,6 +170,25 @@ def test_parameters_memory_and_matrices_are_counted_exactly(experts: Experts | N
         tensor.nbytes for tensor in [*state, *model.parameters(), *model.parameters()]
     )
     assert "mtp_blocks.0.combine.weight/momentum_buffer" in optimizer.state_tensors()
+
+
+@pytest.mark.parametrize("experts", [None, EXPERTS])
+def test_activation_bytes_are_what_autograd_saves(experts: Experts | None) -> None:
+    model = make(width=64, experts=experts)
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    saved: dict[int, torch.UntypedStorage] = {}
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own and tensor.is_floating_point():
+            saved[storage.data_ptr()] = storage  # held, so that no other tensor gets its address
+        return tensor
+
+    batch = collate([(Example(np.arange(64, dtype=np.int32) % VOCAB),)] * 4)
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        MtpTraining(model, lambda step: 0.3).loss(CROSS_ENTROPY).function(model, batch)
+    found = sum(storage.nbytes() for storage in saved.values())
+    assert found == pytest.approx(activation_bytes(model.config, 4 * 64), rel=0.05)
 
 
 def test_pain_23_saving_and_loading_keeps_the_blocks_and_other_programs_see_a_plain_model(tmp_path: Path) -> None:

@@ -27,18 +27,19 @@ class FourBitWeight:
     def __init__(self, weight_OI: torch.Tensor) -> None:
         # It warns of a faster kernel that another package could download.
         logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-        self.library = extras.load("bitsandbytes", "bitsandbytes")
+        library = extras.load("bitsandbytes", "bitsandbytes")
+        self.multiply, self.dequantise = library.matmul_4bit, library.functional.dequantize_4bit
         rounded_OI = weight_OI.detach().bfloat16().float().contiguous()
         self.dtype = weight_OI.dtype
-        self.packed, self.state = self.library.functional.quantize_4bit(rounded_OI, quant_type="nf4")
+        self.packed, self.state = library.functional.quantize_4bit(rounded_OI, quant_type="nf4")
 
     def linear(self, x_NI: torch.Tensor, bias_O: torch.Tensor | None) -> torch.Tensor:
         """The product with every row of x, in the dtype of the base, or of autocast."""
         device = x_NI.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else self.dtype
         bias_O = None if bias_O is None else bias_O.to(dtype)
-        return self.library.matmul_4bit(x_NI.to(dtype), self.packed, self.state, bias=bias_O)
+        return self.multiply(x_NI.to(dtype), self.packed, self.state, bias=bias_O)
 
     def dense(self) -> torch.Tensor:
         """The matrix, [O, I], in the dtype that it had."""
-        return self.library.functional.dequantize_4bit(self.packed, self.state).to(self.dtype)
+        return self.dequantise(self.packed, self.state).to(self.dtype)
