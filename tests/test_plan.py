@@ -53,6 +53,15 @@ def test_what_is_planned_is_what_the_run_then_does(run: Run, tmp_path: Path) -> 
     assert not (tmp_path / "none").exists()
 
 
+def test_a_growing_batch_and_longer_contexts_are_planned(tmp_path: Path) -> None:
+    """The run of this recipe read 20,272, 5,820 and 5,752 tokens. The planner stopped at the first longer context."""
+    stages = plan(Run(load_recipe(recipes_folder() / "v4.toml"), tmp_path / "none"))["stages"]
+    tokens = {"base": 20_272, "middle": 5_820, "long": 5_752}
+    assert {name: stage["tokens"] for name, stage in stages.items()} == {
+        name: pytest.approx(count, rel=0.03) for name, count in tokens.items()
+    }
+
+
 def test_what_is_done_costs_nothing_more(run: Run) -> None:
     done = plan(run)
     assert (done["seconds"], done["flops"], done["peak_bytes"]) == (0, 0, 0)
