@@ -35,6 +35,7 @@ MADE_OF = "made_of.json"
 TOKENIZING = 1
 # Settings of a model that came later, with their defaults: stages keep their fingerprints.
 LATER_MODEL_SETTINGS = {"sinks": False, "mtp": 0}
+PREDICTED = "predicted.json"  # of `predicted.predict`, which writes it before the run
 
 
 @dataclass(frozen=True)
@@ -167,7 +168,7 @@ class Run:
             ValueError: another run is writing to the folder, or the recipe cannot be run.
             Stopped: by Ctrl-C or SIGTERM; the same command resumes.
         """
-        self._check_folder(only)
+        self.check_folder(only)
         if self.track_with is not None:
             import_tracker(self.track_with)
         with (
@@ -180,12 +181,12 @@ class Run:
             sys.exit(0)
         return summary
 
-    def _check_folder(self, only: str | None) -> None:
+    def check_folder(self, only: str | None = None) -> None:
         """SettingsError where there is no such stage, or the folder holds something that is not a run."""
         if only is not None and only not in self.recipe.stages:
             raise SettingsError(f"there is no stage '{only}'{suggest(only, self.recipe.stages)}")
         files = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
-        if RECIPE not in files and set(files) - {LOCK}:
+        if RECIPE not in files and set(files) - {LOCK, PREDICTED}:
             raise SettingsError(f"{self.folder} holds files that are not a run; name a new or empty folder: {self.out}")
 
     def _run(self, only: str | None) -> dict[str, Any] | None:

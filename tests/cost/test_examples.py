@@ -19,6 +19,16 @@ def test_published_figures_are_computed_within_their_tolerance(name: str) -> Non
     assert all(figure.tolerance <= 0.05 for figure in example.figures)
 
 
+def test_the_lectures_example_to_all_digits() -> None:
+    """What its inputs give before the lecture rounds: 26.325M hours are 68.6 days, and 26M are 67.7."""
+    cost = training_cost(flops_6nd(405e9, 15.6e12), PARTS["h100"], 16_000, 400e12, 2.0, 0.24)
+    assert cost.flops == pytest.approx(3.7908e25, rel=1e-9)
+    assert cost.hours == pytest.approx(26.325e6, rel=1e-9)
+    assert (round(cost.days, 1), round(cost.dollars / 1e6, 2), round(cost.tonnes)) == (68.6, 52.65, 4423)
+    rounded = training_cost(26e6 * 3600 * 400e12, PARTS["h100"], 16_000, 400e12, 2.0, 0.24)
+    assert (round(rounded.days, 1), round(rounded.tonnes)) == (67.7, 4368)
+
+
 def test_an_unknown_example_is_refused_in_one_sentence() -> None:
     with pytest.raises(ValueError, match=r"^there is no example 'gpt-4'; choose one of llama3-405b, deepseek-v3"):
         find_example("gpt-4")

@@ -33,11 +33,12 @@ def test_minimal_pairs_differ_in_one_place_and_the_right_one_is_right() -> None:
         plural = before == "They"
         assert (right.strip() in ("are", "were", "have")) == plural
         assert right != wrong
+    assert sum(right.strip() in ("are", "were", "have") for _, right, _ in pairs["grammar"]) == 30
     world = World(acquired_order.SETTINGS)
-    for number, (before, right, wrong) in enumerate(pairs["facts"]):
-        facts = world.person(number % acquired_order.PEOPLE).facts.values()
-        assert right.strip() in facts and wrong.strip() != right.strip()
-        assert world.person(number % acquired_order.PEOPLE).name in before
+    people = {person.name: person for person in map(world.person, range(acquired_order.PEOPLE))}
+    for before, right, wrong in pairs["facts"]:
+        (name,) = (name for name in people if name in before)
+        assert right.strip() in people[name].facts.values() and wrong.strip() != right.strip()
 
 
 def test_spikes_are_found_where_they_are() -> None:

@@ -31,11 +31,11 @@ def test_every_row_is_in_the_ledger(make_run: MakeRun) -> None:
 
 
 def test_costs_are_shown_in_full(make_run: MakeRun) -> None:
-    shown = costs(stages(make_run()))
+    shown = costs(stages(make_run()), {})
     assert shown is not None
     for figure in ("1,049,728", "3,386,335", "3,346,170", "11,746", "4 min 48 s", "3.00 GiB"):
         assert figure in shown
-    assert costs([]) is None
+    assert costs([], {}) is None
     assert ledgers([]) is None
 
 

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 
 from tutelage import progress
+from tutelage import tokenizer as tokenizers
 from tutelage.corpus.quality.ngrams import train_ngrams
 from tutelage.recipe import load_recipe
 from tutelage.runner import Run
-from tutelage.scaling.baselines import Baseline, compare_baselines, comparison, comparison_lines
+from tutelage.scaling.baselines import Baseline, compare_baselines, comparison, comparison_lines, drawn_segments
 from tutelage.scaling.page import baselines_page
 
 RECIPE = """
@@ -81,13 +82,22 @@ def test_every_model_has_learned_and_the_lstm_is_no_larger(models: list[Baseline
 
 def test_the_ngram_loss_of_a_token_is_that_of_its_history(run: Run, models: list[Baseline]) -> None:
     at, stage = run.context("base"), run.trained_stage("base")
-    from tutelage import tokenizer as tokenizers
-
     stores = at.stores(stage.held_out).text("world", tokenizers.load(at.tokenizer), 64)
-    ngrams = train_ngrams([stores.train.group(i)[0].tokens for i in range(len(stores.train))], 300, 3)
+    ngrams = train_ngrams(drawn_segments(stores.train, run.stage_done("base")["tokens"], run.recipe.seed), 300, 3)
     tokens = stores.held_out.group(0)[0].tokens
     alone = -ngrams.log_probabilities([tokens[:6]])
     assert models[2].losses[0][1:6] == pytest.approx(alone[1:6])
+
+
+def test_counts_are_of_as_much_text_as_the_transformer_read(run: Run) -> None:
+    stage, at = run.trained_stage("base"), run.context("base")
+    store = at.stores(stage.held_out).text("world", tokenizers.load(at.tokenizer), 64).train
+    everything = sum(len(segment) for segment in drawn_segments(store, 10**9, 0))
+    assert everything == int(store.tokens_G.sum())
+    for tokens in (1, 500, everything - 1):
+        segments = drawn_segments(store, tokens, 0)
+        assert tokens <= sum(map(len, segments)) < tokens + 64 + 1
+    assert not np.array_equal(drawn_segments(store, 1, 0)[0], drawn_segments(store, 1, 1)[0])
 
 
 def test_the_mean_by_position_skips_what_is_not_predicted() -> None:

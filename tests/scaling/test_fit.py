@@ -86,6 +86,15 @@ def test_too_few_points_are_refused_in_one_sentence() -> None:
         fit_chinchilla(surface(BESIROGLU, 2, 8))
 
 
+def test_a_loss_that_rises_with_the_parameters_is_refused() -> None:
+    """Pain: models that had a few steps only, the larger the fewer, gave a negative exponent and complex optima."""
+    parameters, tokens = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e5, 1e6, 5), np.geomspace(1e5, 1e7, 5)))
+    risen = points(BESIROGLU, parameters, tokens, 0, 0)
+    risen.loss[:] = 3 + 1e-3 * parameters**0.5 + 100 * tokens**-0.5
+    with pytest.raises(ValueError, match="does not fall with parameters"):
+        fit_chinchilla(risen, bootstraps=20)
+
+
 @pytest.mark.parametrize("axis", KAPLAN)
 def test_kaplans_laws_are_recovered(axis: str) -> None:
     law = KAPLAN[axis]

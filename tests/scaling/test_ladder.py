@@ -8,8 +8,9 @@ import pytest
 
 from tutelage import progress
 from tutelage.config import SettingsError, recipes_folder
-from tutelage.scaling.ladder import arms, climb, load_ladder, recipe_of, sizes_of
-from tutelage.scaling.ladder_result import ladder_lines, ladder_result
+from tutelage.scaling.climb import climb
+from tutelage.scaling.ladder import arms, load_ladder, recipe_of, sizes_of
+from tutelage.scaling.ladder_result import LadderResult, ladder_lines, ladder_page, ladder_result
 from tutelage.scaling.points import load_points, read_points
 from tutelage.scaling.sweeps import lr_law, sweep_lines
 
@@ -57,7 +58,10 @@ def test_the_shipped_ladder_fits_in_an_hour() -> None:
     planned = arms(ladder)
     for budget in ladder.budgets:
         assert sum(arm.budget == budget and arm.factor == 1 for arm in planned) >= 4
-    assert sum(arm.budget for arm in planned) < 4e10 * 3600
+    assert ladder.baselines is not None
+    lstms = [arm for arm in planned if arm.factor == 1 and arm.budget in ladder.baselines.budgets]
+    flops = sum(arm.budget for arm in planned) + len(ladder.baselines.lrs) * sum(arm.budget for arm in lstms)
+    assert flops < 4e10 * 3600
     assert len({(arm.size, arm.stage) for arm in planned}) == len(planned)
 
 
@@ -93,7 +97,7 @@ def test_the_learning_rate_of_a_ladder_follows_from_its_sweeps() -> None:
     ]
     law = lr_law([*rows, {"parameters_matrices": 1e7, "lr": 1e-3, "loss": 3.0}], bootstraps=20)
     assert law.exponent.value == pytest.approx(-0.25)
-    assert list(law.optima) == [1e5, 1e6]
+    assert list(law.curves) == [1e5, 1e6]
     assert "best learning rate ~ N^-0.25" in next(sweep_lines(law))
 
 
@@ -105,6 +109,8 @@ def test_the_learning_rate_of_a_ladder_follows_from_its_sweeps() -> None:
         ("stage.batch_tokens='x'", r"small\.toml: stage\.batch_tokens must be a whole number"),
         ("stage.lr=1", "stage.lr is set by the ladder"),
         ("sizes.w16.width=15", "size w16"),
+        ("baselines={budgets=[1e9], lrs=[1e-3]}", "baselines.budgets needs budgets of the ladder"),
+        ("baselines={budgets=[2e9], lrs=[]}", "baselines needs lrs"),
     ],
 )
 def test_a_mistake_is_found_before_anything_is_trained(small: Path, override: str, message: str) -> None:
@@ -142,3 +148,43 @@ def test_a_ladder_stops_in_time_and_resumes(small: Path, tmp_path: Path) -> None
     assert "2 points with 2 sizes" in result.refused["laws"]
     assert "0 sweeps do not" in result.refused["lr"]
     assert result.to_plain()["laws"] is None
+    assert "not fitted: 0 sweeps do not" in (folder / "index.html").read_text()
+
+
+@pytest.mark.usefixtures("quiet_terminal")
+def test_baselines_of_a_ladder_are_trained_last_and_kept(small: Path, tmp_path: Path) -> None:
+    one = ["budgets=[2e9]", "sizes={w16={width=16, heads=1}}", "sweep={budget=2e9, factors=[]}"]
+    baselines = "baselines={budgets=[2e9], lrs=[1e-3, 1e-2], layers=1, order=3}"
+    ladder = load_ladder(small, [*one, baselines])
+    folder = tmp_path / "run"
+    left = climb(ladder, folder, hours=1.2, clock=ticking(1800))
+    assert [arm.stage for arm in left] == ["flops_2e09_lstm"] * 2
+    assert ladder_result(ladder, folder, left).baselines == []
+
+    assert climb(ladder, folder) == []
+    files = {path: path.stat().st_mtime_ns for path in (folder / "baselines").iterdir()}
+    assert len(files) == 4
+    assert climb(ladder, folder) == []
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    result = ladder_result(ladder, folder, [])
+    (row,) = result.to_plain()["baselines"]
+    transformer, lstm, ngrams = row["models"]
+    assert transformer["loss"] == pytest.approx(result.points[0]["loss"], rel=1e-5)
+    assert max(model["loss"] for model in (transformer, lstm, ngrams)) < math.log(300)
+    assert lstm["change"]["low"] <= lstm["change"]["value"] <= lstm["change"]["high"]
+    assert row["lstm_lr"] == 1e-2
+    assert "n-grams" in "\n".join(ladder_lines(result))
+    assert (folder / "index.html").read_text().count("<svg") == 2 * 2
+
+
+def test_the_page_of_a_ladder_has_its_sweeps(small: Path, tmp_path: Path) -> None:
+    rows = [
+        {"parameters_matrices": size, "lr": lr, "loss": 3 + math.log(lr / (0.1 * size**-0.25)) ** 2}
+        for size in (1e5, 1e6)
+        for lr in (1e-3, 2e-3, 4e-3, 8e-3)
+    ]
+    result = LadderResult(tmp_path, [], [], None, lr_law(rows, bootstraps=20), [], {"laws": "too few points"})
+    text = ladder_page(result, "small")
+    assert "N = 100,000, parabola" in text
+    assert "best learning rate ~ N^-0.25" in text
+    assert "laws: not fitted: too few points" in text

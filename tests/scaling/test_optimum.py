@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.scaling.laws import BESIROGLU, HOFFMANN_PRINTED, HOFFMANN_TEX, Chinchilla
+from tutelage.scaling.laws import BESIROGLU, HOFFMANN_PRINTED, HOFFMANN_TEX, Chinchilla, llama3_tokens
 from tutelage.scaling.optimum import (
     compute_optimal,
     inference_optimal,
@@ -26,6 +26,11 @@ def test_three_sets_of_constants_give_three_answers(law: Chinchilla, ratio: floa
     assert tokens_per_parameter(law, 5.76e23) == pytest.approx(ratio, abs=0.05)
     assert overtraining_cost(law, 8e9, 15e12) == pytest.approx(llama, abs=0.005)
     assert overtraining_cost(law, 8e9, 150 * 8e9) == pytest.approx(at_150, abs=0.0051)
+
+
+def test_rounded_exponents_do_not_extrapolate() -> None:
+    """Llama 3's law as printed: 10.5e12 tokens at 3.8e25 FLOPs, and not the 16.55e12 of the same paper."""
+    assert llama3_tokens(3.8e25) == pytest.approx(10.5e12, rel=5e-3)
 
 
 def test_besiroglus_exponent() -> None:

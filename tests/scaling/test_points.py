@@ -111,6 +111,18 @@ def test_finished_runs_are_points(tmp_path: Path) -> None:
     assert np.isnan(points.budget).all()
 
 
+def test_the_share_of_made_text_is_that_of_the_trained_tokens(tmp_path: Path) -> None:
+    """And the loss is that of text which is not made."""
+    parts = {"held_out": {"world": 3.5, "retold": 1.0}, "epochs": {"world": 0.5, "retold": 9.0}}
+    write_stage(tmp_path / "run" / "base", **parts, trained_by_dataset={"world": 750.0, "retold": 250.0})
+    write_stage(tmp_path / "run" / "plain", trained_by_dataset={"world": 1000.0})
+    points = load_points([tmp_path / "run"], made=["retold"])
+    assert points.made is not None
+    assert points.made.tolist() == [0.25, 0.0]
+    assert points.loss.tolist() == [3.5, 3.5]
+    assert load_points([tmp_path / "run"]).made is None
+
+
 def test_folders_without_points_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no finished pre-training below"):
         load_points([tmp_path])

@@ -16,12 +16,14 @@ EXIT_FORGETTING = 3
 
 
 def finish(opened: Run, only: str | None, as_json: bool) -> Any:
-    """Run, write the report, and unless `as_json` print the summary; returns the summary."""
+    """Predict time and memory, run, write the report, and unless `as_json` print the summary; returns the summary."""
     from tutelage.doctor.diagnose import diagnose_run
     from tutelage.doctor.show import diagnoses_section, print_diagnoses
+    from tutelage.predicted import predict
     from tutelage.report.page import write_report
     from tutelage.report.terminal import print_summary
 
+    predict(opened)
     summary = opened.run(only)
     diagnoses = diagnose_run(opened)
     report = write_report(opened, [diagnoses_section(diagnoses)])

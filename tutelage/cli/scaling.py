@@ -26,6 +26,7 @@ def scaling() -> None:
 @click.option(
     "--drop-lowest", type=click.IntRange(min=0), default=0, metavar="K", help="Leave out K points of the lowest D / N."
 )
+@click.option("--made", multiple=True, metavar="DATA", help="Of runs: a data set of made (synthetic) text.")
 @click.option("--at", type=float, multiple=True, metavar="FLOPS", help="Show the compute-optimal model of this budget.")
 @click.option("--model", "models", multiple=True, metavar="N:D", help="Predict the loss of N parameters on D tokens.")
 @click.option("--bootstraps", type=click.IntRange(min=20), default=1000, show_default=True, help="Resamples.")
@@ -36,6 +37,7 @@ def fit(
     points: tuple[Path, ...],
     count: Any,
     drop_lowest: int,
+    made: tuple[str, ...],
     at: tuple[float, ...],
     models: tuple[str, ...],
     bootstraps: int,
@@ -45,7 +47,7 @@ def fit(
 ) -> Any:
     """Fit L(N, D) = E + A / N^alpha + B / D^beta, isoFLOP parabolas and the compute-efficient frontier, with 95%
     intervals. A table has the columns loss, tokens, and parameters_matrices, parameters_total, parameters_no_embedding
-    or parameters; optional flops, budget, epochs, finished. Of a run, every stage of pre-training is a point."""
+    or parameters; optional flops, budget, epochs, finished, made. Of a run, every stage of pre-training is a point."""
     from tutelage.files import write_text
     from tutelage.scaling.analysis import analyse
     from tutelage.scaling.lines import analysis_lines
@@ -55,7 +57,7 @@ def fit(
     asked = [parse_model(model) for model in models]
     if any(not budget > 0 for budget in at):
         raise ValueError(f"--at {min(at):g} is no budget; give FLOPs above 0, such as --at 1e21")
-    analysis = analyse(drop_lowest_ratios(load_points(points, count), drop_lowest), bootstraps, seed)
+    analysis = analyse(drop_lowest_ratios(load_points(points, count, made), drop_lowest), bootstraps, seed)
     result = analysis.to_plain(at, asked)
     if html is not None:
         write_text(html, scaling_page(analysis, at, asked, ", ".join(path.name for path in points)))
@@ -75,9 +77,10 @@ def fit(
 )
 @command
 def ladder(file: Path, settings: tuple[str, ...], hours: float | None, as_json: bool) -> Any:
-    """Train every model of a ladder that is not finished, cheapest first, and write DIR/points.csv, DIR/sweeps.csv and
-    DIR/index.html. DIR defaults to runs/NAME. Run the same command again to resume."""
-    from tutelage.scaling.ladder import climb, load_ladder
+    """Train every model of a ladder that is not finished, cheapest first, then its baselines, and write DIR/points.csv,
+    DIR/sweeps.csv and DIR/index.html. DIR defaults to runs/NAME. Run the same command again to resume."""
+    from tutelage.scaling.climb import climb
+    from tutelage.scaling.ladder import load_ladder
     from tutelage.scaling.ladder_result import ladder_lines, ladder_result
 
     overrides, out = split_out(settings)

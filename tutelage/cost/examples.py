@@ -58,6 +58,16 @@ def llama3_405b() -> CostExample:
             Figure("MFU at 430 TFLOP/s", 0.43, 430e12 / PARTS["h100"].flops, "", 0.025),
             Figure("MFU at 400 TFLOP/s", 0.41, 400e12 / PARTS["h100"].flops, "", 0.025),
             Figure("MFU at 380 TFLOP/s", 0.38, 380e12 / PARTS["h100"].flops, "", 0.025),
+            *(
+                Figure(
+                    f"tokens/s of {gpus:,} GPUs at {rate} TFLOP/s", published, gpus * rate * 1e12 / 6 / 405e9, "", 5e-4
+                )
+                for gpus, rate, published in ((8192, 430, 1.450e6), (16_384, 400, 2.697e6), (16_384, 380, 2.562e6))
+            ),
+            *(
+                Figure(f"tokens per batch, {sequence:,} x {rows} x dp {dp}", 16_777_216, sequence * rows * dp, "", 0.0)
+                for sequence, rows, dp in ((8192, 32, 64), (8192, 16, 128), (131_072, 16, 8))
+            ),
             Figure("parameters", 405.85e9, parameters(shape).total, "", 1e-4),
             Figure("attention on top at 8,192 tokens", 0.042, attention_share(shape, 8192), "", 0.02),
             Figure("attention on top at 131,072 tokens", 0.67, attention_share(shape, 131_072), "", 0.02),
@@ -124,6 +134,7 @@ def teachers() -> CostExample:
             Figure("Sky-T1, hours", 152, 19 * 8, "h", 0.0),
             Figure("Sky-T1, dollars per hour", 2.96, 450 / 152, "$", 0.001),
             Figure("s1, hours", 6.93, 26 / 60 * 16, "h", 0.001),
+            Figure("s1, dollars at $2 an hour", 14, 2 * 26 / 60 * 16, "$", 0.01),
             Figure("s1, dollars per hour, at most", 7.2, 50 / (26 / 60 * 16), "$", 0.005),
         ],
     )

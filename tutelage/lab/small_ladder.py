@@ -20,7 +20,7 @@ SIZES_OF_BUDGET = 5
 # Muon, whose best rate hardly moves with the width, learns enough in few steps: with AdamW the best size
 # of every budget is the one with the most steps.
 LR = 2e-2
-SWEPT_WIDTHS, SWEPT_LRS = (16, 32, 64, 128), (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
+SWEPT_WIDTHS, SWEPT_LRS = (16, 32, 64, 128), (5e-4, 1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
 SWEPT_STEPS = 250
 PEOPLE = 12_000  # told of once: 6M characters, more than the longest training reads
 
@@ -109,9 +109,7 @@ def train(runs: RunCache, arms: list[Arm]) -> Iterator[tuple[Arm, Mapping[str, A
     arms = [arm for arm in arms if not (runs.overrides and arm.seed)]
     for width in sorted({arm.width for arm in arms}):
         own = [arm for arm in arms if arm.width == width]
-        overrides = quick(arms, width) if runs.overrides else ()
-        here = RunCache(runs.cache, overrides, runs.finished)
-        run = here.run(recipe(width, arms), folder(arms, width)).run
+        run = runs.run(recipe(width, arms), folder(arms, width), quick=quick(arms, width)).run
         for arm in own:
             done = run.stage_done(arm.stage)
             assert done is not None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from tutelage.html import Html, badge, paragraph, section, table
 from tutelage.ledger import Ledger
+from tutelage.predicted import Prediction
 from tutelage.progress import duration
 from tutelage.report.labels import format_bytes
 from tutelage.report.read import Finished
@@ -43,12 +44,14 @@ def _ledger_rows(stage: str, dataset: str, ledger: Ledger) -> list[list[str | Ht
     ]
 
 
-def costs(stages: Sequence[Finished]) -> Html | None:
-    """The cost of each stage; None where nothing was trained."""
+def costs(stages: Sequence[Finished], predicted: Mapping[str, Prediction]) -> Html | None:
+    """The cost of each stage, beside what was predicted of it before it was trained; None where nothing was trained."""
     if not stages:
         return None
-    rows = [
-        [
+    rows = []
+    for stage in stages:
+        info, before = stage.info, predicted.get(stage.name)
+        row: list[str | Html] = [
             stage.name,
             f"{info.parameters:,}",
             f"{info.steps:,}",
@@ -58,14 +61,15 @@ def costs(stages: Sequence[Finished]) -> Html | None:
             duration(info.seconds),
             format_bytes(info.peak_rss_bytes),
         ]
-        for stage in stages
-        for info in [stage.info]
-    ]
+        row += [duration(before.seconds), format_bytes(before.peak_rss_bytes)] if before else ["–", "–"]
+        rows.append(row)
     header = ["stage", "parameters", "steps", "tokens", "trained tokens", "tokens per second", "time", "peak memory"]
+    header += ["predicted time", "predicted memory"]
     return section(
         "Cost",
         table(header, rows, numeric=range(1, len(header))),
-        note="Time and tokens per second are of training alone, without evaluation and checkpoints.",
+        note="Time and tokens per second are of training alone, without evaluation and checkpoints. Peak memory is of "
+        "the process, up to the end of a stage. Predictions are made before training, from a few steps.",
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from tutelage.files import write_text
 from tutelage.html import Html, page, tag
+from tutelage.predicted import predictions
 from tutelage.report.cost import costs, ledgers
 from tutelage.report.evaluation import evaluations, key_figures, result_sentence
 from tutelage.report.lineage import recipe
@@ -61,7 +62,7 @@ def report_parts(run: Run, stages: Mapping[str, Finished], more: Sequence[Html |
         training(listed, bases),
         row,
         ledgers(listed),
-        costs(listed),
+        costs(listed, predictions(run)),
         recipe(run, stages),
     ]
     return [part for part in parts if part is not None]

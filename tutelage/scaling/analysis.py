@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import numpy as np
+
 from tutelage.scaling.fit import (
     BOOTSTRAPS,
     ChinchillaFit,
@@ -18,6 +20,7 @@ from tutelage.scaling.fit import (
     predict,
 )
 from tutelage.scaling.isoflop import IsoFlopFit, fit_isoflop
+from tutelage.scaling.made_text import MadeFit, fit_made
 from tutelage.scaling.optimum import compute_optimal, overtraining_cost, tokens_per_parameter
 from tutelage.scaling.points import Points
 
@@ -33,11 +36,12 @@ class Analysis:
     isoflop: IsoFlopFit | None
     frontier: PowerFit | None
     refused: dict[str, str]
+    made: MadeFit | None = None
 
     def to_plain(self, budgets: Sequence[float] = (), models: Sequence[tuple[float, float]] = ()) -> dict[str, Any]:
         """All results as plain data, with the compute-optimal models of `budgets`, FLOPs, and the predicted loss of
         `models`, parameters and tokens."""
-        fits = {"chinchilla": self.chinchilla, "isoflop": self.isoflop, "frontier": self.frontier}
+        fits = {"chinchilla": self.chinchilla, "isoflop": self.isoflop, "frontier": self.frontier, "made": self.made}
         return {
             **describe(self.points),
             **{name: fit.to_plain() for name, fit in fits.items() if fit is not None},
@@ -77,7 +81,7 @@ class Analysis:
 
 
 def analyse(points: Points, bootstraps: int = BOOTSTRAPS, seed: int = 0) -> Analysis:
-    """Fit what the points determine.
+    """Fit what the points determine. Points with made text determine its value; the other fits leave them out.
 
     Raises:
         ValueError: they determine nothing.
@@ -98,9 +102,14 @@ def analyse(points: Points, bootstraps: int = BOOTSTRAPS, seed: int = 0) -> Anal
     if not len(points):
         left_out = "; ".join(f"{number} rows: {reason}" for reason, number in points.dropped.items())
         raise ValueError(f"no points are left to fit{f' ({left_out})' if left_out else ''}")
+    made = None
+    if points.made is not None:
+        everything = points
+        made = attempt("made", lambda: fit_made(everything, bootstraps, seed))
+        points = points.take(np.flatnonzero(points.made == 0), "made text in the training text")
     chinchilla = attempt("chinchilla", lambda: fit_chinchilla(points, bootstraps, seed))
     isoflop = attempt("isoflop", lambda: fit_isoflop(points, bootstraps, seed))
     best = attempt("frontier", power_law)
-    if chinchilla is None and isoflop is None and best is None:
+    if chinchilla is None and isoflop is None and best is None and made is None:
         raise ValueError("; ".join(refused.values()))
-    return Analysis(points, chinchilla, isoflop, best, refused)
+    return Analysis(points, chinchilla, isoflop, best, refused, made)

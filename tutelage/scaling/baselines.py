@@ -11,15 +11,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from tutelage.batching.datasets import SplitStore
 from tutelage.batching.packing import collate, pack, to_device, uncollate
 from tutelage.batching.store import Store
 from tutelage.corpus.quality.ngrams import ORDER, NgramModel, train_ngrams
 from tutelage.evaluate.statistics import ratio_of_sums
+from tutelage.files import read_json
 from tutelage.model.hub import load_model
 from tutelage.model.lstm import Lstm, initialise_lstm, lstm_parameters, lstm_width
 from tutelage.model.sizes import parameter_count
 from tutelage.progress import status, track
 from tutelage.runner import Run
+from tutelage.stages.base import STAGE
 from tutelage.stages.train_stage import MICRO_TOKENS, TrainStage, set_up
 from tutelage.train.loop import StepReport, train
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
@@ -47,11 +50,21 @@ class Baseline:
         return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
 
 
-def compare_baselines(
-    run: Run, name: str, *, order: int = ORDER, layers: int = 2, lr: float = LSTM_LR
-) -> list[Baseline]:
-    """The transformer of a finished stage; an LSTM of at most as many parameters, trained with AdamW on the same
-    batches with the same schedule; and an n-gram model with Kneser-Ney smoothing of the same training text.
+@dataclass(frozen=True, eq=False, slots=True)
+class Compared:
+    """A finished stage of pre-training to compare with: its parameters, its vocabulary and the tokens that it read, its
+    text, and its own losses."""
+
+    run: Run
+    name: str
+    vocab: int
+    tokens: int
+    stores: SplitStore
+    transformer: Baseline
+
+
+def compared_stage(run: Run, name: str) -> Compared:
+    """A stage and its held-out losses.
 
     Raises:
         ValueError: the stage is no pre-training on one data set, or has no held-out text.
@@ -60,28 +73,59 @@ def compare_baselines(
     if stage.reads != "documents" or stage.parent is not None or len(stage.data) != 1:
         raise ValueError(f"stage {name} is not pre-training on one data set from random weights; name such a stage")
     checkpoint = load_model(at.folder)
-    model, vocab = checkpoint.model, checkpoint.model.config.vocab
-    context = stage.context or model.config.context
+    config = checkpoint.model.config
+    context = stage.context or config.context
     stores = at.stores(stage.held_out).text(next(iter(stage.data)), checkpoint.tokenizer, context)
     if not len(stores.held_out):
         raise ValueError(f"stage {name} has no held-out text; set held_out in the recipe")
-    count = parameter_count(model.config)
-    width = lstm_width(vocab, layers, count)
-    lstm = train_lstm(stage, run, name, initialise_lstm(Lstm(vocab, width, layers), run.recipe.seed), lr)
+    own = Baseline("transformer", parameter_count(config), model_losses(checkpoint.model, stores.held_out))
+    return Compared(run, name, config.vocab, read_json(at.folder / STAGE)["tokens"], stores, own)
+
+
+def lstm_baseline(stage: Compared, layers: int, lr: float) -> Baseline:
+    """An LSTM of at most as many parameters as the stage's model, trained with AdamW on the same batches with the same
+    schedule."""
+    assert stage.transformer.parameters is not None
+    width = lstm_width(stage.vocab, layers, stage.transformer.parameters)
+    lstm = initialise_lstm(Lstm(stage.vocab, width, layers), stage.run.recipe.seed)
+    train_lstm(stage.run.trained_stage(stage.name), stage.run, stage.name, lstm, lr)
+    losses = model_losses(lstm, stage.stores.held_out)
+    return Baseline("LSTM", lstm_parameters(stage.vocab, width, layers), losses)
+
+
+def ngram_baseline(stage: Compared, order: int) -> Baseline:
+    """Counts of n-grams with Kneser-Ney smoothing, from as many tokens of the training text as the stage read, or all
+    of it where that is less."""
     status(f"counting n-grams up to order {order}")
-    ngrams = train_ngrams(_segments(stores.train), vocab, order)
-    own = model_losses(model, stores.held_out)
-    return [
-        Baseline("transformer", count, own),
-        Baseline("LSTM", lstm_parameters(vocab, width, layers), model_losses(lstm, stores.held_out)),
-        Baseline(f"{order}-gram", None, ngram_losses(ngrams, stores.held_out, own)),
-    ]
+    text = drawn_segments(stage.stores.train, stage.tokens, stage.run.recipe.seed)
+    ngrams = train_ngrams(text, stage.vocab, order)
+    return Baseline(f"{order}-gram", None, ngram_losses(ngrams, stage.stores.held_out, stage.transformer.losses))
 
 
-def train_lstm(stage: TrainStage, run: Run, name: str, lstm: Lstm, lr: float) -> Lstm:
+def drawn_segments(store: Store, tokens: int, seed: int) -> list[np.ndarray]:
+    """The tokens of segments drawn at random, each once, until there are as many tokens, or all."""
+    segments = _segments(store)
+    order = np.random.default_rng(seed).permutation(len(segments))
+    before = np.cumsum([0, *(len(segments[place]) for place in order[:-1])])
+    return [segments[place] for place in order[before < tokens]]
+
+
+def compare_baselines(
+    run: Run, name: str, *, order: int = ORDER, layers: int = 2, lr: float = LSTM_LR
+) -> list[Baseline]:
+    """The transformer of a finished stage, an LSTM and n-grams.
+
+    Raises:
+        ValueError: as `compared_stage`.
+    """
+    stage = compared_stage(run, name)
+    return [stage.transformer, lstm_baseline(stage, layers, lr), ngram_baseline(stage, order)]
+
+
+def train_lstm(stage: TrainStage, run: Run, name: str, lstm: Lstm, lr: float) -> None:
     """Train an LSTM on the batches of a stage, in the one training loop."""
     setup = set_up(stage, run.context(name))
-    lstm = lstm.to(setup.checkpoint.model.embedding.weight.device)
+    lstm.to(setup.checkpoint.model.embedding.weight.device)
     optimizer, steps = Optimizer(lstm, OptimizerSettings(), lr), setup.stream.steps
     with track(f"LSTM of {name}", steps, "steps", 0) as bar:
 
@@ -92,7 +136,6 @@ def train_lstm(stage: TrainStage, run: Run, name: str, lstm: Lstm, lr: float) ->
             lstm, optimizer, setup.stream.batches(None, False), setup.loss, start=0, steps=steps,
             lr=make_schedule(stage.schedule, steps), hooks=[advance],
         )  # fmt: skip
-    return lstm
 
 
 @torch.inference_mode()

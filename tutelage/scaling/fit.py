@@ -126,7 +126,7 @@ def fit_chinchilla(points: Points, bootstraps: int = BOOTSTRAPS, seed: int = 0) 
     of the loss, summed; many starts. The intervals come from resampled points.
 
     Raises:
-        ValueError: the points do not determine five constants.
+        ValueError: the points do not determine five constants, or their loss does not fall with N or D.
     """
     sizes, lengths = len(np.unique(points.parameters)), len(np.unique(points.tokens))
     if len(points) < 6 or sizes < 3 or lengths < 3:
@@ -140,16 +140,19 @@ def fit_chinchilla(points: Points, bootstraps: int = BOOTSTRAPS, seed: int = 0) 
     features_PKM[:, 0, 0] = features_PKM[:, 1, 1] = features_PKM[:, 2, 3] = 1
     features_PKM[:, 1, 2], features_PKM[:, 2, 4] = x_mean - x, y_mean - y
     target_P = np.log(points.loss)
-    best, again, agreeing, starts = _solve(features_PKM, target_P, _starts(points.loss, 2), bootstraps, seed)
+    best, again, agreeing, count = solve(features_PKM, target_P, starts(points.loss, 2), bootstraps, seed)
 
     def constants(parameters_BM: np.ndarray) -> Chinchilla:
         e, a, alpha, b, beta = parameters_BM.T
         return Chinchilla(np.exp(e), np.exp(a + alpha * x_mean), np.exp(b + beta * y_mean), alpha, beta)
 
     single = Chinchilla(*(float(np.asarray(part)[0]) for part in constants(best.parameters_BM)))
+    if min(single.alpha, single.beta) <= 0:
+        axis = "parameters" if single.alpha <= single.beta else "tokens"
+        raise ValueError(f"the loss of these points does not fall with {axis}; train models with more, and for longer")
     converged = bool(best.converged_B[0] and again.converged_B.all())
     objective = float(best.objective_B[0])
-    return ChinchillaFit(single, constants(again.parameters_BM), objective, points, starts, agreeing, converged, seed)
+    return ChinchillaFit(single, constants(again.parameters_BM), objective, points, count, agreeing, converged, seed)
 
 
 def fit_power_law(
@@ -168,8 +171,8 @@ def fit_power_law(
     features_PKM[:, -1, -2], features_PKM[:, -1, -1] = 1, mean - np.log(x)
     if with_floor:
         features_PKM[:, 0, 0] = 1
-    starts_BM = _starts(loss, 1) if with_floor else np.array([[np.log(loss).mean(), a] for a in (0.05, 0.3)])
-    best, again, _, _ = _solve(features_PKM, np.log(loss), starts_BM, bootstraps, seed)
+    starts_BM = starts(loss, 1) if with_floor else np.array([[np.log(loss).mean(), a] for a in (0.05, 0.3)])
+    best, again, _, _ = solve(features_PKM, np.log(loss), starts_BM, bootstraps, seed)
 
     def law(parameters_BM: np.ndarray) -> PowerLaw:
         height, exponent = parameters_BM[:, -2], parameters_BM[:, -1]
@@ -191,18 +194,18 @@ def frontier(points: Points) -> Points:
     return points.take(np.sort(order[first]), "not on the compute-efficient frontier")
 
 
-def _starts(loss: np.ndarray, terms: int) -> np.ndarray:
+def starts(loss: np.ndarray, terms: int) -> np.ndarray:
     """Starts [B, M]: the floor at some fractions of the lowest loss, the rest in equal parts, exponents on a grid."""
-    starts = []
+    rows = []
     for share in (0.1, 0.4, 0.7, 0.9):
         floor = share * float(loss.min())
         height = math.log((float(loss.mean()) - floor) / terms)
         grid = itertools.product((0.15, 0.35, 0.7), repeat=terms)
-        starts += [[math.log(floor), *(part for slope in slopes for part in (height, slope))] for slopes in grid]
-    return np.array(starts)
+        rows += [[math.log(floor), *(part for slope in slopes for part in (height, slope))] for slopes in grid]
+    return np.array(rows)
 
 
-def _solve(
+def solve(
     features_PKM: np.ndarray, target_P: np.ndarray, starts_BM: np.ndarray, bootstraps: int, seed: int
 ) -> tuple[Minima, Minima, int, int]:
     """The best fit over the starts [1], the bootstrap fits from there [R], starts that agree, and starts."""

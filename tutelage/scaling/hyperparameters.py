@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tutelage.scaling.fit import BOOTSTRAPS, Interval, decades_beyond, interval
-from tutelage.scaling.parabola import LEAST_POINTS, fit_parabola, power_through
+from tutelage.scaling.parabola import LEAST_POINTS, Parabola, fit_parabola, near_lowest, power_through
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +44,23 @@ PUBLISHED = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Optimum:
-    """The best value of a setting in a sweep, with its interval; `inside` the sweep, or at its edge."""
+@dataclass(frozen=True, eq=False, slots=True)
+class SweepCurve:
+    """A sweep: values of the setting and losses, [S] each, the parabola through those near the best one, and the best
+    value. Where that is not `parabola.inside`, it is an extrapolation."""
 
-    value: Interval
-    inside: bool
+    values: np.ndarray
+    losses: np.ndarray
+    parabola: Parabola
+    optimum: Interval
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class SettingLaw:
-    """setting = exp(intercept) x^exponent through the optima of sweeps; draws float64 [R]."""
+    """setting = exp(intercept) x^exponent through the optima of sweeps, by x; draws float64 [R]."""
 
     exponent: Interval
-    optima: dict[float, Optimum]
+    curves: dict[float, SweepCurve]
     intercept: float
     intercept_draws: np.ndarray
     exponent_draws: np.ndarray
@@ -66,7 +69,7 @@ class SettingLaw:
         """The setting at x with its interval, and the decades between x and the sweeps."""
         value = math.exp(self.intercept) * x**self.exponent.value
         draws = np.exp(self.intercept_draws + self.exponent_draws * math.log(x))
-        return interval(value, draws), decades_beyond(x, min(self.optima), max(self.optima))
+        return interval(value, draws), decades_beyond(x, min(self.curves), max(self.curves))
 
 
 def lr_band(parameters: float, tokens: float, width: float, batch_tokens: float) -> dict[str, float]:
@@ -89,13 +92,19 @@ def scaled_settings(lr: float, batch_tokens: float, tokens: float, new_tokens: f
     return lr * math.sqrt(batch / batch_tokens), batch
 
 
+def scaled_decay(decay: float, batch_tokens: float, tokens: float, new_batch: float, new_tokens: float) -> float:
+    """Weight decay for another batch and number of tokens, from a reference run: decay ~ sqrt(batch) / D, which keeps
+    AdamW's averaging over the same share of the training (Wang and Aitchison 2024, arXiv 2405.13698)."""
+    return decay * math.sqrt(new_batch / batch_tokens) * tokens / new_tokens
+
+
 def fit_setting(
     sweeps: Mapping[float, tuple[np.ndarray, np.ndarray]], bootstraps: int = BOOTSTRAPS, seed: int = 0
 ) -> SettingLaw:
     """A power law through the optima of sweeps: for each x the values of the setting and the losses, [S] each.
 
-    Each optimum is the minimum of a parabola in the logarithm of the setting; residuals are drawn again for the
-    intervals.
+    Each optimum is the minimum of a parabola in the logarithm of the setting through the values near the best one
+    (`near_lowest`); residuals are drawn again for the intervals.
 
     Raises:
         ValueError: fewer than two sweeps, a sweep of fewer than 4 values, or a sweep without a minimum.
@@ -103,17 +112,18 @@ def fit_setting(
     if len(sweeps) < 2:
         raise ValueError(f"{len(sweeps)} sweeps do not determine a law; sweep the setting at two sizes or more")
     rng = np.random.default_rng(seed)
-    optima, places, draws = {}, [], []
+    curves = {}
     for x, (values, losses) in sorted(sweeps.items()):
         if len(np.unique(values)) < LEAST_POINTS:
             raise ValueError(f"the sweep at {x:g} has {len(np.unique(values))} values; sweep at least {LEAST_POINTS}")
-        parabola = fit_parabola(np.log(values), np.asarray(losses, np.float64), bootstraps, rng)
+        log, loss = np.log(values), np.asarray(losses, np.float64)
+        near = near_lowest(log, loss)
+        parabola = fit_parabola(log[near], loss[near], bootstraps, rng)
         if parabola is None:
             raise ValueError(f"the sweep at {x:g} has no minimum; sweep lower and higher values")
-        optima[x] = Optimum(interval(math.exp(parabola.minimum), np.exp(parabola.draws)), parabola.inside)
-        places.append(parabola.minimum)
-        draws.append(parabola.draws)
-    sizes = np.array(list(optima))
-    exponent, intercept = power_through(sizes, np.array(places))
-    exponents, intercepts = power_through(sizes, np.array(draws))
-    return SettingLaw(interval(float(exponent), exponents), optima, float(intercept), intercepts, exponents)
+        optimum = interval(math.exp(parabola.minimum), np.exp(parabola.draws))
+        curves[x] = SweepCurve(values, loss, parabola, optimum)
+    sizes = np.array(list(curves))
+    exponent, intercept = power_through(sizes, np.array([curve.parabola.minimum for curve in curves.values()]))
+    exponents, intercepts = power_through(sizes, np.array([curve.parabola.draws for curve in curves.values()]))
+    return SettingLaw(interval(float(exponent), exponents), curves, float(intercept), intercepts, exponents)

@@ -1,26 +1,22 @@
-"""A ladder: small models of several sizes and budgets, trained as ordinary runs, and their points."""
+"""A ladder: small models of several sizes and budgets, as ordinary runs."""
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, read_toml
-from tutelage.model.hub import load_config
+from tutelage.corpus.quality.ngrams import ORDER
 from tutelage.model.sizes import ModelConfig, ModelSettings, resolve
-from tutelage.progress import status
 from tutelage.recipe import Recipe, TokenizerRecipe, check_recipe
 from tutelage.runner import Run
-from tutelage.scaling.points import parameter_counts, stage_row, write_points
+from tutelage.scaling.points import parameter_counts
 from tutelage.stages.base import BATCH_TOKENS
 from tutelage.stages.pretrain import Pretrain
 
 _SET_BY_LADDER = ("kind", "steps", "epochs", "lr", "batch_rows", "from")
-POINTS, SWEEPS = "points.csv", "sweeps.csv"
 
 
 class Sweep(Settings, frozen=True, kw_only=True):
@@ -28,6 +24,16 @@ class Sweep(Settings, frozen=True, kw_only=True):
 
     budget: float
     factors: list[float]
+
+
+class Baselines(Settings, frozen=True, kw_only=True):
+    """Models to compare with, at each size of some of the ladder's budgets: an LSTM of as many parameters on the same
+    batches, at the best of its peak learning rates, and n-grams of as much text."""
+
+    budgets: list[float]
+    lrs: list[float]
+    layers: int = 2
+    order: int = ORDER
 
 
 class Ladder(Settings, frozen=True, kw_only=True):
@@ -39,6 +45,7 @@ class Ladder(Settings, frozen=True, kw_only=True):
     tokens_per_parameter: a size is trained at a budget if D / N lies in this range.
     lr, lr_width, lr_exponent: the peak learning rate is lr * (width / lr_width)^lr_exponent.
     sweep:     further learning rates.
+    baselines: an LSTM and n-grams beside.
     tokenizer, data: as in a recipe.
     stage:     settings of pre-training, without those that the ladder sets.
     """
@@ -51,6 +58,7 @@ class Ladder(Settings, frozen=True, kw_only=True):
     lr_width: int
     lr_exponent: float = 0.0
     sweep: Sweep | None = None
+    baselines: Baselines | None = None
     model: dict[str, Any] = {}
     tokenizer: dict[str, Any]
     data: dict[str, Any]
@@ -76,11 +84,15 @@ def load_ladder(path: Path, overrides: Sequence[str] = ()) -> Ladder:
     ladder = convert(apply_overrides(read_toml(path), overrides), Ladder, str(path))
     if not ladder.budgets or min(ladder.budgets) <= 0:
         raise SettingsError(f"{path}: budgets needs FLOPs above 0, such as budgets = [1e12, 3e12]")
+    if ladder.baselines is not None and not set(ladder.baselines.budgets) <= set(ladder.budgets):
+        raise SettingsError(f"{path}: baselines.budgets needs budgets of the ladder; choose from {ladder.budgets}")
     if taken := [name for name in _SET_BY_LADDER if name in ladder.stage]:
         raise SettingsError(
             f"{path}: stage.{taken[0]} is set by the ladder; remove it, and give budgets, lr, batch_tokens"
         )
-    _template(ladder, str(path))
+    held_out = _template(ladder, str(path)).held_out
+    if ladder.baselines is not None and not (ladder.baselines.lrs and held_out):
+        raise SettingsError(f"{path}: baselines needs lrs, such as [3e-3, 1e-2], and stage.held_out, such as 0.01")
     sizes = sizes_of(ladder, str(path))
     if not sizes:
         low, high = ladder.tokens_per_parameter
@@ -131,58 +143,9 @@ def recipe_of(ladder: Ladder, size: str, where: str = "the ladder") -> Recipe:
     return recipe
 
 
-def climb(
-    ladder: Ladder, folder: Path, hours: float | None = None, clock: Callable[[], float] = time.monotonic
-) -> list[Arm]:
-    """Train the arms that are not finished, cheapest first, and write points.csv and sweeps.csv; returns the arms that
-    are left because the next one is not expected to end within `hours`.
-
-    Raises:
-        ValueError: a run cannot be trained.
-        Stopped: by Ctrl-C or SIGTERM; the same command resumes.
-    """
-    runs = runs_of(ladder, folder)
-    end = math.inf if hours is None else clock() + 3600 * hours
-    left: list[Arm] = []
-    speeds: dict[str, float] = {}
-    for arm in arms(ladder):
-        run = runs[arm.size]
-        if run.stage_done(arm.stage) is None:
-            # Small models reach fewer FLOPs per second; without a speed of this size, the slowest one counts.
-            speed = speeds.get(arm.size, min(speeds.values(), default=math.inf))
-            if clock() + arm.budget / speed > end or left:
-                left.append(arm)
-                continue
-            begin = clock()
-            status(f"{arm.size}: {arm.budget:.3g} FLOPs, {arm.tokens:,} tokens, lr {arm.lr:.3g}")
-            run.run(only=arm.stage)
-            speeds[arm.size] = arm.budget / max(1e-9, clock() - begin)
-    write_rows(ladder, folder)
-    return left
-
-
 def runs_of(ladder: Ladder, folder: Path) -> dict[str, Run]:
     """The run of each size."""
     return {size: Run(recipe_of(ladder, size), folder / size) for size in sizes_of(ladder)}
-
-
-def write_rows(ladder: Ladder, folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Write the points of all finished arms, and those of the sweep with the points at its budget; returns both."""
-    points, sweeps, runs = [], [], runs_of(ladder, folder)
-    for arm in arms(ladder):
-        stage = runs[arm.size].stage_done(arm.stage)
-        if stage is None:
-            continue
-        config = load_config(folder / arm.size / arm.stage)
-        row = {"size": arm.size, "budget": arm.budget, **stage_row(stage, config)}
-        if arm.factor == 1:
-            points.append(row)
-        if ladder.sweep is not None and arm.budget == ladder.sweep.budget:
-            sweeps.append(row)
-    for name, rows in ((POINTS, points), (SWEEPS, sweeps)):
-        if rows:
-            write_points(folder / name, rows)
-    return points, sweeps
 
 
 def _arm(ladder: Ladder, size: str, config: ModelConfig, budget: float, factor: float, lr: float) -> Arm | None:

@@ -36,6 +36,7 @@ def analysis_lines(
     if (frontier := analysis.frontier) is not None:
         plain = frontier.to_plain()
         yield f"L(C) = (C0 / C)^gamma on the compute-efficient frontier: gamma {format_interval(plain['exponent'])}"
+    yield from _made(analysis)
     for name, reason in analysis.refused.items():
         yield f"{name}: not fitted: {reason}"
     for compute in budgets:
@@ -67,6 +68,17 @@ def _isoflop(analysis: Analysis) -> Iterator[str]:
         yield f"  {curve.budget:.3g} FLOPs, {len(curve.loss)} points: N = {format_interval(curve.optimum)}{edge}"
     for reason, number in fit.skipped.items():
         yield f"  skipped {number} {reason}"
+
+
+def _made(analysis: Analysis) -> Iterator[str]:
+    if (fit := analysis.made) is None:
+        return
+    edge = ", the largest that was tried" if fit.at_edge else ""
+    yield f"made text, {len(fit.points)} points: best share {format_interval(fit.best)}{edge}"
+    yield f"  a token there is worth {format_interval(fit.at_best)} of those without made text"
+    for share, found in fit.value.items():
+        if share:
+            yield f"  at a share of {share:g}: {format_interval(found)}"
 
 
 def _optimal(result: dict[str, Any]) -> Iterator[str]:

@@ -21,7 +21,17 @@ _GRID = 40
 def scaling_page(
     analysis: Analysis, budgets: Sequence[float] = (), models: Sequence[tuple[float, float]] = (), title: str = ""
 ) -> str:
-    """The page of an analysis: results, curves, points."""
+    """The page of an analysis."""
+    points = analysis.points
+    lead = f"{len(points)} trainings. N counts {COUNTS[points.count]}."
+    parts = analysis_sections(analysis, budgets, models)
+    return page(f"Scaling law{f': {title}' if title else ''}", parts, lead)
+
+
+def analysis_sections(
+    analysis: Analysis, budgets: Sequence[float] = (), models: Sequence[tuple[float, float]] = ()
+) -> list[Html]:
+    """Results, curves and points of an analysis."""
     points = analysis.points
     parts = [section("Results", code("\n".join(analysis_lines(analysis, budgets, models))), note="Intervals are 95%.")]
     if analysis.isoflop is not None:
@@ -34,8 +44,7 @@ def scaling_page(
         parts.append(section("Compute-optimal models", *_optimum_plots(analysis, far), note=note))
         parts.append(section("Constants", _constants(fit)))
     parts.append(section("Points", _points(points)))
-    lead = f"{len(points)} trainings. N counts {COUNTS[points.count]}."
-    return page(f"Scaling law{f': {title}' if title else ''}", parts, lead)
+    return parts
 
 
 def baselines_page(result: Mapping[str, Any]) -> str:

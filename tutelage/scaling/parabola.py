@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 LEAST_POINTS = 4  # so that a residual is left
+_NEAR = math.log(4.0)
 
 
 class Parabola(NamedTuple):
@@ -46,6 +47,17 @@ def fit_parabola(log: np.ndarray, loss: np.ndarray, bootstraps: int, rng: np.ran
         draws = np.where(again[:, 2] > 0, centre - again[:, 1] / (2 * again[:, 2]), edges)
     minimum = centre - coefficients[1] / (2 * coefficients[2])
     return Parabola(coefficients, centre, float(minimum), draws, bool(log.min() <= minimum <= log.max()))
+
+
+def near_lowest(log: np.ndarray, loss: np.ndarray) -> np.ndarray:
+    """Which points of a sweep [P] lie within a factor of 4 of the value with the lowest mean loss, or at least 4
+    values: bool [P]. A sweep of learning rates is a parabola only there: beyond, training diverges and the loss
+    is flat, which moves the minimum of a parabola through all points to an edge."""
+    values = np.unique(log)
+    means = np.array([loss[log == value].mean() for value in values])
+    lowest = values[means.argmin()]
+    nearest = np.sort(np.abs(values - lowest))[:LEAST_POINTS]
+    return np.abs(log - lowest) <= max(_NEAR, nearest[-1]) + 1e-9
 
 
 def power_through(x: np.ndarray, log_y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +27,7 @@ COUNTS: dict[Count, str] = {
 MAX_EPOCHS = 4.0  # up to here, repeated tokens are worth nearly as much as new ones (Muennighoff et al. 2023)
 STAGE = "stage.json"
 COLUMNS = {*(f"parameters_{name}" for name in COUNTS), "parameters", "tokens", "loss", "flops", "budget", "epochs"}
-COLUMNS |= {"finished", "lr", "batch_tokens"}
+COLUMNS |= {"finished", "lr", "batch_tokens", "made"}
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -38,6 +38,7 @@ class Points:
     budget:  FLOPs that a point was planned for, NaN where it was not part of an isoFLOP set.
     count:   what `parameters` counts.
     dropped: rows left out, by reason.
+    made:    the share of made (synthetic) text in the training text; None where no point has any.
     """
 
     parameters: np.ndarray
@@ -48,6 +49,7 @@ class Points:
     count: Count
     unit: str
     dropped: dict[str, int]
+    made: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -62,6 +64,7 @@ class Points:
             loss=self.loss[index],
             compute=self.compute[index],
             budget=self.budget[index],
+            made=None if self.made is None else self.made[index],
             dropped={name: number for name, number in dropped.items() if number},
         )
 
@@ -83,8 +86,8 @@ def read_points(path: Path, count: Count | None = None) -> Points:
     """Points from a CSV file with a header.
 
     Columns: `loss`; `tokens`; `parameters_matrices`, `parameters_total`, `parameters_no_embedding` or `parameters`;
-    optional `flops`, `budget`, `epochs` and `finished` (0 or 1). `count` selects the column of N; None is the first of
-    these that the table has.
+    optional `flops`, `budget`, `epochs`, `finished` (0 or 1) and `made`, the share of made text (0 to 1). `count`
+    selects the column of N; None is the first of these that the table has.
 
     Raises:
         ValueError: a column is missing, or a cell is not a number.
@@ -101,8 +104,8 @@ def points_of(rows: Sequence[Mapping[str, Any]], where: str, count: Count | None
     return _points(rows, count, where, unit)
 
 
-def load_points(paths: Sequence[Path], count: Count | None = None) -> Points:
-    """Points of CSV files or of folders of runs.
+def load_points(paths: Sequence[Path], count: Count | None = None, made: Collection[str] = ()) -> Points:
+    """Points of CSV files or of folders of runs; `made` as in `run_rows`.
 
     Raises:
         ValueError: files and folders are mixed, or there are no points.
@@ -112,7 +115,7 @@ def load_points(paths: Sequence[Path], count: Count | None = None) -> Points:
         return read_points(paths[0], count)
     if len(folders) != len(paths):
         raise ValueError("give one table of points, or folders of runs, and not both")
-    rows, skipped = run_rows(folders)
+    rows, skipped = run_rows(folders, made)
     if not rows:
         reasons = "".join(f"; {number} stages left out: {reason}" for reason, number in skipped.items())
         raise ValueError(f"no finished pre-training below {', '.join(map(str, folders))}{reasons}")
@@ -120,30 +123,33 @@ def load_points(paths: Sequence[Path], count: Count | None = None) -> Points:
     return replace(points, dropped={**points.dropped, **skipped})
 
 
-def run_rows(folders: Iterable[Path]) -> tuple[list[dict[str, float]], Counter[str]]:
+def run_rows(folders: Iterable[Path], made: Collection[str] = ()) -> tuple[list[dict[str, float]], Counter[str]]:
     """A row with the columns of `read_points` for every finished stage of pre-training below the folders, and the
-    stages left out by reason."""
+    stages left out by reason. `made` names the data sets of made text; loss and epochs are those of the other one."""
     rows, skipped = [], Counter[str]()
     for folder in folders:
         for path in sorted(folder.rglob(STAGE)):
             stage = read_json(path)
             if stage.get("reads") != "documents" or stage.get("settings", {}).get("from"):
                 skipped["not pre-training from random weights"] += 1
-            elif len(stage.get("held_out", {})) != 1:
+            elif len(set(stage.get("held_out", {})) - set(made)) != 1:
                 skipped["held-out loss of no or several data sets"] += 1
             else:
-                rows.append(stage_row(stage, load_config(path.parent)))
+                rows.append(stage_row(stage, load_config(path.parent), made))
     return rows, skipped
 
 
-def stage_row(stage: Mapping[str, Any], config: ModelConfig) -> dict[str, float]:
+def stage_row(stage: Mapping[str, Any], config: ModelConfig, made: Collection[str] = ()) -> dict[str, float]:
     """The row of a finished stage: its held-out loss is that of the last step, when the schedule has ended."""
     tokens = float(stage["trained_tokens"])
-    (loss,), (epochs,) = stage["held_out"].values(), stage["epochs"].values()
+    (loss,), (epochs,) = ([x for name, x in stage[of].items() if name not in made] for of in ("held_out", "epochs"))
     counts = {f"parameters_{name}": float(value) for name, value in parameter_counts(config).items()}
     flops = 6 * counts["parameters_matrices"] * tokens
     finished = float(stage["selected"]["step"] == stage["steps"])
     figures = {"tokens": tokens, "loss": loss, "flops": flops, "epochs": epochs, "finished": finished}
+    if made:
+        read = stage["trained_by_dataset"]
+        figures["made"] = sum(read.get(name, 0.0) for name in made) / sum(read.values())
     return {**counts, **figures, "lr": stage["lr"], "seconds": stage["seconds"]}
 
 
@@ -185,7 +191,11 @@ def _points(rows: Sequence[Mapping[str, Any]], count: Count | None, where: str, 
     usable = np.all([np.isfinite(values) & (values > 0) for values in (parameters, tokens, loss, compute)], axis=0)
     unfinished = columns.get("finished", np.ones(len(rows))) == 0
     repeated = columns.get("epochs", nothing) > MAX_EPOCHS
-    points = Points(parameters, tokens, loss, compute, budget, counts[wanted[0]], unit, {})
+    made = np.nan_to_num(columns.get("made", np.zeros(len(rows))))
+    if not ((made >= 0) & (made <= 1)).all():
+        raise ValueError(f"{where}: the column made holds {made.max():g}; it is a share from 0 to 1")
+    shares = made if made.any() else None
+    points = Points(parameters, tokens, loss, compute, budget, counts[wanted[0]], unit, {}, shares)
     dropped = {
         "parameters, tokens or loss missing or not positive": ~usable,
         "training stopped before its schedule ended": usable & unfinished,

@@ -7,9 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from tutelage.html import Html, Series, line_plot
 from tutelage.scaling.hyperparameters import SettingLaw, fit_setting
 from tutelage.scaling.lines import format_interval
-from tutelage.scaling.parabola import LEAST_POINTS
+from tutelage.scaling.parabola import LEAST_POINTS, near_lowest
+
+_GRID = 40
 
 
 def lr_law(rows: Sequence[Mapping[str, Any]], bootstraps: int = 1000, seed: int = 0) -> SettingLaw:
@@ -32,6 +35,18 @@ def lr_law(rows: Sequence[Mapping[str, Any]], bootstraps: int = 1000, seed: int 
 def sweep_lines(law: SettingLaw) -> Iterator[str]:
     """The exponent and the optimum of each size."""
     yield f"best learning rate ~ N^{format_interval(law.exponent)}"
-    for size, optimum in law.optima.items():
-        edge = "" if optimum.inside else "; outside of the sweep"
-        yield f"  N = {size:,.0f}: lr {format_interval(optimum.value)}{edge}"
+    for size, curve in law.curves.items():
+        edge = "" if curve.parabola.inside else "; outside of the sweep"
+        yield f"  N = {size:,.0f}: lr {format_interval(curve.optimum)}{edge}"
+
+
+def sweep_plot(law: SettingLaw, unit: str) -> Html:
+    """The loss over the learning rate of each size, with the parabola near its minimum."""
+    series = []
+    for size, curve in law.curves.items():
+        order, name = np.argsort(curve.values), f"N = {size:,.0f}"
+        series.append(Series(name, curve.values[order], curve.losses[order]))
+        near = curve.values[near_lowest(np.log(curve.values), curve.losses)]
+        grid = np.geomspace(near.min(), near.max(), _GRID)
+        series.append(Series(f"{name}, parabola", grid, curve.parabola.at(np.log(grid)), dashed=True))
+    return line_plot(series, x_label="learning rate", y_label=f"held-out loss, {unit}", log_x=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import islice
 
 import numpy as np
 
@@ -43,9 +42,8 @@ world = {{ kind = "world", people = {PEOPLE}, versions = 20, wordings = 6, unkno
 
 def grammar_pair(person: Person, rng: KeyedRandom) -> tuple[str, str, str]:
     """A sentence up to a verb, and the verb as it agrees with its subject and as it does not."""
-    plural = person.pronoun == "they"
     right, wrong = rng.choice((("is", "are"), ("was", "were"), ("has", "have")))
-    if plural and rng.randbelow(2):
+    if person.pronoun == "they":
         return "They", f" {wrong}", f" {right}"
     return person.name, f" {right}", f" {wrong}"
 
@@ -64,11 +62,14 @@ def fact_pair(person: Person, rng: KeyedRandom) -> tuple[str, str, str]:
 
 
 def pairs(count: int) -> Mapping[str, list[tuple[str, str, str]]]:
-    """Minimal pairs of both kinds about the same people."""
+    """Minimal pairs of both kinds about the same people. Every second subject is plural, so that the more frequent verb
+    is right in a half of them, as it is by chance."""
     world = World(SETTINGS)
-    everyone = list(islice((world.person(number % PEOPLE) for number in range(count)), count))
+    everyone = [world.person(number) for number in range(PEOPLE)]
+    groups = [[one for one in everyone if (one.pronoun == "they") == plural] for plural in (False, True)]
+    asked = [groups[number % 2][number // 2 % len(groups[number % 2])] for number in range(count)]
     return {
-        name: [make(person, KeyedRandom("lab pair", name, number)) for number, person in enumerate(everyone)]
+        name: [make(person, KeyedRandom("lab pair", name, number)) for number, person in enumerate(asked)]
         for name, make in (("grammar", grammar_pair), ("facts", fact_pair))
     }
 
@@ -142,8 +143,8 @@ FINDING = Finding(
     published="Linguistic probes are at their level after 1 to 10M words; common sense still rises at 30B.",
     setup=f"The demo's model (4 layers, width 128) reads a world of {PEOPLE} people for {STEPS} steps of 4,096 tokens, "
     f"{len(SEEDS)} seeds; every {SAVED}th step is kept. {PAIRS} pairs of each kind, chance 50%: the verb after a "
-    "subject agrees with it or not; the value of a fact is the person's or another one. What counts is when each "
-    f"first has {SHARE:.0%} of its own final gain over a half. Intervals are over pairs.",
+    "subject, every second one plural, agrees with it or not; the value of a fact is the person's or another one. What "
+    f"counts is when each first has {SHARE:.0%} of its own final gain over a half. Intervals are over pairs.",
     folder="order",
     recipe=RECIPE,
     quick=("model.depth=1", "model.width=32", "tokenizer.vocab=512", "data.world.people=20", "data.world.versions=2",

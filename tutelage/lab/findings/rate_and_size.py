@@ -12,6 +12,7 @@ from tutelage.lab.draws import drawn, drawn_effect
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.finding import Conclusion, Finding, Line, LinePlot, Table
 from tutelage.lab.run_cache import RunCache
+from tutelage.scaling.parabola import near_lowest
 
 ARMS = ladder.sweep_arms()
 
@@ -25,6 +26,7 @@ def measure(runs: RunCache) -> Conclusion:
     """The best learning rate of each width, and the exponent of N through them."""
     losses: dict[int, list[tuple[int, float, float]]] = {}
     sizes: dict[int, float] = {}
+    near: dict[int, np.ndarray] = {}
     for arm, row in ladder.train(runs, ARMS):
         losses.setdefault(arm.width, []).append((arm.seed, arm.lr, row["loss"]))
         sizes[arm.width] = row["parameters_matrices"]
@@ -32,7 +34,8 @@ def measure(runs: RunCache) -> Conclusion:
     lines, found, by_seed = [], [], []
     for width, rows in losses.items():
         points = np.array(rows)
-        found.append(best := ladder.minimum(np.log(points[:, 1]), points[:, 2], seed=width))
+        near[width] = points[near_lowest(np.log(points[:, 1]), points[:, 2])]
+        found.append(best := ladder.minimum(np.log(near[width][:, 1]), near[width][:, 2], seed=width))
         rates = sorted(set(points[:, 1].tolist()))
         at = {rate: points[points[:, 1] == rate, 2] for rate in rates}
         lowest = min(rates, key=lambda rate: float(at[rate].mean()))
@@ -42,7 +45,7 @@ def measure(runs: RunCache) -> Conclusion:
         lines.append(Line(f"width {width}", rates, curve))
     n = np.array(list(sizes.values()))
     for seed in sorted({seed for rows in losses.values() for seed, _, _ in rows}):
-        own = [np.array([row for row in rows if row[0] == seed]) for rows in losses.values()]
+        own = [rows[rows[:, 0] == seed] for rows in near.values()]
         by_seed.append(-float(exponent(n, np.array([ladder.minimum(np.log(p[:, 1]), p[:, 2]).place for p in own]))))
     value = -float(exponent(n, np.array([one.place for one in found])))
     draws = -exponent(n, np.array([one.draws for one in found]))
@@ -63,8 +66,9 @@ FINDING = Finding(
     "tokens (Step Law).",
     setup=f"{ladder.SETUP}Widths {', '.join(map(str, ladder.SWEPT_WIDTHS))}; {ladder.SWEPT_STEPS} steps of AdamW at "
     f"{len(ladder.SWEPT_LRS)} learning rates from {ladder.SWEPT_LRS[0]:g} to {ladder.SWEPT_LRS[-1]:g}, so that all "
-    f"sizes read the same tokens; {len(SEEDS)} seeds. A parabola in the log of the rate gives the best one of a "
-    "size; intervals from residuals drawn again. An exponent counts from 0.05 on.",
+    f"sizes read the same tokens; {len(SEEDS)} seeds. A parabola in the log of the rate, through the rates within a "
+    "factor of 4 of the best one tried, gives the best one of a size; intervals from residuals drawn again. An "
+    "exponent counts from 0.05 on.",
     folder=ladder.folder(ARMS, 32),
     recipe=ladder.recipe(32, ARMS),
     quick=ladder.quick(ARMS, 32),
