@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import torch
 import transformers
@@ -65,8 +66,14 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", {**GPT2, "tie_word_embeddings": False, "vocab_size": SPARE}),
     "gpt_neox": ("gpt_neox", NEOX),
     "granite-tied": ("granite", {**NEOX, "tie_word_embeddings": True, "logits_scaling": 3.0}),
+    "qwen2-dora": ("qwen2", {name: value for name, value in LLAMA.items() if name != "head_dim"}),
+    "gpt2-tied-dora": ("gpt2", GPT2),
 }
 SETTINGS = LoraSettings(rank=3, alpha=5, rank_stabilised=True)
+
+
+def settings_of(kind: str) -> LoraSettings:
+    return msgspec.structs.replace(SETTINGS, dora=kind.endswith("-dora"))
 
 
 def make_base(folder: Path, kind: str) -> Path:
@@ -99,8 +106,9 @@ def make_tuned(base: Path, settings: LoraSettings = SETTINGS, dtype: torch.dtype
 def published(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, Path]:
     """A tuned model in memory, and the folder it was published in; its base stands beside that as `base`."""
     folder = tmp_path_factory.mktemp(request.param)
-    live = make_tuned(make_base(folder / "base", request.param))
-    publish_adapter(folder / "tuned", live, folder / "base", SETTINGS)
+    settings = settings_of(request.param)
+    live = make_tuned(make_base(folder / "base", request.param), settings)
+    publish_adapter(folder / "tuned", live, folder / "base", settings)
     return live, folder / "tuned"
 
 
@@ -155,6 +163,11 @@ def test_pain_13_the_files_follow_the_semantics_of_peft(published: tuple[Checkpo
                 change = tensors[pair[0]] @ tensors[pair[1]] * scale
                 module.weight += change.T if said["fan_in_fan_out"] else change
                 used |= {*pair}
+                if said["use_dora"]:
+                    magnitude = tensors[f"{key}.lora_magnitude_vector"]
+                    rows = module.weight.T if said["fan_in_fan_out"] else module.weight
+                    rows *= (magnitude / rows.norm(dim=1))[:, None]
+                    used.add(f"{key}.lora_magnitude_vector")
             if (rows := f"{key}.token_adapter.trainable_tokens_delta") in tensors:
                 module.weight[said["trainable_token_indices"][name.rpartition(".")[2]]] = tensors[rows]
                 used.add(rows)
@@ -175,18 +188,18 @@ def test_pain_13_peft_loads_it(published: tuple[Checkpoint, Path], tmp_path: Pat
 @pytest.mark.filterwarnings("ignore")
 def test_pain_13_adapters_saved_by_peft_are_loaded(tmp_path: Path) -> None:
     peft = pytest.importorskip("peft", reason="peft is not installed; the extra dev has it")
-    for kind in ("llama", "qwen3-tied", "gpt2-tied"):
+    for kind in ("llama", "qwen3-tied", "gpt2-tied", "qwen2-dora", "gpt2-tied-dora"):
         base = make_base(tmp_path / kind, kind)
         model = transformers.AutoModelForCausalLM.from_pretrained(base)
         end = "wte" if kind.startswith("gpt2") else "embed_tokens"
         settings = peft.LoraConfig(
             r=4, lora_alpha=8, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM",
-            trainable_token_indices={end: [1, 3]},
+            trainable_token_indices={end: [1, 3]}, use_dora=kind.endswith("-dora"),
         )  # fmt: skip
         tuned = peft.get_peft_model(model, settings)
         with torch.no_grad():
             for name, parameter in tuned.named_parameters():
-                if "trainable_tokens" in name:
+                if "trainable_tokens" in name or "magnitude" in name:
                     parameter.add_(0.3)
         tuned.save_pretrained(tmp_path / f"{kind}-tuned")
         found = load_model(tmp_path / f"{kind}-tuned")
@@ -273,7 +286,7 @@ def edit(folder: Path, **said: object) -> None:
     ("said", "sentence"),
     [
         ({"peft_type": "IA3"}, "adapters of type 'IA3' are not supported"),
-        ({"use_dora": True}, "it uses DoRA"),
+        ({"use_dora": True}, "lora_magnitude_vector of shape None, with use_dora True, which does not match"),
         ({"bias": "all"}, "it trains biases"),
         ({"init_lora_weights": "pissa"}, "it changes the base's weights"),
         ({"alpha_pattern": {"q_proj": 3}}, "alpha_pattern"),

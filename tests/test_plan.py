@@ -15,7 +15,8 @@ from tutelage.config import SettingsError, recipes_folder
 from tutelage.files import read_json, write_json
 from tutelage.model.hub import load_model
 from tutelage.model.logprobs import CHUNK_LOGITS
-from tutelage.model.sizes import ModelConfig, ModelSettings, activation_bytes, resolve, training_bytes
+from tutelage.model.memory import activation_bytes, training_bytes
+from tutelage.model.sizes import ModelConfig, ModelSettings, resolve
 from tutelage.model.transformer import Transformer
 from tutelage.plan import plan
 from tutelage.recipe import load_recipe
@@ -50,6 +51,15 @@ def test_what_is_planned_is_what_the_run_then_does(run: Run, tmp_path: Path) -> 
         assert exact == {key: after[name][key] for key in exact}
         assert after[name]["done"]
     assert not (tmp_path / "none").exists()
+
+
+def test_a_growing_batch_and_longer_contexts_are_planned(tmp_path: Path) -> None:
+    """The run of this recipe read 20,272, 5,820 and 5,752 tokens. The planner stopped at the first longer context."""
+    stages = plan(Run(load_recipe(recipes_folder() / "v4.toml"), tmp_path / "none"))["stages"]
+    tokens = {"base": 20_272, "middle": 5_820, "long": 5_752}
+    assert {name: stage["tokens"] for name, stage in stages.items()} == {
+        name: pytest.approx(count, rel=0.03) for name, count in tokens.items()
+    }
 
 
 def test_what_is_done_costs_nothing_more(run: Run) -> None:

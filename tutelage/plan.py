@@ -18,9 +18,9 @@ from tutelage.chat import ChatConfig, chat_tokenizer
 from tutelage.engine.sample_time import sample_seconds
 from tutelage.model.hub import load_chat_files, load_config, load_module_names
 from tutelage.model.lora import add_lora
+from tutelage.model.memory import activation_bytes
 from tutelage.model.sizes import (
     ModelConfig,
-    activation_bytes,
     flops_per_token,
     parameter_count,
     resolve,
@@ -133,6 +133,8 @@ def _plan_stage(run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, so
     else:
         config = resolve(run.recipe.model, tokenizer.vocab_size)
     context = stage.context or config.context
+    mtp = config.mtp if stage.reads == "documents" else 0
+    config = msgspec.structs.replace(config, context=max(config.context, context), mtp=mtp)
     sizes = {data: _measure(run, data, stage, tokenizer, source, context) for data in stage.data}
     info = run.stage_done(name)
     longest = max(max(size.lengths) for size in sizes.values())
@@ -147,7 +149,7 @@ def _plan_stage(run: Run, name: str, stage: TrainStage, tokenizer: Tokenizer, so
         tokens = round(steps * rollouts.step_samples * (segment + replayed))
     elif stage.steps is not None:
         steps = stage.steps
-        tokens = round(steps * _tokens_of_a_step(stage, sizes, step_tokens))
+        tokens = round(_tokens_of_steps(stage, sizes, steps, longest))
     else:
         assert stage.epochs is not None
         tokens = round(stage.epochs * _tokens_of_an_epoch(stage, sizes))
@@ -213,7 +215,7 @@ def _seconds_per_token(
 def _prepare(stage: TrainStage, modules: ModuleNames, model: Transformer) -> None:
     lora = stage.adapter()
     if lora is not None:
-        if lora.base_dtype == "bfloat16":
+        if lora.base_dtype != "float32":
             model.to(torch.bfloat16)
         add_lora(model, modules, lora, (), seed=0)
 
@@ -240,6 +242,19 @@ def _tokens_of_an_epoch(stage: TrainStage, sizes: dict[str, DataSize]) -> float:
     )
     replay = stage.replay_share()
     return tokens + trained * replay / (1 - replay)  # every token of replayed text is trained
+
+
+def _tokens_of_steps(stage: TrainStage, sizes: dict[str, DataSize], steps: int, longest: int) -> float:
+    """Tokens of so many steps, which may grow with the tokens trained on."""
+    read, trained = (
+        sum(column) for column in zip(*((s.tokens, s.trained_tokens) for s in sizes.values()), strict=True)
+    )
+    plan, total = stage.batch_plan(read, longest), 0.0
+    if isinstance(plan, int):
+        return steps * _tokens_of_a_step(stage, sizes, plan)
+    for _ in range(steps):
+        total += _tokens_of_a_step(stage, sizes, plan(total * trained / read))
+    return total
 
 
 def _tokens_of_a_step(stage: TrainStage, sizes: dict[str, DataSize], step_tokens: int) -> float:

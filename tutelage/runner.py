@@ -24,7 +24,7 @@ from tutelage.stages.data import DataSettings, DataTable, MadeData, identity, pl
 from tutelage.stages.data_files import ChatData
 from tutelage.stages.make_data import make_data
 from tutelage.stages.run import LAYOUT, finished, run_stage
-from tutelage.stages.train_stage import TrainStage, trained_stages
+from tutelage.stages.train_stage import TrainStage, trained_stages, without_later
 from tutelage.tokenizer import END_OF_TEXT
 from tutelage.tracking import TrackerName, import_tracker
 from tutelage.train.distributed import barrier, broadcast_object, init_distributed, is_main_process
@@ -33,6 +33,8 @@ from tutelage.train.layout import use_layout
 MADE_OF = "made_of.json"
 # Raise it when training a tokenizer gives another one for the same text.
 TOKENIZING = 1
+# Settings of a model that came later, with their defaults: stages keep their fingerprints.
+LATER_MODEL_SETTINGS = {"sinks": False, "mtp": 0}
 PREDICTED = "predicted.json"  # of `predicted.predict`, which writes it before the run
 
 
@@ -69,7 +71,7 @@ class Run:
         own = [stage.content(), list(stage.data), data, *models]
         if not stage.trains:
             return fingerprint(*own)
-        start = [self.tokenizer_fingerprint(), to_plain(recipe.model)]
+        start = [self.tokenizer_fingerprint(), without_later(to_plain(recipe.model), LATER_MODEL_SETTINGS)]
         parent = self.fingerprint(stage.parent) if stage.parent else start
         return fingerprint(recipe.seed, parent, *own)
 

@@ -6,7 +6,9 @@ from torch import nn
 
 from tutelage.model.inference_copy import PackedLinear, can_pack, int8_copy, pack, packed_copy
 from tutelage.model.lora import LoraSettings, add_lora
-from tutelage.model.quantization import Int8Linear, quantize_rows
+from tutelage.model.moe import StackedLinear
+from tutelage.model.quantization import Int8Experts, Int8Linear, quantize_rows
+from tutelage.model.settings import Experts
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.tensor_map import OWN
 from tutelage.model.transformer import Transformer, initialise
@@ -102,3 +104,28 @@ def test_s25_a_tied_table_is_looked_up_exactly_and_has_an_8_bit_output() -> None
     assert not torch.equal(full, reduced)
     kl = nn.functional.kl_div(reduced.log_softmax(-1), full.log_softmax(-1), log_target=True, reduction="none").sum(-1)
     assert kl.mean() < 0.01
+
+
+@pytest.mark.parametrize("bias", [False, True])
+def test_routed_experts_of_an_8_bit_copy_have_8_bits(bias: bool) -> None:
+    experts = Experts(count=4, used=2, width=64, shared=1, bias=bias, dense_layers=(0,))
+    model = make(experts=experts)
+    copy = int8_copy(model)
+    assert isinstance(copy.blocks[1].experts.up, Int8Experts)
+    assert isinstance(model.blocks[1].experts.up, StackedLinear)
+    full, reduced = logits(model), logits(copy)
+    assert not torch.equal(full, reduced)
+    kl = nn.functional.kl_div(reduced.log_softmax(-1), full.log_softmax(-1), log_target=True, reduction="none").sum(-1)
+    assert kl.mean() < 0.01
+
+
+def test_experts_multiply_few_rows_many_rows_and_none_by_the_same_8_bit_weights() -> None:
+    weight, bias = torch.randn(3, 40, 64), torch.randn(3, 40)
+    layer, counts = Int8Experts(weight, bias), torch.tensor([3, 0, 9])
+    x = torch.randn(12, 64)
+    dense = layer.weight.float() * layer.scale.float()[..., None]
+    exact = torch.cat([x[:3] @ dense[0].T + bias[0], x[3:] @ dense[2].T + bias[2]])
+    found = layer(x, counts)
+    torch.testing.assert_close(found[:3], exact[:3], atol=0.2, rtol=1e-2)  # rounded to bfloat16
+    torch.testing.assert_close(found[3:], exact[3:], atol=1e-4, rtol=1e-4)
+    assert (dense - weight).abs().max() < weight.abs().max() / 127

@@ -8,16 +8,16 @@ import msgspec
 import pytest
 import torch
 import transformers
+from family_models import make, packed_logits, padded_logits, texts
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests.model.test_families import make, packed_logits, padded_logits, texts
 from tutelage.batching.packing import collate
 from tutelage.engine.engine import Engine, EngineSettings
+from tutelage.engine.requests import Chunk, Generation, Request, StepPlan
 from tutelage.engine.rows import Rows
-from tutelage.engine.sampling import SamplingSettings
+from tutelage.engine.sampling import DrawStream, SamplingSettings
 from tutelage.model.attention import ScoreOptions, masked_attention
 from tutelage.model.hub import Checkpoint, load_model, save_model, with_context
-from tutelage.model.inference_copy import packed_copy
 from tutelage.model.mlp import activation
 from tutelage.model.parts import parts
 from tutelage.model.rotary import rotation_table
@@ -106,17 +106,26 @@ def test_the_cache_holds_latents_alone() -> None:
     assert engine.rows.kv.nbytes == kv_bytes_per_token(config) * 16
 
 
-def test_absorbed_matrices_give_the_same_hidden_states() -> None:
+@pytest.mark.parametrize("chunk", [20, 7])
+def test_a_prompt_read_whole_and_in_chunks_gives_the_logits_of_training(chunk: int) -> None:
+    """Keys and values are computed for a prompt that is read whole, and absorbed where a chunk is resumed."""
     model = initialise(Transformer(resolve(SHAPE, vocab=30)), 0).double()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(6 if parameter.ndim > 1 else 1)
     tokens, positions = torch.arange(20), torch.arange(20)
     with torch.no_grad():
-        expected = model.hidden(tokens, positions, model.within_segments((20,)))
-        found = packed_copy(model).hidden(tokens, positions, model.within_segments((20,)))
-    assert not model.blocks[0].absorbed
-    torch.testing.assert_close(found, expected)
+        expected = model.logits(model.hidden(tokens, positions, model.within_segments((20,))))[-1]
+    cache, ids = Rows(model, 1), tokens.tolist()
+    sampling = SamplingSettings(max_tokens=4)
+    request = Request(0, 20, ids, sampling, frozenset(), DrawStream(0, 0, 0), Generation(), "running")
+    cache.admit(request, 1)
+    while request.computed < 20:
+        count = min(chunk, 20 - request.computed)
+        with torch.inference_mode():
+            logits = cache.forward(StepPlan([], [Chunk(request, count)]))
+        request.computed += count
+    torch.testing.assert_close(logits[-1], expected)
 
 
 def test_parameters_and_flops_of_latent_attention_are_exact() -> None:

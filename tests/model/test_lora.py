@@ -11,8 +11,10 @@ from tutelage.batching.packing import collate
 from tutelage.config import SettingsError
 from tutelage.model import logprobs
 from tutelage.model.lora import LoraLinear, LoraSettings, add_lora, lora_pairs, lora_scale, lora_targets, merge_lora
-from tutelage.model.sizes import ModelSettings, lora_training_bytes, resolve
-from tutelage.model.tensor_map import GPT2, LLAMA, OWN, PHI3, ModuleNames
+from tutelage.model.memory import lora_training_bytes
+from tutelage.model.settings import Experts, Latent
+from tutelage.model.sizes import ModelSettings, resolve
+from tutelage.model.tensor_map import DEEPSEEK, GPT2, LLAMA, MIXTRAL, OWN, PHI3, QWEN_MOE, ModuleNames
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.model.weights import trained_state
 from tutelage.records import Batch, Example
@@ -282,14 +284,36 @@ def test_under_autocast_every_label_stays_at_its_position() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=0.02)
 
 
-@pytest.mark.parametrize("kind", ["llama-tied", "llama-untied"])
-def test_planned_memory_is_the_memory_in_use(kind: str) -> None:
-    model = make(kind)
-    add_lora(model, SHAPES[kind][1], LoraSettings(rank=3), (), seed=1)
+MIXTURE = Experts(count=4, used=2, width=24, shared=1, dense_layers=(0,))
+LATENT = Latent(rank=16, query_rank=12, plain=12, rotated=8, value=10)
+
+
+@pytest.mark.parametrize(("modules", "target"), [(MIXTRAL, "w1"), (MIXTRAL, "gate"), (QWEN_MOE, "gate_proj")])
+def test_routed_experts_and_routers_are_refused_as_targets(modules: ModuleNames, target: str) -> None:
+    experts = msgspec.structs.replace(MIXTURE, shared=0, dense_layers=())
+    model = Transformer(resolve(ModelSettings(depth=1, width=32, heads=4, context=64, experts=experts), VOCAB))
+    with pytest.raises(
+        SettingsError, match=f"^lora.targets names '{target}' of routed experts or routers, which LoRA le"
+    ):
+        add_lora(model, modules, LoraSettings(rank=2, targets=["q_proj", target]), (), seed=0)
+    add_lora(model, modules, LoraSettings(rank=2), (), seed=0)
+    assert len(list(lora_pairs(model, modules))) == 4
+
+
+@pytest.mark.parametrize("dora", [False, True])
+@pytest.mark.parametrize("kind", ["llama-tied", "llama-untied", "mixture", "latent"])
+def test_planned_memory_is_the_memory_in_use(kind: str, dora: bool) -> None:
+    if kind in SHAPES:
+        model, modules = make(kind), SHAPES[kind][1]
+    else:
+        latent = LATENT if kind == "latent" else None
+        shape = ModelSettings(depth=2, width=32, heads=4, context=64, experts=MIXTURE, latent=latent)
+        model, modules = initialise(Transformer(resolve(shape, VOCAB)), seed=0), DEEPSEEK
+    add_lora(model, modules, LoraSettings(rank=3, dora=dora), (), seed=1)
     optimizer = Optimizer(model, OptimizerSettings(), lr=0.01)
     for parameter in optimizer.parameters:
         parameter.grad = torch.ones_like(parameter)
     optimizer.step(1.0, optimizer.gradient_norm())
     state = [tensor for name, tensor in optimizer.state_tensors().items() if not name.endswith("/step")]
     held = [tensor for p in model.parameters() for tensor in (p, p.grad) if tensor is not None] + state
-    assert lora_training_bytes(model.config, 3) == sum(tensor.nbytes for tensor in held)
+    assert lora_training_bytes(model.config, 3, dora=dora) == sum(tensor.nbytes for tensor in held)

@@ -13,6 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tutelage.batching.packing import collate
 from tutelage.model.hub import Checkpoint, load_model, save_model
+from tutelage.model.memory import training_bytes
 from tutelage.model.mlp import activation
 from tutelage.model.moe import ExpertMLPs, Router, Routing, grouped_linear, route
 from tutelage.model.parts import as_rows, is_matrix, parts
@@ -24,7 +25,6 @@ from tutelage.model.sizes import (
     flops_per_token,
     parameter_count,
     resolve,
-    training_bytes,
 )
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Example
@@ -219,7 +219,7 @@ def test_flops_of_a_mixture_are_those_that_torch_counts(experts: Experts) -> Non
     assert flops_per_token(config, 0) == pytest.approx(counter.get_total_flops() / len(batch.tokens_N), rel=1e-9)
 
 
-def test_experts_are_separate_matrices_to_muon() -> None:
+def test_pain_25_experts_are_separate_matrices_to_muon() -> None:
     """Updates have one size in gate, up and down of every expert, though their gradients differ by 100. Biases of
     experts are vectors, which AdamW trains without decay."""
     model = initialise(Transformer(moe_config(msgspec.structs.replace(EIGHT, bias=True))), seed=0)

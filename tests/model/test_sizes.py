@@ -10,13 +10,13 @@ from tutelage.batching.packing import collate
 from tutelage.engine.engine import Engine, EngineSettings
 from tutelage.engine.rows import Rows
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.model.memory import training_bytes
 from tutelage.model.sizes import (
     ModelSettings,
     flops_per_token,
     kv_bytes_per_token,
     parameter_count,
     resolve,
-    training_bytes,
 )
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.records import Example

@@ -9,9 +9,13 @@ import pytest
 import torch
 
 from tests.killed_run import run
-from tutelage.config import SettingsError, convert
+from tutelage.config import SettingsError, convert, to_plain
 from tutelage.model.hub import load_model
+from tutelage.model.sizes import ModelSettings
+from tutelage.runner import LATER_MODEL_SETTINGS
 from tutelage.stages.pretrain import Pretrain
+from tutelage.stages.sft import Sft
+from tutelage.stages.train_stage import without_later
 
 RECIPE = """
 name      = "growing"
@@ -82,9 +86,13 @@ def test_new_settings_at_their_defaults_keep_fingerprints() -> None:
     """Stages that finished before the settings existed are not run again."""
     (_, _, table) = stage().content()
     assert isinstance(table, dict)
-    assert not {"router", "batch_schedule", "rope"} & table.keys()
+    assert not {"router", "batch_schedule", "rope", "mtp_weight", "mtp_decay_weight"} & table.keys()
     assert not {"end", "warmup_steps", "batch_lr"} & table["schedule"].keys()
-    assert not {"update_rms", "base_width"} & table["optimizer"].keys()
+    assert not {"update_rms", "base_width", "state_bits"} & table["optimizer"].keys()
+    assert not LATER_MODEL_SETTINGS.keys() & without_later(to_plain(ModelSettings()), LATER_MODEL_SETTINGS).keys()
+    assert without_later(to_plain(ModelSettings(mtp=1)), LATER_MODEL_SETTINGS)["mtp"] == 1
+    (_, _, tuned) = convert({"from": "a", "data": {"b": 1.0}, "steps": 1, "lora": {}}, Sft, "here").content()
+    assert "dora" not in tuned["lora"]  # type: ignore[index]
     (_, _, other) = stage(schedule={"end": "sqrt"}, optimizer={"base_width": 64}).content()
     assert other["schedule"]["end"] == "sqrt"  # type: ignore[index]
     assert other["optimizer"]["base_width"] == 64  # type: ignore[index]

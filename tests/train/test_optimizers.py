@@ -126,7 +126,7 @@ def test_muon_is_torchs_own_on_separate_matrices_of_the_blocks_and_adamw_trains_
             assert torch.equal(model.get_parameter(name), parameter), name
 
 
-def test_logical_matrices_move_at_one_rate_whatever_the_scale_of_their_gradients() -> None:
+def test_pain_25_logical_matrices_move_at_one_rate_whatever_the_scale_of_their_gradients() -> None:
     """Gradients of queries are often far larger than those of values: as one matrix, values would hardly move."""
     model = make(ModelSettings(depth=1, width=64, heads=4, kv_heads=4, context=8))
     before = {name: matrix.detach() for name, matrix in separate_matrices(model).items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -59,7 +60,8 @@ def schema_of(examples: Sequence[Example]) -> Schema:
 
 def collate(groups: Sequence[ExampleGroup], schema: Schema | None = None, share: bool = False) -> Batch:
     """Lay the examples of some groups end to end. The shift by one, from a token to what the position before it must
-    predict, happens here and nowhere else: tokens [a b c] become labels [b c 0], and streams move with the labels.
+    predict, happens here, and for tokens further ahead in `tokens_ahead`: tokens [a b c] become labels [b c 0], and
+    streams move with the labels.
 
     Every stream and scalar of `schema` is in the batch, with its fill value where an example lacks it or a position has
     no label. Without a schema it is what the examples carry.
@@ -106,6 +108,24 @@ def collate(groups: Sequence[ExampleGroup], schema: Schema | None = None, share:
         unique_C=unique_C,
         copy_N=copy_N,
     )
+
+
+class TokensAhead(NamedTuple):
+    """What multi-token prediction reads and predicts at each position, [N]: the token so many positions ahead, the
+    label that is as far ahead, and its loss weight, which is 0 past the end of a segment."""
+
+    tokens_N: torch.Tensor
+    labels_N: torch.Tensor
+    weights_N: torch.Tensor
+
+
+def tokens_ahead(batch: Batch, ahead: int) -> TokensAhead:
+    """Tokens, labels and weights `ahead` positions later within each segment. One position ahead, tokens [a b c] with
+    labels [b c 0] are tokens [b c 0] with labels [c 0 0]."""
+    lengths_S = torch.tensor(batch.lengths, device=batch.tokens_N.device)
+    inside_N = batch.positions_N + ahead < lengths_S.repeat_interleave(lengths_S)
+    later = (values_N.roll(-ahead) * inside_N for values_N in (batch.tokens_N, batch.labels_N, batch.weights_N))
+    return TokensAhead(*later)
 
 
 def shared_prefixes(rows: Sequence[np.ndarray]) -> tuple[torch.Tensor | None, torch.Tensor | None]:

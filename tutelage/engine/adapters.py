@@ -90,6 +90,9 @@ def request_adapter(model: Transformer, modules: ModuleNames, adapter: Adapter) 
     ):
         raise ValueError("adapters by request need a plain model of one of the built-in families")
     tensors = {name: tensor for name, tensor in adapter.tensors.items() if not name.startswith("heads.")}
+    if adapter.dora or adapter.nf4:
+        what = "uses DoRA, which also scales the base" if adapter.dora else "belongs to a base in 4 bits"
+        raise ValueError(f"{adapter.folder} {what}; serve it as a model of its own")
     others = sorted(name for name in tensors if ".lora_" not in name)
     if others:
         raise ValueError(

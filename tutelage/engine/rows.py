@@ -22,6 +22,7 @@ from tutelage.engine.requests import Chunk, Request, StepPlan
 from tutelage.model import attention
 from tutelage.model.attention import ScoreOptions
 from tutelage.model.inference_copy import compute_dtype, int8_copy, packed_copy
+from tutelage.model.latent import LatentCache
 from tutelage.model.sizes import cache_shape
 from tutelage.model.transformer import Transformer
 
@@ -173,7 +174,7 @@ def flat_tokens(decodes: Sequence[Request], chunks: Sequence[Chunk]) -> tuple[np
     return np.array(tokens, dtype=np.int64), np.concatenate(positions), np.repeat(rows, counts)
 
 
-class _StepAttention:
+class _StepAttention(LatentCache):
     """Attention of one step: writes the new keys and values into the rows, then reads the rows. The first `decoding`
     tokens are read by the compiled loops, or are one for each of the first rows."""
 
@@ -200,7 +201,7 @@ class _StepAttention:
         slots_NG = (rows[self.written :, None] * heads + np.arange(heads)) * columns + positions[self.written :, None]
         self.slots = torch.from_numpy(slots_NG.ravel()).to(cache.kv.device)
         fresh_lengths = [chunk.count for chunk in fresh]
-        self.fresh = self.decoding + sum(fresh_lengths)
+        self.fresh = slice(decoding, decoding + sum(fresh_lengths))
         self.plan = attention.plan_padding(fresh_lengths, cache.kv.device) if fresh else None
         self.masks: dict[tuple[int, int | None], torch.Tensor] = {}
 
@@ -213,27 +214,46 @@ class _StepAttention:
         sinks_H: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Attention of each token to the earlier ones of its request; returns [N, H K]."""
+        fresh = self.fresh
+        decoded, resumed = self._from_cache(layer, q_NHK[: fresh.start], q_NHK[fresh.stop :], k_NGK, v_NGK, sinks_H)
+        if self.plan is not None:
+            decoded.append(self.among_fresh(layer, q_NHK[fresh], k_NGK[fresh], v_NGK[fresh], sinks_H))
+        outputs = [*decoded, *resumed]
+        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+
+    def among_fresh(
+        self, layer: int, q_NHK: torch.Tensor, k_NGK: torch.Tensor, v_NGK: torch.Tensor, sinks_H: torch.Tensor | None
+    ) -> torch.Tensor:
+        assert self.plan is not None
+        return attention.segment_attention(q_NHK, k_NGK, v_NGK, self.plan, self.options[layer], sinks_H)
+
+    def over_cache(self, layer: int, q_NHK: torch.Tensor, k_N1K: torch.Tensor) -> torch.Tensor:
+        start = self.fresh.start
+        decoded, resumed = self._from_cache(layer, q_NHK[:start], q_NHK[start:], k_N1K, k_N1K, None)
+        return torch.cat([q_NHK.new_empty(0, q_NHK.shape[1] * q_NHK.shape[2]), *decoded, *resumed])
+
+    def _from_cache(
+        self, layer: int, decode_q: torch.Tensor, resume_q: torch.Tensor, k_NGK: torch.Tensor, v_NGK: torch.Tensor,
+        sinks_H: torch.Tensor | None,
+    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:  # fmt: skip
+        """Write the keys and values of all tokens of the step, and attend from decoding tokens and from resumed chunks,
+        whose queries these are."""
         keys, values = self.cache.kv[0, layer], self.cache.kv[-1, layer]
-        options, outputs = self.options[layer], []
+        options, decoded, resumed = self.options[layer], [], []
         if len(self.slots):
             for tensor, new in zip(self.cache.kv, (k_NGK, v_NGK), strict=False):  # the one tensor of latents: once
                 cached, new = tensor[layer], new[self.written :]
                 cached.view(-1, cached.shape[-1]).index_copy_(0, self.slots, new.flatten(0, 1).to(cached.dtype))
         if self.kernel:
-            decoding = slice(self.decoding)
-            outputs.append(self.kernel(layer, q_NHK[decoding], k_NGK[decoding], v_NGK[decoding], options, sinks_H))
+            own = slice(self.decoding)
+            decoded.append(self.kernel(layer, decode_q, k_NGK[own], v_NGK[own], options, sinks_H))
         elif self.decoding:
-            outputs.append(self._decode(q_NHK[: self.decoding], keys, values, options, sinks_H))
-        if self.plan is not None:
-            fresh = slice(self.decoding, self.fresh)
-            outputs.append(
-                attention.segment_attention(q_NHK[fresh], k_NGK[fresh], v_NGK[fresh], self.plan, options, sinks_H)
-            )
-        start = self.fresh
+            decoded.append(self._decode(decode_q, keys, values, options, sinks_H))
+        start = 0
         for number, chunk in enumerate(self.resumed):
-            q_nHK, start = q_NHK[start : start + chunk.count], start + chunk.count
-            outputs.append(self._resume(number, chunk, q_nHK, keys, values, options, sinks_H))
-        return outputs[0] if len(outputs) == 1 else torch.cat(outputs)
+            q_nHK, start = resume_q[start : start + chunk.count], start + chunk.count
+            resumed.append(self._resume(number, chunk, q_nHK, keys, values, options, sinks_H))
+        return decoded, resumed
 
     def _decode(
         self, q_BHK: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, options: ScoreOptions,

@@ -17,7 +17,15 @@ from torch import nn
 
 from tutelage.files import read_json, write_json
 from tutelage.model.embedding_rows import TrainedEmbeddingRows
-from tutelage.model.lora import LoraSettings, freeze, lora_pairs, lora_scale, lora_targets, to_lora_linear
+from tutelage.model.lora import (
+    LoraSettings,
+    freeze,
+    lora_pairs,
+    lora_scale,
+    lora_targets,
+    quantise_base,
+    to_lora_linear,
+)
 from tutelage.model.tensor_map import GPT2, ModuleNames
 from tutelage.model.transformer import Transformer
 from tutelage.model.weights import load_tensors, save_tensors
@@ -25,10 +33,9 @@ from tutelage.model.weights import load_tensors, save_tensors
 ADAPTER_CONFIG, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 # Ours: the fingerprint of the base's weights, so that an adapter is never loaded onto other weights.
 ADAPTER_BASE = "adapter_base.json"
-_STEM, _ROWS = "base_model.model.", "token_adapter.trainable_tokens_delta"
+_STEM, _ROWS, MAGNITUDE = "base_model.model.", "token_adapter.trainable_tokens_delta", "lora_magnitude_vector"
 # Other kinds of adapter, by the key of adapter_config.json that enables them.
 _UNSUPPORTED = {
-    "use_dora": "it uses DoRA",
     "alpha_pattern": "it has a scale per matrix (alpha_pattern)",
     "layer_replication": "it repeats layers of the base (layer_replication)",
     "target_parameters": "it adapts parameters outside linear layers (target_parameters)",
@@ -45,7 +52,8 @@ class Adapter:
 
     base:             the base model: a folder, or an owner/name on the hub, at `revision` if given.
     base_fingerprint: `weights_fingerprint` of the base; None if another program saved the adapter.
-    alpha, rank_stabilised: as in LoraSettings.
+    alpha, rank_stabilised, dora: as in LoraSettings.
+    nf4:              the frozen weights of its layers were in 4 bits when it was trained here.
     tokens:           tokens with trained rows, by the name of the module that holds the rows.
     tensors:          by the names in the file, without "base_model.model.".
     """
@@ -56,6 +64,8 @@ class Adapter:
     base_fingerprint: str | None
     alpha: float
     rank_stabilised: bool
+    dora: bool
+    nf4: bool
     tokens: Mapping[str, Sequence[int]]
     tensors: Mapping[str, torch.Tensor]
 
@@ -78,6 +88,8 @@ def write_adapter(
     for name, linear, part in lora_pairs(model, modules):
         tensors[f"{_STEM}{name}.lora_A.weight"] = linear.lora_A[part]
         tensors[f"{_STEM}{name}.lora_B.weight"] = linear.lora_B[part]
+        if part in linear.magnitude:
+            tensors[f"{_STEM}{name}.{MAGNITUDE}"] = linear.magnitude[part]
     tokens: dict[str, list[int]] = {}
     if model.embedding_rows is not None:
         for module, rows_RD in (("embedding", model.embedding_rows.embedding), ("head", model.embedding_rows.head)):
@@ -88,7 +100,7 @@ def write_adapter(
     for name, parameter in model.heads.named_parameters(prefix="heads"):
         tensors[f"{_STEM}{name}"] = parameter
     save_tensors(folder / ADAPTER_WEIGHTS, tensors)
-    write_json(folder / ADAPTER_BASE, {"weights": base_fingerprint})
+    write_json(folder / ADAPTER_BASE, {"weights": base_fingerprint, "nf4": settings.base_dtype == "nf4"})
     names = [name for name, _, _ in lora_pairs(model, modules)]
     targets = settings.targets or list(dict.fromkeys(name.rpartition(".")[2] for name in names))
     alpha = int(settings.alpha) if settings.alpha == int(settings.alpha) else settings.alpha
@@ -103,6 +115,7 @@ def write_adapter(
         "lora_dropout": settings.dropout,
         "bias": "none",
         "use_rslora": settings.rank_stabilised,
+        "use_dora": settings.dora,
         "fan_in_fan_out": modules is GPT2,  # GPT-2 stores its matrices transposed
         "target_modules": targets,
         "trainable_token_indices": tokens or None,
@@ -138,13 +151,16 @@ def read_adapter(folder: Path) -> Adapter:
         raise ValueError(f"{path} lacks base_model_name_or_path, r or lora_alpha; the adapter is incomplete")
     tokens = config.get("trainable_token_indices") or {}
     tensors = load_tensors(weights)
+    ours = read_json(folder / ADAPTER_BASE) if (folder / ADAPTER_BASE).exists() else {}
     return Adapter(
         folder=folder,
         base=base,
         revision=config.get("revision"),
-        base_fingerprint=read_json(folder / ADAPTER_BASE)["weights"] if (folder / ADAPTER_BASE).exists() else None,
+        base_fingerprint=ours.get("weights"),
         alpha=float(alpha),
         rank_stabilised=bool(config.get("use_rslora")),
+        dora=bool(config.get("use_dora")),
+        nf4=ours.get("nf4", False),
         tokens=tokens if isinstance(tokens, dict) else {"": tokens},
         tensors={name.removeprefix(_STEM): tensor for name, tensor in tensors.items()},
     )
@@ -169,17 +185,25 @@ def attach(model: Transformer, modules: ModuleNames, adapter: Adapter) -> None:
     """
     freeze(model)
     targets = lora_targets(model, modules)
-    remaining = dict(adapter.tensors)
+    remaining, device = dict(adapter.tensors), model.embedding.weight.device
     for name in sorted({key.rpartition(".lora_")[0] for key in remaining if ".lora_" in key}):
         a_RI, b_OR = (remaining.pop(f"{name}.lora_{matrix}.weight", None) for matrix in ("A", "B"))
         if name not in targets or a_RI is None or b_OR is None:
             raise _mismatch(adapter, f"{name}.lora_A and .lora_B")
         linear, part = to_lora_linear(model, modules, targets[name]), targets[name].part
         rank, inputs = a_RI.shape
-        if inputs != linear.weight.shape[1] or b_OR.shape != (linear.sizes[part], rank):
+        if inputs != linear.inputs or b_OR.shape != (linear.sizes[part], rank):
             raise _mismatch(adapter, f"{name}.lora_A and .lora_B of shapes {tuple(a_RI.shape)}, {tuple(b_OR.shape)}")
-        a_RI, b_OR = (matrix.to(linear.weight.device, torch.float32) for matrix in (a_RI, b_OR))
+        a_RI, b_OR = (matrix.to(device, torch.float32) for matrix in (a_RI, b_OR))
         linear.add_pair(part, a_RI, b_OR, lora_scale(adapter.alpha, rank, adapter.rank_stabilised))
+        magnitude_O = remaining.pop(f"{name}.{MAGNITUDE}", None)
+        shape = None if magnitude_O is None else tuple(magnitude_O.shape)
+        if shape != ((linear.sizes[part],) if adapter.dora else None):
+            raise _mismatch(adapter, f"{name}.{MAGNITUDE} of shape {shape}, with use_dora {adapter.dora}")
+        if magnitude_O is not None:
+            linear.add_magnitude(part, magnitude_O.to(device, torch.float32))
+    if adapter.nf4:
+        quantise_base(linear for _, linear, _ in lora_pairs(model, modules))
     _load_full_matrices(model, modules, adapter, remaining)
     _load_embedding_rows(model, modules, adapter, remaining)
     for name in [name for name in remaining if name.startswith("heads.")]:

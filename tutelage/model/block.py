@@ -6,7 +6,7 @@ Shape suffixes: N tokens laid end to end, D width, H query heads, G key-value he
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -85,7 +85,6 @@ class Block(nn.Module):
         before, after = c.norm_place in ("before", "both"), c.norm_place != "before"
         self.post_norm = c.norm_place == "post"
         self.attention_norm = make_norm(c) if before else nn.Identity()
-        self.absorbed = False  # True in inference copies with latent attention
         self.compiled = False  # see `train.kernels`
         if c.latent is not None:
             for name, module in latent_modules(c, c.latent, lambda size, eps: RMSNorm(size, eps=eps)).items():
@@ -120,8 +119,7 @@ class Block(nn.Module):
         c = self.config
         before, after = compiled_halves() if self.compiled and torch.is_grad_enabled() else (heads_of, rest_of)
         if c.latent is not None:
-            heads = partial(attend, self.layer)
-            o_NO = latent_attention(self, c.latent, c.heads, self.attention_norm(x_ND), rotation, heads)
+            o_NO = latent_attention(self, c.latent, c.heads, self.attention_norm(x_ND), rotation, attend)
         else:
             q_NHK, k_NGK, v_NGK = before(self, x_ND, rotation)
             o_NO = attend(self.layer, q_NHK, k_NGK, v_NGK, None if self.sinks is None else self.sinks.weight)

@@ -160,8 +160,12 @@ def _read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any] | None]:
         raise ValueError(f"{error} (another version saved this file)") from error
 
 
+# Blocks of multi-token prediction, beside a model that other programs load without them.
+MTP = "mtp.safetensors"
+
+
 def load_model(
-    folder: Path, device: str | None = None, *, dtype: torch.dtype | None = None, merged: bool = True
+    folder: Path, device: str | None = None, *, dtype: torch.dtype | None = None, merged: bool = True, mtp: bool = False
 ) -> Checkpoint:
     """Load a model folder, one tensor at a time.
 
@@ -170,6 +174,7 @@ def load_model(
     device: default is the best one available.
     dtype:  weights are cast to it; None is float32.
     merged: merge an adapter into its base; otherwise it is loaded as it was trained.
+    mtp:    load the blocks of multi-token prediction too, where the folder has them.
 
     Raises:
         ValueError: the folder is missing, is not a model, or its files do not fit together; the message says which.
@@ -187,10 +192,16 @@ def load_model(
     if config.hf_parameters is not None:
         hf_model = load_hf_model(folder, config, device, dtype or torch.float32)
         return Checkpoint(cast(Transformer, hf_model), tokenizer, read_chat_config(folder), table, folder)
+    further = load_tensors(folder / MTP, device) if mtp and (folder / MTP).exists() else {}
+    depth = len({name.split(".")[1] for name in further})
     with torch.device("meta"):
-        model = Transformer(config).to(dtype or torch.float32)
+        model = Transformer(msgspec.structs.replace(config, mtp=depth)).to(dtype or torch.float32)
     model.to_empty(device=device)
     _load_weights(folder, model, table)
+    own = {name: tensor for name, tensor in model.state_dict().items() if name.startswith("mtp_blocks.")}
+    if {name: tensor.shape for name, tensor in own.items()} != {name: tensor.shape for name, tensor in further.items()}:
+        raise ValueError(f"{folder / MTP} does not match the {CONFIG} beside it; remove it, or save the model again")
+    model.load_state_dict(further, strict=False)
     model.reset_rotations()
     return Checkpoint(model, tokenizer, read_chat_config(folder), table, folder)
 
@@ -284,7 +295,7 @@ def find_module_names(checkpoint: Checkpoint) -> ModuleNames:
 
 
 def _module_names(config: ModelConfig, hub_config: Mapping[str, Any] | None) -> ModuleNames:
-    table = write_config(config, hub_config)
+    table = write_config(msgspec.structs.replace(config, mtp=0), hub_config)
     return OWN if table is None else FAMILIES[table["model_type"]].modules
 
 
@@ -310,7 +321,7 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
 
 def _file_tensors(model: Transformer, table: Mapping[str, Any] | None) -> dict[str, FileTensor]:
     """The model's weights as in its folder: views by the names in the file."""
-    state = model.state_dict()
+    state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("mtp_blocks.")}
     if table is None:
         return {name: FileTensor(tensor) for name, tensor in state.items()}
     modules = FAMILIES[table["model_type"]].modules
@@ -368,7 +379,7 @@ def save_model(folder: Path, checkpoint: Checkpoint) -> None:
     dtype = checkpoint_dtype(plain)
     if (folder / CONFIG).exists() and read_json(folder / CONFIG) != plain:
         (folder / CONFIG).unlink()  # it would not match the new weights
-    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_BASE):
+    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_BASE, MTP):
         (folder / name).unlink(missing_ok=True)
     checkpoint.tokenizer.save(folder)
     write_chat_config(folder, checkpoint.chat_config)
@@ -380,6 +391,9 @@ def save_model(folder: Path, checkpoint: Checkpoint) -> None:
     else:
         tensors = _file_tensors(checkpoint.model, table)
         write_weights(folder, {name: _as_saved(name, part.to_file(), dtype) for name, part in tensors.items()})
+        further = {name: p for name, p in checkpoint.model.state_dict().items() if name.startswith("mtp_blocks.")}
+        if further:
+            save_tensors(folder / MTP, further)
     write_json(folder / CONFIG, plain)
 
 
@@ -390,7 +404,7 @@ def _as_saved(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tens
 
 def _tables(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, dict[str, Any]]:
     """The config.json of the model's family, None for our own layout; and the config.json to save."""
-    config = checkpoint.model.config
+    config = msgspec.structs.replace(checkpoint.model.config, mtp=0)
     table = dict(checkpoint.hub_config or {}) if config.hf_parameters else write_config(config, checkpoint.hub_config)
     if table is None:
         return None, to_plain(config)

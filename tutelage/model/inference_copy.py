@@ -1,7 +1,7 @@
 """Copies of a model for inference, whose matrices are stored in a form that multiplies faster on a CPU: packed, or with
-8-bit weights. The embedding, gains of norms, routed experts and rotary tables are shared with the model; other matrices
-of the blocks and the output embedding are copied. So a tied table has two forms: the look-up reads the model's own
-rows, the output its copy.
+8-bit weights. Embedding, gains of norms, rotary tables, and routed experts without 8 bits are the model's own; other
+matrices of the blocks and the output embedding are copied. So a tied table has two forms: the look-up reads the model's
+own rows, the output its copy.
 
 Shape suffixes: N tokens, I inputs, O outputs.
 """
@@ -14,10 +14,12 @@ from typing import TypeVar, cast
 import torch
 from torch import nn
 
-from tutelage.model.block import Block, RMSNorm
+from tutelage.model.block import RMSNorm
 from tutelage.model.few_rows import FewRowsRMSNorm
 from tutelage.model.lora import block_matrices
-from tutelage.model.quantization import Int8Linear
+from tutelage.model.lora_linear import LoraLinear
+from tutelage.model.moe import ExpertMLPs, StackedLinear
+from tutelage.model.quantization import Int8Experts, Int8Linear
 from tutelage.model.transformer import Transformer
 
 # The layout is chosen for this many rows; it is the fastest one, or nearly, for 1 row and for 256 too.
@@ -73,6 +75,7 @@ def packed_copy(model: Transformer) -> Transformer:
     return _copy_with(model, pack)
 
 
+@torch.no_grad()
 def int8_copy(model: Transformer) -> Transformer:
     """The model with 8-bit matrices, and packed ones of the same values for products of several rows.
 
@@ -83,7 +86,15 @@ def int8_copy(model: Transformer) -> Transformer:
         raise ValueError("8-bit weights run on CPUs only; leave int8 out, or move the model to the CPU")
     if any(not isinstance(getattr(block, name), nn.Linear) for block in model.blocks for name in block_matrices(block)):
         raise ValueError("8-bit weights need plain matrices, but the model has LoRA pairs; merge them first")
-    return _copy_with(model, lambda weight, bias: Int8Linear(weight, bias, pack))
+    copy = _copy_with(model, lambda weight, bias: Int8Linear(weight, bias, pack))
+    for block in copy.blocks:
+        if hasattr(block, "experts"):
+            experts = _shallow_copy(cast(ExpertMLPs, block.experts))
+            for name in ("up", "down"):
+                stacked = cast(StackedLinear, getattr(experts, name))
+                setattr(experts, name, Int8Experts(stacked.weight, stacked.bias))
+            block.experts = experts
+    return copy
 
 
 @torch.no_grad()
@@ -95,7 +106,10 @@ def _copy_with(model: Transformer, make: Callable[[torch.Tensor, torch.Tensor | 
             linear = getattr(block, name)
             if isinstance(linear, nn.Linear):  # a layer with LoRA pairs stays as it is
                 setattr(block, name, make(linear.weight, linear.bias))
-        cast(Block, block).absorbed = model.config.latent is not None
+            elif isinstance(linear, LoraLinear) and len(linear.magnitude):
+                fixed = _shallow_copy(linear)
+                fixed.fix_factors()
+                setattr(block, name, fixed)
         _replace_norms(block)
     copy.output = make(model.head_weight, None)
     _replace_norms(copy)

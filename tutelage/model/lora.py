@@ -11,18 +11,18 @@ Shape suffixes: N tokens laid end to end, I inputs, O outputs, R rank.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from tutelage.config import Settings, SettingsError, suggest
 from tutelage.model.embedding_rows import TrainedEmbeddingRows
 from tutelage.model.hf_model import HFModel
 from tutelage.model.lora_dropout import LoraDropout
+from tutelage.model.lora_linear import LoraLinear
 from tutelage.model.parts import parts
 from tutelage.model.tensor_map import ModuleNames, family_names
 from tutelage.model.transformer import Transformer
@@ -48,7 +48,10 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
     targets:         matrices with a pair, by the names of the model's family ("q_proj", "c_attn"); default all matrices
                      of the blocks, as attention alone learns less (Schulman et al. 2025, "LoRA Without Regret").
     rank_stabilised: multiply by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv 2312.03732).
-    base_dtype:      dtype of the frozen weights and their matrix products; trained weights are always float32.
+    dora:            also train the norm of each row of the adapted matrix (DoRA, Liu et al. 2024, arXiv 2402.09353).
+    base_dtype:      dtype of the frozen weights and their matrix products; trained weights are always float32. With
+                     "nf4" the matrices with pairs are in 4 bits (QLoRA, Dettmers et al. 2023, arXiv 2305.14314), and
+                     other weights, and products, in bfloat16; extra `bitsandbytes`.
     """
 
     rank: int = 16
@@ -56,7 +59,8 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
     dropout: float = 0.0
     targets: list[str] | None = None
     rank_stabilised: bool = False
-    base_dtype: Literal["float32", "bfloat16"] = "float32"
+    dora: bool = False
+    base_dtype: Literal["float32", "bfloat16", "nf4"] = "float32"
 
     def __post_init__(self) -> None:
         if self.rank < 1:
@@ -69,62 +73,17 @@ class LoraSettings(Settings, frozen=True, kw_only=True):
             raise SettingsError("targets is empty; leave it out to target all matrices")
 
 
+def check_alike(settings: LoraSettings, why: str) -> None:
+    """SettingsError where an adapter computes otherwise in training than a reference without it: `why` that matters."""
+    if settings.dropout:
+        raise SettingsError(f"lora.dropout is {settings.dropout}; {why}: leave it at 0")
+    if settings.base_dtype == "nf4":
+        raise SettingsError(f'lora.base_dtype is "nf4"; {why}: set it to "bfloat16"')
+
+
 def lora_scale(alpha: float, rank: int, stabilised: bool) -> float:
     """The factor of B A."""
     return alpha / (math.sqrt(rank) if stabilised else rank)
-
-
-class LoraLinear(nn.Module):
-    """A frozen linear layer with LoRA pairs beside its parts.
-
-    sizes:  output size of each part by its name, in row order.
-    lora_A: float32 [R, I] by part; lora_B: float32 [O of the part, R]. A part without a pair is unchanged.
-    """
-
-    bias: torch.Tensor | None
-
-    def __init__(self, base: nn.Linear, sizes: dict[str, int]) -> None:
-        super().__init__()
-        self.weight, self.bias, self.sizes = base.weight, base.bias, sizes
-        self.lora_A, self.lora_B = nn.ParameterDict(), nn.ParameterDict()
-        self.scales: dict[str, float] = {}
-        self.dropout: tuple[LoraDropout, int] | None = None  # with the number of the layer
-
-    def add_pair(self, part: str, a_RI: torch.Tensor, b_OR: torch.Tensor, scale: float) -> None:
-        """Add a pair, to be trained, to a part."""
-        self.lora_A[part], self.lora_B[part] = nn.Parameter(a_RI), nn.Parameter(b_OR)
-        self.scales[part] = scale
-
-    def forward(self, x_NI: torch.Tensor) -> torch.Tensor:
-        y_NO = F.linear(x_NI, self.weight, self.bias)
-        if not torch.is_autocast_enabled(x_NI.device.type):
-            x_NI = x_NI.to(torch.promote_types(x_NI.dtype, torch.float32))
-        if self.dropout is not None:
-            dropout, layer = self.dropout
-            x_NI = dropout(x_NI, layer)
-        split = y_NO.split(list(self.sizes.values()), dim=-1)
-        adapted = [self._add_lora(part, x_NI, y_part) for part, y_part in zip(self.sizes, split, strict=True)]
-        return adapted[0] if len(adapted) == 1 else torch.cat(adapted, dim=-1)
-
-    def _add_lora(self, part: str, x_NI: torch.Tensor, y_NO: torch.Tensor) -> torch.Tensor:
-        if part not in self.scales:
-            return y_NO
-        inner_NR = F.linear(x_NI, self.lora_A[part]) * self.scales[part]
-        return (y_NO + F.linear(inner_NR, self.lora_B[part])).to(y_NO.dtype)
-
-    @torch.no_grad()
-    def merged(self) -> nn.Linear:
-        """A plain linear layer with the same outputs. B A is computed in float32 and added to the weight in place."""
-        for part, rows_OI in zip(self.sizes, self.weight.split(list(self.sizes.values())), strict=True):
-            if part in self.scales:
-                delta_OI = self.lora_B[part] @ self.lora_A[part] * self.scales[part]
-                rows_OI.copy_(rows_OI.to(delta_OI.dtype) + delta_OI)
-        outputs, inputs = self.weight.shape
-        linear = nn.Linear(inputs, outputs, bias=self.bias is not None, device="meta")
-        linear.weight = nn.Parameter(self.weight.detach())
-        if self.bias is not None:
-            linear.bias = nn.Parameter(self.bias.detach())
-        return linear
 
 
 @dataclass(frozen=True)
@@ -166,9 +125,21 @@ def _family_parts(modules: ModuleNames, layer: int, matrix: str) -> list[str]:
     return [name.removesuffix(".weight") for name in family_names(modules, f"blocks.{layer}.{matrix}.weight")]
 
 
-def _match_targets(names: Sequence[str], targets: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The full names that end with a target; the rule of PEFT."""
+def _expert_parts(modules: ModuleNames) -> set[str]:
+    """The names of the matrices of routed experts and of routers in a family."""
+    names = [
+        name for module in ("router", "experts.up", "experts.down") for name in modules.get(f"blocks.*.{module}", ())
+    ]
+    return {name.rstrip("=").rpartition(".")[2] for name in names}
+
+
+def _match_targets(names: Sequence[str], targets: Sequence[str], known: Sequence[str], frozen: set[str]) -> list[str]:
+    """The full names that end with a target; the rule of PEFT. Matrices whose names are `frozen` cannot be targets."""
     for target in targets:
+        if target in frozen and target not in known:
+            raise SettingsError(
+                f"lora.targets names '{target}' of routed experts or routers, which LoRA leaves frozen; leave it out"
+            )
         if not any(f".{name}".endswith(f".{target}") for name in names):
             raise SettingsError(f"lora.targets names '{target}', which the model does not have{suggest(target, known)}")
     return [name for name in names if any(f".{name}".endswith(f".{target}") for target in targets)]
@@ -220,16 +191,22 @@ def add_lora(
     freeze(model)
     targets = lora_targets(model, modules)
     generator = torch.Generator().manual_seed(seed)
-    scale = lora_scale(settings.alpha, settings.rank, settings.rank_stabilised)
+    scale, device = lora_scale(settings.alpha, settings.rank, settings.rank_stabilised), model.embedding.weight.device
     known = list(dict.fromkeys(name.rpartition(".")[2] for name in targets))
-    names = _match_targets(list(targets), known if settings.targets is None else settings.targets, known)
+    names = _match_targets(
+        list(targets), known if settings.targets is None else settings.targets, known, _expert_parts(modules)
+    )
     adapted = [(to_lora_linear(model, modules, targets[name]), targets[name].part) for name in names]
     _check_rank(settings.rank, adapted)
     for linear, part in adapted:
-        inputs, device = linear.weight.shape[1], linear.weight.device
-        a_RI = (torch.rand((settings.rank, inputs), generator=generator) * 2 - 1) / math.sqrt(inputs)
+        a_RI = (torch.rand((settings.rank, linear.inputs), generator=generator) * 2 - 1) / math.sqrt(linear.inputs)
         b_OR = torch.zeros(linear.sizes[part], settings.rank)
         linear.add_pair(part, a_RI.to(device), b_OR.to(device), scale)
+    if settings.base_dtype == "nf4":
+        quantise_base(linear for linear, _ in adapted)
+    if settings.dora:
+        for linear, part in adapted:
+            linear.add_magnitude(part, linear.row_norms(part))
     if settings.dropout:
         model.lora_dropout = dropout = LoraDropout(settings.dropout, seed)
         model.register_forward_pre_hook(dropout.begin)
@@ -242,9 +219,15 @@ def add_lora(
         model.embedding_rows = TrainedEmbeddingRows(new_tokens, model.config.vocab, embedding_RD, head_RD)
 
 
+def quantise_base(layers: Iterable[LoraLinear]) -> None:
+    """Keep the frozen weights of layers in 4 bits."""
+    for linear in dict.fromkeys(layers):
+        linear.quantise()
+
+
 def _check_rank(rank: int, adapted: Sequence[tuple[LoraLinear, str]]) -> None:
     """SettingsError if the rank exceeds that of every matrix: the pairs would be larger than the matrices."""
-    largest = max(min(linear.sizes[part], linear.weight.shape[1]) for linear, part in adapted)
+    largest = max(min(linear.sizes[part], linear.inputs) for linear, part in adapted)
     if rank > largest:
         raise SettingsError(
             f"lora.rank (--lora) is {rank}, but the matrices of this model have rank {largest} at most; a rank of "

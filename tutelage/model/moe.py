@@ -155,7 +155,8 @@ class ExpertMLPs(nn.Module):
 
     def __init__(self, config: ModelConfig, experts: Experts) -> None:
         super().__init__()
-        self.kind, hidden = config.mlp, experts.width * (2 if is_gated(config) else 1)
+        self.kind, self.count = config.mlp, experts.count
+        hidden = experts.width * (2 if is_gated(config) else 1)
         self.up = StackedLinear(experts.count, config.width, hidden, experts.bias)
         self.down = StackedLinear(experts.count, experts.width, config.width, experts.bias)
 
@@ -166,7 +167,7 @@ class ExpertMLPs(nn.Module):
         order_R = expert_R.argsort(stable=True)
         row_of_R = torch.empty_like(order_R)
         row_of_R[order_R] = torch.arange(len(order_R), device=order_R.device)
-        counts_E = torch.bincount(expert_R, minlength=len(self.up.weight))
+        counts_E = torch.bincount(expert_R, minlength=self.count)
         y_RD = self.rows(_Dispatch.apply(x_ND, order_R, row_of_R), counts_E)
         y_NCD = _Permute.apply(y_RD, row_of_R, order_R).unflatten(0, (tokens, chosen))
         return (y_NCD * routing.weights_NC[..., None].to(y_NCD.dtype)).sum(1)

@@ -26,7 +26,7 @@ class Part(NamedTuple):
 
 def as_rows(tensor: torch.Tensor, name: str) -> torch.Tensor:
     """A parameter as rows, a view: those of all experts are below one another. Other parameters are unchanged."""
-    if not re.fullmatch(r"blocks\.\d+\.experts\.\w+\.(weight|bias)", name):
+    if not re.fullmatch(r"(mtp_)?blocks\.\d+\.experts\.\w+\.(weight|bias)", name):
         return tensor
     return tensor.flatten(0, 1)
 
@@ -44,7 +44,7 @@ def parts(config: ModelConfig, name: str) -> tuple[Part, ...]:
     47, and v in rows 48 to 63. The parts of its bias are the same. With 2 experts of hidden size 8,
     "blocks.0.experts.up.weight" has 0.gate in rows 0 to 7, 0.up in 8 to 15, 1.gate in 16 to 23, 1.up in 24 to 31.
     """
-    fused = re.fullmatch(rf"blocks\.\d+\.({_FUSED})\.(weight|bias)", name)
+    fused = re.fullmatch(rf"(?:mtp_)?blocks\.\d+\.({_FUSED})\.(weight|bias)", name)
     sizes = _sizes(config, fused[1]) if fused else {}
     if not sizes:
         return (Part(name, slice(None)),)

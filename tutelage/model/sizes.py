@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from tutelage.config import Settings
 from tutelage.model.settings import Activation, Experts, Latent, RopeScaling
 
@@ -27,6 +29,8 @@ class ModelSettings(Settings, frozen=True, kw_only=True):
     tied:        the output embedding is the input embedding.
     experts:     a mixture of experts in place of the MLP.
     latent:      multi-head latent attention; it has `heads` of sizes of its own.
+    sinks:       a score per head that attention may go to instead of a token (gpt-oss).
+    mtp:         blocks that predict so many tokens further ahead, in pre-training only (see `mtp`).
     """
 
     depth: int = 4
@@ -45,6 +49,8 @@ class ModelSettings(Settings, frozen=True, kw_only=True):
     tied: bool = True
     experts: Experts | None = None
     latent: Latent | None = None
+    sinks: bool = False
+    mtp: int = 0
 
 
 class ModelConfig(Settings, frozen=True, kw_only=True):
@@ -67,6 +73,7 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     latent:            multi-head latent attention; heads then have its sizes.
     sinks:             a score per head that attention may go to instead of a token (gpt-oss).
     experts:           a mixture of experts in place of the MLP, in all but its `dense_layers`.
+    mtp:               blocks of multi-token prediction; none in models that are loaded to be used.
     causal:            a token sees no later token; False for models that read in both directions (BERT).
     token_types:       rows of the embedding that tells the parts of a segment apart, such as question and passage.
     embedding_norm:    a norm after the embeddings.
@@ -108,6 +115,7 @@ class ModelConfig(Settings, frozen=True, kw_only=True):
     sinks: bool = False
     experts: Experts | None = None
     latent: Latent | None = None
+    mtp: int = 0
     causal: bool = True
     token_types: int = 0
     embedding_norm: bool = False
@@ -143,6 +151,10 @@ def resolve(settings: ModelSettings, vocab: int) -> ModelConfig:
     latent = settings.latent
     if latent is not None and (settings.kv_heads or settings.qk_norm or settings.bias or settings.position != "rotary"):
         raise ValueError("model.latent excludes kv_heads, qk_norm, bias and learned positions; leave them out")
+    if latent is not None and settings.sinks:
+        raise ValueError("model.latent excludes sinks; leave one of them out")
+    if settings.mtp < 0 or (settings.mtp and settings.position != "rotary"):
+        raise ValueError(f"model.mtp is {settings.mtp}; it must not be negative, and needs rotary positions")
     if latent is None and width % heads:
         raise ValueError(f"model.width {width} cannot be split over {heads} heads; choose a width that {heads} divides")
     if heads % kv_heads:
@@ -176,6 +188,8 @@ def resolve(settings: ModelSettings, vocab: int) -> ModelConfig:
         attention_scale=None if latent is None else head_size**-0.5,
         experts=settings.experts,
         latent=latent,
+        sinks=settings.sinks,
+        mtp=settings.mtp,
     )
 
 
@@ -193,6 +207,11 @@ def parameter_count(config: ModelConfig) -> int:
     """The exact number of parameters; a tied output embedding counts once."""
     if config.hf_parameters is not None:
         return config.hf_parameters
+    if config.mtp:
+        norm = config.width * (2 if config.norm == "layer" and config.bias else 1)
+        used, one_more = _without_mtp(config)
+        block = parameter_count(one_more) - parameter_count(used) + 2 * config.width**2 + 3 * norm
+        return parameter_count(used) + config.mtp * block
     width = config.width
     norm = width * (2 if config.norm == "layer" and config.bias else 1)
     block_norms = norm * (4 if config.norm_place == "both" else 2)
@@ -201,15 +220,23 @@ def parameter_count(config: ModelConfig) -> int:
     heads = width * sum(config.output_heads.values())
     norms = norm * ((config.norm_place != "post") + config.embedding_norm)
     mlm_head = width * width + width + norm + config.vocab if config.mlm_head else 0
-    blocks = config.depth * (block_norms + _attention_vectors(config)) + _matrices(config) + _mlp_biases(config)
+    blocks = config.depth * (block_norms + _attention_vectors(config)) + matrix_weights(config) + _mlp_biases(config)
     return embeddings + positions + config.token_types * width + blocks + norms + mlm_head + heads
 
 
 def active_parameter_count(config: ModelConfig) -> int:
-    """The parameters that one token uses: all but those of the routed experts that it does not choose."""
-    unused = _matrices(config) - _matrices(config, used=True)
+    """The parameters that one token uses: all but those of the routed experts that it does not choose, and of
+    multi-token prediction."""
+    config = _without_mtp(config)[0]
+    unused = matrix_weights(config) - matrix_weights(config, used=True)
     unused += _mlp_biases(config) - _mlp_biases(config, used=True)
     return parameter_count(config) - unused
+
+
+def _without_mtp(config: ModelConfig) -> tuple[ModelConfig, ModelConfig]:
+    """A model without multi-token prediction, and the same with one more block, of the kind that it adds."""
+    used = msgspec.structs.replace(config, mtp=0)
+    return used, msgspec.structs.replace(used, depth=config.depth + 1)
 
 
 def expert_layers(config: ModelConfig) -> list[int]:
@@ -243,8 +270,11 @@ def _mlp_biases(config: ModelConfig, used: bool = False) -> int:
     return count + layers * (shared + each)
 
 
-def _matrices(config: ModelConfig, used: bool = False) -> int:
+def matrix_weights(config: ModelConfig, used: bool = False) -> int:
     """Weights of the matrices of all blocks, without gains and biases; of the experts that a token uses if `used`."""
+    if config.mtp:
+        plain, one_more = (matrix_weights(each, used) for each in _without_mtp(config))
+        return plain + config.mtp * (one_more - plain + 2 * config.width**2)
     per_hidden = config.width * (3 if is_gated(config) else 2)
     experts, layers = config.experts, len(expert_layers(config))
     mlps = (config.depth - layers) * per_hidden * config.mlp_width
@@ -273,8 +303,8 @@ def flops_per_token(config: ModelConfig, segment: float) -> float:
     per layer 6 * heads * (size of a query + size of a value) per token that is attended to: half the segment on
     average, and at most the window in a sliding-window layer.
     """
-    multiplied = _matrices(config, used=True) + config.vocab * config.width
-    seen = (config.depth - len(config.windowed)) * segment / 2
+    multiplied = matrix_weights(config, used=True) + (1 + config.mtp) * config.vocab * config.width
+    seen = (config.depth + config.mtp - len(config.windowed)) * segment / 2
     if config.window is not None:
         window = min(config.window, segment)
         seen += len(config.windowed) * window * (1 - window / (2 * segment))
@@ -293,55 +323,3 @@ def cache_shape(config: ModelConfig) -> tuple[int, int, int]:
     if config.latent is not None:
         return 1, 1, config.latent.rank + config.latent.rotated
     return 2, config.kv_heads, config.head_size
-
-
-def training_bytes(config: ModelConfig, muon: bool) -> int:
-    """Bytes of weights, gradients and optimizer state in float32. AdamW keeps two numbers per weight, Muon one; Muon
-    trains the matrices of the blocks."""
-    count = parameter_count(config)
-    matrices = _matrices(config) if muon else 0
-    return 4 * (4 * count - matrices)
-
-
-def lora_parameters(config: ModelConfig, rank: int) -> int:
-    """Parameters of a LoRA on every matrix of the blocks; query, key, value, gate and up count as separate matrices."""
-    queries, keys = config.heads * config.head_size, config.kv_heads * config.head_size
-    outputs = [queries, keys, keys, *[config.mlp_width] * (2 if is_gated(config) else 1)]
-    inner = queries + config.mlp_width + 2 * config.width  # inputs and outputs of attention_out and mlp_down
-    return config.depth * rank * (sum(config.width + size for size in outputs) + inner)
-
-
-def lora_training_bytes(config: ModelConfig, rank: int, bytes_per_weight: int = 4) -> int:
-    """Bytes of the frozen weights, and of LoRA weights, gradients and AdamW state in float32."""
-    return bytes_per_weight * parameter_count(config) + 16 * lora_parameters(config, rank)
-
-
-def activation_bytes(
-    config: ModelConfig, tokens: int, segment: int | None = None, *, activation_checkpointing: bool = False
-) -> int:
-    """Bytes of float32 activations that the forward pass of `tokens` tokens saves for the backward pass.
-
-    segment:                  tokens of a segment, None is the context; matters only where scores are capped, as those
-                              are saved whole.
-    activation_checkpointing: count the input of each block, and all activations of one block.
-    """
-    width, queries, keys = config.width, config.heads * config.head_size, config.kv_heads * config.head_size
-    norm = 2 * width  # its input, and its output, which the following matrix saves
-    # With norms only after attention and MLP, the matrices save the residual stream instead.
-    norms = 2 * norm + (2 * width if config.norm_place == "both" else 0)
-    # Queries, keys and values are views of one product, which stays in memory while any of the three is saved.
-    product, copied = queries + 2 * keys, config.position == "rotary" or config.qk_norm
-    attention = product + (queries + keys if copied else 0)
-    masked = attention
-    if config.kv_heads != config.heads:  # masked attention repeats keys and values for every query head
-        masked = 2 * queries + (queries if copied else 0) + (product if config.qk_norm or not copied else 0)
-    segment = segment or config.context
-    masked_layers = len(config.windowed) if config.window is not None and config.window < segment else 0
-    if config.attention_softcap is not None or config.sinks:
-        masked_layers, masked = config.depth, masked + 2 * config.heads * segment
-    mlp = config.mlp_width * (2 + (config.mlp in ("swiglu", "swiglu_clamped")) + 2 * (config.mlp == "geglu_tanh"))
-    attentions = (config.depth - masked_layers) * attention + masked_layers * masked
-    blocks = config.depth * (norms + queries + mlp) + attentions
-    if activation_checkpointing:
-        blocks = blocks // config.depth + config.depth * width
-    return 4 * tokens * (blocks + norm + width)

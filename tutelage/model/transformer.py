@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 import torch
@@ -17,6 +17,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from tutelage.batching.packing import tokens_ahead
 from tutelage.model import attention
 from tutelage.model.block import Attend, Block, make_norm
 from tutelage.model.embedding_rows import TrainedEmbeddingRows
@@ -24,6 +25,7 @@ from tutelage.model.logprobs import label_logprobs
 from tutelage.model.lora_dropout import LoraDropout
 from tutelage.model.mlm_head import MlmHead
 from tutelage.model.moe import Routing
+from tutelage.model.mtp import MtpBlock
 from tutelage.model.rotary import rotation_at, rotation_table, window_rotation_table
 from tutelage.model.shared_prefixes import Sharing, shared_attention, sharing_of, spread
 from tutelage.model.sizes import ModelConfig
@@ -71,6 +73,8 @@ class Transformer(nn.Module):
     output:                   computes logits in place of the output embedding; None but in copies for inference.
     routings:                 what the routers of the last forward pass decided, for each layer with experts; of the
                               first positions where the batch was padded. Kept only where gradients are.
+    further_logprobs: of the labels of multi-token prediction in the last forward pass, for each number of tokens ahead.
+                      Kept only where gradients are.
     """
 
     rotations: torch.Tensor
@@ -84,7 +88,9 @@ class Transformer(nn.Module):
         self.token_type_embedding = make_embedding(config.token_types, config.width) if config.token_types else None
         self.embedding_norm = make_norm(config) if config.embedding_norm else nn.Identity()
         self.blocks = nn.ModuleList(Block(config, layer) for layer in range(config.depth))
-        self.score_options = [attention.score_options(config, layer) for layer in range(config.depth)]
+        self.mtp_blocks = nn.ModuleList(MtpBlock(config, ahead) for ahead in range(1, config.mtp + 1))
+        layers = range(config.depth + config.mtp)
+        self.score_options = [attention.score_options(config, layer) for layer in layers]
         self.final_norm = nn.Identity() if config.norm_place == "post" else make_norm(config)
         self.mlm_head = MlmHead(config) if config.mlm_head else None
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
@@ -95,6 +101,7 @@ class Transformer(nn.Module):
         self.embedding_rows: TrainedEmbeddingRows | None = None
         self.lora_dropout: LoraDropout | None = None
         self.routings: list[Routing] = []
+        self.further_logprobs: list[torch.Tensor] = []
         self.heads = nn.ModuleDict(
             {name: nn.Linear(config.width, outputs, bias=False) for name, outputs in config.output_heads.items()}
         )
@@ -146,6 +153,8 @@ class Transformer(nn.Module):
             tokens_C, positions_C = tokens_N[sharing.unique_C], positions_N[sharing.unique_C]
             hidden_CD = self.hidden(tokens_C, positions_C, self._within_shared(lengths, sharing))
             hidden_ND = spread(hidden_CD, sharing)
+        if len(self.mtp_blocks) and torch.is_grad_enabled():
+            self._predict_further(hidden_ND.narrow(0, 0, len(batch.tokens_N)), batch)
         head_outputs = self.head_outputs(hidden_ND.narrow(0, 0, len(batch.tokens_N))) if heads else {}
         if not labels:
             return Outputs(hidden_ND.new_zeros(0), head_outputs)
@@ -155,12 +164,28 @@ class Transformer(nn.Module):
             hidden_ND = hidden_ND.index_select(0, selected)
         if self.mlm_head is not None:
             hidden_ND = self.mlm_head(hidden_ND)
-        labels_N = batch.labels_N.index_select(0, selected)
+        logprobs = self._label_logprobs(hidden_ND, batch.labels_N.index_select(0, selected))[: len(trained)]
+        return Outputs(logprobs, head_outputs) if heads else logprobs
+
+    def _label_logprobs(self, hidden_ND: torch.Tensor, labels_N: torch.Tensor) -> torch.Tensor:
         rows = self.embedding_rows
         row_arguments = () if rows is None else (rows.ids_R, rows.head_rows)
-        logprobs = label_logprobs(hidden_ND, self.head_weight, labels_N, self.config.logit_softcap, *row_arguments)
-        logprobs = logprobs[: len(trained)]
-        return Outputs(logprobs, head_outputs) if heads else logprobs
+        return label_logprobs(hidden_ND, self.head_weight, labels_N, self.config.logit_softcap, *row_arguments)
+
+    def _predict_further(self, hidden_ND: torch.Tensor, batch: Batch) -> None:
+        """Multi-token prediction from the hidden states of a batch."""
+        attend, found = self.within_segments(batch.lengths), []
+        rotation = rotation_at(self.rotations, batch.positions_N, hidden_ND.dtype)
+        for ahead, block in enumerate(self.mtp_blocks, start=1):
+            later = tokens_ahead(batch, ahead)
+            embedded_ND = (self.embedding(later.tokens_N) * self.config.embedding_scale).to(hidden_ND.dtype)
+            hidden_ND, routing = cast(MtpBlock, block).further(hidden_ND, embedded_ND, rotation, attend)
+            if routing is not None:
+                self.routings.append(routing)
+            selected_P = later.weights_N.nonzero()[:, 0]
+            labels_P = later.labels_N.index_select(0, selected_P)
+            found.append(self._label_logprobs(hidden_ND.index_select(0, selected_P), labels_P))
+        self.further_logprobs = found
 
     def head_outputs(self, hidden_ND: torch.Tensor) -> dict[str, torch.Tensor]:
         """Named heads of hidden states: [N] or [N, K], in float32 at least, also under autocast."""

@@ -25,6 +25,7 @@ from tutelage.files import read_json
 from tutelage.model.hub import Checkpoint, extend_vocabulary, load_model, with_context, with_lora
 from tutelage.model.lora import LoraSettings
 from tutelage.model.sizes import parameter_count
+from tutelage.progress import status
 from tutelage.stages.base import BATCH_TOKENS, STAGE, RecipeTables, StageContext, base_of, check_data
 from tutelage.stages.data import benchmarks_of, questions_of
 from tutelage.stages.data_files import ChatData, ProbeText, QuestionData, held_out_files
@@ -172,7 +173,7 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
 
     def start(self, at: StageContext) -> Checkpoint:
         """The parent's model with the chat template's tokens, its context, and the adapter that is trained."""
-        narrow = self.lora is not None and self.lora.base_dtype == "bfloat16"
+        narrow = self.lora is not None and self.lora.base_dtype != "float32"
         checkpoint = load_model(at.parent_folder(self), dtype=torch.bfloat16 if narrow else None)
         if not checkpoint.model.config.causal:
             raise SettingsError(
@@ -187,6 +188,8 @@ class FineTune(TrainStage, frozen=True, kw_only=True):
         checkpoint = with_context(replace(checkpoint, chat_config=chat_config), self.context)
         if self.lora is None:
             return checkpoint
+        if checkpoint.model.config.experts is not None:
+            status(f"{at.name}: LoRA leaves routed experts and routers frozen")
         return with_lora(checkpoint, self.lora, range(known, checkpoint.tokenizer.vocab_size), at.seed)
 
     def chat_config(self, config: ChatConfig) -> ChatConfig:

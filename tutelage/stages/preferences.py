@@ -24,6 +24,7 @@ from tutelage.evaluate.item_figures import item_figures
 from tutelage.evaluate.samples import held_out_samples
 from tutelage.evaluate.session import EvalSession
 from tutelage.model.hub import Checkpoint, folder_fingerprint
+from tutelage.model.lora import check_alike
 from tutelage.records import Batch, Schema
 from tutelage.stages.base import Reads, RecipeTables, StageContext
 from tutelage.stages.data import DataTable, preferences
@@ -70,11 +71,8 @@ class PreferenceStage(FineTune, frozen=True, kw_only=True):
             raise SettingsError(
                 "replay_weight weighs replayed text, and replay is 0; set replay above 0 or leave it out"
             )
-        if self.lora is not None and self.lora.dropout:
-            raise SettingsError(
-                f"lora.dropout is {self.lora.dropout}; both answers, and policy and reference, must be computed alike: "
-                "leave it at 0"
-            )
+        if self.lora is not None:
+            check_alike(self.lora, "both answers, and policy and reference, must be computed alike")
         if self.keep == "best_eval":
             raise SettingsError(
                 'keep = "best_eval" selects by the dev eval of conversations; use "last" or "lowest_loss"'

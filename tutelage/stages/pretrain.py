@@ -11,6 +11,7 @@ from tutelage.chat import ChatConfig, Rendered, render_documents
 from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint, load_model, with_context
 from tutelage.model.sizes import resolve
+from tutelage.model.transformer import Transformer
 from tutelage.process import best_device
 from tutelage.stages.base import Reads, StageContext
 from tutelage.stages.data import DataTable, documents
@@ -19,6 +20,8 @@ from tutelage.stages.store_stream import store_stream
 from tutelage.stages.train_stage import TrainSetup, TrainStage
 from tutelage.tokenizer import Tokenizer
 from tutelage.train.losses import CROSS_ENTROPY
+from tutelage.train.mtp import MtpTraining
+from tutelage.train.schedule import decay_start
 from tutelage.train.width import scaled_model
 
 
@@ -33,6 +36,9 @@ class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_onl
            those of one person, or of another subject in their metadata, one after the other.
     rope: how rotary positions follow a longer `context`: as they are, or scaled by YaRN (arXiv 2309.00071), from the
           context that the model had before it was first extended.
+    mtp_weight: the weight of multi-token prediction in the loss, of models that have it (`model.mtp`). DeepSeek-V3 and
+                V4 take 0.3, and 0.1 at the end.
+    mtp_decay_weight: the weight from the step on at which the schedule "wsd" lowers the rate; default the same.
     """
 
     reads: ClassVar[Reads] = "documents"
@@ -42,6 +48,8 @@ class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_onl
     batch_schedule: tuple[tuple[float, int], ...] = ()
     order: Literal["shuffled", "length", "subject"] = "shuffled"
     rope: Literal["keep", "yarn"] = "keep"
+    mtp_weight: float = 0.3
+    mtp_decay_weight: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,6 +63,8 @@ class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_onl
                 "batch_schedule needs pairs of trained tokens, rising, and batch_tokens of at least 1, such as "
                 "[[1e6, 16384], [4e6, 65536]]"
             )
+        if min(self.mtp_weight, self.mtp_decay_weight or 0) < 0:
+            raise SettingsError("mtp_weight and mtp_decay_weight must not be negative")
         if self.rope != "keep" and self.context is None:
             raise SettingsError('rope = "yarn" scales positions for a longer context; set context')
         if self.batch_schedule and self.batch_rows is not None:
@@ -78,7 +88,7 @@ class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_onl
             model = scaled_model(config, at.seed, self.optimizer.base_width)
             checkpoint = Checkpoint(model.to(best_device()), tokenizer)
         else:
-            checkpoint = load_model(at.parent_folder(self))
+            checkpoint = load_model(at.parent_folder(self), mtp=True)
         checkpoint = with_context(checkpoint, self.context, self.rope)
         context = self.context or checkpoint.model.config.context
         by_subject = self.order == "subject"
@@ -90,6 +100,12 @@ class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_onl
         stream = store_stream(self, at.name, datasets)
         assert self.lr is not None
         return TrainSetup(checkpoint, stream, CROSS_ENTROPY, self.lr, evaluate_stores(self, stream, held_out, {}))
+
+    def mtp_training(self, model: Transformer, steps: int) -> MtpTraining | None:
+        if not model.config.mtp:
+            return None
+        late = self.mtp_weight if self.mtp_decay_weight is None else self.mtp_decay_weight
+        return MtpTraining(model, lambda step: self.mtp_weight if step < decay_start(self.schedule, steps) else late)
 
     def render_sample(
         self, name: str, table: DataTable, tokenizer: Tokenizer, config: ChatConfig, rows: int, context: int

@@ -18,6 +18,7 @@ from tutelage.config import SettingsError
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.session import EvalSession, TaskItem
 from tutelage.model.hub import Checkpoint
+from tutelage.model.lora import check_alike
 from tutelage.records import Conversation
 from tutelage.rl.passes import Pass, logprob_pass
 from tutelage.rl.prompts import PromptSet
@@ -105,11 +106,8 @@ class RolloutStage(FineTune, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.lora is not None and self.lora.dropout:
-            raise SettingsError(
-                f"lora.dropout is {self.lora.dropout}; sampler, policy and reference must be computed alike: leave it "
-                "at 0"
-            )
+        if self.lora is not None:
+            check_alike(self.lora, "sampler, policy and reference must be computed alike")
         for name in ("prompts", "group_size", "max_tokens", "minibatches", "inner_epochs"):
             if getattr(self, name) < 1:
                 raise SettingsError(f"{name} is {getattr(self, name)}; it must be at least 1")

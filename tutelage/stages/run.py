@@ -63,6 +63,7 @@ def run_stage(
     setup = setup if test is None else setup.with_lr(test.chosen)
     optimizer = Optimizer(checkpoint.model, stage.optimizer, setup.lr)
     router = router_training(stage, checkpoint.model)
+    mtp = stage.mtp_training(checkpoint.model, steps)
     at.folder.mkdir(parents=True, exist_ok=True)
     tally = Tally(_resume(at, checkpoint.model, optimizer, fingerprint, steps))
     log = _cut_log(at.folder / LOG, tally.state.step) if is_main_process() else []
@@ -71,6 +72,8 @@ def run_stage(
     stream = setup.stream.batches(tally.state.data, False)
     if (dropout := checkpoint.model.lora_dropout) is not None:
         stream = count_steps(dropout, stream, tally.state.step)
+    if mtp is not None:
+        stream = mtp.batches(stream, tally.state.step)
     precision = precision_of(stage, checkpoint.model)
     if router is not None:
         stream = router.batches(stream, torch.bfloat16 if precision == "bfloat16" else None)
@@ -105,7 +108,8 @@ def run_stage(
                 label=at.name,
             ),
         )
-        loss = setup.loss if router is None else router.loss(setup.loss)
+        loss = setup.loss if mtp is None else mtp.loss(setup.loss)
+        loss = loss if router is None else router.loss(loss)
         train(
             checkpoint.model, optimizer, stream, loss, start=tally.state.step, steps=steps,
             lr=make_schedule(stage.schedule, steps, setup.stream.batch_tokens), hooks=hooks, precision=precision,

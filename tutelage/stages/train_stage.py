@@ -15,7 +15,8 @@ from tutelage.evaluate.dev_eval import DevEval
 from tutelage.evaluate.session import EvalSession
 from tutelage.model.hub import Checkpoint
 from tutelage.model.lora import LoraSettings
-from tutelage.model.sizes import ModelConfig, lora_training_bytes, training_bytes
+from tutelage.model.memory import lora_training_bytes, training_bytes
+from tutelage.model.sizes import ModelConfig
 from tutelage.model.transformer import Transformer
 from tutelage.stages.base import BATCH_TOKENS, RecipeTables, Stage, StageContext
 from tutelage.stages.data import DataTable
@@ -25,6 +26,7 @@ from tutelage.tokenizer import Tokenizer
 from tutelage.train.kernels import compile_blocks, use_float8, use_varlen_attention
 from tutelage.train.loop import TRAINING, Precision
 from tutelage.train.losses import Loss
+from tutelage.train.mtp import MtpTraining
 from tutelage.train.optimizers import OPTIMIZER, OptimizerSettings
 from tutelage.train.router import RouterSettings, RouterTraining
 from tutelage.train.schedule import ScheduleSettings
@@ -42,15 +44,19 @@ LATER_SETTINGS: dict[str, Any] = {
     "rope": "keep",
     "order": "shuffled",
     "schedule": {"warmup_steps": None, "end": "linear", "batch_lr": "fixed"},
-    "optimizer": {"update_rms": 0.2, "base_width": None},
+    "optimizer": {"update_rms": 0.2, "base_width": None, "state_bits": 32},
+    "lora": {"dora": False},
+    "mtp_weight": 0.3,
+    "mtp_decay_weight": None,
 }
 
 
-def _without_later(table: dict[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+def without_later(table: dict[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those that have one of these defaults."""
     kept = {key: value for key, value in table.items() if key not in later or value != later[key]}
-    for section in ("schedule", "optimizer"):
-        if section in later and section in kept:
-            kept[section] = _without_later(kept[section], later[section])
+    for section in ("schedule", "optimizer", "lora"):
+        if section in later and kept.get(section) is not None:
+            kept[section] = without_later(kept[section], later[section])
     return kept
 
 
@@ -164,7 +170,7 @@ class TrainStage(Stage, frozen=True, kw_only=True):
         names = {"checkpoint_seconds", "micro_tokens", "activation_checkpointing", "save_every", "keep_checkpoints"}
         names |= {"compile", "varlen_attention", *self.no_content()}
         kept = {key: value for key, value in to_plain(self).items() if key not in names}
-        return [TRAINING, OPTIMIZER, _without_later(kept, LATER_SETTINGS)]
+        return [TRAINING, OPTIMIZER, without_later(kept, LATER_SETTINGS)]
 
     def no_content(self) -> set[str]:
         """Settings that do not change what the stage becomes."""
@@ -182,12 +188,17 @@ class TrainStage(Stage, frozen=True, kw_only=True):
         """The low-rank adapter that is trained in place of the weights, if there is one."""
         return None
 
+    def mtp_training(self, model: Transformer, steps: int) -> MtpTraining | None:
+        """How multi-token prediction is trained, of stages and models that have it."""
+        return None
+
     def state_bytes(self, config: ModelConfig) -> int:
         """Bytes of weights, gradients and optimizer state."""
         lora = self.adapter()
         if lora is None:
-            return training_bytes(config, self.optimizer.kind == "muon")
-        return lora_training_bytes(config, lora.rank, 2 if lora.base_dtype == "bfloat16" else 4)
+            return training_bytes(config, self.optimizer.kind == "muon", self.optimizer.state_bits)
+        bits = self.optimizer.state_bits
+        return lora_training_bytes(config, lora.rank, lora.base_dtype, dora=lora.dora, state_bits=bits)
 
     def replay_share(self) -> float:
         """The share of the trained tokens that is replayed pre-training text."""

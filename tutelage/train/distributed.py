@@ -205,6 +205,10 @@ def shard(model: Model) -> Callable[..., Model | None]:
             "a model whose architecture is not built in cannot be trained by several processes; start the command "
             "without torchrun"
         )
+    if len(getattr(model, "mtp_blocks", ())):
+        raise ValueError("multi-token prediction is trained by one process only; set model.mtp = 0")
+    if any(getattr(module, "packed", None) is not None for module in model.modules()):
+        raise ValueError('a base in 4 bits is trained by one process only; set lora.base_dtype = "bfloat16"')
     from torch.distributed.fsdp import fully_shard
 
     from tutelage.train.context_parallel import share_tokens

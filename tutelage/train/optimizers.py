@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from tutelage.config import Settings
 from tutelage.model.parts import as_rows, is_matrix, parts
 from tutelage.model.sizes import ModelConfig
 from tutelage.train.distributed import distribute_like, full_tensor, sharding, world_size
+from tutelage.train.eight_bit import adamw_8bit, state_to_tensors, tensors_to_state
 from tutelage.train.row_orders import in_model_order, in_stored_order, orders_of
 from tutelage.train.width import check_width, part_of, rate_factor
 
@@ -33,6 +34,7 @@ class OptimizerSettings(Settings, frozen=True, kw_only=True):
     momentum:     of Muon (Jordan et al. 2024). Its update is scaled to the RMS of AdamW's (arXiv 2502.16982, eq. 4), so
                   both use one learning rate.
     update_rms:   RMS of Muon's update at a learning rate of 1. AdamW's is about 0.2; DeepSeek-V4 takes 0.18.
+    state_bits:   of AdamW's two numbers per weight; 8 needs the extra `bitsandbytes` (see `train.eight_bit`).
     weight_decay: decoupled, on matrices only.
     clip:         maximum norm of the gradient; None does not clip.
     base_width:   lr, weight_decay and initial weights are meant for a model of this width, and scaled to the width of
@@ -44,6 +46,7 @@ class OptimizerSettings(Settings, frozen=True, kw_only=True):
     eps: float = 1e-8
     momentum: float = 0.95
     update_rms: float = 0.2
+    state_bits: Literal[32, 8] = 32
     weight_decay: float = 0.0
     clip: float | None = 1.0
     base_width: int | None = None
@@ -154,11 +157,12 @@ class Optimizer:
         ]
         self.optimizers: list[torch.optim.Optimizer] = []
         if rest:
-            adam = torch.optim.AdamW(
-                [g for g in adam_groups if g["params"]],
-                lr=lr, betas=settings.betas, eps=settings.eps, fused=True,
-            )  # fmt: skip
-            self.optimizers.append(adam)
+            filled = [group for group in adam_groups if group["params"]]
+            if settings.state_bits == 8:
+                self.optimizers.append(adamw_8bit(filled, lr, settings.betas, settings.eps))
+            else:
+                adam = torch.optim.AdamW(filled, lr=lr, betas=settings.betas, eps=settings.eps, fused=True)
+                self.optimizers.append(adam)
         if muon:
             self.optimizers.append(MuonOnParts(muon, config, settings, lr, self.orders))
 
@@ -201,7 +205,7 @@ class Optimizer:
             f"{names[id(parameter)]}/{key}": value
             for optimizer in self.optimizers
             for parameter, state in optimizer.state.items()
-            for key, value in state.items()
+            for key, value in state_to_tensors(state).items()
         }
 
     def blank_state(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, torch.Tensor]:
@@ -233,6 +237,10 @@ class Optimizer:
             ValueError: it is the state of other parameters.
         """
         owners = {id(p): o for o in self.optimizers for g in o.param_groups for p in g["params"]}
+        states: dict[nn.Parameter, dict[str, Any]] = {}
         for key, tensor in tensors.items():
-            parameter = self._owner(key)
-            owners[id(parameter)].state[parameter][key.rpartition("/")[2]] = tensor
+            states.setdefault(self._owner(key), {})[key.rpartition("/")[2]] = tensor
+        for parameter, state in states.items():
+            optimizer = owners[id(parameter)]
+            eight_bit = self.settings.state_bits == 8 and not isinstance(optimizer, MuonOnParts)
+            optimizer.state[parameter] = tensors_to_state(optimizer, state) if eight_bit else state

@@ -104,7 +104,7 @@ class RouterTraining:
         return loss._replace(
             function=function,
             denominators={**loss.denominators, **auxiliary},
-            auxiliary=frozenset(auxiliary),
+            auxiliary=loss.auxiliary | frozenset(auxiliary),
         )
 
     def _component(self, name: str, routings: list[Routing], batch: Batch) -> torch.Tensor:

@@ -66,6 +66,11 @@ def make_schedule(
     return lambda step: shape(step) * math.sqrt(batch_tokens[min(step, len(batch_tokens) - 1)] / largest)
 
 
+def decay_start(settings: ScheduleSettings, steps: int) -> int:
+    """The first step at which "wsd" lowers the rate; the number of steps where another kind is set."""
+    return steps - round(settings.decay * steps) if settings.kind == "wsd" else steps
+
+
 def _shape(settings: ScheduleSettings, steps: int) -> Callable[[int], float]:
     warm_steps = round(settings.warmup * steps) if settings.warmup_steps is None else settings.warmup_steps
     decay_steps = round(settings.decay * steps)

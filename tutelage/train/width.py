@@ -18,7 +18,7 @@ def part_of(name: str, matrix: bool) -> Part:
     """What a parameter is to muP: a matrix of a block, the output embedding, or the input embedding and vectors."""
     if name == "head.weight":
         return "output"
-    return "hidden" if matrix and name.startswith("blocks.") else "other"
+    return "hidden" if matrix and "blocks." in name else "other"
 
 
 def rate_factor(part: Part, optimizer: Literal["adamw", "muon"], width: int, base_width: int) -> float:
