@@ -48,7 +48,7 @@ def test_pain_22_nothing_tells_on_its_user() -> None:
     assert [path for path, packages in used.items() if packages & TELEMETRY] == []
     assert {path for path, packages in used.items() if packages & NETWORK} == {
         "tutelage/client/http.py",
-        "tutelage/corpus/engine.py",
+        "tutelage/ray_cluster.py",
         "tutelage/corpus/fetch.py",
         "tutelage/io/hub.py",
         "tutelage/serve/server.py",
