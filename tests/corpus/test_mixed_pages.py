@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from tests.corpus.mixed_pages import mixed_pages
 from tests.corpus.test_page_text import careful_or_skip, grams
 from tutelage.corpus.page_text import Mode, page_text
@@ -55,6 +57,7 @@ def test_fast_mode_loses_at_most_one_per_cent_of_mixed_pages() -> None:
     assert lost_by_fast(pages) <= 0.01
 
 
+@pytest.mark.slow
 def test_fast_mode_loses_at_most_one_per_cent_of_articles(data: Callable[[str], Path]) -> None:
     careful_or_skip("careful")
     folder = data("article_extraction")
