@@ -1,5 +1,5 @@
-"""Labelled pages of the kinds that are not news: documentation, recipes, questions, forums, shops, wikis, pages that are
-laid out with tables. The labels come with the templates, so what should be read is known line by line."""
+"""Labelled pages of the kinds that are not news: documentation, recipes, questions, forums, shops, wikis, pages laid
+out with tables. The labels come with the templates, so what should be read is known line by line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-Label = Literal["paragraph", "item", "heading", "furniture"]
+Label = Literal["paragraph", "item", "heading", "headline", "furniture"]
 _WORDS = (
     "harbour keeper lantern morning village winter garden letter window station river mountain captain island bridge"
     " market school doctor teacher engine signal weather copper timber stone paper silver meadow valley forest orchard"
@@ -41,7 +41,8 @@ class _Writer:
         return f"<p>{self._line('paragraph', 25, 60, '.')}</p>"
 
     def heading(self, tag: str = "h2") -> str:
-        return f"<{tag}>{self._line('heading', 3, 6, '')}</{tag}>"
+        label: Label = "headline" if tag == "h1" else "heading"
+        return f"<{tag}>{self._line(label, 3, 6, '')}</{tag}>"
 
     def item(self, fewest: int = 4, most: int = 18) -> str:
         return self._line("item", fewest, most, self._draw.choice(["", "."]))
@@ -68,8 +69,9 @@ def _documentation(w: _Writer) -> str:
 
 
 def _recipe(w: _Writer) -> str:
-    parts = f"{w.heading('h1')}{w.paragraph()}{w.heading()}{w.items(attributes=chr(32) + chr(99) + 'lass=ingredients')}"
-    return w.around(f'<article class="recipe">{parts}{w.heading()}{w.items("ol")}{w.paragraph()}</article>')
+    needed = w.items(attributes=' class="ingredients"')
+    parts = f"{w.heading('h1')}{w.paragraph()}{w.heading()}{needed}{w.heading()}{w.items('ol')}{w.paragraph()}"
+    return w.around(f'<article class="recipe">{parts}</article>')
 
 
 def _questions(w: _Writer) -> str:
@@ -78,9 +80,8 @@ def _questions(w: _Writer) -> str:
 
 
 def _forum(w: _Writer) -> str:
-    posts = "".join(
-        f'<div class="post"><div class="post-body">{w.paragraph()}{w.items()}</div></div>' for _ in range(4)
-    )
+    bodies = (f'<div class="post-body">{w.paragraph()}{w.items()}</div>' for _ in range(4))
+    posts = "".join(f'<div class="post">{body}</div>' for body in bodies)
     return w.around(f'<div id="thread">{w.heading("h1")}{posts}</div>')
 
 

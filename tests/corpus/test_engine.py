@@ -293,9 +293,7 @@ from tutelage.config import convert
 from tutelage.corpus.curation import Curation
 from tutelage.corpus.pipeline import curate
 from tutelage.files import read_json
-soon = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3, "health_check_timeout_ms": 5000}
-head = {"num_cpus": 1, "object_store_memory": 80 << 20, "_system_config": soon}
-cluster = Cluster(initialize_head=True, head_node_args=head)
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "object_store_memory": 80 << 20})
 other = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
 cluster.wait_for_nodes()
 os.environ["RAY_ADDRESS"] = cluster.address

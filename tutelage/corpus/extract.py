@@ -14,11 +14,14 @@ class ExtractSettings(Settings, tag="extract", tag_field="kind", frozen=True, kw
     """HTML to plain text. Other documents are kept unchanged.
 
     mode:      "fast" (resiliparse) or "careful" (trafilatura, ten times slower).
+    headline:  put the heading of the page (its only h1) before a text that lacks it. Off, since the benchmark of
+               articles counts it as furniture.
     seconds:   limit of CPU time per page; a page beyond it is dropped.
     mebibytes: limit of memory per page; a page beyond it is dropped.
     """
 
     mode: Mode = "fast"
+    headline: bool = False
     seconds: float = 10.0
     mebibytes: int = 4096
 
@@ -29,7 +32,7 @@ class ExtractSettings(Settings, tag="extract", tag_field="kind", frozen=True, kw
 
 def extract(settings: ExtractSettings) -> Step:
     """Extract the main text of HTML pages. Drops pages without text and pages that exceed a limit."""
-    worker = ExtractWorker(settings.mode, settings.seconds, settings.mebibytes)
+    worker = ExtractWorker(settings.mode, settings.seconds, settings.mebibytes, headline=settings.headline)
 
     def step(batch: DocumentBatch) -> None:
         texts: list[str | None] = [None] * len(batch)

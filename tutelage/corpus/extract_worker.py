@@ -35,8 +35,10 @@ class Extracted(NamedTuple):
 class ExtractWorker:
     """Sends pages to its process one by one, and starts another if it ended."""
 
-    def __init__(self, kind: Kind, seconds: float, mebibytes: int, ocr: Ocr | None = None) -> None:
-        self._extract = _Extract(kind, seconds, mebibytes, ocr)
+    def __init__(
+        self, kind: Kind, seconds: float, mebibytes: int, ocr: Ocr | None = None, headline: bool = False
+    ) -> None:
+        self._extract = _Extract(kind, seconds, mebibytes, ocr, headline)
         self._worker: Worker | None = None
         self._owner = os.getpid()
 
@@ -95,6 +97,7 @@ class _Extract:
     seconds: float
     mebibytes: int
     ocr: Ocr | None = None
+    headline: bool = False
 
     def __call__(self, page: str | bytes | None) -> Extracted:
         if page is None:
@@ -124,6 +127,6 @@ class _Extract:
             return Extracted(*pdf_text(page, self.ocr))
         assert self.kind != "pdf"
         try:
-            return Extracted(page_text(page, self.kind))
+            return Extracted(page_text(page, self.kind, self.headline))
         except UnicodeEncodeError:  # half of a surrogate pair
-            return Extracted(page_text(page.encode("utf-8", "replace").decode(), self.kind))
+            return Extracted(page_text(page.encode("utf-8", "replace").decode(), self.kind, self.headline))

@@ -36,9 +36,21 @@ def begins_as_html(text: str) -> bool:
     return bool(_FIRST_TAG.match(text))
 
 
-def page_text(page: str, mode: Mode) -> str:
-    """The text of a page, in this process and without limits; "" if it has none."""
-    return html_text(page) if mode == "fast" else careful_text(page)
+def page_text(page: str, mode: Mode, headline: bool = False) -> str:
+    """The text of a page, in this process and without limits; "" if it has none. `headline`: with the only h1 of the
+    page before a text that does not begin with it."""
+    text = html_text(page) if mode == "fast" else careful_text(page)
+    title = _headline(page) if headline and text else ""
+    return f"{title}\n\n{text}" if title and title not in " ".join(text[: 2 * len(title)].split()) else text
+
+
+def _headline(page: str) -> str:
+    """The only h1 of a page; "" if it has none, or several."""
+    body = load("resiliparse.parse.html").HTMLTree.parse(page).body
+    found = [] if body is None else body.get_elements_by_tag_name("h1").values()
+    titles = [" ".join((element.text or "").split()) for element in found]
+    titles = [title for title in titles if title]
+    return titles[0] if len(titles) == 1 else ""
 
 
 def html_text(page: str, main: bool = True) -> str:
