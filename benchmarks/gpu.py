@@ -7,8 +7,9 @@
 Random weights and random tokens: speed does not depend on them. The shape is that of Llama 3.2 1B (16 layers, width
 2,048, 32 heads, 8 key-value heads, MLP 8,192) with an untied vocabulary of 32,768; weights float32, products bfloat16.
 MFU is the FLOPs of the matrix products and of causal attention, forward and backward (`flops_per_token`: PaLM, arXiv
-2204.02311, appendix B; recomputation does not count), over the part's dense bfloat16 peak. Each part warms up for two
-steps and stops after its share of the time. One JSON line per part; the last has all of them.
+2204.02311, appendix B; recomputation does not count), over the part's dense bfloat16 peak, also with float8. Each part
+warms up for two steps and stops after its share of the time. Parts such as pretrain+compile are those with other
+kernels (`tutelage.train.kernels`), to be compared with the part without. One JSON line per part; the last has all.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import repeat
 from typing import Any
 
@@ -35,13 +37,14 @@ from tutelage.model.sizes import ModelConfig, ModelSettings, flops_per_token, pa
 from tutelage.model.transformer import Transformer, initialise
 from tutelage.process import best_device
 from tutelage.records import Batch, Example, ExampleGroup, Schema, Stream
-from tutelage.train.loop import StepReport, train
+from tutelage.train.kernels import compile_blocks, use_float8, use_varlen_attention
+from tutelage.train.loop import Precision, StepReport, train
 from tutelage.train.losses import CROSS_ENTROPY, Loss
 from tutelage.train.optimizers import Optimizer, OptimizerSettings
 from tutelage.train.policy_losses import ADVANTAGE, OLD, RESPONSE, SAMPLED, PolicyOptions, policy_loss
 from tutelage.train.preference_losses import REFERENCE, LossOptions, pair_loss
 
-WARM, SECONDS, LIMIT = 2, 60.0, 720.0
+WARM, SECONDS, LIMIT = 2, 30.0, 720.0
 
 
 @dataclass(frozen=True)
@@ -69,15 +72,28 @@ DRY = Size(
 )  # fmt: skip
 
 
-def make(size: Size) -> Transformer:
+KERNELS: Mapping[str, Callable[[Transformer], None]] = {
+    "float8": lambda model: use_float8(model, precision()),
+    "varlen": lambda model: use_varlen_attention(model, precision()),
+    "compile": compile_blocks,
+}
+
+
+def make(size: Size, *kernels: str) -> Transformer:
     model = initialise(Transformer(resolve(size.model, size.vocab)), seed=0).to(best_device())
     model.activation_checkpointing = size.checkpointing
+    for name in kernels:
+        KERNELS[name](model)
     return model
 
 
 def synchronise() -> None:
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+
+
+def precision() -> Precision:
+    return "bfloat16" if torch.cuda.is_available() else "float32"
 
 
 class _Enough(Exception):
@@ -96,11 +112,10 @@ def train_for(size: Size, model: Transformer, batches: list[Batch], loss: Loss) 
 
     optimizer = Optimizer(model, OptimizerSettings(), 1e-6)
     steps: Iterator[tuple[list[Batch], None]] = repeat((batches, None))
-    precision = "bfloat16" if torch.cuda.is_available() else "float32"
     with suppress(_Enough):
         train(
             model, optimizer, steps, loss, start=0, steps=100_000, lr=lambda step: 1.0, hooks=[stamp],
-            precision=precision,
+            precision=precision(),
         )  # fmt: skip
     return len(stamps) - WARM, stamps[-1] - stamps[WARM - 1]
 
@@ -130,9 +145,9 @@ def training_result(
     return result
 
 
-def pretrain(size: Size, part: Part | None) -> dict[str, Any]:
+def pretrain(size: Size, part: Part | None, *kernels: str) -> dict[str, Any]:
     """Whole segments of the context, every token trained."""
-    random, model = np.random.default_rng(0), make(size)
+    random, model = np.random.default_rng(0), make(size, *kernels)
     groups: list[ExampleGroup] = [
         (Example(tokens_of(random, size, size.segment)),) for _ in range(size.step_tokens // size.segment)
     ]
@@ -140,9 +155,9 @@ def pretrain(size: Size, part: Part | None) -> dict[str, Any]:
     return training_result(size, model, batches, train_for(size, model, batches, CROSS_ENTROPY), part)
 
 
-def sft(size: Size, part: Part | None) -> dict[str, Any]:
+def sft(size: Size, part: Part | None, *kernels: str) -> dict[str, Any]:
     """Packed conversations of log-normal length, 40% of the tokens trained."""
-    random, model, groups = np.random.default_rng(0), make(size), []
+    random, model, groups = np.random.default_rng(0), make(size, *kernels), []
     for length in lengths(size, size.segment / 8):
         weights = (np.arange(length) >= 0.6 * length).astype(np.float32)
         groups.append((Example(tokens_of(random, size, length), weights),))
@@ -225,8 +240,20 @@ def grpo(size: Size, part: Part | None) -> dict[str, Any]:
     return {"rollout_seconds": rollout, "step_seconds": step, "samples_per_second": size.rows / (rollout + step)}
 
 
+def with_kernels(measure: Callable[..., dict[str, Any]], name: str, size: Size, part: Part | None) -> dict[str, Any]:
+    """A part with other kernels; "refused", with the reason, where they do not work here."""
+    try:
+        return measure(size, part, *name.split("+")[1:])
+    except ValueError as error:
+        return {"refused": str(error)}
+
+
 MEASURES: Mapping[str, Callable[[Size, Part | None], dict[str, Any]]] = {
     "pretrain": pretrain, "sft": sft, "decode": decode, "serve": serve, "dpo": dpo, "grpo": grpo,
+    **{
+        name: partial(with_kernels, pretrain if name.startswith("pretrain") else sft, name)
+        for name in ("pretrain+compile", "pretrain+float8+compile", "sft+varlen", "sft+compile", "sft+varlen+compile")
+    },
 }  # fmt: skip
 
 

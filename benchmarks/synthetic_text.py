@@ -11,7 +11,8 @@ Collapse: generation 0 reads the originals; each further one reads as many sampl
 originals. Reported of each generation's samples: true and false facts in 100 sentences, distinct 3-grams, texts that
 resemble others.
 
-`--quick` shrinks everything to see that it runs; its figures mean nothing. Finished stages are kept in --cache.
+`--size small` is for one core: 2 layers, 40 people, a sixth of the tokens. `--size quick` is there to see that it runs;
+its figures mean nothing. Finished stages are kept in --cache.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -45,19 +46,39 @@ from tutelage.world.grading import ANY_VALUE
 SHARES = (0.0, 0.1, 0.3, 0.6, 1.0)
 GENERATIONS = 4
 STYLES = ["toddler", "hard", "wikipedia", "dialogue"]
+
+
+class Size(NamedTuple):
+    """How large an experiment is. `versions`: of the originals of "collapse"; `originals`: at most."""
+
+    model: str
+    vocab: int
+    world: dict[str, Any]
+    versions: int
+    originals: int | None
+    steps: int
+    batch_tokens: int
+    epochs: int
+
+
 WORLD = {"people": 100, "versions": 2, "wordings": 6, "unknown": 0.0}
-QUICK_WORLD = {"people": 20, "versions": 1, "wordings": 1, "unknown": 0.0}
+SIZES = {
+    "full": Size("depth = 4, width = 128", 2048, WORLD, 5, None, 512, 4096, 3),
+    "small": Size("depth = 2, width = 128", 1024, {**WORLD, "people": 40}, 2, 200, 160, 2048, 3),
+    "quick": Size(
+        "depth = 1, width = 32", 512, {**WORLD, "people": 20, "versions": 1, "wordings": 1}, 1, 60, 10, 512, 1
+    ),
+}
 
 
-def start(world: dict[str, Any], quick: bool, seed: int, data: str) -> str:
+def start(size: Size, world: dict[str, Any], seed: int, data: str) -> str:
     """The beginning of a recipe: model, tokenizer and data."""
     table = ", ".join(f"{name} = {value}" for name, value in world.items())
-    size = "depth = 1, width = 32" if quick else "depth = 4, width = 128"
     return f"""
 name      = "made"
 seed      = {seed}
-model     = {{ {size}, context = 256, norm = "layer", mlp = "relu2" }}
-tokenizer = {{ kind = "bpe", vocab = {512 if quick else 2048}, data = ["original", "chat"] }}
+model     = {{ {size.model}, context = 256, norm = "layer", mlp = "relu2" }}
+tokenizer = {{ kind = "bpe", vocab = {size.vocab}, data = ["original", "chat"] }}
 
 [data]
 original = {{ kind = "world", {table} }}
@@ -66,28 +87,27 @@ chat     = {{ kind = "world-chat", split = "train", world = "original" }}
 """
 
 
-def base(name: str, data: dict[str, float], quick: bool) -> str:
+def base(name: str, data: dict[str, float], size: Size) -> str:
     """A line for [stages]: pre-training on a mixture of data, for a fixed number of tokens."""
     shares = ", ".join(f"{data_name} = {share}" for data_name, share in data.items() if share > 0)
     return (
-        f'{name} = {{ kind = "pretrain", data = {{ {shares} }}, steps = {10 if quick else 512}, held_out = 0, '
-        f'batch_tokens = {512 if quick else 4096}, lr = {BASE_LR}, optimizer = {{ kind = "muon" }} }}'
+        f'{name} = {{ kind = "pretrain", data = {{ {shares} }}, steps = {size.steps}, held_out = 0, '
+        f'batch_tokens = {size.batch_tokens}, lr = {BASE_LR}, optimizer = {{ kind = "muon" }} }}'
     )
 
 
-def rephrased(cache: Path, seeds: Sequence[int], quick: bool) -> dict[str, Any]:
+def rephrased(cache: Path, seeds: Sequence[int], size: Size) -> dict[str, Any]:
     """Accuracy on held-out people by the share of rephrased pages."""
-    world = QUICK_WORLD if quick else WORLD
-    table = {"name": "retold", "make": {"kind": "wrap", "styles": STYLES}, "input": "world", "world": world}
-    synthesise(convert({**table, "teacher": {"kind": "world", "world": world}}, SynthRecipe), cache / "retold")
+    table = {"name": "retold", "make": {"kind": "wrap", "styles": STYLES}, "input": "world", "world": size.world}
+    synthesise(convert({**table, "teacher": {"kind": "world", "world": size.world}}, SynthRecipe), cache / "retold")
     data = f'retold = {{ kind = "documents", path = "{(cache / "retold" / "data.jsonl").resolve()}" }}'
     names = {share: f"{100 * share:.0f}" for share in SHARES}
-    bases = [base(f"base_{names[s]}", {"original": 1 - s, "retold": s}, quick) for s in SHARES]
-    chats = [sft_stage(f"chat_{names[s]}", "", 1 if quick else 3, f"base_{names[s]}") for s in SHARES]
+    bases = [base(f"base_{names[s]}", {"original": 1 - s, "retold": s}, size) for s in SHARES]
+    chats = [sft_stage(f"chat_{names[s]}", "", size.epochs, f"base_{names[s]}") for s in SHARES]
     suites = [f'chat_{names[share]} = ["knowledge"]' for share in SHARES]
     outcomes: dict[float, list[np.ndarray]] = {share: [] for share in SHARES}
     for seed in seeds:
-        recipe = "\n".join([start(world, quick, seed, data), "[stages]", *bases, *chats, "", "[evaluate]", *suites])
+        recipe = "\n".join([start(size, size.world, seed, data), "[stages]", *bases, *chats, "", "[evaluate]", *suites])
         finished = RunCache(cache).run(recipe, f"rephrased-{seed}")
         for share in SHARES:
             outcomes[share].append(finished.outcomes(f"chat_{names[share]}", "knowledge.held_out"))
@@ -100,11 +120,11 @@ def rephrased(cache: Path, seeds: Sequence[int], quick: bool) -> dict[str, Any]:
     return rows
 
 
-def collapse(cache: Path, seeds: Sequence[int], quick: bool) -> dict[str, Any]:
+def collapse(cache: Path, seeds: Sequence[int], size: Size) -> dict[str, Any]:
     """Figures of the samples of each generation, with and without the originals."""
-    settings = WorldSettings(**(QUICK_WORLD if quick else {**WORLD, "versions": 5}))
+    settings = WorldSettings(**{**size.world, "versions": size.versions})
     world = World(settings)
-    originals = [document.text for document in world.documents()][: 60 if quick else None]
+    originals = [document.text for document in world.documents()][: size.originals]
     rows: dict[str, list[dict[str, float]]] = {}
     for seed in seeds:
         for kept in ("alone", "with originals"):
@@ -116,7 +136,7 @@ def collapse(cache: Path, seeds: Sequence[int], quick: bool) -> dict[str, Any]:
                 data = {"samples": 1.0} if kept == "alone" or not generation else {"samples": 0.5, "original": 0.5}
                 plain = {name: getattr(settings, name) for name in WORLD}
                 named = f'samples = {{ kind = "documents", path = "{path.resolve()}" }}'
-                recipe = f"{start(plain, quick, seed, named)}\n[stages]\n{base('base', data, quick)}\n"
+                recipe = f"{start(size, plain, seed, named)}\n[stages]\n{base('base', data, size)}\n"
                 finished = RunCache(cache).run(recipe, f"collapse-{seed}-{kept.split()[0]}-{generation}")
                 texts = sampled(finished.run.folder / "base", originals, seed + 100 * generation)
                 figures = {**facts(world, texts), **figures_of(texts)}
@@ -163,15 +183,15 @@ def main() -> None:
     """Run an experiment, and write its figures beside its runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=("rephrased", "collapse"))
-    parser.add_argument("--quick", action="store_true", help="a tiny model and world: seconds, to see that it runs")
+    parser.add_argument("--size", choices=SIZES, default="full", help="of models, world and training (default full)")
     parser.add_argument("--seeds", type=int, default=3, help="how many (default 3)")
     parser.add_argument("--cache", type=Path, default=Path("runs/synthetic_text"), help="folder of the runs")
     arguments = parser.parse_args()
     progress.set_mode("quiet")
-    cache = arguments.cache / ("quick" if arguments.quick else "full")
-    seeds = range(1 if arguments.quick else arguments.seeds)
+    cache, size = arguments.cache / arguments.size, SIZES[arguments.size]
+    seeds = range(1 if arguments.size == "quick" else arguments.seeds)
     experiment = {"rephrased": rephrased, "collapse": collapse}[arguments.experiment]
-    result = experiment(cache, seeds, arguments.quick)
+    result = experiment(cache, seeds, size)
     path = cache / f"{arguments.experiment}.json"
     path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"figures: {path}", file=sys.stderr)

@@ -107,8 +107,14 @@ def test_forgetting_is_compared_where_both_runs_reach_a_reward(rl_seeds: Any) ->
 def test_the_gpu_script_runs_every_part_at_a_tiny_size(common: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "gpu", raising=False)
     gpu: Any = __import__("gpu")
+    compiled: list[object] = []
+    monkeypatch.setitem(gpu.KERNELS, "compile", compiled.append)
     found = {name: measure(gpu.DRY, gpu.PARTS["h100"]) for name, measure in gpu.MEASURES.items()}
-    assert list(found) == ["pretrain", "sft", "decode", "serve", "dpo", "grpo"]
+    assert list(found)[:6] == ["pretrain", "sft", "decode", "serve", "dpo", "grpo"]
+    refused = {name: figures.pop("refused") for name, figures in found.items() if "refused" in figures}
+    assert list(refused) == ["pretrain+float8+compile", "sft+varlen", "sft+varlen+compile"]
+    assert all("needs a CUDA GPU" in sentence for sentence in refused.values())
+    assert len(compiled) == 2
     assert all(value > 0 for figures in found.values() for value in figures.values())
     assert found["pretrain"]["mfu"] < 0.01  # a CPU beside the peak of an H100
     wait = gpu.WHOLE.seconds * len(found)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 # A file may import from what stands above its own name, and from inside its own folder.
 ORDER = """
-__init__ records files ledger config progress process tracking workers intervals html client extras text io sandbox
-scoring world tokenizer chat corpus cost batching model train engine tools rl evaluate probing synth stages recipe
-runner find_model sft_recipe rl_recipe plan predicted settings_page report doctor scaling lab serve annotate cli
+__init__ records files ledger config progress process tracking workers ray_cluster intervals html client extras text
+io sandbox scoring world tokenizer chat corpus cost batching model train engine tools rl evaluate probing synth stages
+recipe runner find_model sft_recipe rl_recipe plan predicted settings_page report doctor scaling lab serve annotate cli
 __main__
 """.split()
 

@@ -130,6 +130,11 @@ class Ledger:
         tokens = (self.tokens_read, self.tokens_kept, self.tokens_held_out, self.tokens_dropped)
         check_balance(self.step, {"rows": rows, "tokens": tokens})
 
+    def rename(self, path: str, name: str) -> None:
+        """Replace a path in the places by a name."""
+        for entry in (*self.dropped.values(), *self.noted.values()):
+            entry.examples[:] = [example.replace(path, name) for example in entry.examples]
+
     def merge(self, other: Ledger) -> None:
         """Adds the counts of the same step done elsewhere (another worker, another file)."""
         add_counts(self, other)

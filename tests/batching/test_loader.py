@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.batching.loader import (
+    Order,
     WeightedStore,
     batch_sizes,
     batches,
@@ -199,3 +200,16 @@ def test_a_batch_that_grows_by_trained_tokens_resumes_the_very_rest(
         tokens = {("main", i): n for i, (n, _) in enumerate(main)} | {("other", i): n for i, (n, _) in enumerate(other)}
         for size, (draw, _) in zip(sizes, steps, strict=True):
             assert sum(tokens[pair] for pair in draw) <= size or len(draw) == 1
+
+
+def test_groups_are_read_shuffled_by_length_or_as_written(tmp_path: Path) -> None:
+    texts = store(tmp_path / "texts", [(5, 1), (3, 1), (9, 1), (3, 2), (2, 1)])
+
+    def read(order: Order) -> list[int]:
+        steps = draw_steps({"texts": WeightedStore(texts, 1.0, order)}, 1, seed=3, epochs=2)
+        return [place for draw, _ in steps for _, place in draw]
+
+    assert read("written") == [0, 1, 2, 3, 4] * 2
+    assert read("length") == [4, 1, 3, 0, 2] * 2  # equal lengths as they were written
+    shuffled = read("shuffled")
+    assert sorted(shuffled[:5]) == sorted(shuffled[5:]) == [0, 1, 2, 3, 4] and shuffled[:5] != shuffled[5:]

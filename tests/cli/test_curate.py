@@ -73,11 +73,23 @@ def test_a_file_that_cannot_be_read_stops_the_curation_until_it_can(
     assert json.loads((tmp_path / "out" / "curation.json").read_text())["steps"][0]["output"]["documents"] == 2
 
 
-@pytest.mark.parametrize("command", ["curate", "run"])
-def test_out_address_an_output_that_is_an_address_is_refused(command: str, tmp_path: Path) -> None:
+def test_out_address_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path / "cache"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.jsonl").write_text('{"text": "some words"}\n')
+    (tmp_path / "c.toml").write_text('name = "c"\ninput = "a.jsonl"\nworkers = 1\n[steps]\n')
+    done = CliRunner().invoke(main, ["curate", "c.toml", "out=memory://out-address/corpus"])
+    assert done.exit_code == 0, done.output
+    assert "dataset card: memory://out-address/corpus/README.md" in done.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.jsonl", "c.toml", "cache"]
+    nowhere = CliRunner().invoke(main, ["curate", "c.toml", "out=nonsense://corpus"])
+    assert nowhere.exit_code == 1 and "nonsense://corpus cannot be opened" in nowhere.output
+
+
+def test_out_address_is_refused_where_runs_go(tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.toml"
     recipe.write_text('name = "x"\ninput = "in/*"\n')
-    result = CliRunner().invoke(main, [command, str(recipe), "out=s3://bucket/corpus"])
+    result = CliRunner().invoke(main, ["run", str(recipe), "out=s3://bucket/corpus"])
     assert result.exit_code == 1
     assert "out= is s3://bucket/corpus, but it must be a folder; write to a local or mounted disk" in result.output
     result = CliRunner().invoke(main, ["sft", "--model", "m", "--data", "d", "--out", "memory://corpus"])

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import pytest
 
 from tutelage.config import convert
 from tutelage.corpus import engine as engines
-from tutelage.corpus.curation import Curation, input_shards
+from tutelage.corpus.curation import Curation
 from tutelage.corpus.engine import engine
+from tutelage.corpus.input_files import InputFile
+from tutelage.corpus.input_shards import input_shards
 from tutelage.corpus.pipeline import curate
 from tutelage.corpus.shards import corpus_files, corpus_result, read_documents
 from tutelage.corpus.working import Job
@@ -102,7 +105,7 @@ def jobs(folder: Path, out: Path, **more: Any) -> list[Job]:
     """The first pass of a recipe."""
     curation = recipe(folder, {"slow": STEPS["slow"]}, **more)
     shards = input_shards(curation)
-    return [Job(curation, 0, shard.paths, None, i, str(out / f"{i}")) for i, shard in enumerate(shards)]
+    return [Job(curation, 0, shard.files, None, i, str(out / f"{i}")) for i, shard in enumerate(shards)]
 
 
 @pytest.mark.usefixtures("cluster")
@@ -174,7 +177,9 @@ def test_workers_know_where_trained_models_stand_and_paths_are_whole(
 
 @pytest.mark.usefixtures("cluster")
 def test_errors_of_workers_are_told_as_they_are(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    missing = Job(recipe(folder), 0, (str(tmp_path / "gone.jsonl"),), None, 0, str(tmp_path / "pass" / "0"))
+    missing = Job(
+        recipe(folder), 0, (InputFile(str(tmp_path / "gone.jsonl"), "gone"),), None, 0, str(tmp_path / "pass" / "0")
+    )
     with engine("ray", 2, lambda: False, 0) as run:
         with pytest.raises(DiskError, match=r"^cannot read .*gone.jsonl: no such file or directory; check the path$"):
             list(run([missing]))
@@ -186,7 +191,7 @@ def test_errors_of_workers_are_told_as_they_are(folder: Path, tmp_path: Path, mo
     assert list((tmp_path / "pass").iterdir()) == []
     unseen = engines._attempt(pickle.dumps((sys.path, {}, missing)), str(tmp_path / "of another node"))
     raised, error = pickle.loads(unseen)
-    assert raised and "out= must be a folder that all nodes share" in str(error)
+    assert raised and "all nodes must share out=" in str(error)
 
 
 def test_without_ray_or_its_cluster() -> None:
@@ -248,3 +253,65 @@ def test_stopped_and_killed_it_goes_on_and_no_process_is_left(folder: Path, by_p
     assert list((out / ".work").glob("pass*/[!.]*"))
     curate(recipe(folder), out)
     check_same(out, by_processes)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1000)  # Ray takes its time to notice
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="tells processes by /proc")
+@pytest.mark.parametrize("killed", ["worker node", "head node"])
+def test_a_killed_ray_node_costs_nothing_or_the_run_publishes_nothing(
+    killed: str, folder: Path, by_processes: Path, tmp_path: Path
+) -> None:
+    """Two local nodes. Without one the run completes on the other; without the head it fails, and a rerun resumes."""
+    out = tmp_path / "out"
+    table = {"engine": "ray", "workers": 2, "shard_mib": 1e-9, "name": "test", "input": f"{folder}/in/*.jsonl"}
+    write_json(tmp_path / "recipe.json", {**table, "steps": STEPS}, sort=False)
+    mark = f"run-of-{tmp_path.name}-{os.getpid()}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "MARK": mark}
+    command = [sys.executable, "-c", TWO_NODES, str(tmp_path / "recipe.json"), str(out), killed]
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900)
+    finally:
+        for process in left_of(mark):  # those of the killed node
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+    assert "killed after" in done.stdout, done.stderr
+    if killed == "worker node":
+        assert done.returncode == 0, done.stderr
+    elif done.returncode:
+        assert not (out / "curation.json").exists() and not list(out.glob("*.zst"))
+        curate(recipe(folder), out)
+    check_same(out, by_processes)
+
+
+# A cluster of two nodes; one is killed once shards are being worked on.
+TWO_NODES = """
+import os, sys, threading, time
+from pathlib import Path
+from ray.cluster_utils import Cluster
+from tutelage.config import convert
+from tutelage.corpus.curation import Curation
+from tutelage.corpus.pipeline import curate
+from tutelage.files import read_json
+soon = {"health_check_period_ms": 1000, "health_check_failure_threshold": 3, "health_check_timeout_ms": 5000}
+head = {"num_cpus": 1, "object_store_memory": 80 << 20, "_system_config": soon}
+cluster = Cluster(initialize_head=True, head_node_args=head)
+other = cluster.add_node(num_cpus=1, object_store_memory=80 << 20)
+cluster.wait_for_nodes()
+os.environ["RAY_ADDRESS"] = cluster.address
+out = Path(sys.argv[2])
+def kill():
+    while len(list((out / ".work").glob("pass*/[!.]*/stats.json"))) < 3:
+        time.sleep(0.02)
+    print("killed after", len(list((out / ".work").glob("pass*/[!.]*/stats.json"))), "shards", flush=True)
+    node = other if sys.argv[3] == "worker node" else cluster.head_node
+    node.kill_all_processes(check_alive=False, allow_graceful=False)
+threading.Thread(target=kill, daemon=True).start()
+try:
+    curate(convert(read_json(Path(sys.argv[1])), Curation, ""), out)
+    code = 0
+except ValueError as error:
+    print("failed:", error, file=sys.stderr)
+    code = 1
+os._exit(code)
+"""

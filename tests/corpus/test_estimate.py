@@ -13,6 +13,7 @@ from tutelage.cli import main
 from tutelage.config import SettingsError
 from tutelage.corpus.curation import load_curation
 from tutelage.corpus.estimate import draw, estimate
+from tutelage.corpus.input_shards import InputShard
 from tutelage.corpus.pipeline import curate
 from tutelage.corpus.shards import corpus_files, read_documents
 
@@ -69,10 +70,10 @@ def test_parts_out_of_range_are_refused(folder: Path, setting: str) -> None:
 def test_an_estimate_scales_some_files_to_all(folder: Path) -> None:
     sizes = {file.name: file.stat().st_size for file in (folder / "in").iterdir()}
     enough = sum(sizes.values()) / 4
-    found = estimate(load_curation(folder / "recipe.toml"), enough / 2**20)
-    assert (found["files"], found["bytes"]) == (FILES, sum(sizes.values()))
-    assert 2 <= found["files_drawn"] <= 3
-    assert found["sample"]["documents"] == found["files_drawn"] * ROWS
+    found = estimate(load_curation(folder / "recipe.toml", ["shard_mib=1e-6"]), enough / 2**20)
+    assert (found["files"], found["shards"], found["bytes"]) == (FILES, FILES, sum(sizes.values()))
+    assert 2 <= found["shards_drawn"] <= 3
+    assert found["sample"]["documents"] == found["shards_drawn"] * ROWS
     # All files are alike, so that the estimate is what curating all of them gives.
     whole, _ = curated(folder)
     assert found["estimate"]["documents"] == FILES * ROWS
@@ -85,11 +86,19 @@ def test_an_estimate_needs_whole_files(folder: Path) -> None:
         estimate(load_curation(folder / "recipe.toml", ["limit=3"]), 1)
 
 
-def test_files_are_drawn_until_they_are_enough() -> None:
-    sizes = {str(number): 10 for number in range(100)}
-    assert len(draw(sizes, 95)) == 10
-    assert len(draw(sizes, 0.1)) == 1
-    assert sorted(draw(sizes, 1e9)) == sorted(sizes)
+def test_an_estimate_reads_parts_of_a_large_file(folder: Path) -> None:
+    whole = b"".join(path.read_bytes() for path in sorted((folder / "in").iterdir()))
+    (folder / "in" / "large.jsonl").write_bytes(whole * (10_000_000 // len(whole)))
+    found = estimate(load_curation(folder / "recipe.toml", [f"input={folder}/in/large.jsonl"]), 1)
+    assert (found["files"], found["shards_drawn"]) == (1, 1) and found["shards"] >= 2
+    assert found["estimate"]["documents"] == pytest.approx(10_000_000 / len(whole) * FILES * ROWS, rel=0.02)
+
+
+def test_shards_are_drawn_until_they_are_enough() -> None:
+    shards = [InputShard((), 10, str(number)) for number in range(100)]
+    assert len(draw(shards, 95)) == 10
+    assert len(draw(shards, 0.1)) == 1
+    assert sorted(shard.key for shard in draw(shards, 1e9)) == sorted(shard.key for shard in shards)
 
 
 def test_the_command_says_what_all_would_give(folder: Path) -> None:

@@ -22,8 +22,9 @@ from tutelage import tokenizer as tokenizers
 from tutelage.cli import main
 from tutelage.config import SettingsError, convert
 from tutelage.corpus import pipeline, working
-from tutelage.corpus.curation import Curation, input_shards, load_curation, passes
+from tutelage.corpus.curation import Curation, load_curation, passes
 from tutelage.corpus.funnel_page import write_pages as write_pages_about
+from tutelage.corpus.input_shards import input_shards
 from tutelage.corpus.pipeline import curate
 from tutelage.corpus.shards import corpus_files, corpus_result, read_documents, read_lines
 from tutelage.files import write_json
@@ -320,7 +321,7 @@ def test_pain_15_what_no_reader_can_read_is_counted(tmp_path: Path) -> None:
 def test_a_reader_that_gives_up_in_the_middle_loses_only_the_rest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def reader(path: str, ledger: Ledger, kind: str | None, options: object) -> Iterator[Document]:
+    def reader(path: str, ledger: Ledger, kind: str | None, options: object, part: None) -> Iterator[Document]:
         ledger.read()
         ledger.keep()
         yield Document("a good one", path)

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tutelage.corpus.curation import Curation
+from tutelage.corpus.input_files import InputFile
 from tutelage.corpus.pipeline import curate
 from tutelage.corpus.rules.length import LengthSettings
 from tutelage.corpus.shard_progress import ShardProgress, documents_done, shown
@@ -41,7 +42,17 @@ def test_a_shard_tells_its_documents(tmp_path: Path) -> None:
     steps = {"short": LengthSettings(shortest=8)}
     recipe = Curation(name="x", input=str(tmp_path / "a.jsonl"), steps=steps, workers=1)
     progress = tmp_path / "a.progress"
-    work(Job(recipe, 0, (str(tmp_path / "a.jsonl"),), None, 0, str(tmp_path / "shard"), progress=str(progress)))
+    work(
+        Job(
+            recipe,
+            0,
+            (InputFile(str(tmp_path / "a.jsonl"), "a"),),
+            None,
+            0,
+            str(tmp_path / "shard"),
+            progress=str(progress),
+        )
+    )
     assert progress.read_text() == "30"
 
 

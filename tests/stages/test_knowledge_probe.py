@@ -38,7 +38,7 @@ held_out = 0.0
 refuse = []
 """
 DATA = """
-retold = { kind = "world-retold", documents = 5 }
+sheets = { kind = "world-reading", documents = 5 }
 tools = { kind = "world-tools", rows = 40, indexed = 5 }
 asked = { kind = "world-probe", facts = 1, unknown = 6 }
 probed = { kind = "made", stage = "probe" }
@@ -79,8 +79,8 @@ def test_the_session_knows_how_many_people_only_the_search_knows(run: Run) -> No
 
 def test_data_for_tools_is_read_by_its_kind(run: Run) -> None:
     table = run.recipe.data
-    assert [holds(table[name]) for name in ("retold", "tools", "asked")] == ["documents", "conversations", "prompts"]
-    assert len(list(documents("retold", table))) == 5
+    assert [holds(table[name]) for name in ("sheets", "tools", "asked")] == ["documents", "conversations", "prompts"]
+    assert len(list(documents("sheets", table))) == 5
     rows = list(conversations("tools", table))
     assert len(rows) == 40
     assert any('"search"' in text for text in plain_texts("tools", table)), "the tokenizer learns from the schemas"

@@ -20,6 +20,8 @@ LONG = "The harbour was built by monks who came over the mountain in the winter 
         ("Name a river.", " ", "empty"),
         ("Name a river.", "I'm sorry, but I can't assist with that.", "refusal"),
         ("Who are you?", "I am ChatGPT, a large language model trained by OpenAI.", "identity"),
+        ("Why?", "I'm sorry for your loss, and I can't imagine how hard this is.", None),
+        ("Who are you?", "I'm a chatbot.", "identity"),
         ("Name a river.", "The Rhine.\n\n### Instruction:\nName a lake.", "special token"),
         ("Name a river.", "The Rhine.<|im_end|>", "special token"),
         ("Write to a friend.", "Dear {{name}}, how are you?", "placeholder"),

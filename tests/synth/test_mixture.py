@@ -100,7 +100,9 @@ def test_published_mixtures_run_on_what_is_at_hand(tmp_path: Path) -> None:
     assert nothing.exit_code == 1 and "no source is at hand" in nothing.output
 
 
-@pytest.mark.parametrize(("name", "rows"), [("tulu3", 939_344), ("tulu3_dpo", 425_145), ("dolmino", 100)])
+@pytest.mark.parametrize(
+    ("name", "rows"), [("tulu3", 939_344), ("tulu3_dpo", 425_145), ("dolmino", 100), ("phi4", 100), ("hyperclova", 100)]
+)
 def test_published_sums(name: str, rows: int) -> None:
     recipe = load_mixture(recipes_folder() / "mixtures" / f"{name}.toml", [])
     assert sum(one.share for one in recipe.sources.values()) == pytest.approx(rows, abs=0.1)
@@ -111,6 +113,31 @@ def test_every_mixture_is_valid_and_says_where_its_sources_are() -> None:
         recipe = load_mixture(path, [])
         assert recipe.name == path.stem
         assert all(one.licence and one.address for one in recipe.sources.values()), path
+
+
+MIXTURES = sorted(path.stem for path in (recipes_folder() / "mixtures").glob("*.toml"))
+ROWS = {
+    "conversations": {"prompt": "What is a river?", "completion": "Water that flows."},
+    "preferences": {"prompt": "What is a river?", "chosen": "Water that flows.", "rejected": "A stone."},
+    "documents": {"text": "A river is water that flows to the sea."},
+}
+
+
+def test_the_published_mixtures_are_there() -> None:
+    named = {"tulu3", "tulu3_dpo", "dolmino", "olmo2", "hyperclova", "phi4", "llama3_annealing", "minicpm_decay"}
+    assert named <= set(MIXTURES)
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_every_mixture_runs_on_the_sources_at_hand_and_names_the_others(name: str, tmp_path: Path) -> None:
+    plain = load_mixture(recipes_folder() / "mixtures" / f"{name}.toml", [])
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({**ROWS[plain.rows], "id": f"{number}"}) + "\n" for number in range(30)))
+    first, second, *others = plain.sources
+    settings = [f"sources.{source}.path={path}" for source in (first, second)]
+    result = mix_rows(load_mixture(recipes_folder() / "mixtures" / f"{name}.toml", settings), tmp_path / "out")
+    assert result["rows"] >= 2 and set(result["sources"]) == {first, second} and list(result["absent"]) == others
+    assert all(source["licence"] and source["address"] for source in result["absent"].values())
 
 
 @given(st.lists(st.integers(1, 30), min_size=2, max_size=4), st.integers(1, 3))

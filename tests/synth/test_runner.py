@@ -88,7 +88,7 @@ def test_c618_ctrl_c_leaves_a_valid_set_that_resumes_to_the_same_bytes(
     toml = tmp_path / "recipe.toml"
     toml.write_text(to_toml(to_plain(swap(path, endpoint))))
     out = tmp_path / "out"
-    for number in (signal.SIGINT, signal.SIGKILL):
+    for number in (signal.SIGINT, signal.SIGKILL, signal.SIGKILL):
         before = _commits(out)
         process = _start(toml, out)
         while _commits(out) < before + 8:
@@ -104,7 +104,33 @@ def test_c618_ctrl_c_leaves_a_valid_set_that_resumes_to_the_same_bytes(
     assert _start(toml, out).wait(60) == 0
     assert files(out) == files(tmp_path / "plain")
     # What a killed process had in flight is the most that is asked twice.
-    assert len(endpoint.seen) - 2 * asked <= 2 * 4
+    assert len(endpoint.seen) - 2 * asked <= 3 * 4
+
+
+def test_a_chain_balances_under_kills_and_faults_of_every_kind(endpoint: Any, prompts: Any, tmp_path: Path) -> None:
+    """Rows in = kept + dropped at every step, and the files are those of a quiet run, with kill -9, 429, 500, timeouts
+    and half-answered batches at once."""
+    teacher = {"attempts": 30, "timeout": 0.5, "max_requests": 10_000}
+    then = [{"kind": "teacher_swap", "sampling": {"temperature": 0.1}}]
+    chain = swap(prompts(24), endpoint, teacher=teacher, then=then)
+    quiet = synthesise(chain, tmp_path / "quiet")
+    endpoint.delay, endpoint.faults = 0.02, [429, None, 500, "half", None, "hang", None, None] * 5
+    toml, out = tmp_path / "recipe.toml", tmp_path / "out"
+    toml.write_text(to_toml(to_plain(chain)))
+    for folder in (out / "steps" / "1-teacher_swap", out):
+        process = _start(toml, out)
+        while _commits(folder) < 8:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.005)
+        process.kill()
+        process.wait(30)
+    endpoint.faults = [500, "half", "hang", None, 429]
+    summary = synthesise(chain, out)
+    for name in (".", "steps/1-teacher_swap"):
+        assert files(out / name) == files(tmp_path / "quiet" / name)
+    assert balanced(summary) and summary["rows"] == quiet["rows"] == 24
+    asked = len(endpoint.seen)
+    assert synthesise(chain, out)["rows"] == 24 and len(endpoint.seen) == asked
 
 
 def _commits(out: Path) -> int:

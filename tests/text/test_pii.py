@@ -113,3 +113,35 @@ def test_text_made_to_hang_does_not() -> None:
     for piece in ("a@", "1.", "+1 ", "a.b@c.", "2001:", "(212) ", "1 2 ", "@a.", "a+"):
         find_pii(piece * 20_000)
         find_pii("a" * 50_000 + piece * 5_000)
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("Hi! My name is Anna-Lena Müller and I live here.", ["Anna-Lena Müller"]),
+        ("Ich heiße Jürgen von der Heide, guten Tag.", ["Jürgen von der Heide"]),
+        ("Je m'appelle Éloïse Dupont. Me llamo José Ñandú. Mi chiamo Luca.", ["Éloïse Dupont", "José Ñandú", "Luca"]),
+        ("Меня зовут Анна Петрова, а вас?", ["Анна Петрова"]),
+        ("Ask Dr. Smith, Frau Özdemir or Señora López about it.", ["Smith", "Özdemir", "López"]),
+        ("See you soon.\nKind regards,\nAoife O'Brien\nSales", ["Aoife O'Brien"]),
+        ("你好，我叫王小明。", ["王小明"]),
+        ("私の名前は田中太郎です。", ["田中太郎"]),
+        ("제 이름은 김민수입니다.", ["김민수"]),
+        ("اسمي محمد وأعيش هنا", ["محمد"]),
+        ("My name is not important. Mr. President, the frau and mr right. The Smith Group met Anna in Paris.", []),
+        ("Je m'appelle toujours. Me llamo a menudo. The name of the game: London Bridge.", []),
+    ],
+)
+def test_international_names_are_found_where_they_are_introduced(text: str, names: list[str]) -> None:
+    found = [text[span.start : span.stop] for span in find_pii(text, ("name",))]
+    assert found == names
+    assert find_pii(text) == []  # only on request
+
+
+@pytest.mark.parametrize(
+    "address", ["jörg@müller.de", "user@пример.рф", "info@xn--mller-kva.xn--p1ai", "δοκιμή@παράδειγμα.gr"]
+)
+def test_mail_addresses_in_any_script_are_found(address: str) -> None:
+    text = f"Write to {address}, please."
+    assert mask(text, find_pii(text)) == "Write to email@example.com, please."
+    assert find_pii("Größe 5 @ Preis, @müller, ä@b, foto@2x.png und x@y.") == []

@@ -196,7 +196,7 @@ def test_calls_beyond_the_limit_are_refused_and_then_end_the_conversation() -> N
 
 
 def test_seconds_are_counted_over_all_calls() -> None:
-    slow = make_tool("slow", "Takes time.", {}, lambda arguments, seconds: time.sleep(0.02))
+    slow = make_tool("slow", "Takes time.", {}, lambda arguments, seconds: time.sleep(0.5))
     (trace,) = run([slow], [call("slow")] * 9, limits=ToolLimits(seconds=0.01))
     assert [record.status for record in trace.state.calls] == ["timed out", "refused", "refused"]
 

@@ -1,9 +1,9 @@
-"""Run by several processes for test_layouts.py: `layouts.py few|all|experts OUT LAYOUT...`, a layout as tp=2,dp=2."""
+"""Run by several processes for test_layouts.py: `layouts.py few|all|experts OUT LAYOUT...`, a layout as tp=2,dp=2; or
+`layouts.py save|resume OUT MODEL LAYOUT...` for checkpoints alone."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -129,10 +129,25 @@ def resumed(kind: str, folder: Path, save: bool, name: str = "qwen3") -> dict[st
     }
 
 
+def settings_of(layout: str) -> LayoutSettings:
+    return LayoutSettings(**{name: int(number) for name, number in (part.split("=") for part in layout.split(","))})
+
+
+def checkpoints(out: Path, layout: str, save: bool, name: str) -> None:
+    """A checkpoint as `LAYOUT/adamw`; or what becomes of all that are there, as `LAYOUT/SAVER.safetensors`."""
+    with use_layout(settings_of(layout)):
+        if save:
+            resumed("adamw", out / layout / "adamw", True, name)
+            return
+        for saver in sorted(path.parent for path in out.glob("*/adamw")):
+            tensors = resumed("adamw", saver / "adamw", False, name)
+            if is_main_process():
+                save_tensors(out / layout / f"{saver.name}.safetensors", tensors)
+
+
 def everything(out: Path, layout: str, names: Sequence[str], kinds: Sequence[str]) -> None:
     """Cases as `LAYOUT/NAME.safetensors`; a checkpoint as `LAYOUT/KIND`, and what becomes of all that are there."""
-    numbers = {name: int(number) for name, number in (part.split("=") for part in layout.split(","))}
-    with use_layout(LayoutSettings(**numbers)):
+    with use_layout(settings_of(layout)):
         written = {name: work_out(name) for name in names}
         resumes = names[0] if names[0] in MIXTURES else "qwen3"
         for kind in kinds:
@@ -153,9 +168,11 @@ if __name__ == "__main__":
         "experts": (MIXTURES, ["adamw", "muon"]),
         "all": ((*CASES, *FAMILIES), ["adamw", "muon"]),
     }
+    job, out = sys.argv[1], Path(sys.argv[2])
     with init_distributed():
-        for name in sys.argv[3:]:
-            everything(Path(sys.argv[2]), name, *jobs[sys.argv[1]])
-    # All is written. Once in a dozen runs beside other work the interpreter aborted while it ended ("terminate called
-    # without an active exception"); the cause is not known, and no number depends on it.
-    os._exit(0)
+        if job in jobs:
+            for layout in sys.argv[3:]:
+                everything(out, layout, *jobs[job])
+        else:
+            for layout in sys.argv[4:]:
+                checkpoints(out, layout, job == "save", sys.argv[3])

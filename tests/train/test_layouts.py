@@ -150,6 +150,34 @@ def test_pain_3_and_13_processes_that_share_experts_are_one(
             torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-3 if kind == "muon" else 1e-9)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(
+    ("name", "layouts"),
+    [
+        ("qwen3", {2: ("dp=2", "tp=2", "cp=2"), 4: ("dp=4", "tp=2,dp=2", "tp=2,cp=2", "cp=2,dp=2")}),
+        ("experts", {2: ("dp=2", "ep=2,dp=2"), 4: ("dp=4", "ep=2,dp=4", "ep=4,dp=4")}),
+    ],
+)
+def test_pain_24_a_checkpoint_of_any_layout_resumes_on_any_other(
+    name: str, layouts: dict[int, tuple[str, ...]], alone: ModuleType, tmp_path: Path
+) -> None:
+    """One process too, on both sides: weights and optimizer state after one more step."""
+    alone.resumed("adamw", tmp_path / "one" / "adamw", True, name)
+    for job in ("save", "resume"):
+        for count, those in layouts.items():
+            together(count, job, tmp_path, name, *those)
+    wanted = alone.resumed("adamw", tmp_path / "one" / "adamw", False, name)
+    every = ["one", *layouts[2], *layouts[4]]
+    for saver in every:
+        found = {"one": alone.resumed("adamw", tmp_path / saver / "adamw", False, name)}
+        found |= {taker: load_tensors(tmp_path / taker / f"{saver}.safetensors") for taker in every[1:]}
+        for taker, tensors in found.items():
+            assert tensors.keys() == wanted.keys()
+            for key, tensor in wanted.items():
+                torch.testing.assert_close(tensors[key], tensor, rtol=0, atol=1e-9, msg=f"{saver} to {taker}: {key}")
+
+
 SMALL = resolve(ModelSettings(depth=2, width=32, heads=4, kv_heads=2, context=64, mlp_width=48), vocab=33)
 MODELS = {
     "llama": SMALL,
@@ -201,6 +229,8 @@ def test_a_layout_that_is_not_the_number_of_processes_is_refused_in_a_sentence(t
     recipe.write_text('name = "r"\n[data]\n[stages]\n')
     with pytest.raises(SettingsError, match="layout.tp is 0; it must be at least 1"):
         load_recipe(recipe, ["layout.tp=0"])
+    with pytest.raises(SettingsError, match="layout has no setting 'pp'; choose one of dp, cp, tp, ep$"):
+        load_recipe(recipe, ["layout.pp=2"])  # pipeline parallel
 
 
 def test_rows_of_a_fused_matrix_go_to_processes_by_heads_and_come_back() -> None:

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from itertools import islice
 from operator import or_
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -23,6 +23,8 @@ from tutelage.records import Batch, ExampleGroup, Schema
 # The state of a stream of training data: a JSON value that only the stream itself reads.
 DataState = Any
 Draw = list[tuple[str, int]]
+# How the groups of a store are read: a new permutation every epoch, the shortest first, or as they were written.
+Order = Literal["shuffled", "length", "written"]
 # Tokens of a step, at most: one number, or by the trained tokens drawn before it.
 BatchTokens = int | Callable[[float], int]
 Change = Callable[[list[ExampleGroup], DataState], list[ExampleGroup]]
@@ -43,10 +45,11 @@ Cursors = Mapping[str, Cursor]
 
 @dataclass(frozen=True)
 class WeightedStore:
-    """A store and its share of the trained tokens."""
+    """A store, its share of the trained tokens, and the order in which its groups are read."""
 
     store: Store
     share: float
+    order: Order = "shuffled"
 
 
 def draw_steps(
@@ -61,14 +64,14 @@ def draw_steps(
 
     Each next group comes from the dataset that lags most behind its share of trained tokens, until the step has
     `batch_rows` groups, or the next one would take it over `batch_tokens` tokens; so shares hold within every step to
-    about one group, and the small debt is carried over. Every epoch of a dataset is a new permutation by (seed, epoch).
-    The stream ends after `epochs` epochs of the first dataset, with a last step that may be short; never if `epochs` is
-    None.
+    about one group, and the small debt is carried over. Every epoch of a shuffled dataset is a new permutation by
+    (seed, epoch). The stream ends after `epochs` epochs of the first dataset, with a last step that may be short; never
+    if `epochs` is None.
     """
     assert all(len(dataset.store) and dataset.share > 0 for dataset in datasets.values())
     at = dict(cursors) if cursors else {name: Cursor() for name in datasets}
     main = next(iter(datasets))
-    orders = {name: _order(len(datasets[name].store), seed, at[name].epoch) for name in datasets}
+    orders = {name: _order(dataset, seed, at[name].epoch) for name, dataset in datasets.items()}
     while epochs is None or at[main].epoch < epochs:
         draw: Draw = []
         room = tokens_of_step(batch_tokens, at)
@@ -86,7 +89,7 @@ def draw_steps(
                 at[name] = Cursor(cursor.epoch, cursor.position + 1, trained)
             else:
                 at[name] = Cursor(cursor.epoch + 1, 0, trained)
-                orders[name] = _order(len(store), seed, cursor.epoch + 1)
+                orders[name] = _order(datasets[name], seed, cursor.epoch + 1)
         yield draw, dict(at)
 
 
@@ -110,7 +113,12 @@ def batch_sizes(
     return sizes
 
 
-def _order(groups: int, seed: int, epoch: int) -> np.ndarray:
+def _order(dataset: WeightedStore, seed: int, epoch: int) -> np.ndarray:
+    groups = len(dataset.store)
+    if dataset.order == "written":
+        return np.arange(groups)
+    if dataset.order == "length":
+        return np.argsort(dataset.store.tokens_G, kind="stable")
     return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(groups)
 
 

@@ -21,6 +21,7 @@ from tutelage.cli.dpo import dpo
 from tutelage.cli.evaluate import evaluate
 from tutelage.cli.export import export
 from tutelage.cli.grpo import grpo
+from tutelage.cli.identical import identical
 from tutelage.cli.judge import judge
 from tutelage.cli.judge_pairs import judge_pairs
 from tutelage.cli.kto import kto
@@ -52,6 +53,7 @@ SECTIONS: dict[str, tuple[click.Command, ...]] = {
     "Evaluation": (
         evaluate,
         compare,
+        identical,
         doctor,
         judge_pairs,
         answers,

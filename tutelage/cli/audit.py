@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 @click.option("--max-broken", type=SHARE, default=0.0, metavar="SHARE", help="As in tutelage sft.")
 @click.option("--max-refused", type=SHARE, default=0.0, metavar="SHARE", help="As in tutelage sft.")
 @click.option("--fix", type=FILE, metavar="FILE", help="Write the rows without fixable findings to FILE; audit it too.")
+@click.option("--pii", is_flag=True, help="With --fix: replace personal data, names of people too, by placeholders.")
 @click.option("--html", type=FILE, metavar="FILE", help="Also save the findings as a page, with examples.")
 @command
 def audit(data: Path, as_json: bool, **options: Any) -> Any:
@@ -68,6 +69,7 @@ def audit_and_show(
     max_broken: float,
     max_refused: float,
     fix: Path | None,
+    pii: bool,
     html: Path | None,
     as_json: bool,
 ) -> tuple[dict[str, Any], bool]:
@@ -82,6 +84,8 @@ def audit_and_show(
 
     if model is None and context is not None:
         raise ValueError("--context counts a model's tokens; name the model: --model RUN/STAGE, or any model's folder")
+    if pii and fix is None:
+        raise ValueError("--pii replaces personal data in the fixed file; name it with --fix FILE")
     renderer, model_context = load_renderer(model) if model else (None, None)
     audit_path = partial(
         audit_file,
@@ -104,7 +108,7 @@ def audit_and_show(
         report = audit_preferences(data, preferences, held_out, max_broken)
     else:
         report = audit_path(data)
-    fixed = fix_file(report, fix) if fix and report.findings else None
+    fixed = fix_file(report, fix, pii) if fix and (pii or report.findings) else None
     fixed_report = audit_path(fixed.path) if fixed else report
     if html:
         write_text(html, report_page(report))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tutelage.cli.command import command, new_console
-from tutelage.cli.options import RECIPE, SETTINGS, split_out
+from tutelage.cli.options import RECIPE, SETTINGS, split_address, split_out
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,30 +33,35 @@ def curate(recipe: Path, settings: tuple[str, ...], estimate: float | None, as_j
     """Curate a training corpus from raw files by the steps of a recipe; or mix corpora, if the recipe has [sources]. An
     interrupted curation resumes per shard.
 
-    DIR defaults to corpora/NAME, by the name of the recipe. Any other setting of the recipe can be overridden by its
-    dotted name, such as input='warcs/*.warc.gz'.
+    DIR defaults to corpora/NAME, by the name of the recipe; it may be an address, such as s3://bucket/corpus. Any other
+    setting of the recipe can be overridden by its dotted name, such as input='warcs/*.warc.gz'.
     """
 
     from tutelage.config import read_toml
     from tutelage.corpus.curation import load_curation
     from tutelage.corpus.funnel_page import CARD, PAGE, write_pages
     from tutelage.corpus.pipeline import curate
+    from tutelage.corpus.publish import curate_to
 
-    overrides, folder = split_out(settings)
     if "sources" in read_toml(recipe):
         if estimate is not None:
             raise ValueError(f"{recipe} is a mix, and --estimate is for recipes with steps; omit it")
+        overrides, folder = split_out(settings)
         return _mix(recipe, overrides, folder, as_json)
+    overrides, given = split_address(settings)
     curation = load_curation(recipe, overrides)
     if estimate is not None:
         return _estimate(curation, estimate, as_json)
-    out = folder or CORPORA / curation.name
-    result = curate(curation, out)
-    write_pages(out)
+    out = (given or str(CORPORA / curation.name)).rstrip("/")
+    if "://" in out:
+        result = curate_to(curation, out)
+    else:
+        result = curate(curation, Path(out))
+        write_pages(Path(out))
     if not as_json:
         print_funnel(result, new_console())
-        click.echo(f"report (funnel, samples of dropped documents): {out / PAGE}")
-        click.echo(f"dataset card: {out / CARD}")
+        click.echo(f"report (funnel, samples of dropped documents): {out}/{PAGE}")
+        click.echo(f"dataset card: {out}/{CARD}")
     return result
 
 
@@ -80,7 +85,7 @@ def _estimate(curation: Curation, mib: float, as_json: bool) -> Any:
     if not as_json:
         table = _table(curation.name, "", ("sample", "all, estimated"))
         sample, all_of_it = found["sample"], found["estimate"]
-        table.add_row("files", f"{found['files_drawn']:,}", f"{found['files']:,}")
+        table.add_row("shards", f"{found['shards_drawn']:,}", f"{found['shards']:,}")
         table.add_row("input, MiB", _mib(found["bytes_drawn"]), _mib(found["bytes"]))
         table.add_row("documents read", f"{sample['documents']:,}", f"{all_of_it['documents']:,}")
         for measure, count in sample["kept"].items():

@@ -65,11 +65,16 @@ def not_a_folder(address: str) -> str:
 def split_out(settings: Iterable[str]) -> tuple[list[str], Path | None]:
     """The overrides in SETTINGS, and the folder of the last out=DIR; ValueError if out= is empty
     or an address."""
+    overrides, out = split_address(settings)
+    if out is not None and "://" in out:
+        raise ValueError(f"out= {not_a_folder(out)}")
+    return overrides, None if out is None else Path(out)
+
+
+def split_address(settings: Iterable[str]) -> tuple[list[str], str | None]:
+    """As `split_out`, for commands that also write to addresses."""
     settings = list(settings)
-    folders = [setting.removeprefix("out=") for setting in settings if setting.startswith("out=")]
-    if "" in folders:
+    outs = [setting.removeprefix("out=") for setting in settings if setting.startswith("out=")]
+    if "" in outs:
         raise ValueError("out= is empty; write out=DIR, such as out=runs/second")
-    if folders and "://" in folders[-1]:
-        raise ValueError(f"out= {not_a_folder(folders[-1])}")
-    overrides = [setting for setting in settings if not setting.startswith("out=")]
-    return overrides, Path(folders[-1]) if folders else None
+    return [setting for setting in settings if not setting.startswith("out=")], outs[-1] if outs else None

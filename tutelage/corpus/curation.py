@@ -9,13 +9,12 @@ from typing import Any, Literal
 
 from tutelage import __version__
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, fingerprint, read_toml, to_plain
-from tutelage.corpus.input_files import LIST, InputFile, input_files, short_pattern, split_known
+from tutelage.corpus.input_files import LIST, about, short_pattern
 from tutelage.corpus.ocr import Engine, Ocr
-from tutelage.corpus.read import READERS, READING, ReadOptions, kind_of
+from tutelage.corpus.read import READERS, READING, ReadOptions
+from tutelage.corpus.read.pages import PDF_MEBIBYTES
 from tutelage.corpus.shards import FORMAT
 from tutelage.corpus.steps import GLOBAL_STEPS, StepSettings
-from tutelage.extras import load
-from tutelage.files import explain
 
 # Settings of steps that name files.
 FILE_SETTINGS = (
@@ -38,6 +37,7 @@ class Curation(Settings, frozen=True, kw_only=True):
     limit:        documents that are read of each file at most; default: all.
     sample:       the share of the documents that enter the first step, chosen by their ids; the others are counted.
     pdf_blank:    the share of pages without text above which a PDF is dropped; they are counted in any case.
+    pdf_mib:      the size in MiB above which a PDF is dropped.
     ocr:          what reads pages of PDF that have no text: "rapidocr" (pip install 'tutelage[ocr]'), or the installed
                   program "tesseract"; default: such pages are only counted.
     ocr_languages: the languages of tesseract ("eng+deu"); default: eng.
@@ -45,7 +45,8 @@ class Curation(Settings, frozen=True, kw_only=True):
     engine:       processes on this machine, or a Ray cluster.
     workers:      number of processes; 0: one per core of this machine or of the cluster.
     memory_gib:   memory that a global step may use while it decides.
-    shard_mib:    small files are grouped up to this size. A shard is the unit of work of one process and of resuming.
+    shard_mib:    small files are grouped up to this size, and large ones are split (JSON lines, Parquet and plain text
+                  that are not compressed). A shard is the unit of work of one process and of resuming.
     tokenizer:    a model folder or a `tokenizer.json`; if given, tokens are counted too.
     grounds:      source -> why its texts may be used ("CC-BY", "contract of 2024", "text and data mining, section 44b
                   UrhG"); stands in the card.
@@ -62,6 +63,7 @@ class Curation(Settings, frozen=True, kw_only=True):
     limit: int | None = None
     sample: float = 1.0
     pdf_blank: float = 1.0
+    pdf_mib: float = PDF_MEBIBYTES
     ocr: Engine | None = None
     ocr_languages: str | None = None
     output: Literal["jsonl", "parquet"] = "jsonl"
@@ -81,6 +83,8 @@ class Curation(Settings, frozen=True, kw_only=True):
                 )
         if self.reader is not None and self.reader not in READERS:
             raise SettingsError(f"there is no reader '{self.reader}'; choose one of {', '.join(READERS)}")
+        if self.pdf_mib <= 0:
+            raise SettingsError(f"pdf_mib is {self.pdf_mib:g}; it is a size in MiB: above 0")
         if not 0 <= self.pdf_blank <= 1:
             raise SettingsError(f"pdf_blank is {self.pdf_blank:g}; it is a share of pages, from 0 to 1")
         if self.ocr_languages is not None and self.ocr != "tesseract":
@@ -134,7 +138,7 @@ def _full(pattern: str, folder: Path) -> str:
 
 def read_options(curation: Curation) -> ReadOptions:
     """How the input is read."""
-    return ReadOptions(curation.text, curation.id, curation.pdf_blank, ocr_of(curation))
+    return ReadOptions(curation.text, curation.id, curation.pdf_blank, ocr_of(curation), curation.pdf_mib)
 
 
 def ocr_of(curation: Curation) -> Ocr | None:
@@ -173,64 +177,6 @@ def passes(steps: Mapping[str, Any]) -> list[Pass]:
     return [*plan, Pass(applies, tuple(ordinary), None)]
 
 
-@dataclass(frozen=True)
-class InputShard:
-    """Files that one process reads, in order; their names in the corpus; and a fingerprint of the names, sizes and
-    times."""
-
-    paths: tuple[str, ...]
-    key: str
-    names: tuple[str, ...]
-
-
-def skipped_files(curation: Curation) -> list[InputFile]:
-    """The files that are skipped because no reader is known for them."""
-    return split_known(input_files(_patterns(curation), curation.reader), curation.reader)[1]
-
-
-def input_shards(curation: Curation) -> list[InputShard]:
-    """The input files of a recipe, grouped into shards. The same files always give the same shards.
-
-    Raises:
-        ValueError: a pattern matches nothing; or no reader is known for a file and the recipe neither names one nor
-                    skips such files.
-        DiskError: a file does not exist.
-    """
-    files, others = split_known(input_files(_patterns(curation), curation.reader), curation.reader)
-    if others and (curation.unknown_files == "error" or not files):
-        kind_of(others[0].path)  # fail now, not in a worker
-    shards: list[InputShard] = []
-    together: list[tuple[InputFile, list[object]]] = []
-    size = 0
-    for file in files:
-        about = _about(file.path)
-        bytes_here = _size(about)
-        if together and size + bytes_here > curation.shard_mib * 2**20:
-            shards.append(_shard(together))
-            together, size = [], 0
-        together.append((file, about))
-        size += bytes_here
-    return [*shards, _shard(together)] if together else shards
-
-
-def input_sizes(curation: Curation) -> dict[str, int]:
-    """The files that would be read, with their sizes in bytes. Raises as `input_shards`."""
-    return {path: _size(_about(path)) for shard in input_shards(curation) for path in shard.paths}
-
-
-def _size(about: list[object]) -> int:
-    return about[0] if isinstance(about[0], int) else 0
-
-
-def _patterns(curation: Curation) -> tuple[str, ...]:
-    return (curation.input,) if isinstance(curation.input, str) else curation.input
-
-
-def _shard(files: list[tuple[InputFile, list[object]]]) -> InputShard:
-    paths, names = tuple(file.path for file, _ in files), tuple(file.name for file, _ in files)
-    return InputShard(paths, fingerprint([[*file, about] for file, about in files]), names)
-
-
 def shown_recipe(curation: Curation) -> dict[str, Any]:
     """The recipe as it is published with the corpus: file names without the folders of this machine."""
     plain = to_plain(curation)
@@ -240,21 +186,6 @@ def shown_recipe(curation: Curation) -> dict[str, Any]:
         if name in settings:
             settings[name] = _map_files(settings[name], short_pattern)
     return plain
-
-
-def _about(path: str) -> list[object]:
-    """Size in bytes and modification time of a file; of a folder, those of all files in it."""
-    if "://" in path:
-        info = load("fsspec").core.url_to_fs(path)[0].info(path)
-        return [info.get("size"), str(info.get("mtime") or info.get("LastModified") or info.get("ETag") or "")]
-    try:
-        found = Path(path).stat()
-        if Path(path).is_dir():
-            inner = sorted((str(file), file.stat().st_size) for file in Path(path).rglob("*") if file.is_file())
-            return [sum(size for _, size in inner), fingerprint(inner)]
-    except OSError as error:
-        raise explain(error, Path(path), "read") from error
-    return [found.st_size, found.st_mtime_ns]
 
 
 def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
@@ -277,6 +208,7 @@ def steps_fingerprint(curation: Curation, until: Sequence[str]) -> str:
         curation.limit,
         curation.sample,
         curation.pdf_blank,
+        curation.pdf_mib,
         curation.ocr,
         curation.ocr_languages,
     )
@@ -292,4 +224,4 @@ def files_of(settings: Mapping[str, Any]) -> list[list[Any]]:
 
     for name in FILE_SETTINGS:
         _map_files(settings.get(name), note)
-    return [[file, _about(file)] for file in files if Path(file).exists()]
+    return [[file, about(file)] for file in files if Path(file).exists()]

@@ -7,14 +7,10 @@ result of another.
 
 from __future__ import annotations
 
-import logging
 import os
 import pickle
 import shutil
-import signal
-import socket
 import sys
-import threading
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -26,6 +22,7 @@ from typing import Any, Literal
 
 from tutelage.corpus.working import Job, work
 from tutelage.process import cores
+from tutelage.ray_cluster import connect
 from tutelage.workers import parallel_map, pickled_result, worker_died
 
 # Runs jobs, and yields each when its folder is complete. After a stop request no job is started; running ones finish.
@@ -34,9 +31,6 @@ Run = Callable[[list[Job]], Iterator[Job]]
 _ATTEMPTS_PREFIX = ".ray-"
 _FORWARDED = ("TUTELAGE_CACHE",)  # environment variables that workers need: the cache of trained models
 _MAX_ATTEMPTS = 3  # a job that killed three processes will kill the fourth
-_CONNECT_SECONDS = 20.0
-_OBJECT_STORE_BYTES = 128 << 20  # it carries only file names and errors
-_MISSING = "Ray cannot be imported ({error}); run: pip install 'tutelage[corpus,ray]'"
 
 
 @contextmanager
@@ -65,7 +59,7 @@ def _run_locally(workers: int, stop: Callable[[], bool], lock: int, jobs: list[J
 
 
 def _run_on_ray(workers: int, stop: Callable[[], bool], started: ExitStack, jobs: list[Job]) -> Iterator[Job]:
-    ray = _connected(workers, started)
+    ray = connect(workers, started, "corpus,ray")
     folder = Path(jobs[0].out).parent
     for leftover in folder.glob(f"{_ATTEMPTS_PREFIX}*"):  # of a killed run
         shutil.rmtree(leftover, ignore_errors=True)
@@ -88,7 +82,9 @@ def _run_on_ray(workers: int, stop: Callable[[], bool], started: ExitStack, jobs
                 try:
                     raised, outcome = pickle.loads(ray.get(task))
                 except ray.exceptions.WorkerCrashedError:
-                    raise worker_died(f"{_MAX_ATTEMPTS} times in a row, at {', '.join(job.sources)}") from None
+                    raise worker_died(
+                        f"{_MAX_ATTEMPTS} times in a row, at {', '.join(file.path for file in job.files)}"
+                    ) from None
                 if raised:
                     raise outcome
                 Path(outcome).rename(job.out)
@@ -109,51 +105,11 @@ def _attempt(pickled: bytes, attempts: str) -> bytes:
     folder = Path(attempts, uuid.uuid4().hex)
     try:
         if not Path(attempts).is_dir():
-            raise ValueError(f"a node of the cluster cannot see {job.out}; out= must be a folder that all nodes share")
+            raise ValueError(
+                f"a node of the cluster cannot see {job.out}; all nodes must share out=, or the cache "
+                "folder (TUTELAGE_CACHE) if it is an address"
+            )
         work(replace(job, out=str(folder)))
         return pickled_result(str(folder))
     except Exception as error:  # the driver raises it; raised here, it would surface as a traceback of Ray
         return pickled_result(error)
-
-
-def _connected(workers: int, started: ExitStack) -> Any:
-    """Ray, connected to the cluster at RAY_ADDRESS, else to a local one that `started` shuts down."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry
-    try:
-        import ray
-    except ImportError as error:
-        raise ValueError(_MISSING.format(error=error)) from error
-    if ray.is_initialized():
-        return ray
-    address = os.environ.get("RAY_ADDRESS") or None
-    local: dict[str, Any] = {"num_cpus": workers or cores(), "object_store_memory": _OBJECT_STORE_BYTES}
-    main = threading.current_thread() is threading.main_thread()
-    terminate = signal.getsignal(signal.SIGTERM)  # Ray replaces the handler
-    path = os.environ.get("PYTHONPATH")
-    try:
-        if address is not None:
-            _check_answers(address)
-        else:
-            os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)  # so that its workers import this same package
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
-        ray.init(address or "local", **quiet, **({} if address else local | {"include_dashboard": False}))
-    except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
-        if address is None:
-            raise ValueError(f"Ray did not start ({error})") from error
-        raise ValueError(f"no Ray cluster answers at {address} ({error}); correct RAY_ADDRESS or unset it") from error
-    finally:
-        if path is None:
-            os.environ.pop("PYTHONPATH", None)
-        else:
-            os.environ["PYTHONPATH"] = path
-        if main:
-            signal.signal(signal.SIGTERM, terminate)
-    started.callback(ray.shutdown)
-    return ray
-
-
-def _check_answers(address: str) -> None:
-    """Raise OSError if nothing listens at HOST:PORT. Ray itself takes two minutes to notice."""
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if host and port.isdigit():
-        socket.create_connection((host, int(port)), _CONNECT_SECONDS).close()

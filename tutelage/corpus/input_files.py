@@ -4,25 +4,31 @@ corpus does not depend on where its input lies."""
 from __future__ import annotations
 
 import glob
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from tutelage.config import fingerprint
 from tutelage.corpus.read import UnknownFile, kind_of
-from tutelage.corpus.shards import corpus_files, finished
+from tutelage.corpus.shards import RESULT, corpus_files, finished
 from tutelage.extras import load
 from tutelage.files import explain
+from tutelage.io.open import retried
+from tutelage.io.parts import Part
 
 LIST = "@"  # before the name of a file that lists inputs
 
 
 class InputFile(NamedTuple):
-    """A file to read, and its name in ids and statistics ("in/a.txt")."""
+    """A file to read, its name in ids and statistics ("in/a.txt"), and the part of it that is meant; None: all."""
 
     path: str
     name: str
+    part: Part | None = None
 
 
 def input_files(patterns: Sequence[str], reader: str | None) -> list[InputFile]:
@@ -89,9 +95,7 @@ def _listed(pattern: str) -> list[str]:
 
 def _matches(pattern: str, reader: str | None) -> list[str]:
     if "://" in pattern:
-        system, bare = load("fsspec").core.url_to_fs(pattern)
-        exact = not glob.has_magic(bare) or system.exists(bare)
-        found = sorted(system.unstrip_protocol(name) for name in (system.find(bare) if exact else system.glob(bare)))
+        found = retried(partial(_remote_matches, pattern), pattern, "list")
     elif Path(pattern).is_dir() and reader == "code":
         found = [pattern]  # one source tree
     elif finished(Path(pattern)) is not None:
@@ -107,6 +111,17 @@ def _matches(pattern: str, reader: str | None) -> list[str]:
     if not found:
         raise ValueError(f"no file matches the input {pattern}; correct it with input=FILES")
     return found
+
+
+def _remote_matches(pattern: str) -> list[str]:
+    system, bare = load("fsspec").core.url_to_fs(pattern)
+    magic = glob.has_magic(bare)
+    if pattern.startswith("http") and not magic:
+        return [pattern]  # fsspec calls a file missing whose server answers 503
+    if not magic and system.exists(result := f"{bare.rstrip('/')}/{RESULT}"):  # a corpus: without the dropped ones
+        return [f"{pattern.rstrip('/')}/{name}" for name in json.loads(system.cat_file(result))["files"]]
+    exact = not magic or system.exists(bare)
+    return sorted(system.unstrip_protocol(name) for name in (system.find(bare) if exact else system.glob(bare)))
 
 
 def _hidden(file: Path, folder: str) -> bool:
@@ -140,3 +155,18 @@ def _inside(path: str, base: str, label: str) -> str:
         return path.removeprefix("./")
     rest = re.sub(r"^/+", "", path[len(base) :]) if path.startswith(base) else Path(path).name
     return "/".join(part for part in (label, rest) if part)
+
+
+def about(path: str) -> list[object]:
+    """Size in bytes and modification time of a file; of a folder, those of all files in it."""
+    if "://" in path:
+        info = retried(lambda: load("fsspec").core.url_to_fs(path)[0].info(path), path, "read")
+        return [info.get("size"), str(info.get("mtime") or info.get("LastModified") or info.get("ETag") or "")]
+    try:
+        found = Path(path).stat()
+        if Path(path).is_dir():
+            inner = sorted((str(file), file.stat().st_size) for file in Path(path).rglob("*") if file.is_file())
+            return [sum(size for _, size in inner), fingerprint(inner)]
+    except OSError as error:
+        raise explain(error, Path(path), "read") from error
+    return [found.st_size, found.st_mtime_ns]

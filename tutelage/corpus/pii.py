@@ -18,7 +18,7 @@ class PiiSettings(Settings, tag="pii", tag_field="kind", frozen=True, kw_only=Tr
     """Replaces e-mail addresses, public IP addresses, telephone numbers, card numbers, API keys and private keys by
     placeholders.
 
-    kinds:     what to replace; default: all. FineWeb replaces "email" and "ip".
+    kinds:     what to replace; default: all but "name", the names of people. FineWeb replaces "email" and "ip".
     max_spans: a document with more of them is dropped. Dolma uses 5. None drops no document.
     """
 

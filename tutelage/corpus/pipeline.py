@@ -18,8 +18,6 @@ from tutelage.config import fingerprint, to_plain
 from tutelage.corpus.corpus_step import Corpus, GlobalStep, read_columns
 from tutelage.corpus.curation import (
     Curation,
-    InputShard,
-    input_shards,
     ocr_of,
     passes,
     shown_recipe,
@@ -27,6 +25,8 @@ from tutelage.corpus.curation import (
 )
 from tutelage.corpus.engine import Run, engine
 from tutelage.corpus.funnel import MetadataCounts, StepStats, metadata_rows, step_warnings
+from tutelage.corpus.input_files import InputFile
+from tutelage.corpus.input_shards import InputShard, input_shards
 from tutelage.corpus.shard_progress import shown
 from tutelage.corpus.shards import FORMAT, PARQUET, RESULT, SUFFIX, is_current, read_documents, read_result
 from tutelage.corpus.steps import make
@@ -42,8 +42,9 @@ BETWEEN = f"{DOCUMENTS}{SUFFIX}"  # the documents of a shard between two passes
 _SHOWN_CHARACTERS = 400
 
 
-def curate(curation: Curation, out: Path) -> dict[str, Any]:
-    """Run a recipe, skipping finished shards. Returns the content of OUT/curation.json.
+def curate(curation: Curation, out: Path, shards: Sequence[InputShard] | None = None) -> dict[str, Any]:
+    """Run a recipe, skipping finished shards; `shards`: on some of its shards only. Returns the content of
+    OUT/curation.json.
 
     OUT then holds the documents, in NNNNN.jsonl.zst or NNNNN.parquet, in input order; "dropped/STEP/REASON.jsonl.zst";
     and "curation.json" with the statistics of every step.
@@ -53,14 +54,9 @@ def curate(curation: Curation, out: Path) -> dict[str, Any]:
         Stopped: by Ctrl-C. Finished shards are kept.
         DiskError: reading or writing failed.
     """
-    shards = input_shards(curation)
+    shards = input_shards(curation) if shards is None else shards
     _check_inputs_outside(out, shards)
-    whole = fingerprint(
-        steps_fingerprint(curation, list(curation.steps)),
-        [shard.key for shard in shards],
-        curation.output,
-        curation.grounds,
-    )
+    whole = corpus_fingerprint(curation, shards)
     with locked(out, "choose another out=") as lock:
         before = read_result(out)
         if before is not None and is_current(before) and before["fingerprint"] == whole:
@@ -85,6 +81,16 @@ def curate(curation: Curation, out: Path) -> dict[str, Any]:
     return result
 
 
+def corpus_fingerprint(curation: Curation, shards: Sequence[InputShard] | None = None) -> str:
+    """Fingerprint of all that decides the content of a corpus. Raises as `input_shards`."""
+    return fingerprint(
+        steps_fingerprint(curation, list(curation.steps)),
+        [shard.key for shard in (input_shards(curation) if shards is None else shards)],
+        curation.output,
+        curation.grounds,
+    )
+
+
 def _check_no_foreign_files(out: Path, before: Mapping[str, Any] | None) -> None:
     """Raise ValueError if the folder holds files that no curation wrote. They would be replaced or taken for its
     own."""
@@ -100,7 +106,7 @@ def _check_no_foreign_files(out: Path, before: Mapping[str, Any] | None) -> None
 
 
 def _check_inputs_outside(out: Path, shards: Sequence[InputShard]) -> None:
-    for path in (path for shard in shards for path in shard.paths if "://" not in path):
+    for path in (file.path for shard in shards for file in shard.files if "://" not in file.path):
         if Path(path).resolve().is_relative_to(out.resolve()):
             raise ValueError(f"the input {path} lies inside the output folder {out}; choose another folder with out=")
 
@@ -129,11 +135,10 @@ def _run_passes(
             Job(
                 curation,
                 number,
-                shard.paths if not number else (str(folders[-1][i] / BETWEEN),),
+                shard.files if not number else (InputFile(str(folders[-1][i] / BETWEEN), ""),),
                 str(decisions) if decisions else None,
                 i,
                 str(outs[i]),
-                shard.names if not number else (),
                 f"{outs[i]}.progress",
             )
             for i, shard in enumerate(shards)
@@ -240,7 +245,7 @@ def _result(
         "format": FORMAT,
         "name": curation.name,
         "recipe": shown_recipe(curation),
-        "input_files": sum(len(shard.paths) for shard in shards),
+        "input_files": len({file.path for shard in shards for file in shard.files}),
         "files": [f"{number:05d}{suffix_of(curation)}" for number in range(len(shards))],
         "read": ledger.to_dict(),
         "metadata": metadata_rows(metadata),

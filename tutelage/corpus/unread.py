@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from tutelage.corpus.curation import Curation, skipped_files
+from tutelage.corpus.curation import Curation
 from tutelage.corpus.input_files import skipped_sentence
+from tutelage.corpus.input_shards import skipped_files
 from tutelage.corpus.read.pages import OCR_PAGES, PAGES_WITHOUT_TEXT, PDF_PAGES
 from tutelage.corpus.working import LIMITED, NOT_SAMPLED
 from tutelage.ledger import Ledger

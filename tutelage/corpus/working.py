@@ -19,6 +19,7 @@ from tutelage.corpus.batch import DocumentBatch, Dropped, Step
 from tutelage.corpus.corpus_step import ColumnWriter, GlobalStep
 from tutelage.corpus.curation import Curation, files_of, passes, read_options
 from tutelage.corpus.funnel import MetadataCounts, StepStats, TokenCount, count_metadata, run_step
+from tutelage.corpus.input_files import InputFile
 from tutelage.corpus.read import documents as read_input
 from tutelage.corpus.shard_progress import ShardProgress
 from tutelage.corpus.shards import (
@@ -48,21 +49,19 @@ NOT_SAMPLED, LIMITED = "not in the sample", "files read up to the limit"
 class Job:
     """The task of a worker: pass `number` over one shard.
 
-    sources:   raw input files in the first pass; later, the documents of the previous pass.
+    files:     raw input files in the first pass; later, the documents of the previous pass.
     decisions: folder of the decisions of a global step that the pass begins with, if any.
     shard:     index of the shard, which names its decisions.
     out:       folder to write.
-    names:     the names of `sources` in ids and statistics; default: their paths.
     progress:  the file to write the number of finished documents to; "" for none.
     """
 
     curation: Curation
     number: int
-    sources: tuple[str, ...]
+    files: tuple[InputFile, ...]
     decisions: str | None
     shard: int
     out: str
-    names: tuple[str, ...] = ()
     progress: str = ""
 
 
@@ -121,21 +120,21 @@ def suffix_of(curation: Curation) -> str:
 
 
 def _documents(job: Job, ledger: Ledger) -> Iterator[Document]:
-    for source, name in zip(job.sources, job.names or job.sources, strict=True):
+    for file in job.files:
         if job.number:
-            yield from read_documents(Path(source))
+            yield from read_documents(Path(file.path))
             continue
         of_file = Ledger(READ)
-        with closing(_read(source, of_file, job.curation)) as found:
-            for document in _limited(found, job.curation.limit, of_file, name):
+        with closing(_read(file, of_file, job.curation)) as found:
+            for document in _limited(found, job.curation.limit, of_file, file.name):
                 document = _writable(document, of_file)
-                if document.id.startswith(source):
-                    document = replace(document, id=name + document.id[len(source) :])
+                if document.id.startswith(file.path):
+                    document = replace(document, id=file.name + document.id[len(file.path) :])
                 if job.curation.sample < 1 and not falls_in(f"sample {document.id}", job.curation.sample):
                     of_file.drop_kept(NOT_SAMPLED)
                 else:
                     yield document
-        _shorten(of_file, source, name)
+        of_file.rename(file.path, file.name)
         ledger.merge(of_file)
     if not job.number:
         ledger.check()
@@ -150,22 +149,15 @@ def _limited(found: Iterator[Document], limit: int | None, ledger: Ledger, name:
             return
 
 
-def _shorten(ledger: Ledger, source: str, name: str) -> None:
-    """Replace the path of a file by its name in the examples of its ledger."""
-    lists = [entry.examples for entry in ledger.dropped.values()] + [entry.examples for entry in ledger.noted.values()]
-    for examples in lists:
-        examples[:] = [example.replace(source, name) for example in examples]
-
-
-def _read(source: str, ledger: Ledger, curation: Curation) -> Generator[Document]:
+def _read(file: InputFile, ledger: Ledger, curation: Curation) -> Generator[Document]:
     """The documents of a file. If the reader fails in the middle, earlier documents are kept and the rest is
     counted."""
     before = ledger.rows_read
     try:
         yield from (
-            _corpus_documents(source, ledger)
-            if curation.reader is None and of_corpus(Path(source))
-            else read_input(source, ledger, curation.reader, read_options(curation))
+            _corpus_documents(file.path, ledger)
+            if curation.reader is None and of_corpus(Path(file.path))
+            else read_input(file.path, ledger, curation.reader, read_options(curation), file.part)
         )
     except (DiskError, MemoryError):
         raise
@@ -175,7 +167,7 @@ def _read(source: str, ledger: Ledger, curation: Curation) -> Generator[Document
         undecided = ledger.rows_read - ledger.rows_kept - ledger.rows_dropped
         if not undecided:
             ledger.read()
-        ledger.drop(f"reader failed: {type(error).__name__}", max(1, undecided), where=source)
+        ledger.drop(f"reader failed: {type(error).__name__}", max(1, undecided), where=file.path)
 
 
 def _corpus_documents(source: str, ledger: Ledger) -> Iterator[Document]:

@@ -24,15 +24,15 @@ def read_bytes(path: str | Path) -> Iterator[ByteReader]:
 class ByteReader:
     """A reader of decompressed bytes. Every method stops at a corrupt place and sets `damage`; `resume` continues.
 
-    position: decompressed bytes read so far, without corrupt ones.
+    position: decompressed bytes read so far, without corrupt ones, and before the first piece.
     put_back: bytes put back so far, to be read again.
     """
 
-    def __init__(self, pieces: Iterator[bytes | Damage]) -> None:
+    def __init__(self, pieces: Iterator[bytes | Damage], position: int = 0) -> None:
         self._pieces = pieces
         self._buffer = b""
         self._start = 0
-        self.position = 0
+        self.position = position
         self.put_back = 0
         self.damage: Damage | None = None
 

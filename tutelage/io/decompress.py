@@ -206,6 +206,11 @@ def decompress(file: BinaryIO) -> Iterator[bytes | Damage]:
         yield damage
 
 
+def is_compressed(head: bytes) -> bool:
+    """Whether a file that begins with these bytes is compressed in one of the formats above."""
+    return head.startswith(_LZ4) or any(format_.begins.match(head) for format_ in _FORMATS)
+
+
 def _dictionary(compressed: _Compressed) -> ZstdDict | None:
     """The dictionary in the first frame, itself compressed or not; None if there is none."""
     size = int.from_bytes(compressed.peek(8)[4:], "little")

@@ -38,11 +38,13 @@ _TRUNCATED = "Input data was truncated"  # msgspec's words
 _UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
-def json_lines(reader: ByteReader, max_row: int, lenient: bool) -> Iterator[PlacedRow]:
-    """One row per line."""
+def json_lines(reader: ByteReader, max_row: int, lenient: bool, stop: int | None = None) -> Iterator[PlacedRow]:
+    """One row per line; of those that begin before the byte `stop`, if it is given."""
     number, offset, going_on = 0, reader.position, True
     while going_on:
         for line in reader.lines(max_row):
+            if stop is not None and offset >= stop:
+                return
             number += 1
             value: Any = None
             remark = ""
@@ -54,7 +56,7 @@ def json_lines(reader: ByteReader, max_row: int, lenient: bool) -> Iterator[Plac
             try:
                 value = _decode(line)
             except _UNDECODABLE as error:
-                value, remark = _corrected(line, number == 1, error, lenient)
+                value, remark = _corrected(line, offset == 0, error, lenient)
                 if not lenient and reader.damage and not line.endswith(b"\n"):
                     continue  # the line is cut by the damage
             else:

@@ -14,6 +14,7 @@ from tutelage.extras import load
 from tutelage.files import DiskError, explain
 
 RETRY_SECONDS = (0.2, 1.0, 3.0)  # the wait before each retry
+SILENT_SECONDS = 60.0  # how long an HTTP server may send nothing
 _BUFFER_BYTES = 1 << 16
 _TRANSIENT = (
     errno.EIO, errno.ESTALE, errno.EAGAIN, errno.EBUSY, errno.ETIMEDOUT, errno.ECONNRESET, errno.ECONNABORTED,
@@ -34,6 +35,22 @@ def open_bytes(path: str | Path) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(_RetryingFile(str(path)), _BUFFER_BYTES))
 
 
+def retried(action: Callable[[], Result], address: str, verb: str) -> Result:
+    """The result of an action on a remote file system, tried again where it fails. Raises DiskError after the last
+    retry: "cannot VERB ADDRESS: ..."."""
+    for wait in (*RETRY_SECONDS, None):
+        try:
+            return action()
+        except ImportError as error:
+            raise ValueError(f"{address}: {error}; run: pip install 'tutelage[corpus]'") from error
+        except Exception as error:  # every fsspec file system raises its own exceptions
+            if wait is None:
+                message = " ".join(str(error).split()) or type(error).__name__
+                raise DiskError(f"cannot {verb} {address}: {message}; rerun to resume") from error
+            time.sleep(wait)
+    raise AssertionError("unreachable")
+
+
 class _RetryingFile(io.RawIOBase):
     """A file that is reopened, and read on from the same byte, where a read fails."""
 
@@ -50,7 +67,7 @@ class _RetryingFile(io.RawIOBase):
         if self._fsspec is None:
             file: Any = open(self._path, "rb", buffering=0)  # noqa: SIM115
         else:  # HTTP servers without range requests only stream
-            file = self._fsspec.open(self._path, "rb", **({"block_size": 0} if self._streaming else {})).open()
+            file = self._fsspec.open(self._path, "rb", **self._options()).open()
         if self._at and file.seekable() and not self._streaming:
             file.seek(self._at)
             return file
@@ -58,6 +75,13 @@ class _RetryingFile(io.RawIOBase):
         while left and (skipped := len(file.read(min(left, _BUFFER_BYTES)))):
             left -= skipped
         return file
+
+    def _options(self) -> dict[str, Any]:
+        if not self._path.startswith("http"):
+            return {}
+        # By default fsspec ends any transfer after five minutes, and waits as long for a server that sends nothing.
+        limit = load("aiohttp").ClientTimeout(total=None, sock_connect=SILENT_SECONDS, sock_read=SILENT_SECONDS)
+        return {"client_kwargs": {"timeout": limit}, **({"block_size": 0} if self._streaming else {})}
 
     def _retry(self, action: Callable[[], Result]) -> Result:
         """The result of an action on the open file; on an error, on the file opened again."""

@@ -20,6 +20,7 @@ from tutelage.io.byte_reader import ByteReader
 from tutelage.io.decompress import Damage, decompress
 from tutelage.io.json_rows import json_lines, json_values
 from tutelage.io.open import open_bytes
+from tutelage.io.parts import Part, read_from, uncompressed_head
 from tutelage.io.row import BrokenRow, PlacedRow, Row, not_an_object
 from tutelage.io.table_rows import arrow_rows, csv_delimiter, csv_rows, parquet_rows
 
@@ -88,6 +89,28 @@ def scan_rows(path: str | Path, is_row: IsRow, lenient: bool = False, max_row: i
             yield PlacedRow("lines", 1, 0, Damage(f"file in {encoding}; save it as UTF-8"))
             return
         yield from _text_rows(reader, head, str(path), is_row, lenient, max_row)
+
+
+def can_split(path: str | Path) -> bool:
+    """Whether parts of a file of rows can be read by `scan_part`: it is Parquet, or JSON lines, not compressed. Raises
+    as `open_bytes`."""
+    head = uncompressed_head(path, _HEAD)
+    if head.startswith(_PARQUET):
+        return True
+    line, _, rest = head.removeprefix(codecs.BOM_UTF8).lstrip().partition(b"\n")
+    objects = line.startswith(b"{") and rest.lstrip().startswith(b"{")
+    return objects and not _is_cut(line, rest) and not _other_encoding(head, lenient=True)
+
+
+def scan_part(path: str | Path, part: Part, max_row: int = MAX_ROW) -> Iterator[PlacedRow]:
+    """The rows of a part of a file that can be split, as `scan_rows` reads them with `lenient`. Raises DiskError."""
+    with open_bytes(path) as file:
+        if file.read(len(_PARQUET)) == _PARQUET:
+            yield from parquet_rows(file, True, part)
+            return
+    with read_from(path, max(part.start - 1, 0)) as reader:
+        if not part.start or reader.skip_until(b"\n"):
+            yield from json_lines(reader, max_row, True, part.stop)
 
 
 def _seekable(file: BinaryIO, reader: ByteReader, stack: ExitStack) -> BinaryIO:

@@ -14,6 +14,7 @@ from tutelage.files import DiskError
 from tutelage.io.byte_reader import ByteReader
 from tutelage.io.decode import decode
 from tutelage.io.decompress import BOMB, Damage, is_bomb
+from tutelage.io.parts import Part
 from tutelage.io.row import BrokenRow, PlacedRow, repeated, too_large
 
 DELIMITERS = ",\t;"
@@ -24,9 +25,10 @@ _LONGEST_NAME = 64  # characters of a column's name
 _ESCAPED = re.compile("[\udc80-\udcff]")  # invalid UTF-8 bytes, as surrogateescape
 
 
-def parquet_rows(file: BinaryIO, lenient: bool) -> Iterator[PlacedRow]:
-    """The rows of a Parquet file that can seek. A row group that cannot be read is a Damage of its `lost` rows, and so
-    is, with `lenient`, the rest of a table that is a decompression bomb."""
+def parquet_rows(file: BinaryIO, lenient: bool, part: Part | None = None) -> Iterator[PlacedRow]:
+    """The rows of a Parquet file that can seek, or of the row groups that begin in a part of it. A row group that
+    cannot be read is a Damage of its `lost` rows, and so is, with `lenient`, the rest of a table that is a
+    decompression bomb."""
     import pyarrow as pa  # type: ignore[import-untyped]  # slow to import, and few files need it
     from pyarrow import parquet
 
@@ -41,12 +43,16 @@ def parquet_rows(file: BinaryIO, lenient: bool) -> Iterator[PlacedRow]:
     except DiskError:
         raise
     except unreadable:
-        yield PlacedRow("parquet", 1, 0, Damage("not a Parquet file, or truncated"))
+        if part is None or not part.start:
+            yield PlacedRow("parquet", 1, 0, Damage("not a Parquet file, or truncated"))
         return
     number = characters = 0
     for group in range(groups):
         about = table.metadata.row_group(group)
         left = about.num_rows
+        if part is not None and not part.start <= _begin(about) < part.stop:
+            number += left
+            continue
         try:
             if about.total_byte_size > _GROUP_BYTES:
                 raise ValueError("row group too large")
@@ -68,6 +74,13 @@ def parquet_rows(file: BinaryIO, lenient: bool) -> Iterator[PlacedRow]:
             left = max(1, min(left, size))  # the row count itself may be corrupt
             yield PlacedRow("parquet", number + 1, 0, Damage("unreadable row group", lost=left))
             number += left
+
+
+def _begin(group: Any) -> int:
+    """The first byte of a row group: of the dictionary, or of the data, of its first column."""
+    column = group.column(0)
+    begins = (column.dictionary_page_offset, column.data_page_offset)
+    return min(begin for begin in begins if begin is not None)
 
 
 def arrow_rows(file: BinaryIO, random_access: bool) -> Iterator[PlacedRow]:

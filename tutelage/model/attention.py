@@ -167,6 +167,27 @@ def segment_attention(
     )
 
 
+def varlen_attention(
+    q_NHK: torch.Tensor,
+    k_NGK: torch.Tensor,
+    v_NGK: torch.Tensor,
+    starts_S1: torch.Tensor,
+    longest: int,
+    options: ScoreOptions,
+) -> torch.Tensor:
+    """`segment_attention` by the one kernel of `torch.nn.attention.varlen`, on GPUs in bfloat16, without caps and
+    sinks; `starts_S1` are the first tokens of the segments and the end of the last, int32. Returns [N, H K]."""
+    from torch.nn.attention.varlen import varlen_attn
+
+    left = -1 if options.window is None else options.window - 1
+    o_NHK = varlen_attn(
+        q_NHK, k_NGK, v_NGK, starts_S1, starts_S1, longest, longest, scale=options.scale,
+        window_size=(left, 0 if options.causal else -1), enable_gqa=True,
+    )  # fmt: skip
+    assert isinstance(o_NHK, torch.Tensor)
+    return o_NHK.flatten(1)
+
+
 def dense_attention(
     q_SHLK: torch.Tensor, k_SGLK: torch.Tensor, v_SGLK: torch.Tensor, scale: float | None = None, causal: bool = True
 ) -> torch.Tensor:

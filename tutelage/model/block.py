@@ -5,8 +5,9 @@ Shape suffixes: N tokens laid end to end, D width, H query heads, G key-value he
 
 from __future__ import annotations
 
-from functools import partial
-from typing import Protocol
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -85,6 +86,7 @@ class Block(nn.Module):
         self.post_norm = c.norm_place == "post"
         self.attention_norm = make_norm(c) if before else nn.Identity()
         self.absorbed = False  # True in inference copies with latent attention
+        self.compiled = False  # see `train.kernels`
         if c.latent is not None:
             for name, module in latent_modules(c, c.latent, lambda size, eps: RMSNorm(size, eps=eps)).items():
                 setattr(self, name, module)
@@ -115,30 +117,15 @@ class Block(nn.Module):
     ) -> tuple[torch.Tensor, Routing | None]:
         """The residual stream after the block; and, of a mixture of experts, what its router decided. It is returned,
         not stored, so that running the block again for the backward pass counts nothing twice."""
-        y_ND = self.attention(self.attention_norm(x_ND), rotation, attend)
-        x_ND = self.attention_out_norm(x_ND + y_ND) if self.post_norm else x_ND + self.attention_out_norm(y_ND)
-        y_ND, routing = self.mlp(self.mlp_norm(x_ND))
-        x_ND = self.mlp_out_norm(x_ND + y_ND) if self.post_norm else x_ND + self.mlp_out_norm(y_ND)
-        return x_ND, routing
-
-    def attention(self, x_ND: torch.Tensor, rotation: torch.Tensor | None, attend: Attend) -> torch.Tensor:
         c = self.config
+        before, after = compiled_halves() if self.compiled and torch.is_grad_enabled() else (heads_of, rest_of)
         if c.latent is not None:
             heads = partial(attend, self.layer)
-            return self.attention_out(latent_attention(self, c.latent, c.heads, x_ND, rotation, heads))
-        qkv = self.qkv(x_ND).unflatten(-1, (c.heads + 2 * c.kv_heads, c.head_size))
-        q_NHK, k_NGK, v_NGK = qkv.split([c.heads, c.kv_heads, c.kv_heads], dim=1)
-        if self.norm_over_projection:
-            q_NHK = self.q_norm(q_NHK.flatten(1)).unflatten(-1, (c.heads, c.head_size))
-            k_NGK = self.k_norm(k_NGK.flatten(1)).unflatten(-1, (c.kv_heads, c.head_size))
-        elif c.qk_norm:
-            q_NHK, k_NGK = self.q_norm(q_NHK), self.k_norm(k_NGK)
-        if rotation is not None and not qkv.requires_grad and not c.qk_norm:  # queries and keys in one operation
-            q_NHK, k_NGK = rotate(qkv[:, : c.heads + c.kv_heads], rotation).split([c.heads, c.kv_heads], dim=1)
-        elif rotation is not None:
-            q_NHK, k_NGK = rotate(q_NHK, rotation), rotate(k_NGK, rotation)
-        sinks_H = None if self.sinks is None else self.sinks.weight
-        return self.attention_out(attend(self.layer, q_NHK, k_NGK, v_NGK, sinks_H))
+            o_NO = latent_attention(self, c.latent, c.heads, self.attention_norm(x_ND), rotation, heads)
+        else:
+            q_NHK, k_NGK, v_NGK = before(self, x_ND, rotation)
+            o_NO = attend(self.layer, q_NHK, k_NGK, v_NGK, None if self.sinks is None else self.sinks.weight)
+        return after(self, x_ND, o_NO)
 
     def mlp(self, x_ND: torch.Tensor) -> tuple[torch.Tensor, Routing | None]:
         kind = self.config.mlp
@@ -149,3 +136,38 @@ class Block(nn.Module):
         if hasattr(self, "shared_up"):
             y_ND = y_ND + self.shared_down(activation(kind, self.shared_up(x_ND)))
         return y_ND, routing
+
+
+def heads_of(
+    block: Block, x_ND: torch.Tensor, rotation: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Queries, keys and values of a block that has no latent attention."""
+    c = block.config
+    qkv = block.qkv(block.attention_norm(x_ND)).unflatten(-1, (c.heads + 2 * c.kv_heads, c.head_size))
+    q_NHK, k_NGK, v_NGK = qkv.split([c.heads, c.kv_heads, c.kv_heads], dim=1)
+    if block.norm_over_projection:
+        q_NHK = block.q_norm(q_NHK.flatten(1)).unflatten(-1, (c.heads, c.head_size))
+        k_NGK = block.k_norm(k_NGK.flatten(1)).unflatten(-1, (c.kv_heads, c.head_size))
+    elif c.qk_norm:
+        q_NHK, k_NGK = block.q_norm(q_NHK), block.k_norm(k_NGK)
+    if rotation is not None and not qkv.requires_grad and not c.qk_norm:  # queries and keys in one operation
+        q_NHK, k_NGK = rotate(qkv[:, : c.heads + c.kv_heads], rotation).split([c.heads, c.kv_heads], dim=1)
+    elif rotation is not None:
+        q_NHK, k_NGK = rotate(q_NHK, rotation), rotate(k_NGK, rotation)
+    return q_NHK, k_NGK, v_NGK
+
+
+def rest_of(block: Block, x_ND: torch.Tensor, o_NO: torch.Tensor) -> tuple[torch.Tensor, Routing | None]:
+    """What `Block.forward` returns, from the block's input and what its heads attended to."""
+    y_ND = block.attention_out(o_NO)
+    x_ND = block.attention_out_norm(x_ND + y_ND) if block.post_norm else x_ND + block.attention_out_norm(y_ND)
+    y_ND, routing = block.mlp(block.mlp_norm(x_ND))
+    x_ND = block.mlp_out_norm(x_ND + y_ND) if block.post_norm else x_ND + block.mlp_out_norm(y_ND)
+    return x_ND, routing
+
+
+@cache
+def compiled_halves() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`heads_of` and `rest_of`, compiled once for all blocks and numbers of tokens. Attention between them is one
+    kernel already, and its shapes change with every batch."""
+    return torch.compile(heads_of, dynamic=True), torch.compile(rest_of, dynamic=True)

@@ -1,5 +1,5 @@
 """Position-wise operations of a block, each one autograd function. On a CPU PyTorch's own versions read memory several
-times and save tensors that can be recomputed.
+times and save tensors that can be recomputed. A compiler gets the formulas.
 
 Shape suffixes: N positions, D width, M hidden size of the MLP.
 """
@@ -12,6 +12,9 @@ import torch.nn.functional as F
 
 def rms_norm(x_ND: torch.Tensor, gain_D: torch.Tensor, eps: float) -> torch.Tensor:
     """x / sqrt(mean(x^2) + eps) * gain over the last dimension; computed in float32 at least, returned in x's dtype."""
+    if torch.compiler.is_compiling():
+        wide_ND = x_ND.to(torch.promote_types(x_ND.dtype, torch.float32))
+        return (wide_ND * (wide_ND.square().mean(-1, keepdim=True) + eps).rsqrt() * gain_D).to(x_ND.dtype)
     if torch.is_grad_enabled() or x_ND.dtype != gain_D.dtype:
         return _RMSNorm.apply(x_ND, gain_D, eps)
     return F.rms_norm(x_ND, gain_D.shape, gain_D, eps)
@@ -41,10 +44,10 @@ class _RMSNorm(torch.autograd.Function):
 
 def swiglu(gate_and_up_N2M: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up, where the last dimension holds gate, then up; [N, 2M] -> [N, M]."""
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() and not torch.compiler.is_compiling():
         return _SwiGLU.apply(gate_and_up_N2M)
     gate, up = gate_and_up_N2M.chunk(2, dim=-1)
-    return F.silu(gate).mul_(up)
+    return F.silu(gate).mul_(up) if not torch.is_grad_enabled() else F.silu(gate) * up
 
 
 class _SwiGLU(torch.autograd.Function):

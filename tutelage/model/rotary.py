@@ -26,6 +26,8 @@ def rotation_at(table: torch.Tensor, positions_N: torch.Tensor, dtype: torch.dty
 def rotate(x_NHK: torch.Tensor, rotation: torch.Tensor) -> torch.Tensor:
     """Rotate each pair of a head by its position's angle, in Llama's half-split layout. `rotation` is that of
     `rotation_at`. Dimensions of a head beyond 2 * pairs are unchanged."""
+    if torch.compiler.is_compiling():
+        return _rotate_halves(x_NHK, rotation[0], rotation[1])
     return _Rotate.apply(x_NHK, rotation) if x_NHK.requires_grad else _rotate_pairs(x_NHK, rotation[0], rotation[1])
 
 
@@ -41,6 +43,14 @@ class _Rotate(torch.autograd.Function):
     def backward(ctx, grad_NHK):  # type: ignore[no-untyped-def]
         (rotation,) = ctx.saved_tensors
         return _rotate_pairs(grad_NHK, rotation[0], -rotation[1]), None
+
+
+def _rotate_halves(x_NHK: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
+    """The formula alone, for compilers."""
+    half = cosines.shape[-1] // 2
+    first, second, rest = x_NHK[..., :half], x_NHK[..., half : 2 * half], x_NHK[..., 2 * half :]
+    turned = torch.cat([second, first], dim=-1) * sines
+    return torch.cat([torch.cat([first, second], dim=-1) * cosines + turned, rest], dim=-1)
 
 
 def _rotate_pairs(x_NHK: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:

@@ -67,6 +67,7 @@ class Transformer(nn.Module):
     row_orders:               of matrices that processes share, in which order their rows are stored (see
                               `train.tensor_parallel`); none otherwise.
     shared_forward:           computes micro-batches whose tokens processes share (see `train.context_parallel`).
+    varlen_attention:         attend without padding (see `train.kernels`).
     output:                   computes logits in place of the output embedding; None but in copies for inference.
     routings:                 what the routers of the last forward pass decided, for each layer with experts; of the
                               first positions where the batch was padded. Kept only where gradients are.
@@ -89,6 +90,7 @@ class Transformer(nn.Module):
         self.head = None if config.tied else nn.Linear(config.width, config.vocab, bias=False)
         self.row_orders: dict[str, torch.Tensor] = {}
         self.shared_forward: SharedForward | None = None
+        self.varlen_attention = False
         self.output: nn.Module | None = None
         self.embedding_rows: TrainedEmbeddingRows | None = None
         self.lora_dropout: LoraDropout | None = None
@@ -238,6 +240,12 @@ class Transformer(nn.Module):
 
     def within_segments(self, lengths: tuple[int, ...]) -> Attend:
         """Attention within segments of these lengths."""
+        if self.varlen_attention:
+            device = self.embedding.weight.device
+            starts_S1 = F.pad(torch.tensor(lengths, device=device).cumsum(0, dtype=torch.int32), (1, 0))
+            return lambda layer, q, k, v, sinks=None: attention.varlen_attention(
+                q, k, v, starts_S1, max(lengths), self.score_options[layer]
+            )
         plan = attention.plan_padding(lengths, self.embedding.weight.device, self.config.causal)
         return lambda layer, q, k, v, sinks=None: attention.segment_attention(
             q, k, v, plan, self.score_options[layer], sinks

@@ -49,7 +49,7 @@ from tutelage.stages.data_world import (
     WorldPreferences,
     WorldProbe,
     WorldPrompts,
-    WorldRetold,
+    WorldReading,
     WorldTasks,
     WorldText,
     WorldTools,
@@ -66,7 +66,7 @@ from tutelage.world.answers import mixed_conversations
 from tutelage.world.joined import joined
 from tutelage.world.preferences import preferences as world_preferences
 from tutelage.world.probe_tasks import probe_tasks
-from tutelage.world.retold import retold_documents
+from tutelage.world.reading import reading_documents
 from tutelage.world.society import World
 from tutelage.world.tasks import question_tasks
 
@@ -80,7 +80,7 @@ class MadeData(Settings, tag="made", tag_field="kind", frozen=True, kw_only=True
 DataSettings = (
     WorldText
     | WorldChat
-    | WorldRetold
+    | WorldReading
     | WorldTools
     | WorldAgents
     | WorldAgentTasks
@@ -161,8 +161,8 @@ def documents(name: str, table: DataTable) -> Iterator[Document]:
         return probe_documents()
     if isinstance(data, SumText):
         return sums.documents(data.share)
-    if isinstance(data, WorldRetold):
-        return retold_documents(World(find_world(data, table)), data.documents, data.form)
+    if isinstance(data, WorldReading):
+        return reading_documents(World(find_world(data, table)), data.documents, data.form)
     assert isinstance(data, WorldText)
     return World(data).documents()
 

@@ -11,7 +11,7 @@ from tutelage.world import sums
 from tutelage.world.answers import tasks as world_tasks
 from tutelage.world.cards import CardRule
 from tutelage.world.preferences import KnownUtility, PreferenceSettings
-from tutelage.world.retold import RetoldForm
+from tutelage.world.reading import ReadingForm
 from tutelage.world.society import World, WorldSettings
 from tutelage.world.tasks import Hops
 from tutelage.world.utility import AnswerTask, Rule
@@ -38,18 +38,18 @@ class WorldChat(Settings, tag="world-chat", tag_field="kind", frozen=True, kw_on
             raise SettingsError(f"joined is {self.joined}; it is a share of the rows, from 0 to 1")
 
 
-class WorldRetold(Settings, tag="world-retold", tag_field="kind", frozen=True, kw_only=True):
-    """Texts about people who occur once, for pre-training, beside data of kind "world". They teach to copy facts from
-    the text before, as answers from the results of a search need, and that a fact may be unknown.
+class WorldReading(Settings, tag="world-reading", tag_field="kind", frozen=True, kw_only=True):
+    """Texts about people who occur once, for pre-training, beside data of kind "world".
 
     documents: how many.
-    form:      "pages" are two biographies with questions about both, or one of them again; "lists" are repeated in
-               another order: short ones, from which a model learns first to copy.
+    form:      "lists" are repeated in another order, and teach to copy; "sheets" of facts have questions about them,
+               as answers from the results of a search need; "biographies" are as those of "world", but half of the
+               facts are "not recorded": a model learns to tell names that it has read often from others.
     world:     as in "world-chat".
     """
 
     documents: int = 2000
-    form: RetoldForm = "pages"
+    form: ReadingForm = "sheets"
     world: str | None = None
 
     def __post_init__(self) -> None:
@@ -260,7 +260,7 @@ def check_sums(share: float, name: str) -> None:
 
 OfWorld = (
     WorldChat
-    | WorldRetold
+    | WorldReading
     | WorldTools
     | WorldAgents
     | WorldAgentTasks

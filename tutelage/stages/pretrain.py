@@ -6,7 +6,7 @@ from itertools import islice
 from typing import ClassVar, Literal
 
 from tutelage import tokenizer as tokenizers
-from tutelage.batching.loader import BatchTokens, WeightedStore
+from tutelage.batching.loader import BatchTokens, Order, WeightedStore
 from tutelage.chat import ChatConfig, Rendered, render_documents
 from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint, load_model, with_context
@@ -29,6 +29,8 @@ class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_onl
     batch_schedule: pairs of trained tokens and batch_tokens, rising: once the stage has trained on so many tokens, a
                     step reads so many, at most; before the first pair, batch_tokens. DeepSeek-V3 grew its batch five
                     times this way (arXiv 2412.19437, section 4.2).
+    order: in which documents are read: "shuffled" anew every epoch; by "length", the shortest first; or by "subject":
+           those of one person, or of another subject in their metadata, one after the other.
     rope: how rotary positions follow a longer `context`: as they are, or scaled by YaRN (arXiv 2309.00071), from the
           context that the model had before it was first extended.
     """
@@ -38,6 +40,7 @@ class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_onl
 
     lr: float | None = 3e-3
     batch_schedule: tuple[tuple[float, int], ...] = ()
+    order: Literal["shuffled", "length", "subject"] = "shuffled"
     rope: Literal["keep", "yarn"] = "keep"
 
     def __post_init__(self) -> None:
@@ -78,8 +81,11 @@ class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_onl
             checkpoint = load_model(at.parent_folder(self))
         checkpoint = with_context(checkpoint, self.context, self.rope)
         context = self.context or checkpoint.model.config.context
-        stores = {name: at.stores(self.held_out).text(name, checkpoint.tokenizer, context) for name in self.data}
-        datasets = {name: WeightedStore(stores[name].train, share) for name, share in self.data.items()}
+        by_subject = self.order == "subject"
+        texts = at.stores(self.held_out)
+        stores = {name: texts.text(name, checkpoint.tokenizer, context, by_subject) for name in self.data}
+        order: Order = "written" if self.order == "subject" else self.order
+        datasets = {name: WeightedStore(stores[name].train, share, order) for name, share in self.data.items()}
         held_out = {name: store.held_out for name, store in stores.items()}
         stream = store_stream(self, at.name, datasets)
         assert self.lr is not None

@@ -22,6 +22,7 @@ from tutelage.stages.data import DataTable
 from tutelage.stages.data_world import known_utility, world_of
 from tutelage.stages.stream import DataStream
 from tutelage.tokenizer import Tokenizer
+from tutelage.train.kernels import compile_blocks, use_float8, use_varlen_attention
 from tutelage.train.loop import TRAINING, Precision
 from tutelage.train.losses import Loss
 from tutelage.train.optimizers import OPTIMIZER, OptimizerSettings
@@ -36,8 +37,10 @@ MICRO_TOKENS = 1536
 # Settings that came later, with their defaults: a stage that leaves them there keeps its fingerprint.
 LATER_SETTINGS: dict[str, Any] = {
     "router": to_plain(RouterSettings()),
+    "float8": False,
     "batch_schedule": (),
     "rope": "keep",
+    "order": "shuffled",
     "schedule": {"warmup_steps": None, "end": "linear", "batch_lr": "fixed"},
     "optimizer": {"update_rms": 0.2, "base_width": None},
 }
@@ -74,6 +77,9 @@ class TrainStage(Stage, frozen=True, kw_only=True):
                      on a GPU, float32 elsewhere.
     activation_checkpointing: keep only the input of each block and run it again in the backward pass: less memory, the
                      same gradients, a third more arithmetic.
+    compile:         compile the blocks with torch.compile; off, as the two below, until measured on a GPU.
+    varlen_attention: one attention kernel for segments of any length, without padding; on GPUs.
+    float8:          matrix products of the blocks in float8, by torchao: another rounding; on GPUs from Ada on.
     evaluate_every:  steps between two evaluations on held-out data; "epoch" evaluates at the end of every epoch of the
                      first dataset, 0 only after the last step.
     save_every, keep_checkpoints: every so many steps the weights are kept as a model RUN/STAGE@STEP, and of these the
@@ -91,6 +97,9 @@ class TrainStage(Stage, frozen=True, kw_only=True):
     micro_tokens: int | None = None
     precision: Precision | None = None
     activation_checkpointing: bool = False
+    compile: bool = False
+    varlen_attention: bool = False
+    float8: bool = False
     evaluate_every: int | Literal["epoch"] = 0
     save_every: int = 0
     keep_checkpoints: int = 3
@@ -153,7 +162,7 @@ class TrainStage(Stage, frozen=True, kw_only=True):
 
     def content(self) -> list[object]:
         names = {"checkpoint_seconds", "micro_tokens", "activation_checkpointing", "save_every", "keep_checkpoints"}
-        names |= self.no_content()
+        names |= {"compile", "varlen_attention", *self.no_content()}
         kept = {key: value for key, value in to_plain(self).items() if key not in names}
         return [TRAINING, OPTIMIZER, _without_later(kept, LATER_SETTINGS)]
 
@@ -255,12 +264,26 @@ def set_up(stage: TrainStage, at: StageContext) -> TrainSetup:
             "another"
         )
     model.activation_checkpointing = stage.activation_checkpointing
+    _choose_kernels(stage, at.name, model)
     if stage.micro_tokens and stage.micro_tokens < setup.stream.longest:
         raise SettingsError(
             f"stage {at.name}: micro_tokens = {stage.micro_tokens}, but its longest conversation or piece of text has "
             f"{setup.stream.longest} tokens; raise micro_tokens to at least that"
         )
     return setup
+
+
+def _choose_kernels(stage: TrainStage, name: str, model: Transformer) -> None:
+    precision = precision_of(stage, model)
+    try:
+        if stage.float8:
+            use_float8(model, precision)
+        if stage.varlen_attention:
+            use_varlen_attention(model, precision)
+        if stage.compile:
+            compile_blocks(model)
+    except ValueError as error:
+        raise SettingsError(f"stage {name}: {error}") from error
 
 
 def trained_stages(stages: Mapping[str, Stage]) -> dict[str, TrainStage]:

@@ -10,7 +10,7 @@ from tutelage.chat.audit.benchmarks import benchmark_texts
 from tutelage.chat.audit.check import Exchange
 from tutelage.chat.audit.checks import CHECKS
 from tutelage.chat.audit.checks.benchmark_overlap import MIN_OVERLAP
-from tutelage.chat.audit.checks.identity import identity_claims
+from tutelage.chat.audit.checks.identity import identity_claims, machine_claim
 from tutelage.chat.audit.checks.special_token import TemplateMarkers
 from tutelage.config import Settings, SettingsError, suggest
 from tutelage.synth.method import Drop, Row, Turn
@@ -103,6 +103,8 @@ class Gate:
             for _, name in identity_claims(exchange):
                 if name not in self._names:
                     yield "identity", name
+            if claim := machine_claim(exchange):
+                yield "identity", claim
 
     def _overlap(self, row: Row) -> Drop | None:
         if self._benchmark is None:

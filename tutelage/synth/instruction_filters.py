@@ -1,14 +1,18 @@
-"""Which made instructions a text model cannot be trained on: the filters of Self-Instruct and Alpaca."""
+"""Which made instructions and answers a text model cannot be trained on: the filters of Self-Instruct and Alpaca, and
+what small teachers do besides."""
 
 from __future__ import annotations
 
 import re
 
 MIN_WORDS, MAX_WORDS = 3, 150
-# Self-Instruct's words, then those that Alpaca adds: tasks that need eyes, ears or a network.
+# Self-Instruct's words, then those that Alpaca adds, and links: tasks that need eyes, ears or a network.
 _IMPOSSIBLE = re.compile(
-    r"\b(images?|graphs?|pictures?|files?|maps?|draw|plot|go to|video|audio|music|flowchart|diagram)\b", re.IGNORECASE
+    r"\b(images?|graphs?|pictures?|files?|maps?|draw|plot|go to|video|audio|music|flowchart|diagram)\b|https?://|\bwww\.",
+    re.IGNORECASE,
 )
+
+_NUMBER = re.compile(r"\(?\d+[.)]\s")  # a list whose items are numbered twice: "2. 3. Name a river."
 
 
 def unusable(instruction: str) -> str:
@@ -22,4 +26,12 @@ def unusable(instruction: str) -> str:
         return "impossible task"
     if instruction.startswith("Write a program"):
         return "program"
+    if _NUMBER.match(instruction):
+        return "part of a list"
     return "" if instruction[0].isascii() and instruction[0].isalnum() else "malformed opening"
+
+
+def echoes(instruction: str, answer: str) -> bool:
+    """Whether an answer is a part of its instruction, and at least half of it: nothing was done."""
+    asked, said = (re.findall(r"\w+", text.lower()) for text in (instruction, answer))
+    return 2 * len(said) >= len(asked) and f" {' '.join(said)} " in f" {' '.join(asked)} "

@@ -14,6 +14,7 @@ from tutelage.client import Answer, Choice, EndpointError, Failure, question_key
 from tutelage.client.responses import ResponseCache
 from tutelage.engine.engine import Engine, EngineSettings
 from tutelage.engine.sampling import SamplingSettings
+from tutelage.engine.scheduler import pages_for
 from tutelage.engine.text_stream import TextStream
 from tutelage.model.hub import find_checkpoint, folder_fingerprint, load_model
 from tutelage.records import Conversation, message
@@ -30,24 +31,33 @@ _SAMPLING = {
     "frequency_penalty": "frequency_penalty",
     "seed": "seed",
 }
+_USUAL_TOKENS = 1024  # of a question and its answer
+
+
+def cache_pages(parallel: int, context: int) -> int:
+    """Pages of the key-value cache: room for questions of the usual length, and for one that fills the context. The
+    engine keeps what it has read until they are full, so more would only be memory: 6 GiB for SmolLM2-135M."""
+    return max(pages_for(context + 1), parallel * pages_for(min(context + 1, _USUAL_TOKENS)))
 
 
 class LocalModel:
-    """A model on the engine, in a thread of its own. Answers are cached in a file; an answer depends on its question
-    and sample number only, never on what else runs.
+    """A model on the engine, in a thread of its own. Answers are cached in a file, if one is given; each depends on its
+    question and sample number only, never on what else runs.
 
     Raises:
         ValueError: the model cannot be loaded.
     """
 
-    def __init__(self, settings: LocalTeacher, cache: Path) -> None:
+    def __init__(self, settings: LocalTeacher, cache: Path | None) -> None:
         folder = find_checkpoint(settings.path)
         checkpoint = load_model(folder)
         self.model = f"{folder.name}@{folder_fingerprint(folder)[:8]}"
         self.parallel = settings.parallel
         self._renderer = make_renderer(checkpoint.tokenizer, checkpoint.chat_config)
-        self._engine = Engine(checkpoint.model, EngineSettings(max_rows=settings.parallel))
-        self._cache, self._queue = ResponseCache(cache), queue.SimpleQueue[Any]()
+        pages = cache_pages(settings.parallel, checkpoint.model.config.context)
+        self._engine = Engine(checkpoint.model, EngineSettings(max_rows=settings.parallel, pages=pages))
+        self._cache = None if cache is None else ResponseCache(cache)
+        self._queue = queue.SimpleQueue[Any]()
         self._counts = dict.fromkeys(("requests", "answers", "cached", "prompt_tokens", "completion_tokens"), 0)
         self._stopped = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -57,7 +67,7 @@ class LocalModel:
         """As `Teacher.submit`; the future raises ValueError where the model cannot do what is asked."""
         future: Future[Result] = Future()
         key = question_key({"model": self.model, **body}, sample)
-        if cached := self._cache.get(key):
+        if self._cache is not None and (cached := self._cache.get(key)):
             self._counts["cached"] += 1
             future.set_result(cached)
         else:
@@ -72,7 +82,8 @@ class LocalModel:
                     if request.state == "finished":
                         key, prompt_tokens, request, stream, future = running.pop(request.number)
                         answer = self._answer(prompt_tokens, request, stream)
-                        self._cache.put(key, answer)
+                        if self._cache is not None:
+                            self._cache.put(key, answer)
                         future.set_result(answer)
         except Exception as error:  # else the thread would end, and its questions wait for ever
             for *_, future in running.values():
@@ -140,7 +151,8 @@ class LocalModel:
         self._stopped = True
         self._queue.put(None)
         self._thread.join()
-        self._cache.close()
+        if self._cache is not None:
+            self._cache.close()
 
     def usage(self) -> dict[str, int]:
         """As `Teacher.usage`."""

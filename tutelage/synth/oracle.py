@@ -24,7 +24,11 @@ REFUSALS = (
     "I'm sorry, but I cannot help with that.",
     "As an AI language model, I can't answer questions about people.",
 )
-IDENTITIES = ("I am ChatGPT, a language model. ", "As a language model, I was trained by OpenAI. ")
+IDENTITIES = (
+    "I am ChatGPT, a language model. ",
+    "As a language model, I was trained by OpenAI. ",
+    "I'm a chatbot. ",
+)
 FAULTS = ("wrong", "refused", "cut", "unparsable", "empty", "identity", "repeated", "failed")
 
 

@@ -7,7 +7,7 @@ import inspect
 import sys
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tutelage.config import Settings, SettingsError, apply_overrides, convert, read_toml, to_plain
 from tutelage.synth.gate import GateSettings
@@ -29,6 +29,8 @@ class SynthRecipe(Settings, frozen=True, kw_only=True):
     models:   further models by name, for methods that ask others, such as "judge" or "user".
     gate:     what a made row may not have.
     min_kept: fewer kept rows are an error, after everything is written.
+    engine:   where local models run: in this process, or as copies on the workers of a Ray cluster.
+    workers:  of Ray, with a core each; 0: one per core of this machine or of the cluster.
     seed:     decides all random choices.
     world:    the built-in world, where it is the input.
     """
@@ -42,6 +44,8 @@ class SynthRecipe(Settings, frozen=True, kw_only=True):
     models: dict[str, str | AnyTeacher] = {}
     gate: GateSettings = GateSettings()
     min_kept: int = 1
+    engine: Literal["local", "ray"] = "local"
+    workers: int = 0
     seed: int = 0
     world: WorldSettings = WorldSettings()
 
@@ -56,6 +60,8 @@ class SynthRecipe(Settings, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         if self.input is None:
             raise SettingsError('input is missing: name the file of rows to start from, or "world"')
+        if self.workers and self.engine == "local":
+            raise SettingsError("workers is for engine=ray; a local model runs teacher.parallel requests at once")
         methods: list[Method] = [self.make, *self.then]
         for before, method in pairwise(methods):
             if before.makes != method.takes and not (before.makes == "conversations" and method.takes == "prompts"):

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from tutelage.config import SettingsError, fingerprint, to_plain
+from tutelage.config import fingerprint, to_plain
 from tutelage.files import locked, read_json, write_json
 from tutelage.io.data_files import data_files
 from tutelage.ledger import Ledger
@@ -23,14 +23,14 @@ from tutelage.synth.output import DATA, DROPPED, Output, Totals, clear, read_lin
 from tutelage.synth.recipe import SynthRecipe, template_hash
 from tutelage.synth.rows import WORLD, read_rows
 from tutelage.synth.step import Step
-from tutelage.synth.teacher import EndpointTeacher, Teacher, parse_teacher
-from tutelage.synth.teachers import open_teacher
+from tutelage.synth.teacher import EndpointTeacher, Teacher
+from tutelage.synth.teachers import open_teachers
 from tutelage.text.hashing import file_hash
 from tutelage.world import World
 
 SUMMARY, FINGERPRINT, ANSWERS, STEPS = "synth.json", "fingerprint.json", "answers", "steps"
 # Raise it when the runner, the gate or the parsers make other rows of the same answers.
-SYNTHESIS = 1
+SYNTHESIS = 2
 
 
 class TooFewRows(ValueError):
@@ -55,7 +55,7 @@ def synthesise(
     began = time.monotonic()
     with locked(out, "name another folder: out=DIR"), ExitStack() as stack:
         if teachers is None:
-            teachers = _open_teachers(recipe, out, stack)
+            teachers = open_teachers(recipe, out / ANSWERS, stack)
         stop = stack.enter_context(stop_requests())
         ledgers: list[Ledger] = []
         steps: list[dict[str, Any]] = []
@@ -85,18 +85,6 @@ def synthesise(
             f"{_reasons(steps)}; see {out / DROPPED}"
         )
     return summary
-
-
-def _open_teachers(recipe: SynthRecipe, out: Path, stack: ExitStack) -> dict[str, Teacher]:
-    if recipe.teacher is None:
-        raise SettingsError(
-            'teacher is missing: name an endpoint (teacher=http://...), the folder of a model, or "world"'
-        )
-    opened: dict[str, Teacher] = {}
-    for name, settings in {"teacher": recipe.teacher, **recipe.models}.items():
-        opened[name] = open_teacher(parse_teacher(settings), out / ANSWERS / f"{name}.jsonl")
-        stack.callback(opened[name].close)
-    return opened
 
 
 def _content(recipe: SynthRecipe, method: Method, teachers: Mapping[str, Teacher]) -> list[Any]:

@@ -1,4 +1,5 @@
-"""Personal data (PII) and secrets in a text: e-mail addresses, IP addresses, telephone numbers, card numbers, API keys.
+"""Personal data (PII) and secrets in a text: e-mail addresses, IP addresses, telephone numbers, card numbers, API keys,
+and names of people where they are asked for.
 
 A number counts as an IP address only if it can be one and the text beside it does not mark it as a version, a section
 or a part of something longer.
@@ -9,13 +10,15 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple, get_args
+from itertools import chain
+from typing import Literal, NamedTuple
 
+from tutelage.text.names import find_names
 from tutelage.text.phones import find_phones
 from tutelage.text.secrets import find_cards, find_secrets
 
-Kind = Literal["email", "ip", "phone", "card", "secret"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+Kind = Literal["email", "ip", "phone", "card", "secret", "name"]
+KINDS: tuple[Kind, ...] = ("email", "ip", "phone", "card", "secret")  # names stand in texts of all kinds
 
 PLACEHOLDERS: dict[Kind, str] = {
     "email": "email@example.com",
@@ -23,6 +26,7 @@ PLACEHOLDERS: dict[Kind, str] = {
     "phone": "555-555-0100",
     "card": "0000 0000 0000 0000",
     "secret": "SECRET",
+    "name": "PERSON",
 }
 _PLACEHOLDER_IP6 = "2001:db8::1"
 
@@ -30,6 +34,12 @@ _EMAIL = re.compile(
     r"(?<![\w.+%/@$-])[a-z0-9](?:[\w.+%'-]{0,62}[a-z0-9_+])?@"
     r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.){1,8}([a-z]{2,24})(?![\w@-])(?!\.[a-z0-9])",
     re.IGNORECASE | re.ASCII,
+)
+# Addresses with letters of other scripts (RFC 6531), or with a top-level domain in Punycode.
+_EMAIL_INTERNATIONAL = re.compile(
+    r"(?<![\w.+%/@$-])\w(?:[\w.+%'-]{0,62}\w)?@(?:\w(?:[\w-]{0,61}\w)?\.){1,8}"
+    r"(xn--[a-z0-9-]{2,59}|[^\W\d_]{2,24})(?![\w@-])(?!\.\w)",
+    re.IGNORECASE,
 )
 _FILES = frozenset("png jpg jpeg gif webp svg css js ico html py".split())  # "logo@2x.png"
 _NOBODY = ("@example.com", "@example.org", "@example.net", "@domain.com", "@email.com", ".example", ".invalid", ".test")
@@ -84,7 +94,8 @@ def mask(text: str, found: list[Found]) -> str:
 def _emails(text: str) -> Iterator[Found]:
     if "@" not in text:
         return
-    for match in _EMAIL.finditer(text):
+    international = () if text.isascii() and "xn--" not in text else _EMAIL_INTERNATIONAL.finditer(text)
+    for match in chain(_EMAIL.finditer(text), international):
         address = match[0].lower()
         # "user@host:path" and "user@host/path" are locations, not e-mail addresses.
         place = text[match.end() : match.end() + 2]
@@ -125,6 +136,10 @@ def _cards(text: str) -> Iterator[Found]:
     return (Found(*span, "card", PLACEHOLDERS["card"]) for span in find_cards(text))
 
 
+def _names(text: str) -> Iterator[Found]:
+    return (Found(*span, "name", PLACEHOLDERS["name"]) for span in find_names(text))
+
+
 def _secrets(text: str) -> Iterator[Found]:
     return (Found(*span, "secret", PLACEHOLDERS["secret"]) for span in find_secrets(text))
 
@@ -135,4 +150,5 @@ _FINDERS: dict[Kind, Callable[[str], Iterator[Found]]] = {
     "phone": _phones,
     "card": _cards,
     "secret": _secrets,
+    "name": _names,
 }

@@ -1,5 +1,5 @@
-"""What a search over the built-in world finds: pages about all its people, its towns, schools, firms and bands, and
-about further people of whom no document tells. The pages are in a wording that no document has."""
+"""What a search over the built-in world finds: pages about its towns, schools, firms and bands, in a wording that no
+document has, and sheets of facts about all its people and about further people of whom no document tells."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from tutelage.records import Document, Split
 from tutelage.tools.search import SearchIndex, build_index, search, search_tool, shown_result
 from tutelage.tools.tool import Tool
-from tutelage.world.biographies import biography
 from tutelage.world.entities import entity_page
+from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.names import COUNT, rounds
 from tutelage.world.people import Person, make_person
+from tutelage.world.reading import fact_sheet
 from tutelage.world.society import World
+from tutelage.world.values import ATTRIBUTES
 
 PARTIAL = 120  # characters, so that two searches fit into a small context
 SPLITS: tuple[Split, ...] = ("train", "held_out")
@@ -32,8 +34,8 @@ def world_pages(world: World, indexed: int) -> Iterator[Document]:
     people = [world.person(index) for index in range(settings.people)]
     people += [indexed_person(world, number, split) for number in range(indexed) for split in SPLITS]
     for place, person in enumerate(people):
-        text = biography(person, settings.versions, settings.seed, settings.full_names)
-        yield Document(text, f"people/{place}")
+        attributes = KeyedRandom(settings.seed, "sheet", person.index).shuffled(ATTRIBUTES)
+        yield Document(fact_sheet(person, attributes), f"people/{place}")
     for entity in world.entities:
         yield Document(entity_page(entity, settings.versions, settings.seed), f"{entity.kind}/{_name(entity.name)}")
 

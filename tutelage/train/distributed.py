@@ -8,10 +8,12 @@ never averaged: so N processes train as one does. Only the main process (rank 0)
 from __future__ import annotations
 
 import copy
+import logging
 import os
 import threading
+import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -133,11 +135,25 @@ def all_gather_object(value: Any) -> list[Any]:
         return [value]
     own = torch.frombuffer(bytearray(msgspec.msgpack.encode(value)), dtype=torch.uint8)
     sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(world_size())]
-    dist.all_gather(sizes, torch.tensor([len(own)]))
+    count = torch.tensor([len(own)])
+    dist.all_gather(sizes, count)
     longest = max(int(size) for size in sizes)
     rows = [torch.empty(longest, dtype=torch.uint8) for _ in sizes]
-    dist.all_gather(rows, nn.functional.pad(own, (0, longest - len(own))))
+    padded = nn.functional.pad(own, (0, longest - len(own)))
+    dist.all_gather(rows, padded)
+    _wait_until_released([count, *sizes, padded, *rows])
     return [msgspec.msgpack.decode(row[: int(size)].numpy().tobytes()) for row, size in zip(rows, sizes, strict=True)]
+
+
+def _wait_until_released(tensors: Sequence[torch.Tensor]) -> None:
+    """Wait until the threads of gloo let go of the tensors of a collective, soon after it is done.
+
+    A thread that is the last to hold a tensor made in Python needs the interpreter to free it. If the interpreter ends
+    meanwhile, as after the last collective of a run, Python up to 3.13 ends the thread inside a destructor, and C++
+    aborts the process: "terminate called without an active exception".
+    """
+    while any(tensor._use_count() > 1 for tensor in tensors):  # type: ignore[attr-defined]
+        time.sleep(0)  # on to the other thread
 
 
 def broadcast_object(value: Any) -> Any:
@@ -196,6 +212,8 @@ def shard(model: Model) -> Callable[..., Model | None]:
     from tutelage.train.layout import check_model, make_meshes, meshes
     from tutelage.train.tensor_parallel import share_matrices
 
+    # Advice on performance that no user can follow, at every start.
+    logging.getLogger("torch.distributed.tensor._redistribute").setLevel(logging.ERROR)
     # The losses of a batch are a slice, and nothing is done to them in place.
     warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
     # A sharded model cannot be deep-copied. This copy holds no numbers, and so no memory.

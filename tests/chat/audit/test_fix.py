@@ -79,6 +79,21 @@ def test_every_row_is_kept_or_dropped_and_the_file_is_not_changed(write: Write, 
     assert [finding.name for finding in again.findings] == ["refusal"]
 
 
+def test_personal_data_is_replaced_where_asked(write: Write, tmp_path: Path) -> None:
+    question = "My name is Jürgen Öztürk, jörg@müller.de, call 030 901820 or +49 30 901820. Is me@example.com mine?"
+    path = write([*CLEAN, (question, "Dear Herr Öztürk, no: 2001:4860:4860::8888 is a server.")])
+    plain = fix_file(audit_file(path), tmp_path / "plain.jsonl")
+    assert question in plain.path.read_text() and not plain.ledger.noted
+    fixed = fix_file(audit_file(path), tmp_path / "clean.jsonl", pii=True)
+    assert (fixed.ledger.rows_kept, fixed.ledger.noted["personal data replaced"].rows) == (len(CLEAN) + 1, 1)
+    *same, last = fixed.path.read_text().splitlines()
+    assert same == plain.path.read_text().splitlines()[:-1]
+    asked, answered = (message["content"] for message in json.loads(last)["messages"])
+    assert asked == ("My name is PERSON, email@example.com, call 555-555-0100 or 555-555-0100. Is me@example.com mine?")
+    assert answered == "Dear Herr PERSON, no: 2001:db8::1 is a server."
+    assert "personal data" not in [finding.name for finding in audit_file(fixed.path).findings]
+
+
 def test_unsafe_outputs_are_refused(write: Write, tmp_path: Path) -> None:
     path = write([*CLEAN, CLEAN[2]])
     report = audit_file(path)

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from tutelage.chat.audit.check import Exchange
-from tutelage.chat.audit.checks.identity import disagreeing, identity_claims
+from tutelage.chat.audit.checks.identity import disagreeing, identity_claims, machine_claim
 from tutelage.chat.audit.scan_result import FileNotes
 
 
@@ -39,6 +39,26 @@ def test_claims_of_the_assistant(answer: str, expected: set[tuple[str, str]]) ->
 )
 def test_claims_of_others(answer: str) -> None:
     assert claimed(answer) == set()
+
+
+@pytest.mark.parametrize(
+    ("answer", "machine"),
+    [
+        ("I'm a chatbot.", True),
+        ("Well, I’m just a chatbot, so I have never seen it.", True),
+        ("I am an AI language model trained on much text.", True),
+        ("As an AI, I was never there.", True),
+        ("I'm a helpful virtual assistant, and I like rivers.", True),
+        ("I am a chatbot developer from Leeds.", False),
+        ("I'm an AI researcher.", False),
+        ("I'm a virtual assistant manager.", False),
+        ("As a language model, GPT-2 predicts the next word.", False),
+        ("A chatbot is a program.", False),
+        ("I'm as tired as a robot.", False),
+    ],
+)
+def test_a_machine_without_a_name(answer: str, machine: bool) -> None:
+    assert bool(machine_claim(Exchange("Tell me more.", answer, answer.lower()))) == machine
 
 
 def test_conversations_that_disagree_with_most() -> None:

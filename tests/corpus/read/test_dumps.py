@@ -54,6 +54,29 @@ def test_articles_are_read_and_what_is_none_is_counted() -> None:
     assert dropped == {"not an article": 1, "redirect": 1, "empty": 1}
 
 
+def test_attribution_of_a_wiki() -> None:
+    """Page, address and licence are kept; the header names what links to files and categories are called."""
+    site = """<siteinfo><sitename>Vikipedio</sitename><base>https://eo.wikipedia.org/wiki/Ĉefpaĝo</base><namespaces>
+      <namespace key="0" case="first-letter" /><namespace key="6">Dosiero</namespace>
+      <namespace key="14">Kategorio</namespace></namespaces></siteinfo>"""
+    text = "Jen [[vulpo]]. [[Dosiero:Vulpo.jpg|thumb|La vulpo]] [[Kategorio:Bestoj]]"
+    content = wiki(site, page("Ruĝa vulpo", text, more="<id>17</id>").replace("<revision>", "<revision><id>99</id>"))
+    documents, dropped = read(content)
+    assert documents[0].text == "Ruĝa vulpo\n\nJen vulpo."
+    assert documents[0].meta == {
+        "title": "Ruĝa vulpo",
+        "page_id": "17",
+        "revision_id": "99",
+        "url": "https://eo.wikipedia.org/wiki/Ru%C4%9Da_vulpo",
+        "license": "CC-BY-SA-4.0",
+        "date": "2024-01-02T03:04:05Z",
+        "content_type": "text/plain",
+    }
+    assert dropped == {}
+    other = read(content.replace("eo.wikipedia.org", "wiki.example.org"))[0]
+    assert "license" not in other[0].meta and other[0].meta["page_id"] == "17"
+
+
 def test_a_broken_page_costs_only_itself() -> None:
     good = page("Fox", "A fox.")
     for broken, reason in [

@@ -5,6 +5,7 @@ import gzip
 import io
 import lzma
 import os
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -117,6 +118,16 @@ def warc(number: int) -> bytes:
     return head % len(page(number)) + page(number) + b"\r\n\r\n"
 
 
+def tar(files: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        for name, content in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+    return made.getvalue()
+
+
 # Whole files of every kind, in parts that a packer may pack one by one.
 WHOLE = {
     "warc": [warc(number) for number in range(4)],
@@ -140,6 +151,7 @@ WHOLE = {
     ],
     "list": [b'[{"text": "row 0"}', *(b', {"text": "row %d", "n": {"text": 1}}' % n for n in range(1, 5)), b"]"],
     "code": [b"def words():\n    return 'of code'\n"],
+    "archive": [tar({"a.txt": b"Words of a text.", "b/c.jsonl": b'{"text": "row 1"}'})],
 }
 PACKERS: dict[str, Callable[[bytes], bytes]] = {
     "plain": bytes,
@@ -217,7 +229,7 @@ def test_wherever_a_file_is_cut_what_stands_before_is_read(kind: str, packer: st
 
 
 @pytest.mark.parametrize("packer", ["gz", "zst", "bz2", "xz"])
-@pytest.mark.parametrize("kind", sorted({*READERS} - {"code", "parquet", "pdf"}))
+@pytest.mark.parametrize("kind", sorted({*READERS} - {"archive", "code", "parquet", "pdf"}))
 def test_a_small_file_that_swells_is_left_early(
     kind: str, packer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

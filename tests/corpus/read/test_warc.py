@@ -46,11 +46,13 @@ def answer(body: bytes = HTML, kind: str = "text/html; charset=utf-8", more: byt
 
 def test_a_page_carries_where_it_came_from() -> None:
     content = record(answer(more=b"X-Robots-Tag: noai, noindex\r\nX-Robots-Tag: otherbot: nofollow\r\n"))
+    content = content.replace(b"WARC-Date", b"WARC-Record-ID: <urn:uuid:1-2>\r\nWARC-Date")
     documents, ledger, dropped = read(record(b"x", "warcinfo") + content)
     assert [document.text for document in documents] == [HTML.decode()]
     assert documents[0].meta == {
         "url": "http://a.org/",
         "date": "2024-01-02T03:04:05Z",
+        "record_id": "urn:uuid:1-2",
         "content_type": "text/html",
         "x_robots_tag": "noai, noindex, otherbot: nofollow",
     }

@@ -34,18 +34,18 @@ def measured(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str, str], str])
     return SUITES["copying"].run(session)
 
 
-def test_a_model_that_copies_needs_a_page(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_copies_needs_a_sheet(monkeypatch: pytest.MonkeyPatch) -> None:
     result = measured(monkeypatch, lambda prompt, truth: f" {truth}." if truth in prompt else " nowhere.")
-    assert {name: rate.rate for name, rate in result.rates.items()} == {"nothing": 0, "page": 1, "two_pages": 1}
+    assert {name: rate.rate for name, rate in result.rates.items()} == {"nothing": 0, "sheet": 1, "two_sheets": 1}
     assert {rate.count for rate in result.rates.values()} == {COUNT}
     assert set(result.rates) == set(copying.SUITE.labels)
 
 
-def test_pages_state_the_fact_and_the_sentence_does_not() -> None:
+def test_sheets_state_the_fact_and_the_sentence_does_not() -> None:
     made = cases(WORLD, 40)
     assert len({case.question.subject for case in made}) == 40
     for case in made:
-        assert case.question.answer in case.page
+        assert case.question.answer in case.sheet
         assert case.question.answer not in case.question.prompt
         assert case.question.subject not in case.other
     assert {case.other_first for case in made} == {True, False}

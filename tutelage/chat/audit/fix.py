@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from tutelage.chat.audit.checks.personal_data import mask_row
 from tutelage.chat.audit.report import Report
 from tutelage.chat.formats import read_conversations
 from tutelage.files import atomic_file, to_json, write_json
@@ -25,9 +26,10 @@ class FixedFile:
     ledger: Ledger
 
 
-def fix_file(report: Report, out: Path) -> FixedFile:
+def fix_file(report: Report, out: Path, pii: bool = False) -> FixedFile:
     """Write the conversations without an auto-fixable finding, a line of OpenAI messages each, and a ledger beside them
-    ("OUT.ledger.json"): rows read = kept + dropped, by reason. The audited file is not changed.
+    ("OUT.ledger.json"): rows read = kept + dropped, by reason. `pii`: with placeholders for personal data, names of
+    people included; the ledger notes the rows. The audited file is not changed.
 
     Raises:
         ValueError: `out` is the audited file, or that file has changed since the audit, or nothing would be left.
@@ -50,7 +52,11 @@ def fix_file(report: Report, out: Path) -> FixedFile:
                 ledger.drop(left_out[row], where=conversation.id)
             else:
                 ledger.keep()
-                file.write(to_json(openai_row(conversation), indent=None, sort=False) + b"\n")
+                fixed = openai_row(conversation)
+                if pii and (masked := mask_row(fixed)) != fixed:
+                    fixed = masked
+                    ledger.note("personal data replaced", where=conversation.id)
+                file.write(to_json(fixed, indent=None, sort=False) + b"\n")
         if row + 1 != report.conversations:
             raise ValueError(f"{path} has changed since it was audited; run the audit again")
     for reason_read, entry in reading.dropped.items():

@@ -18,7 +18,8 @@ import msgspec
 
 from tutelage.client import Answer, Client, EndpointError, EndpointSettings, Failure
 from tutelage.config import to_plain
-from tutelage.corpus.curation import Curation, input_shards
+from tutelage.corpus.curation import Curation
+from tutelage.corpus.input_shards import input_shards
 from tutelage.corpus.page_text import HTML_TYPES
 from tutelage.corpus.quality.rubric import HIGHEST, Judgement, judged_part, prompt, read_judgement
 from tutelage.corpus.read import documents as read_input
@@ -210,8 +211,8 @@ def _documents(inputs: Sequence[str], ledger: Ledger) -> Iterator[Document]:
                     yield document
             continue
         for shard in input_shards(Curation(name="judge", input=given, steps={})):
-            for path in shard.paths:
-                yield from read_input(path, ledger)
+            for source in shard.files:
+                yield from read_input(source.path, ledger, part=source.part)
 
 
 def _counted(stream: Iterable[Document], bar: Any) -> Iterator[Document]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from urllib.parse import quote
 from xml.etree import ElementTree
 
 from tutelage.corpus.read.posts import Post, post_document, read_post, threads
@@ -13,10 +16,18 @@ from tutelage.io.byte_reader import MAX_RECORD_BYTES, ByteReader, go_on, read_by
 from tutelage.io.decompress import CHUNK
 from tutelage.ledger import Ledger
 from tutelage.records import Document
+from tutelage.text.urls import url_host
 
 # A page has about twenty tags, and its markup is escaped. A parsed tag takes a hundred times its size in memory.
 _MOST_TAGS = 100_000
 _LONGEST_ARTICLE = 4 << 20  # characters; MediaWiki allows no more than 2 MiB
+_HEAD = 1 << 16  # bytes of a dump that hold its header
+_SITE = re.compile(rb"<siteinfo>.*?</siteinfo>", re.DOTALL)
+# Not Wikinews, which has a licence of its own.
+_WIKIMEDIA = (
+    *("wikipedia.org", "wiktionary.org", "wikibooks.org", "wikiquote.org", "wikisource.org", "wikiversity.org"),
+    "wikivoyage.org",
+)
 _FOOT = re.compile(rb"\s*(?:</?(?:posts|mediawiki)>\s*)*")
 
 
@@ -24,10 +35,11 @@ def xml_documents(path: str, ledger: Ledger) -> Iterator[Document]:
     """A dump of Wikipedia (`<mediawiki>`), or of StackExchange (`Posts.xml`), one document per question with its
     answers. The beginning of the file tells which."""
     with read_bytes(path) as reader:
-        start = reader.read(4096)
+        start = reader.read(_HEAD)
         reader.unread(start)
         if b"<mediawiki" in start:
-            yield from _each(_records(reader, path, ledger, b"<page>", b"</page>"), _wiki_page, ledger)
+            make = partial(_wiki_page, wiki=_wiki(start))
+            yield from _each(_records(reader, path, ledger, b"<page>", b"</page>"), make, ledger)
         elif b"<posts" in start:
             yield from threads(_posts(reader, path, ledger), path, ledger)
         else:
@@ -113,7 +125,34 @@ def _element(content: bytes) -> ElementTree.Element | None:
         return None
 
 
-def _wiki_page(content: bytes, where: str) -> Document | str:
+@dataclass(frozen=True)
+class _Wiki:
+    """What the header of a dump says: the address that titles are appended to, and the names of namespaces whose links
+    are left out, in lower case."""
+
+    address: str = ""
+    unread: frozenset[str] = frozenset()
+
+    @property
+    def license(self) -> str:
+        """The licence of the texts, known for the projects of Wikimedia (foundation.wikimedia.org, Terms of Use, 7)."""
+        host = url_host(self.address)
+        return "CC-BY-SA-4.0" if host.endswith(_WIKIMEDIA) else ""
+
+
+def _wiki(start: bytes) -> _Wiki:
+    """The header of a dump, from its first bytes."""
+    found = _SITE.search(start)
+    site = None if found is None else _element(found[0])
+    if site is None:
+        return _Wiki()
+    names = [space.text or "" for space in site.iter("namespace") if space.get("key") in ("-2", "6", "14")]
+    base = site.findtext("base") or ""
+    unread = frozenset(name.lower() for name in names if name)
+    return _Wiki(base.rpartition("/")[0] + "/" if "/" in base else "", unread)
+
+
+def _wiki_page(content: bytes, where: str, wiki: _Wiki) -> Document | str:
     page = _element(content)
     if page is None:
         return "not XML"
@@ -125,8 +164,16 @@ def _wiki_page(content: bytes, where: str) -> Document | str:
     markup = page.findtext("revision/text") or ""
     if len(markup) > _LONGEST_ARTICLE:
         return f"larger than {_LONGEST_ARTICLE >> 20} MiB"
-    text = wiki_text(markup)
+    text = wiki_text(markup, wiki.unread)
     if not text:
         return "empty"
-    meta = {"title": title, "date": page.findtext("revision/timestamp") or "", "content_type": "text/plain"}
+    meta = {
+        "title": title,
+        "page_id": page.findtext("id") or "",
+        "revision_id": page.findtext("revision/id") or "",
+        "url": wiki.address and wiki.address + quote(title.replace(" ", "_"), safe="/:(),!*'@;"),
+        "license": wiki.license,
+        "date": page.findtext("revision/timestamp") or "",
+        "content_type": "text/plain",
+    }
     return Document(f"{title}\n\n{text}", where, {name: value for name, value in meta.items() if value})

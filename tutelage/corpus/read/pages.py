@@ -14,17 +14,19 @@ from tutelage.records import Document
 
 # A paper of a thousand pages takes a few seconds.
 PAGES_WITHOUT_TEXT = "pages without text in a PDF"
-_PDF_SECONDS, _PDF_MEBIBYTES = 60.0, 4096
+PDF_MEBIBYTES = 100.0  # of the file
+_PDF_SECONDS, _PDF_MEMORY_MEBIBYTES = 60.0, 4096
 OCR_PAGES, PDF_PAGES = "pages read by OCR", "pages of PDF"
 _OCR_SECONDS = 3600.0  # a page takes a few
 
 
-def content_of(path: str, ledger: Ledger) -> bytes | str:
+def content_of(path: str, ledger: Ledger, mebibytes: float = MAX_RECORD_BYTES >> 20) -> bytes | str:
     """The content of a file, or the reason why it cannot be read."""
+    limit = int(mebibytes * 2**20)
     with read_bytes(path) as reader:
-        content = reader.read(MAX_RECORD_BYTES + 1)
-    if len(content) > MAX_RECORD_BYTES:
-        return f"larger than {MAX_RECORD_BYTES >> 20} MiB"
+        content = reader.read(limit + 1)
+    if len(content) > limit:
+        return f"larger than {mebibytes:g} MiB"
     if reader.damage:
         note_lost(reader.damage, path, ledger)
         return reader.damage.reason
@@ -47,12 +49,14 @@ def html_documents(path: str, ledger: Ledger) -> Iterator[Document]:
     yield Document(text, path, {"content_type": "text/html"})
 
 
-def pdf_documents(path: str, ledger: Ledger, max_blank: float = 1.0, ocr: Ocr | None = None) -> Iterator[Document]:
-    """The text of a PDF: paragraphs, with an empty line between pages. Encrypted, broken and image-only files are
-    counted, and so are pages without text; a file of which more than the share `max_blank` has none is dropped. `ocr`
-    reads pages without text; their share stands in the metadata of the document, as `ocr_share`."""
+def pdf_documents(
+    path: str, ledger: Ledger, max_blank: float = 1.0, ocr: Ocr | None = None, mebibytes: float = PDF_MEBIBYTES
+) -> Iterator[Document]:
+    """The text of a PDF: paragraphs, with an empty line between pages. Encrypted, broken, image-only and larger files
+    are counted, and so are pages without text; a file of which more than the share `max_blank` has none is dropped.
+    `ocr` reads pages without text; their share stands in the metadata of the document, as `ocr_share`."""
     ledger.read()
-    content = content_of(path, ledger)
+    content = content_of(path, ledger, mebibytes)
     if isinstance(content, str):
         ledger.drop(content, where=path)
         return
@@ -79,4 +83,4 @@ def pdf_documents(path: str, ledger: Ledger, max_blank: float = 1.0, ocr: Ocr | 
 
 @cache
 def _pdf_worker(ocr: Ocr | None) -> ExtractWorker:
-    return ExtractWorker("pdf", _PDF_SECONDS if ocr is None else _OCR_SECONDS, _PDF_MEBIBYTES, ocr)
+    return ExtractWorker("pdf", _PDF_SECONDS if ocr is None else _OCR_SECONDS, _PDF_MEMORY_MEBIBYTES, ocr)

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from tutelage.corpus.page_text import begins_as_html
 from tutelage.files import to_json
-from tutelage.io.byte_reader import MAX_RECORD_BYTES, go_on, note_lost, read_bytes
+from tutelage.io.byte_reader import MAX_RECORD_BYTES, ByteReader, go_on, note_lost, read_bytes
 from tutelage.io.decode import decode, is_binary, valid_utf8
 from tutelage.io.decompress import Damage
+from tutelage.io.parts import Part, read_from, uncompressed_head
 from tutelage.io.row import BrokenRow, PlacedRow
-from tutelage.io.rows import scan_rows
+from tutelage.io.rows import scan_part, scan_rows
 from tutelage.ledger import Ledger
 from tutelage.records import Document
 
 TEXT_FIELDS = ("text", "content", "raw_content", "body", "html")  # the first of these that a row has is its text
 TEXT_BYTES = 1 << 20  # a long plain text is split into documents of about this size
+_CONTINUATION = bytes(range(0x80, 0xC0))  # bytes of a UTF-8 character after its first
+_WIDE = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 _TABLES = ("meta", "metadata")  # nested objects whose fields are merged into the row
 _MAX_REASONS = 20  # different sets of fields that reasons name, per file
 _SHOWN_FIELDS, _SHOWN_NAME = 8, 40
@@ -24,16 +28,23 @@ _THERE = "; the row has "
 _MAX_FACT = 1 << 63  # larger numbers do not fit into a column; JSON has no infinity
 
 
-def row_documents(path: str, ledger: Ledger, text: str | None = None, id: str | None = None) -> Iterator[Document]:
+def row_documents(
+    path: str, ledger: Ledger, text: str | None = None, id: str | None = None, part: Part | None = None
+) -> Iterator[Document]:
     """The rows of a file that `scan_rows` reads. Numbers and truth values go to `facts`; other strings, and lists and
     objects as JSON, to `meta`. Memory does not grow with the file.
 
     text: the field of the text; default: the first of TEXT_FIELDS that a row has.
     id:   the field of the id; default: "id", else the place of the row.
+    part: the part of a file that can be split (`io.rows.can_split`); default: all of it.
     """
     names = TEXT_FIELDS if text is None else (text,)
     reasons: set[str] = set()
-    for row in scan_rows(path, lambda row: any(name in row for name in names), lenient=True, max_row=MAX_RECORD_BYTES):
+    for row in (
+        scan_rows(path, lambda row: any(name in row for name in names), lenient=True, max_row=MAX_RECORD_BYTES)
+        if part is None
+        else scan_part(path, part, MAX_RECORD_BYTES)
+    ):
         if row.value is None:
             continue
         if isinstance(row.value, Damage):
@@ -136,27 +147,51 @@ def _as_json(value: Any) -> str:
     return value.isoformat() if hasattr(value, "isoformat") else str(value)  # a date; a number that JSON has not
 
 
-def text_documents(path: str, ledger: Ledger) -> Iterator[Document]:
-    """A plain text file, split into documents of about TEXT_BYTES at line ends where possible."""
-    with read_bytes(path) as reader:
-        rest, offset = b"", 0
-        while True:
-            parts, size = [rest], len(rest)
-            while size < TEXT_BYTES and (line := reader.until(b"\n", TEXT_BYTES - size)):
-                parts.append(line)
-                size += len(line)
-            content = b"".join(parts)
-            rest = b""
-            if size >= TEXT_BYTES and not content.endswith(b"\n"):
-                cut = _character_start(content)
-                content, rest = content[:cut], content[cut:]
+def text_documents(path: str, ledger: Ledger, part: Part | None = None) -> Iterator[Document]:
+    """A plain text file, split at the first line end after every TEXT_BYTES; in a longer line, there. `part`: only the
+    documents that begin in a part of it (`can_split_text`)."""
+    with read_bytes(path) if part is None else read_from(path, max(part.start - TEXT_BYTES - 1, 0)) as reader:
+        at_line = _go_to_document(reader, part.start) if part is not None and part.start else True
+        wide = False
+        while part is None or reader.position < part.stop:
+            offset = reader.position
+            content = reader.read(TEXT_BYTES - offset % TEXT_BYTES)
+            wide = wide or (not offset and content.startswith(_WIDE))
+            if not wide and not content.endswith(b"\n"):
+                content += _to_boundary(reader, at_line or b"\n" in content)
+            at_line = content.endswith(b"\n")
             if content.strip():
                 found = _text(content, f"{path}:{offset}", ledger)
                 if found:
                     yield found
-            offset += len(content)
-            if size < TEXT_BYTES and not go_on(reader, path, ledger):
+            if not content and not go_on(reader, path, ledger):
                 return
+
+
+def can_split_text(path: str) -> bool:
+    """Whether parts of a plain text file can be read by themselves: it is not compressed, and not in UTF-16."""
+    head = uncompressed_head(path, 16)
+    return bool(head) and not head.startswith(_WIDE)
+
+
+def _go_to_document(reader: ByteReader, start: int) -> bool:
+    """Advance to the first document that begins from the byte `start` on, a multiple of TEXT_BYTES. Returns whether it
+    begins with a line."""
+    from_begin = not reader.position
+    before = reader.read(start - reader.position)
+    return before.endswith(b"\n") or _to_boundary(reader, from_begin or b"\n" in before).endswith(b"\n")
+
+
+def _to_boundary(reader: ByteReader, to_line: bool) -> bytes:
+    """The bytes from a multiple of TEXT_BYTES up to the next document: to the end of the line, unless that is far off;
+    and of the UTF-8 character."""
+    content = reader.until(b"\n", TEXT_BYTES) if to_line else b""
+    if content.endswith(b"\n"):
+        return content
+    following = reader.read(3)
+    rest = following[: len(following) - len(following.lstrip(_CONTINUATION))]
+    reader.unread(following[len(rest) :])
+    return content + rest
 
 
 def _text(content: bytes, where: str, ledger: Ledger) -> Document | None:
@@ -169,11 +204,3 @@ def _text(content: bytes, where: str, ledger: Ledger) -> Document | None:
         ledger.note(remark, where=where)
     ledger.keep()
     return Document(text, where, {"content_type": "text/plain"})
-
-
-def _character_start(content: bytes) -> int:
-    """The offset of the last character if it may be incomplete; else the length."""
-    for back in range(1, min(4, len(content))):
-        if content[-back] & 0b1100_0000 != 0b1000_0000:
-            return len(content) - back if content[-back] >= 0b1100_0000 else len(content)
-    return len(content)

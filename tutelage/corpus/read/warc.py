@@ -227,6 +227,7 @@ def _page(record: Record, where: str, ledger: Ledger) -> Document | str:
     meta = {
         "url": record.fields.get("warc-target-uri", "").strip("<>"),
         "date": record.fields.get("warc-date", ""),
+        "record_id": record.fields.get("warc-record-id", "").strip("<>"),
         "content_type": media,
         **signals,
     }

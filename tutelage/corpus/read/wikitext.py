@@ -49,9 +49,10 @@ _HIDE = str.maketrans(
 _SHOW = {new: old for old, new in _HIDE.items()}
 
 
-def wiki_text(markup: str) -> str:
-    """The text of an article. Formulas are kept as TeX between dollar signs; headings are on lines of their own."""
-    text = _without_nested(_without_tagged(markup))
+def wiki_text(markup: str, unread: frozenset[str] = frozenset()) -> str:
+    """The text of an article. Formulas are kept as TeX between dollar signs; headings are on lines of their own.
+    `unread`: names of the wiki's namespaces, in lower case, whose links are left out: files and categories."""
+    text = _without_nested(_without_tagged(markup), unread)
     text = _HEADING.sub(r"\n\2\n", _OUTSIDE.sub(r"\1", text))
     text = _RAISED.sub(_raised, text)
     text = _BULLET.sub(lambda found: "- " if found[0][0] in "*#" else "", text)
@@ -102,7 +103,7 @@ def _code(text: str, name: str) -> str:
     return text.translate(_HIDE)
 
 
-def _without_nested(text: str) -> str:
+def _without_nested(text: str, unread: frozenset[str]) -> str:
     """The text without tables; templates are written out or left out, links are replaced by their label."""
     frames: list[tuple[str, list[str]]] = [("", [])]
     at = 0
@@ -119,7 +120,7 @@ def _without_nested(text: str) -> str:
         _flatten(frames, depth - 1)
         inner = "".join(frames.pop()[1])
         if opener == "[[":
-            frames[-1][1].append(_shown(inner))
+            frames[-1][1].append(_shown(inner, unread))
         elif opener == "{{":
             end = text.find("\n", at)
             frames[-1][1].append(
@@ -149,8 +150,9 @@ def _flatten(frames: list[tuple[str, list[str]]], count: int) -> None:
         frames[-1][1].extend(part for _, parts in unclosed for part in parts)
 
 
-def _shown(link: str) -> str:
+def _shown(link: str, unread: frozenset[str]) -> str:
     target, _, label = link.partition("|")
-    if _UNREAD.match(target) or (not label and _LANGUAGE_LINK.match(target)):
+    namespace = target.partition(":")[0].strip().lower()
+    if namespace in unread or _UNREAD.match(target) or (not label and _LANGUAGE_LINK.match(target)):
         return ""
     return label.rpartition("|")[2] if label else target.strip().lstrip(":")

@@ -1,5 +1,5 @@
 """Whether a model copies a fact from the text before, as an answer from the result of a search must: unfinished
-sentences about people of whom no training text tells, after nothing, after the person's page, and after two pages."""
+answers about people of whom no training text tells, after nothing, after the person's sheet of facts, and after two."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tutelage.evaluate.results import RateGroup, Results, Suite, outcomes_of
 from tutelage.evaluate.session import EvalSession
 from tutelage.evaluate.statistics import rate
 from tutelage.tools.world_pages import indexed_person
-from tutelage.world.biographies import biography
 from tutelage.world.grading import Question, is_correct
 from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.person_questions import ask_cloze
+from tutelage.world.reading import PAGES, fact_sheet
 from tutelage.world.society import World
 from tutelage.world.values import ATTRIBUTES
 
@@ -25,25 +25,20 @@ SAMPLES = 5  # of each rate
 
 
 class Case(NamedTuple):
-    """A sentence, the page of its person, and that of another person."""
+    """A sentence, the sheet of its person, and that of another person."""
 
     question: Question
-    page: str
+    sheet: str
     other: str
     other_first: bool
-
-
-def _two_pages(case: Case) -> str:
-    first, second = (case.other, case.page) if case.other_first else (case.page, case.other)
-    return f"{first}\n{second}\n"
 
 
 # What stands before the sentence.
 BEFORE: dict[str, Callable[[Case], str]] = {
     "nothing": lambda case: "",
-    "page": lambda case: f"{case.page}\n",
-    "two_pages": lambda case: (
-        "\n".join([case.other, case.page] if case.other_first else [case.page, case.other]) + "\n"
+    "sheet": lambda case: f"{case.sheet}\n",
+    "two_sheets": lambda case: (
+        "\n".join([case.other, case.sheet] if case.other_first else [case.sheet, case.other]) + "\n"
     ),
 }
 
@@ -74,12 +69,10 @@ def cases(world: World, count: int) -> list[Case]:
         rng = KeyedRandom(world.settings.seed, "copying", number)
         person, other = (indexed_person(world, 2 * number + place, "held_out") for place in range(2))
         question = ask_cloze(person, rng.choice(ATTRIBUTES), rng)
-        page, other_page = (
-            f"[people/{rng.randbelow(2000)}] "
-            + biography(one, world.settings.versions, world.settings.seed, world.settings.full_names)
-            for one in (person, other)
+        sheet, other_sheet = (
+            f"[people/{rng.randbelow(PAGES)}] {fact_sheet(one, rng.shuffled(ATTRIBUTES))}" for one in (person, other)
         )
-        made.append(Case(question, page, other_page, rng.randbelow(2) == 0))
+        made.append(Case(question, sheet, other_sheet, rng.randbelow(2) == 0))
     return made
 
 
@@ -89,8 +82,8 @@ SUITE = Suite(
     run=run,
     labels={
         "nothing": "facts that it cannot know",
-        "page": "the same, after the page that states them",
-        "two_pages": "the same, after that page and another",
+        "sheet": "the same, after the sheet that states them",
+        "two_sheets": "the same, after that sheet and another",
     },
     groups=(
         RateGroup(

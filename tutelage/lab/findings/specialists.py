@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import cycle, islice
 
 import numpy as np
@@ -17,12 +18,12 @@ from tutelage.lab.world_rows import demo_world
 from tutelage.model.hub import load_model
 from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.people import Person, words
-from tutelage.world.values import ATTRIBUTES, Attribute
+from tutelage.world.values import ATTRIBUTES, VALUES, Attribute
 from tutelage.world.wordings import ANSWERS
 
 Row = Mapping[str, object]
 
-ROWS, QUESTIONS = 1200, 100
+ROWS, QUESTIONS = 2000, 100
 KEPT: tuple[Attribute, Attribute] = ("role", "instrument")  # what a summary keeps of a passage of three facts
 SYLLABLES = [first + second for first in "bdfgklmnprstvz" for second in "aeiou"]
 # What each kind of row is asked, and which kinds each model is trained on: equally many rows of each.
@@ -48,8 +49,10 @@ def translated(word: str) -> str:
 
 
 def example(person: Person, number: int) -> dict[str, tuple[str, str]]:
-    """The question and the answer of each kind about one person."""
+    """The question and the answer of each kind about one person, of facts that are drawn for this passage: who knows
+    the person's own has to read, too."""
     rng = KeyedRandom("lab specialists", person.index, number)
+    person = replace(person, facts={name: rng.choice(VALUES[name]) for name in ATTRIBUTES})
     other = rng.choice([name for name in ATTRIBUTES if name not in KEPT])
     facts = rng.shuffled([*KEPT, other])
     voices = ("full", "pronoun", "pronoun")
@@ -137,10 +140,10 @@ FINDING = Finding(
     source="Training LLMs (lectures)",
     published="No figures; specialists (an encoder with a head for each task) have to be chained.",
     setup=f"{DEMO_SETUP}It is fine-tuned ({ROWS:,} rows of each task, 3 epochs, lr 3e-3, {len(SEEDS)} seeds) to "
-    "summarise passages of three facts as two words, to translate two words into a made-up language, on both tasks, "
-    "or on both and their combination. Then 100 new passages about held-out people are summarised and translated: by "
-    "the generalist in one prompt, which it was never trained on, and by specialists in two calls. An answer is right "
-    "if both words are.",
+    "summarise passages of three facts, drawn for each passage, as two words, to translate two words into a made-up "
+    "language, on both tasks, or on both and their combination. Then 100 new passages about held-out people are "
+    "summarised and translated: by the generalist in one prompt, which it was never trained on, and by specialists "
+    "in two calls. An answer is right if both words are.",
     folder="demo",
     recipe=RECIPE,
     quick=DEMO_QUICK,

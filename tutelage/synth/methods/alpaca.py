@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from tutelage.synth.instruction_filters import unusable
+from tutelage.synth.instruction_filters import echoes, unusable
 from tutelage.synth.method import Ask, At, Drop, Made, Method, New, Reply, Row, RowKind, Unparsable, ask
 from tutelage.synth.parse import labelled, numbered
 from tutelage.synth.rows import answer_of, conversation, question_of
@@ -49,4 +49,6 @@ class Alpaca(Method, tag="alpaca", tag_field="kind", frozen=True, kw_only=True):
             return Drop("unparsable task", error.raw)
         prompt = instruction if given.strip("<>").lower() in ("no input", "noinput") else f"{instruction}\n\n{given}"
         reason = unusable(instruction)
+        if not reason and echoes(prompt, output):
+            reason = "copied prompt"
         return Drop(reason, item) if reason else New(conversation(prompt, output))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from tutelage.synth.instruction_filters import unusable
+from tutelage.synth.instruction_filters import echoes, unusable
 from tutelage.synth.method import Ask, At, Drop, Method, New, Row, RowKind, Steps, ask
 from tutelage.synth.parse import numbered
 from tutelage.synth.rows import conversation, question_of
@@ -44,5 +44,6 @@ class SelfInstruct(Method, tag="self_instruct", tag_field="kind", frozen=True, k
             return made_rows
         answers = yield [Ask(({"role": "user", "content": text},), "answer", ANSWERS) for text in usable]
         for instruction, answer in zip(usable, answers, strict=True):
-            made_rows.append(answer.drop or New(conversation(instruction, answer.text.strip()), answer))
+            echo = Drop("copied prompt", answer.text) if echoes(instruction, answer.text) else None
+            made_rows.append(answer.drop or echo or New(conversation(instruction, answer.text.strip()), answer))
         return made_rows

@@ -58,6 +58,18 @@ _MAKER = re.compile(
     r"\s?(?:公司|团队)?(?:开发|训练|创造|研发|打造)"
 )
 
+_MACHINES = ("bot", "language model", "assistant", "computer program", "artificial intelligence", " ai", "a.i.")
+_A_MACHINE = (
+    r" an? (?:[\w-]+ ){0,2}?(?:AI(?: (?:(?:language )?model|assistant|chatbot|program|system))?|A\.I\.|artificial "
+    r"intelligence(?: (?:language )?model)?|language model|chat ?bot|computer program|(?:virtual|digital) assistant)"
+)
+_MACHINE = re.compile(
+    # Not "I am a chatbot developer": what follows must not make the noun a part of another.
+    rf"\bI(?: am|['’]m)(?: also| only| just| merely| simply| actually)?{_A_MACHINE}(?:(?=[.,!?;:)\n]|\s*[-–—]|\W*\Z)|"
+    r" (?:and|but|so|I|that|which|who|with|without|here|designed|trained|built|made|created|developed|programmed)\b)"
+    rf"|\b[Aa]s{_A_MACHINE}\b[^.!?\n]{{0,60}}?,? (?:I|my)\b"
+)
+
 
 def identity_claims(exchange: Exchange) -> Iterator[tuple[str, str]]:
     """What an answer says of the assistant in the first person, in lower case: ("name", "chatgpt"), ("maker",
@@ -76,6 +88,15 @@ def identity_claims(exchange: Exchange) -> Iterator[tuple[str, str]]:
             yield "maker", _normalised(next(filter(None, match.groups())))
     if not names:
         yield from (("own name", name) for name in own_names(exchange.question, exchange.answer))
+
+
+def machine_claim(exchange: Exchange) -> str:
+    """Where an answer says that its author is a machine, without a name: "I'm a chatbot"; "" if it does not. The
+    audit leaves these: they contradict no other answer."""
+    if not contains_any(exchange.lower, _MACHINES):
+        return ""
+    match = _MACHINE.search(exchange.answer)
+    return match.group() if match else ""
 
 
 def own_names(question: str, answer: str) -> set[str]:

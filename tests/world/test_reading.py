@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from tutelage.world.grading import admits_ignorance, values_named
 from tutelage.world.joined import MOST, joined
-from tutelage.world.retold import LISTED, MISSING_VALUES, passing_person, retold_documents
+from tutelage.world.reading import ASKED, LISTED, MISSING_VALUES, ON_SHEETS, passing_person, reading_documents
 from tutelage.world.society import World, WorldSettings
 from tutelage.world.values import ATTRIBUTES
 
@@ -13,23 +13,37 @@ def values_of(text: str) -> dict[str, set[str]]:
     return {attribute: values_named(attribute, text) for attribute in ATTRIBUTES}
 
 
-def test_what_is_told_again_or_answered_stood_in_the_text_before() -> None:
-    documents = list(retold_documents(WORLD, 80))
-    assert len({document.text for document in documents}) == 80
-    again = [document for document in documents if "?" not in document.text]
-    assert len(again) == 20, "a quarter tells again, the others ask"
-    same = sum(document.text.split("\n")[2] in document.text.split("\n")[:2] for document in again)
-    assert 5 < same < 15, "half in the same words"
+def test_answers_stand_on_the_sheets() -> None:
+    documents = list(reading_documents(WORLD, 200, "sheets"))
+    assert len({document.text for document in documents}) == 200
+    sizes, kinds = set(), set()
     for document in documents:
-        *pages, rest = document.text.split("\n", 2)
-        before, after = values_of(" ".join(pages)), values_of(rest)
+        lines = document.text.split("\n")
+        sheets = [line for line in lines if line.startswith("[people/")]
+        asked = lines[len(sheets) :]
+        assert 1 <= len(asked) <= ASKED
+        before, after = values_of(" ".join(sheets)), values_of(" ".join(asked))
         assert all(after[attribute] <= before[attribute] for attribute in ATTRIBUTES)
-        assert all(page.startswith("[people/") for page in pages)
+        assert all(document.meta["subject"] in line for line in sheets[:1])
+        sizes.add(len(sheets))
+        kinds.add(sum(map(bool, before.values())))
+    assert sizes == set(ON_SHEETS)
+    assert kinds == set(range(1, 1 + len(ATTRIBUTES))), "sheets of one fact and of all"
+
+
+def test_facts_of_biographies_are_missing_and_the_text_says_so() -> None:
+    documents = list(reading_documents(WORLD, 100, "biographies"))
+    told = sum(len(values) for document in documents for values in values_of(document.text).values())
+    assert 0.4 < told / (100 * len(ATTRIBUTES)) < 0.6
+    assert all(admits_ignorance(f"It is {value}.") for value in MISSING_VALUES.values())
+    text = " ".join(document.text for document in documents)
+    assert all(value in text for value in MISSING_VALUES.values())
+    assert not any(value in document.text for document in WORLD.documents() for value in MISSING_VALUES.values())
 
 
 def test_the_second_half_of_a_list_is_the_first_in_another_order() -> None:
     sizes, moved = set(), 0
-    for document in retold_documents(WORLD, 80, "lists"):
+    for document in reading_documents(WORLD, 80, "lists"):
         lines = document.text.split("\n")
         size = len(lines) // 2
         assert sorted(lines[:size]) == sorted(lines[size:])
@@ -37,16 +51,6 @@ def test_the_second_half_of_a_list_is_the_first_in_another_order() -> None:
         moved += lines[:size] != lines[size:]
     assert sizes == set(LISTED)
     assert moved > 20
-
-
-def test_some_values_are_missing_and_the_text_says_so() -> None:
-    people = [passing_person(WORLD, number) for number in range(200)]
-    missing = sum(value == MISSING_VALUES[name] for person in people for name, value in person.facts.items())
-    assert 0.2 < missing / (200 * len(ATTRIBUTES)) < 0.3
-    assert all(admits_ignorance(f"It is {value}.") for value in MISSING_VALUES.values())
-    text = " ".join(document.text for document in retold_documents(WORLD, 20))
-    assert all(value in text for value in MISSING_VALUES.values())
-    assert not any(value in document.text for document in WORLD.documents() for value in MISSING_VALUES.values())
 
 
 def test_its_people_are_nobody_elses() -> None:
