@@ -26,8 +26,8 @@ class _File(msgspec.Struct, frozen=True):
 
 def predict(run: Run) -> None:
     """Write DIR/predicted.json, the plan of every stage that is not begun; a stage that is keeps what was predicted of
-    it. Nothing is predicted of a run of several processes, nor where it cannot be planned: the run itself then says
-    what is wrong with it.
+    it. Nothing is predicted of a run of several processes, nor where it cannot be planned or written: the run itself
+    then says what is wrong.
 
     Raises:
         ValueError: the folder holds something that is not a run.
@@ -37,19 +37,25 @@ def predict(run: Run) -> None:
         return
     try:
         known = predictions(run)
-        if all(name in known or run.stage_done(name) is not None for name in run.trained_stages()):
-            return
-        stages = plan(run)["stages"]
+        if any(name not in known and run.stage_done(name) is None for name in run.trained_stages()):
+            write_json(run.folder / PREDICTED, msgspec.to_builtins(_File({**_planned(run), **known})))
     except (ValueError, DiskError):
         return
+
+
+def _planned(run: Run) -> dict[str, Prediction]:
+    """The predictions of the stages that have not begun."""
+    stages = plan(run)["stages"]
     gc.collect()
     release_freed_memory()
     process = rss_bytes()  # with PyTorch and the tokenizer, but without a model
-    for name, stage in stages.items():
-        if not (name in known or stage["done"] or stage["steps_done"]):
-            peak = process + stage["state_bytes"] + stage["activation_bytes"]
-            known[name] = Prediction(run.fingerprint(name), stage["seconds"], peak)
-    write_json(run.folder / PREDICTED, msgspec.to_builtins(_File(known)))
+    return {
+        name: Prediction(
+            run.fingerprint(name), stage["seconds"], process + stage["state_bytes"] + stage["activation_bytes"]
+        )
+        for name, stage in stages.items()
+        if not (stage["done"] or stage["steps_done"])
+    }
 
 
 def predictions(run: Run) -> dict[str, Prediction]:

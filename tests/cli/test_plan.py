@@ -30,7 +30,10 @@ def test_a_recipe_is_modelled_on_other_hardware(verb: Verb, tmp_path: Path) -> N
     assert found["hours"] == pytest.approx(1e24 / (0.4 * 989.4e12) / 3600)
     assert found["dollars"] == pytest.approx(3 * found["hours"])
     assert found["days"] == pytest.approx(found["hours"] / 64 / 24)
-    assert "modelled, not measured: 1e+24 FLOPs on 64 x H100 SXM" in verb(*arguments, "--target", "1e24").output
+    shown = verb(*arguments, "--target", "1e24").output
+    assert "modelled, not measured: 1e+24 FLOPs on 64 x H100 SXM" in shown
+    assert "of 75 GiB of each are needed; state sharded" in shown
+    assert "it costs as much as reasoning RL" in shown
     own = json.loads(verb(*arguments, "--json").stdout)
     assert own["modelled"]["flops"] == own["flops"] > 0
 

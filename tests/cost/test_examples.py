@@ -4,10 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tutelage.cost.classes import cost_class
 from tutelage.cost.examples import EXAMPLES, find_example
 from tutelage.cost.hardware import PARTS, find_hardware
 from tutelage.cost.inference import decode_step
 from tutelage.cost.layout import Layout, bubble, check_layout, state_bytes
+from tutelage.cost.modelled import model_memory
 from tutelage.cost.shapes import SHAPES, parameters
 from tutelage.cost.training import flops_6nd, training_cost
 
@@ -27,6 +29,18 @@ def test_the_lectures_example_to_all_digits() -> None:
     assert (round(cost.days, 1), round(cost.dollars / 1e6, 2), round(cost.tonnes)) == (68.6, 52.65, 4423)
     rounded = training_cost(26e6 * 3600 * 400e12, PARTS["h100"], 16_000, 400e12, 2.0, 0.24)
     assert (round(rounded.days, 1), round(rounded.tonnes)) == (67.7, 4368)
+
+
+def test_the_class_of_a_cost() -> None:
+    """Llama 3 405B and DeepSeek-V3 are on two sides of the lecture's $10M."""
+    names = [cost_class(dollars).name for dollars in (52e6, 10e6, 5.576e6, 450e3, 10e3, 450, 0)]
+    assert names == ["pre-training", "pre-training", "reasoning RL", "RLHF", "fine-tuning", "prompting", "prompting"]
+
+
+def test_state_is_sharded_and_activations_are_not() -> None:
+    stages = {"a": {"state_bytes": 640e9, "activation_bytes": 5e9}, "b": {"state_bytes": 0, "activation_bytes": 14e9}}
+    assert model_memory("h100x64", stages) == {"bytes_per_part": 15e9, "memory_of_part": 80e9, "fits": True}
+    assert not model_memory("h100", stages)["fits"]
 
 
 def test_an_unknown_example_is_refused_in_one_sentence() -> None:

@@ -39,7 +39,7 @@ def plan(
         if hardware is not None or settings:
             raise ValueError("--example stands alone")
         return _show_example(str(example), as_json)
-    from tutelage.cost.modelled import model_cost
+    from tutelage.cost.modelled import model_cost, model_memory
     from tutelage.plan import plan as make_plan
     from tutelage.report.terminal import print_plan
 
@@ -47,7 +47,8 @@ def plan(
         model_cost(hardware, 1.0, **modelled)  # a mistake in it shows before anything is measured
     result = make_plan(open_run(recipe, settings))
     if hardware is not None:
-        result["modelled"] = model_cost(hardware, result["flops"], **modelled)
+        cost = model_cost(hardware, result["flops"], **modelled)
+        result["modelled"] = {**cost, **model_memory(hardware, result["stages"])}
     if not as_json:
         print_plan(result, new_console())
         if hardware is not None:
@@ -87,3 +88,7 @@ def _print_modelled(cost: dict[str, Any]) -> None:
         f"modelled, not measured: {cost['flops']:.3g} FLOPs on {parts} ({cost['source']}) take {time}; "
         f"${cost['dollars']:,.2f} at ${cost['price']:g} an hour; {energy} at {cost['co2']:g} kg per kWh"
     )
+    memory = f"{cost['bytes_per_part'] / 2**30:,.2f} of {cost['memory_of_part'] / 2**30:,.0f} GiB of each are needed"
+    click.echo(f"memory: {memory}{'' if cost['fits'] else ', too much'}; state sharded over all, activations apart")
+    like = cost["class"]
+    click.echo(f"it costs as much as {like['name']} ({like['data']}, {like['time']}; bottleneck: {like['bottleneck']})")

@@ -1,102 +1,28 @@
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
 from itertools import pairwise, takewhile
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from tutelage.chat.render.documents import render_document, render_documents
-from tutelage.chat.render.encoding import TokenTable
-from tutelage.chat.render.layout import Layout, VerificationError
-from tutelage.chat.render.native import NativeRenderer
-from tutelage.chat.render.native_text import NativeText
-from tutelage.chat.render.renderer import Rendered, TrainOn, example
-from tutelage.chat.render.template import TEMPLATE_TOKENS, part_text, tools_in_system
-from tutelage.chat.render.verify import verify
-from tutelage.records import ROLES, Conversation, Message, Part, Reasoning, Text, ToolCall, ToolResult, message
-from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train
-
-BASE = train(["Write a greeting", "Good day", "It is the 12th. "] * 8, TokenizerSettings(vocab=300))
-TOKENIZER = BASE.extend(TEMPLATE_TOKENS)
-RENDERER = NativeRenderer(TOKENIZER)
-GREETING = Conversation((message("user", "Write a greeting"), message("assistant", "Good day")), id="greeting")
-LONG = Conversation(
-    (
-        message("system", "Be brief"),
-        message("user", "Who is Ada?"),
-        Message(
-            "assistant",
-            (
-                Reasoning("look"),
-                ToolCall("find", '{"who": "Ada"}'),
-                ToolResult("a person"),
-                Text("Ada is"),
-                Text(" Ada"),
-            ),
-        ),
-        message("user", "And Bo?"),
-        Message("assistant", (ToolCall("find", "{}"),)),
-        Message("tool", (ToolResult("nobody"),)),
-        message("assistant", "Nobody"),
-    ),
-    id="long",
+from native_chats import (
+    GREETING,
+    LONG,
+    PARTS,
+    RENDERER,
+    TOKENIZER,
+    check,
+    conversations,
+    render,
+    render_prompt,
+    tokens,
+    trained,
 )
 
-ALPHABET = st.characters(exclude_categories=("Cs",)) | st.sampled_from([*TEMPLATE_TOKENS, END_OF_TEXT, " ", "\n"])
-TEXTS = st.lists(ALPHABET, max_size=6).map("".join)
-WORDS = TEXTS.filter(str.strip)
-PARTS: st.SearchStrategy[Part] = st.one_of(
-    TEXTS.map(Text),
-    TEXTS.map(Reasoning),
-    TEXTS.map(ToolResult),
-    st.builds(ToolCall, TEXTS, st.sampled_from(["{}", '{"a": [1, "}"]}', '{ "b" : "<|/call|>" }'])),
-)
-MESSAGES = st.one_of(
-    st.builds(message, st.just("system"), TEXTS),
-    st.builds(message, st.just("user"), WORDS),
-    st.builds(lambda parts, word: Message("assistant", (*parts, Text(word))), st.lists(PARTS, max_size=3), WORDS),
-)
-
-
-@st.composite
-def conversations(draw: st.DrawFn) -> Conversation:
-    messages: list[Message] = []
-    for one in draw(st.lists(MESSAGES, max_size=4)):
-        messages.append(one)
-        if one.role == "assistant" and draw(st.booleans()):
-            messages.append(Message("tool", (ToolResult(draw(TEXTS)),)))
-    return Conversation((*messages, message("assistant", draw(WORDS))))
-
-
-def render(conversation: Conversation, train_on: TrainOn = "assistant") -> Rendered:
-    (made,) = RENDERER.render_rows([conversation], train_on, spans=True)
-    if isinstance(made, ValueError):
-        raise made
-    (one,) = made
-    return one
-
-
-def render_prompt(conversation: Conversation, spans: bool = False) -> Rendered:
-    (one,) = RENDERER.render_prompts([conversation], spans)
-    return one
-
-
-def check(rendered: Rendered, conversation: Conversation) -> None:
-    """The verification of a rendering, with a layout and tokens made anew."""
-    text, table = NativeText([tools_in_system(conversation)], "assistant"), TokenTable(TOKENIZER)
-    verify(rendered, text.layout(), text.encode(TOKENIZER, table, read_back=True), table, RENDERER.stop_ids)
-
-
-def tokens(rendered: Rendered) -> list[str]:
-    return [TOKENIZER.token_text(token) for token in rendered.ids.tolist()]
-
-
-def trained(rendered: Rendered) -> list[str]:
-    return [token for token, weight in zip(tokens(rendered), rendered.weights.tolist(), strict=True) if weight]
+from tutelage.chat.render.renderer import Rendered, example
+from tutelage.chat.render.template import part_text
+from tutelage.records import ROLES, Conversation, Message, Part, Reasoning, Text, ToolResult, message
 
 
 def test_the_greeting_token_by_token() -> None:
@@ -303,167 +229,12 @@ def test_whatever_is_generated_becomes_a_message(pieces: list[str], parts: tuple
     render_prompt(Conversation((*GREETING.messages, answer, message("user", "Go on"))))
 
 
-def changed(rendered: Rendered, edit: Callable[[np.ndarray], np.ndarray]) -> Rendered:
-    return dataclasses.replace(rendered, weights=edit(rendered.weights.copy()))
-
-
-@pytest.mark.parametrize("conversation", [GREETING, LONG])
-def test_verification_catches_every_single_wrong_weight(conversation: Conversation) -> None:
-    rendered = render(conversation)
-    check(rendered, conversation)
-    for token in range(len(rendered.ids)):
-        wrong = rendered.weights.copy()
-        wrong[token] = 1 - wrong[token]
-        with pytest.raises(VerificationError, match=f"verification failed .token {token} "):
-            check(dataclasses.replace(rendered, weights=wrong), conversation)
-
-
-@pytest.mark.parametrize(
-    "edit",
-    [
-        lambda weights: np.roll(weights, 1),
-        lambda weights: np.roll(weights, -1),
-        lambda weights: np.zeros_like(weights),
-        lambda weights: np.ones_like(weights),
-        lambda weights: weights * 0.5,
-    ],
-)
-def test_verification_catches_a_shifted_an_empty_and_a_full_mask(edit: Callable[[np.ndarray], np.ndarray]) -> None:
-    with pytest.raises(VerificationError, match=r"token \d+ .* has weight"):
-        check(changed(render(LONG), edit), LONG)
-
-
-def refuses_ids(conversation: Conversation, ids: np.ndarray) -> None:
-    """Verification refuses a rendering and an encoding that agree on these wrong ids."""
-    text, table = NativeText([conversation], "assistant"), TokenTable(TOKENIZER)
-    encoded = text.encode(TOKENIZER, table, read_back=True)
-    ends = np.cumsum(table.lengths(ids))
-    forged = dataclasses.replace(encoded, ids=ids, begins=ends - table.lengths(ids), ends=ends)
-    rendered = Rendered(ids, np.ones(len(ids), np.float32), np.zeros(len(ids), np.uint8))
-    with pytest.raises(VerificationError, match="the tokens do not spell|run together into a special token"):
-        verify(rendered, text.layout(), forged, table, RENDERER.stop_ids)
-    with pytest.raises(VerificationError, match="the tokens are not those of the text"):
-        verify(rendered, text.layout(), encoded, table, RENDERER.stop_ids)
-
-
-def test_verification_catches_wrong_tokens() -> None:
-    rendered = render(GREETING)
-    for place in range(len(rendered.ids)):
-        refuses_ids(GREETING, np.delete(rendered.ids, place))
-        other = rendered.ids.copy()
-        other[place] = BASE.encode("z")[0]
-        refuses_ids(GREETING, other)
-    numbered = Conversation((message("user", "1"), message("assistant", "2")), id="greeting")
-    rendered = render(numbered)
-    space = TOKENIZER.encode("1")[0]
-    assert np.flatnonzero(rendered.ids == space).tolist() == [1, 5]
-    for place in (1, 5):  # without the space before a text these are not the tokens of a prompt
-        refuses_ids(numbered, np.delete(rendered.ids, place))
-    twin = Conversation((message("user", "Good day"), message("assistant", "Good day")))
-    with pytest.raises(VerificationError, match="token 1 "):
-        check(changed(render(twin), lambda weights: np.roll(weights, -4)), twin)
-
-
-def test_verification_catches_a_space_where_there_is_no_text() -> None:
-    conversation = Conversation((Message("assistant", (Reasoning(""), Text("Good day"))),))
-    rendered = render(conversation)
-    check(rendered, conversation)
-    refuses_ids(conversation, np.insert(rendered.ids, 2, TOKENIZER.encode("1")[0]))
-
-
-def test_verification_catches_a_special_token_in_the_place_of_its_name() -> None:
-    conversation = Conversation((message("assistant", END_OF_TEXT),))
-    rendered = render(conversation)
-    check(rendered, conversation)
-    refuses_ids(conversation, np.array([rendered.ids[0], TOKENIZER.special(END_OF_TEXT), rendered.ids[-1]], np.int32))
-
-
-def test_a_layout_that_trains_another_text_than_the_answer_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = NativeText.layout
-
-    def shifted(text: NativeText) -> Layout:
-        layout = honest(text)
-        return dataclasses.replace(layout, turns_K3=layout.turns_K3 - np.array([0, 1, 0]))
-
-    monkeypatch.setattr(NativeText, "layout", shifted)
-    (refused,) = RENDERER.render_rows([GREETING])
-    assert "the trained turns are not what the assistant says" in str(refused)
-
-
-@pytest.mark.parametrize(
-    ("conversation", "train_on", "sentence"),
-    [
-        (Conversation((), id="row 5"), "all_tokens", "conversation row 5: no messages; remove it"),
-        (
-            Conversation(GREETING.messages[:1], id="row 5"),
-            "assistant",
-            "conversation row 5: no assistant message to train",
-        ),
-        (
-            Conversation((message("assistant", ""),), id="row 5"),
-            "assistant",
-            "conversation row 5, message 0: the assistant",
-        ),
-        (
-            Conversation((message("user", ""),)),
-            "all_tokens",
-            "conversation without id, message 0: a user message without",
-        ),
-        (
-            GREETING,
-            "user",
-            "train_on 'user' is unknown; use one of assistant, last_assistant, response_only, all_",
-        ),
-    ],
-)
-def test_what_cannot_be_trained_on_is_refused(conversation: Conversation, train_on: str, sentence: str) -> None:
-    with pytest.raises(ValueError, match=sentence):
-        render(conversation, train_on=train_on)  # type: ignore[arg-type]
-
-
-def test_a_text_that_cannot_be_encoded_names_its_conversation() -> None:
-    bad = Conversation((message("user", "Hi"), message("assistant", "x\ud800")), id="chats.jsonl:9")
-    *_, refused, _ = RENDERER.render_rows([GREETING, LONG, bad, GREETING])
-    assert str(refused).startswith("conversation chats.jsonl:9, message 1: character 1: a lone surrogate")
-    characters = NativeRenderer(train(["Hi"], TokenizerSettings(kind="char"), ()).extend(TEMPLATE_TOKENS))
-    with pytest.raises(ValueError, match="^conversation chats.jsonl:9, message 1: character 0: 'x'"):
-        characters.render_prompts([bad])
-
-
-def test_a_tokenizer_without_the_template_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"lacks the chat template's tokens <\|user\|>, .*tokenizer.extend"):
-        NativeRenderer(BASE)
-
-
 def test_an_example_carries_weights_and_roles() -> None:
     rendered = render(GREETING)
     one = example(rendered)
     assert one.tokens is rendered.ids
     assert one.weights is rendered.weights
     assert one.streams["roles"] is rendered.roles
-
-
-def test_documents_are_between_end_of_text_tokens() -> None:
-    first, empty = render_documents(["Good day", ""], TOKENIZER)
-    assert tokens(first) == [END_OF_TEXT, " Good", " day", END_OF_TEXT]
-    assert first.weights.tolist() == [0, 1, 1, 1]
-    assert first.roles.tolist() == [ROLES.index("document")] * 4
-    assert tokens(empty) == [END_OF_TEXT] * 2
-    assert render_document("Good day", TOKENIZER, spans=True).spans.tolist() == [
-        [-1, -1, -1, -1],
-        [0, 0, 0, 4],
-        [0, 0, 4, 8],
-        [-1, -1, -1, -1],
-    ]
-
-
-def test_documents_without_such_a_token_are_bare() -> None:
-    characters = train(["Good day"], TokenizerSettings(kind="char"), ())
-    bare, empty, other = render_documents(["day", "", "Good"], characters)
-    assert characters.decode(bare.ids) == "day"
-    assert bare.weights.tolist() == [0, 1, 1]
-    assert len(empty.ids) == 0
-    assert other.weights.tolist() == [0, 1, 1, 1]
 
 
 def test_rows_are_rendered_or_say_why_not_each_for_itself() -> None:

@@ -1,132 +1,21 @@
-"""Hostile programs, each with its own test, in the sandbox; then what an unsafe sandbox still keeps."""
+"""Hostile programs in the sandbox, each with its own test."""
 
 from __future__ import annotations
 
-import gzip
-import json
 import os
 import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from sandboxed import isolated, processes_with, run, sleeper, wait_until
 
 from tutelage import sandbox
-from tutelage.sandbox import MAX_OUTPUT, SandboxResult, check_available, run_python
-
-isolated = pytest.mark.skipif(bool(check_available()), reason=check_available() or "available")
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_left(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """After each test: no file in the temporary folder, no child, no open descriptor more than before."""
-    folder = tmp_path_factory.mktemp("sandbox")
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    before = children(), descriptors()
-    yield
-    assert list(folder.iterdir()) == []
-    assert (children(), descriptors()) == before
-
-
-def children() -> set[str]:
-    """The child processes of this process, ended ones that nobody waited for included."""
-    return {pid for path in Path("/proc/self/task").glob("*/children") for pid in path.read_text().split()}
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").glob("*")))
-
-
-def processes_with(marker: str) -> list[str]:
-    """The processes of this machine with the marker in their command line."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with suppress(OSError):
-            found += [path.parent.name] if marker in path.read_text() else []
-    return found
-
-
-def sleeper(marker: str) -> str:
-    """A program that sleeps with the marker in its command line."""
-    return f"import os, sys; os.execv(sys.executable, ['python', '-c', 'import time; time.sleep(60)', '{marker}'])"
-
-
-def run(code: str, **options: float) -> SandboxResult:
-    return run_python(code, seconds=options.get("seconds", 1), memory_mib=int(options.get("memory_mib", 128)))
-
-
-# What an ordinary program sees
-
-
-@isolated
-def test_an_ordinary_program() -> None:
-    result = run_python("import sys\nprint(input(), 'ü', file=sys.stderr)\nprint(6 * 7)", stdin="in\n")
-    assert (result.status, result.stdout, result.stderr, result.reason) == ("ok", "42\n", "in ü\n", "")
-    assert 0 < result.seconds < 10
-
-
-@isolated
-@pytest.mark.parametrize(
-    ("code", "status", "reason"),
-    [
-        ("1 / 0", "error", "exit status 1"),
-        ("exit(3)", "error", "exit status 3"),
-        ("def f(:", "error", "exit status 1"),
-        ("import os; os.kill(os.getpid(), 9)", "killed", "signal 9"),
-        ("import os; os.kill(os.getpid(), 15)", "killed", "signal 15"),
-        ("", "ok", ""),
-    ],
-)
-def test_how_a_program_ends(code: str, status: str, reason: str) -> None:
-    result = run(code)
-    assert (result.status, result.reason) == (status, reason)
-
-
-@isolated
-def test_a_traceback_shows_the_line_of_the_program() -> None:
-    assert 'File "/program.py", line 2, in <module>\n    1 / 0\n' in run("x = 1\n1 / 0").stderr
-
-
-@isolated
-def test_threads_processes_and_files_in_the_working_folder_are_usable() -> None:
-    code = """
-import multiprocessing, pathlib, subprocess, sys, threading
-threading.Thread(target=print, args=("thread",)).start()
-queue = multiprocessing.Queue()
-process = multiprocessing.Process(target=queue.put, args=("process",))
-process.start(); print(queue.get()); process.join()
-pathlib.Path("file").write_text("file"); print(pathlib.Path("file").read_text())
-print(subprocess.run([sys.executable, "-c", "print('program')"], capture_output=True, text=True).stdout)
-"""
-    assert set(run(code).stdout.split()) == {"thread", "process", "file", "program"}
-
-
-@isolated
-def test_bytes_that_are_no_text_are_replaced_and_odd_code_is_run() -> None:
-    assert run("import sys; sys.stdout.buffer.write(b'\\xff\\xfe!')").stdout == "\ufffd\ufffd!"
-    assert run("print('a')\r\nprint('\ud800')").status == "ok"
-    assert run("print(1)\0").status in ("ok", "error")  # as that Python decides
-
-
-@isolated
-def test_installed_packages_environment_and_hash_seed_are_the_same_everywhere() -> None:
-    code = "import os, sys; print(sorted(os.environ), hash('a'), [p for p in sys.path if 'site-packages' in p])"
-    first, second = run(code), run(code)
-    assert first.stdout == second.stdout
-    assert "PYTHONPATH" not in first.stdout
-    assert first.stdout.endswith("[]\n")
-    assert run("import numpy").status == "error"
-
-
-# Hostile programs
+from tutelage.sandbox import MAX_OUTPUT, run_python
 
 
 @isolated
@@ -434,128 +323,8 @@ def test_a_program_dies_with_its_parent() -> None:
     wait_until(lambda: processes_with(marker) == [])
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
 @isolated
 def test_many_threads_at_once() -> None:
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda n: run_python(f"print(int(input()) * {n})", stdin=str(n)), range(24)))
     assert [result.stdout for result in results] == [f"{n * n}\n" for n in range(24)]
-
-
-# Without namespaces
-
-
-def test_without_namespaces_a_program_is_refused_in_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    check_available.cache_clear()
-    try:
-        result = run_python("print(1)")
-        assert (result.status, result.stdout) == ("refused", "")
-        assert result.reason.startswith("no sandbox on this machine (it is not Linux); --unsafe-sandbox")
-    finally:
-        check_available.cache_clear()
-
-
-def test_a_failing_system_call_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The supervisor says which call failed: here the interpreter is a program that says what the supervisor would."""
-    fake = tmp_path / "python"
-    text = "refused\\tunshare failed: Operation not permitted"
-    fake.write_text(f"#!{sys.executable}\nimport os, sys\nos.write(int(sys.argv[5]), b'{text}')\n")
-    fake.chmod(0o700)
-    monkeypatch.setattr(sys, "_base_executable", str(fake))
-    check_available.cache_clear()
-    try:
-        assert "(unshare failed: Operation not permitted)" in check_available()
-    finally:
-        check_available.cache_clear()
-
-
-def unsafe(code: str, seconds: float = 0.5) -> SandboxResult:
-    return run_python(code, seconds=seconds, memory_mib=128, unsafe=True)
-
-
-def test_unsafe_runs_in_an_empty_folder_without_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("API_KEY", "swordfish")
-    result = unsafe("import os; print(os.listdir(), os.environ.get('API_KEY')); open('a', 'w'); os.mkdir('b')")
-    assert (result.status, result.stdout) == ("ok", "[] None\n")
-
-
-@pytest.mark.parametrize("code", ["while True: pass", "import time; time.sleep(99)"])
-def test_unsafe_limits_time(code: str) -> None:
-    assert unsafe(code, 0.2).status == "timed out"
-
-
-def test_unsafe_limits_output_and_files() -> None:
-    assert unsafe("while True: print('x' * 9999)").reason == "more than 64 KiB of output"
-    assert "File too large" in unsafe("open('big', 'wb').truncate(1 << 40)").stderr
-    assert "Too many open files" in unsafe("files = [open(f'{n}', 'w') for n in range(10**5)]").stderr
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not limit address space")
-def test_unsafe_limits_memory() -> None:
-    assert "MemoryError" in unsafe("bytearray(1 << 30)").stderr
-
-
-def test_unsafe_kills_the_process_group() -> None:
-    marker = f"group-of-{os.getpid()}-{time.monotonic_ns()}"
-    result = unsafe(
-        "import subprocess, sys\n"
-        f"subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(60)', '{marker}'])\nprint('left')"
-    )
-    assert (result.status, result.stdout) == ("ok", "left\n")
-    wait_until(lambda: processes_with(marker) == [])
-
-
-def test_unsafe_does_not_wait_for_what_escaped() -> None:
-    start = time.monotonic()
-    result = unsafe("import os, time\nif os.fork() == 0:\n    os.setsid(); time.sleep(4); os._exit(0)\nprint('done')")
-    assert (result.status, result.stdout) == ("ok", "done\n")
-    assert time.monotonic() - start < 4
-
-
-def test_unsafe_a_killed_supervisor_is_not_a_pass() -> None:
-    result = unsafe("import os; os.kill(os.getppid(), 9)")
-    assert (result.status, result.reason) == ("killed", "the sandbox was killed")
-
-
-def test_unsafe_symlinks_are_not_followed_when_the_folder_is_removed(tmp_path: Path) -> None:
-    (tmp_path / "kept").write_text("kept")
-    unsafe(f"import os; os.symlink({str(tmp_path)!r}, 'link'); os.mkdir('d'); os.chmod('d', 0)")
-    assert (tmp_path / "kept").read_text() == "kept"
-
-
-def test_an_interrupt_ends_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
-    marker = f"interrupted-{os.getpid()}-{time.monotonic_ns()}"
-
-    def interrupt(*_: object) -> None:
-        wait_until(lambda: processes_with(marker) != [])
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(sandbox, "_read", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        unsafe(sleeper(marker))
-    wait_until(lambda: processes_with(marker) == [])
-
-
-# Real solutions
-
-
-@isolated
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "passing"), [("gpt4_simple", 324), ("gpt4_reflexion", 311)])
-def test_solutions_of_mbpp(data: Callable[[str], Path], name: str, passing: int) -> None:
-    """397 programs that GPT-4 wrote (Reflexion, arXiv 2303.11366), with their tests, on two threads."""
-    with gzip.open(data(f"mbpp_gpt4/{name}.jsonl.gz"), "rt", encoding="utf-8") as file:
-        rows = [json.loads(line) for line in file]
-    threads = threading.active_count()
-    with ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda row: run_python(row["solution"], tests=row["test"], seconds=4), rows))
-    print(name, Counter(result.status for result in results), sum(r.seconds for r in results) / len(results))
-    assert sum(result.status == "ok" for result in results) == passing
-    assert threading.active_count() <= threads
