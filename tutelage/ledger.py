@@ -132,7 +132,8 @@ class Ledger:
 
     def rename(self, path: str, name: str) -> None:
         """Replace a path in the places by a name."""
-        for entry in (*self.dropped.values(), *self.noted.values()):
+        entries: list[Dropped | Noted] = [*self.dropped.values(), *self.noted.values()]
+        for entry in entries:
             entry.examples[:] = [example.replace(path, name) for example in entry.examples]
 
     def merge(self, other: Ledger) -> None:
