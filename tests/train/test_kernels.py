@@ -157,7 +157,7 @@ ODD = msgspec.structs.replace(LLAMA, width=36, head_size=9, mlp_width=33)
         ),
         (
             lambda: kernels.convert_to_float8(make(ODD), emulate=True),
-            "^float8 needs matrices with sizes of multiples of 16, and the model has none$",
+            "^float8 needs matrices whose sizes are multiples of 16, and the model has none$",
         ),
     ],
 )

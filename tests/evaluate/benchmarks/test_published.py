@@ -51,17 +51,17 @@ def test_codex_on_bbh(data: Data, task: str, percent: float) -> None:
 
 
 def test_gpt_4_on_ifeval(data: Data) -> None:
-    """The published checker has 88 of 120 prompts and 146 of 182 instructions; two instructions are judged otherwise
-    here (docs/scoring.md), each of a prompt of its own."""
+    """The published checker has 88 of 120 prompts and 146 of 182 instructions; one instruction is judged otherwise
+    here (docs/scoring.md)."""
     items = list(read_rows([data("ifeval/split_give_120.jsonl")], instruction_item))
     answers = {row["prompt"]: row["response"] for row in lines(data("ifeval/gpt4_answers_120.jsonl"))}
     scores = [score_instructions(answers[item.question], item) for item in items]
-    assert sum(score["strict"].outcome == "right" for score in scores) - 88 in (0, 1, 2)
-    assert sum(score["loose"].outcome == "right" for score in scores) - 91 in (0, 1, 2)
+    assert sum(score["strict"].outcome == "right" for score in scores) == 88 + 1
+    assert sum(score["loose"].outcome == "right" for score in scores) == 91 + 1
     results = [ItemResult(i.id, "", "", "right", samples=[Sample(answers[i.question], "right")]) for i in items]
     rates = measure_instructions(items, results)
-    assert rates["instructions/strict"].rate * 182 == pytest.approx(146 + 2)
-    assert rates["instructions/loose"].rate * 182 == pytest.approx(150 + 2)
+    assert rates["instructions/strict"].rate * 182 == pytest.approx(146 + 1)
+    assert rates["instructions/loose"].rate * 182 == pytest.approx(150 + 1)
 
 
 @pytest.mark.parametrize(("category", "strict", "lenient"), [("simple_python", 354, 359), ("multiple", 184, 187)])
