@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from saved_bytes import saved_bytes
 from tiny_recipe import run_quietly
 
 from tutelage.batching.packing import collate
@@ -105,23 +106,12 @@ def test_epochs_replay_and_shares_are_counted(run: Run) -> None:
     assert tokens("stages.chat.held_out=0.5", "stages.chat.replay=0.0") == pytest.approx(bare * 0.5 / 0.98, abs=2)
 
 
-def saved_bytes(config: ModelConfig, segments: int, activation_checkpointing: bool = False) -> int:
+def kept_bytes(config: ModelConfig, segments: int, activation_checkpointing: bool = False) -> int:
     """The memory that autograd keeps of a forward pass beside the parameters, each piece counted once."""
     model = Transformer(config)
     model.activation_checkpointing = activation_checkpointing
-    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
-    saved: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own and tensor.is_floating_point():
-            saved[storage.data_ptr()] = storage  # held, so that no other tensor gets its address
-        return tensor
-
     example = Example(torch.arange(config.context).int().numpy() % config.vocab)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        CROSS_ENTROPY.function(model, collate([(example,)] * segments))
-    return sum(storage.nbytes() for storage in saved.values())
+    return saved_bytes(model, lambda: CROSS_ENTROPY.function(model, collate([(example,)] * segments)))
 
 
 @pytest.mark.parametrize(
@@ -143,10 +133,10 @@ def test_activations_are_what_autograd_keeps(norm, mlp, qk_norm, kv_heads, posit
     segments = 4
     # So many words that logits are made in chunks and not kept, as they are for all but the smallest models.
     config = resolve(shape, vocab=CHUNK_LOGITS // (segments * 63) + 1)
-    assert saved_bytes(config, segments) == pytest.approx(activation_bytes(config, segments * 64), rel=0.05)
+    assert kept_bytes(config, segments) == pytest.approx(activation_bytes(config, segments * 64), rel=0.05)
     kept = activation_bytes(config, segments * 64, activation_checkpointing=True)
     again = activation_bytes(resolve(shape, config.vocab), segments * 64) // 3  # the block that is run again
-    assert kept * 0.4 < saved_bytes(config, segments, activation_checkpointing=True) + again < kept * 1.2
+    assert kept * 0.4 < kept_bytes(config, segments, activation_checkpointing=True) + again < kept * 1.2
 
 
 def test_a_plan_refuses_what_the_run_would_refuse(run: Run, tmp_path: Path) -> None:

@@ -63,8 +63,10 @@ def test_a_corpus_at_an_address_is_that_on_a_disk(
 
 def test_another_recipe_replaces_all_of_it_and_files_of_others_stay(address: str, tmp_path: Path) -> None:
     curate_to(recipe(tmp_path, 3), address)
+    with fsspec.open(f"{address}/notes/why.txt", "wb") as file:
+        file.write(b"mine")
     curate_to(recipe(tmp_path, 3, shard_mib=64, steps={}), address)
-    assert set(content(address)) == {"00000.jsonl.zst", "curation.json", "README.md", "index.html"}
+    assert set(content(address)) == {"00000.jsonl.zst", "curation.json", "README.md", "index.html", "notes/why.txt"}
     other = f"{address}-other"
     with fsspec.open(f"{other}/thesis.txt", "wb") as file:
         file.write(b"mine")

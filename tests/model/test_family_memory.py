@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-import torch
 from family_models import MIXTURES, make
+from saved_bytes import saved_bytes
 
 from tutelage.batching.packing import collate
 from tutelage.model import logprobs
@@ -32,19 +32,8 @@ def test_activation_bytes_are_what_autograd_saves(kind: str, tmp_path: Path) -> 
         changed |= {"width": 64, "head_size": 16, "mlp_width": 192}
     config = msgspec.structs.replace(config, **changed)
     model = Transformer(config)
-    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
-    saved: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own and tensor.is_floating_point():
-            saved[storage.data_ptr()] = storage  # held, so that no other tensor gets its address
-        return tensor
-
     example = Example(np.arange(64, dtype=np.int32))
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        cross_entropy(model, collate([(example,)] * 4))
-    found = sum(storage.nbytes() for storage in saved.values())
+    found = saved_bytes(model, lambda: cross_entropy(model, collate([(example,)] * 4)))
     assert found == pytest.approx(activation_bytes(config, 4 * 64), rel=0.05)
 
 

@@ -11,6 +11,7 @@ import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
+from saved_bytes import saved_bytes
 
 from tutelage.batching.packing import collate, tokens_ahead
 from tutelage.engine.engine import generate
@@ -175,19 +176,9 @@ def test_parameters_memory_and_matrices_are_counted_exactly(experts: Experts | N
 @pytest.mark.parametrize("experts", [None, EXPERTS])
 def test_activation_bytes_are_what_autograd_saves(experts: Experts | None) -> None:
     model = make(width=64, experts=experts)
-    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
-    saved: dict[int, torch.UntypedStorage] = {}
-
-    def keep(tensor: torch.Tensor) -> torch.Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own and tensor.is_floating_point():
-            saved[storage.data_ptr()] = storage  # held, so that no other tensor gets its address
-        return tensor
-
     batch = collate([(Example(np.arange(64, dtype=np.int32) % VOCAB),)] * 4)
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        MtpTraining(model, lambda step: 0.3).loss(CROSS_ENTROPY).function(model, batch)
-    found = sum(storage.nbytes() for storage in saved.values())
+    loss = MtpTraining(model, lambda step: 0.3).loss(CROSS_ENTROPY).function
+    found = saved_bytes(model, lambda: loss(model, batch))
     assert found == pytest.approx(activation_bytes(model.config, 4 * 64), rel=0.05)
 
 

@@ -1,4 +1,4 @@
-"""What a recipe would make of its whole input, and in which time, told from some of its shards."""
+"""What a recipe would make of its whole input, and in which time, estimated from some of its shards."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -13,14 +14,16 @@ import msgspec
 from tutelage.config import fingerprint
 from tutelage.corpus.curation import Curation
 from tutelage.corpus.fetch import cache_folder
-from tutelage.corpus.funnel_page import write_pages
+from tutelage.corpus.funnel_page import CARD, PAGE, write_pages
 from tutelage.corpus.pipeline import corpus_fingerprint, curate
-from tutelage.corpus.shards import RESULT
+from tutelage.corpus.shards import PARQUET, RESULT, SUFFIX
+from tutelage.corpus.working import DROPPED
 from tutelage.extras import load
 from tutelage.io.open import retried
 from tutelage.progress import status, track
 
 UNFINISHED = ".unfinished"  # is at the address until all of the corpus is
+_SHARD = re.compile(rf"\d{{5,}}(?:{re.escape(SUFFIX)}|{re.escape(PARQUET)})")
 
 
 def curate_to(curation: Curation, address: str) -> dict[str, Any]:
@@ -44,6 +47,11 @@ def curate_to(curation: Curation, address: str) -> dict[str, Any]:
     place.replace_by(folder)
     shutil.rmtree(folder, ignore_errors=True)
     return result
+
+
+def _is_of_corpus(name: str) -> bool:
+    """Whether a curation writes files of this name."""
+    return name in (PAGE, CARD, DROPPED) or _SHARD.fullmatch(name) is not None
 
 
 class _Place:
@@ -71,16 +79,15 @@ class _Place:
         return dict(msgspec.json.decode(self._retry(lambda: self._system.cat_file(f"{self._root}/{RESULT}"))))
 
     def replace_by(self, folder: Path) -> None:
-        """Replace what is there by the files of a folder, RESULT last."""
+        """Replace the corpus that is there by the files of a folder, RESULT last. Other files stay."""
         files = [file for file in sorted(folder.rglob("*")) if file.is_file() and not file.name.startswith(".")]
         files.sort(key=lambda file: file == folder / RESULT)
         self._retry(lambda: self._system.makedirs(self._root, exist_ok=True))
         self._retry(lambda: self._system.pipe_file(f"{self._root}/{UNFINISHED}", b""))
         if RESULT in self.names():  # of an earlier corpus, which is gone from here on
             self._retry(lambda: self._system.rm(f"{self._root}/{RESULT}"))
-        for name in self.names():
-            if name != UNFINISHED:
-                self._retry(partial(self._system.rm, f"{self._root}/{name}", recursive=True))
+        for name in filter(_is_of_corpus, self.names()):
+            self._retry(partial(self._system.rm, f"{self._root}/{name}", recursive=True))
         with track(f"copying to {self._address}", len(files), "files") as bar:
             for file in files:
                 target = f"{self._root}/{file.relative_to(folder).as_posix()}"

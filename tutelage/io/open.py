@@ -44,11 +44,23 @@ def retried(action: Callable[[], Result], address: str, verb: str) -> Result:
         except ImportError as error:
             raise ValueError(f"{address}: {error}; run: pip install 'tutelage[corpus]'") from error
         except Exception as error:  # every fsspec file system raises its own exceptions
+            if isinstance(error, OSError) and _is_missing(error):
+                raise explain(error, Path(address), verb) from error
             if wait is None:
                 message = " ".join(str(error).split()) or type(error).__name__
                 raise DiskError(f"cannot {verb} {address}: {message}; rerun to resume") from error
             time.sleep(wait)
     raise AssertionError("unreachable")
+
+
+def _is_missing(error: OSError) -> bool:
+    """Whether a file is missing or forbidden: fsspec also calls one missing whose server answers 503."""
+    if not isinstance(error, _MISSING):
+        return False
+    cause = error.__cause__
+    status = getattr(cause, "status", None)
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)
+    return cause is None or refused or (isinstance(cause, OSError) and _is_missing(cause))
 
 
 class _RetryingFile(io.RawIOBase):
@@ -106,12 +118,9 @@ class _RetryingFile(io.RawIOBase):
         raise AssertionError("unreachable")
 
     def _is_final(self, error: OSError) -> bool:
-        """Whether a retry is useless: the file is missing or forbidden."""
+        """Whether a retry is useless."""
         if isinstance(error, _MISSING):
-            cause = error.__cause__  # fsspec also calls a file missing whose server answers 503
-            status = getattr(cause, "status", None)
-            refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)
-            return cause is None or refused or (isinstance(cause, OSError) and self._is_final(cause))
+            return _is_missing(error)
         return self._fsspec is None and error.errno not in _TRANSIENT
 
     def _discard(self) -> None:

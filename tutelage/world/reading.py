@@ -3,7 +3,7 @@ small model what biographies of the same people, read again and again, do not te
 
 - to copy: lists that are repeated in another order;
 - to read: sheets of facts with questions about them. Answers from the result of a search read it in the same way;
-- to be unsure: biographies in which some facts are "not recorded". Only people who are told of often never lack one.
+- to be unsure: biographies in which some facts are "not recorded". Only people whom many texts describe never lack one.
 """
 
 from __future__ import annotations

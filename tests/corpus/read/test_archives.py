@@ -79,7 +79,7 @@ def test_archives_that_cannot_be_read_are_counted(tmp_path: Path, monkeypatch: p
 
 
 def test_a_corpus_from_an_archive(tmp_path: Path) -> None:
-    """Names are told from the folder of the input, and options hold for what is inside."""
+    """Names are relative to the folder of the input, and options hold for what is inside."""
     (tmp_path / "in").mkdir()
     content = zipped({"x.csv": b"article,n\nFirst words,1\n", "y.pdf": pdf("Some words")})
     (tmp_path / "in" / "a.zip").write_bytes(content)

@@ -9,20 +9,8 @@ from tutelage.text.contains import contains_any
 
 # Searching for words is many times faster than a pattern; most answers contain none of these.
 _REFUSING_WORDS = (
-    *(
-        "sorry",
-        "apologi",
-        "language model",
-        "chatbot",
-        "as an ai",
-        "an ai",
-        "i can",
-        "unable",
-        "not able",
-        "i won",
-        "i will not",
-    ),
-    *("appropriate", "unethical", "not within my", "抱歉", "对不起", "不好意思", "作为"),
+    *("sorry", "apologi", "language model", "chatbot", "as an ai", "an ai", "i can", "unable", "not able", "i won"),
+    *("i will not", "appropriate", "unethical", "not within my", "抱歉", "对不起", "不好意思", "作为"),
 )
 _HEAD = 220  # characters of an answer in which a refusal is expected
 _CANNOT = r"(?:can(?:no|')t|can not|won't|will not|am (?:not able|unable)|'m (?:not able|unable|not allowed))"
