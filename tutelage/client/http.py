@@ -65,6 +65,7 @@ class HttpSender:
         # The client follows no redirect, so the key goes nowhere else. Proxies come from the environment.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=0)
         self._client = httpx2.AsyncClient(trust_env=not local, timeout=None, limits=limits)
+        self._requests: set[asyncio.Task[Reply]] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
@@ -79,11 +80,20 @@ class HttpSender:
 
     def _send(self, method: str, path: str, body: bytes) -> Reply:
         try:
-            return asyncio.run_coroutine_threadsafe(self._request(method, path, body), self._loop).result()
+            return asyncio.run_coroutine_threadsafe(self._tracked(method, path, body), self._loop).result()
         except TimeoutError:
             raise HttpError("timeout", f"no reply within {duration(self._timeout)}") from None
         except (httpx2.HTTPError, httpx2.InvalidURL, CancelledError) as error:
             raise HttpError("broken connection", self.redacted(str(error) or type(error).__name__)) from None
+
+    async def _tracked(self, method: str, path: str, body: bytes) -> Reply:
+        task = asyncio.current_task()
+        assert task is not None
+        self._requests.add(task)
+        try:
+            return await self._request(method, path, body)
+        finally:
+            self._requests.discard(task)
 
     async def _request(self, method: str, path: str, body: bytes) -> Reply:
         headers = {"Content-Type": "application/json", "User-Agent": "tutelage", "Accept-Encoding": "identity"}
@@ -115,7 +125,8 @@ class HttpSender:
         self._loop.close()
 
     async def _cancel(self) -> None:
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        # Not the tasks that these started: one that is cancelled before its first step leaves a coroutine unawaited.
+        tasks = list(self._requests)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

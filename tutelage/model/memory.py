@@ -73,9 +73,7 @@ def activation_bytes(
                               are saved whole.
     activation_checkpointing: count the input of each block, and all activations of the largest block.
     """
-    if (
-        config.mtp
-    ):  # each saves what a block does, and the logits of its labels are made in chunks as those of the model
+    if config.mtp:  # each saves what a block does; the logits of its labels are made in chunks, as those of the model
         plain = msgspec.structs.replace(config, mtp=0)
         deeper = msgspec.structs.replace(plain, depth=config.depth + config.mtp)
         kept = activation_bytes(deeper, tokens, segment, activation_checkpointing=activation_checkpointing)
