@@ -68,13 +68,14 @@ def _servers(
     from tutelage.client import Client, EndpointSettings
     from tutelage.engine.remote import RemoteEngine
     from tutelage.engine.same_tokens import different_answers
+    from tutelage.files import read_text
     from tutelage.find_model import find_model
     from tutelage.model.hub import load_config
     from tutelage.tokenizer import load
 
     folder = find_model(model)
     tokenizer, context = load(folder), load_config(folder).context
-    texts = [line for line in prompts.read_text().splitlines() if line.strip()]
+    texts = [line for line in read_text(prompts).splitlines() if line.strip()]
     if not texts:
         raise ValueError(f"{prompts} holds no prompt; give a text file with a prompt a line")
     clients = [Client(EndpointSettings(url=url, model=name or folder.name, attempts=3)) for url in urls]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import NamedTuple
 
+from tutelage.report.read import read_log
 from tutelage.stages.base import LOG
 
 # What a step is known by; times and evaluations are not of the step.
@@ -39,9 +39,7 @@ def different_steps(first: Path, second: Path, tolerance: float = 0.0) -> list[S
 
 
 def _first_difference(stage: str, first: Path, second: Path, tolerance: float) -> StepDifference | None:
-    mine, theirs = (
-        {row["step"]: row for row in map(json.loads, path.read_text().splitlines())} for path in (first, second)
-    )
+    mine, theirs = ({row["step"]: row for row in read_log(path)[0]} for path in (first, second))
     for step in sorted(mine.keys() | theirs.keys()):
         for figure in FIGURES:
             one, other = (row.get(step, {}).get(figure) for row in (mine, theirs))

@@ -1,5 +1,5 @@
 """Names of people in a text, by the words beside them: an introduction ("My name is", "Je m'appelle"), a form of
-address ("Mrs", "Herr"), or the end of a letter. Other names are not told from other words."""
+address ("Mrs", "Herr"), or the end of a letter. Other names cannot be distinguished from other words."""
 
 from __future__ import annotations
 
@@ -9,59 +9,24 @@ from collections.abc import Iterator
 Span = tuple[int, int]
 
 _INTRODUCTIONS = (
-    *(
-        "my name is",
-        "my name's",
-        "i am called",
-        "mein name ist",
-        "ich heiße",
-        "ich heisse",
-        "je m'appelle",
-        "je m’appelle",
-    ),
+    *("my name is", "my name's", "i am called", "mein name ist", "ich heiße", "ich heisse"),
+    *("je m'appelle", "je m’appelle"),
     *("mon nom est", "me llamo", "mi nombre es", "mi chiamo", "il mio nome è", "meu nome é", "me chamo", "chamo-me"),
-    *(
-        "mijn naam is",
-        "ik heet",
-        "jag heter",
-        "mitt namn är",
-        "jeg heter",
-        "jeg hedder",
-        "minun nimeni on",
-        "nimeni on",
-    ),
+    *("mijn naam is", "ik heet", "jag heter", "mitt namn är", "jeg heter", "jeg hedder"),
+    *("minun nimeni on", "nimeni on"),
     *("nazywam się", "mam na imię", "jmenuji se", "volám sa", "a nevem", "mă numesc", "benim adım", "adım", "με λένε"),
     *("меня зовут", "моё имя", "мое имя", "мене звати", "tên tôi là", "nama saya", "اسمي", "मेरा नाम"),
 )
 _TITLES = (
     *("Mr", "Mrs", "Ms", "Miss", "Mx", "Dr", "Prof", "Professor", "Herr", "Herrn", "Frau", "Monsieur", "Madame", "Mme"),
-    *(
-        "Mlle",
-        "Señor",
-        "Señora",
-        "Señorita",
-        "Sr",
-        "Sra",
-        "Signor",
-        "Signora",
-        "Sig",
-        "Senhor",
-        "Senhora",
-        "Dhr",
-        "Mevr",
-    ),
+    *("Mlle", "Señor", "Señora", "Señorita", "Sr", "Sra", "Signor", "Signora", "Sig", "Senhor", "Senhora"),
+    *("Dhr", "Mevr"),
     *("Mevrouw", "Pan", "Pani", "господин", "госпожа", "г-н", "г-жа"),
 )
 _ENDINGS = (
     *("(?:kind|best|warm|with kind|with best) regards", "yours (?:sincerely|faithfully|truly)", "sincerely(?: yours)?"),
-    *(
-        "mit freundlichen grüßen",
-        "mit freundlichen grüssen",
-        "viele grüße",
-        "liebe grüße",
-        "cordialement",
-        "bien à vous",
-    ),
+    *("mit freundlichen grüßen", "mit freundlichen grüssen", "viele grüße", "liebe grüße"),
+    *("cordialement", "bien à vous"),
     *("un saludo", "saludos(?: cordiales)?", "atentamente", "cordiali saluti", "distinti saluti", "atenciosamente"),
     *("met vriendelijke groet(?:en)?", "med vänliga hälsningar", "с уважением", "z poważaniem", "saygılarımla"),
 )
