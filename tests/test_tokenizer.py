@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
 
 from tutelage.chat.render.documents import render_document
-from tutelage.tokenizer import END_OF_TEXT, EncodingError, StreamDecoder, Tokenizer, TokenizerSettings, load, train
+from tutelage.engine.stream_decoder import StreamDecoder
+from tutelage.tokenizer import END_OF_TEXT, EncodingError, Tokenizer, TokenizerSettings, load, train
 
 WORDS = "the Cat sat on 12 mats, and it's 3.5 metres wide!\r\n\tWhy? Ça va très bien; 你好 🙂 \n\n"
 TEXTS = [WORDS * 3, WORDS.upper(), "def f(x):\n    return x + 1\n"] * 5

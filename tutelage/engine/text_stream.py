@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tutelage.tokenizer import StreamDecoder, Tokenizer
+from tutelage.engine.stream_decoder import StreamDecoder
+from tutelage.tokenizer import Tokenizer
 
 Kind = Literal["text", "reasoning", "tool_call"]
 
