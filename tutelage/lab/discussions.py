@@ -19,6 +19,11 @@ DISCUSSIONS: Mapping[str, str] = {
     "N5": "The effect needs some per cent of the rows. With one row in 1,000, or one in 100, no more answers run on "
     "than without, so that a single missing end token does not confuse this model. A row without its end still ends "
     "later here, which is milder than a mark that is missing everywhere.",
+    "N6": "The new tokens start from vectors that no text has trained. The pieces of spelled marks have trained "
+    "vectors, and the base copies them at once: after 8 steps 99% of the answers keep the format, against 0%. After "
+    "40 steps both do. Single tokens save tokens in every row, and no text of a user can forge them, which this "
+    "measure does not show. What would decide it: new tokens that start from the mean of the pieces of their marks, "
+    "and a base that has read thousands of other marks.",
     "N2": "As in finding 6, the kinds that no row has stay at the floor, and so cannot tell the arms apart. On the "
     "kinds that are trained breadth does beat depth (see the table), which is no test of the claim: breadth has "
     "rows of these kinds. What would decide it: a larger base, or hundreds of kinds.",
