@@ -17,7 +17,6 @@ from tutelage.lab.findings import (
     wording_and_leaks,
 )
 from tutelage.scaling.baselines import Baseline
-from tutelage.world import cards, sums
 from tutelage.world.society import World
 
 
@@ -104,13 +103,13 @@ def test_rows_of_many_rules_never_have_the_rule_of_the_test() -> None:
     rows = list(memorise_generalise.varied_rows())
     tested = "J = 11, Q = 12, K = 13"
     assert all(tested not in row["prompt"] for row in rows)
-    assert {prompt for prompt, _ in memorise_generalise.asked("tens", 500)}.isdisjoint(
+    assert {prompt for prompt, _ in memorise_generalise.asked("tens")}.isdisjoint(
         row["prompt"] for row in memorise_generalise.frozen_rows()
     )
     for row in rows[:50]:
         left, right, result = (int(part) for part in row["completion"].replace("=", "+").split(" + "))
         assert left + right == result
-    assert len(list(cards.card_sums(sums.TRAINED, 1.0))) >= memorise_generalise.ASKED
+    assert len(memorise_generalise.asked("ranks")) > 140
 
 
 def test_a_comparison_that_is_always_right_is_a_bit() -> None:

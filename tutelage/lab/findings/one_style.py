@@ -12,9 +12,9 @@ from tutelage.lab.run_cache import RunCache
 from tutelage.lab.sums import BASE, BASE_SETUP, QUICK, UNSEEN, Row, answer, pairs, question, rows, unseen
 from tutelage.world.keyed_random import KeyedRandom
 
-ROWS, EPOCHS = 3000, 4
+ROWS, EPOCHS = 3000, 2  # after four epochs one style has nearly all sums right: no room for a difference
 ARMS = {
-    "one style": seeded("worked", "lr = 3e-3", EPOCHS, data="steps"),
+    "one style": seeded("half_learned", "lr = 3e-3", EPOCHS, data="steps"),
     "five styles": seeded("five_styles", "lr = 3e-3", EPOCHS, data="mixed"),
 }
 STAGES = {name: line for stages in ARMS.values() for name, line in stages.items()}
@@ -53,7 +53,7 @@ def mixed(count: int) -> Callable[[], Iterator[Row]]:
 def measure(runs: RunCache) -> Conclusion:
     """Unseen sums that are answered right, by the styles of the chains."""
     files = {"steps": rows("steps", ROWS), "mixed": mixed(ROWS), "asked": unseen(ROWS)}
-    run = runs.run(RECIPE, "sums", files)
+    run = runs.run(RECIPE, "sums_half", files)
     table: list[list[str | Estimate]] = []
     bars = []
     for label, stages in ARMS.items():
@@ -77,7 +77,7 @@ FINDING = Finding(
     setup=f"{BASE_SETUP}Both arms have the same {ROWS:,} sums, all worked out right: in one way, or each in one of "
     f"five ways that are about equally long ({EPOCHS} epochs, Muon, lr 3e-3, {len(SEEDS)} seeds). Unseen sums: 300, of "
     "other pairs. This shows uniformity, which is a part of the claim; what people write cannot be shown here.",
-    folder="sums",
+    folder="sums_half",
     recipe=RECIPE,
     quick=(*QUICK, *(f"stages.{name}.epochs=1" for name in STAGES)),
     measure=measure,

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tutelage.lab.base_recipe import BASE_LR, SEEDS, recipe_toml
-from tutelage.lab.effects import above, rate_effect
+from tutelage.lab.effects import above, no_worse, rate_effect
 from tutelage.lab.estimates import Estimate, pooled
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
 from tutelage.lab.run_cache import RunCache
-from tutelage.lab.verdict import Effect
 
 BASE_STEPS, STEPS, MARGIN = 700, 120, 0.05
 # Shorter than recipes/knows.toml: facts, reading and names that cannot be known in one stage.
@@ -98,16 +95,12 @@ def measure(runs: RunCache) -> Conclusion:
         table.append([label, str(len(stages)), *rates])
         bars += [Bar(name, label, one) for name, one in zip(METRICS.values(), rates, strict=True)]
     refuse, control = STAGES.values()
-    lost = rate_effect(run, "", "knowing.known.right", refuse, control).estimate
-    by_seed = [float(np.mean(run.outcomes(one, "knowing.known.right") - run.outcomes(other, "knowing.known.right")))
-               for one, other in zip(refuse, control, strict=True)]  # fmt: skip
-    kept = Effect(
-        f"right about people only read of, probing minus control, above -{100 * MARGIN:g} points",
-        Estimate(lost.value + MARGIN, lost.low + MARGIN, lost.high + MARGIN, "points"),
-        [one + MARGIN for one in by_seed],
-        least=0.0,
-    )
-    primary = [rate_effect(run, "made up, control minus probing", "knowing.unknown.made_up", control, refuse), kept]
+    kept = rate_effect(run, "right about people only read of, probing minus before", "knowing.known.right", refuse,
+                       ["chat"])  # fmt: skip
+    primary = [
+        rate_effect(run, "made up, control minus probing", "knowing.unknown.made_up", control, refuse),
+        no_worse(kept, MARGIN),
+    ]
     control_effect = above(run, "right before, above guessing", "knowing.known.right", ["chat"], 1 / 32)
     plot = IntervalPlot("By what is refused", "rate", sorted(bars, key=lambda bar: bar.label))
     return Conclusion(Table(["refusals", "seeds", *METRICS.values()], table), [plot], primary, control_effect)
