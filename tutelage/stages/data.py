@@ -112,6 +112,8 @@ DataTable = Mapping[str, DataSettings]
 
 # Raise it when the readers, or the built-in world, give other rows for the same data: stores are made again.
 READING = 4
+# Raise it when only texts for reading, tools and probing of the built-in world change.
+WORLD_TEXTS = 2
 
 
 def find_data(name: str, table: DataTable, where: str) -> DataSettings:
@@ -182,7 +184,7 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
     if isinstance(data, WorldTools):
         world = World(find_world(data, table))
         index = world_index(world, data.indexed)
-        yield from tool_conversations(world, index, data.rows, data.indexed, data.split)
+        yield from tool_conversations(world, index, data.rows, data.indexed, data.split, data.follow_ups)
         return
     if isinstance(data, WorldAgents):
         world = World(find_world(data, table))
@@ -304,4 +306,5 @@ def identity(name: str, table: DataTable) -> list[object]:
     if isinstance(data, SumText | SumTasks | CardChat | CardTasks):
         return [READING, to_plain(data)]
     world = find_world(data, table) if isinstance(data, OfWorld) else data
-    return [READING, to_plain(data), to_plain(world)]
+    texts = [WORLD_TEXTS] if isinstance(data, WorldReading | WorldTools | WorldAgents | WorldProbe) else []
+    return [READING, *texts, to_plain(data), to_plain(world)]

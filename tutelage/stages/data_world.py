@@ -15,6 +15,7 @@ from tutelage.world.reading import ReadingForm
 from tutelage.world.society import World, WorldSettings
 from tutelage.world.tasks import Hops
 from tutelage.world.utility import AnswerTask, Rule
+from tutelage.world.values import ATTRIBUTES
 
 
 class WorldText(WorldSettings, tag="world", tag_field="kind", frozen=True, kw_only=True):
@@ -59,19 +60,23 @@ class WorldReading(Settings, tag="world-reading", tag_field="kind", frozen=True,
 class WorldTools(Settings, tag="world-tools", tag_field="kind", frozen=True, kw_only=True):
     """Conversations of the built-in world that call a search and a calculator where they are needed, for fine-tuning.
 
-    rows:    how many.
-    indexed: how many people of each half are known to the search alone.
+    rows:       how many.
+    indexed:    how many people of each half are known to the search alone.
+    follow_ups: most further questions about a person who was found, which the same result answers.
     split, world: as in "world-chat".
     """
 
     rows: int = 2000
     indexed: int = 500
+    follow_ups: int = 0
     split: Split = "train"
     world: str | None = None
 
     def __post_init__(self) -> None:
         check_count(self.rows, "rows")
         check_count(self.indexed, "indexed")
+        if not 0 <= self.follow_ups < len(ATTRIBUTES):
+            raise SettingsError(f"follow_ups is {self.follow_ups}; a person has {len(ATTRIBUTES) - 1} other facts")
 
 
 class WorldAgents(Settings, tag="world-agents", tag_field="kind", frozen=True, kw_only=True):

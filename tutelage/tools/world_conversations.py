@@ -4,7 +4,8 @@ Who is only in the index is searched for, and who does not exist too, in vain; a
 read it answers directly. A call follows an answer with an admission in the place of the value ("was born in a town
 unknown to me."): there a small model can tell whether it has read the value, and not before (`world.probe_tasks`).
 Results hold a decoy where names are alike, and two-step questions need a second search, for the town, school, firm or
-band.
+band. The answer after a search is a sentence, also where the value alone was asked for: without the words before it a
+small model does not find the value (LOG.md, "What a small model reads").
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from tutelage.world.arithmetic import QUESTIONS, Sum, fill, random_sum
 from tutelage.world.grading import Question
 from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.people import Person
-from tutelage.world.person_questions import ask_one_step, ask_two_step
+from tutelage.world.person_questions import answer_sentence, ask_follow_up, ask_one_step, ask_two_step
 from tutelage.world.probe_tasks import ask_unanswered
 from tutelage.world.society import World
-from tutelage.world.values import ATTRIBUTES, BRIDGES
+from tutelage.world.values import ATTRIBUTES, BRIDGES, Attribute
 
 ToolKind = Literal["indexed", "two-step", "unknown", "sum", "direct"]
 # Of 20 conversations in a row.
@@ -39,12 +40,13 @@ SEARCHED_IN_VAIN = (
 
 
 def tool_conversations(
-    world: World, index: SearchIndex, rows: int, indexed: int, split: Split
+    world: World, index: SearchIndex, rows: int, indexed: int, split: Split, follow_ups: int = 0
 ) -> Iterator[Conversation]:
     """`rows` conversations with search and calculator offered; `meta` has the kind of each.
 
     split: of the people that are only in the index, of the nonexistent names, and of the people who are answered
     directly.
+    follow_ups: most further questions about a person who was found, which the same result answers.
     """
     people = list(world.people(split))
     for number in range(rows):
@@ -64,11 +66,14 @@ def tool_conversations(
                 world.nobody(number, split) if kind == "unknown" else indexed_person(world, number % indexed, split)
             )
             attribute = rng.choice(ATTRIBUTES)
-            question, admission = ask_unanswered(person, attribute, world.settings.seed)
-            _, reply = ask_one_step(person, attribute, rng)
+            question, reply, admission = ask_unanswered(person, attribute, world.settings.seed)
             if kind == "unknown":
                 reply = rng.choice(SEARCHED_IN_VAIN).format(name=person.name)
+            elif reply == question.answer:
+                reply = answer_sentence(person, attribute, rng)
             turns = searched_turns(index, question.prompt, admission, person.name, reply)
+            if kind == "indexed":
+                turns += follow_up_turns(person, attribute, rng.randbelow(follow_ups + 1), rng)
         tools = offered_tools()
         yield Conversation(tuple(turns), f"tools/{split}/{number}", {"kind": kind}, tools=tools)
 
@@ -81,6 +86,14 @@ def offered_tools() -> tuple[str, ...]:
 def searched_turns(index: SearchIndex, prompt: str, admission: str, query: str, reply: str) -> list[Message]:
     """A question, an admission with a search, its result, and the answer."""
     return [message("user", prompt), *search_turns(index, query, admission), message("assistant", reply)]
+
+
+def follow_up_turns(person: Person, asked: Attribute, count: int, rng: KeyedRandom) -> list[Message]:
+    """`count` questions about other facts of a person, with their answers."""
+    others = [attribute for attribute in rng.shuffled(ATTRIBUTES) if attribute != asked]
+    pairs = [ask_follow_up(person, attribute, rng) for attribute in others[:count]]
+    turns = [(message("user", question.prompt), message("assistant", reply)) for question, reply in pairs]
+    return [turn for pair in turns for turn in pair]
 
 
 def search_turns(index: SearchIndex, query: str, said: str = "") -> list[Message]:
@@ -101,7 +114,7 @@ def two_step_turns(world: World, index: SearchIndex, person: Person, rng: KeyedR
     fact = rng.choice(tuple(BRIDGES))
     bridge = person.facts[BRIDGES[fact]]
     question, reply = ask_two_step(person, fact, world.linked(fact, bridge), rng)
-    _, admission = ask_unanswered(person, BRIDGES[fact], world.settings.seed)
+    *_, admission = ask_unanswered(person, BRIDGES[fact], world.settings.seed)
     searches = [*search_turns(index, person.name, admission), *search_turns(index, bridge)]
     return [message("user", question.prompt), *searches, message("assistant", reply)]
 
