@@ -66,22 +66,6 @@ def test_the_answer_after_a_search_is_a_sentence_about_the_person() -> None:
         assert spoken(row.messages).endswith(".")
 
 
-def test_follow_ups_are_answered_from_the_same_result() -> None:
-    rows = list(tool_conversations(WORLD, INDEX, 200, 40, "train", follow_ups=3))
-    lengths = set()
-    for row in rows:
-        questions = [turn for turn in row.messages if turn.role == "user"]
-        if row.meta["kind"] != "indexed":
-            assert len(questions) == 1
-            continue
-        lengths.add(len(questions))
-        assert called(row.messages) == ["search"], "and no further search"
-        found = {value for attribute in VALUES for value in values_named(attribute, results(row)[0])}
-        for turn in row.messages[4:]:
-            assert {value for attribute in VALUES for value in values_named(attribute, turn.text)} <= found
-    assert lengths == {1, 2, 3, 4}
-
-
 def test_names_that_do_not_exist_are_searched_in_vain_and_the_result_has_decoys() -> None:
     decoys = 0
     for row in of_kind("unknown"):

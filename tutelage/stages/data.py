@@ -114,6 +114,7 @@ DataTable = Mapping[str, DataSettings]
 READING = 4
 # Raise it when only texts for reading, tools and probing of the built-in world change.
 WORLD_TEXTS = 2
+JOINED_CALLS = 3  # conversations with tools in one, at most: each has a result
 
 
 def find_data(name: str, table: DataTable, where: str) -> DataSettings:
@@ -184,7 +185,8 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
     if isinstance(data, WorldTools):
         world = World(find_world(data, table))
         index = world_index(world, data.indexed)
-        yield from tool_conversations(world, index, data.rows, data.indexed, data.split, data.follow_ups)
+        rows = tool_conversations(world, index, data.rows, data.indexed, data.split)
+        yield from joined(rows, data.joined, world.settings.seed, JOINED_CALLS) if data.joined else rows
         return
     if isinstance(data, WorldAgents):
         world = World(find_world(data, table))

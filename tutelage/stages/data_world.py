@@ -15,7 +15,6 @@ from tutelage.world.reading import ReadingForm
 from tutelage.world.society import World, WorldSettings
 from tutelage.world.tasks import Hops
 from tutelage.world.utility import AnswerTask, Rule
-from tutelage.world.values import ATTRIBUTES
 
 
 class WorldText(WorldSettings, tag="world", tag_field="kind", frozen=True, kw_only=True):
@@ -35,8 +34,7 @@ class WorldChat(Settings, tag="world-chat", tag_field="kind", frozen=True, kw_on
     world: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.joined <= 1:
-            raise SettingsError(f"joined is {self.joined}; it is a share of the rows, from 0 to 1")
+        check_share(self.joined, "joined")
 
 
 class WorldReading(Settings, tag="world-reading", tag_field="kind", frozen=True, kw_only=True):
@@ -60,23 +58,23 @@ class WorldReading(Settings, tag="world-reading", tag_field="kind", frozen=True,
 class WorldTools(Settings, tag="world-tools", tag_field="kind", frozen=True, kw_only=True):
     """Conversations of the built-in world that call a search and a calculator where they are needed, for fine-tuning.
 
-    rows:       how many.
-    indexed:    how many people of each half are known to the search alone.
-    follow_ups: most further questions about a person who was found, which the same result answers.
+    rows:    how many.
+    indexed: how many people of each half are known to the search alone.
+    joined:  the share of the rows that are two or three conversations, one after the other: the schemas of the tools
+             are read once for all of them.
     split, world: as in "world-chat".
     """
 
     rows: int = 2000
     indexed: int = 500
-    follow_ups: int = 0
+    joined: float = 0.0
     split: Split = "train"
     world: str | None = None
 
     def __post_init__(self) -> None:
         check_count(self.rows, "rows")
         check_count(self.indexed, "indexed")
-        if not 0 <= self.follow_ups < len(ATTRIBUTES):
-            raise SettingsError(f"follow_ups is {self.follow_ups}; a person has {len(ATTRIBUTES) - 1} other facts")
+        check_share(self.joined, "joined")
 
 
 class WorldAgents(Settings, tag="world-agents", tag_field="kind", frozen=True, kw_only=True):
@@ -249,6 +247,12 @@ class CardTasks(Settings, tag="cards-tasks", tag_field="kind", frozen=True, kw_o
 
     def __post_init__(self) -> None:
         check_sums(self.start, "start")
+
+
+def check_share(share: float, name: str) -> None:
+    """Raise SettingsError for a share of the rows that is none."""
+    if not 0 <= share <= 1:
+        raise SettingsError(f"{name} is {share}; it is a share of the rows, from 0 to 1")
 
 
 def check_count(count: int, name: str) -> None:

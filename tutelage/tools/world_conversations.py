@@ -22,10 +22,10 @@ from tutelage.world.arithmetic import QUESTIONS, Sum, fill, random_sum
 from tutelage.world.grading import Question
 from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.people import Person
-from tutelage.world.person_questions import answer_sentence, ask_follow_up, ask_one_step, ask_two_step
+from tutelage.world.person_questions import answer_sentence, ask_one_step, ask_two_step
 from tutelage.world.probe_tasks import ask_unanswered
 from tutelage.world.society import World
-from tutelage.world.values import ATTRIBUTES, BRIDGES, Attribute
+from tutelage.world.values import ATTRIBUTES, BRIDGES
 
 ToolKind = Literal["indexed", "two-step", "unknown", "sum", "direct"]
 # Of 20 conversations in a row.
@@ -40,13 +40,12 @@ SEARCHED_IN_VAIN = (
 
 
 def tool_conversations(
-    world: World, index: SearchIndex, rows: int, indexed: int, split: Split, follow_ups: int = 0
+    world: World, index: SearchIndex, rows: int, indexed: int, split: Split
 ) -> Iterator[Conversation]:
     """`rows` conversations with search and calculator offered; `meta` has the kind of each.
 
     split: of the people that are only in the index, of the nonexistent names, and of the people who are answered
     directly.
-    follow_ups: most further questions about a person who was found, which the same result answers.
     """
     people = list(world.people(split))
     for number in range(rows):
@@ -72,8 +71,6 @@ def tool_conversations(
             elif reply == question.answer:
                 reply = answer_sentence(person, attribute, rng)
             turns = searched_turns(index, question.prompt, admission, person.name, reply)
-            if kind == "indexed":
-                turns += follow_up_turns(person, attribute, rng.randbelow(follow_ups + 1), rng)
         tools = offered_tools()
         yield Conversation(tuple(turns), f"tools/{split}/{number}", {"kind": kind}, tools=tools)
 
@@ -86,14 +83,6 @@ def offered_tools() -> tuple[str, ...]:
 def searched_turns(index: SearchIndex, prompt: str, admission: str, query: str, reply: str) -> list[Message]:
     """A question, an admission with a search, its result, and the answer."""
     return [message("user", prompt), *search_turns(index, query, admission), message("assistant", reply)]
-
-
-def follow_up_turns(person: Person, asked: Attribute, count: int, rng: KeyedRandom) -> list[Message]:
-    """`count` questions about other facts of a person, with their answers."""
-    others = [attribute for attribute in rng.shuffled(ATTRIBUTES) if attribute != asked]
-    pairs = [ask_follow_up(person, attribute, rng) for attribute in others[:count]]
-    turns = [(message("user", question.prompt), message("assistant", reply)) for question, reply in pairs]
-    return [turn for pair in turns for turn in pair]
 
 
 def search_turns(index: SearchIndex, query: str, said: str = "") -> list[Message]:
