@@ -26,6 +26,7 @@ from tutelage.synth.teacher import WorldTeacher
 
 RIGHT = "tutelage.world.tasks:names_value"
 METHODS: dict[str, dict[str, Any]] = {
+    "agents": {"tools": "search", "fails": 0.3, "verify": RIGHT},
     "alpaca": {"count": 40},
     "constitution": {"rounds": 2},
     "continuation": {"min_words": 20},

@@ -90,13 +90,13 @@ class Gate:
         question = ""
         for number, turn in enumerate(turns):
             text = turn["content"]
-            if not text.strip() and turn["role"] != "system":
+            if not text.strip() and turn["role"] != "system" and "tool_calls" not in turn:
                 yield "empty", turn["role"]
             if (at := self._markers.find(text)) >= 0:
                 yield "special token", text[at : at + 80]
             yield from ((name, text) for name, find in _TEXTS.items() if find(text) >= 0)
             if turn["role"] != "assistant":
-                question = text
+                question = question if turn["role"] == "tool" else text  # an answer may quote a result
                 continue
             exchange = Exchange(question, text, text.lower(), first=number < 2)
             yield from ((name, text) for name, find in _ANSWERS.items() if find(exchange) >= 0)

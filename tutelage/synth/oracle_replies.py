@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tutelage.scoring.extract import normalise
+from tutelage.synth.tool_turns import BUSY
 from tutelage.world import World
 from tutelage.world.biographies import biography
 from tutelage.world.grading import ANY_VALUE
@@ -156,6 +157,24 @@ def known(world: World, text: str, about: Any, rng: KeyedRandom) -> str:
     return "[[right]]" if named <= set(ANY_VALUE.findall(normalise(row["text"]))) else "[[wrong]]"
 
 
+def agent(world: World, text: str, about: Any, rng: KeyedRandom) -> str:
+    """A search for the person who is asked about, until there is a result; then the answer."""
+    person = person_in(world, about)
+    if person is None or (text.startswith("<result>") and BUSY not in text):
+        return answer(world, about, about, rng)
+    return f"<call>{json.dumps({'name': 'search', 'arguments': {'query': person.name}})}</call>"
+
+
+def rubric(world: World, text: str, about: Any, rng: KeyedRandom) -> str:
+    """Whether each answer names the value that was asked for."""
+    for question, reply in about:
+        person = person_in(world, question)
+        attribute = asked_attribute(question, person) if person else None
+        if person is None or attribute is None or normalise(person.facts[attribute]) not in normalise(reply):
+            return "It names another.\n[[fail]]"
+    return "All are right.\n[[pass]]"
+
+
 def problem(world: World, text: str, about: Any, rng: KeyedRandom) -> str:
     """A question, after its label."""
     return f"Problem: {any_question(world, rng)[0]}"
@@ -226,6 +245,8 @@ REPLIES: dict[str, Writer] = {
     "user": lambda w, text, about, rng: any_question(w, rng)[0],
     "critique": said("It could be shorter."),
     "revise": lambda w, text, about, rng: about[1],
+    "agent": agent,
+    "rubric": rubric,
     "problem": problem,
     "constrained": constrained,
     "choice": choice,

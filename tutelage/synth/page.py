@@ -13,6 +13,7 @@ from tutelage.html import Html, code, details, facts, heading, page, paragraph, 
 from tutelage.ledger import Ledger
 from tutelage.synth.gate import conversations_of
 from tutelage.synth.output import DATA, DROPPED, read_lines
+from tutelage.synth.tool_turns import turn_text
 
 PAGE = "index.html"
 KEPT_SHOWN, DROPPED_SHOWN, CHARACTERS = 12, 4, 1500
@@ -135,7 +136,7 @@ def _dropped_row(row: Mapping[str, Any]) -> Html:
 
 
 def _row(row: Mapping[str, Any]) -> Html:
-    turns = [_text(turn["role"], turn["content"]) for talk in conversations_of(dict(row)) for turn in talk]
+    turns = [_text(turn["role"], turn_text(turn)) for talk in conversations_of(dict(row)) for turn in talk]
     lineage = row.get("lineage", {})
     small = f"{row.get('id', '')}, of {lineage.get('parent') or 'nothing'}, {lineage.get('finish', '')}"
     return tag("div", paragraph(small, muted=True), *turns)

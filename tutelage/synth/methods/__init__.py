@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tutelage.synth.methods.agents import Agents
 from tutelage.synth.methods.alpaca import Alpaca
 from tutelage.synth.methods.constitution import Constitution
 from tutelage.synth.methods.continuation import Continuation
@@ -25,7 +26,8 @@ from tutelage.synth.methods.teacher_swap import TeacherSwap
 from tutelage.synth.methods.wrap import Wrap
 
 AnyMethod = (
-    Alpaca
+    Agents
+    | Alpaca
     | Constitution
     | Continuation
     | DocumentQa
