@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import re
@@ -44,10 +45,10 @@ def half(tales_run: Run, tmp_path: Path) -> Path:
 
 
 @contextmanager
-def watching(folders: Sequence[Path]) -> Iterator[str]:
+def watching(folders: Sequence[Path], key: str = "") -> Iterator[str]:
     """The address of a server over these runs."""
     listener = listen("127.0.0.1", 0)
-    app = watch_app(folders, frozenset({"127.0.0.1"}))
+    app = watch_app(folders, frozenset({"127.0.0.1"}), key)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off", ws="none", http="h11"))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[listener])), daemon=True)
     thread.start()
@@ -100,6 +101,26 @@ def test_several_runs_are_side_by_side(half: Path, tales_run: Run) -> None:
         single = get(f"{url}/run/1").text
         assert "Diagnosis" in single
         assert 'href="../"' in single
+
+
+def test_a_key_is_asked_for_everywhere_and_a_browser_asks_for_it(half: Path) -> None:
+    with watching([half], key="secret") as address:
+        for path in ("/", "/run/0", "/version"):
+            refused = get(f"{address}{path}")
+            assert refused.status_code == 401 and refused.headers["www-authenticate"].startswith("Basic ")
+        for given in ("any:wrong", "secret:", "any"):
+            basic = base64.b64encode(given.encode()).decode()
+            assert get(f"{address}/version", authorization=f"Basic {basic}").status_code == 401
+        assert get(f"{address}/version", authorization="Basic ???").status_code == 401
+        basic = base64.b64encode(b"any:secret").decode()
+        for right in (f"Basic {basic}", "Bearer secret"):
+            assert get(f"{address}/version", authorization=right).status_code == 200
+
+
+def test_a_network_needs_a_key(half: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TUTELAGE_API_KEY", raising=False)
+    result = CliRunner().invoke(main, ["watch", str(half), "--host", "0.0.0.0"])
+    assert result.exit_code == 1 and "give --api-key-file or TUTELAGE_API_KEY" in result.output
 
 
 def test_runs_are_named_by_the_ends_of_their_paths() -> None:

@@ -18,6 +18,11 @@ from tutelage.synth.instruction_filters import echoes, unusable
         ("- name three rivers of Europe", "malformed opening"),
         ("4. Name three rivers.\n5. 6. Who wrote Hamlet?", "part of a list"),  # a small model counts twice
         ("2) What should I think about?", "part of a list"),
+        ("The soup was cold and the waiter forgot us.", "statement"),
+        ("It talked for 3.5 hours about the bridge", "statement"),
+        ("A bat and a ball cost $1.10. The bat costs a dollar more. How much is the ball?", ""),
+        ("The soup was cold. Write a review of it.", ""),
+        ("This is a review: the soup was cold.", ""),
     ],
 )
 def test_instructions(instruction: str, reason: str) -> None:

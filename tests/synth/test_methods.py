@@ -109,6 +109,27 @@ def test_probing_teaches_to_answer_what_is_known_and_to_refuse_what_is_invented(
     assert {row["reason"] for row in rows(tmp_path / "right", "dropped.jsonl")} == {"uninformative answers"}
 
 
+def test_a_list_of_instructions_in_another_form_is_asked_for_once_more(endpoint: Any, tmp_path: Path) -> None:
+    """A model of 135M writes one list of three with "Task 1:" or in a sentence."""
+    wrong, right = "Task 1: Name a river of the north.", "1. Name a river of the north.\n2. The soup was cold today."
+
+    def reply(body: dict[str, Any]) -> str:
+        turns = body["messages"]
+        return "The Ob." if "new tasks" not in turns[0]["content"] else wrong if len(turns) == 1 else right
+
+    endpoint.answer = reply
+    path = tmp_path / "seeds.jsonl"
+    path.write_text(json.dumps({"prompt": "Name a tree of the south.", "completion": "The olive."}) + "\n")
+    teacher = {"kind": "endpoint", "url": endpoint.url, "model": "m", "parallel": 1}
+    make = {"kind": "self_instruct", "count": 1}
+    synthesise(recipe({"make": make, "input": str(path), "teacher": teacher}), tmp_path / "out")
+    [row] = rows(tmp_path / "out")
+    assert [turn["content"] for turn in row["messages"]] == ["Name a river of the north.", "The Ob."]
+    assert rows(tmp_path / "out", "dropped.jsonl")[0]["reason"] == "statement"
+    again = next(body["messages"] for body in endpoint.seen if len(body["messages"]) == 3)
+    assert again[1]["content"] == wrong and "numbered list" in again[2]["content"]
+
+
 def test_every_method_has_a_recipe() -> None:
     made = set()
     for path in sorted((recipes_folder() / "synth").glob("*.toml")):

@@ -67,8 +67,7 @@ def serve(
         drain_seconds=drain, engine=server.EngineSettings(max_rows=max_rows, pages=pages, chunk_tokens=256, int8=int8),
         speculate=speculate, weights_from=None if weights_from is None else str(weights_from),
     )  # fmt: skip
-    if not server.is_local(host) and not settings.api_key:
-        raise ValueError(f"--host {host} can be reached from other machines; give --api-key-file or TUTELAGE_API_KEY")
+    server.check_network(settings)
     server.weights_folder(settings)
     usable = _open_tools(tools, models, unsafe_sandbox)
     with server.listen(host, port) as listener:

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tutelage.cli.command import command, new_console
-from tutelage.cli.options import FOLDER
+from tutelage.cli.options import FILE, FOLDER
 
 
 @click.command(short_help="Watch runs while they train, in the browser or the terminal.")
@@ -18,8 +18,17 @@ from tutelage.cli.options import FOLDER
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8001, show_default=True, help="Port; 0 = any free one.")
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Also answer to this Host header; * = to any.")
+@click.option("--api-key-file", type=FILE, help="File with the key that browsers must send; or set TUTELAGE_API_KEY.")
 @command
-def watch(runs: tuple[Path, ...], text: bool, host: str, port: int, allow_host: tuple[str, ...], as_json: bool) -> Any:
+def watch(
+    runs: tuple[Path, ...],
+    text: bool,
+    host: str,
+    port: int,
+    allow_host: tuple[str, ...],
+    api_key_file: Path | None,
+    as_json: bool,
+) -> Any:
     """Show the report of runs while they train: curves, samples, evaluations and diagnoses as they come, several runs
     side by side. Reads their files and writes nothing."""
     if text:
@@ -37,10 +46,12 @@ def watch(runs: tuple[Path, ...], text: bool, host: str, port: int, allow_host: 
 
     for folder in runs:
         open_run(folder)
-    settings = server.ServeSettings(host=host, port=port, allow_hosts=allow_host)
+    key = server.read_api_key(api_key_file)
+    settings = server.ServeSettings(host=host, port=port, allow_hosts=allow_host, api_key=key)
+    server.check_network(settings)
     with server.listen(host, port) as listener:
         address = f"http://{host}:{listener.getsockname()[1]}"
         click.echo(f"watching {', '.join(map(str, runs))} at {address}", err=True)
-        app = watch_app(runs, server.allowed_hosts(settings))
+        app = watch_app(runs, server.allowed_hosts(settings), key)
         server.run_app(app, listener, lambda: None, 0.0)
     return {"address": address, "runs": [str(folder) for folder in runs]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hmac
 import re
 from collections.abc import AsyncIterator, Callable
@@ -37,11 +38,13 @@ class Guard:
 
     hosts: the names under which the server may be asked, without port; None allows all.
     key:   what `Authorization: Bearer KEY` must carry; "" asks for none.
+    basic: no path is open, and browsers ask for the key, as a password of any user: for pages without a field for it.
     """
 
     app: ASGIApp
     hosts: frozenset[str] | None
     key: str = ""
+    basic: bool = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -55,7 +58,10 @@ class Guard:
         try:
             self._check(Headers(scope=scope), scope["path"])
         except ApiError as error:
-            return await error_response(error)(scope, receive, send_guarded)
+            response = error_response(error)
+            if self.basic and error.status == 401:
+                response.headers["WWW-Authenticate"] = 'Basic realm="tutelage", charset="UTF-8"'
+            return await response(scope, receive, send_guarded)
         await self.app(scope, receive, send_guarded)
 
     def _check(self, headers: Headers, path: str) -> None:
@@ -63,10 +69,20 @@ class Guard:
         if self.hosts is not None and host not in self.hosts:
             message = f"this server does not answer to the host {host[:100]!r}; allow it with --allow-host"
             raise ApiError(403, message)
-        if self.key and path not in OPEN_PATHS:
+        if self.key and (self.basic or path not in OPEN_PATHS):
             kind, _, given = headers.get("authorization", "").partition(" ")
+            if self.basic and kind.lower() == "basic":
+                kind, given = "bearer", _password(given)
             if kind.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.key.encode()):
                 raise ApiError(401, "the API key is missing or wrong; send Authorization: Bearer KEY")
+
+
+def _password(given: str) -> str:
+    """The password of Basic credentials (RFC 7617); "" where they are none."""
+    try:
+        return base64.b64decode(given, validate=True).decode().partition(":")[2]
+    except ValueError:
+        return ""
 
 
 def error_response(error: ApiError) -> Response:

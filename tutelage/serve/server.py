@@ -125,6 +125,12 @@ def read_api_key(path: Path | None) -> str:
     return key
 
 
+def check_network(settings: ServeSettings) -> None:
+    """Raises ValueError where other machines can reach the server, and there is no key."""
+    if not is_local(settings.host) and not settings.api_key:
+        raise ValueError(f"--host {settings.host} can be reached from other machines; give --api-key-file or {API_KEY}")
+
+
 def allowed_hosts(settings: ServeSettings) -> frozenset[str] | None:
     """The Host headers that are answered; None for all. A server that listens on all addresses is asked by names that
     it cannot know, so these must be allowed by name."""

@@ -21,8 +21,8 @@ from tutelage.report.live import open_run, overview_page, run_page, version
 from tutelage.serve.http import Guard
 
 
-def watch_app(folders: Sequence[Path], hosts: frozenset[str] | None) -> Starlette:
-    """The application over the folders of runs; `hosts` as for `Guard`.
+def watch_app(folders: Sequence[Path], hosts: frozenset[str] | None, key: str = "") -> Starlette:
+    """The application over the folders of runs; `hosts` and `key` as for `Guard`.
 
     / is the report of a single run, or an overview of several; /run/NUMBER is the report of one; /version changes with
     every file.
@@ -45,7 +45,7 @@ def watch_app(folders: Sequence[Path], hosts: frozenset[str] | None) -> Starlett
         return Response(msgspec.json.encode({"version": digest}), media_type="application/json")
 
     routes = [Route("/", start), Route("/run/{number:int}", single), Route("/version", changed)]
-    return Starlette(routes=routes, middleware=[Middleware(partial(Guard, hosts=hosts))])
+    return Starlette(routes=routes, middleware=[Middleware(partial(Guard, hosts=hosts, key=key, basic=True))])
 
 
 async def answer(make: partial[str]) -> Response:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
 
 from tutelage.config import Settings
 from tutelage.world.keyed_random import KeyedRandom
 
+T = TypeVar("T")
 RowKind = Literal["documents", "prompts", "conversations", "preferences"]
 Row = dict[str, Any]
 Turn = Mapping[str, str]
@@ -155,14 +156,23 @@ class Method(Settings, frozen=True, kw_only=True):
     def steps(self, row: Row, at: At) -> Steps:
         """Asks, and reads; a single reply that is not in the form that was asked for is asked for once more."""
         asks = self.asks(row, at)
+        if len(asks) == 1:
+            return (yield from read_of(asks[0], lambda reply: self.reads(row, [reply], at), self.ask_again))
         replies = yield asks
-        try:
-            return self.reads(row, replies, at)
-        except Unparsable as error:
-            if not self.ask_again or len(asks) != 1:
-                raise
-            replies = yield [again(asks[0], error)]
         return self.reads(row, replies, at)
+
+
+def read_of(asked: Ask, read: Callable[[Reply], T], ask_again: bool) -> Generator[Sequence[Ask], list[Reply], T]:
+    """What `read` makes of the reply to a question. With `ask_again` it is asked once more, with the error named, where
+    the reply is not in the form that was asked for."""
+    [reply] = yield [asked]
+    try:
+        return read(reply)
+    except Unparsable as error:
+        if not ask_again:
+            raise
+        [reply] = yield [again(asked, error)]
+    return read(reply)
 
 
 def each(replies: Iterable[Reply], read: Callable[[Reply], New]) -> list[New | Drop]:

@@ -5,10 +5,15 @@ from __future__ import annotations
 from typing import ClassVar
 
 from tutelage.synth.instruction_filters import echoes, unusable
-from tutelage.synth.method import Ask, At, Drop, Method, New, Row, RowKind, Steps, ask
+from tutelage.synth.method import Ask, At, Drop, Method, New, Reply, Row, RowKind, Steps, ask, read_of
 from tutelage.synth.parse import numbered
 from tutelage.synth.rows import conversation, question_of
 
+# The paper leaves the next number of a list open, which only a model without a chat template continues. A chat model
+# copies a numbered list, numbers and all.
+TASKS = "Here are tasks that people gave to an assistant:"
+RULES = """Write {new} new tasks of other kinds and on other subjects, as a numbered list that begins with 1. Each \
+begins with a verb or is a question. Write no answers, and repeat none of the tasks above."""
 INSTRUCTIONS = {"temperature": 0.7, "top_p": 0.5, "presence_penalty": 2.0, "max_tokens": 1024}
 ANSWERS = {"temperature": 0.0, "presence_penalty": 1.5, "max_tokens": 350}
 
@@ -30,13 +35,10 @@ class SelfInstruct(Method, tag="self_instruct", tag_field="kind", frozen=True, k
         made = at.random("machine").shuffled(at.pool)[: self.machine]
         seeds = at.random("human").shuffled(at.seeds)[: self.human + self.machine - len(made)]
         shown = at.random("order").shuffled([*seeds, *made])
-        lines = "\n".join(f"{n}. {' '.join(question_of(seed).split())}" for n, seed in enumerate(shown, 1))
-        text = f"Come up with a series of tasks:\n\n{lines}\n\nContinue the list with {self.new} more, one on a line."
-        about = (at, len(shown) + 1, self.new)
-        [reply] = yield [ask(text, "instructions", about, sampling=INSTRUCTIONS, sample=at.number)]
-        if reply.drop:
-            raise reply.drop  # one cut at its end is thrown away whole, as in the paper's code
-        listed = numbered(reply.text, 1 if reply.text.lstrip().startswith("1") else len(shown) + 1)[: self.new]
+        lines = "\n".join(f"- {' '.join(question_of(seed).split())}" for seed in shown)
+        text = f"{TASKS}\n\n{lines}\n\n{RULES.replace('{new}', str(self.new))}"
+        asked = ask(text, "instructions", (at, 1, self.new), sampling=INSTRUCTIONS, sample=at.number)
+        listed = (yield from read_of(asked, _instructions, self.ask_again))[: self.new]
         faults = [Drop(why, text) if (why := unusable(text)) else at.known(text) for text in listed]
         made_rows: list[New | Drop] = [fault for fault in faults if fault]
         usable = [instruction for fault, instruction in zip(faults, listed, strict=True) if not fault]
@@ -47,3 +49,9 @@ class SelfInstruct(Method, tag="self_instruct", tag_field="kind", frozen=True, k
             echo = Drop("copied prompt", answer.text) if echoes(instruction, answer.text) else None
             made_rows.append(answer.drop or echo or New(conversation(instruction, answer.text.strip()), answer))
         return made_rows
+
+
+def _instructions(reply: Reply) -> list[str]:
+    if reply.drop:
+        raise reply.drop  # one cut at its end is thrown away whole, as in the paper's code
+    return numbered(reply.text)
