@@ -64,7 +64,7 @@ class Row(NamedTuple):
 
 def run(recipe: Path, overrides: list[str], folder: Path) -> list[Row]:
     """Run a recipe in a child process; a row for each of its stages."""
-    command = [sys.executable, "-m", "tutelage", "run", str(recipe), f"out={folder}", "evaluate={}", *overrides]
+    command = [sys.executable, "-m", "tutelage", "run", str(recipe), f"out={folder}", "evaluate={chat=[]}", *overrides]
     threads = {"OMP_NUM_THREADS": str(THREADS), **os.environ}
     child = subprocess.run(command, env={**threads, "PYTHONPATH": str(CHECKOUT)}, capture_output=True, text=True)
     if child.returncode:

@@ -75,13 +75,16 @@ def test_what_nobody_can_answer_is_refused_with_the_reason_where_there_is_one() 
     assert rows["q1"][0] in REFUSALS
 
 
-def test_the_control_refuses_as_many_questions_that_it_knows() -> None:
-    items = [item("rrr", number=n) for n in range(20)] + [item("www", number=20 + n) for n in range(5)]
-    control = made(items, "control")
-    refused = [name for name, texts in control.items() if texts[0] in REFUSALS]
-    assert len(refused) == 5
-    assert all(int(name[1:]) < 20 for name in refused)
-    assert len(control) == 20
+@pytest.mark.parametrize(("unknown", "share"), [(5, 1.0), (5, 0.1), (200, 0.5), (200, 0.12)])
+def test_the_control_refuses_as_large_a_share_and_keeps_answers(unknown: int, share: float) -> None:
+    """It refused as many, and so all that it knew where more is unknown: nothing to compare with."""
+    items = [item("rrr", number=n) for n in range(100)] + [item("www", number=100 + n) for n in range(unknown)]
+    arms = [made(items, recipe, share) for recipe in ("article", "control")]  # type: ignore[arg-type]
+    refused = [[name for name, texts in arm.items() if texts[0] in REFUSALS] for arm in arms]
+    first, second = (len(names) / len(arm) for names, arm in zip(refused, arms, strict=True))
+    assert second == pytest.approx(first, abs=0.01)
+    assert all(int(name[1:]) < 100 for name in refused[1])
+    assert len(arms[1]) == 100
 
 
 def test_all_refusals_abstain() -> None:

@@ -12,7 +12,7 @@ from tutelage.scaling.climb import climb
 from tutelage.scaling.ladder import arms, load_ladder, recipe_of, sizes_of
 from tutelage.scaling.ladder_result import LadderResult, ladder_lines, ladder_page, ladder_result
 from tutelage.scaling.points import load_points, read_points
-from tutelage.scaling.sweeps import lr_law, sweep_lines
+from tutelage.scaling.sweeps import lr_law, sweep_lines, tune_small, tuning_line
 
 SMALL = """
 name    = "small"
@@ -101,6 +101,23 @@ def test_the_learning_rate_of_a_ladder_follows_from_its_sweeps() -> None:
     assert "best learning rate ~ N^-0.25" in next(sweep_lines(law))
 
 
+def test_smaller_sizes_tune_the_largest() -> None:
+    """Four rates at each of three sizes: 8 small trainings and a large one, beside 4 large ones."""
+    rows = [
+        {"parameters_matrices": size, "tokens": 1e6, "lr": lr, "loss": 3 + math.log(lr / (0.1 * size**-0.25)) ** 2}
+        for size in (1e4, 1e5, 1e6)
+        for lr in (1e-3, 2e-3, 4e-3, 8e-3)
+    ]
+    tuned = tune_small(rows)
+    assert tuned.lr.value == pytest.approx(0.1 * 1e6**-0.25)
+    assert tuned.decades == pytest.approx(1)
+    assert (tuned.tried, tuned.best_lr) == (4e-3, 4e-3) and tuned.loss == tuned.best
+    assert tuned.compute == pytest.approx((4 * 1e4 + 4 * 1e5 + 1e6) / 4e6)
+    assert "for 36% of the compute" in tuning_line(tuned)
+    with pytest.raises(ValueError, match="do not determine a law"):
+        tune_small([row for row in rows if row["parameters_matrices"] > 1e4])
+
+
 @pytest.mark.parametrize(
     ("override", "message"),
     [
@@ -183,7 +200,7 @@ def test_the_page_of_a_ladder_has_its_sweeps(small: Path, tmp_path: Path) -> Non
         for size in (1e5, 1e6)
         for lr in (1e-3, 2e-3, 4e-3, 8e-3)
     ]
-    result = LadderResult(tmp_path, [], [], None, lr_law(rows, bootstraps=20), [], {"laws": "too few points"})
+    result = LadderResult(tmp_path, [], [], None, lr_law(rows, bootstraps=20), None, [], {"laws": "too few points"})
     text = ladder_page(result, "small")
     assert "N = 100,000, parabola" in text
     assert "best learning rate ~ N^-0.25" in text

@@ -13,6 +13,7 @@ from tutelage.corpus.furniture import (
     remove_menus,
     remove_scripts,
 )
+from tutelage.corpus.main_part import name_main_part
 from tutelage.corpus.markup import mark, unwrap_layout
 from tutelage.corpus.page_index import PageIndex
 from tutelage.extras import load
@@ -106,7 +107,11 @@ def careful_text(page: str) -> str:
         unwrapped = unwrap_layout(tree)
         if marked or unwrapped:
             page = str(tree)
-    text = load("trafilatura").extract(page, include_comments=False, include_tables=True, fast=True) or ""
+    trafilatura = load("trafilatura")
+    text = ""
+    if (document := trafilatura.load_html(page)) is not None:
+        name_main_part(document)
+        text = trafilatura.extract(document, include_comments=False, include_tables=True, fast=True) or ""
     if len(text) < _FEW_CHARACTERS and len(other := html_text(page)) > _FAR_MORE * max(len(text), 1):
         return other
     return _tidy(text)

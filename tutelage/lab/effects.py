@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import msgspec
 import numpy as np
 
 from tutelage.intervals import Z_95, mean_interval
@@ -28,6 +29,15 @@ def above(run: FinishedRun, name: str, metric: str, stages: Sequence[str], level
     mean = pooled(outcomes)
     estimate = Estimate(mean.value - level, mean.low - level, mean.high - level, "points")
     return Effect(name, estimate, [float(np.mean(one)) - level for one in outcomes], (mean,))
+
+
+def no_worse(effect: Effect, margin: float) -> Effect:
+    """The claim that a difference is at most `margin` below 0, which it is raised by."""
+    e, unit = effect.estimate, f"{100 * margin:g} points" if effect.estimate.kind == "points" else f"{margin:g}"
+    raised = Estimate(e.value + margin, e.low + margin, e.high + margin, e.kind)
+    by_seed = [one + margin for one in effect.by_seed]
+    name = f"{effect.name}, above −{unit}"
+    return msgspec.structs.replace(effect, name=name, estimate=raised, by_seed=by_seed, least=0.0)
 
 
 def loss_effect(run: FinishedRun, name: str, lower: Sequence[str], higher: Sequence[str]) -> Effect:

@@ -3,7 +3,7 @@ worth of a policy's answers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +14,10 @@ from tutelage.engine.engine import generate
 from tutelage.engine.sampling import SamplingSettings
 from tutelage.evaluate.sequence_scores import score_sequences
 from tutelage.intervals import mean_interval
+from tutelage.lab.base_recipe import SEEDS
 from tutelage.lab.estimates import Estimate
-from tutelage.lab.run_cache import FinishedRun
+from tutelage.lab.finding import Bar
+from tutelage.lab.run_cache import FinishedRun, RunCache
 from tutelage.lab.verdict import Effect
 from tutelage.model.hub import Checkpoint, load_model
 from tutelage.records import Conversation, Example, message
@@ -83,6 +85,23 @@ def dpo_stage(name: str, data: str, seed: int) -> str:
     )
 
 
+def dpo_stages(labeller: str) -> list[str]:
+    """The stages of DPO on the pairs of a labeller, one a seed."""
+    return [f"dpo_{labeller}_{seed}" for seed in SEEDS]
+
+
+def dpo_recipe(labellers: Mapping[str, Mapping[str, object]]) -> str:
+    """A recipe in TOML: DPO on the pairs of each labeller, by its settings."""
+    lines = [dpo_stage(stage, name, seed) for name in labellers for seed, stage in enumerate(dpo_stages(name))]
+    data = [labelled(name, **settings) for name, settings in labellers.items()]
+    return "\n".join([BASE, "[stages]", *lines, "", "".join(data)])
+
+
+def dpo_quick(labellers: Mapping[str, Mapping[str, object]]) -> tuple[str, ...]:
+    """Overrides that shrink `dpo_recipe` to seconds."""
+    return (*QUICK, *(f"data.{name}.rows=40" for name in labellers))
+
+
 class Answers(NamedTuple):
     """A policy's answers to the same questions, float64 [questions] each: the true utility, the labeller's, the
     divergence from the model that training started from (the log-ratio of the answer, in nats), the score of a reward
@@ -120,6 +139,33 @@ def answers_of(run: FinishedRun, folder: Path, data: str, count: int, scorer: Ch
     )
 
 
+def dpo_answers(
+    runs: RunCache, folder: str, labellers: Mapping[str, Mapping[str, object]]
+) -> tuple[dict[str, list[Answers]], dict[str, list[Answers]]]:
+    """By labeller, the answers before and after DPO on its pairs, one a seed."""
+    run = runs.run(dpo_recipe(labellers), folder)
+    count = 6 if runs.overrides else ASKED
+
+    def answers(stages: Sequence[str], labeller: str) -> list[Answers]:
+        return [answers_of(run, run.run.folder / stage, labeller, count) for stage in stages]
+
+    before = {name: answers(["chat"], name) * len(SEEDS) for name in labellers}
+    return before, {name: answers(dpo_stages(name), name) for name in labellers}
+
+
+def policy_rows(policies: Mapping[str, Sequence[Answers]], parts: Sequence[str]) -> list[list[str | Estimate]]:
+    """A row of a table for each policy, with the means of some parts of its answers."""
+    return [
+        [name, *(number([getattr(one, part) for one in answers]) for part in parts)]
+        for name, answers in policies.items()
+    ]
+
+
+def policy_bars(rows: Sequence[Sequence[str | Estimate]]) -> list[Bar]:
+    """The bars of a plot of the first part in `policy_rows`."""
+    return [Bar(str(name), "", part) for name, part, *_ in rows if isinstance(part, Estimate)]
+
+
 def _logprobs(checkpoint: Checkpoint, prompts: Sequence[np.ndarray], sequences: Sequence[np.ndarray]) -> np.ndarray:
     examples = []
     for ids, tokens in zip(prompts, sequences, strict=True):
@@ -133,11 +179,9 @@ def _logprobs(checkpoint: Checkpoint, prompts: Sequence[np.ndarray], sequences: 
     return found
 
 
-def number_effect(
-    name: str, higher: Sequence[np.ndarray], lower: Sequence[np.ndarray], least: float = LEAST, margin: float = 0.0
-) -> Effect:
-    """How much higher the mean of items is, plus a margin: per seed float64 [items], in the same order."""
-    changes = [after - before + margin for before, after in zip(lower, higher, strict=True)]
+def number_effect(name: str, higher: Sequence[np.ndarray], lower: Sequence[np.ndarray], least: float = LEAST) -> Effect:
+    """How much higher the mean of items is: per seed float64 [items], in the same order."""
+    changes = [after - before for before, after in zip(lower, higher, strict=True)]
     return Effect(name, number(changes), [float(change.mean()) for change in changes], least=least)
 
 

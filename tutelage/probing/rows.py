@@ -3,13 +3,13 @@
 "article": questions whose sampled answers are all wrong are refused, of mixed ones the right answers are kept.
 "llama3":  refused is only what is answered informatively and wrong each time (Llama 3, arXiv 2407.21783, section
 4.3.6); a question that the model never answers is none.
-"control": as many refusals, but of random questions that the model knows, to compare with.
+"control": the same share of refusals, but of random questions that the model knows, to compare with.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from tutelage.ledger import Ledger
@@ -47,7 +47,7 @@ def probe_rows(
     rng = KeyedRandom(seed, "refusals")
     if recipe == "control":
         wanted = sum(_is_refused(item, "article") for item in probed)
-        refused = set(rng.shuffled(sorted(kept))[:wanted])
+        refused = set(rng.shuffled(sorted(kept))[: _as_large_a_share(wanted, kept, max_share)])
         kept = {place: texts for place, texts in kept.items() if place not in refused}
     most = most_refusals(sum(map(len, kept.values())), max_share)
     chosen = set(rng.shuffled(sorted(refused))[:most])
@@ -77,6 +77,17 @@ def _refusal(item: Probed, rng: KeyedRandom) -> str:
 def most_refusals(others: int, max_share: float) -> int:
     """How many refusals beside `others` rows are at most this share of all."""
     return 10**9 if max_share >= 1 or not others else int(others * max_share / (1 - max_share))
+
+
+def _as_large_a_share(wanted: int, kept: Mapping[int, Sequence[str]], max_share: float) -> int:
+    """How many of the questions with right answers are to be refused instead, so that refusals are as large a share of
+    the rows as `wanted` refusals beside all answers. As many would leave few answers, or none."""
+    answers = sum(map(len, kept.values()))
+    refusals = min(wanted, most_refusals(answers, max_share))
+    if not answers:
+        return 0
+    share = refusals / (refusals + answers)
+    return int(share * answers / (1 - share + share * answers / len(kept)))
 
 
 def _is_refused(item: Probed, recipe: RefusalRecipe) -> bool:

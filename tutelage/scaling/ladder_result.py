@@ -17,7 +17,7 @@ from tutelage.scaling.ladder_baselines import baseline_lines, baseline_plots, ba
 from tutelage.scaling.lines import analysis_lines
 from tutelage.scaling.page import analysis_sections
 from tutelage.scaling.points import COUNTS, points_of
-from tutelage.scaling.sweeps import lr_law, sweep_lines, sweep_plot
+from tutelage.scaling.sweeps import TunedSmall, lr_law, sweep_lines, sweep_plot, tune_small, tuning_line
 
 PAGE, UNIT = "index.html", "nats per token"
 
@@ -31,6 +31,7 @@ class LadderResult:
     left: list[Arm]
     analysis: Analysis | None
     lr: SettingLaw | None
+    tuned: TunedSmall | None
     baselines: list[dict[str, Any]]
     refused: dict[str, str]
 
@@ -46,6 +47,7 @@ class LadderResult:
             "left": [asdict(arm) for arm in self.left],
             "laws": laws,
             "lr": self.lr and {"exponent_of_N": self.lr.exponent, "optima": optima},
+            "tuned_by_smaller_sizes": self.tuned and asdict(self.tuned),
             "baselines": self.baselines,
             "refused": self.refused,
         }
@@ -54,7 +56,7 @@ class LadderResult:
 def ladder_result(ladder: Ladder, folder: Path, left: Sequence[Arm]) -> LadderResult:
     """Fit the finished trainings of a ladder, and write its page."""
     rows, sweeps = write_rows(ladder, folder)
-    refused, analysis, lr = dict[str, str](), None, None
+    refused, analysis, lr, tuned = dict[str, str](), None, None, None
     try:
         analysis = analyse(points_of(rows, "the ladder", "matrices", UNIT))
     except ValueError as error:
@@ -64,8 +66,12 @@ def ladder_result(ladder: Ladder, folder: Path, left: Sequence[Arm]) -> LadderRe
             lr = lr_law(sweeps)
         except ValueError as error:
             refused["lr"] = str(error)
+        try:
+            tuned = tune_small(sweeps)
+        except ValueError as error:
+            refused["tuning by smaller sizes"] = str(error)
     baselines = baseline_rows(ladder, folder)
-    result = LadderResult(folder, rows, list(left), analysis, lr, baselines, refused)
+    result = LadderResult(folder, rows, list(left), analysis, lr, tuned, baselines, refused)
     write_text(folder / PAGE, ladder_page(result, ladder.name))
     return result
 
@@ -77,9 +83,8 @@ def ladder_page(result: LadderResult, title: str) -> str:
         parts += analysis_sections(result.analysis)
     if result.lr is not None:
         note = "Dashed: the parabola through the rates near the best one of each size."
-        parts.append(
-            section("Learning rate", code("\n".join(sweep_lines(result.lr))), sweep_plot(result.lr, UNIT), note=note)
-        )
+        text = code("\n".join(_rate_lines(result.lr, result.tuned)))
+        parts.append(section("Learning rate", text, sweep_plot(result.lr, UNIT), note=note))
     if result.baselines:
         note = "An LSTM has as many parameters as its transformer and reads the same batches; n-grams, as many tokens."
         text = code("\n".join(baseline_lines(result.baselines)))
@@ -95,11 +100,17 @@ def ladder_lines(result: LadderResult) -> Iterator[str]:
     if result.analysis is not None:
         yield from analysis_lines(result.analysis)
     if result.lr is not None:
-        yield from sweep_lines(result.lr)
+        yield from _rate_lines(result.lr, result.tuned)
     yield from baseline_lines(result.baselines)
     yield from _missing_lines(result)
     yield f"points: {result.folder / POINTS}"
     yield f"page: {result.folder / PAGE}"
+
+
+def _rate_lines(lr: SettingLaw, tuned: TunedSmall | None) -> Iterator[str]:
+    yield from sweep_lines(lr)
+    if tuned is not None:
+        yield tuning_line(tuned)
 
 
 def _missing_lines(result: LadderResult) -> Iterator[str]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from tutelage.html import Html, Series, line_plot
+from tutelage.scaling.fit import Interval
 from tutelage.scaling.hyperparameters import SettingLaw, fit_setting
-from tutelage.scaling.lines import format_interval
+from tutelage.scaling.lines import format_distance, format_interval
 from tutelage.scaling.parabola import LEAST_POINTS, near_lowest
 
 _GRID = 40
@@ -30,6 +32,58 @@ def lr_law(rows: Sequence[Mapping[str, Any]], bootstraps: int = 1000, seed: int 
         if len({lr for lr, _ in runs}) >= LEAST_POINTS
     }
     return fit_setting(sweeps, bootstraps, seed)
+
+
+@dataclass(frozen=True, slots=True)
+class TunedSmall:
+    """The learning rate of the largest size as the smaller ones predict it, beside that size's own sweep.
+
+    decades: how far the prediction reaches.
+    tried:   the rate of the sweep that is nearest to the predicted one; `loss` is its loss.
+    best:    the least loss of the sweep, at the rate `best_lr`.
+    compute: FLOPs of all smaller trainings and one large one, over those of the sweep.
+    """
+
+    size: float
+    lr: Interval
+    decades: float
+    tried: float
+    loss: float
+    best_lr: float
+    best: float
+    compute: float
+
+
+def tune_small(rows: Sequence[Mapping[str, Any]]) -> TunedSmall:
+    """Two ways to tune the largest size: a sweep of it, or sweeps of the smaller sizes and the law through them.
+
+    Raises:
+        ValueError: as `lr_law` of the smaller sizes.
+    """
+    if not rows:
+        raise ValueError("there is no sweep")
+    size = max(row["parameters_matrices"] for row in rows)
+    smaller, large = ([row for row in rows if (row["parameters_matrices"] < size) == is_smaller]
+                      for is_smaller in (True, False))  # fmt: skip
+    lr, decades = lr_law(smaller).at(size)
+    by_lr: dict[float, list[float]] = {}
+    for row in large:
+        by_lr.setdefault(row["lr"], []).append(row["loss"])
+    losses = {rate: float(np.mean(values)) for rate, values in by_lr.items()}
+    tried = min(losses, key=lambda rate: abs(np.log(rate / lr.value)))
+    best = min(losses, key=lambda rate: losses[rate])
+    flops = [sum(row["parameters_matrices"] * row["tokens"] for row in group) for group in (smaller, large)]
+    compute = (flops[0] + flops[1] / len(large)) / flops[1]
+    return TunedSmall(size, lr, decades, tried, losses[tried], best, losses[best], compute)
+
+
+def tuning_line(tuned: TunedSmall) -> str:
+    """The comparison as a line of text."""
+    return (
+        f"N = {tuned.size:,.0f} tuned by the smaller sizes: lr {format_interval(tuned.lr)}, "
+        f"{format_distance(tuned.decades)}; at {tuned.tried:g} the loss is {tuned.loss - tuned.best:+.4f} beside the "
+        f"best of its own sweep, at {tuned.best_lr:g}, for {tuned.compute:.0%} of the compute"
+    )
 
 
 def sweep_lines(law: SettingLaw) -> Iterator[str]:

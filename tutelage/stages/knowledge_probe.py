@@ -29,8 +29,8 @@ class KnowledgeProbe(DataStage, tag="knowledge_probe", tag_field="kind", frozen=
     samples:     answers to each question, besides a greedy one.
     temperature: of the samples.
     refusals:    "article" refuses what is never right, and keeps the right answers of what is sometimes right;
-                 "llama3" refuses only what is answered informatively and wrong each time; "control" refuses as many
-                 random questions that the model knows.
+                 "llama3" refuses only what is answered informatively and wrong each time; "control" refuses random
+                 questions that the model knows, as large a share of the rows.
     max_refused: refusals are at most this share of the rows.
     answers:     right answers kept of each question, the most frequent first.
     offer_tools: whether each right answer is also a row in which search and calculator are offered and not called, for

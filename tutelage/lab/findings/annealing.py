@@ -40,7 +40,8 @@ RIGHT = "knowledge.cloze.held_out"
 
 
 def junk() -> Iterator[Mapping[str, object]]:
-    """As many pages as the world has, with their words in random order over the page: the same words, and no facts."""
+    """As many pages as the world has, with their words in random order over the page: the same words, which still
+    stand beside the name, and no sentence that states a fact."""
     for number, document in enumerate(World(SETTINGS).documents()):
         yield {"text": " ".join(KeyedRandom("lab junk", number).shuffled(document.text.split()))}
 
@@ -69,7 +70,7 @@ FINDING = Finding(
     claim="Good text teaches most at the end of pre-training, while the learning rate falls.",
     source="LLM pipeline (lecture)",
     published="No figures; OLMo 2 and Llama 3 end on small shares of good data.",
-    setup=f"{SETUP}The other text is the same pages with their words in random order, which hold no facts. In one arm "
+    setup=f"{SETUP}The other text is the same pages with their words in random order, which state no facts. In one arm "
     f"{FIRST:.0%} of the text is clean at first and all of it at the end, in the other {OVERALL:.0%} throughout: equal "
     f"tokens of each kind, equal steps and rates ({len(SEEDS)} seeds). Facts are unfinished sentences.",
     folder="annealing",

@@ -7,6 +7,7 @@ from tutelage.lab.decay import DATA, DECAY, MODEL, QUICK, SETUP, STABLE, pretrai
 from tutelage.lab.effects import above, rate_effect
 from tutelage.lab.estimates import Estimate, pooled
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
+from tutelage.lab.measures import budget
 from tutelage.lab.run_cache import RunCache
 
 SHARE, EPOCHS, MORE = 0.2, 2, 3
@@ -36,12 +37,12 @@ def measure(runs: RunCache) -> Conclusion:
     bars = []
     for label, stages in STAGES.items():
         right, form = (pooled([run.outcomes(stage, name) for stage in stages]) for name in (RIGHT, "format.compliant"))
-        table.append([label, right, form, f"{run.summary[f'stages.{stages[0]}.trained_tokens']:,.0f}"])
+        table.append([label, right, form, *budget(run, stages)])
         bars.append(Bar(label, "", right))
     mixed, _, more = STAGES.values()
     primary = rate_effect(run, "in both minus in fine-tuning alone, an epoch more", RIGHT, mixed, more)
     control = above(run, "fine-tuning alone, above guessing", RIGHT, more, GUESS)
-    header = ["conversations", "right, held-out people", "format, in domain", "trained tokens of fine-tuning"]
+    header = ["conversations", "right, held-out people", "format, in domain", "steps of fine-tuning", "trained tokens"]
     plot = IntervalPlot("Questions about held-out people", "right", bars)
     return Conclusion(Table(header, table), [plot], [primary], control)
 

@@ -6,6 +6,7 @@ from tutelage.lab.base_recipe import BASE_LR, DEMO, DEMO_QUICK, DEMO_SETUP, PLAI
 from tutelage.lab.effects import above, rate_effect
 from tutelage.lab.estimates import Estimate, pooled
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
+from tutelage.lab.measures import budget
 from tutelage.lab.run_cache import RunCache
 
 EPOCHS = 16  # 3.4M tokens: as many as the base model and its fine-tuning read
@@ -35,14 +36,15 @@ def measure(runs: RunCache) -> Conclusion:
     bars = []
     for start, stages in STARTS.items():
         rates = [pooled([run.outcomes(stage, name) for stage in stages]) for name in METRICS]
-        rows.append([start, str(len(stages)), *rates])
+        rows.append([start, str(len(stages)), *rates, *budget(run, list(stages))])
         bars += [Bar(label, start, rate) for label, rate in zip(METRICS.values(), rates, strict=True)]
     plot = IntervalPlot("By start", "rate", sorted(bars, key=lambda bar: bar.label))
     warm, cold, _ = (list(stages) for stages in STARTS.values())
     name = "format.prompts.out_of_domain"
     primary = rate_effect(run, "from the base minus from random weights, format out of domain", name, warm, cold)
     control = above(run, "from random weights, format in domain above a half", "format.compliant", cold, 0.5)
-    return Conclusion(Table(["start", "seeds", *METRICS.values()], rows), [plot], [primary], control)
+    header = ["start", "seeds", *METRICS.values(), "steps", "trained tokens"]
+    return Conclusion(Table(header, rows), [plot], [primary], control)
 
 
 FINDING = Finding(

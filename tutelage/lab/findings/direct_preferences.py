@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from tutelage.lab import policies
 from tutelage.lab.base_recipe import SEEDS
-from tutelage.lab.estimates import Estimate
-from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
+from tutelage.lab.effects import no_worse
+from tutelage.lab.finding import Conclusion, Finding, IntervalPlot, Table
 from tutelage.lab.findings import reward_hacking
-from tutelage.lab.policies import answers_of, dpo_stage, number, number_effect
+from tutelage.lab.policies import answers_of, dpo_stage, number_effect, policy_bars, policy_rows
 from tutelage.lab.run_cache import RunCache
 
 DPO = [f"dpo_{seed}" for seed in SEEDS]
@@ -33,18 +33,14 @@ def measure(runs: RunCache) -> Conclusion:
         "reward model and PPO": seconds["scorer"] + sum(seconds[name] for name in PPO) / len(PPO),
         "DPO": sum(seconds[name] for name in DPO) / len(DPO),
     }
-    table: list[list[str | Estimate]] = []
-    bars = []
-    for arm, found in zip(took, (start, ppo, dpo), strict=True):
-        parts = [number([getattr(one, part) for one in found]) for part in ("true", "labeller", "divergence")]
-        table.append([arm, *parts, f"{took[arm]:.0f} s"])
-        bars.append(Bar(arm, "", parts[0]))
+    rows = policy_rows(dict(zip(took, (start, ppo, dpo), strict=True)), ("true", "labeller", "divergence"))
+    table = [[*row, f"{seconds:.0f} s"] for row, seconds in zip(rows, took.values(), strict=True)]
     truths = [one.true for one in dpo], [one.true for one in ppo]
-    margin = policies.LEAST
-    primary = number_effect(f"true utility, DPO minus PPO, above -{margin}", *truths, least=0.0, margin=margin)
+    primary = no_worse(number_effect("true utility, DPO minus PPO", *truths), policies.LEAST)
     control = number_effect("true utility, PPO minus fine-tuned", truths[1], [one.true for one in start])
     header = ["policy", "true utility", "labeller's utility", "divergence, nats", "training"]
-    return Conclusion(Table(header, table), [IntervalPlot("By policy", "true utility", bars)], [primary], control)
+    plot = IntervalPlot("By policy", "true utility", policy_bars(table))
+    return Conclusion(Table(header, table), [plot], [primary], control)
 
 
 FINDING = Finding(

@@ -10,7 +10,7 @@ import numpy as np
 
 from tutelage.lab import sums
 from tutelage.lab.base_recipe import DEMO, DEMO_QUICK, DEMO_SETUP, SEEDS, recipe_toml, rows_data, seeded
-from tutelage.lab.effects import above, mean_effect, mean_estimate
+from tutelage.lab.effects import above, mean_effect, mean_estimate, no_worse
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.finding import Conclusion, Finding, Line, LinePlot, Table
 from tutelage.lab.measures import ask_questions, budget, format_of, model_of, person_questions, prompts_of, some
@@ -96,19 +96,13 @@ def measure(runs: RunCache) -> Conclusion:
         table.append([f"{n:,} worked sums", "", "", mean_estimate(skill[n]), *budget(skill_run, list(stages))])
     right_SNI = np.array([[skill[n][seed] for n in SKILL] for seed in range(len(SEEDS))])
     fewer, most = FORM[-2], FORM[-1]
-    lost = mean_effect("", form[fewer], form[most])
-    enough = Effect(
-        f"format, {fewer} conversations minus {most:,}, above −3 points",
-        Estimate(lost.estimate.value + 0.03, lost.estimate.low + 0.03, lost.estimate.high + 0.03, "points"),
-        [seed + 0.03 for seed in lost.by_seed],
-        least=0.0,
-    )
+    lost = mean_effect(f"format, {fewer} conversations minus {most:,}", form[fewer], form[most])
     control = above(skill_run, f"{SKILL[-1]:,} worked sums, right above 1%", "questions.right",
                     list(SKILL_STAGES[SKILL[-1]]), 0.01)  # fmt: skip
     plots = [_plot("Format", FORM, [mean_estimate(form[n]) for n in FORM]),
              _plot("Unseen sums", SKILL, [mean_estimate(skill[n]) for n in SKILL])]  # fmt: skip
     header = ["rows", "format, in domain", "right, held-out people", "right, sums", "steps", "trained tokens"]
-    return Conclusion(Table(header, table), plots, [enough, falling(right_SNI)], control)
+    return Conclusion(Table(header, table), plots, [no_worse(lost, 0.03), falling(right_SNI)], control)
 
 
 def _plot(title: str, sizes: Sequence[int], values: Sequence[Estimate]) -> LinePlot:

@@ -39,15 +39,16 @@ def measure(runs: RunCache) -> Conclusion:
         for arm in ARMS
     }
     table: list[list[str | Estimate]] = [
-        [f"{n:,}", *(mean_estimate(right[arm, n]) for arm in ARMS), *budget(run, list(STAGES_OF["filtered", n]))]
+        [f"{n:,}, {arm}", mean_estimate(right[arm, n]), *budget(run, list(STAGES_OF[arm, n]))]
         for n in SIZES
+        for arm in ARMS
     ]
     primary = mean_effect(f"gain from {SIZES[-2]} to {SIZES[-1]} rows, filtered minus unfiltered", *gains.values())
     control = mean_effect(f"filtered, {SIZES[-1]} rows minus {SIZES[0]}", right["filtered", SIZES[-1]],
                           right["filtered", SIZES[0]])  # fmt: skip
     lines = [Line(arm, [float(n) for n in SIZES], [mean_estimate(right[arm, n]) for n in SIZES]) for arm in ARMS]
     plot = LinePlot("Questions about held-out people", "rows", "right", lines, log_x=True)
-    header = ["rows", *ARMS, "steps", "trained tokens, filtered"]
+    header = ["rows", "right, held-out people", "steps", "trained tokens"]
     return Conclusion(Table(header, table), [plot], [primary], control)
 
 

@@ -73,7 +73,8 @@ FINDING = Finding(
     published="Pre-trained at 3e-4, fine-tuned at 1e-4; start at a third, halve it if the loss jumps, double it if the "
     "loss stays flat.",
     setup=f"{DEMO_SETUP}It is fine-tuned on conversations about half of the people (3 epochs, no replay) at six "
-    f"learning rates, from 3 times to 1/300 of the base's; a third and both ends with {len(SEEDS)} seeds. Right "
+    "learning rates, from 3 times to 1/300 of the base's, with the base's optimizer, Muon: with another one the ratio "
+    f"would say nothing. A third and both ends have {len(SEEDS)} seeds. Right "
     "answers are to single-hop questions about the other half of the people, format is on unseen prompts about "
     "people. Forgetting is the relative increase of the loss on held-out pre-training text.",
     folder="demo",

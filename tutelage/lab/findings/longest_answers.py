@@ -9,6 +9,7 @@ from tutelage.lab.base_recipe import DEMO, DEMO_QUICK, DEMO_SETUP, GUESS, SEEDS,
 from tutelage.lab.effects import above, rate_effect
 from tutelage.lab.estimates import Estimate, pooled
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
+from tutelage.lab.measures import budget
 from tutelage.lab.run_cache import RunCache
 from tutelage.lab.world_rows import sized_rows
 from tutelage.world.keyed_random import KeyedRandom
@@ -74,15 +75,14 @@ def measure(runs: RunCache) -> Conclusion:
     for how, label in LABELS.items():
         stages, rows = list(STAGES_OF[how]), chosen(how)
         right, form = (pooled([run.outcomes(stage, name) for stage in stages]) for name in (RIGHT, "format.compliant"))
-        trained = run.summary[f"stages.{stages[0]}.trained_tokens"]
         mean = sum(map(words, rows)) / len(rows)
-        table.append([label, right, form, f"{len(rows)}", f"{mean:.1f}", f"{trained:,.0f}"])
+        table.append([label, right, form, f"{len(rows)}", f"{mean:.1f}", *budget(run, stages)])
         bars.append(Bar(label, "", right))
     longest, others = list(STAGES_OF["longest"]), ("random", "random_more")
     primary = [rate_effect(run, f"longest minus {LABELS[how]}", RIGHT, longest, list(STAGES_OF[how])) for how in others]
     control = above(run, "longest, held-out people, above guessing", RIGHT, longest, GUESS)
     plot = IntervalPlot("Questions about held-out people", "right", bars)
-    header = ["rows", "right", "format, in domain", "rows chosen", "words an answer", "trained tokens"]
+    header = ["rows", "right", "format, in domain", "rows chosen", "words an answer", "steps", "trained tokens"]
     return Conclusion(Table(header, table), [plot], primary, control)
 
 
@@ -98,7 +98,7 @@ FINDING = Finding(
     f"3e-3, {len(SEEDS)} seeds): equal steps, and equal trained tokens up to the length of the prompts. The longest "
     "must "
     "beat as many random rows, and random rows of as many words. Judges like length, so that answers are scored by "
-    "truth.",
+    "truth. Deita's choice, by complexity and quality, needs a judge and is not shown.",
     folder="demo",
     recipe=RECIPE,
     quick=(*DEMO_QUICK, *(f"stages.{name}.steps=2" for name in STAGES)),

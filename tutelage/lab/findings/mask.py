@@ -6,6 +6,7 @@ from tutelage.lab.base_recipe import DEMO, DEMO_QUICK, DEMO_SETUP, GUESS, PLAIN,
 from tutelage.lab.effects import above, rate_effect
 from tutelage.lab.estimates import Estimate, pooled
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
+from tutelage.lab.measures import budget
 from tutelage.lab.run_cache import RunCache
 
 ALL = 'train_on = "all_tokens"'
@@ -41,13 +42,13 @@ def measure(runs: RunCache) -> Conclusion:
         rates = [pooled([run.outcomes(stage, name) for stage in stages]) for name in METRICS]
         leakage = sum(1 - run.rate(stage, "format.no_role_leakage").value for stage in stages) / len(stages)
         third = pooled([run.outcomes(stage, "turns.third") for stage in stages]) if tokens in TURNS else ""
-        rows.append([tokens, *rates, third, f"{leakage:.1%}"])
+        rows.append([tokens, *rates, third, f"{leakage:.1%}", *budget(run, list(stages))])
         bars += [Bar(label, tokens, rate) for label, rate in zip(METRICS.values(), rates, strict=True)]
     plot = IntervalPlot(f"Trained tokens, over {len(SEEDS)} seeds", "rate", sorted(bars, key=lambda bar: bar.label))
     masked, unmasked, _ = (list(stages) for stages in TRAINED_ON.values())
     primary = rate_effect(run, "masked minus unmasked, held-out people", "knowledge.held_out", masked, unmasked)
     control = above(run, "masked, held-out people, above guessing", "knowledge.held_out", masked, GUESS)
-    header = ["trained tokens", *METRICS.values(), "right, third turn", "role leakage"]
+    header = ["trained on", *METRICS.values(), "right, third turn", "role leakage", "steps", "trained tokens"]
     return Conclusion(Table(header, rows), [plot], [primary], control)
 
 

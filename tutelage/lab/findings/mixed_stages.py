@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from tutelage.lab.base_recipe import BASE_LR, GUESS, SEEDS, recipe_toml, sft_stage
 from tutelage.lab.decay import DATA, DECAY, MODEL, PEOPLE, QUICK, SETUP, STABLE, pretrain_stage
-from tutelage.lab.effects import above, rate_effect
+from tutelage.lab.effects import above, no_worse, rate_effect
 from tutelage.lab.estimates import Estimate, pooled
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
 from tutelage.lab.run_cache import RunCache
-from tutelage.lab.verdict import Effect
 
 EPOCHS, MARGIN, REPLAY = 3, 0.05, 0.85
 STAGES = {arm: [f"{arm}_{seed}" for seed in SEEDS] for arm in ("staged", "mixed")}
@@ -45,14 +44,7 @@ def measure(runs: RunCache) -> Conclusion:
         table.append([labels[arm], *rates, f"{tokens:,.0f}"])
         bars.append(Bar(labels[arm], "", rates[0]))
     staged, mixed = STAGES.values()
-    found = rate_effect(run, "", RIGHT, mixed, staged)
-    estimate = found.estimate
-    primary = Effect(
-        f"right, mixed minus staged, above -{100 * MARGIN:g} points",
-        Estimate(estimate.value + MARGIN, estimate.low + MARGIN, estimate.high + MARGIN, "points"),
-        [one + MARGIN for one in found.by_seed],
-        least=0.0,
-    )
+    primary = no_worse(rate_effect(run, "right, mixed minus staged", RIGHT, mixed, staged), MARGIN)
     control = above(run, "staged, above guessing", RIGHT, staged, GUESS)
     header = ["training", "right, held-out people", "right, trained people", "format, in domain",
               "format, out of domain", "tokens"]  # fmt: skip

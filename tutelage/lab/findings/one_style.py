@@ -8,13 +8,14 @@ from tutelage.lab.base_recipe import SEEDS, recipe_toml, rows_data, seeded
 from tutelage.lab.effects import above, rate_effect
 from tutelage.lab.estimates import Estimate, pooled
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
+from tutelage.lab.measures import budget
 from tutelage.lab.run_cache import RunCache
 from tutelage.lab.sums import BASE, BASE_SETUP, QUICK, UNSEEN, Row, answer, pairs, question, rows, unseen
 from tutelage.world.keyed_random import KeyedRandom
 
-ROWS, EPOCHS = 3000, 4
+ROWS, EPOCHS = 3000, 2  # after four epochs one style has nearly all sums right: no room for a difference
 ARMS = {
-    "one style": seeded("worked", "lr = 3e-3", EPOCHS, data="steps"),
+    "one style": seeded("half_learned", "lr = 3e-3", EPOCHS, data="steps"),
     "five styles": seeded("five_styles", "lr = 3e-3", EPOCHS, data="mixed"),
 }
 STAGES = {name: line for stages in ARMS.values() for name, line in stages.items()}
@@ -53,13 +54,12 @@ def mixed(count: int) -> Callable[[], Iterator[Row]]:
 def measure(runs: RunCache) -> Conclusion:
     """Unseen sums that are answered right, by the styles of the chains."""
     files = {"steps": rows("steps", ROWS), "mixed": mixed(ROWS), "asked": unseen(ROWS)}
-    run = runs.run(RECIPE, "sums", files)
+    run = runs.run(RECIPE, "sums_half", files)
     table: list[list[str | Estimate]] = []
     bars = []
     for label, stages in ARMS.items():
         right = pooled([run.outcomes(stage, RIGHT) for stage in stages])
-        steps, trained = (run.summary[f"stages.{next(iter(stages))}.{name}"] for name in ("steps", "trained_tokens"))
-        table.append([label, right, f"{steps:,}", f"{trained:,.0f}"])
+        table.append([label, right, *budget(run, list(stages))])
         bars.append(Bar(label, "", right))
     one, five = (list(stages) for stages in ARMS.values())
     primary = rate_effect(run, "one style minus five styles", RIGHT, one, five)
@@ -77,7 +77,7 @@ FINDING = Finding(
     setup=f"{BASE_SETUP}Both arms have the same {ROWS:,} sums, all worked out right: in one way, or each in one of "
     f"five ways that are about equally long ({EPOCHS} epochs, Muon, lr 3e-3, {len(SEEDS)} seeds). Unseen sums: 300, of "
     "other pairs. This shows uniformity, which is a part of the claim; what people write cannot be shown here.",
-    folder="sums",
+    folder="sums_half",
     recipe=RECIPE,
     quick=(*QUICK, *(f"stages.{name}.epochs=1" for name in STAGES)),
     measure=measure,

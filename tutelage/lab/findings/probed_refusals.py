@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tutelage.lab.base_recipe import BASE_LR, SEEDS, recipe_toml
-from tutelage.lab.effects import above, rate_effect
+from tutelage.lab.effects import above, no_worse, rate_effect
 from tutelage.lab.estimates import Estimate, pooled
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
+from tutelage.lab.measures import budget
 from tutelage.lab.run_cache import RunCache
-from tutelage.lab.verdict import Effect
 
 BASE_STEPS, STEPS, MARGIN = 700, 120, 0.05
+PROBED = 0.14  # of the trained tokens of conversations; half of it are refusals, 7%
 # Shorter than recipes/knows.toml: facts, reading and names that cannot be known in one stage.
 BASE = f"""\
 name      = "lab"
@@ -65,7 +64,7 @@ SETUP = (
 ARMS = {"refuse": "probed", "control": "blind"}
 STAGES = {arm: [f"{arm}_{seed}" for seed in SEEDS] for arm in ARMS}
 LINES = [
-    f'{name} = {{ kind = "sft", from = "chat", data = {{ chat = 0.4, {ARMS[arm]} = 0.6 }}, replay = 0.4, '
+    f'{name} = {{ kind = "sft", from = "chat", data = {{ chat = {1 - PROBED}, {ARMS[arm]} = {PROBED} }}, replay = 0.4, '
     f'steps = {STEPS}, batch_tokens = 2048, keep = "last", seed = {seed}, optimizer = {{ kind = "muon" }} }}'
     for arm, names in STAGES.items()
     for seed, name in enumerate(names)
@@ -90,27 +89,24 @@ def measure(runs: RunCache) -> Conclusion:
     """What is made up, answered and refused, after refusals of what is not known and after as many random ones."""
     run = runs.run(RECIPE, "knows")
     labels = {"before": ["chat"], "refuses what it does not know": STAGES["refuse"],
-              "refuses as many that it knows": STAGES["control"]}  # fmt: skip
+              "refuses as much that it knows": STAGES["control"]}  # fmt: skip
     table: list[list[str | Estimate]] = []
     bars = []
     for label, stages in labels.items():
         rates = [pooled([run.outcomes(stage, f"knowing.{name}") for stage in stages]) for name in METRICS]
-        table.append([label, str(len(stages)), *rates])
+        table.append([label, str(len(stages)), *rates, *budget(run, stages)])
         bars += [Bar(name, label, one) for name, one in zip(METRICS.values(), rates, strict=True)]
     refuse, control = STAGES.values()
-    lost = rate_effect(run, "", "knowing.known.right", refuse, control).estimate
-    by_seed = [float(np.mean(run.outcomes(one, "knowing.known.right") - run.outcomes(other, "knowing.known.right")))
-               for one, other in zip(refuse, control, strict=True)]  # fmt: skip
-    kept = Effect(
-        f"right about people only read of, probing minus control, above -{100 * MARGIN:g} points",
-        Estimate(lost.value + MARGIN, lost.low + MARGIN, lost.high + MARGIN, "points"),
-        [one + MARGIN for one in by_seed],
-        least=0.0,
-    )
-    primary = [rate_effect(run, "made up, control minus probing", "knowing.unknown.made_up", control, refuse), kept]
+    kept = rate_effect(run, "right about people only read of, probing minus before", "knowing.known.right", refuse,
+                       ["chat"])  # fmt: skip
+    primary = [
+        rate_effect(run, "made up, control minus probing", "knowing.unknown.made_up", control, refuse),
+        no_worse(kept, MARGIN),
+    ]
     control_effect = above(run, "right before, above guessing", "knowing.known.right", ["chat"], 1 / 32)
     plot = IntervalPlot("By what is refused", "rate", sorted(bars, key=lambda bar: bar.label))
-    return Conclusion(Table(["refusals", "seeds", *METRICS.values()], table), [plot], primary, control_effect)
+    header = ["refusals", "seeds", *METRICS.values(), "steps", "trained tokens"]
+    return Conclusion(Table(header, table), [plot], primary, control_effect)
 
 
 FINDING = Finding(
@@ -120,9 +116,11 @@ FINDING = Finding(
     source="SFT from scratch (article), on Llama 3",
     published="5 to 10 samples a question, 5 to 10% of the mix (the article's numbers; the paper prints neither).",
     setup=f"{SETUP}It is asked about some of the others and about names that do not exist, 8 samples each, at "
-    f"temperature 0.7. What it never answers right it is taught to refuse, for {STEPS} steps ({len(SEEDS)} seeds); "
-    "the control refuses as many questions that it knows. Reported are people whom neither conversations nor the "
-    "probe ask about, so that a refusal of whoever was never asked about shows, and other names that do not exist.",
+    f"temperature 0.7. What it never answers right it is taught to refuse, for {STEPS} steps in which refusals are "
+    f"{PROBED / 2:.0%} of the conversations ({len(SEEDS)} seeds); the control refuses as large a share of questions "
+    "that it knows. Reported are people whom neither conversations nor the probe ask about, so that a refusal of "
+    "whoever was never asked about shows, and other names that do not exist. Probing may cost at most "
+    f"{100 * MARGIN:g} points of the right answers before it.",
     folder="knows",
     recipe=RECIPE,
     quick=(*QUICK, *(f"stages.{name}.steps=1" for names in STAGES.values() for name in names)),

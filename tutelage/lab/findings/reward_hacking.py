@@ -6,9 +6,8 @@ from pathlib import Path
 
 from tutelage.lab import policies
 from tutelage.lab.base_recipe import SEEDS
-from tutelage.lab.estimates import Estimate
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
-from tutelage.lab.policies import Answers, answers_of, number, number_effect
+from tutelage.lab.policies import Answers, answers_of, number, number_effect, policy_rows
 from tutelage.lab.run_cache import RunCache
 from tutelage.model.hub import load_model
 from tutelage.stages.kept import kept_models
@@ -64,11 +63,7 @@ def measure(runs: RunCache) -> Conclusion:
         "PPO, factor 0": free,
         "the same at the first step with an equal score": equal,
     }
-    table: list[list[str | Estimate]] = [
-        [arm, *(number([getattr(one, part) for one in found])
-                for part in ("true", "score", "divergence", "words", "polite"))]
-        for arm, found in arms.items()
-    ]  # fmt: skip
+    table = policy_rows(arms, ("true", "score", "divergence", "words", "polite"))
     bars = [
         Bar(arm, name, number([getattr(one, part) for one in found]))
         for arm, found in arms.items()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 
 from tutelage.lab.base_recipe import SEEDS, recipe_toml
-from tutelage.lab.effects import above, mean_effect
+from tutelage.lab.effects import above, mean_effect, no_worse
 from tutelage.lab.estimates import Estimate, pooled
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
 from tutelage.lab.findings.probed_refusals import BASE, QUICK, SETUP
 from tutelage.lab.run_cache import RunCache
 
-STEPS = 400
+STEPS, MARGIN = 400, 0.05
 STAGES = {arm: [f"{arm}_{seed}" for seed in SEEDS] for arm in ("assistant", "longer")}
 DATA = {"assistant": "chat = 0.3, tools = 0.7", "longer": "chat = 1"}
 LINES = [
@@ -37,7 +37,7 @@ def measure(runs: RunCache) -> Conclusion:
     tools, longer = STAGES.values()
 
     def outcomes(names: list[str], metric: str) -> list[np.ndarray]:
-        return [run.outcomes(name, f"knowing.{metric}") for name in names]
+        return [run.outcomes(name, f"knowing.{metric}").astype(np.float64) for name in names]
 
     table: list[list[str | Estimate]] = []
     bars = []
@@ -48,12 +48,14 @@ def measure(runs: RunCache) -> Conclusion:
         bars.append(Bar(label, "with tools", found))
         bars += [Bar(label, "without tools", without)] if isinstance(without, Estimate) else []
     made_up = outcomes(longer, "unknown.made_up"), outcomes(tools, "tools.unknown.made_up")
-    primary = mean_effect("made up, without tools minus with tools", *(
-        [one.astype(np.float64) for one in ones] for ones in made_up
-    ))  # fmt: skip
+    right = outcomes(tools, "tools.known.right"), outcomes(longer, "known.right")
+    primary = [
+        mean_effect("made up, without tools minus with tools", *made_up),
+        no_worse(mean_effect("people only read of, right, with tools minus without", *right), MARGIN),
+    ]
     control = above(run, "needed calls that are made, above a half", "knowing.tools.recall", tools, 0.5)
     plot = IntervalPlot("Questions with search and calculator", "rate", bars)
-    return Conclusion(Table(["questions", "without tools", "with tools"], table), [plot], [primary], control)
+    return Conclusion(Table(["questions", "without tools", "with tools"], table), [plot], primary, control)
 
 
 FINDING = Finding(
@@ -67,7 +69,7 @@ FINDING = Finding(
     f"search or a calculator ({len(SEEDS)} seeds): equal steps. With tools, the first results of the search are "
     "pages in "
     "another version than those of training, others beside the right one. The people in the search alone occur in no "
-    "text.",
+    f"text. Of the people only read of at most {100 * MARGIN:g} points of the right answers may be lost.",
     folder="knows",
     recipe=RECIPE,
     quick=(*QUICK, *(f"stages.{name}.steps=1" for names in STAGES.values() for name in names)),

@@ -60,12 +60,16 @@ def rows(copies: int) -> Callable[[], Iterator[Mapping[str, object]]]:
 
 
 def right(run: FinishedRun, stage: str, count: int) -> np.ndarray:
-    """Whether each test question is answered right in each wording, float64 [wordings, questions]."""
+    """Whether each test question is answered right in each wording, float64 [wordings, questions]; an answer that does
+    not end is not."""
     asked = asked_rows()[:count]
     prompts = [change(prompt) for change in WORDINGS.values() for prompt, _, _ in asked]
     answers = ask_text(load_model(run.run.folder / stage), prompts, ANSWER, f"answers of {stage}")
     golds = [value for _, value, _ in asked] * len(WORDINGS)
-    outcomes = [names_value(a.text, gold).outcome == "right" for a, gold in zip(answers, golds, strict=True)]
+    outcomes = [
+        names_value(answer.text, gold).outcome == "right" and answer.generation.finish_reason == "stop"
+        for answer, gold in zip(answers, golds, strict=True)
+    ]
     return np.array(outcomes, np.float64).reshape(len(WORDINGS), -1)
 
 

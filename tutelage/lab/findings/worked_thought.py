@@ -6,6 +6,7 @@ from tutelage.lab.base_recipe import SEEDS, recipe_toml, rows_data, seeded
 from tutelage.lab.effects import above, rate_effect
 from tutelage.lab.estimates import Estimate, pooled
 from tutelage.lab.finding import Bar, Conclusion, Finding, IntervalPlot, Table
+from tutelage.lab.measures import budget
 from tutelage.lab.run_cache import RunCache
 from tutelage.lab.sums import BASE, BASE_SETUP, QUICK, rows, unseen
 
@@ -31,8 +32,7 @@ def measure(runs: RunCache) -> Conclusion:
     bars = []
     for label, stages in ARMS.items():
         right = pooled([run.outcomes(stage, RIGHT) for stage in stages])
-        steps, trained = (run.summary[f"stages.{next(iter(stages))}.{name}"] for name in ("steps", "trained_tokens"))
-        table.append([label, right, f"{steps:,}", f"{trained:,.0f}"])
+        table.append([label, right, *budget(run, list(stages))])
         bars.append(Bar(label, "", right))
     worked, _, short, long = (list(stages) for stages in ARMS.values())
     primary = [
