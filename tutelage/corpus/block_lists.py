@@ -24,7 +24,7 @@ BLOCK_LISTS: dict[ListName, BlockList] = {
     ),
     "piracy": BlockList(
         "https://raw.githubusercontent.com/hagezi/dns-blocklists/main/domains/anti.piracy.txt",
-        "copies without a licence: shadow libraries, warez, streams",
+        "copies without a licence: warez, torrents, streams; shadow libraries only as far as the list has them",
         "hagezi/dns-blocklists (GPL-3.0)",
     ),
 }

@@ -142,8 +142,8 @@ def _refused(directives: str) -> bool:
 class BlockSettings(Settings, tag="block", tag_field="kind", frozen=True, kw_only=True):
     """Drops pages by their URL.
 
-    lists:   published lists of domains, which are fetched: "adult" (of the University of Toulouse), "piracy" (shadow
-             libraries and the like). The reason of a drop names the list.
+    lists:   published lists of domains, which are fetched: "adult" (of the University of Toulouse), "piracy" (copies
+             without a licence). The reason of a drop names the list.
     domains: files of domain names, one per line ("#" begins a comment); subdomains are blocked too.
     urls:    files of URLs, one per line; scheme, "www.", fragment and trailing slash are ignored.
     words:   words that a URL must not contain, delimited by punctuation.
