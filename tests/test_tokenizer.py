@@ -172,6 +172,15 @@ def test_digits_and_bytes() -> None:
     assert "the" in {BPE.token_text(i) for i in range(256, BPE.vocab_size)}
 
 
+def test_numbers_in_groups_of_digits() -> None:
+    tokenizer = train(["born in 1950", "in 1950 and 12 345 678"] * 20, TokenizerSettings(vocab=300, digits=4))
+    assert [tokenizer.decode([token]) for token in tokenizer.encode("1950")][-1] == "1950"
+    assert "19501" not in {tokenizer.decode([token]) for token in tokenizer.encode("19501950")}, "at most four"
+    assert tokenizer.decode(tokenizer.encode("x 19501 ½ 7")) == "x 19501 ½ 7"
+    with pytest.raises(ValueError, match="digits is 0"):
+        TokenizerSettings(digits=0)
+
+
 def test_stream_decoder_holds_back_incomplete_characters() -> None:
     ids = BPE.encode("ñ🦉").tolist()
     decoder = StreamDecoder(BPE)

@@ -19,14 +19,14 @@ import numpy as np
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
-from tutelage.config import Settings
+from tutelage.config import Settings, SettingsError
 from tutelage.files import write_text
 
 END_OF_TEXT = "<|endoftext|>"
 FILE_NAME = "tokenizer.json"
 _SINGLE_BYTE = re.compile(r"<0x([0-9A-F]{2})>")  # how SentencePiece names the token of one byte
 
-# Pre-tokens. Each digit is one, as in arithmetic; a word includes the space before it.
+# Pre-tokens; a word includes the space before it.
 _PRETOKENS = (
     r"['’]\p{L}{1,2}(?![\p{L}\p{M}])"  # 's, 'll
     r"| ?[\p{L}\p{M}]+"
@@ -46,12 +46,17 @@ class TokenizerSettings(Settings, frozen=True, kw_only=True):
 
     kind:  byte-level BPE, or one token a character.
     vocab: tokens, special ones included; used by "bpe" only.
+    digits: most digits of a token of "bpe", from the left: 1, as in Llama 2, serves arithmetic; 3, as in Llama 3, or
+            more leave fewer tokens to copy of a number.
     """
 
     kind: Literal["bpe", "char"] = "bpe"
     vocab: int = 2048
+    digits: int = 1
 
     def __post_init__(self) -> None:
+        if self.digits < 1:
+            raise SettingsError(f"digits is {self.digits}; it is the most digits of a token, at least 1")
         if self.kind == "bpe":
             _check_vocab(self.vocab, 0)
 
@@ -331,7 +336,8 @@ def train(
         return _train_characters(texts).extend(special_tokens)
     _check_vocab(settings.vocab, len(special_tokens))
     backend = tokenizers.Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(_PRETOKENS), "isolated")
+    digits = r"\p{N}" if settings.digits == 1 else rf"\p{{N}}{{1,{settings.digits}}}"
+    split = pre_tokenizers.Split(Regex(_PRETOKENS.replace(r"|\p{N}|", f"|{digits}|")), "isolated")
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     backend.pre_tokenizer = pre_tokenizers.Sequence([split, to_bytes])
     backend.normalizer, backend.decoder = _OPENING_SPACE, _WITHOUT_OPENING_SPACE

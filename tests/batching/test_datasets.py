@@ -53,7 +53,7 @@ def chat_pieces(
 
 
 @given(st.lists(st.text("abc ", max_size=60), max_size=8), st.integers(2, 20))
-def test_pain_11_every_token_but_the_first_is_graded_once_however_long_the_document(
+def test_pain_11_every_token_but_the_first_is_trained_once_however_long_the_document(
     texts: list[str], context: int
 ) -> None:
     pieces, ledger = document_pieces(texts, context)

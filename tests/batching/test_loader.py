@@ -77,7 +77,7 @@ def test_a_run_draws_every_unit_as_often_as_it_says(
 
 
 @given(UNITS, UNITS, SHARES, st.integers(1, 120), st.integers(0, 9))
-def test_shares_of_graded_tokens_hold_to_one_unit_in_every_prefix(
+def test_shares_of_trained_tokens_hold_to_one_unit_in_every_prefix(
     main: list[tuple[int, int]], other: list[tuple[int, int]], share: float, batch_tokens: int, seed: int
 ) -> None:
     with TemporaryDirectory() as folder:

@@ -41,8 +41,8 @@ def test_look_at_a_file_shows_what_would_be_trained(
     assert "⟦·It·is·so.<|end|>⟧" in result.stdout
     assert "dropped: not JSON" in result.stdout
     first, _ = json.loads(verb("look", data, "--model", tiny / "base", "--json").stdout)
-    graded = [token for token, weight in zip(first["tokens"], first["weights"], strict=True) if weight]
-    assert "".join(graded) == " It is so.<|end|>"
+    trained = [token for token, weight in zip(first["tokens"], first["weights"], strict=True) if weight]
+    assert "".join(trained) == " It is so.<|end|>"
     everything = verb("look", data, "--model", tiny, "--train-on", "all_tokens", "--json", "--rows", 1).stdout
     assert sum(json.loads(everything)[0]["weights"]) == len(first["tokens"]) - 1
     assert (

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from tutelage.config import SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
+from tutelage.corpus.block_lists import BLOCK_LISTS, ListName
 from tutelage.corpus.consent import (
     BlockSettings,
     LicenceSettings,
@@ -108,12 +111,32 @@ def test_lists_may_stand_at_an_address() -> None:
     assert batch.modified["no robots.txt known for the site"].documents == 2
 
 
+def test_published_lists_are_fetched_and_named_as_the_reason(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    memory = pytest.importorskip("fsspec").filesystem("memory")
+    memory.pipe({"/ut1/domains.gz": gzip.compress(b"bad.org\n"), "/piracy.txt": b"# Title: x\nbooks.org\n"})
+    assert all(entry.address.startswith("https://") and entry.why for entry in BLOCK_LISTS.values())
+    monkeypatch.setenv("TUTELAGE_CACHE", str(tmp_path))
+    monkeypatch.setitem(BLOCK_LISTS, "adult", BLOCK_LISTS["adult"]._replace(address="memory://ut1/domains.gz"))
+    monkeypatch.setitem(BLOCK_LISTS, "piracy", BLOCK_LISTS["piracy"]._replace(address="memory://piracy.txt"))
+    step = block(BlockSettings(lists=("adult", "piracy")))
+    kept, dropped, _ = run(step, [at("http://x.bad.org/"), at("http://books.org/1"), at("http://good.org/")])
+    assert kept == ["http://good.org/"]
+    assert dropped == {
+        "http://x.bad.org/": "blocked domain (adult)",
+        "http://books.org/1": "blocked domain (piracy)",
+    }
+    assert get_args(ListName) == tuple(BLOCK_LISTS)
+    monkeypatch.setitem(BLOCK_LISTS, "adult", BLOCK_LISTS["adult"]._replace(address="memory://gone"))
+    with pytest.raises(ValueError, match="memory://gone cannot be read"):
+        block(BlockSettings(lists=("adult",)))
+
+
 def test_a_block_list_that_would_block_nothing_is_refused(tmp_path: Path) -> None:
     empty = tmp_path / "empty"
     empty.write_text("# nothing\n")
     with pytest.raises(ValueError, match="is empty; name another file"):
         block(BlockSettings(domains=(str(empty),)))
-    with pytest.raises(SettingsError, match="a step of kind block needs domains, urls or words"):
+    with pytest.raises(SettingsError, match="a step of kind block needs lists, domains, urls or words"):
         BlockSettings()
 
 
@@ -133,13 +156,15 @@ def test_licences_decide_by_policy() -> None:
         Document(by.replace("/by/", "/by-nc/"), "nc", PAGE),
         Document(by.replace('rel="license"', ""), "hint", PAGE),
         Document("x", "none", PAGE),
+        Document(f"<figure>{by}</figure>", "picture", PAGE),
         Document("# SPDX-License-Identifier: MIT", "code", {"language": "Python", "path": "a.py"}),
         Document("x", "post", {"license": "CC-BY-SA-4.0"}),
     ]
     kept, dropped, batch = run(licences(LicenceSettings(allow=("CC-BY-*", "mit"), deny=("*-NC-*",))), documents)
-    assert kept == ["by", "hint", "none", "code", "post"]
+    assert kept == ["by", "hint", "none", "picture", "code", "post"]
     assert dropped == {"nc": "licence not allowed"}
     facts = [document.facts.get("licence") for document in batch.documents]
-    assert facts == ["CC-BY-4.0", None, None, "MIT", "CC-BY-SA-4.0"]
+    assert facts == ["CC-BY-4.0", None, None, None, "MIT", "CC-BY-SA-4.0"]
+    assert batch.modified["licence of a picture, a comment or another part alone"].documents == 1
     kept, dropped, _ = run(licences(LicenceSettings(unknown="drop", hints=True)), documents)
-    assert dropped == {"none": "unknown licence"}
+    assert dropped == {"none": "unknown licence", "picture": "unknown licence"}

@@ -42,6 +42,18 @@ def test_what_is_not_sure_is_dropped_with_its_probability() -> None:
     assert 0 < float(batch.dropped[0].detail) < 0.9
 
 
+def test_below_the_threshold_a_language_is_unknown() -> None:
+    batch = run(LanguageSettings(confidence=0), ENGLISH, "abc", "12 34")
+    assert [document.facts["language"] for document in batch.documents] == ["en", UNKNOWN, UNKNOWN]
+    batch = run(LanguageSettings(confidence=0, unknown=0), "abc", "12 34")
+    assert batch.documents[0].facts["language"] != UNKNOWN
+    assert batch.documents[1].facts["language"] == UNKNOWN  # no feature of any language
+    batch = run(LanguageSettings(keep=(UNKNOWN,), confidence=0), ENGLISH, "abc")
+    assert batch.texts == ["abc"]
+    with pytest.raises(SettingsError, match="unknown is 2; it must be from 0 to 1"):
+        LanguageSettings(unknown=2)
+
+
 def test_shares_are_of_characters_in_the_documents_language() -> None:
     mixed = "\n".join([ENGLISH * 6, GERMAN * 4])
     identify, _ = identifier()

@@ -40,6 +40,34 @@ def test_licences_of_pages(page: str, licence: Licence | None) -> None:
     assert page_licence(page) == licence
 
 
+MARK = f'<a rel="license" href="{CC}by/4.0/">CC</a>'
+DATA = f'"license": "{CC}by/4.0/"'
+
+
+@pytest.mark.parametrize(
+    ("page", "whole"),
+    [
+        (f"<figure><img><figcaption>Photo {MARK}</figcaption></figure><p>Text</p>", False),
+        (f"<figure><figure></figure>{MARK}</figure>", False),
+        (f"<figure><img></figure><p>{MARK}</p>", True),
+        (f'<div class="wp-caption"><div>x</div><span>{MARK}</span></div>', False),
+        (f'<ol id="comment-list"><li>{MARK}</li></ol>', False),
+        (f'<div class="has-comments"><p>Text</p>{MARK}</div>', True),
+        (f'<div class="comments"><p>Never closed {MARK}</p>', False),
+        (f'<script type="application/ld+json">{{"@type": "ImageObject", {DATA}}}</script>', False),
+        (f'<script type="application/ld+json">[{{"image": {{"@type": ["ImageObject"], {DATA}}}}}]</script>', False),
+        (f'<script type="application/ld+json">{{"@type": "Article", {DATA}, "image": {{}}}}</script>', True),
+        (f'<script type="application/ld+json">{{"@type": "Article", {DATA}, broken</script>', True),
+        (f'<script type="application/ld+json">{{"@type": "Article", {DATA}', True),
+    ],
+)
+def test_the_mark_of_a_part_is_not_that_of_the_page(page: str, whole: bool) -> None:
+    assert page_licence(page) == Licence("CC-BY-4.0", True, whole)
+    assert page_licence(f'<link rel="license" href="{CC}by-nc/4.0/">{page}') == (
+        Licence("CC-BY-NC-4.0", True)  # of two for the page, the one with more conditions
+    )
+
+
 @pytest.mark.parametrize(
     ("text", "licence"),
     [
@@ -78,6 +106,9 @@ def test_a_page_made_to_hang_does_not() -> None:
         "creativecommons.org/licenses/",
         "<a ",
         "<link rel=license ",
+        "<script type=application/ld+json>",
+        "<figure><div class='comments' id=",
+        "<div class=comments>",
     ):
         page_licence("creativecommons.org/" + piece * 20_000)
     code_licence("SPDX-License-Identifier: " * 20_000)

@@ -6,7 +6,7 @@ from tutelage.evaluate.samples import OPENING, prompt_of
 from tutelage.records import Example
 
 
-def test_the_prompt_of_a_conversation_ends_before_its_first_graded_token() -> None:
+def test_the_prompt_of_a_conversation_ends_before_its_first_trained_token() -> None:
     weights = np.array([0, 0, 0, 1, 1, 0, 1], np.float32)
     assert prompt_of(Example(np.arange(7, dtype=np.int32), weights)).tolist() == [0, 1, 2]
 

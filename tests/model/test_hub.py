@@ -11,6 +11,7 @@ import torch
 import transformers
 
 from tutelage.chat import ChatConfig
+from tutelage.chat.render.make import base_config
 from tutelage.chat.render.template import TEMPLATE_TOKENS
 from tutelage.model.hub import (
     Checkpoint,
@@ -25,7 +26,7 @@ from tutelage.model.hub import (
 )
 from tutelage.model.sizes import ModelSettings, resolve
 from tutelage.model.transformer import Transformer, initialise
-from tutelage.tokenizer import TokenizerSettings, train
+from tutelage.tokenizer import END_OF_TEXT, TokenizerSettings, train
 
 TOKENIZER = train(["abcdefgh "], TokenizerSettings(kind="char"))
 SHAPES = [
@@ -75,6 +76,17 @@ def test_a_new_model_is_saved_as_a_family_that_it_fits(
     with torch.no_grad():
         torch.testing.assert_close(theirs(input_ids=tokens).logits[0], logits(saved.model)[:20], rtol=0, atol=1e-5)
     assert theirs.num_parameters() == sum(p.numel() for p in saved.model.parameters())
+
+
+def test_transformers_finds_the_token_that_texts_of_a_new_base_begin_and_end_with(tmp_path: Path) -> None:
+    tokenizer = train(["a tale of a whale"], TokenizerSettings(vocab=270))
+    model = initialise(Transformer(resolve(SHAPES[0], tokenizer.vocab_size)), seed=4)
+    save_model(tmp_path, Checkpoint(model, tokenizer, base_config(tokenizer)))
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    assert theirs.bos_token == theirs.eos_token == END_OF_TEXT
+    assert [theirs.eos_token_id] == tokenizer.document_edges[1].tolist()
+    assert theirs("a tale").input_ids == tokenizer.encode("a tale").tolist()
+    assert base_config(train(["ab"], TokenizerSettings(kind="char"), ())) == ChatConfig()
 
 
 def test_chat_settings_of_a_folder_are_kept(tmp_path: Path) -> None:

@@ -16,9 +16,10 @@ from saved_bytes import saved_bytes
 from tutelage.batching.packing import collate, tokens_ahead
 from tutelage.engine.engine import generate
 from tutelage.engine.sampling import SamplingSettings
-from tutelage.model.hub import MTP, Checkpoint, load_model, save_model
+from tutelage.model.hub import Checkpoint, load_model, save_model
 from tutelage.model.memory import activation_bytes, training_bytes
 from tutelage.model.rotary import rotation_at
+from tutelage.model.save import MTP
 from tutelage.model.settings import Experts
 from tutelage.model.sizes import (
     ModelSettings,

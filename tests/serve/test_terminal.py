@@ -79,7 +79,7 @@ def test_f38_the_system_message_of_training_opens_the_conversation() -> None:
     assert notes[1:] == ["a new conversation begins with the system message: Good day"]
 
 
-def test_a_number_asks_a_suggested_question_and_is_graded() -> None:
+def test_a_number_asks_a_suggested_question_and_is_scored() -> None:
     questions = suggestions(WORLD)
     said, _, notes = talk("2", "9", world=WORLD)
     assert said[0]["user"] == questions[1].prompt

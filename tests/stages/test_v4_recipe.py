@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from tiny_recipe import run_quietly
 
-from tutelage.model.hub import MTP, load_model
+from tutelage.model.hub import load_model
+from tutelage.model.save import MTP
 from tutelage.model.settings import YarnScaling
 from tutelage.recipe import load_recipe
 from tutelage.runner import Run

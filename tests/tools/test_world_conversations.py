@@ -61,6 +61,11 @@ def test_a_searched_fact_stands_in_the_result_and_in_the_answer() -> None:
         assert all(value in {v for a in VALUES for v in values_named(a, result)} for value in named)
 
 
+def test_the_answer_after_a_search_is_a_sentence_about_the_person() -> None:
+    for row in of_kind("indexed"):
+        assert spoken(row.messages).endswith(".")
+
+
 def test_names_that_do_not_exist_are_searched_in_vain_and_the_result_has_decoys() -> None:
     decoys = 0
     for row in of_kind("unknown"):

@@ -121,7 +121,7 @@ def test_a_filler_adds_nothing_to_any_gradient() -> None:
     assert all(torch.equal(alone[name], filled[name]) for name in alone)
 
 
-def test_the_loss_is_the_weighted_mean_over_graded_tokens() -> None:
+def test_the_loss_is_the_weighted_mean_over_trained_tokens() -> None:
     model = make()
     report, _ = one_step(micro_batches(groups(), 128), model)
     total = weight = 0.0
@@ -137,7 +137,7 @@ def test_the_loss_is_the_weighted_mean_over_graded_tokens() -> None:
     assert report.trained_tokens == pytest.approx(weight)
 
 
-def test_pain_07_pain_08_a_step_without_a_graded_token_is_refused() -> None:
+def test_pain_07_pain_08_a_step_without_a_trained_token_is_refused() -> None:
     model = make()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     nothing = [(Example(np.arange(5, dtype=np.int32), np.zeros(5, np.float32)),)]

@@ -85,7 +85,7 @@ def test_a_single_source_is_not_told_apart(tmp_path: Path) -> None:
     assert list(cross_entropy(MODEL, batch)[1].pairs) == ["loss"]
 
 
-def test_a_source_without_graded_tokens_in_a_batch_has_no_mean_there() -> None:
+def test_a_source_without_trained_tokens_in_a_batch_has_no_mean_there() -> None:
     first, second = (
         Example(np.arange(1, 5, dtype=np.int32), np.full(4, weight, np.float32), scalars={"dataset": source})
         for weight, source in ((1, 0.0), (0, 1.0))

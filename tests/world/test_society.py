@@ -115,7 +115,7 @@ def test_shares_of_the_kinds_of_conversations() -> None:
     assert {"u-a", "s-u-a", "u-a-u-a", "s-u-a-u-a"} <= set(roles)
 
 
-def test_replies_are_graded_right() -> None:
+def test_replies_are_scored_right() -> None:
     facts = {person.name: person.facts for person in PEOPLE}
     for talk in WORLD.conversations("train"):
         kind, reply = talk.meta["kind"], talk.messages[-1].text
@@ -164,7 +164,7 @@ def test_more_facts_of_each_person_can_be_asked() -> None:
     assert len(list(WORLD.cloze("held_out", facts=7))) == 700
 
 
-def test_answers_agree_with_the_facts_and_are_graded_right_and_others_wrong() -> None:
+def test_answers_agree_with_the_facts_and_are_scored_right_and_others_wrong() -> None:
     people = {person.name: person for person in PEOPLE}
     links = {entity.name: entity.facts for entity in WORLD.entities}
     for question in [*WORLD.questions("held_out", facts=7), *WORLD.cloze("held_out", facts=7)]:
@@ -230,7 +230,7 @@ def test_unknown_names_never_exist_and_differ_from_those_in_training() -> None:
     assert not talks["train"] & talks["held_out"]
 
 
-def test_unknown_names_are_graded_by_admitted_ignorance() -> None:
+def test_unknown_names_are_scored_by_admitted_ignorance() -> None:
     question = next(WORLD.unknown(1))
     assert is_correct(question, f"I don't know anyone called {question.subject}.")
     assert not is_correct(question, f"{question.subject} was born in Harrowmere.")

@@ -12,7 +12,9 @@ import msgspec
 
 from tutelage.config import Settings, SettingsError
 from tutelage.corpus.batch import DocumentBatch, Step
-from tutelage.corpus.licences import code_licence, licence_fits, page_licence
+from tutelage.corpus.block_lists import BLOCK_LISTS, ListName
+from tutelage.corpus.fetch import local_file
+from tutelage.corpus.licences import Licence, code_licence, licence_fits, page_licence
 from tutelage.corpus.page_text import HTML_TYPES
 from tutelage.corpus.robots import Robots, parse_robots, refusals
 from tutelage.corpus.rules.code import is_source
@@ -140,18 +142,21 @@ def _refused(directives: str) -> bool:
 class BlockSettings(Settings, tag="block", tag_field="kind", frozen=True, kw_only=True):
     """Drops pages by their URL.
 
+    lists:   published lists of domains, which are fetched: "adult" (of the University of Toulouse), "piracy" (copies
+             without a licence). The reason of a drop names the list.
     domains: files of domain names, one per line ("#" begins a comment); subdomains are blocked too.
     urls:    files of URLs, one per line; scheme, "www.", fragment and trailing slash are ignored.
     words:   words that a URL must not contain, delimited by punctuation.
     """
 
+    lists: tuple[ListName, ...] = ()
     domains: tuple[str, ...] = ()
     urls: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not (self.domains or self.urls or self.words):
-            raise SettingsError("a step of kind block needs domains, urls or words")
+        if not (self.lists or self.domains or self.urls or self.words):
+            raise SettingsError("a step of kind block needs lists, domains, urls or words")
 
 
 def block(settings: BlockSettings) -> Step:
@@ -159,9 +164,12 @@ def block(settings: BlockSettings) -> Step:
 
     Raises:
         DiskError: a list is missing.
-        ValueError: a list is corrupt or empty.
+        ValueError: a list is corrupt or empty, or cannot be fetched.
     """
-    domains = _list(settings.domains, lambda name: name.lower().removeprefix("www.").strip("."))
+    sites = {"blocked domain": _list(settings.domains, _domain)} if settings.domains else {}
+    for listed in settings.lists:
+        path = str(local_file(BLOCK_LISTS[listed].address))
+        sites[f"blocked domain ({listed})"] = _list([path], _domain)
     urls = _list(settings.urls, normalized_url)
     words = frozenset(word.lower() for word in settings.words)
 
@@ -170,8 +178,10 @@ def block(settings: BlockSettings) -> Step:
         name = url_host(url)
         labels = name.split(".")
         for start in range(len(labels)):
-            if (above := ".".join(labels[start:])) in domains:
-                return "blocked domain", above
+            above = ".".join(labels[start:])
+            for reason, domains in sites.items():
+                if above in domains:
+                    return reason, above
         if urls and normalized_url(url) in urls:
             return "blocked URL", url
         if words and (hit := words.intersection(re.split(r"[\W_]+", url.lower()))):
@@ -183,6 +193,10 @@ def block(settings: BlockSettings) -> Step:
         batch.drop(list(blocked), [reason for reason, _ in blocked.values()], [d for _, d in blocked.values()])
 
     return step
+
+
+def _domain(line: str) -> str:
+    return line.lower().removeprefix("www.").strip(".")
 
 
 def _list(paths: Sequence[str], spelled: Callable[[str], str]) -> frozenset[str]:
@@ -198,7 +212,8 @@ def _list(paths: Sequence[str], spelled: Callable[[str], str]) -> frozenset[str]
 
 class LicenceSettings(Settings, tag="licence", tag_field="kind", frozen=True, kw_only=True):
     """Detects the licence of pages (before the extraction of HTML) and of code, writes it to the metadata field
-    `licence`, and filters by it.
+    `licence`, and filters by it. The mark of a picture, a comment or another part of a page is not that of the page; it
+    is counted.
 
     allow:   SPDX names, "*" matches any ending ("CC-BY-*", "MIT"); if given, other licences are dropped. "A OR B" needs
              one of the two, "A AND B" needs both.
@@ -220,8 +235,11 @@ def licences(settings: LicenceSettings) -> Step:
         return not _any(name, settings.deny) and (not settings.allow or _any(name, settings.allow))
 
     def step(batch: DocumentBatch) -> None:
-        names = [licence_of(document, settings.hints) for document in batch.documents]
+        found = list(map(declared_licence, batch.documents))
+        names = [_name_for_all(licence, settings.hints) for licence in found]
         batch.add_metadata({"licence": names})
+        parts = sum(licence is not None and not licence.whole for licence in found)
+        batch.note("licence of a picture, a comment or another part alone", parts)
         dropped: dict[int, str] = {}
         for place, name in enumerate(names):
             if name is None:
@@ -235,13 +253,20 @@ def licences(settings: LicenceSettings) -> Step:
 
 
 def licence_of(document: Document, hints: bool = False) -> str | None:
-    """The SPDX name of the licence that a page, a source file or its tree declares; None if there is none."""
+    """The SPDX name of the licence of all of a document; None if there is none."""
+    return _name_for_all(declared_licence(document), hints)
+
+
+def declared_licence(document: Document) -> Licence | None:
+    """The licence that a page or a part of it, a source file or its tree declares; None if there is none."""
     if document.meta.get("content_type") in HTML_TYPES:
-        licence = page_licence(document.text)
-        return licence.name if licence and (licence.sure or hints) else None
-    if is_source(document):
-        return code_licence(document.text) or document.meta.get("license")
-    return document.meta.get("license")
+        return page_licence(document.text)
+    name = (code_licence(document.text) if is_source(document) else None) or document.meta.get("license")
+    return None if name is None else Licence(name, sure=True)
+
+
+def _name_for_all(licence: Licence | None, hints: bool) -> str | None:
+    return licence.name if licence and licence.whole and (licence.sure or hints) else None
 
 
 def _any(name: str, patterns: Sequence[str]) -> bool:

@@ -160,7 +160,7 @@ def _must_stay(index: PageIndex, element: int, total: int) -> bool:
         return False
     article = index.is_article(element)
     if article or (share >= _LARGE and index.paragraphs[element] >= _SEVERAL):
-        match = _furniture_match(index.names(element))
+        match = furniture_match(index.names(element))
         furniture = match == "whole" or (match == "last" and not article)
         return share >= _MOST or not (furniture or index.kinds[element] & HOLDER)
     return share >= _NEARLY_ALL
@@ -180,14 +180,14 @@ def _names(element: Any) -> str:
 
 
 def _is_furniture(element: Any) -> bool:
-    match = _furniture_match(_names(element))
+    match = furniture_match(_names(element))
     if match != "last":
         return match == "whole"
     return element.tag not in ("article", "main") and element.query_selector("h1, article, main") is None
 
 
 @lru_cache(4096)
-def _furniture_match(names: str) -> Literal["whole", "last", ""]:
+def furniture_match(names: str) -> Literal["whole", "last", ""]:
     """How one of the names is that of furniture: by all of it, or by its last words, which may name an article too."""
     parts = [_CAMEL.sub("-", name) for name in names.split()]
     if any(map(_WHOLE.fullmatch, parts)):

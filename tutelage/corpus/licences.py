@@ -10,6 +10,7 @@ from functools import cache
 from html import unescape
 from typing import Any, NamedTuple
 
+from tutelage.corpus.licence_scope import about_the_page
 from tutelage.extras import load
 
 _CREATIVE = re.compile(r"creativecommons\.org/(licen[sc]es|publicdomain)/([a-z+-]{2,12})(?:/(\d\.\d))?", re.IGNORECASE)
@@ -86,17 +87,26 @@ _LIMITED_OWN = ("GPL-", "LGPL-", "AGPL-")  # their texts speak of non-commercial
 
 
 class Licence(NamedTuple):
-    """A licence by its SPDX name. `sure` is False for a link to it that is not marked as the licence of the page."""
+    """A licence by its SPDX name. `sure` is False for a link to it that is not marked as a licence, `whole` for the
+    licence of a picture, a comment or another part of a page."""
 
     name: str
     sure: bool
+    whole: bool = True
 
 
 def page_licence(page: str) -> Licence | None:
-    """The Creative Commons licence of an HTML page. If it declares several, the one with the most conditions. Unmarked
-    links count only if all point to the same licence."""
+    """The Creative Commons licence of an HTML page; if there is none, that of a part of it. If it declares several, the
+    one with the most conditions. Unmarked links count only if all point to the same licence."""
     if "creativecommons.org" not in page:
         return None
+    if licence := _declared(about_the_page(page)):
+        return licence
+    part = _declared(page)
+    return part and part._replace(whole=False)
+
+
+def _declared(page: str) -> Licence | None:
     named: set[str] = set()
     for tag in _TAG.finditer(page):
         if _REL.search(tag[1]):

@@ -1,6 +1,5 @@
-"""Load and save model folders: config, weights, tokenizer and chat files. A model that fits a published family is saved
-in the layout of transformers, any other in our own. An adapter is saved in the layout of PEFT, with the place of its
-base."""
+"""Find and load model folders: config, weights, tokenizer and chat files. An adapter is saved in the layout of PEFT,
+with the place of its base."""
 
 from __future__ import annotations
 
@@ -16,11 +15,10 @@ import torch
 from tutelage import tokenizer as tokenizers
 from tutelage.chat import ChatConfig, read_chat_config
 from tutelage.chat.render.config import write_chat_config
-from tutelage.config import SettingsError, convert, to_plain
+from tutelage.config import SettingsError, convert
 from tutelage.files import read_json, write_json
 from tutelage.io.hub import HubError, download
 from tutelage.model.adapter import (
-    ADAPTER_BASE,
     ADAPTER_CONFIG,
     ADAPTER_WEIGHTS,
     Adapter,
@@ -30,7 +28,7 @@ from tutelage.model.adapter import (
     vocabulary_of,
     write_adapter,
 )
-from tutelage.model.carried import CARRIED, checkpoint_dtype, copy_carried_files
+from tutelage.model.carried import CARRIED
 from tutelage.model.checkpoint import Checkpoint
 from tutelage.model.families import FAMILIES, read_config, write_config
 from tutelage.model.heads import add_head
@@ -39,17 +37,13 @@ from tutelage.model.hf_model import (
     hf_module_names,
     load_hf_model,
     read_hf_config,
-    save_hf_weights,
-    text_config,
 )
 from tutelage.model.lora import LoraSettings, add_lora, merge_lora
+from tutelage.model.save import CONFIG, MTP, config_tables, model_tensors, save_model
 from tutelage.model.sizes import ModelConfig
 from tutelage.model.tensor_map import (
     OWN,
-    SELECTION_BIASES,
-    FileTensor,
     ModuleNames,
-    file_tensors,
     is_redundant,
     modern_name,
 )
@@ -58,14 +52,12 @@ from tutelage.model.vocab_extension import extend_vocabulary, resize_vocabulary,
 from tutelage.model.weights import (
     INDEX,
     WEIGHTS,
-    as_dtype,
     check_finite,
     load_tensors,
     read_tensor,
     save_tensors,
     tensor_files,
     weights_fingerprint,
-    write_weights,
 )
 from tutelage.process import best_device
 from tutelage.tokenizer import Tokenizer
@@ -90,7 +82,6 @@ __all__ = [
     "with_lora",
 ]
 
-CONFIG = "config.json"
 # Files to download of a published model: no pickles, and no weights in other formats.
 DOWNLOADED = ["*.json", "*.safetensors", "*.jinja", "additional_chat_templates/*.jinja", *CARRIED]
 
@@ -158,10 +149,6 @@ def _read_config(folder: Path) -> tuple[ModelConfig, dict[str, Any] | None]:
         return convert(table, ModelConfig, str(path)), None
     except SettingsError as error:
         raise ValueError(f"{error} (another version saved this file)") from error
-
-
-# Blocks of multi-token prediction, beside a model that other programs load without them.
-MTP = "mtp.safetensors"
 
 
 def load_model(
@@ -319,23 +306,10 @@ def _load_tokenizer(folder: Path) -> Tokenizer:
     return tokenizers.load(folder)
 
 
-def _file_tensors(model: Transformer, table: Mapping[str, Any] | None) -> dict[str, FileTensor]:
-    """The model's weights as in its folder: views by the names in the file."""
-    state = {name: tensor for name, tensor in model.state_dict().items() if not name.startswith("mtp_blocks.")}
-    if table is None:
-        return {name: FileTensor(tensor) for name, tensor in state.items()}
-    modules = FAMILIES[table["model_type"]].modules
-    return {
-        name: part
-        for ours, tensor in state.items()
-        for name, part in file_tensors(modules, model.config, ours, tensor).items()
-    }
-
-
 @torch.no_grad()
 def _load_weights(folder: Path, model: Transformer, table: Mapping[str, Any] | None) -> None:
     """Copy the folder's weights into the model; at most one tensor is in memory twice."""
-    expected, files = _file_tensors(model, table), tensor_files(folder)
+    expected, files = model_tensors(model, table), tensor_files(folder)
     # Files of models without a head, and some old files, omit the first component of every name.
     stem = next(iter(expected)).partition(".")[0]
     modern = {modern_name(name): name for name in files}
@@ -370,56 +344,6 @@ def _load_weights(folder: Path, model: Transformer, table: Mapping[str, Any] | N
             )
 
 
-def save_model(folder: Path, checkpoint: Checkpoint) -> None:
-    """Save a model folder: in the layout of the model's family, or of a family that it fits, which transformers loads;
-    otherwise in our own. The weights get the dtype of the checkpoint that the model was made of. The config is written
-    last: if it exists, the weights are complete."""
-    table, plain = _tables(checkpoint)
-    folder.mkdir(parents=True, exist_ok=True)
-    dtype = checkpoint_dtype(plain)
-    if (folder / CONFIG).exists() and read_json(folder / CONFIG) != plain:
-        (folder / CONFIG).unlink()  # it would not match the new weights
-    for name in (ADAPTER_CONFIG, ADAPTER_WEIGHTS, ADAPTER_BASE, MTP):
-        (folder / name).unlink(missing_ok=True)
-    checkpoint.tokenizer.save(folder)
-    write_chat_config(folder, checkpoint.chat_config)
-    if checkpoint.source is not None:
-        copy_carried_files(checkpoint.source, folder)
-    if checkpoint.model.config.hf_parameters is not None:
-        whole = save_hf_weights(folder, cast(HFModel, checkpoint.model), dtype, checkpoint.source)
-        plain = plain if whole else text_config(cast(HFModel, checkpoint.model), dtype)
-    else:
-        tensors = _file_tensors(checkpoint.model, table)
-        write_weights(folder, {name: _as_saved(name, part.to_file(), dtype) for name, part in tensors.items()})
-        further = {name: p for name, p in checkpoint.model.state_dict().items() if name.startswith("mtp_blocks.")}
-        if further:
-            save_tensors(folder / MTP, further)
-    write_json(folder / CONFIG, plain)
-
-
-def _as_saved(name: str, tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    """A tensor in the dtype of a checkpoint; biases of routers stay float32, as transformers saves them."""
-    return tensor if name.endswith(SELECTION_BIASES) else as_dtype(tensor, dtype)
-
-
-def _tables(checkpoint: Checkpoint) -> tuple[dict[str, Any] | None, dict[str, Any]]:
-    """The config.json of the model's family, None for our own layout; and the config.json to save."""
-    config = msgspec.structs.replace(checkpoint.model.config, mtp=0)
-    table = dict(checkpoint.hub_config or {}) if config.hf_parameters else write_config(config, checkpoint.hub_config)
-    if table is None:
-        return None, to_plain(config)
-    if config.hf_parameters is not None:
-        inner = table.get("text_config")
-        holder = inner if isinstance(inner, dict) and "vocab_size" in inner else table
-        if holder.get("vocab_size") != config.vocab:
-            changed = {**holder, "vocab_size": config.vocab}
-            table = {**table, "text_config": changed} if holder is inner else changed
-    if checkpoint.hub_config is not None and checkpoint_dtype(checkpoint.hub_config) != torch.float32:
-        return table, table
-    dtype_key = "torch_dtype" if "torch_dtype" in table else "dtype"  # its name before transformers 5
-    return table, table | {dtype_key: str(checkpoint.model.embedding.weight.dtype).removeprefix("torch.")}
-
-
 def save_adapter(folder: Path, checkpoint: Checkpoint, base: Path, settings: LoraSettings) -> None:
     """Save an adapter of the model in `base`, with its tokenizer and chat files, into a new folder. The weights of the
     base are not saved; loading finds them through the folder's adapter config."""
@@ -428,7 +352,7 @@ def save_adapter(folder: Path, checkpoint: Checkpoint, base: Path, settings: Lor
     checkpoint.tokenizer.save(folder)
     write_chat_config(folder, checkpoint.chat_config)
     write_adapter(folder, checkpoint.model, modules, settings, _hub_name(base), folder_fingerprint(base))
-    write_json(folder / CONFIG, _tables(checkpoint)[1])
+    write_json(folder / CONFIG, config_tables(checkpoint)[1])
 
 
 def base_name(folder: Path) -> str:

@@ -55,7 +55,7 @@ class TunedSmall:
 
 
 def tune_small(rows: Sequence[Mapping[str, Any]]) -> TunedSmall:
-    """Two ways to tune the largest size: a sweep of it, or sweeps of the smaller sizes and the law through them.
+    """Two ways to tune the largest size: a sweep of it, or sweeps of the smaller sizes and the fit through them.
 
     Raises:
         ValueError: as `lr_law` of the smaller sizes.

@@ -112,6 +112,9 @@ DataTable = Mapping[str, DataSettings]
 
 # Raise it when the readers, or the built-in world, give other rows for the same data: stores are made again.
 READING = 4
+# Raise it when only texts for reading, tools and probing of the built-in world change.
+WORLD_TEXTS = 2
+JOINED_CALLS = 3  # conversations with tools in one, at most: each has a result
 
 
 def find_data(name: str, table: DataTable, where: str) -> DataSettings:
@@ -182,7 +185,8 @@ def conversations(name: str, table: DataTable, ledger: Ledger | None = None) -> 
     if isinstance(data, WorldTools):
         world = World(find_world(data, table))
         index = world_index(world, data.indexed)
-        yield from tool_conversations(world, index, data.rows, data.indexed, data.split)
+        rows = tool_conversations(world, index, data.rows, data.indexed, data.split)
+        yield from joined(rows, data.joined, world.settings.seed, JOINED_CALLS) if data.joined else rows
         return
     if isinstance(data, WorldAgents):
         world = World(find_world(data, table))
@@ -304,4 +308,5 @@ def identity(name: str, table: DataTable) -> list[object]:
     if isinstance(data, SumText | SumTasks | CardChat | CardTasks):
         return [READING, to_plain(data)]
     world = find_world(data, table) if isinstance(data, OfWorld) else data
-    return [READING, to_plain(data), to_plain(world)]
+    texts = [WORLD_TEXTS] if isinstance(data, WorldReading | WorldTools | WorldAgents | WorldProbe) else []
+    return [READING, *texts, to_plain(data), to_plain(world)]

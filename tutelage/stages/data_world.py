@@ -34,8 +34,7 @@ class WorldChat(Settings, tag="world-chat", tag_field="kind", frozen=True, kw_on
     world: str | None = None
 
     def __post_init__(self) -> None:
-        if not 0 <= self.joined <= 1:
-            raise SettingsError(f"joined is {self.joined}; it is a share of the rows, from 0 to 1")
+        check_share(self.joined, "joined")
 
 
 class WorldReading(Settings, tag="world-reading", tag_field="kind", frozen=True, kw_only=True):
@@ -61,17 +60,21 @@ class WorldTools(Settings, tag="world-tools", tag_field="kind", frozen=True, kw_
 
     rows:    how many.
     indexed: how many people of each half are known to the search alone.
+    joined:  the share of the rows that are two or three conversations, one after the other: the schemas of the tools
+             are read once for all of them.
     split, world: as in "world-chat".
     """
 
     rows: int = 2000
     indexed: int = 500
+    joined: float = 0.0
     split: Split = "train"
     world: str | None = None
 
     def __post_init__(self) -> None:
         check_count(self.rows, "rows")
         check_count(self.indexed, "indexed")
+        check_share(self.joined, "joined")
 
 
 class WorldAgents(Settings, tag="world-agents", tag_field="kind", frozen=True, kw_only=True):
@@ -244,6 +247,12 @@ class CardTasks(Settings, tag="cards-tasks", tag_field="kind", frozen=True, kw_o
 
     def __post_init__(self) -> None:
         check_sums(self.start, "start")
+
+
+def check_share(share: float, name: str) -> None:
+    """Raise SettingsError for a share of the rows that is none."""
+    if not 0 <= share <= 1:
+        raise SettingsError(f"{name} is {share}; it is a share of the rows, from 0 to 1")
 
 
 def check_count(count: int, name: str) -> None:

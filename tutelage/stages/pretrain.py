@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from tutelage import tokenizer as tokenizers
 from tutelage.batching.loader import BatchTokens, Order, WeightedStore
 from tutelage.chat import ChatConfig, Rendered, render_documents
+from tutelage.chat.render.make import base_config
 from tutelage.config import SettingsError
 from tutelage.model.hub import Checkpoint, load_model, with_context
 from tutelage.model.sizes import resolve
@@ -86,7 +87,7 @@ class Pretrain(TrainStage, tag="pretrain", tag_field="kind", frozen=True, kw_onl
             tokenizer = tokenizers.load(at.tokenizer)
             config = resolve(at.model, tokenizer.vocab_size)
             model = scaled_model(config, at.seed, self.optimizer.base_width)
-            checkpoint = Checkpoint(model.to(best_device()), tokenizer)
+            checkpoint = Checkpoint(model.to(best_device()), tokenizer, base_config(tokenizer))
         else:
             checkpoint = load_model(at.parent_folder(self), mtp=True)
         checkpoint = with_context(checkpoint, self.context, self.rope)

@@ -18,7 +18,6 @@ from tutelage.tools.world_pages import indexed_person
 from tutelage.world.grading import Question, admits_ignorance, is_correct
 from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.people import Person
-from tutelage.world.person_questions import ask_one_step
 from tutelage.world.probe_tasks import ask_unanswered
 from tutelage.world.society import World
 from tutelage.world.values import ATTRIBUTES
@@ -109,8 +108,8 @@ def agent_task(world: World, number: int, indexed: int, split: Split) -> AgentTa
         else:
             person = world.nobody(GOALS * number + place, split)
         attribute = rng.choice(ATTRIBUTES)
-        question, admission = ask_unanswered(person, attribute, world.settings.seed)
-        goals.append(Goal(kind, question, admission, ask_one_step(person, attribute, rng)[1]))
+        question, reply, admission = ask_unanswered(person, attribute, world.settings.seed)
+        goals.append(Goal(kind, question, admission, reply))
     persona = rng.choice(get_args(Persona))
     return AgentTask(f"agents/{split}/{number}", persona, tuple(goals), rng.randbelow(2) == 0, rng.randbelow(3) == 0)
 

@@ -4,7 +4,8 @@ Who is only in the index is searched for, and who does not exist too, in vain; a
 read it answers directly. A call follows an answer with an admission in the place of the value ("was born in a town
 unknown to me."): there a small model can tell whether it has read the value, and not before (`world.probe_tasks`).
 Results hold a decoy where names are alike, and two-step questions need a second search, for the town, school, firm or
-band.
+band. The answer after a search is a sentence, also where the value alone was asked for: without the words before it a
+small model does not find the value (LOG.md, "What a small model reads").
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tutelage.world.arithmetic import QUESTIONS, Sum, fill, random_sum
 from tutelage.world.grading import Question
 from tutelage.world.keyed_random import KeyedRandom
 from tutelage.world.people import Person
-from tutelage.world.person_questions import ask_one_step, ask_two_step
+from tutelage.world.person_questions import answer_sentence, ask_one_step, ask_two_step
 from tutelage.world.probe_tasks import ask_unanswered
 from tutelage.world.society import World
 from tutelage.world.values import ATTRIBUTES, BRIDGES
@@ -64,10 +65,11 @@ def tool_conversations(
                 world.nobody(number, split) if kind == "unknown" else indexed_person(world, number % indexed, split)
             )
             attribute = rng.choice(ATTRIBUTES)
-            question, admission = ask_unanswered(person, attribute, world.settings.seed)
-            _, reply = ask_one_step(person, attribute, rng)
+            question, reply, admission = ask_unanswered(person, attribute, world.settings.seed)
             if kind == "unknown":
                 reply = rng.choice(SEARCHED_IN_VAIN).format(name=person.name)
+            elif reply == question.answer:
+                reply = answer_sentence(person, attribute, rng)
             turns = searched_turns(index, question.prompt, admission, person.name, reply)
         tools = offered_tools()
         yield Conversation(tuple(turns), f"tools/{split}/{number}", {"kind": kind}, tools=tools)
@@ -101,7 +103,7 @@ def two_step_turns(world: World, index: SearchIndex, person: Person, rng: KeyedR
     fact = rng.choice(tuple(BRIDGES))
     bridge = person.facts[BRIDGES[fact]]
     question, reply = ask_two_step(person, fact, world.linked(fact, bridge), rng)
-    _, admission = ask_unanswered(person, BRIDGES[fact], world.settings.seed)
+    *_, admission = ask_unanswered(person, BRIDGES[fact], world.settings.seed)
     searches = [*search_turns(index, person.name, admission), *search_turns(index, bridge)]
     return [message("user", question.prompt), *searches, message("assistant", reply)]
 

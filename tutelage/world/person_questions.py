@@ -35,7 +35,7 @@ def ask_one_step(person: Person, attribute: Attribute, rng: KeyedRandom) -> tupl
     wording = rng.randbelow(len(full) + len(brief))
     reply = value
     if wording < len(full):
-        reply = rng.choice(ANSWERS[attribute]).format_map(words(person, voice_of_reply(rng)))
+        reply = answer_sentence(person, attribute, rng)
     prompt = (full + brief)[wording].format(name=person.name)
     id_ = f"one-step/{person.index}/{attribute}"
     return Question(id_, "one-step", attribute, person.name, prompt, value, (value,)), reply
@@ -45,9 +45,14 @@ def ask_follow_up(person: Person, attribute: Attribute, rng: KeyedRandom) -> tup
     """A one-step question about a person whom the conversation has already named."""
     value = person.facts[attribute]
     prompt = rng.choice(FOLLOW_UPS[attribute]).format_map(words(person, "pronoun"))
-    reply = rng.choice(ANSWERS[attribute]).format_map(words(person, voice_of_reply(rng)))
     id_ = f"one-step/{person.index}/{attribute}/follow-up"
-    return Question(id_, "one-step", attribute, person.name, prompt, value, (value,)), reply
+    question = Question(id_, "one-step", attribute, person.name, prompt, value, (value,))
+    return question, answer_sentence(person, attribute, rng)
+
+
+def answer_sentence(person: Person, attribute: Attribute, rng: KeyedRandom) -> str:
+    """A sentence that states a fact."""
+    return rng.choice(ANSWERS[attribute]).format_map(words(person, voice_of_reply(rng)))
 
 
 def ask_two_step(person: Person, fact: str, value: str, rng: KeyedRandom) -> tuple[Question, str]:

@@ -61,15 +61,15 @@ def probe_replies(world: World, facts: int, unknown: int) -> Iterator[tuple[Task
     for person, known in KeyedRandom(seed, "probe order").shuffled(asked):
         drawn = KeyedRandom(seed, "probe unknown", person.index).choice(ATTRIBUTES)
         attribute = drawn if known is None else known
-        question, reply = ask_unanswered(person, attribute, seed)
+        question, _, reply = ask_unanswered(person, attribute, seed)
         id_ = f"probe/{person.index}/{attribute}" if known else f"probe/unknown/{person.index}"
         yield Task((message("user", question.prompt),), question.accepted if known else None, id_), reply
 
 
-def ask_unanswered(person: Person, attribute: Attribute, seed: int) -> tuple[Question, str]:
-    """A question about a person, and its answer with an admission in the place of the value."""
+def ask_unanswered(person: Person, attribute: Attribute, seed: int) -> tuple[Question, str, str]:
+    """A question about a person, its answer, and the same answer with an admission in the place of the value."""
     key = (seed, "probe question", person.index, attribute)
-    question, _ = ask_one_step(person, attribute, KeyedRandom(*key))
+    question, reply = ask_one_step(person, attribute, KeyedRandom(*key))
     nobody = replace(person, facts={**person.facts, attribute: UNKNOWN_VALUES[attribute]})
-    _, reply = ask_one_step(nobody, attribute, KeyedRandom(*key))
-    return question, reply[0].upper() + reply[1:]
+    _, admission = ask_one_step(nobody, attribute, KeyedRandom(*key))
+    return question, reply, admission

@@ -80,11 +80,11 @@ def _sheets(world: World, people: list[Person], rng: KeyedRandom) -> list[str]:
     sheets = [f"[people/{rng.randbelow(PAGES)}] {fact_sheet(person, rng.shuffled(attributes))}" for person in people]
     asked = rng.shuffled([(person, attribute) for person in people for attribute in attributes])[:ASKED]
     pairs = [ask_one_step(person, attribute, rng) for person, attribute in asked]
-    answered = [(question.prompt, reply[0].upper() + reply[1:]) for question, reply in pairs]
+    answered = [f"- {question.prompt} {reply}" for question, reply in pairs]
     if rng.randbelow(2):
-        prompt, reply = answered[0]
-        return [f"- {prompt}", *sheets, f"- {reply}"]
-    return [*sheets, *(f"- {prompt} {reply}" for prompt, reply in answered)]
+        question, reply = pairs[0]
+        return [f"- {question.prompt}", *sheets, f"- {reply}", *answered[1:]]
+    return [*sheets, *answered]
 
 
 def _biography(world: World, people: list[Person], rng: KeyedRandom) -> list[str]:

@@ -1,6 +1,6 @@
 """Every value that a fact of the world can take.
 
-No value is part of another value of any attribute, so that a reply can be graded by the values it contains.
+No value is part of another value of any attribute, so that a reply can be scored by the values it contains.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def trace(answer: str, calls: tuple[str, ...] = (), ended: str = "stop", malform
     return Trace(conversation, ToolState((record,) * malformed), ended, list(range(6)), sampled)  # type: ignore[arg-type]
 
 
-def test_items_are_graded_by_what_they_are_about() -> None:
+def test_items_are_scored_by_what_they_are_about() -> None:
     question = indexed_questions(WORLD, 1)[0]
     right = knowing._item("indexed", question, "1", "?", trace(f"It is {question.answer}.", ("search",)))
     assert (right.outcome, right.calls, right.tokens, right.added) == ("right", ("search",), 3, 1)

@@ -13,7 +13,9 @@ from tutelage.chat.render.jinja import JinjaTemplate
 from tutelage.chat.render.native import NativeRenderer
 from tutelage.chat.render.renderer import Renderer
 from tutelage.chat.render.template import END, NATIVE_JINJA, TEMPLATE_TOKENS
-from tutelage.tokenizer import Tokenizer
+from tutelage.tokenizer import END_OF_TEXT, Tokenizer
+
+TOKENIZER_CLASS = "PreTrainedTokenizerFast"  # of transformers: whatever tokenizer.json says
 
 
 def make_renderer(tokenizer: Tokenizer, config: ChatConfig, cache: bool | None = None) -> Renderer:
@@ -63,6 +65,15 @@ def has_own_template(config: ChatConfig) -> bool:
     return config.template is not None and config.template != NATIVE_JINJA
 
 
+def base_config(tokenizer: Tokenizer) -> ChatConfig:
+    """What the folder of a new base model says, so that other programs find the token that texts begin and end with in
+    training; nothing where there is none."""
+    if END_OF_TEXT not in tokenizer.special_tokens:
+        return ChatConfig()
+    tokens = {"bos_token": END_OF_TEXT, "eos_token": END_OF_TEXT}
+    return ChatConfig(tokenizer_config={"tokenizer_class": TOKENIZER_CLASS, **tokens})
+
+
 def trained_config(config: ChatConfig, renderer: Renderer) -> ChatConfig:
     """What a fine-tuned model's folder says: the template it was trained with, and that generation stops at the tokens
     that were trained as ends."""
@@ -70,7 +81,7 @@ def trained_config(config: ChatConfig, renderer: Renderer) -> ChatConfig:
     generation = {**config.generation_config, "eos_token_id": ends if len(ends) > 1 else ends[0]}
     tokens = dict(config.tokenizer_config)
     if not has_own_template(config):
-        tokens = {"tokenizer_class": "PreTrainedTokenizerFast", **tokens, "eos_token": END}
+        tokens = {"tokenizer_class": TOKENIZER_CLASS, **tokens, "eos_token": END}
     return replace(
         config, template=config.template or NATIVE_JINJA, tokenizer_config=tokens, generation_config=generation
     )

@@ -97,7 +97,7 @@ FINDING = Finding(
     "steps (lr "
     f"3e-3, {len(SEEDS)} seeds): equal steps, and equal trained tokens up to the length of the prompts. The longest "
     "must "
-    "beat as many random rows, and random rows of as many words. Judges like length, so that answers are graded by "
+    "beat as many random rows, and random rows of as many words. Judges like length, so that answers are scored by "
     "truth. Deita's choice, by complexity and quality, needs a judge and is not shown.",
     folder="demo",
     recipe=RECIPE,

@@ -84,7 +84,7 @@ FINDING = Finding(
     f"{len(ladder.SWEPT_LRS)} learning rates from {ladder.SWEPT_LRS[0]:g} to {ladder.SWEPT_LRS[-1]:g}, so that all "
     f"sizes read the same tokens; {len(SEEDS)} seeds. A parabola in the log of the rate, through the rates within a "
     "factor of 4 of the best one tried, gives the best one of a size; intervals from residuals drawn again. The last "
-    "row is the other way to tune a large model: the law through the smaller widths, and one training. An "
+    "row is the other way to tune a large model: the fit through the smaller widths, and one training. An "
     "exponent counts from 0.05 on.",
     folder=ladder.folder(ARMS, 32),
     recipe=ladder.recipe(32, ARMS),
