@@ -9,12 +9,12 @@ import pytest
 import tutelage
 from tutelage import __version__
 from tutelage.lab.base_recipe import GUESS
-from tutelage.lab.catalogue import FINDINGS, is_current
-from tutelage.lab.discussions import DISCUSSIONS, NEEDS_SCALE
+from tutelage.lab.catalogue import FINDINGS, MEASUREMENTS, is_current
+from tutelage.lab.discussions import DISCUSSIONS, MODEL_DISCUSSIONS, NEEDS_SCALE
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.finding import Bar, IntervalPlot, Line, LinePlot, Table
 from tutelage.lab.page import INTRODUCTION, anchor, first_sentence, markdown_table, page_text, write_page
-from tutelage.lab.results import FindingResult, StageSummary, read_result, read_results, write_result
+from tutelage.lab.results import FindingResult, StageSummary, read_result, read_results, trained_results, write_result
 from tutelage.lab.verdict import Effect
 from tutelage.lab.world_rows import demo_world
 from tutelage.world.values import ATTRIBUTES
@@ -93,6 +93,35 @@ def test_a_table_escapes_bars_and_right_aligns_estimates() -> None:
     ]
 
 
+def test_a_result_on_a_checkpoint_stands_under_its_finding_and_keeps_its_own_files(tmp_path: Path) -> None:
+    folder = tmp_path / "lab"
+    on_model = msgspec.structs.replace(
+        RESULT, model="Tiny-1B", verdict="contradicted", stages=[], recipe="", settings={}, seconds=120.0
+    )
+    other = msgspec.structs.replace(RESULT, number="N1", name="other")
+    for result in (on_model, other, RESULT):
+        write_result(folder, result)
+    assert [(result.number, result.model) for result in read_results(folder)] == [
+        ("8", ""), ("8", "Tiny-1B"), ("N1", ""),
+    ]  # fmt: skip
+    assert trained_results(folder) == {"8": RESULT, "N1": other}
+    text = write_page(folder).read_text(encoding="utf-8")
+    assert {path.name for path in folder.glob("*.svg")} == {
+        "08-half-known.svg", "08-half-known-model.svg", "N01-other.svg",
+    }  # fmt: skip
+    for part in (
+        "2 findings: 2 reproduced, 0 not at this scale, 0 contradicted. "
+        "Measured on a published checkpoint: 0 reproduced, 0 not at this scale, 1 contradicted.",
+        "| [8. Half known, on Tiny-1B](#8-half-known-on-tiny-1b)<br>The claim. | **contradicted**",
+        "| The figures. | 2 min |",
+        "### 8. Half known, on Tiny-1B",
+        "took 2 min 00 s of processor time.",
+    ):
+        assert part in text
+    assert text.index("## 8. Half known\n") < text.index("### 8. Half known, on Tiny-1B\n") < text.index("## N1. Other")
+    assert text.count("Stages and recipe") == 2  # a checkpoint is not trained here
+
+
 def test_plots_of_replaced_results_are_removed(tmp_path: Path) -> None:
     folder = tmp_path / "lab"
 
@@ -136,9 +165,10 @@ def test_the_page_states_chance_and_the_majority_guess_of_the_demo() -> None:
 
 
 def test_every_contradicted_finding_is_discussed() -> None:
-    contradicted = {result.number for result in read_results(DOCS / "lab") if result.verdict == "contradicted"}
-    assert contradicted <= set(DISCUSSIONS)
+    contradicted = [result for result in read_results(DOCS / "lab") if result.verdict == "contradicted"]
+    assert all(result.number in (MODEL_DISCUSSIONS if result.model else DISCUSSIONS) for result in contradicted)
     assert set(DISCUSSIONS) <= set(FINDINGS)
+    assert set(MODEL_DISCUSSIONS) <= set(MEASUREMENTS) <= set(FINDINGS)
     wanting = msgspec.structs.replace(RESULT, number=NEEDS_SCALE[0].number)
     assert NEEDS_SCALE[0].needs in page_text([RESULT], "lab")
     assert NEEDS_SCALE[0].needs not in page_text([wanting], "lab")  # once there is a result

@@ -18,6 +18,9 @@ from tutelage.cli.options import FOLDER
     "--hours", type=click.FloatRange(min=0, min_open=True), help="With --all: begin none that would end later."
 )
 @click.option("--quick", is_flag=True, help="A tiny model that learns nothing, to test that it runs.")
+@click.option(
+    "--model", type=FOLDER, metavar="DIR", help="Measure the finding on this checkpoint, without training: 21, 22, 29."
+)
 @click.option("--cache", type=FOLDER, metavar="DIR", help="Folder of finished stages (default runs/lab).")
 @click.option(
     "--results",
@@ -27,13 +30,14 @@ from tutelage.cli.options import FOLDER
 )
 @command
 def lab(
-    number: str | None, every: bool, hours: float | None, quick: bool, cache: Path | None, results: Path | None,
-    as_json: bool,
+    number: str | None, every: bool, hours: float | None, quick: bool, model: Path | None, cache: Path | None,
+    results: Path | None, as_json: bool,
 ) -> Any:  # fmt: skip
     """List the findings and their verdicts. With a NUMBER, such as 1 or N8, replicate that one (10 to 40 minutes).
 
     Finished stages are kept: after Ctrl-C the same command goes on.
     """
+    from tutelage.lab.model_run import measure_on_model
     from tutelage.lab.run import CACHE, RESULTS, run_finding, run_findings
     from tutelage.lab.terminal import overview, print_overview, print_result
 
@@ -41,6 +45,8 @@ def lab(
         raise ValueError("give the number of a finding, or --all, not both")
     if hours is not None and not every:
         raise ValueError("--hours goes with --all")
+    if model is not None and number is None:
+        raise ValueError("--model goes with the number of a finding")
     if number is None:
         if every:
             run_findings(hours, cache or CACHE, results, quick)
@@ -48,7 +54,10 @@ def lab(
         if not as_json:
             print_overview(rows, new_console())
         return rows
-    result = run_finding(number, cache or CACHE, results, quick)
+    if model is not None:
+        result = measure_on_model(number, model, cache or CACHE, results, quick)
+    else:
+        result = run_finding(number, cache or CACHE, results, quick)
     if not as_json:
         print_result(result, new_console())
     return result

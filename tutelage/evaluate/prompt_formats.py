@@ -123,11 +123,11 @@ def format_range(checkpoint: Checkpoint, items: Sequence[ChoiceItem], pool: Sequ
     """
     wanted = formats(items, can_chat(checkpoint))
     tried = [form for form in wanted if not form.shots or _fits(checkpoint, form, items, pool)]
-    scored = {form: _scores(checkpoint, form, items, pool) for form in tried}
+    scored = {form: scores_in(checkpoint, form, items, pool) for form in tried}
     names = [item.id for item in items if all(item.id in by_id for by_id in scored.values())]
     if not names:
         raise ValueError("no question fits into the context in all formats; leave --formats out")
-    picks_FN = np.array([[_pick(form, by_id[name]) for name in names] for form, by_id in scored.items()])
+    picks_FN = np.array([[pick(form, by_id[name]) for name in names] for form, by_id in scored.items()])
     gold_N = np.array([scored[REFERENCE][name].item.gold for name in names])
     right_FN = picks_FN == gold_N
     means_F = right_FN.mean(1)
@@ -156,14 +156,15 @@ def _fits(checkpoint: Checkpoint, form: PromptFormat, items: Sequence[ChoiceItem
     return sum(len(ids) <= context for ids in checkpoint.tokenizer.encode_batch(texts)) > len(items) / 2
 
 
-def _scores(
+def scores_in(
     checkpoint: Checkpoint, form: PromptFormat, items: Sequence[ChoiceItem], pool: Sequence[ChoiceItem]
 ) -> dict[str, ChoiceScore]:
+    """The scores of the questions in a format by their id; those longer than the context are left out."""
     scores, _ = score_choices(checkpoint, [ask_in(form, item, pool) for item in items], form.chat, alone=False)
     return {score.item.id: score for score in scores}
 
 
-def _pick(form: PromptFormat, score: ChoiceScore) -> int:
+def pick(form: PromptFormat, score: ChoiceScore) -> int:
     """The number of the choice that a format prefers, in the order of the file."""
     picks = score.picks()
     place = picks.get("acc/char", picks["acc"]) if form.labels == "none" else picks["acc"]

@@ -1,12 +1,13 @@
-"""All findings that can be replicated, by number: one file each in the package `findings`."""
+"""All findings that can be replicated, by number: one file each in the package `findings`; and those of them that
+are measured on a published checkpoint too, in `on_models`."""
 
 from __future__ import annotations
 
 from importlib import import_module
 from pkgutil import iter_modules
 
-from tutelage.lab import findings
-from tutelage.lab.finding import Finding
+from tutelage.lab import findings, on_models
+from tutelage.lab.finding import Finding, ModelMeasurement
 from tutelage.lab.page import is_stale
 from tutelage.lab.results import FindingResult, order
 
@@ -19,7 +20,13 @@ def _load() -> dict[str, Finding]:
     return by_number
 
 
+def _load_measurements() -> dict[str, ModelMeasurement]:
+    modules = [import_module(f"{on_models.__name__}.{module.name}") for module in iter_modules(on_models.__path__)]
+    return {module.MEASUREMENT.number: module.MEASUREMENT for module in modules}
+
+
 FINDINGS = _load()
+MEASUREMENTS = _load_measurements()
 
 
 def is_current(result: FindingResult) -> bool:
@@ -36,3 +43,16 @@ def find(number: str) -> Finding:
     if number not in FINDINGS:
         raise ValueError(f"there is no finding {number} in the lab; choose one of {', '.join(FINDINGS)}")
     return FINDINGS[number]
+
+
+def find_measurement(number: str) -> ModelMeasurement:
+    """A finding's measurement on a checkpoint.
+
+    Raises:
+        ValueError: it has none; the message lists the findings that have one.
+    """
+    find(number)
+    if number not in MEASUREMENTS:
+        known = ", ".join(sorted(MEASUREMENTS, key=order))
+        raise ValueError(f"finding {number} is not measured on a checkpoint; leave --model out, or choose {known}")
+    return MEASUREMENTS[number]

@@ -80,6 +80,14 @@ def mean_estimate(by_seed: Sequence[np.ndarray], kind: Kind = "rate") -> Estimat
     return Estimate(interval["mean"], interval["low"], interval["high"], kind)
 
 
+def split_effect(name: str, higher: np.ndarray, lower: np.ndarray, parts: int = 3) -> Effect:
+    """How much higher the mean of items is for a model that is one draw of weights, float64[items]: disjoint parts of
+    the items, every third one, take the place of seeds."""
+    change = higher - lower
+    by_part = [float(change[part::parts].mean()) for part in range(parts)]
+    return Effect(name, mean_estimate([change], "points"), by_part, (mean_estimate([higher]), mean_estimate([lower])))
+
+
 def unpaired_effect(name: str, higher: Sequence[np.ndarray], lower: Sequence[np.ndarray]) -> Effect:
     """How much higher the mean of items is than that of other items, per seed float64[items]: the normal interval of
     the difference of two independent means, over items averaged over seeds."""

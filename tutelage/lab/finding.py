@@ -10,6 +10,7 @@ import msgspec
 from tutelage.lab.estimates import Estimate
 from tutelage.lab.run_cache import RunCache
 from tutelage.lab.verdict import Effect, Needed
+from tutelage.model.checkpoint import Checkpoint
 
 
 class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -103,3 +104,21 @@ class Finding:
     quick: tuple[str, ...]
     measure: Callable[[RunCache], Conclusion]
     minutes: float
+
+
+@dataclass(frozen=True)
+class ModelMeasurement:
+    """The second measurement of a finding, on a published checkpoint.
+
+    Args:
+        number: that of the finding.
+        claim, source, published, setup: as those of a finding; of a claim with several parts the one that is measured.
+        measure: takes the model, and whether to measure a few items only, to test the code and not the claim.
+    """
+
+    number: str
+    claim: str
+    source: str
+    published: str
+    setup: str
+    measure: Callable[[Checkpoint, bool], Conclusion]

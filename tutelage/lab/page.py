@@ -11,7 +11,7 @@ from typing import get_args
 from tutelage import __version__
 from tutelage.files import write_text
 from tutelage.html import Html, Interval, Series, interval_plot, line_plot, svg
-from tutelage.lab.discussions import DISCUSSIONS, NEEDS_SCALE
+from tutelage.lab.discussions import DISCUSSIONS, MODEL_DISCUSSIONS, NEEDS_SCALE
 from tutelage.lab.finding import IntervalPlot, Plot, Table
 from tutelage.lab.results import FindingResult, read_results
 from tutelage.lab.verdict import Verdict
@@ -31,6 +31,8 @@ Published findings, replicated at small scale in the built-in world, where every
 - Intervals are in brackets.
 - Chance: guessing a fact is right in 3.1%, 1 of 32 values. The majority guess, the most frequent value of each
   attribute among the people who are asked about, is right in 6.7%.
+- Some findings are measured on a published checkpoint too: `tutelage lab NUMBER --model DIR`. A checkpoint is one draw
+  of weights: instead of seeds, disjoint thirds of the items must agree in sign. The cost is processor time.
 - The cost is training time on one or two cores of a shared machine, with the base models.
 - This page is generated from the result files. Findings that are missing here are not replicated yet.
 """
@@ -63,13 +65,13 @@ def pictures(result: FindingResult) -> dict[str, Plot]:
 def write_page(folder: Path) -> Path:
     """Write the page of a folder of results beside it (docs/lab.md for docs/lab), and the plots into it."""
     results = read_results(folder)
+    named = {name: plot for result in results for name, plot in pictures(result).items()}
     for result in results:
-        names = pictures(result)
         for path in folder.glob(f"{result.stem.partition('-')[0]}-*.svg"):
-            if path.name not in names:  # the finding no longer has this plot
+            if path.name not in named:  # the finding no longer has this plot
                 path.unlink()
-        for name, plot in names.items():
-            write_text(folder / name, svg(draw(plot)))
+    for name, plot in named.items():
+        write_text(folder / name, svg(draw(plot)))
     page = folder.with_name(f"{folder.name}.md")
     write_text(page, page_text(results, folder.name))
     return page
@@ -78,8 +80,11 @@ def write_page(folder: Path) -> Path:
 def page_text(results: Sequence[FindingResult], folder: str) -> str:
     """The page in Markdown; the plots are in `folder` beside it."""
     overview = Table(["finding", "here", "published", "cost"], list(map(_overview_row, results)))
-    counts, shown = Counter(result.verdict for result in results), {result.number for result in results}
-    summary = ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict))
+    trained = [result for result in results if not result.model]
+    shown = {result.number for result in trained}
+    summary = [f"{len(trained)} findings: {_verdicts(trained)}."]
+    if on_models := [result for result in results if result.model]:
+        summary.append(f"Measured on a published checkpoint: {_verdicts(on_models)}.")
     wanting = Table(
         ["claim", "what it needs"],
         [[f"{one.number}. {one.claim}", one.needs] for one in NEEDS_SCALE if one.number not in shown],
@@ -87,13 +92,18 @@ def page_text(results: Sequence[FindingResult], folder: str) -> str:
     return "\n".join(
         [
             INTRODUCTION,
-            f"{len(results)} findings: {summary}.\n",
+            " ".join(summary) + "\n",
             markdown_table(overview),
             *(_finding(result, folder) for result in results),
             "## What needs more scale\n",
             markdown_table(wanting),
         ]
     )
+
+
+def _verdicts(results: Sequence[FindingResult]) -> str:
+    counts = Counter(result.verdict for result in results)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in get_args(Verdict))
 
 
 def _overview_row(result: FindingResult) -> list[str]:
@@ -114,7 +124,9 @@ def first_sentence(text: str) -> str:
 
 
 def _cost(result: FindingResult) -> str:
-    """What its training took, the base models included: time and tokens."""
+    """What its training took, the base models included: time and tokens; on a checkpoint, the measurement."""
+    if result.model:
+        return f"{result.seconds / 60:.0f} min"
     tokens, seconds = (sum(getattr(stage, name) for stage in result.stages) for name in ("tokens", "seconds"))
     return f"{seconds / 60:.0f} min<br>{format_count(tokens)} tokens"
 
@@ -133,10 +145,11 @@ def is_stale(result: FindingResult) -> bool:
 
 def _finding(result: FindingResult, folder: str) -> str:
     plots = [f"![{plot.title}]({folder}/{name})\n" for name, plot in pictures(result).items()]
-    note = [f"**Discussion.** {DISCUSSIONS[result.number]}\n"] if result.number in DISCUSSIONS else []
+    discussions = MODEL_DISCUSSIONS if result.model else DISCUSSIONS
+    note = [f"**Discussion.** {discussions[result.number]}\n"] if result.number in discussions else []
     return "\n".join(
         [
-            f"## {result.title}\n",
+            f"{'###' if result.model else '##'} {result.title}\n",
             f"**Claim.** {result.claim}\n",
             f"**Published.** {result.published} ({result.source})\n",
             f"**Setup.** {result.setup} Command: `{result.command}`.\n",
@@ -144,13 +157,19 @@ def _finding(result: FindingResult, folder: str) -> str:
             *note,
             markdown_table(result.table),
             *plots,
-            "<details><summary>Stages and recipe</summary>\n",
-            markdown_table(stage_table(result)),
-            f"{_provenance(result)}\n",
-            f"```toml\n{result.recipe.strip()}\n```\n",
-            "</details>\n",
+            *([f"{_provenance(result)}\n"] if result.model else _stages_and_recipe(result)),
         ]
     )
+
+
+def _stages_and_recipe(result: FindingResult) -> list[str]:
+    return [
+        "<details><summary>Stages and recipe</summary>\n",
+        markdown_table(stage_table(result)),
+        f"{_provenance(result)}\n",
+        f"```toml\n{result.recipe.strip()}\n```\n",
+        "</details>\n",
+    ]
 
 
 def stage_table(result: FindingResult) -> Table:
@@ -174,6 +193,8 @@ def _provenance(result: FindingResult) -> str:
     cores = f"{machine['cores']} cores, {machine['threads']} in use"
     software = f"Tutelage {result.version}, Python {machine['python']}, PyTorch {machine['torch']}"
     hardware = f"{machine['cpu']}, {cores}, on {machine['device']}"
+    if result.model:
+        return f"{software}, {hardware}. The measurement took {duration(result.seconds)} of processor time."
     text = f"{software}, {hardware}. The command took {duration(result.seconds)}."
     return f"{text} {result.reused_stages} stages were finished already." if result.reused_stages else text
 

@@ -30,12 +30,13 @@ class FindingResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A finding, its conclusion and its provenance.
 
     Args:
+        model: the name of the checkpoint that it is measured on; "" for models that the lab trains.
         quick: whether it was shrunk to seconds, so that its numbers say nothing about the claim.
         recipe: the recipe in TOML.
         settings: all resolved settings of the runs, by folder of the cache.
         stages: the stages behind the estimates; `reused_stages` of them were finished already.
         primary, control, needed: what `verdict.decide` makes the verdict and its reason of.
-        seconds: duration of the command.
+        seconds: duration of the command; on a checkpoint, its processor time.
     """
 
     number: str
@@ -60,16 +61,18 @@ class FindingResult(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reused_stages: int
     version: str
     environment: dict[str, str | int]
+    model: str = ""
 
     @property
     def stem(self) -> str:
         """The common start of its file names."""
-        return file_stem(self.number, self.name)
+        return file_stem(self.number, f"{self.name}{'-model' if self.model else ''}")
 
     @property
     def title(self) -> str:
-        """Its number and name, as a heading."""
-        return f"{self.number}. {self.name.replace('-', ' ').capitalize()}"
+        """Its number and name, as a heading, and the checkpoint."""
+        title = f"{self.number}. {self.name.replace('-', ' ').capitalize()}"
+        return f"{title}, on {self.model}" if self.model else title
 
 
 def file_stem(number: str, name: str) -> str:
@@ -103,5 +106,11 @@ def read_result(path: Path) -> FindingResult:
 
 
 def read_results(folder: Path) -> list[FindingResult]:
-    """All results of a folder, by number; none if the folder does not exist."""
-    return sorted(map(read_result, folder.glob("*[0-9][0-9]-*.json")), key=lambda result: order(result.number))
+    """All results of a folder, by number, those on checkpoints last; none if the folder does not exist."""
+    results = map(read_result, folder.glob("*[0-9][0-9]-*.json"))
+    return sorted(results, key=lambda result: (order(result.number), result.model))
+
+
+def trained_results(folder: Path) -> dict[str, FindingResult]:
+    """The results with models that the lab trains, by number."""
+    return {result.number: result for result in read_results(folder) if not result.model}

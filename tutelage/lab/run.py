@@ -13,7 +13,7 @@ from tutelage.config import to_plain
 from tutelage.lab.catalogue import FINDINGS, find, is_current
 from tutelage.lab.finding import Conclusion, Finding
 from tutelage.lab.page import write_page
-from tutelage.lab.results import FindingResult, StageSummary, file_stem, read_result, read_results, write_result
+from tutelage.lab.results import FindingResult, StageSummary, file_stem, read_result, trained_results, write_result
 from tutelage.lab.run_cache import RunCache
 from tutelage.lab.verdict import decide
 from tutelage.process import environment
@@ -39,8 +39,8 @@ def run_finding(number: str, cache: Path = CACHE, results: Path | None = None, q
     cache = cache / QUICK if quick else cache
     results = results or (cache / "results" if quick else RESULTS)
     path = results / f"{file_stem(finding.number, finding.name)}.json"
-    if quick and path.exists() and not read_result(path).quick:
-        raise ValueError(f"{path} holds the result of a full run; name another folder for a quick one: --results DIR")
+    if quick:
+        check_quick(path)
     runs = RunCache(cache, finding.quick if quick else ())
     start = time.monotonic()
     conclusion = finding.measure(runs)
@@ -49,11 +49,17 @@ def run_finding(number: str, cache: Path = CACHE, results: Path | None = None, q
     return read_result(path)
 
 
+def check_quick(path: Path) -> None:
+    """ValueError if a quick run would replace the result of a full one."""
+    if path.exists() and not read_result(path).quick:
+        raise ValueError(f"{path} holds the result of a full run; name another folder for a quick one: --results DIR")
+
+
 def run_findings(hours: float | None, cache: Path = CACHE, results: Path | None = None, quick: bool = False) -> None:
     """Run the findings that have no result of this version and recipe, shortest first, while the time that one is
     expected to take is left; all of them where `hours` is None."""
     folder = results or (cache / QUICK / "results" if quick else RESULTS)
-    known = {result.number for result in read_results(folder) if is_current(result)}
+    known = {number for number, result in trained_results(folder).items() if is_current(result)}
     end = math.inf if hours is None else time.monotonic() + 3600 * hours
     for finding in sorted(FINDINGS.values(), key=lambda finding: finding.minutes):
         if finding.number not in known and time.monotonic() + 60 * finding.minutes <= end:

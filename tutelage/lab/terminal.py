@@ -11,7 +11,7 @@ from rich.table import Table as Grid
 
 from tutelage.lab.catalogue import FINDINGS, is_current
 from tutelage.lab.page import verdict_text
-from tutelage.lab.results import FindingResult, read_results
+from tutelage.lab.results import FindingResult, trained_results
 from tutelage.lab.verdict import Verdict
 
 COLOURS: dict[Verdict, str] = {"reproduced": "green", "not at this scale": "yellow", "contradicted": "red"}
@@ -20,7 +20,7 @@ COLOURS: dict[Verdict, str] = {"reproduced": "green", "not at this scale": "yell
 def overview(results: Path) -> list[dict[str, Any]]:
     """Every finding as plain data: number, name, claim, source, verdict (None without a result in the folder),
     and whether that is of this version and recipe."""
-    known = {result.number: result for result in read_results(results)}
+    known = trained_results(results)
     return [
         {
             "number": finding.number,

@@ -1,0 +1,1 @@
+"""Findings that are measured on a published checkpoint too, by number: one file each."""
