@@ -75,10 +75,11 @@ MODEL_DISCUSSIONS: Mapping[str, str] = {
     "22": "The weights were restored from a copy in 4 bits, which costs accuracy. The majority gains its points "
     "by 8 samples. It helps only where the right sum is the most frequent one, and on most sums another one is; the "
     "right one is among 32 samples on 85% of them. The interval over 60 sums just includes 0. What would decide it: "
-    "some hundred sums, named before the run, or a model that is right on half of them.",
+    "some hundred sums, named before the run, or a model that is right on half of them. Prompt and size of the sums "
+    "were chosen after small probes: of two-digit sums a tenth is right, in the chat template none.",
     "29": "The spread is that between labels and texts: wherever a label is scored, the model always prefers the same "
     "one and is at chance. A first set of questions, about one of two people, failed its control (38% without labels) "
-    "and was replaced by an easier one. Only this second set is shown.",
+    "and was replaced by an easier one, after it had shown that labels are at chance. Only this second set is shown.",
 }
 
 
