@@ -69,6 +69,7 @@ def test_labels_are_short_and_tell_ticks_apart(values: list[float], labels: list
 def test_labels_of_decades_and_shares() -> None:
     assert tick_labels([1e-5, 1e-3, 0.1], log=True) == ["1e-5", "1e-3", "0.1"]
     assert tick_labels([0.01, 1, 1000, 1e5], log=True) == ["0.01", "1", "1,000", "100k"]
+    assert tick_labels([1e11, 1e12, 1e13], log=True) == ["100B", "1e12", "1e13"]
     assert tick_labels([0, 0.25, 0.5], percent=True) == ["0%", "25%", "50%"]
     assert tick_labels([0.01, 0.015], percent=True) == ["1.0%", "1.5%"]
 

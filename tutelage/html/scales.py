@@ -92,7 +92,7 @@ def tick_label(value: float, step: float, percent: bool = False, largest: float 
         return tick_label(value * 100, step * 100, largest=largest * 100) + "%"
     if value == 0:
         return "0"
-    if (step < 1e-3 and value < 1e-2) or max(value, largest) >= 1e13:
+    if (step < 1e-3 and value < 1e-2) or max(value, largest) >= 1e12:
         digits, power = f"{value:.{max(0, _power(value) - _power(step))}e}".split("e")
         return f"{digits}e{int(power)}"
     for least, unit, letter in ((1e9, 1e9, "B"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
