@@ -27,6 +27,15 @@ settings.register_profile("tutelage", deadline=None, max_examples=50)
 settings.load_profile("tutelage")
 
 
+@pytest.fixture(autouse=True)
+def _progress_as_by_default() -> Iterator[None]:
+    """A command with --json or --quiet changes how the whole process shows progress."""
+    yield
+    from tutelage import progress
+
+    progress.set_mode("auto")
+
+
 TALES = """
 name      = "tales"
 model     = { depth = 1, width = 32, context = 64 }
