@@ -10,7 +10,7 @@ same number of tokens of a mixture, are fine-tuned on questions about half of th
 half. Primary: each share less 0%, paired by question, over the seeds. Where every arm guesses, nothing is compared.
 
 Collapse: generation 0 reads the pages; each further one reads as many samples of the last, alone or half of them and
-half of the pages. A sample goes on from the first two words of a page, so that all generations write about the same
+half of the pages. A sample continues the first two words of a page, so that all generations write about the same
 people. Reported of each generation's samples: true and false facts in 100 sentences, distinct 3-grams, texts that
 resemble others. Primary: true facts of the last generation less those of generation 0, and with the pages less without;
 both paired by page, over the seeds.

@@ -44,8 +44,8 @@ _WITHOUT_OPENING_SPACE = decoders.Sequence([decoders.ByteLevel(), decoders.Strip
 class TokenizerSettings(Settings, frozen=True, kw_only=True):
     """Which tokenizer to train.
 
-    kind:  byte-level BPE, or one token a character.
-    vocab: tokens, special ones included; used by "bpe" only.
+    kind:   byte-level BPE, or one token a character.
+    vocab:  tokens, special ones included; used by "bpe" only.
     digits: most digits of a token of "bpe", from the left: 1, as in Llama 2, serves arithmetic; 3, as in Llama 3, or
             more leave fewer tokens to copy of a number.
     """

@@ -123,7 +123,7 @@ def measure(runs: RunCache) -> Conclusion:
     curve = [Estimate(value, value, value, "number") for value in shown]
     line = Line("first seed", [float(step) for step in range(1, len(curve) + 1)], curve)
     plot = LinePlot("Gradient norm of each step", "step", "gradient norm", [line])
-    header = ["steps are told by", "area under the curve", "chance", "steps with a bad page"]
+    header = ["steps are detected by", "area under the curve", "chance", "steps with a bad page"]
     return Conclusion(Table(header, table), [plot], [primary], control)
 
 
